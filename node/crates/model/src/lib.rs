@@ -1,0 +1,21 @@
+//! The nouns that every crate shares: labels, hashes, ranges, matchers, samples, limits.
+//!
+//! Nothing here does I/O, knows a wire or storage format, or holds a policy. Only words of the glossary go in,
+//! because a change here rebuilds everything.
+
+pub mod hash_range;
+pub mod labels;
+pub mod limits;
+pub mod matcher;
+pub mod metadata;
+pub mod sample;
+pub mod series;
+pub mod tenant;
+
+pub use hash_range::{HashRange, PlacementKey};
+pub use labels::{Label, LabelError, Labels, LabelsBuilder, METRIC_NAME};
+pub use matcher::{MatchOp, Matcher, MatcherError};
+pub use metadata::{MetricKind, MetricMetadata};
+pub use sample::{Sample, TimeRange, Timestamp, is_stale_marker, stale_marker};
+pub use series::{RefEpoch, SeriesHash, SeriesRef, ShardGroupId};
+pub use tenant::{Tenant, TenantError};
