@@ -1,1 +1,17 @@
-//! To be written.
+//! The public gRPC interface: generated messages and services, and the conversions between messages and the model.
+//!
+//! The `.proto` files under `proto/` are the interface; nothing but this crate, the server's edge and the client names
+//! their types. A conversion from outside data checks everything and says what is wrong and where.
+
+mod convert;
+
+pub use convert::MessageError;
+
+/// Version 1 of the interface. Within a version, fields are only added.
+#[allow(missing_docs, reason = "generated; the documentation is in the .proto files")]
+pub mod v1 {
+    tonic::include_proto!("bellwether.v1");
+}
+
+/// The interface's description for gRPC reflection: an encoded `FileDescriptorSet`.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
