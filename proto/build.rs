@@ -10,12 +10,12 @@ const FILES: [&str; 4] = [
     "proto/bellwether/v1/write.proto",
 ];
 
+#[expect(clippy::disallowed_methods, reason = "cargo tells a build script by variables where to write")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed={INCLUDE}");
     let descriptors = protox::compile(FILES, [INCLUDE])?;
     let path = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?).join("descriptors.bin");
     tonic_prost_build::configure()
-        .file_descriptor_set_path(&path)
         .build_transport(false)
         .emit_rerun_if_changed(false)
         .compile_fds(descriptors.clone())?;
