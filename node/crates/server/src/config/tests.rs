@@ -1,0 +1,91 @@
+//! Tests of the configuration.
+
+use super::*;
+
+fn flag() -> Source {
+    Source::Flag("--test".to_owned())
+}
+
+fn toml(text: &str) -> Result<Config, ConfigError> {
+    let mut config = Config::default();
+    config.set_from_toml(text, PathBuf::from("b.toml"))?;
+    config.validate()?;
+    Ok(config)
+}
+
+#[test]
+fn every_default_is_written_as_it_is_read() {
+    let default = Config::default();
+    let mut copy = Config::default();
+    for key in keys() {
+        copy.set(key.name, &key.value(&default), flag()).unwrap();
+    }
+    assert_eq!(copy, default);
+    assert_eq!(default.validate(), Ok(()));
+}
+
+#[test]
+fn a_file_sets_keys_of_sections() {
+    let config = toml("shard_groups = 3\njoin = []\n[query]\ntimeout = \"1m30s\"\n[ingest]\nmax_series = 5\n").unwrap();
+    assert_eq!(config.shard_groups, 3);
+    assert_eq!(config.query.timeout, Duration::from_secs(90));
+    assert_eq!(config.ingest.max_series, 5);
+}
+
+#[test]
+fn errors_name_key_and_source() {
+    let check = |text: &str, message: &str| assert_eq!(toml(text).unwrap_err().to_string(), message);
+    check(
+        "[query]\ntimeout = \"soon\"",
+        "configuration key \"query.timeout\" from file b.toml: \"soon\" is not a duration such as 30s, 1h30m or 395d",
+    );
+    check(
+        "[quary]\ntimeout = \"1s\"",
+        "unknown configuration key \"quary.timeout\" in file b.toml; did you mean \"query.timeout\"?",
+    );
+    check("shard_groups = 0", "configuration key \"shard_groups\": 0 is outside 1 to 256");
+    check("join = [\"a:1\"]", "configuration key \"join\": joining a cluster is not built yet");
+    let mut config = Config::default();
+    let error = config.set_from_environment([("BELLWETHER_HTTP".to_owned(), "x".to_owned())].into_iter()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "configuration key \"http\" from environment variable BELLWETHER_HTTP: \"x\" is not an address such as 127.0.0.1:9480"
+    );
+}
+
+#[test]
+fn a_file_that_is_not_toml_is_refused_with_the_place() {
+    let message = toml("a = [").unwrap_err().to_string();
+    assert!(message.starts_with("configuration file b.toml: TOML parse error at line 1"), "{message}");
+}
+
+#[test]
+fn the_environment_overrides_and_unknown_variables_are_reported() {
+    let mut config = Config::default();
+    let variables = [("BELLWETHER_QUERY_MAX_SERIES", "7"), ("BELLWETHER_CMD", "x"), ("HOME", "/")];
+    let unknown =
+        config.set_from_environment(variables.map(|(n, v)| (n.to_owned(), v.to_owned())).into_iter()).unwrap();
+    assert_eq!((config.query.max_series, unknown), (7, vec!["BELLWETHER_CMD".to_owned()]));
+}
+
+#[test]
+fn other_addresses_than_loopback_need_consent() {
+    let error = toml("http = \"0.0.0.0:9480\"").unwrap_err().to_string();
+    assert!(error.starts_with("configuration key \"http\": 0.0.0.0:9480 is not a loopback address"), "{error}");
+    assert!(toml("http = \"0.0.0.0:9480\"\ninsecure_listen = true").is_ok());
+    assert!(toml("grpc = \"[::1]:1\"").is_ok());
+}
+
+#[test]
+fn sizes_and_durations_have_units() {
+    use super::setting::Setting;
+    for (text, bytes) in [("1", 1), ("2KB", 2048), ("3 MiB", 3 << 20), ("4gb", 4 << 30), ("5B", 5)] {
+        assert_eq!(ByteSize::parse(text), Ok(ByteSize(bytes)), "{text}");
+    }
+    for (text, ms) in [("5ms", 5), ("1h30m", 5_400_000), ("2d", 172_800_000), ("0s", 0)] {
+        assert_eq!(Duration::parse(text), Ok(Duration::from_millis(ms)), "{text}");
+    }
+    for text in ["", "h", "5", "5x", "99999999999999999999s", "9999999999999y"] {
+        assert!(Duration::parse(text).is_err(), "{text}");
+    }
+}

@@ -1,0 +1,213 @@
+//! The only door to the world: everything that a node reads or does outside its own memory comes in through [`Env`].
+//!
+//! The real one is made in `node/src`; the simulation makes its own. Nothing else in this crate reads a clock, entropy,
+//! files, environment variables or sockets, or starts a thread.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bellwether_model::{MetricKind, Timestamp};
+use futures::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// What a node needs of the world.
+#[derive(Clone)]
+pub struct Env {
+    /// Small files of the data directory, and its file system's space.
+    pub data_dir: Arc<dyn DataDir>,
+    /// Wall time.
+    pub clock: Arc<dyn WallClock>,
+    /// The root of all randomness.
+    pub seed: Seed,
+    /// Listening sockets.
+    pub net: Arc<dyn Net>,
+    /// Where tasks run and where blocking work goes.
+    pub executors: Executors,
+    /// Readings of the machine, if there is a machine.
+    pub host: Option<Arc<dyn HostMetrics>>,
+    /// Ends the process with a reason: after a failed fsync nothing in memory can be trusted to match the disk.
+    pub fatal: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+/// A wall clock; may jump.
+pub trait WallClock: Send + Sync + 'static {
+    /// Milliseconds since the Unix epoch.
+    fn now_ms(&self) -> Timestamp;
+}
+
+/// One u64 that all randomness of a node comes from, split by name so that subsystems do not shift each other's streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seed(pub u64);
+
+impl Seed {
+    /// The seed of a part; the same name gives the same seed.
+    pub fn split(self, part: &str) -> Seed {
+        Seed(xxh3_64_with_seed(part.as_bytes(), self.0))
+    }
+}
+
+/// Listening sockets.
+pub trait Net: Send + Sync + 'static {
+    /// Listens on an address; port 0 takes a free one.
+    fn bind(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>>;
+}
+
+/// A listening socket.
+pub trait Listener: Send + 'static {
+    /// The address that it really has.
+    fn local_address(&self) -> SocketAddr;
+    /// The next connection and its peer's address.
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Stream>, SocketAddr)>>;
+}
+
+/// A connection.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
+
+/// Small files at the top of the data directory; what is in engines is not seen here. All methods block.
+pub trait DataDir: Send + Sync + 'static {
+    /// Makes the directory if need be and takes it for this process until the guard is dropped.
+    fn lock(&self) -> Result<Box<dyn Send + Sync>, DataDirError>;
+    /// Whether nothing but the lock is inside.
+    fn is_empty(&self) -> Result<bool, DataDirError>;
+    /// A file's bytes, if it exists.
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>, DataDirError>;
+    /// Writes a file whole or not at all; durable on return.
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), DataDirError>;
+    /// Makes a file occupy `bytes` on disk without a meaning; zero removes it.
+    fn reserve(&self, name: &str, bytes: u64) -> Result<(), DataDirError>;
+    /// Bytes free to this process, and bytes in all, of the file system.
+    fn space(&self) -> Result<DiskSpace, DataDirError>;
+}
+
+/// See [`DataDir::space`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// Bytes that can still be written.
+    pub free_bytes: u64,
+    /// Size of the file system.
+    pub total_bytes: u64,
+}
+
+/// Why a file of the data directory could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// Another process holds the lock.
+    #[error("data directory {path} is in use by another bellwether process{holder}")]
+    InUse {
+        /// The directory.
+        path: String,
+        /// ` (pid N)` where it is known, else empty.
+        holder: String,
+    },
+    /// The operating system said no.
+    #[error("{action} {path}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Readings of the machine that the node runs on.
+pub trait HostMetrics: Send + Sync + 'static {
+    /// Reads everything once. Blocks.
+    fn collect(&self) -> Vec<HostSample>;
+}
+
+/// One reading of the machine.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostSample {
+    /// The metric's name, as node_exporter calls it.
+    pub name: String,
+    /// Its labels.
+    pub labels: Vec<(String, String)>,
+    /// What was read.
+    pub value: f64,
+    /// The metric's type.
+    pub kind: MetricKind,
+    /// Its help text.
+    pub help: &'static str,
+}
+
+/// A piece of blocking or long work.
+pub type Job = Box<dyn FnOnce() + Send>;
+
+/// Runs blocking work, a bounded number of jobs at a time.
+pub trait Executor: Send + Sync + 'static {
+    /// Queues a job; waits while the queue is full.
+    fn submit(&self, job: Job) -> BoxFuture<'_, ()>;
+}
+
+/// Starts tasks on a runtime other than the caller's.
+pub trait Spawner: Send + Sync + 'static {
+    /// Starts a task; its end is its own affair.
+    fn spawn(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>);
+}
+
+/// Where work of each sort runs, so that none can starve another.
+#[derive(Clone)]
+pub struct Executors {
+    /// Raft, transport and log writer: a runtime that runs nothing else.
+    pub raft: Arc<dyn Spawner>,
+    /// Decoding of large bodies.
+    pub ingest: ExecutorHandle,
+    /// Scans of shards and evaluation of queries.
+    pub scan: ExecutorHandle,
+    /// Flush, seal, opening of engines.
+    pub background: ExecutorHandle,
+}
+
+/// A shared executor.
+#[derive(Clone)]
+pub struct ExecutorHandle(Arc<dyn Executor>);
+
+/// A job panicked; the panic itself has been logged where it happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a background job failed; the log says why")]
+pub struct JobFailed;
+
+impl ExecutorHandle {
+    /// Shares an executor.
+    pub fn new(executor: impl Executor) -> ExecutorHandle {
+        ExecutorHandle(Arc::new(executor))
+    }
+
+    /// Runs `work` there and returns what it returns.
+    pub async fn run<T, F>(&self, work: F) -> Result<T, JobFailed>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let (reply, result) = oneshot::channel();
+        let job = Box::new(move || {
+            // The asker may have gone away; then nobody needs the result.
+            let _ = reply.send(work());
+        });
+        self.0.submit(job).await;
+        result.await.map_err(|_| JobFailed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_has_one_seed_and_parts_have_different_ones() {
+        let seed = Seed(7);
+        assert_eq!(seed.split("raft"), seed.split("raft"));
+        assert_ne!(seed.split("raft"), seed.split("cache"));
+        assert_ne!(seed.split("raft"), Seed(8).split("raft"));
+    }
+}
