@@ -4,11 +4,24 @@
 //! [`SpaceKind::Log`] takes appended entries that are soon dropped again, from the front; one of kind
 //! [`SpaceKind::Runs`] takes only whole sorted files, which are never merged or rewritten. Engines are synchronous:
 //! whoever calls them decides on which executor. Keys order by bytes.
+//!
+//! A [`KvDisk`] holds a node's engines by path. [`MemDisk`] is one in memory, with faults for tests and the simulation;
+//! the crate `bellwether-kv-rocksdb` has the real one. `conformance` (a feature) is the suite that both pass.
+
+#![allow(clippy::type_complexity, reason = "a visitor's type is spelled out: an alias would hide its lifetime")]
+
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod disk;
+mod mem;
 
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use bytes::Bytes;
+
+pub use disk::{KvDisk, check_path};
+pub use mem::{Damage, Faults, MemDisk, MemEngine, Trigger, Unsynced};
 
 /// One space of an engine: the position of its [`SpaceConfig`] in the list that the engine was opened with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -101,10 +114,10 @@ pub enum Error {
     /// Stored bytes are not what was written; says where.
     #[error("stored data is corrupt: {0}")]
     Corrupt(String),
-    /// Another process has the directory open.
-    #[error("the data directory is in use by another process: {0}")]
+    /// The directory is open, in this process or another.
+    #[error("the data directory is in use: {0}")]
     Locked(String),
-    /// An fsync failed: what reached the disk is unknown, and the process must not go on.
+    /// An fsync failed: what reached the disk is unknown, the engine takes no more writes, and the process must not go on.
     #[error("an fsync failed: {0}")]
     SyncFailed(String),
     /// Anything else.
@@ -120,7 +133,8 @@ pub trait KvEngine: Send + Sync + 'static {
     /// The value of a key.
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, Error>;
 
-    /// Calls `visit` with each key and value of the range in ascending order until it breaks.
+    /// Calls `visit` with each key and value of the range in ascending order until it breaks. It sees one moment:
+    /// `visit` may write to the engine and does not meet what it wrote.
     fn scan(
         &self,
         space: Space,
@@ -136,22 +150,26 @@ pub trait KvEngine: Send + Sync + 'static {
         visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<(), Error>;
 
-    /// Applies a batch atomically. After an error nothing of it is visible, except after [`Error::SyncFailed`].
+    /// Applies a batch atomically. After an error nothing of it is visible, except after [`Error::SyncFailed`]. A
+    /// batch that names a space of kind [`SpaceKind::Runs`] is [`Error::Misuse`]. Buffered writes survive a loss of
+    /// power in order: if one does, all written before it do.
     fn write(&self, batch: &WriteBatch, durability: Durability) -> Result<(), Error>;
 
     /// Begins a sorted file for a space of kind [`SpaceKind::Runs`]. Nothing is visible until
-    /// [`RunWriter::finish`]. Its keys must not lie between keys of a live run.
+    /// [`RunWriter::finish`]. Its keys must not lie between keys of a live run, nor those between its own.
     fn begin_run(&self, space: Space) -> Result<Box<dyn RunWriter + '_>, Error>;
 
     /// Forgets the keys of a range and gives their space back to the file system as soon as the engine can, preferably
-    /// by deleting whole files.
+    /// by deleting whole files: at once in a space of runs, at the next [`flush`](Self::flush) elsewhere. Durable when it
+    /// returns, and so is every earlier write. May be interrupted by a crash: then some of the keys are gone.
     fn drop_range(&self, space: Space, range: KeyRange<'_>) -> Result<(), Error>;
 
     /// Moves what is in memory or in a write-ahead log into place and shrinks that log: a later open has little to
-    /// replay, and dropped ranges really give their space back.
+    /// replay, and dropped ranges really give their space back. Every earlier write is durable when it returns.
     fn flush(&self) -> Result<(), Error>;
 
-    /// Makes a copy of the whole engine in the new directory `destination`, by hard links where it can.
+    /// Makes a durable copy of the whole engine at `destination`, by hard links where it can: a path on the same
+    /// [`KvDisk`], given as to [`KvDisk::open`], where nothing is yet.
     fn checkpoint(&self, destination: &Path) -> Result<(), Error>;
 
     /// Bytes that the engine occupies on disk.
