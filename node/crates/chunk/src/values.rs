@@ -1,0 +1,235 @@
+//! The stored format of a column of values: the best codec per chunk, bit-exact.
+
+use crate::DecodeError;
+use crate::column::{ColumnScratch, decode_column, encode_column};
+use crate::decimal::{self, EXPONENT_MAX, Exception};
+use crate::varint::{read_bytes, read_i64, read_u8, read_u64, read_u64_le, write_i64, write_u64};
+
+const EXPONENT_MASK: u8 = 0x1f;
+const HAS_DIVISOR: u8 = 0x20;
+const HAS_EXCEPTIONS: u8 = 0x40;
+
+/// How a chunk's values are stored. The number is on disk: never reuse one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum ValueCodec {
+    /// Eight bytes per value.
+    Raw = 0,
+    /// All values have the same bits, stored once.
+    Constant = 1,
+    /// Integers times a power of ten.
+    Decimal = 2,
+    /// Bit patterns as integers, in the order of the floats.
+    Bits = 3,
+}
+
+impl TryFrom<u8> for ValueCodec {
+    type Error = DecodeError;
+
+    fn try_from(tag: u8) -> Result<Self, DecodeError> {
+        [Self::Raw, Self::Constant, Self::Decimal, Self::Bits]
+            .into_iter()
+            .find(|&codec| codec as u8 == tag)
+            .ok_or(DecodeError::UnknownCodec { tag })
+    }
+}
+
+/// How hard to look for the smallest encoding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// For what will be rewritten soon.
+    Fast,
+    /// For what stays.
+    Best,
+}
+
+/// Buffers that an encoder keeps between chunks, so that encoding allocates nothing.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    integers: Vec<i64>,
+    exceptions: Vec<Exception>,
+    column: ColumnScratch,
+}
+
+/// Appends the values to `out` and says how. The count is not stored.
+pub fn encode_values(values: &[f64], effort: Effort, scratch: &mut Scratch, out: &mut Vec<u8>) -> ValueCodec {
+    let Some(&first) = values.first() else { return ValueCodec::Raw };
+    if values.iter().all(|value| value.to_bits() == first.to_bits()) {
+        out.extend_from_slice(&first.to_bits().to_le_bytes());
+        return ValueCodec::Constant;
+    }
+    let start = out.len();
+    let exponent = decimal::find(values, &mut scratch.integers, &mut scratch.exceptions);
+    if exponent.is_none() {
+        scratch.exceptions.clear();
+        scratch.integers.clear();
+        scratch.integers.extend(values.iter().map(|value| ordered(value.to_bits() as i64)));
+    }
+    encode_integers(exponent.unwrap_or(0) as u8, effort, scratch, out);
+    if out.len() - start >= size_of_val(values) {
+        out.truncate(start);
+        out.extend(values.iter().flat_map(|value| value.to_bits().to_le_bytes()));
+        return ValueCodec::Raw;
+    }
+    if exponent.is_some() { ValueCodec::Decimal } else { ValueCodec::Bits }
+}
+
+/// Appends exactly `count` values to `out`, or leaves it as it was and says why.
+/// Allocates room for `count` values at most, so bound it before.
+pub fn decode_values(codec: ValueCodec, mut bytes: &[u8], count: usize, out: &mut Vec<f64>) -> Result<(), DecodeError> {
+    let start = out.len();
+    out.reserve(count);
+    let mut result = if count == 0 { Ok(()) } else { decode_some(codec, &mut bytes, count, out) };
+    if result.is_ok() && !bytes.is_empty() {
+        result = Err(DecodeError::TrailingBytes { excess: bytes.len() });
+    }
+    if result.is_err() {
+        out.truncate(start);
+    }
+    result
+}
+
+fn decode_some(codec: ValueCodec, input: &mut &[u8], count: usize, out: &mut Vec<f64>) -> Result<(), DecodeError> {
+    let start = out.len();
+    match codec {
+        ValueCodec::Raw => {
+            let len = count.checked_mul(8).ok_or(DecodeError::Truncated { what: "raw values" })?;
+            let words = read_bytes(input, len, "raw values")?.as_chunks().0;
+            out.extend(words.iter().map(|&word| f64::from_bits(u64::from_le_bytes(word))));
+        }
+        ValueCodec::Constant => {
+            let value = f64::from_bits(read_u64_le(input, "a constant")?);
+            out.resize(start + count, value);
+        }
+        ValueCodec::Decimal => decode_decimal(input, count, out)?,
+        ValueCodec::Bits => {
+            let flags = read_u8(input, "flags")?;
+            if flags & !HAS_DIVISOR != 0 {
+                return Err(DecodeError::Invalid { what: "flags", got: flags.into() });
+            }
+            out.resize(start + count, 0.0);
+            decode_integers(flags, input, &mut out[start..], |bits| f64::from_bits(ordered(bits) as u64))?;
+        }
+    }
+    Ok(())
+}
+
+fn decode_decimal(input: &mut &[u8], count: usize, out: &mut Vec<f64>) -> Result<(), DecodeError> {
+    let start = out.len();
+    let flags = read_u8(input, "flags")?;
+    let exponent = usize::from(flags & EXPONENT_MASK);
+    if exponent > EXPONENT_MAX || flags & !(EXPONENT_MASK | HAS_DIVISOR | HAS_EXCEPTIONS) != 0 {
+        return Err(DecodeError::Invalid { what: "flags", got: flags.into() });
+    }
+    let (mut positions, exception_values) =
+        if flags & HAS_EXCEPTIONS != 0 { read_exceptions(input, count)? } else { (&[][..], &[][..]) };
+    let integers = count - exception_values.len();
+    out.resize(start + integers, 0.0);
+    decode_integers(flags, input, &mut out[start..], |mantissa| decimal::to_float(mantissa, exponent))?;
+    let mut next = start;
+    for &value in exception_values {
+        // Positions were read once by `read_exceptions`, which checked them.
+        next += usize::try_from(read_u64(&mut positions)?).unwrap_or(usize::MAX - next);
+        if next > out.len() {
+            return Err(DecodeError::Invalid { what: "exception position", got: next as u64 });
+        }
+        out.insert(next, f64::from_bits(u64::from_le_bytes(value)));
+        next += 1;
+    }
+    Ok(())
+}
+
+/// Positions (as distances) and values of the exceptions, fewer than `count`.
+fn read_exceptions<'a>(input: &mut &'a [u8], count: usize) -> Result<(&'a [u8], &'a [[u8; 8]]), DecodeError> {
+    let exceptions = read_u64(input)?;
+    if exceptions >= count as u64 || exceptions > decimal::exceptions_max(count) as u64 {
+        return Err(DecodeError::Invalid { what: "number of exceptions", got: exceptions });
+    }
+    let exceptions = exceptions as usize;
+    let positions = *input;
+    for _ in 0..exceptions {
+        read_u64(input)?;
+    }
+    let len = exceptions.checked_mul(8).ok_or(DecodeError::Truncated { what: "exceptions" })?;
+    Ok((positions, read_bytes(input, len, "exceptions")?.as_chunks().0))
+}
+
+fn encode_integers(exponent: u8, effort: Effort, scratch: &mut Scratch, out: &mut Vec<u8>) {
+    let Scratch { integers, exceptions, column } = scratch;
+    let first = integers[0];
+    let divisor = common_divisor(integers);
+    let mut flags = exponent;
+    if divisor > 1 {
+        flags |= HAS_DIVISOR;
+        for integer in integers.iter_mut() {
+            *integer = integer.wrapping_sub(first) / divisor as i64;
+        }
+    }
+    if !exceptions.is_empty() {
+        flags |= HAS_EXCEPTIONS;
+    }
+    out.push(flags);
+    if !exceptions.is_empty() {
+        write_u64(out, exceptions.len() as u64);
+        let mut next = 0;
+        for exception in exceptions.iter() {
+            write_u64(out, (exception.index - next) as u64);
+            next = exception.index + 1;
+        }
+        out.extend(exceptions.iter().flat_map(|exception| exception.value.to_bits().to_le_bytes()));
+    }
+    write_i64(out, first);
+    if divisor > 1 {
+        write_u64(out, divisor);
+    }
+    if integers.len() > 1 {
+        let predictors = if effort == Effort::Fast { 1..2 } else { 0..3 };
+        encode_column(integers, predictors, column, out);
+    }
+}
+
+fn decode_integers(
+    flags: u8,
+    input: &mut &[u8],
+    out: &mut [f64],
+    to_float: impl Fn(i64) -> f64,
+) -> Result<(), DecodeError> {
+    let first = read_i64(input)?;
+    if flags & HAS_DIVISOR == 0 {
+        decode_column(input, first, out)?;
+        out.iter_mut().for_each(|slot| *slot = to_float(slot.to_bits() as i64));
+    } else {
+        let divisor = read_u64(input)? as i64;
+        decode_column(input, 0, out)?;
+        out.iter_mut()
+            .for_each(|slot| *slot = to_float((slot.to_bits() as i64).wrapping_mul(divisor).wrapping_add(first)));
+    }
+    Ok(())
+}
+
+/// The largest integer that divides all distances; 1 as well when a distance does not fit 63 bits.
+fn common_divisor(integers: &[i64]) -> u64 {
+    let first = integers[0];
+    let mut divisor = 0;
+    for &integer in &integers[1..] {
+        let Some(distance) = integer.checked_sub(first) else { return 1 };
+        divisor = greatest_common_divisor(divisor, distance.unsigned_abs());
+        if divisor == 1 {
+            break;
+        }
+    }
+    divisor.max(1)
+}
+
+fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+/// Maps a float's bits to an integer of the same order, and back.
+#[inline]
+fn ordered(bits: i64) -> i64 {
+    bits ^ ((bits >> 63) & i64::MAX)
+}
