@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bellwether_kv::KvDisk;
 use bellwether_model::{MetricKind, Timestamp};
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -18,8 +19,10 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// What a node needs of the world.
 #[derive(Clone)]
 pub struct Env {
-    /// Small files of the data directory, and its file system's space.
-    pub data_dir: Arc<dyn DataDir>,
+    /// The data directory: engines and small files.
+    pub disk: Arc<dyn KvDisk>,
+    /// The file system that it lies on.
+    pub volume: Arc<dyn Volume>,
     /// Wall time.
     pub clock: Arc<dyn WallClock>,
     /// The root of all randomness.
@@ -70,53 +73,24 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
 
-/// Small files at the top of the data directory; what is in engines is not seen here. All methods block.
-pub trait DataDir: Send + Sync + 'static {
-    /// Makes the directory if need be and takes it for this process until the guard is dropped.
-    fn lock(&self) -> Result<Box<dyn Send + Sync>, DataDirError>;
-    /// Whether nothing but the lock is inside.
-    fn is_empty(&self) -> Result<bool, DataDirError>;
-    /// A file's bytes, if it exists.
-    fn read(&self, name: &str) -> Result<Option<Vec<u8>>, DataDirError>;
-    /// Writes a file whole or not at all; durable on return.
-    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), DataDirError>;
-    /// Makes a file occupy `bytes` on disk without a meaning; zero removes it.
-    fn reserve(&self, name: &str, bytes: u64) -> Result<(), DataDirError>;
-    /// Bytes free to this process, and bytes in all, of the file system.
-    fn space(&self) -> Result<DiskSpace, DataDirError>;
+/// The file system under the data directory. All methods block.
+pub trait Volume: Send + Sync + 'static {
+    /// How much room there is.
+    fn space(&self) -> io::Result<DiskSpace>;
+    /// Makes the file [`BALLAST_FILE`] occupy `bytes` on disk; zero removes it.
+    fn reserve(&self, bytes: u64) -> io::Result<()>;
 }
 
-/// See [`DataDir::space`].
+/// Name of the file that keeps room on the disk.
+pub const BALLAST_FILE: &str = "ballast";
+
+/// See [`Volume::space`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiskSpace {
-    /// Bytes that can still be written.
+    /// Bytes that this process can still write.
     pub free_bytes: u64,
     /// Size of the file system.
     pub total_bytes: u64,
-}
-
-/// Why a file of the data directory could not be used.
-#[derive(Debug, thiserror::Error)]
-pub enum DataDirError {
-    /// Another process holds the lock.
-    #[error("data directory {path} is in use by another bellwether process{holder}")]
-    InUse {
-        /// The directory.
-        path: String,
-        /// ` (pid N)` where it is known, else empty.
-        holder: String,
-    },
-    /// The operating system said no.
-    #[error("{action} {path}")]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On what.
-        path: String,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
 }
 
 /// Readings of the machine that the node runs on.

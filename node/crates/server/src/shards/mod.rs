@@ -1,5 +1,8 @@
 //! The shard groups of this node, and reads across them.
 
+pub mod identity;
+pub mod placement;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
