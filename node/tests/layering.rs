@@ -1,0 +1,144 @@
+//! Who may import whom, as one table. A crate that needs more than its row says is either in the wrong place or changes the
+//! table, where a reader sees it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// A crate of the workspace, and the crates of the workspace that it may depend on (tests and benchmarks excepted).
+const WORKSPACE: &[(&str, &[&str])] = &[
+    ("bellwether-model", &[]),
+    ("bellwether-chunk", &[]),
+    ("bellwether-kv", &[]),
+    ("bellwether-kv-rocksdb", &["bellwether-kv"]),
+    ("bellwether-promql", &["bellwether-model"]),
+    ("bellwether-ingest", &["bellwether-model"]),
+    ("bellwether-tsdb", &["bellwether-chunk", "bellwether-kv", "bellwether-model"]),
+    ("bellwether-raft", &["bellwether-kv"]),
+    ("bellwether-proto", &["bellwether-model"]),
+    (
+        "bellwether-server",
+        &[
+            "bellwether-ingest",
+            "bellwether-kv",
+            "bellwether-model",
+            "bellwether-promql",
+            "bellwether-proto",
+            "bellwether-raft",
+            "bellwether-tsdb",
+        ],
+    ),
+    ("bellwether", &["bellwether-kv", "bellwether-kv-rocksdb", "bellwether-model", "bellwether-server"]),
+    ("bellwether-sim", &["bellwether-kv", "bellwether-model", "bellwether-proto", "bellwether-server"]),
+];
+
+/// A crate from outside (with `*`, all that begin so), and the only crates that may name it.
+const OUTSIDE: &[(&str, &[&str])] = &[
+    ("rocksdb", &["bellwether-kv-rocksdb"]),
+    ("openraft*", &["bellwether-raft"]),
+    ("tonic*", &["bellwether-proto", "bellwether-server"]),
+    ("prost*", &["bellwether-proto", "bellwether-server"]),
+    ("protox", &["bellwether-proto"]),
+    ("turmoil", &["bellwether-sim"]),
+    ("hashring", &["bellwether-placement"]),
+    // Core types carry no serde derives: configuration and HTTP bodies alone do.
+    ("serde*", &["bellwether", "bellwether-server", "bellwether-sim"]),
+    ("axum", &["bellwether-server"]),
+    ("clap", &["bellwether", "bellwether-sim"]),
+    ("anyhow", &["bellwether", "bellwether-sim"]),
+    // Pure crates and storage have no async fn.
+    ("tokio*", &["bellwether", "bellwether-raft", "bellwether-server", "bellwether-sim"]),
+    ("futures*", &["bellwether-raft", "bellwether-server"]),
+];
+
+/// Test code may build protocol buffers, parse JSON and compare with other engines: only these are forbidden there too.
+const OUTSIDE_EVEN_IN_TESTS: &[&str] = &["rocksdb", "openraft*", "turmoil", "hashring"];
+
+struct Package {
+    name: String,
+    /// Normal and build dependencies.
+    needs: BTreeSet<String>,
+    tests_need: BTreeSet<String>,
+}
+
+fn workspace() -> Vec<Package> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap().iter();
+    packages
+        .map(|package| {
+            let mut needs = BTreeSet::new();
+            let mut tests_need = BTreeSet::new();
+            for dependency in package["dependencies"].as_array().unwrap() {
+                let name = dependency["name"].as_str().unwrap().to_owned();
+                match dependency["kind"].as_str() {
+                    Some("dev") => tests_need.insert(name),
+                    _ => needs.insert(name),
+                };
+            }
+            Package { name: package["name"].as_str().unwrap().to_owned(), needs, tests_need }
+        })
+        .collect()
+}
+
+fn fits(pattern: &str, name: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix),
+        None => name == pattern,
+    }
+}
+
+#[test]
+fn every_crate_has_a_row() {
+    let found: BTreeSet<String> = workspace().into_iter().map(|package| package.name).collect();
+    let rows: BTreeSet<String> = WORKSPACE.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(found, rows, "crates of the workspace (left) and rows of the table (right)");
+}
+
+#[test]
+fn crates_import_only_what_their_row_allows() {
+    let rows: BTreeMap<&str, &[&str]> = WORKSPACE.iter().copied().collect();
+    let mut wrong = Vec::new();
+    for package in workspace() {
+        let allowed = rows.get(package.name.as_str()).copied().unwrap_or_default();
+        for needed in package.needs.iter().filter(|needed| rows.contains_key(needed.as_str())) {
+            if !allowed.contains(&needed.as_str()) {
+                wrong.push(format!("{} must not depend on {needed}", package.name));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn rows_allow_no_circle() {
+    let rows: BTreeMap<&str, &[&str]> = WORKSPACE.iter().copied().collect();
+    let mut settled: BTreeSet<&str> = BTreeSet::new();
+    while settled.len() < rows.len() {
+        let next = rows
+            .iter()
+            .find(|(name, needs)| !settled.contains(*name) && needs.iter().all(|need| settled.contains(need)));
+        let (name, _) = next.unwrap_or_else(|| panic!("a circle among the crates that are not in {settled:?}"));
+        settled.insert(name);
+    }
+}
+
+#[test]
+fn crates_from_outside_are_named_only_where_they_belong() {
+    let mut wrong = Vec::new();
+    for package in workspace() {
+        for (pattern, owners) in OUTSIDE.iter().filter(|(_, owners)| !owners.contains(&package.name.as_str())) {
+            let in_tests = package.tests_need.iter().filter(|_| OUTSIDE_EVEN_IN_TESTS.contains(pattern));
+            for name in package.needs.iter().chain(in_tests).filter(|name| fits(pattern, name)) {
+                wrong.push(format!("{} names {name}, which belongs to {}", package.name, owners.join(", ")));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
