@@ -8,6 +8,7 @@ pub mod config;
 pub mod env;
 pub mod gateway;
 pub mod grpc;
+mod listen;
 pub mod maintenance;
 pub mod metrics;
 pub mod query;

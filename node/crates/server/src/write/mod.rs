@@ -1,13 +1,13 @@
 //! From a request's body to acknowledged samples.
 
-use std::time::Duration;
-
 use bellwether_model::{Labels, MetricMetadata, Sample, Tenant};
 use bytes::Bytes;
 
-pub use outcome::{Refusal, RefusalReason, Refusals, WriteError, WriteOutcome};
+pub use outcome::{RETRY_AFTER, Refusal, RefusalReason, Refusals, WriteError, WriteOutcome};
 
+mod admission;
 mod outcome;
+mod series_budget;
 
 /// Version of the remote-write protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,9 +28,6 @@ pub enum ContentEncoding {
     /// Not at all.
     Identity,
 }
-
-/// How long a sender should wait after a transient refusal.
-pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The way in. Shared by all connections.
 pub struct WritePath {}

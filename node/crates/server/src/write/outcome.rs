@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+/// How long a sender should wait after a transient refusal.
+pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// What became of a request that was understood.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WriteOutcome {
