@@ -181,6 +181,28 @@ fn documents_name_only_files_that_exist() {
     assert_none(wrong);
 }
 
+/// The names of our metrics in `text`: string literals that are nothing but a name.
+fn metrics_in(text: &str) -> BTreeSet<String> {
+    let names = text.split('"').filter(|word| {
+        let rest = word.strip_prefix("bellwether_").unwrap_or_default();
+        !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+    });
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_metric_is_explained() {
+    let operating = text("node/docs/OPERATING.md");
+    let this_file = Path::new(file!()).file_name();
+    let sources = sources().into_iter().filter(|path| path.file_name() != this_file && path.starts_with("node"));
+    let metrics: BTreeSet<String> = sources
+        .filter(|path| !path.iter().any(|part| part == "tests" || part == "benches"))
+        .flat_map(|path| metrics_in(&text(&path)))
+        .collect();
+    let silent = metrics.into_iter().filter(|name| !operating.contains(&format!("`{name}")));
+    assert_none(silent.map(|name| format!("OPERATING.md does not explain {name}")).collect());
+}
+
 #[test]
 fn commands_in_the_readme_can_be_run() {
     use std::os::unix::fs::PermissionsExt;
@@ -200,6 +222,10 @@ fn commands_in_the_readme_can_be_run() {
 #[test]
 fn this_file_finds_what_it_looks_for() {
     assert!(has_word("// TODAY: XX", "XX") && !has_word("let FOOXX = 1", "XX") && !has_word("XXY", "XX"));
+    assert!(
+        metrics_in(r#"x("bellwether_a_total", "bellwether_server::y")"#)
+            == BTreeSet::from(["bellwether_a_total".into()])
+    );
     assert!(formats_mentioned("see node/docs/format/pack.md.").contains("pack"));
     assert!(paths_in_markdown("run `deploy/start`, then\n    deploy/stop").len() == 2);
 }
