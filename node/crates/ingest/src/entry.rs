@@ -1,0 +1,408 @@
+//! The entries of a shard group's log: the commands that its state machine applies. Layout:
+//! `node/docs/format/shard-batch.md`.
+//!
+//! An entry of samples carries the frames of many requests. Apply reads no clock and no configuration, so the proposing
+//! leader stamps what it would need to know of them.
+
+use bellwether_model::{MatchOp, MetricKind, MetricMetadata, Tenant, TimeRange, Timestamp, limits};
+
+use crate::cursor::{Cursor, FormatError, put_sized, put_varint};
+
+const ENTRY_VERSION: u8 = 1;
+const FORMAT: &str = "the log entry";
+
+const KIND_SAMPLES: u8 = 1;
+const KIND_DELETE: u8 = 2;
+const KIND_EXPIRE_SERIES: u8 = 3;
+const KIND_SET_ACTIVE_VERSION: u8 = 4;
+const KIND_DROP_WINDOW: u8 = 5;
+const KIND_STORE_METADATA: u8 = 6;
+
+/// Version, kind and the proposing leader's clock: what every entry begins with.
+const HEADER_BYTES: usize = 1 + 1 + 8;
+/// Header, limits and the compression of an entry of samples.
+const SAMPLES_HEADER_BYTES: usize = HEADER_BYTES + 8 + 8 + 4 + 1;
+/// The length in front of each frame.
+const FRAME_LENGTH_BYTES: usize = 4;
+
+const PLAIN: u8 = 0;
+const ZSTD: u8 = 1;
+const ZSTD_LEVEL: i32 = 1;
+/// Frames that take fewer bytes together are not compressed even when asked to be.
+pub const COMPRESS_BYTES_MIN: usize = 4 << 10;
+
+const _: () = assert!(SAMPLES_HEADER_BYTES + FRAME_LENGTH_BYTES + limits::FRAME_BYTES_MAX <= limits::RAFT_ENTRY_BYTES_MAX);
+
+/// What the proposing leader knows and apply must not ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EntryLimits {
+    /// The oldest timestamp that is accepted: the retention's floor.
+    pub oldest: Timestamp,
+    /// The newest timestamp that is accepted.
+    pub newest: Timestamp,
+    /// Series that the group may have.
+    pub series_max: u32,
+}
+
+/// Whether an entry of samples is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Frames stay as they are: right for a group with one voter, whose bytes cross no network.
+    Never,
+    /// With zstd from [`COMPRESS_BYTES_MIN`] on, if that makes it smaller.
+    WhenItPays,
+}
+
+/// A log entry.
+#[derive(Debug, Clone)]
+pub struct Entry<'a> {
+    /// The proposing leader's clock, in milliseconds since the Unix epoch.
+    pub proposed_at: Timestamp,
+    /// What to do.
+    pub command: Command<'a>,
+}
+
+/// What an entry tells the state machine to do.
+#[derive(Debug, Clone)]
+pub enum Command<'a> {
+    /// Store samples.
+    Samples(SamplesEntry<'a>),
+    /// Anything else.
+    Control(ControlCommand),
+}
+
+/// A command that is rare and small.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ControlCommand {
+    /// Hide the samples of the series that all matchers accept.
+    Delete {
+        /// Whose.
+        tenant: Tenant,
+        /// At least one.
+        matchers: Vec<MatcherText>,
+        /// Which of their samples.
+        range: TimeRange,
+    },
+    /// Free the slots of series whose newest sample is older than this.
+    ExpireSeries {
+        /// The oldest timestamp that keeps a slot.
+        idle_since: Timestamp,
+    },
+    /// Begin to write and understand what this version brought.
+    SetActiveVersion {
+        /// The version.
+        version: u32,
+    },
+    /// Drop a Window whose retention is over.
+    DropWindow {
+        /// Its first and last millisecond.
+        window: TimeRange,
+        /// Of which tenant; `None` for all.
+        tenant: Option<Tenant>,
+    },
+    /// Remember metrics' types and help texts.
+    StoreMetadata {
+        /// Whose.
+        tenant: Tenant,
+        /// By metric name.
+        metadata: Vec<(String, MetricMetadata)>,
+    },
+}
+
+/// A matcher as it was written; regular expressions are compiled by whoever applies it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MatcherText {
+    /// The comparison.
+    pub op: MatchOp,
+    /// The label's name.
+    pub name: String,
+    /// The value or pattern.
+    pub value: String,
+}
+
+/// An entry of samples, its frames decompressed.
+#[derive(Debug, Clone)]
+pub struct SamplesEntry<'a> {
+    /// What the leader stamped.
+    pub limits: EntryLimits,
+    frames: &'a [u8],
+}
+
+/// Puts frames together until an entry is full.
+#[derive(Debug)]
+pub struct EntryBuilder {
+    /// The header, to be filled in at the end, and the frames with their lengths.
+    bytes: Vec<u8>,
+    frames: usize,
+}
+
+impl Default for EntryBuilder {
+    fn default() -> EntryBuilder {
+        EntryBuilder { bytes: vec![0; SAMPLES_HEADER_BYTES], frames: 0 }
+    }
+}
+
+impl EntryBuilder {
+    /// Adds a frame, and says whether there was room for it. There always is in an empty entry.
+    pub fn push(&mut self, frame: &[u8]) -> bool {
+        assert!(frame.len() <= limits::FRAME_BYTES_MAX, "frames are cut by ShardBatch::encode");
+        if self.bytes.len() + FRAME_LENGTH_BYTES + frame.len() > limits::RAFT_ENTRY_BYTES_MAX {
+            return false;
+        }
+        self.bytes.extend_from_slice(&(frame.len() as u32).to_le_bytes());
+        self.bytes.extend_from_slice(frame);
+        self.frames += 1;
+        true
+    }
+
+    /// Frames inside.
+    pub fn frames(&self) -> usize {
+        self.frames
+    }
+
+    /// Whether there is no frame.
+    pub fn is_empty(&self) -> bool {
+        self.frames == 0
+    }
+
+    /// Bytes so far.
+    pub fn byte_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The entry's bytes.
+    pub fn finish(mut self, proposed_at: Timestamp, stamped: EntryLimits, compression: Compression) -> Vec<u8> {
+        let mut header = Vec::with_capacity(SAMPLES_HEADER_BYTES);
+        put_header(&mut header, KIND_SAMPLES, proposed_at);
+        header.extend_from_slice(&stamped.oldest.to_le_bytes());
+        header.extend_from_slice(&stamped.newest.to_le_bytes());
+        header.extend_from_slice(&stamped.series_max.to_le_bytes());
+        header.push(PLAIN);
+        self.bytes[..SAMPLES_HEADER_BYTES].copy_from_slice(&header);
+        let frames = &self.bytes[SAMPLES_HEADER_BYTES..];
+        if compression == Compression::Never || frames.len() < COMPRESS_BYTES_MIN {
+            return self.bytes;
+        }
+        let plain_length = frames.len() as u32;
+        // Without memory for its tables zstd fails; the plain entry is as good.
+        match zstd::bulk::compress(frames, ZSTD_LEVEL) {
+            Ok(compressed) if compressed.len() + 4 < frames.len() => {
+                header.pop();
+                header.push(ZSTD);
+                header.extend_from_slice(&plain_length.to_le_bytes());
+                header.extend_from_slice(&compressed);
+                header
+            }
+            _ => self.bytes,
+        }
+    }
+}
+
+impl ControlCommand {
+    /// The bytes of an entry with this command.
+    pub fn encode(&self, proposed_at: Timestamp) -> Vec<u8> {
+        let mut out = Vec::with_capacity(64);
+        match self {
+            ControlCommand::Delete { tenant, matchers, range } => {
+                put_header(&mut out, KIND_DELETE, proposed_at);
+                put_sized(&mut out, tenant.as_str().as_bytes());
+                put_range(&mut out, *range);
+                put_varint(&mut out, matchers.len() as u64);
+                for matcher in matchers {
+                    out.push(match_op_code(matcher.op));
+                    put_sized(&mut out, matcher.name.as_bytes());
+                    put_sized(&mut out, matcher.value.as_bytes());
+                }
+            }
+            ControlCommand::ExpireSeries { idle_since } => {
+                put_header(&mut out, KIND_EXPIRE_SERIES, proposed_at);
+                out.extend_from_slice(&idle_since.to_le_bytes());
+            }
+            ControlCommand::SetActiveVersion { version } => {
+                put_header(&mut out, KIND_SET_ACTIVE_VERSION, proposed_at);
+                out.extend_from_slice(&version.to_le_bytes());
+            }
+            ControlCommand::DropWindow { window, tenant } => {
+                put_header(&mut out, KIND_DROP_WINDOW, proposed_at);
+                put_range(&mut out, *window);
+                put_sized(&mut out, tenant.as_ref().map_or("", Tenant::as_str).as_bytes());
+            }
+            ControlCommand::StoreMetadata { tenant, metadata } => {
+                put_header(&mut out, KIND_STORE_METADATA, proposed_at);
+                put_sized(&mut out, tenant.as_str().as_bytes());
+                put_varint(&mut out, metadata.len() as u64);
+                for (name, metadata) in metadata {
+                    out.push(metric_kind_code(metadata.kind));
+                    put_sized(&mut out, name.as_bytes());
+                    put_sized(&mut out, metadata.help.as_bytes());
+                    put_sized(&mut out, metadata.unit.as_bytes());
+                }
+            }
+        }
+        out
+    }
+}
+
+impl<'a> Entry<'a> {
+    /// Reads an entry. `buffer` takes the frames if they are compressed.
+    pub fn read(bytes: &'a [u8], buffer: &'a mut Vec<u8>) -> Result<Entry<'a>, FormatError> {
+        let mut cursor = Cursor::new(FORMAT, bytes);
+        cursor.version(ENTRY_VERSION)?;
+        let kind = cursor.u8("the kind")?;
+        let proposed_at = cursor.i64("the leader's clock")?;
+        let command = match kind {
+            KIND_SAMPLES => Command::Samples(SamplesEntry::read(&mut cursor, buffer)?),
+            _ => {
+                let command = read_control(kind, &mut cursor)?;
+                cursor.expect_end()?;
+                Command::Control(command)
+            }
+        };
+        Ok(Entry { proposed_at, command })
+    }
+}
+
+fn read_control(kind: u8, cursor: &mut Cursor<'_>) -> Result<ControlCommand, FormatError> {
+    Ok(match kind {
+        KIND_DELETE => {
+            let tenant = read_tenant(cursor)?;
+            let range = read_range(cursor)?;
+            let count = cursor.length("matchers")?;
+            if count == 0 {
+                return Err(cursor.invalid("a delete without matchers"));
+            }
+            let matchers = (0..count).map(|_| read_matcher(cursor)).collect::<Result<_, _>>()?;
+            ControlCommand::Delete { tenant, matchers, range }
+        }
+        KIND_EXPIRE_SERIES => ControlCommand::ExpireSeries { idle_since: cursor.i64("the idle time")? },
+        KIND_SET_ACTIVE_VERSION => ControlCommand::SetActiveVersion { version: cursor.u32("the active version")? },
+        KIND_DROP_WINDOW => {
+            let window = read_range(cursor)?;
+            let all_tenants = cursor.clone().sized("the tenant")?.is_empty();
+            let tenant = if all_tenants { cursor.sized("the tenant").map(|_| None)? } else { Some(read_tenant(cursor)?) };
+            ControlCommand::DropWindow { window, tenant }
+        }
+        KIND_STORE_METADATA => {
+            let tenant = read_tenant(cursor)?;
+            let count = cursor.length("metadata")?;
+            let metadata = (0..count).map(|_| read_metadata(cursor)).collect::<Result<_, _>>()?;
+            ControlCommand::StoreMetadata { tenant, metadata }
+        }
+        _ => return Err(cursor.invalid("an unknown kind of entry")),
+    })
+}
+
+impl<'a> SamplesEntry<'a> {
+    fn read(cursor: &mut Cursor<'a>, buffer: &'a mut Vec<u8>) -> Result<SamplesEntry<'a>, FormatError> {
+        let limits = EntryLimits {
+            oldest: cursor.i64("the oldest timestamp")?,
+            newest: cursor.i64("the newest timestamp")?,
+            series_max: cursor.u32("the series limit")?,
+        };
+        let frames = match cursor.u8("the compression")? {
+            PLAIN => cursor.take(cursor.remaining(), "frames")?,
+            ZSTD => {
+                let length = cursor.u32("the length of the frames")? as usize;
+                if length > limits::RAFT_ENTRY_BYTES_MAX {
+                    return Err(cursor.invalid("the frames are larger than an entry can be"));
+                }
+                let compressed = cursor.clone();
+                let bytes = cursor.take(cursor.remaining(), "frames")?;
+                buffer.clear();
+                buffer.reserve(length);
+                let decompressed = zstd::bulk::Decompressor::new()
+                    .and_then(|mut decompressor| decompressor.decompress_to_buffer(bytes, buffer));
+                if decompressed.ok() != Some(length) {
+                    return Err(compressed.invalid("the compressed frames"));
+                }
+                buffer
+            }
+            _ => return Err(cursor.invalid("an unknown compression")),
+        };
+        let entry = SamplesEntry { limits, frames };
+        entry.frames().try_for_each(|frame| frame.map(drop))?;
+        Ok(entry)
+    }
+
+    /// The frames' bytes in order, for [`crate::FrameReader`]. Reading the entry has checked their lengths.
+    pub fn frames(&self) -> impl Iterator<Item = Result<&'a [u8], FormatError>> + use<'a> {
+        let mut cursor = Cursor::new("the entry's frames", self.frames);
+        std::iter::from_fn(move || {
+            if cursor.remaining() == 0 {
+                return None;
+            }
+            let frame = read_frame(&mut cursor);
+            if frame.is_err() {
+                cursor = Cursor::new("the entry's frames", &[]);
+            }
+            Some(frame)
+        })
+    }
+}
+
+fn read_frame<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], FormatError> {
+    let length = cursor.u32("a frame's length")?;
+    cursor.take(length as usize, "a frame")
+}
+
+fn put_header(out: &mut Vec<u8>, kind: u8, proposed_at: Timestamp) {
+    out.extend_from_slice(&[ENTRY_VERSION, kind]);
+    out.extend_from_slice(&proposed_at.to_le_bytes());
+}
+
+fn put_range(out: &mut Vec<u8>, range: TimeRange) {
+    out.extend_from_slice(&range.first.to_le_bytes());
+    out.extend_from_slice(&range.last.to_le_bytes());
+}
+
+fn read_range(cursor: &mut Cursor<'_>) -> Result<TimeRange, FormatError> {
+    Ok(TimeRange { first: cursor.i64("the first time")?, last: cursor.i64("the last time")? })
+}
+
+fn read_tenant(cursor: &mut Cursor<'_>) -> Result<Tenant, FormatError> {
+    let start = cursor.clone();
+    Tenant::new(cursor.text("the tenant")?).map_err(|_| start.invalid("the tenant's name is not valid"))
+}
+
+fn read_matcher(cursor: &mut Cursor<'_>) -> Result<MatcherText, FormatError> {
+    let op = match cursor.u8("a matcher")? {
+        0 => MatchOp::Equal,
+        1 => MatchOp::NotEqual,
+        2 => MatchOp::Regex,
+        3 => MatchOp::NotRegex,
+        _ => return Err(cursor.invalid("an unknown matcher")),
+    };
+    let name = cursor.text("a matcher's label")?.to_owned();
+    Ok(MatcherText { op, name, value: cursor.text("a matcher's value")?.to_owned() })
+}
+
+fn match_op_code(op: MatchOp) -> u8 {
+    match op {
+        MatchOp::Equal => 0,
+        MatchOp::NotEqual => 1,
+        MatchOp::Regex => 2,
+        MatchOp::NotRegex => 3,
+    }
+}
+
+fn read_metadata(cursor: &mut Cursor<'_>) -> Result<(String, MetricMetadata), FormatError> {
+    let code = cursor.u8("a metric's type")?;
+    let kind = *MetricKind::ALL.get(usize::from(code)).ok_or_else(|| cursor.invalid("an unknown metric type"))?;
+    let name = cursor.text("a metric's name")?.to_owned();
+    let help = cursor.text("a help text")?.to_owned();
+    Ok((name, MetricMetadata { kind, help, unit: cursor.text("a unit")?.to_owned() }))
+}
+
+/// The position in `MetricKind::ALL`, written out because it is stored.
+fn metric_kind_code(kind: MetricKind) -> u8 {
+    match kind {
+        MetricKind::Unknown => 0,
+        MetricKind::Counter => 1,
+        MetricKind::Gauge => 2,
+        MetricKind::Histogram => 3,
+        MetricKind::GaugeHistogram => 4,
+        MetricKind::Summary => 5,
+        MetricKind::Info => 6,
+        MetricKind::StateSet => 7,
+    }
+}

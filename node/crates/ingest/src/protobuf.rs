@@ -1,0 +1,220 @@
+//! Protobuf's wire format, read in place. Errors carry the offset in the whole body.
+
+/// Why a body is not the protobuf message it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed protobuf at byte {offset}: {what}")]
+pub struct WireError {
+    /// Where in the decompressed body.
+    pub offset: usize,
+    /// What is wrong there.
+    pub what: &'static str,
+}
+
+/// The tag of a field that holds a varint.
+pub(crate) const fn varint_field(number: u64) -> u64 {
+    number << 3
+}
+
+/// The tag of a field that holds eight bytes.
+pub(crate) const fn fixed64_field(number: u64) -> u64 {
+    number << 3 | 1
+}
+
+/// The tag of a field that holds a length and as many bytes.
+pub(crate) const fn bytes_field(number: u64) -> u64 {
+    number << 3 | 2
+}
+
+/// One message, read from its beginning.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Message<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    /// Where `bytes` begins in the body.
+    base: usize,
+}
+
+impl<'a> Message<'a> {
+    #[inline]
+    pub(crate) fn new(body: &'a [u8]) -> Message<'a> {
+        Message { bytes: body, at: 0, base: 0 }
+    }
+
+    /// A message that lies `base` bytes into the body.
+    pub(crate) fn within(bytes: &'a [u8], base: usize) -> Message<'a> {
+        Message { bytes, at: 0, base }
+    }
+
+    #[inline]
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.at >= self.bytes.len()
+    }
+
+    /// The bytes of the whole message.
+    #[inline]
+    pub(crate) fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Where in the message the next field begins.
+    #[inline]
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
+
+    /// Where in the body the next field begins.
+    #[inline]
+    pub(crate) fn offset(&self) -> usize {
+        self.base + self.at
+    }
+
+    #[cold]
+    pub(crate) fn error(&self, what: &'static str) -> WireError {
+        WireError { offset: self.offset(), what }
+    }
+
+    /// The tag of the next field: compare it with those that you know, and [`skip`](Self::skip) every other.
+    #[inline]
+    pub(crate) fn tag(&mut self) -> Result<u64, WireError> {
+        self.varint()
+    }
+
+    #[inline]
+    pub(crate) fn varint(&mut self) -> Result<u64, WireError> {
+        match self.bytes.get(self.at) {
+            Some(byte) if *byte < 0x80 => {
+                self.at += 1;
+                Ok(u64::from(*byte))
+            }
+            _ => self.varint_of_many_bytes(),
+        }
+    }
+
+    #[inline]
+    fn varint_of_many_bytes(&mut self) -> Result<u64, WireError> {
+        const CONTINUES: u64 = 0x8080_8080_8080_8080;
+        // Up to eight bytes at once: find the last byte, clear what follows it, then join the groups of seven bits pairwise.
+        if let Some(word) = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<8>()) {
+            let word = u64::from_le_bytes(*word);
+            let ends = !word & CONTINUES;
+            if ends != 0 {
+                let bits = ends.trailing_zeros() + 1;
+                self.at += (bits / 8) as usize;
+                let groups = word & (u64::MAX >> (64 - bits)) & !CONTINUES;
+                let groups = (groups & 0x007f_007f_007f_007f) | ((groups & 0x7f00_7f00_7f00_7f00) >> 1);
+                let groups = (groups & 0x0000_3fff_0000_3fff) | ((groups & 0x3fff_0000_3fff_0000) >> 2);
+                return Ok((groups & 0x0fff_ffff) | ((groups & 0x0fff_ffff_0000_0000) >> 4));
+            }
+        }
+        self.varint_byte_by_byte()
+    }
+
+    #[inline(never)]
+    fn varint_byte_by_byte(&mut self) -> Result<u64, WireError> {
+        let mut value = 0;
+        for (count, shift) in (0..70).step_by(7).enumerate() {
+            let Some(byte) = self.bytes.get(self.at + count) else {
+                return Err(self.error("a number is cut off"));
+            };
+            value |= u64::from(byte & 0x7f) << shift;
+            if *byte < 0x80 {
+                // The tenth byte has room for one bit.
+                if shift == 63 && *byte > 1 {
+                    break;
+                }
+                self.at += count + 1;
+                return Ok(value);
+            }
+        }
+        Err(self.error("a number does not fit 64 bits"))
+    }
+
+    /// A length-delimited field's contents.
+    #[inline]
+    pub(crate) fn message(&mut self) -> Result<Message<'a>, WireError> {
+        let start = *self;
+        let length = self.varint()?;
+        let rest = self.bytes.len() - self.at;
+        if length > rest as u64 {
+            return Err(start.error("a length reaches beyond its message"));
+        }
+        let end = self.at + length as usize;
+        let inner = Message { bytes: &self.bytes[self.at..end], at: 0, base: self.base + self.at };
+        self.at = end;
+        Ok(inner)
+    }
+
+    #[inline]
+    pub(crate) fn fixed64(&mut self) -> Result<u64, WireError> {
+        match self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<8>()) {
+            Some(word) => {
+                self.at += 8;
+                Ok(u64::from_le_bytes(*word))
+            }
+            None => Err(self.error("a number is cut off")),
+        }
+    }
+
+    /// Steps over a field whose meaning we do not know, or whose layout is not the one that we know.
+    #[inline(never)]
+    pub(crate) fn skip(&mut self, tag: u64) -> Result<(), WireError> {
+        if tag >> 3 == 0 || tag > u64::from(u32::MAX) {
+            return Err(self.error("invalid field number"));
+        }
+        match tag & 7 {
+            0 => self.varint().map(drop),
+            1 => self.fixed64().map(drop),
+            2 => self.message().map(drop),
+            5 if self.bytes.len() - self.at >= 4 => {
+                self.at += 4;
+                Ok(())
+            }
+            5 => Err(self.error("a number is cut off")),
+            3 | 4 => Err(self.error("groups are not supported")),
+            _ => Err(self.error("unknown wire type")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protobuf_writer::put_varint;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn numbers_round_trip_whatever_follows_them(bits in 0..=64u32, random: u64, tail in 0..12usize) {
+            let value = random.checked_shr(64 - bits).unwrap_or(0);
+            let mut bytes = Vec::new();
+            put_varint(&mut bytes, value);
+            let length = bytes.len();
+            bytes.extend(std::iter::repeat_n(0xff, tail));
+            let mut message = Message::new(&bytes);
+            prop_assert_eq!(message.varint().unwrap(), value);
+            prop_assert_eq!(message.position(), length);
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_too_long_or_cut_off_are_errors() {
+        let varint = |bytes: &[u8]| Message::new(bytes).varint();
+        assert_eq!(varint(&[0xff; 12]).unwrap_err().what, "a number does not fit 64 bits");
+        assert_eq!(varint(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2]).unwrap_err().offset, 0);
+        assert_eq!(varint(&[0x80; 3]).unwrap_err().what, "a number is cut off");
+        assert_eq!(varint(&[]).unwrap_err().what, "a number is cut off");
+        // Longer than need be is legal.
+        assert_eq!(varint(&[0x81, 0x80, 0x00]), Ok(1));
+    }
+
+    #[test]
+    fn offsets_count_from_the_beginning_of_the_body() {
+        let mut body = Message::new(&[0x0a, 0x04, 0x0a, 0x02, 0x08, 0xff]);
+        body.tag().unwrap();
+        let mut outer = body.message().unwrap();
+        outer.tag().unwrap();
+        let mut inner = outer.message().unwrap();
+        inner.tag().unwrap();
+        assert_eq!(inner.varint(), Err(WireError { offset: 5, what: "a number is cut off" }));
+    }
+}

@@ -1,0 +1,274 @@
+//! Remote write 1.0 (`prometheus.WriteRequest`), walked in place.
+//!
+//! Prometheus, and everybody who imitates it, writes a series' labels first and together. Those bytes as they stand are
+//! what the cache knows the series by; labels that are scattered among other fields are gathered and give the same bytes.
+
+use bellwether_model::{Labels, LabelsBuilder, MetricKind, Sample};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::key_hasher::{CacheKey, KeyHasher};
+use crate::protobuf::{Message, WireError, bytes_field, fixed64_field, varint_field};
+use crate::visitor::{BuildError, MetadataRef, RequestVisitor, WireLabels, metric_kind};
+
+const REQUEST_SERIES: u64 = bytes_field(1);
+const REQUEST_METADATA: u64 = bytes_field(3);
+
+const SERIES_LABEL: u64 = bytes_field(1);
+const SERIES_SAMPLE: u64 = bytes_field(2);
+const SERIES_EXEMPLAR: u64 = bytes_field(3);
+const SERIES_HISTOGRAM: u64 = bytes_field(4);
+
+const LABEL_NAME: u64 = bytes_field(1);
+const LABEL_VALUE: u64 = bytes_field(2);
+
+const SAMPLE_VALUE: u64 = fixed64_field(1);
+const SAMPLE_TIMESTAMP: u64 = varint_field(2);
+
+const METADATA_KIND: u64 = varint_field(1);
+const METADATA_NAME: u64 = bytes_field(2);
+const METADATA_HELP: u64 = bytes_field(4);
+const METADATA_UNIT: u64 = bytes_field(5);
+
+/// Buffers of a walk, for the next walk.
+#[derive(Debug, Default)]
+pub struct ScratchV1 {
+    samples: Vec<Sample>,
+    scattered_labels: Vec<u8>,
+}
+
+/// A series' label fields with their tags.
+#[derive(Debug, Clone, Copy)]
+pub struct RawLabels<'a> {
+    bytes: &'a [u8],
+    /// Where they begin in the body.
+    offset: usize,
+}
+
+/// Tells `visitor` what a body holds.
+pub fn walk<V: RequestVisitor>(body: &[u8], scratch: &mut ScratchV1, visitor: &mut V) -> Result<(), WireError> {
+    let mut request = Message::new(body);
+    while !request.is_at_end() {
+        match request.tag()? {
+            REQUEST_SERIES => walk_series(request.message()?, scratch, visitor)?,
+            REQUEST_METADATA => visitor.metadata(metadata(request.message()?)?),
+            other => request.skip(other)?,
+        }
+    }
+    Ok(())
+}
+
+#[inline]
+fn walk_series<V: RequestVisitor>(
+    mut series: Message<'_>,
+    scratch: &mut ScratchV1,
+    visitor: &mut V,
+) -> Result<(), WireError> {
+    let offset = series.offset();
+    let mut labels_end = 0;
+    let (mut exemplars, mut histograms) = (0, 0);
+    scratch.samples.clear();
+    scratch.scattered_labels.clear();
+    while !series.is_at_end() {
+        let start = series.position();
+        match series.tag()? {
+            SERIES_LABEL => {
+                series.message()?;
+                if start == labels_end {
+                    labels_end = series.position();
+                } else {
+                    scratch.scattered_labels.extend_from_slice(&series.bytes()[start..series.position()]);
+                }
+            }
+            SERIES_SAMPLE => scratch.samples.push(read_sample(series.message()?)?),
+            SERIES_EXEMPLAR => {
+                series.message()?;
+                exemplars += 1;
+            }
+            SERIES_HISTOGRAM => {
+                series.message()?;
+                histograms += 1;
+            }
+            other => series.skip(other)?,
+        }
+    }
+    if exemplars + histograms > 0 {
+        visitor.unsupported(exemplars, histograms);
+    }
+    if scratch.samples.is_empty() {
+        return Ok(());
+    }
+    let together = &series.bytes()[..labels_end];
+    if scratch.scattered_labels.is_empty() {
+        return visitor.series(&RawLabels { bytes: together, offset }, &scratch.samples);
+    }
+    scratch.scattered_labels.splice(0..0, together.iter().copied());
+    visitor.series(&RawLabels { bytes: &scratch.scattered_labels, offset }, &scratch.samples)
+}
+
+/// A `Sample`, which both versions lay out alike.
+#[inline]
+pub(crate) fn read_sample(mut message: Message<'_>) -> Result<Sample, WireError> {
+    let mut sample = Sample { timestamp: 0, value: 0.0 };
+    while !message.is_at_end() {
+        match message.tag()? {
+            SAMPLE_VALUE => sample.value = f64::from_bits(message.fixed64()?),
+            SAMPLE_TIMESTAMP => sample.timestamp = message.varint()? as i64,
+            other => message.skip(other)?,
+        }
+    }
+    Ok(sample)
+}
+
+fn metadata<'a>(mut message: Message<'a>) -> Result<MetadataRef<'a>, WireError> {
+    let fingerprint = xxh3_64_with_seed(message.bytes(), 1);
+    let mut metadata = MetadataRef { kind: MetricKind::Unknown, name: &[], help: &[], unit: &[], fingerprint };
+    while !message.is_at_end() {
+        match message.tag()? {
+            METADATA_KIND => metadata.kind = metric_kind(message.varint()?),
+            METADATA_NAME => metadata.name = message.message()?.bytes(),
+            METADATA_HELP => metadata.help = message.message()?.bytes(),
+            METADATA_UNIT => metadata.unit = message.message()?.bytes(),
+            other => message.skip(other)?,
+        }
+    }
+    Ok(metadata)
+}
+
+impl WireLabels for RawLabels<'_> {
+    #[inline]
+    fn key(&self, hasher: &KeyHasher) -> Option<CacheKey> {
+        Some(hasher.raw_labels(self.bytes))
+    }
+
+    fn build(&self) -> Result<Labels, BuildError> {
+        let mut labels = LabelsBuilder::default();
+        let mut fields = Message::within(self.bytes, self.offset);
+        while !fields.is_at_end() {
+            fields.tag()?;
+            let mut label = fields.message()?;
+            let (mut name, mut value): (&[u8], &[u8]) = (&[], &[]);
+            while !label.is_at_end() {
+                match label.tag()? {
+                    LABEL_NAME => name = label.message()?.bytes(),
+                    LABEL_VALUE => value = label.message()?.bytes(),
+                    other => label.skip(other)?,
+                }
+            }
+            labels.push_bytes(name, value)?;
+        }
+        Ok(labels.build_series()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protobuf_writer::*;
+    use crate::visitor::tests::{Heard, Listener};
+    use expect_test::{Expect, expect};
+
+    fn check(body: &[u8], expected: Expect) {
+        let mut listener = Listener::default();
+        let result = walk(body, &mut ScratchV1::default(), &mut listener);
+        expected.assert_eq(&listener.text(result));
+    }
+
+    #[test]
+    fn series_metadata_and_what_cannot_be_stored_are_told_in_order() {
+        let mut histogram = series_v1(&labels_v1(&[("__name__", "h")]), &[]);
+        put_bytes(&mut histogram, 4, b"");
+        let mut exemplar = series_v1(&labels_v1(&[("__name__", "e")]), &[(3, 1.0)]);
+        put_bytes(&mut exemplar, 3, b"");
+        put_bytes(&mut exemplar, 3, b"");
+        let up = series_v1(&labels_v1(&[("__name__", "up"), ("job", "node")]), &[(1_790_000_000_000, 1.5), (-1, 0.0)]);
+        let mut body = request_v1(&[up, histogram, exemplar]);
+        put_metadata_v1(&mut body, 1, "up", "Is it up?", "bool");
+        put_metadata_v1(&mut body, 99, "later", "", "");
+        check(
+            &body,
+            expect![[r#"
+                up{job="node"} 1.5@1790000000000 0@-1
+                unsupported: 0 exemplars, 1 histograms
+                unsupported: 2 exemplars, 0 histograms
+                e 1@3
+                metadata: counter up "Is it up?" "bool"
+                metadata: unknown later "" ""
+            "#]],
+        );
+    }
+
+    #[test]
+    fn unknown_fields_are_skipped_wherever_they_stand() {
+        let mut sample = sample(5, 2.5);
+        put_number(&mut sample, 3, 77);
+        let mut series = Vec::new();
+        put_number(&mut series, 9, 1 << 60);
+        series.extend(labels_v1(&[("__name__", "up")]));
+        put_double(&mut series, 500, 1.0);
+        put_bytes(&mut series, 2, &sample);
+        series.extend([13 << 3 | 5, 1, 2, 3, 4]);
+        let mut body = Vec::new();
+        put_bytes(&mut body, 2, b"reserved");
+        put_bytes(&mut body, 1, &series);
+        check(&body, expect![[r#"
+            up 2.5@5
+        "#]]);
+    }
+
+    #[test]
+    fn scattered_labels_have_the_key_of_labels_that_stand_together() {
+        let labels = labels_v1(&[("__name__", "up"), ("job", "node")]);
+        let (name, job) = (labels_v1(&[("__name__", "up")]), labels_v1(&[("job", "node")]));
+        let scattered = [series_v1(&name, &[(1, 2.0)]), job].concat();
+        let mut heard = Listener::default();
+        let body = request_v1(&[series_v1(&labels, &[(1, 2.0)]), scattered]);
+        walk(&body, &mut ScratchV1::default(), &mut heard).unwrap();
+        let keys: Vec<CacheKey> = heard.keys().collect();
+        assert_eq!(keys[0], keys[1]);
+        assert!(matches!(&heard.heard[..], [Heard::Series { .. }, Heard::Series { .. }]));
+    }
+
+    #[test]
+    fn malformed_bodies_name_the_offset() {
+        let up = series_v1(&labels_v1(&[("__name__", "up")]), &[(1, 2.0)]);
+        let body = request_v1(&[up.clone(), up]);
+        let first_end = body.len() / 2;
+        check(&body[..body.len() - 1], expect![[r#"
+            up 2@1
+            malformed protobuf at byte 32: a length reaches beyond its message
+        "#]]);
+        assert_eq!(first_end + 1, 32);
+        let mut nested = body.clone();
+        // The label's name claims more bytes than the label has.
+        nested[5] = 0x7f;
+        check(&nested, expect![[r#"
+            malformed protobuf at byte 5: a length reaches beyond its message
+        "#]]);
+        check(&[0x0b], expect![[r#"
+            malformed protobuf at byte 1: groups are not supported
+        "#]]);
+    }
+
+    #[test]
+    fn refused_labels_say_why() {
+        let one = |labels: &[(&str, &str)]| request_v1(&[series_v1(&labels_v1(labels), &[(1, 2.0)])]);
+        check(&one(&[("job", "node")]), expect![[r#"
+            refused: the series has no metric name (label __name__): {job="node"}
+        "#]]);
+        check(&one(&[("job", "node"), ("__name__", "up")]), expect![[r#"
+            up{job="node"} 2@1
+        "#]]);
+        check(&one(&[("__name__", "up"), ("a", "1"), ("a", "1")]), expect![[r#"
+            refused: label "a" occurs more than once
+        "#]]);
+        check(&one(&[("__name__", "up"), ("", "1")]), expect![[r#"
+            refused: label 1 has an empty name (value "1")
+        "#]]);
+        let mut bytes = one(&[("__name__", "up"), ("a", "x")]);
+        let at = bytes.iter().position(|byte| *byte == b'x').unwrap();
+        bytes[at] = 0xff;
+        check(&bytes, expect![[r#"
+            refused: label 1 ("a"): value is not valid UTF-8
+        "#]]);
+    }
+}

@@ -1,0 +1,346 @@
+//! Remote write 2.0 (`io.prometheus.write.v2.Request`), walked in place.
+//!
+//! Texts stand once in a symbol table, series refer to them by number. The table may in principle come after the series
+//! that use it, so it is collected first; stepping over the series costs a few instructions each.
+
+use bellwether_model::{Labels, LabelsBuilder, METRIC_NAME, Sample};
+
+use crate::key_hasher::{CacheKey, KeyHasher, SymbolHash};
+use crate::protobuf::{Message, WireError, bytes_field, varint_field};
+use crate::remote_write_v1::read_sample;
+use crate::visitor::{BuildError, MetadataRef, RequestVisitor, WireLabels, metric_kind};
+
+const REQUEST_SYMBOL: u64 = bytes_field(4);
+const REQUEST_SERIES: u64 = bytes_field(5);
+
+const SERIES_LABEL_REFS: u64 = bytes_field(1);
+const SERIES_LABEL_REF: u64 = varint_field(1);
+const SERIES_SAMPLE: u64 = bytes_field(2);
+const SERIES_HISTOGRAM: u64 = bytes_field(3);
+const SERIES_EXEMPLAR: u64 = bytes_field(4);
+const SERIES_METADATA: u64 = bytes_field(5);
+
+const METADATA_KIND: u64 = varint_field(1);
+const METADATA_HELP_REF: u64 = varint_field(3);
+const METADATA_UNIT_REF: u64 = varint_field(4);
+
+/// Buffers of a walk, for the next walk.
+#[derive(Debug, Default)]
+pub struct ScratchV2 {
+    spans: Vec<Span>,
+    hashes: Vec<SymbolHash>,
+    label_refs: Vec<u32>,
+    samples: Vec<Sample>,
+}
+
+/// Where a symbol lies in the body.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    start: u32,
+    length: u32,
+}
+
+/// A series' label references and what they refer to.
+#[derive(Debug, Clone, Copy)]
+pub struct RefLabels<'a> {
+    refs: &'a [u32],
+    symbols: Symbols<'a>,
+}
+
+/// A request's symbol table.
+#[derive(Debug, Clone, Copy)]
+struct Symbols<'a> {
+    body: &'a [u8],
+    spans: &'a [Span],
+    hashes: &'a [SymbolHash],
+}
+
+/// Tells `visitor` what a body holds. The hasher makes the symbols' hashes, and must be the one that keys are asked with.
+pub fn walk<V: RequestVisitor>(
+    body: &[u8],
+    hasher: &KeyHasher,
+    scratch: &mut ScratchV2,
+    visitor: &mut V,
+) -> Result<(), WireError> {
+    let ScratchV2 { spans, hashes, label_refs, samples } = scratch;
+    collect_symbols(body, hasher, spans, hashes)?;
+    let symbols = Symbols { body, spans, hashes };
+    let metric_name = (0..spans.len() as u32).find(|at| symbols.get(*at) == Some(METRIC_NAME.as_bytes()));
+    let mut metadata_filter = LastMetadata { metric_name, fingerprint: None };
+    let mut request = Message::new(body);
+    while !request.is_at_end() {
+        match request.tag()? {
+            REQUEST_SERIES => {
+                let series = request.message()?;
+                walk_series(series, symbols, label_refs, samples, &mut metadata_filter, visitor)?;
+            }
+            other => request.skip(other)?,
+        }
+    }
+    Ok(())
+}
+
+fn collect_symbols(
+    body: &[u8],
+    hasher: &KeyHasher,
+    spans: &mut Vec<Span>,
+    hashes: &mut Vec<SymbolHash>,
+) -> Result<(), WireError> {
+    spans.clear();
+    hashes.clear();
+    let mut request = Message::new(body);
+    if u32::try_from(body.len()).is_err() {
+        return Err(request.error("the body has 4 GiB or more"));
+    }
+    while !request.is_at_end() {
+        match request.tag()? {
+            REQUEST_SYMBOL => {
+                let symbol = request.message()?;
+                spans.push(Span { start: symbol.offset() as u32, length: symbol.bytes().len() as u32 });
+                hashes.push(hasher.symbol(symbol.bytes()));
+            }
+            REQUEST_SERIES => drop(request.message()?),
+            other => request.skip(other)?,
+        }
+    }
+    Ok(())
+}
+
+#[inline]
+fn walk_series<V: RequestVisitor>(
+    mut series: Message<'_>,
+    symbols: Symbols<'_>,
+    refs: &mut Vec<u32>,
+    samples: &mut Vec<Sample>,
+    last_metadata: &mut LastMetadata,
+    visitor: &mut V,
+) -> Result<(), WireError> {
+    refs.clear();
+    samples.clear();
+    let (mut exemplars, mut histograms) = (0, 0);
+    let mut metadata = None;
+    while !series.is_at_end() {
+        match series.tag()? {
+            SERIES_LABEL_REFS => {
+                let mut packed = series.message()?;
+                while !packed.is_at_end() {
+                    refs.push(reference(&mut packed)?);
+                }
+            }
+            SERIES_LABEL_REF => refs.push(reference(&mut series)?),
+            SERIES_SAMPLE => samples.push(read_sample(series.message()?)?),
+            SERIES_HISTOGRAM => {
+                series.message()?;
+                histograms += 1;
+            }
+            SERIES_EXEMPLAR => {
+                series.message()?;
+                exemplars += 1;
+            }
+            SERIES_METADATA => metadata = Some(series.message()?),
+            // Among others the created timestamp, which no query uses yet.
+            other => series.skip(other)?,
+        }
+    }
+    if exemplars + histograms > 0 {
+        visitor.unsupported(exemplars, histograms);
+    }
+    if let Some(metadata) = metadata
+        && let Some(metadata) = last_metadata.read(metadata, symbols, refs)?
+    {
+        visitor.metadata(metadata);
+    }
+    if samples.is_empty() {
+        return Ok(());
+    }
+    visitor.series(&RefLabels { refs, symbols }, samples)
+}
+
+#[inline]
+fn reference(message: &mut Message<'_>) -> Result<u32, WireError> {
+    let start = *message;
+    // Protobuf cuts a number that is too large for its field; an error is kinder than a wrong label.
+    u32::try_from(message.varint()?).map_err(|_| start.error("a symbol reference does not fit 32 bits"))
+}
+
+/// Reads series' metadata and leaves out what the series before it has just said: neighbours are of one metric.
+struct LastMetadata {
+    /// The number of the symbol `__name__`.
+    metric_name: Option<u32>,
+    fingerprint: Option<u64>,
+}
+
+impl LastMetadata {
+    fn read<'a>(
+        &mut self,
+        mut message: Message<'_>,
+        symbols: Symbols<'a>,
+        label_refs: &[u32],
+    ) -> Result<Option<MetadataRef<'a>>, WireError> {
+        let (mut kind, mut help, mut unit) = (0, 0, 0);
+        while !message.is_at_end() {
+            match message.tag()? {
+                METADATA_KIND => kind = message.varint()?,
+                METADATA_HELP_REF => help = reference(&mut message)?,
+                METADATA_UNIT_REF => unit = reference(&mut message)?,
+                other => message.skip(other)?,
+            }
+        }
+        let name = label_refs.chunks_exact(2).find(|pair| Some(pair[0]) == self.metric_name).map(|pair| pair[1]);
+        let Some(name) = name else {
+            return Ok(None);
+        };
+        if kind == 0 && help == 0 && unit == 0 {
+            return Ok(None);
+        }
+        let hash = |at: u32| symbols.hashes.get(at as usize);
+        let (Some(name_hash), Some(help_hash), Some(unit_hash)) = (hash(name), hash(help), hash(unit)) else {
+            return Err(message.error("a metadata reference is beyond the request's symbols"));
+        };
+        let fingerprint = name_hash.low ^ help_hash.high.rotate_left(1) ^ unit_hash.high.rotate_left(2) ^ kind;
+        if self.fingerprint.replace(fingerprint) == Some(fingerprint) {
+            return Ok(None);
+        }
+        let text = |at: u32| symbols.get(at).unwrap_or_default();
+        let kind = metric_kind(kind);
+        Ok(Some(MetadataRef { kind, name: text(name), help: text(help), unit: text(unit), fingerprint }))
+    }
+}
+
+impl<'a> Symbols<'a> {
+    fn get(&self, at: u32) -> Option<&'a [u8]> {
+        let span = self.spans.get(at as usize)?;
+        Some(&self.body[span.start as usize..][..span.length as usize])
+    }
+}
+
+impl WireLabels for RefLabels<'_> {
+    #[inline]
+    fn key(&self, hasher: &KeyHasher) -> Option<CacheKey> {
+        if !self.refs.len().is_multiple_of(2) {
+            return None;
+        }
+        let mut all_found = true;
+        let key = hasher.symbols(self.refs.iter().map(|reference| {
+            let hash = self.symbols.hashes.get(*reference as usize);
+            all_found &= hash.is_some();
+            hash.copied().unwrap_or(SymbolHash { low: 0, high: 0 })
+        }));
+        all_found.then_some(key)
+    }
+
+    fn build(&self) -> Result<Labels, BuildError> {
+        if !self.refs.len().is_multiple_of(2) {
+            return Err(BuildError::OddReferences { count: self.refs.len() });
+        }
+        let symbol = |reference: u32| {
+            let symbols = self.symbols.spans.len();
+            self.symbols.get(reference).ok_or(BuildError::NoSuchSymbol { reference, symbols })
+        };
+        let mut labels = LabelsBuilder::default();
+        for pair in self.refs.chunks_exact(2) {
+            labels.push_bytes(symbol(pair[0])?, symbol(pair[1])?)?;
+        }
+        Ok(labels.build_series()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protobuf_writer::*;
+    use crate::visitor::tests::Listener;
+    use expect_test::{Expect, expect};
+
+    fn listen(body: &[u8]) -> (Listener, Result<(), WireError>) {
+        let mut listener = Listener::default();
+        let result = walk(body, &Listener::hasher(), &mut ScratchV2::default(), &mut listener);
+        (listener, result)
+    }
+
+    fn check(body: &[u8], expected: Expect) {
+        let (listener, result) = listen(body);
+        expected.assert_eq(&listener.text(result));
+    }
+
+    #[test]
+    fn series_and_metadata_are_told_in_order() {
+        let mut request = RequestV2::default();
+        let metadata = request.metadata(2, "Is it up?", "bool");
+        for instance in ["a", "b"] {
+            let series = request.push(&[("__name__", "up"), ("instance", instance)], &[(1, 2.5), (2, f64::INFINITY)]);
+            put_bytes(series, 5, &metadata);
+            put_number(series, 6, 1_700_000_000_000);
+        }
+        let series = request.push(&[("__name__", "h")], &[]);
+        put_bytes(series, 3, b"");
+        put_bytes(series, 4, b"");
+        put_bytes(series, 5, b"");
+        check(&request.body(), expect![[r#"
+            metadata: gauge up "Is it up?" "bool"
+            up{instance="a"} 2.5@1 inf@2
+            up{instance="b"} 2.5@1 inf@2
+            unsupported: 1 exemplars, 1 histograms
+        "#]]);
+    }
+
+    #[test]
+    fn references_may_be_packed_or_not_and_symbols_may_come_last() {
+        let mut request = RequestV2::default();
+        request.push(&[("__name__", "up"), ("job", "node")], &[(1, 2.0)]);
+        let refs = request.label_refs(&[("__name__", "up"), ("job", "node")]);
+        let mut unpacked = Vec::new();
+        refs.iter().for_each(|reference| put_number(&mut unpacked, 1, *reference));
+        put_bytes(&mut unpacked, 2, &sample(3, 4.0));
+        request.series.push(unpacked);
+        let mut body = Vec::new();
+        request.series.iter().for_each(|series| put_bytes(&mut body, 5, series));
+        request.symbols.iter().for_each(|symbol| put_bytes(&mut body, 4, symbol.as_bytes()));
+        let (listener, result) = listen(&body);
+        assert_eq!(listener.text(result), "up{job=\"node\"} 2@1\nup{job=\"node\"} 4@3\n");
+        let keys: Vec<CacheKey> = listener.keys().collect();
+        assert_eq!(keys[0], keys[1]);
+    }
+
+    #[test]
+    fn keys_depend_on_texts_and_not_on_their_numbers() {
+        let labels = [("__name__", "up"), ("job", "node")];
+        let mut first = RequestV2::default();
+        first.push(&labels, &[(1, 2.0)]);
+        let mut second = RequestV2::default();
+        second.push(&[("__name__", "other"), ("node", "job")], &[(1, 2.0)]);
+        second.push(&labels, &[(1, 2.0)]);
+        let first: Vec<CacheKey> = listen(&first.body()).0.keys().collect();
+        let second: Vec<CacheKey> = listen(&second.body()).0.keys().collect();
+        assert_eq!(first[0], second[1]);
+        assert_ne!(second[0], second[1]);
+    }
+
+    #[test]
+    fn bad_references_refuse_their_series_only() {
+        let mut request = RequestV2::default();
+        request.push_refs(&[1, 99], &[(1, 2.0)]);
+        request.push_refs(&[1, 2, 1], &[(1, 2.0)]);
+        request.push(&[("__name__", "up")], &[(1, 2.0)]);
+        check(&request.body(), expect![[r#"
+            refused: label reference 99 is beyond the request's 3 symbols
+            refused: the series has 3 label references, which is not an even number
+            up 2@1
+        "#]]);
+    }
+
+    #[test]
+    fn malformed_bodies_name_the_offset() {
+        let mut request = RequestV2::default();
+        request.push(&[("__name__", "up")], &[(1, 2.0)]);
+        let body = request.body();
+        check(&body[..body.len() - 1], expect![[r#"
+            malformed protobuf at byte 17: a length reaches beyond its message
+        "#]]);
+        request.push_refs(&[1 << 32], &[]);
+        check(&request.body(), expect![[r#"
+            up 2@1
+            malformed protobuf at byte 39: a symbol reference does not fit 32 bits
+        "#]]);
+    }
+}

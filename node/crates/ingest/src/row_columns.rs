@@ -1,0 +1,246 @@
+//! The rows of a frame as columns: numbers ascending, timestamps once where equal, values without their trailing zeros.
+//!
+//! A value's 8 bytes are kept without the zero bytes at their low end, with a count of the kept ones in half a byte.
+//! Counters and other small whole numbers, most of what monitoring sends, have two or three bytes left, and both ways
+//! are a shift and an unaligned access. The byte layout is in `node/docs/format/shard-batch.md`.
+
+use bellwether_model::{SeriesRef, Timestamp};
+
+use crate::cursor::{Cursor, FormatError, put_varint, unzigzag, zigzag};
+
+/// Bytes that one row takes at most: a number's delta, a timestamp's, half a byte, a value.
+pub(crate) const ROW_BYTES_MAX: usize = 5 + 10 + 1 + 8;
+/// Bytes that a block of rows takes beside its rows: counts, lengths and a common timestamp.
+pub(crate) const ROWS_OVERHEAD_BYTES_MAX: usize = 32;
+
+/// How the timestamps follow.
+const SHAPE_ONE_TIMESTAMP: u8 = 0;
+const SHAPE_OWN_TIMESTAMPS: u8 = 1;
+
+/// One sample of a series that is known by number.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row {
+    pub(crate) number: u32,
+    pub(crate) timestamp: Timestamp,
+    pub(crate) value: f64,
+}
+
+/// Rows, decoded into buffers that are used again.
+#[derive(Debug, Default, Clone)]
+pub struct RowColumns {
+    /// The series, ascending; a series with several samples stands several times, its samples in order of arrival.
+    pub refs: Vec<SeriesRef>,
+    /// One for each row, also when all are equal.
+    pub timestamps: Vec<Timestamp>,
+    /// One for each row.
+    pub values: Vec<f64>,
+    /// The timestamp of all rows, if they have one in common.
+    pub one_timestamp: Option<Timestamp>,
+}
+
+impl RowColumns {
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.refs.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.refs.is_empty()
+    }
+
+    /// Forgets the rows and keeps the memory.
+    pub fn clear(&mut self) {
+        self.refs.clear();
+        self.timestamps.clear();
+        self.values.clear();
+        self.one_timestamp = None;
+    }
+}
+
+/// Brings rows into ascending order of their numbers, those of one number in order of arrival.
+pub(crate) fn sort(rows: &mut [Row]) {
+    // The usual case: refs are given in the order in which a sender first sent its series.
+    if !rows.is_sorted_by_key(|row| row.number) {
+        // Stable, and quick on runs that are sorted already.
+        rows.sort_by_key(|row| row.number);
+    }
+}
+
+/// Appends sorted rows.
+pub(crate) fn encode(rows: &[Row], out: &mut Vec<u8>) {
+    put_varint(out, rows.len() as u64);
+    let Some(first) = rows.first() else {
+        return;
+    };
+    let one_timestamp = rows.iter().all(|row| row.timestamp == first.timestamp);
+    out.push(if one_timestamp { SHAPE_ONE_TIMESTAMP } else { SHAPE_OWN_TIMESTAMPS });
+    encode_numbers(rows, out);
+    if one_timestamp {
+        put_varint(out, zigzag(first.timestamp));
+    } else {
+        encode_timestamps(rows, out);
+    }
+    encode_values(rows, out);
+}
+
+/// A varint can be ten bytes long; the length in front of a column is a fixed four.
+fn put_column(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let at = out.len();
+    out.extend_from_slice(&[0; 4]);
+    write(out);
+    let length = (out.len() - at - 4) as u32;
+    out[at..at + 4].copy_from_slice(&length.to_le_bytes());
+}
+
+fn encode_numbers(rows: &[Row], out: &mut Vec<u8>) {
+    put_column(out, |out| {
+        out.reserve(rows.len() * 2);
+        let mut previous = 0;
+        for row in rows {
+            put_varint(out, u64::from(row.number - previous));
+            previous = row.number;
+        }
+    });
+}
+
+fn encode_timestamps(rows: &[Row], out: &mut Vec<u8>) {
+    put_column(out, |out| {
+        let mut previous: Timestamp = 0;
+        for row in rows {
+            put_varint(out, zigzag(row.timestamp.wrapping_sub(previous)));
+            previous = row.timestamp;
+        }
+    });
+}
+
+fn encode_values(rows: &[Row], out: &mut Vec<u8>) {
+    let kept_at = out.len();
+    let bytes_at = kept_at + rows.len().div_ceil(2);
+    // Eight bytes are written for every value and the next one overwrites those that are not kept.
+    out.resize(bytes_at + rows.len() * 8 + 8, 0);
+    let (kept_counts, bytes) = out[kept_at..].split_at_mut(bytes_at - kept_at);
+    let mut end = 0;
+    for (kept_pair, pair) in kept_counts.iter_mut().zip(rows.chunks(2)) {
+        for (half, row) in pair.iter().enumerate() {
+            let bits = row.value.to_bits();
+            let kept = 8 - bits.trailing_zeros() / 8;
+            let word = bits.checked_shr(64 - 8 * kept).unwrap_or(0);
+            bytes[end..end + 8].copy_from_slice(&word.to_le_bytes());
+            end += kept as usize;
+            *kept_pair |= (kept as u8) << (4 * half);
+        }
+    }
+    out.truncate(bytes_at + end);
+}
+
+/// Where the columns of a block of rows lie; made by [`RowBlock::read`], which checks lengths but not contents.
+#[derive(Debug, Clone)]
+pub(crate) struct RowBlock<'a> {
+    count: usize,
+    numbers: Cursor<'a>,
+    timestamps: TimestampColumn<'a>,
+    kept_counts: &'a [u8],
+    values: &'a [u8],
+    /// At the block's end, for error messages.
+    end: Cursor<'a>,
+}
+
+#[derive(Debug, Clone)]
+enum TimestampColumn<'a> {
+    One(Timestamp),
+    Own(Cursor<'a>),
+}
+
+impl<'a> RowBlock<'a> {
+    pub(crate) fn read(cursor: &mut Cursor<'a>) -> Result<RowBlock<'a>, FormatError> {
+        let count = cursor.length("rows")?;
+        let empty = cursor.window(0, "rows")?;
+        if count == 0 {
+            let timestamps = TimestampColumn::One(0);
+            return Ok(RowBlock { count, numbers: empty.clone(), timestamps, kept_counts: &[], values: &[], end: empty });
+        }
+        let shape = cursor.u8("the timestamps' shape")?;
+        let length = cursor.u32("the length of the series numbers")?;
+        let numbers = cursor.window(length as usize, "series numbers")?;
+        let timestamps = match shape {
+            SHAPE_ONE_TIMESTAMP => TimestampColumn::One(unzigzag(cursor.varint("the timestamp")?)),
+            SHAPE_OWN_TIMESTAMPS => {
+                let length = cursor.u32("the length of the timestamps")?;
+                TimestampColumn::Own(cursor.window(length as usize, "timestamps")?)
+            }
+            _ => return Err(cursor.invalid("an unknown shape of timestamps")),
+        };
+        let kept_counts = cursor.take(count.div_ceil(2), "the lengths of values")?;
+        let kept: usize = kept_counts.iter().map(|pair| usize::from(pair & 15) + usize::from(pair >> 4)).sum();
+        let values = cursor.take(kept, "values")?;
+        Ok(RowBlock { count, numbers, timestamps, kept_counts, values, end: cursor.clone() })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Replaces the contents of `out` by the rows.
+    pub(crate) fn decode(&self, out: &mut RowColumns) -> Result<(), FormatError> {
+        out.clear();
+        self.decode_numbers(&mut out.refs)?;
+        match &self.timestamps {
+            TimestampColumn::One(timestamp) => {
+                out.one_timestamp = Some(*timestamp).filter(|_| self.count > 0);
+                out.timestamps.resize(self.count, *timestamp);
+            }
+            TimestampColumn::Own(column) => self.decode_timestamps(column.clone(), &mut out.timestamps)?,
+        }
+        self.decode_values(&mut out.values)
+    }
+
+    fn decode_numbers(&self, refs: &mut Vec<SeriesRef>) -> Result<(), FormatError> {
+        let mut column = self.numbers.clone();
+        if self.count > column.remaining() {
+            return Err(column.truncated("series numbers"));
+        }
+        refs.reserve(self.count);
+        let mut number = 0u32;
+        for _ in 0..self.count {
+            let delta = column.varint_u32("a series number")?;
+            number = number.checked_add(delta).ok_or_else(|| column.invalid("a series number is too large"))?;
+            refs.push(SeriesRef(number));
+        }
+        column.expect_end()
+    }
+
+    fn decode_timestamps(&self, mut column: Cursor<'_>, timestamps: &mut Vec<Timestamp>) -> Result<(), FormatError> {
+        timestamps.reserve(self.count);
+        let mut timestamp: Timestamp = 0;
+        for _ in 0..self.count {
+            timestamp = timestamp.wrapping_add(unzigzag(column.varint("a timestamp")?));
+            timestamps.push(timestamp);
+        }
+        column.expect_end()
+    }
+
+    fn decode_values(&self, values: &mut Vec<f64>) -> Result<(), FormatError> {
+        values.reserve(self.count);
+        let mut at = 0;
+        for row in 0..self.count {
+            let kept = usize::from(self.kept_counts[row / 2] >> (4 * (row % 2)) & 15);
+            if kept > 8 {
+                return Err(self.end.invalid("a value has more than eight bytes"));
+            }
+            // The sum of all kept bytes is the column's length, so only the load may reach beyond its end.
+            let word = match self.values[at..].first_chunk::<8>() {
+                Some(word) => u64::from_le_bytes(*word),
+                None => {
+                    let mut word = [0; 8];
+                    let rest = &self.values[at..];
+                    word[..rest.len()].copy_from_slice(rest);
+                    u64::from_le_bytes(word)
+                }
+            };
+            values.push(f64::from_bits(word.checked_shl(64 - 8 * kept as u32).unwrap_or(0)));
+            at += kept;
+        }
+        Ok(())
+    }
+}
