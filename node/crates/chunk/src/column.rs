@@ -67,26 +67,43 @@ pub(crate) fn decode_column<W: Word>(input: &mut &[u8], first: i64, out: &mut [W
     let shape = read_u8(input, "a column's shape")?;
     let bias = read_i64(input)?;
     Packing::from_code(shape).read(input, rest)?;
-    let mut previous = first;
-    let mut delta = bias;
-    for slot in rest {
-        let residual = unzigzag(slot.word());
-        previous = match PREDICTORS[usize::from(shape / PACKING_CODES)] {
-            Predictor::Plain => first.wrapping_add(bias).wrapping_add(residual),
-            Predictor::Delta => previous.wrapping_add(bias).wrapping_add(residual),
-            Predictor::DeltaOfDelta => {
-                delta = delta.wrapping_add(residual);
-                previous.wrapping_add(delta)
-            }
-            Predictor::Line => {
-                let value = first.wrapping_add(delta).wrapping_add(residual);
-                delta = delta.wrapping_add(bias);
+    match PREDICTORS[usize::from(shape / PACKING_CODES)] {
+        Predictor::Plain => {
+            let level = first.wrapping_add(bias);
+            fill(rest, |residual| level.wrapping_add(residual));
+        }
+        Predictor::Delta => {
+            let mut value = first;
+            fill(rest, |residual| {
+                value = value.wrapping_add(bias.wrapping_add(residual));
                 value
-            }
-        };
-        *slot = W::from_word(previous as u64);
+            });
+        }
+        Predictor::DeltaOfDelta => {
+            let (mut value, mut delta) = (first, bias);
+            fill(rest, |residual| {
+                delta = delta.wrapping_add(residual);
+                value = value.wrapping_add(delta);
+                value
+            });
+        }
+        Predictor::Line => {
+            let mut expected = first;
+            fill(rest, |residual| {
+                expected = expected.wrapping_add(bias);
+                expected.wrapping_add(residual)
+            });
+        }
     }
     Ok(())
+}
+
+/// Replaces residuals by what `next` makes of them.
+#[inline]
+fn fill<W: Word>(slots: &mut [W], mut next: impl FnMut(i64) -> i64) {
+    for slot in slots {
+        *slot = W::from_word(next(unzigzag(slot.word())) as u64);
+    }
 }
 
 fn bias(integers: &[i64], predictor: Predictor) -> i64 {

@@ -1,11 +1,12 @@
 //! Finds the integers behind a column of floats.
 //!
-//! A float fits exponent `e` if it is the double nearest to `m * 10^-e` for an integer `m`: then `m` is what was meant, and
-//! one correctly rounded division gives the float back bit for bit. Whoever fits `e` fits every larger exponent
-//! within [`MANTISSA_MAX`], so one test at the largest tells noise from decimals.
+//! 1. A float is a *decimal* of exponent `e` if it is the double nearest to `m * 10^-e` for an integer `m`: one correctly
+//!    rounded division gives it back bit for bit. A decimal of exponent `e` is one of every larger exponent
+//!    within [`MANTISSA_MAX`], so one test at the largest tells noise from decimals, and bisection finds the smallest.
+//! 2. Programs that convert units often round twice and miss that double by a bit: milliseconds times 0.001,
+//!    microseconds divided by 1000 and by 1000 again. A column that is not decimal is tried for these.
+//! 3. A few values may be neither (stale markers, NaN, infinities, -0.0): they are kept beside as exceptions.
 
-/// Largest power of ten that a double holds exactly.
-pub(crate) const EXPONENT_MAX: usize = 22;
 /// Fifteen digits: any decimal of so many has its own double, and few doubles full of noise have one.
 const MANTISSA_MAX: f64 = 1e15;
 /// Integers may be larger: differences of two must fit 64 bits.
@@ -14,23 +15,146 @@ const INTEGER_MAX: f64 = (1_u64 << 62) as f64;
 const EXCEPTIONS_FREE: usize = 2;
 /// One more exception per so many values.
 const VALUES_PER_EXCEPTION: usize = 16;
+/// Values that are tested together, without a branch for each.
+const BLOCK: usize = 8;
+/// Added to a double of magnitude below 2^51, leaves the nearest integer in the low bits.
+const ROUNDER: f64 = 6_755_399_441_055_744.0;
+const _: () = assert!(MANTISSA_MAX < (1_u64 << 51) as f64);
 
-const POWERS_OF_TEN: [f64; EXPONENT_MAX + 1] = [
+/// The powers of ten that a double holds exactly.
+const POWERS_OF_TEN: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
     1e21, 1e22,
 ];
 
-/// Values that are no decimals, stored as they are beside the others.
+/// Conversions of units that round twice, frequent ones first. Positions are stored: append only.
+const TWICE_ROUNDED: [TwiceRounded; 5] = [
+    TwiceRounded { inverse: 1e3, factor: 1e-3, divisors: [1.0, 1.0] },
+    TwiceRounded { inverse: 1e6, factor: 1.0, divisors: [1e3, 1e3] },
+    TwiceRounded { inverse: 1e6, factor: 1e-6, divisors: [1.0, 1.0] },
+    TwiceRounded { inverse: 1e9, factor: 1e-9, divisors: [1.0, 1.0] },
+    TwiceRounded { inverse: 1e2, factor: 1e-2, divisors: [1.0, 1.0] },
+];
+
+/// What makes floats of a column's integers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scale {
+    /// Divide by this power of ten.
+    Decimal(usize),
+    /// Convert as this entry of [`TWICE_ROUNDED`] does.
+    TwiceRounded(usize),
+}
+
+/// A value that is no scaled integer, stored as it is beside the others.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Exception {
     pub(crate) index: usize,
     pub(crate) value: f64,
 }
 
-/// The float that an integer stands for.
-#[inline]
-pub(crate) fn to_float(mantissa: i64, exponent: usize) -> f64 {
-    mantissa as f64 / POWERS_OF_TEN[exponent]
+/// The two directions of a scale, as the loops over a column want them: resolved before the loop.
+trait Conversion: Copy {
+    /// Largest magnitude of a mantissa.
+    const MAX: f64;
+    /// The mantissa, before it is rounded to an integer.
+    fn mantissa(self, value: f64) -> f64;
+    fn float(self, mantissa: f64) -> f64;
+}
+
+#[derive(Clone, Copy)]
+struct Integer;
+
+#[derive(Clone, Copy)]
+struct Decimal {
+    power: f64,
+}
+
+#[derive(Clone, Copy)]
+struct TwiceRounded {
+    /// The product of all divisors, and of the inverse of the factor.
+    inverse: f64,
+    factor: f64,
+    divisors: [f64; 2],
+}
+
+impl Conversion for Integer {
+    const MAX: f64 = INTEGER_MAX;
+
+    #[inline]
+    fn mantissa(self, value: f64) -> f64 {
+        value
+    }
+
+    #[inline]
+    fn float(self, mantissa: f64) -> f64 {
+        mantissa
+    }
+}
+
+impl Conversion for Decimal {
+    const MAX: f64 = MANTISSA_MAX;
+
+    #[inline]
+    fn mantissa(self, value: f64) -> f64 {
+        value * self.power
+    }
+
+    #[inline]
+    fn float(self, mantissa: f64) -> f64 {
+        mantissa / self.power
+    }
+}
+
+impl Conversion for TwiceRounded {
+    const MAX: f64 = MANTISSA_MAX;
+
+    #[inline]
+    fn mantissa(self, value: f64) -> f64 {
+        value * self.inverse
+    }
+
+    #[inline]
+    fn float(self, mantissa: f64) -> f64 {
+        mantissa * self.factor / self.divisors[0] / self.divisors[1]
+    }
+}
+
+impl Scale {
+    /// Codes fit five bits.
+    pub(crate) const CODES: usize = POWERS_OF_TEN.len() + TWICE_ROUNDED.len();
+
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Decimal(exponent) => exponent as u8,
+            Self::TwiceRounded(index) => (POWERS_OF_TEN.len() + index) as u8,
+        }
+    }
+
+    pub(crate) fn from_code(code: u8) -> Option<Self> {
+        let code = usize::from(code);
+        if code >= Self::CODES {
+            return None;
+        }
+        Some(code.checked_sub(POWERS_OF_TEN.len()).map_or(Self::Decimal(code), Self::TwiceRounded))
+    }
+
+    /// Turns integers, `first` plus `step` times the bits of each slot, into the floats that they stand for.
+    pub(crate) fn fill_floats(self, first: i64, step: i64, slots: &mut [f64]) {
+        match self {
+            Self::Decimal(0) => fill_floats(Integer, first, step, slots),
+            Self::Decimal(exponent) => {
+                fill_floats(Decimal { power: POWERS_OF_TEN[exponent] }, first, step, slots);
+            }
+            Self::TwiceRounded(index) => fill_floats(TWICE_ROUNDED[index], first, step, slots),
+        }
+    }
+}
+
+fn fill_floats(conversion: impl Conversion, first: i64, step: i64, slots: &mut [f64]) {
+    for slot in slots {
+        let mantissa = first.wrapping_add(step.wrapping_mul(slot.to_bits() as i64));
+        *slot = conversion.float(mantissa as f64);
+    }
 }
 
 /// Most exceptions among so many values: with more, the integers are not worth it.
@@ -39,41 +163,107 @@ pub(crate) const fn exceptions_max(count: usize) -> usize {
 }
 
 /// Fills `mantissas` with all values that have one, in order, and `exceptions` with the others.
-/// Answers the common exponent, or nothing if too many values are no decimals.
-pub(crate) fn find(values: &[f64], mantissas: &mut Vec<i64>, exceptions: &mut Vec<Exception>) -> Option<usize> {
-    let mut exponent = 0;
-    'widen: loop {
-        mantissas.clear();
-        exceptions.clear();
-        for (index, &value) in values.iter().enumerate() {
-            if let Some(mantissa) = mantissa(value, exponent) {
-                mantissas.push(mantissa);
-                continue;
-            }
-            if let Some(wider) = (exponent + 1..=EXPONENT_MAX)
-                .take_while(|&wider| value.abs() * POWERS_OF_TEN[wider] <= MANTISSA_MAX)
-                .find(|&wider| mantissa_fits(value, wider))
-            {
-                exponent = wider;
-                continue 'widen;
-            }
-            exceptions.push(Exception { index, value });
-            if exceptions.len() > exceptions_max(index) {
-                return None;
-            }
-        }
-        return (!mantissas.is_empty()).then_some(exponent);
+/// Answers their scale, or nothing if too many values have none.
+pub(crate) fn find(values: &[f64], mantissas: &mut Vec<i64>, exceptions: &mut Vec<Exception>) -> Option<Scale> {
+    let decimal = find_decimal(values, mantissas, exceptions);
+    let Some(odd) = exceptions.iter().map(|exception| exception.value).find(|value| value.is_normal()) else {
+        return decimal;
+    };
+    let tolerated = if decimal.is_some() { exceptions.len() - 1 } else { values.len() - 1 };
+    let mut conversions = TWICE_ROUNDED.iter().enumerate().filter(|(_, conversion)| mantissa(odd, **conversion).is_some());
+    let better = conversions.find(|(_, conversion)| {
+        collect(values, **conversion, |_| None, mantissas, exceptions).is_ok() && exceptions.len() <= tolerated
+    });
+    match better {
+        Some((index, _)) => Some(Scale::TwiceRounded(index)),
+        // The attempts have overwritten the columns.
+        None => decimal.and_then(|_| find_decimal(values, mantissas, exceptions)),
     }
 }
 
-fn mantissa_fits(value: f64, exponent: usize) -> bool {
-    mantissa(value, exponent).is_some()
+fn find_decimal(values: &[f64], mantissas: &mut Vec<i64>, exceptions: &mut Vec<Exception>) -> Option<Scale> {
+    let mut exponent = 0;
+    loop {
+        let wider = |value| smallest_exponent(value, exponent + 1);
+        let collected = match exponent {
+            0 => collect(values, Integer, wider, mantissas, exceptions),
+            _ => collect(values, Decimal { power: POWERS_OF_TEN[exponent] }, wider, mantissas, exceptions),
+        };
+        match collected {
+            Ok(()) => return (!mantissas.is_empty()).then_some(Scale::Decimal(exponent)),
+            Err(Stop::Wider(wider)) => exponent = wider,
+            Err(Stop::TooManyExceptions) => return None,
+        }
+    }
+}
+
+/// The smallest exponent, from `from` on, of which `value` is a decimal.
+fn smallest_exponent(value: f64, from: usize) -> Option<usize> {
+    let end = POWERS_OF_TEN.partition_point(|power| value.abs() * power <= MANTISSA_MAX);
+    let candidates = POWERS_OF_TEN.get(from..end)?;
+    let fits = |&power: &f64| mantissa(value, Decimal { power }).is_some();
+    candidates.last().filter(|largest| fits(largest))?;
+    Some(from + candidates.partition_point(|power| !fits(power)))
+}
+
+/// Why a scale does not serve a column.
+enum Stop {
+    /// A decimal of a larger exponent was found.
+    Wider(usize),
+    TooManyExceptions,
+}
+
+fn collect(
+    values: &[f64],
+    conversion: impl Conversion,
+    wider: impl Fn(f64) -> Option<usize>,
+    mantissas: &mut Vec<i64>,
+    exceptions: &mut Vec<Exception>,
+) -> Result<(), Stop> {
+    mantissas.clear();
+    exceptions.clear();
+    for (block_index, block) in values.chunks(BLOCK).enumerate() {
+        if let Some(found) = block.first_chunk().and_then(|block| block_mantissas(block, conversion)) {
+            mantissas.extend_from_slice(&found);
+            continue;
+        }
+        for (index, &value) in block.iter().enumerate() {
+            if let Some(mantissa) = mantissa(value, conversion) {
+                mantissas.push(mantissa);
+            } else if let Some(exponent) = wider(value) {
+                return Err(Stop::Wider(exponent));
+            } else {
+                let index = block_index * BLOCK + index;
+                exceptions.push(Exception { index, value });
+                if exceptions.len() > exceptions_max(index) {
+                    return Err(Stop::TooManyExceptions);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The mantissas of a block if all values have one below [`MANTISSA_MAX`].
+#[inline]
+fn block_mantissas(block: &[f64; BLOCK], conversion: impl Conversion) -> Option<[i64; BLOCK]> {
+    let mut mantissas = [0; BLOCK];
+    let mut odd_bits = 0;
+    let mut in_range = true;
+    for (mantissa, &value) in mantissas.iter_mut().zip(block) {
+        let scaled = conversion.mantissa(value);
+        let rounded = scaled + ROUNDER;
+        *mantissa = (rounded.to_bits() as i64).wrapping_sub(ROUNDER.to_bits() as i64);
+        odd_bits |= conversion.float(rounded - ROUNDER).to_bits() ^ value.to_bits();
+        in_range &= scaled.abs() <= MANTISSA_MAX;
+    }
+    (odd_bits == 0 && in_range).then_some(mantissas)
 }
 
 #[inline]
-fn mantissa(value: f64, exponent: usize) -> Option<i64> {
-    let scaled = value * POWERS_OF_TEN[exponent];
-    let limit = if exponent == 0 { INTEGER_MAX } else { MANTISSA_MAX };
-    let mantissa = scaled.round_ties_even() as i64;
-    (scaled.abs() <= limit && to_float(mantissa, exponent).to_bits() == value.to_bits()).then_some(mantissa)
+fn mantissa<C: Conversion>(value: f64, conversion: C) -> Option<i64> {
+    let scaled = conversion.mantissa(value).round_ties_even();
+    let fits = scaled.abs() <= C::MAX && conversion.float(scaled).to_bits() == value.to_bits();
+    // Minus zero passes the comparison as a float, but not as an integer.
+    (fits && value.to_bits() != (-0.0_f64).to_bits()).then_some(scaled as i64)
 }

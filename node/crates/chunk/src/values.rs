@@ -2,10 +2,11 @@
 
 use crate::DecodeError;
 use crate::column::{ColumnScratch, decode_column, encode_column};
-use crate::decimal::{self, EXPONENT_MAX, Exception};
+use crate::decimal::{self, Exception, Scale};
 use crate::varint::{read_bytes, read_i64, read_u8, read_u64, read_u64_le, write_i64, write_u64};
 
-const EXPONENT_MASK: u8 = 0x1f;
+const SCALE_MASK: u8 = 0x1f;
+const _: () = assert!(Scale::CODES <= SCALE_MASK as usize + 1);
 const HAS_DIVISOR: u8 = 0x20;
 const HAS_EXCEPTIONS: u8 = 0x40;
 
@@ -59,19 +60,19 @@ pub fn encode_values(values: &[f64], effort: Effort, scratch: &mut Scratch, out:
         return ValueCodec::Constant;
     }
     let start = out.len();
-    let exponent = decimal::find(values, &mut scratch.integers, &mut scratch.exceptions);
-    if exponent.is_none() {
+    let scale = decimal::find(values, &mut scratch.integers, &mut scratch.exceptions);
+    if scale.is_none() {
         scratch.exceptions.clear();
         scratch.integers.clear();
         scratch.integers.extend(values.iter().map(|value| ordered(value.to_bits() as i64)));
     }
-    encode_integers(exponent.unwrap_or(0) as u8, effort, scratch, out);
+    encode_integers(scale.map_or(0, Scale::code), effort, scratch, out);
     if out.len() - start >= size_of_val(values) {
         out.truncate(start);
         out.extend(values.iter().flat_map(|value| value.to_bits().to_le_bytes()));
         return ValueCodec::Raw;
     }
-    if exponent.is_some() { ValueCodec::Decimal } else { ValueCodec::Bits }
+    if scale.is_some() { ValueCodec::Decimal } else { ValueCodec::Bits }
 }
 
 /// Appends exactly `count` values to `out`, or leaves it as it was and says why.
@@ -108,7 +109,12 @@ fn decode_some(codec: ValueCodec, input: &mut &[u8], count: usize, out: &mut Vec
                 return Err(DecodeError::Invalid { what: "flags", got: flags.into() });
             }
             out.resize(start + count, 0.0);
-            decode_integers(flags, input, &mut out[start..], |bits| f64::from_bits(ordered(bits) as u64))?;
+            let slots = &mut out[start..];
+            let (first, step) = decode_integers(flags, input, slots)?;
+            for slot in slots {
+                let integer = first.wrapping_add(step.wrapping_mul(slot.to_bits() as i64));
+                *slot = f64::from_bits(ordered(integer) as u64);
+            }
         }
     }
     Ok(())
@@ -117,24 +123,25 @@ fn decode_some(codec: ValueCodec, input: &mut &[u8], count: usize, out: &mut Vec
 fn decode_decimal(input: &mut &[u8], count: usize, out: &mut Vec<f64>) -> Result<(), DecodeError> {
     let start = out.len();
     let flags = read_u8(input, "flags")?;
-    let exponent = usize::from(flags & EXPONENT_MASK);
-    if exponent > EXPONENT_MAX || flags & !(EXPONENT_MASK | HAS_DIVISOR | HAS_EXCEPTIONS) != 0 {
-        return Err(DecodeError::Invalid { what: "flags", got: flags.into() });
+    let invalid = DecodeError::Invalid { what: "flags", got: flags.into() };
+    if flags & !(SCALE_MASK | HAS_DIVISOR | HAS_EXCEPTIONS) != 0 {
+        return Err(invalid);
     }
-    let (mut positions, exception_values) =
+    let scale = Scale::from_code(flags & SCALE_MASK).ok_or(invalid)?;
+    let (mut positions, exceptions) =
         if flags & HAS_EXCEPTIONS != 0 { read_exceptions(input, count)? } else { (&[][..], &[][..]) };
-    let integers = count - exception_values.len();
-    out.resize(start + integers, 0.0);
-    decode_integers(flags, input, &mut out[start..], |mantissa| decimal::to_float(mantissa, exponent))?;
+    out.resize(start + count - exceptions.len(), 0.0);
+    let slots = &mut out[start..];
+    let (first, step) = decode_integers(flags, input, slots)?;
+    scale.fill_floats(first, step, slots);
     let mut next = start;
-    for &value in exception_values {
-        // Positions were read once by `read_exceptions`, which checked them.
-        next += usize::try_from(read_u64(&mut positions)?).unwrap_or(usize::MAX - next);
-        if next > out.len() {
-            return Err(DecodeError::Invalid { what: "exception position", got: next as u64 });
-        }
-        out.insert(next, f64::from_bits(u64::from_le_bytes(value)));
-        next += 1;
+    for &value in exceptions {
+        let at = usize::try_from(read_u64(&mut positions)?).ok().and_then(|distance| next.checked_add(distance));
+        let Some(at) = at.filter(|&at| at <= out.len()) else {
+            return Err(DecodeError::Invalid { what: "exception's position after", got: (next - start) as u64 });
+        };
+        out.insert(at, f64::from_bits(u64::from_le_bytes(value)));
+        next = at + 1;
     }
     Ok(())
 }
@@ -154,11 +161,11 @@ fn read_exceptions<'a>(input: &mut &'a [u8], count: usize) -> Result<(&'a [u8], 
     Ok((positions, read_bytes(input, len, "exceptions")?.as_chunks().0))
 }
 
-fn encode_integers(exponent: u8, effort: Effort, scratch: &mut Scratch, out: &mut Vec<u8>) {
+fn encode_integers(scale: u8, effort: Effort, scratch: &mut Scratch, out: &mut Vec<u8>) {
     let Scratch { integers, exceptions, column } = scratch;
     let first = integers[0];
     let divisor = common_divisor(integers);
-    let mut flags = exponent;
+    let mut flags = scale;
     if divisor > 1 {
         flags |= HAS_DIVISOR;
         for integer in integers.iter_mut() {
@@ -188,23 +195,12 @@ fn encode_integers(exponent: u8, effort: Effort, scratch: &mut Scratch, out: &mu
     }
 }
 
-fn decode_integers(
-    flags: u8,
-    input: &mut &[u8],
-    out: &mut [f64],
-    to_float: impl Fn(i64) -> f64,
-) -> Result<(), DecodeError> {
+/// Fills `slots` with integers and answers what they still lack: add the first to the second times the integer.
+fn decode_integers(flags: u8, input: &mut &[u8], slots: &mut [f64]) -> Result<(i64, i64), DecodeError> {
     let first = read_i64(input)?;
-    if flags & HAS_DIVISOR == 0 {
-        decode_column(input, first, out)?;
-        out.iter_mut().for_each(|slot| *slot = to_float(slot.to_bits() as i64));
-    } else {
-        let divisor = read_u64(input)? as i64;
-        decode_column(input, 0, out)?;
-        out.iter_mut()
-            .for_each(|slot| *slot = to_float((slot.to_bits() as i64).wrapping_mul(divisor).wrapping_add(first)));
-    }
-    Ok(())
+    let step = if flags & HAS_DIVISOR == 0 { 1 } else { read_u64(input)? as i64 };
+    decode_column(input, 0, slots)?;
+    Ok((first, step))
 }
 
 /// The largest integer that divides all distances; 1 as well when a distance does not fit 63 bits.
