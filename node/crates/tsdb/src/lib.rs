@@ -1,1 +1,49 @@
-//! To be written.
+//! One shard replica's storage: series index, head, Windows of immutable runs, flush, seal, retention.
+//!
+//! How a sample travels: [`ShardWriter::append`] puts it into the open [`head`]; [`Shard::flush`] freezes the head and writes it
+//! as one [`run`] per Window; [`Shard::seal`] merges the runs of a closed Window into one. A query ([`Shard::select`]) reads
+//! these layers, newest last, and a newer layer wins where two hold the same timestamp of a series.
+//!
+//! Everything logical (series, refs, samples, tombstones, retention floor) changes through [`ShardWriter`] alone, which reads no
+//! clock and no randomness; flush and seal change only the layout. Nothing here knows the log's format, the wire, or Raft.
+
+pub mod cache;
+mod catalog;
+mod error;
+mod flush;
+mod head;
+mod index;
+mod keys;
+mod merge;
+mod metrics;
+mod pack;
+mod record;
+mod registry;
+mod run;
+mod seal;
+mod select;
+mod shard;
+mod tombstone;
+mod window;
+mod writer;
+
+use bellwether_kv::{Space, SpaceConfig, SpaceKind};
+
+pub use cache::PackCache;
+pub use error::{OpenError, RegisterError, SelectError, StorageError};
+pub use metrics::ShardMetrics;
+pub use seal::{SealReport, SealWhen};
+pub use select::{SelectLimits, SelectRequest, SelectedSeries};
+pub use shard::{AppliedMark, Shard, ShardOptions, ShardStats};
+pub use writer::{Appended, ShardWriter};
+
+/// The spaces of an engine that holds a shard, in order.
+pub const SPACES: &[SpaceConfig] = &[
+    SpaceConfig { name: "meta", kind: SpaceKind::Records },
+    SpaceConfig { name: "runs", kind: SpaceKind::Runs },
+];
+
+/// State, windows, registry, metadata and tombstones.
+pub(crate) const META: Space = Space(0);
+/// Packs, timestamp columns and run directories.
+pub(crate) const RUNS: Space = Space(1);

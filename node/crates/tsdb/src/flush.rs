@@ -1,0 +1,253 @@
+//! Flush: everything applied becomes durable as runs, and the log before it can go.
+//!
+//! 1. Under the state lock, take the open head away and note what is applied: the only moment that apply waits for.
+//! 2. Write one run per Window that the taken heads touch. A run that no Window record names does not exist.
+//! 3. In one small synced write: the changed Window records, new registry rows, metadata and tombstones, and the state record
+//!    with the applied mark.
+//! 4. Under the state lock, swap the heads for the runs.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bellwether_kv::{Durability, WriteBatch};
+use bellwether_model::{SeriesRef, Tenant, TimeRange, Timestamp};
+
+use crate::catalog::Catalog;
+use crate::error::StorageError;
+use crate::head::Head;
+use crate::index::SortKey;
+use crate::keys::{self, RunId};
+use crate::merge::merge;
+use crate::record::Compression;
+use crate::registry::{self, REGISTRY_VERSION};
+use crate::run::{RunBuilder, RunMeta};
+use crate::shard::{
+    AppliedMark, Logical, Maintenance, Shard, drop_run, put_metadata, put_record, put_state, put_tombstone, put_window,
+};
+use crate::tombstone::{Tombstone, bury};
+use crate::window::WindowStart;
+
+/// Windows written in one pass over the heads; more take further passes.
+const WINDOWS_PER_PASS: usize = 8;
+/// Series looked up under one hold of the state lock.
+const SERIES_PER_LOCK: usize = 4096;
+/// Registry blocks are rarely written and kept for long.
+const REGISTRY_ZSTD_LEVEL: i32 = 9;
+
+/// What one flush makes durable.
+struct Cut {
+    heads: Vec<Arc<Head>>,
+    logical: Logical,
+    catalog: Arc<Catalog>,
+    tombstones: Arc<Vec<Tombstone>>,
+    metadata: Vec<(Tenant, String)>,
+    /// Runs begun; if the flush fails, those that exist are removed again.
+    begun: Vec<(WindowStart, RunId)>,
+}
+
+impl Shard {
+    /// Makes everything applied so far durable as runs and returns its mark. Concurrent calls wait for each other.
+    pub fn flush(&self) -> Result<AppliedMark, StorageError> {
+        let mut maintenance = self.maintenance.lock();
+        self.flush_locked(&mut maintenance)?;
+        self.drop_retired(&mut maintenance)?;
+        Ok(maintenance.flushed.mark.clone())
+    }
+
+    pub(crate) fn flush_locked(&self, maintenance: &mut Maintenance) -> Result<(), StorageError> {
+        let Some(mut cut) = self.cut() else { return Ok(()) };
+        let timer = self.metrics.flush_seconds.start_timer();
+        let flushed = self.write_runs(&mut cut).and_then(|runs| self.commit(maintenance, &cut, runs));
+        match flushed {
+            Ok(()) => timer.observe_duration(),
+            Err(_) => {
+                // The heads stay frozen and the next flush takes them again; only the notes about what changed go back.
+                timer.stop_and_discard();
+                let mut state = self.state.write();
+                state.is_dirty = true;
+                state.changed_metadata.append(&mut cut.metadata);
+                state.logical.next_run = cut.logical.next_run;
+                drop(state);
+                self.remove_begun(&cut.begun);
+            }
+        }
+        flushed
+    }
+
+    fn cut(&self) -> Option<Cut> {
+        let mut state = self.state.write();
+        if !std::mem::take(&mut state.is_dirty) {
+            return None;
+        }
+        state.freeze_head();
+        Some(Cut {
+            heads: state.frozen.clone(),
+            logical: state.logical.clone(),
+            catalog: state.catalog.clone(),
+            tombstones: state.tombstones.clone(),
+            metadata: std::mem::take(&mut state.changed_metadata),
+            begun: Vec::new(),
+        })
+    }
+
+    /// Removes runs of a flush or merge that failed. What cannot be removed now is removed at the next open.
+    pub(crate) fn remove_begun(&self, begun: &[(WindowStart, RunId)]) {
+        for (window, run) in begun {
+            if let Err(error) = drop_run(&self.reader, *window, *run) {
+                tracing::warn!(%error, run = run.0, "an unfinished run stays until the next start");
+            }
+        }
+    }
+
+    /// Writes the heads' samples; the cut's `next_run` moves on.
+    fn write_runs(&self, cut: &mut Cut) -> Result<Vec<(WindowStart, RunMeta)>, StorageError> {
+        let Some(layer) = cut.heads.last().map(|head| head.layer) else { return Ok(Vec::new()) };
+        let series = self.sorted_series(&cut.heads);
+        let mut windows = BTreeSet::new();
+        for head in &cut.heads {
+            head.windows(&mut windows);
+        }
+        let windows: Vec<WindowStart> = windows.into_iter().filter(|window| window.end() > cut.logical.floor).collect();
+        let mut runs = Vec::new();
+        for pass in windows.chunks(WINDOWS_PER_PASS) {
+            let mut builders = Vec::with_capacity(pass.len());
+            for window in pass {
+                let id = RunId(cut.logical.next_run);
+                cut.logical.next_run += 1;
+                cut.begun.push((*window, id));
+                builders.push((*window, RunBuilder::new(self.reader.engine.as_ref(), *window, id, layer)?));
+            }
+            let span = TimeRange::new(pass[0].0.max(cut.logical.floor), pass[pass.len() - 1].end() - 1);
+            let mut samples = LayeredSamples::default();
+            for key in &series {
+                samples.read(&cut.heads, &cut.tombstones, key.series, span);
+                samples.split(span, &mut builders, *key)?;
+            }
+            for (window, builder) in builders {
+                runs.extend(builder.finish()?.map(|run| (window, run)));
+            }
+        }
+        self.metrics.flushed_samples.inc_by(runs.iter().map(|(_, run)| run.samples).sum());
+        Ok(runs)
+    }
+
+    /// The series of some heads in the order of runs.
+    fn sorted_series(&self, heads: &[Arc<Head>]) -> Vec<SortKey> {
+        let mut series: Vec<u32> = heads.iter().flat_map(|head| head.all_series()).collect();
+        if heads.len() > 1 {
+            series.sort_unstable();
+            series.dedup();
+        }
+        let mut keys = Vec::with_capacity(series.len());
+        for some in series.chunks(SERIES_PER_LOCK) {
+            let state = self.state.read();
+            keys.extend(some.iter().map(|series| state.index.sort_key(SeriesRef(*series))));
+        }
+        keys.sort_unstable();
+        keys
+    }
+
+    fn commit(&self, maintenance: &mut Maintenance, cut: &Cut, runs: Vec<(WindowStart, RunMeta)>) -> Result<(), StorageError> {
+        let mut batch = WriteBatch::default();
+        let sealer = &mut maintenance.sealer;
+        let mut catalog = Catalog::clone(&cut.catalog);
+        let mut gone = Vec::new();
+        for (window, run) in runs {
+            let entry = catalog.windows.entry(window).or_default();
+            entry.runs.push(run);
+            entry.sealed = false;
+            entry.changed_at = cut.logical.group_time;
+            put_window(&mut batch, sealer, window, Some(entry));
+        }
+        catalog.windows.retain(|window, runs| {
+            let keep = window.end() > cut.logical.floor;
+            if !keep {
+                gone.extend(runs.runs.iter().map(|run| (*window, run.id)));
+                put_window(&mut batch, sealer, *window, None);
+            }
+            keep
+        });
+        let mut first = maintenance.stored_series;
+        while first < cut.logical.series {
+            let end = cut.logical.series.min(first + registry::SERIES_PER_BLOCK);
+            let block = registry::encode(&self.state.read().index, first, end);
+            let key = keys::registry(SeriesRef(first));
+            put_record(&mut batch, sealer, &key, REGISTRY_VERSION, &block, Compression::Zstd(REGISTRY_ZSTD_LEVEL));
+            first = end;
+        }
+        for (tenant, metric) in &cut.metadata {
+            if let Some(metadata) = self.state.read().metadata.get(&(tenant.clone(), metric.clone())) {
+                put_metadata(&mut batch, sealer, tenant, metric, metadata);
+            }
+        }
+        let stored = &maintenance.stored_tombstones;
+        for tombstone in cut.tombstones.iter().filter(|tombstone| !stored.contains(&tombstone.log_index)) {
+            put_tombstone(&mut batch, sealer, tombstone);
+        }
+        put_state(&mut batch, sealer, &cut.logical);
+        self.reader.engine.write(&batch, Durability::Synced).map_err(StorageError::engine("a flush's records"))?;
+
+        maintenance.stored_series = cut.logical.series;
+        maintenance.stored_tombstones = cut.tombstones.iter().map(|tombstone| tombstone.log_index).collect();
+        maintenance.flushed = cut.logical.clone();
+        let catalog = Arc::new(catalog);
+        let (old_catalog, old_heads) = {
+            let mut state = self.state.write();
+            state.logical.next_run = cut.logical.next_run;
+            let old_catalog = std::mem::replace(&mut state.catalog, catalog);
+            let old_heads: Vec<Arc<Head>> = state.frozen.drain(..cut.heads.len()).collect();
+            (old_catalog, old_heads)
+        };
+        // Freed here, outside the lock.
+        drop(old_heads);
+        maintenance.retired.push_back((old_catalog, gone));
+        Ok(())
+    }
+}
+
+/// One series' samples over all layers of heads.
+#[derive(Default)]
+struct LayeredSamples {
+    timestamps: Vec<Timestamp>,
+    values: Vec<f64>,
+    next_timestamps: Vec<Timestamp>,
+    next_values: Vec<f64>,
+    merged: (Vec<Timestamp>, Vec<f64>),
+}
+
+impl LayeredSamples {
+    fn read(&mut self, heads: &[Arc<Head>], tombstones: &[Tombstone], series: u32, span: TimeRange) {
+        self.timestamps.clear();
+        self.values.clear();
+        for head in heads {
+            self.next_timestamps.clear();
+            self.next_values.clear();
+            head.read(series, span, &mut self.next_timestamps, &mut self.next_values);
+            bury(tombstones, head.layer, series, 0, &mut self.next_timestamps, &mut self.next_values);
+            if self.timestamps.is_empty() {
+                std::mem::swap(&mut self.timestamps, &mut self.next_timestamps);
+                std::mem::swap(&mut self.values, &mut self.next_values);
+            } else if !self.next_timestamps.is_empty() {
+                let (timestamps, values) = &mut self.merged;
+                timestamps.clear();
+                values.clear();
+                merge(&self.timestamps, &self.values, &self.next_timestamps, &self.next_values, timestamps, values);
+                std::mem::swap(&mut self.timestamps, timestamps);
+                std::mem::swap(&mut self.values, values);
+            }
+        }
+    }
+
+    /// Gives each Window its part of what lies inside `span`.
+    fn split(&self, span: TimeRange, builders: &mut [(WindowStart, RunBuilder<'_>)], key: SortKey) -> Result<(), StorageError> {
+        let mut from = self.timestamps.partition_point(|t| *t < span.first);
+        for (window, builder) in builders {
+            let end = from + self.timestamps[from..].partition_point(|t| *t < window.end());
+            // Windows of a pass need not touch: what lies between belongs to another pass.
+            let begin = from + self.timestamps[from..end].partition_point(|t| *t < window.0);
+            builder.push(key, &self.timestamps[begin..end], &self.values[begin..end])?;
+            from = end;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,290 @@
+//! Seal: a closed Window's runs become one, without what tombstones hide. The same merge keeps open Windows at few runs.
+
+use std::sync::Arc;
+
+use bellwether_kv::{Durability, WriteBatch};
+use bellwether_model::{Timestamp, limits};
+
+use crate::META;
+use crate::catalog::{Catalog, WindowRuns};
+use crate::error::StorageError;
+use crate::index::SortKey;
+use crate::keys::{self, RunId};
+use crate::merge::merge;
+use crate::pack::Pack;
+use crate::run::{RunBuilder, RunDirectory, RunMeta, RunReader};
+use crate::shard::{Maintenance, Shard, put_state, put_window};
+use crate::tombstone::{Tombstone, bury, hides};
+use crate::window::WindowStart;
+
+/// A closed Window counts as quiet when nothing was added to it for this long, in milliseconds.
+const QUIET_MS: i64 = 15 * 60 * 1000;
+/// Runs that an open Window keeps before they are merged.
+const RUNS_PER_WINDOW_MAX: usize = 4;
+/// Late data is merged into a sealed Window when it is more than this part of it...
+const LATE_PART_OF_WINDOW: u64 = 10;
+/// ...or after this long, in milliseconds.
+const LATE_WAIT_MS: i64 = 24 * 60 * 60 * 1000;
+
+const _: () = assert!(QUIET_MS < limits::WINDOW_MS);
+
+/// Which Windows to seal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SealWhen {
+    /// Those that are closed and quiet, and those with much late data.
+    Quiet,
+    /// Every closed Window, quiet or not.
+    AllClosed,
+}
+
+/// What a seal did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SealReport {
+    /// Windows that became sealed.
+    pub sealed_windows: u64,
+    /// Runs that were merged away.
+    pub merged_runs: u64,
+    /// Samples written.
+    pub written_samples: u64,
+}
+
+impl Shard {
+    /// Flushes, then seals the closed Windows that `when` names and merges the runs of open Windows that have too many. A Window is closed once `now`
+    /// is past its end.
+    pub fn seal(&self, now: Timestamp, when: SealWhen) -> Result<SealReport, StorageError> {
+        let mut maintenance = self.maintenance.lock();
+        self.drop_retired(&mut maintenance)?;
+        if when == SealWhen::AllClosed {
+            self.flush_locked(&mut maintenance)?;
+        }
+        let mut report = SealReport::default();
+        let windows: Vec<WindowStart> = self.state.read().catalog.windows.keys().copied().collect();
+        for window in windows {
+            self.seal_window(&mut maintenance, window, now, when, &mut report)?;
+        }
+        self.forget_tombstones(&mut maintenance)?;
+        self.drop_retired(&mut maintenance)?;
+        Ok(report)
+    }
+
+    fn seal_window(
+        &self,
+        maintenance: &mut Maintenance,
+        window: WindowStart,
+        now: Timestamp,
+        when: SealWhen,
+        report: &mut SealReport,
+    ) -> Result<(), StorageError> {
+        let (catalog, tombstones) = {
+            let state = self.state.read();
+            (state.catalog.clone(), state.tombstones.clone())
+        };
+        let Some(runs) = catalog.windows.get(&window) else { return Ok(()) };
+        let has_hidden = runs.runs.iter().any(|run| {
+            tombstones.iter().any(|tombstone| tombstone.layer > run.layer && tombstone.range.overlaps(run.times))
+        });
+        let closed = window.end() <= now;
+        let seals = closed
+            && match when {
+                SealWhen::AllClosed => !runs.sealed || has_hidden,
+                SealWhen::Quiet => !runs.sealed && is_due(window, runs, now) && !self.heads_touch(window),
+            };
+        if !seals && runs.runs.len() <= RUNS_PER_WINDOW_MAX {
+            return Ok(());
+        }
+        let timer = self.metrics.merge_seconds.start_timer();
+        let mut merged = runs.clone();
+        merged.sealed = seals;
+        if runs.runs.len() > 1 || has_hidden {
+            let id = RunId(self.take_run_id());
+            let written = self.merge_runs(window, runs, &tombstones, id);
+            let written = written.inspect_err(|_| self.remove_begun(&[(window, id)]))?;
+            report.merged_runs += runs.runs.len() as u64;
+            report.written_samples += written.map_or(0, |run| run.samples);
+            self.metrics.merged_samples.inc_by(written.map_or(0, |run| run.samples));
+            merged.runs = written.into_iter().collect();
+        }
+        report.sealed_windows += u64::from(seals);
+        self.replace_window(maintenance, &catalog, window, merged)?;
+        timer.observe_duration();
+        Ok(())
+    }
+
+    fn heads_touch(&self, window: WindowStart) -> bool {
+        let state = self.state.read();
+        state.frozen.iter().map(Arc::as_ref).chain([&state.head]).any(|head| head.times().overlaps(window.range()))
+    }
+
+    fn take_run_id(&self) -> u64 {
+        let mut state = self.state.write();
+        let id = state.logical.next_run;
+        state.logical.next_run += 1;
+        id
+    }
+
+    fn merge_runs(
+        &self,
+        window: WindowStart,
+        runs: &WindowRuns,
+        tombstones: &[Tombstone],
+        id: RunId,
+    ) -> Result<Option<RunMeta>, StorageError> {
+        let reader = RunReader { keeps: false, ..self.reader.clone() };
+        let mut cursors = Vec::with_capacity(runs.runs.len());
+        for run in &runs.runs {
+            cursors.push(RunCursor::new(&reader, window, *run)?);
+        }
+        // The result holds nothing that these tombstones still concern.
+        let buried = tombstones.iter().map(|tombstone| tombstone.layer).max().unwrap_or_default();
+        let layer = runs.runs.iter().map(|run| run.layer).max().unwrap_or_default().max(buried);
+        let mut builder = RunBuilder::new(self.reader.engine.as_ref(), window, id, layer)?;
+        let (mut timestamps, mut values) = (Vec::new(), Vec::new());
+        let (mut next_timestamps, mut next_values) = (Vec::new(), Vec::new());
+        let mut merged = (Vec::new(), Vec::new());
+        while let Some(key) = cursors.iter().filter_map(RunCursor::key).min() {
+            timestamps.clear();
+            values.clear();
+            // Oldest first, as the catalog lists them: newer ones win.
+            for cursor in cursors.iter_mut().filter(|cursor| cursor.key() == Some(key)) {
+                next_timestamps.clear();
+                next_values.clear();
+                cursor.take(&mut next_timestamps, &mut next_values)?;
+                if hides(tombstones, cursor.run.layer, key.series) {
+                    bury(tombstones, cursor.run.layer, key.series, 0, &mut next_timestamps, &mut next_values);
+                }
+                if timestamps.is_empty() {
+                    std::mem::swap(&mut timestamps, &mut next_timestamps);
+                    std::mem::swap(&mut values, &mut next_values);
+                } else {
+                    merged.0.clear();
+                    merged.1.clear();
+                    merge(&timestamps, &values, &next_timestamps, &next_values, &mut merged.0, &mut merged.1);
+                    std::mem::swap(&mut timestamps, &mut merged.0);
+                    std::mem::swap(&mut values, &mut merged.1);
+                }
+            }
+            builder.push(key, &timestamps, &values)?;
+        }
+        builder.finish()
+    }
+
+    /// Puts a Window's new runs in the place of those that `catalog` lists.
+    fn replace_window(
+        &self,
+        maintenance: &mut Maintenance,
+        catalog: &Arc<Catalog>,
+        window: WindowStart,
+        runs: WindowRuns,
+    ) -> Result<(), StorageError> {
+        let mut batch = WriteBatch::default();
+        let keeps = !runs.runs.is_empty();
+        put_window(&mut batch, &mut maintenance.sealer, window, keeps.then_some(&runs));
+        // Only the run counter moves: what is applied but not flushed is not in the state record.
+        maintenance.flushed.next_run = self.state.read().logical.next_run;
+        put_state(&mut batch, &mut maintenance.sealer, &maintenance.flushed);
+        let written = self.reader.engine.write(&batch, Durability::Synced);
+        written.map_err(StorageError::engine(format!("the record of the window at {} ms", window.0)))?;
+
+        let old = &catalog.windows[&window].runs;
+        let gone = old.iter().filter(|run| !runs.runs.iter().any(|kept| kept.id == run.id)).map(|run| (window, run.id));
+        let gone: Vec<_> = gone.collect();
+        let mut next = Catalog::clone(catalog);
+        if keeps {
+            next.windows.insert(window, runs);
+        } else {
+            next.windows.remove(&window);
+        }
+        let old = std::mem::replace(&mut self.state.write().catalog, Arc::new(next));
+        maintenance.retired.push_back((old, gone));
+        Ok(())
+    }
+
+    /// Forgets tombstones that concern no run and no head any more.
+    fn forget_tombstones(&self, maintenance: &mut Maintenance) -> Result<(), StorageError> {
+        let mut state = self.state.write();
+        if state.tombstones.is_empty() {
+            return Ok(());
+        }
+        let is_needed = |tombstone: &Tombstone| {
+            state.catalog.all().any(|(_, run)| run.layer < tombstone.layer && run.times.overlaps(tombstone.range))
+                || state.frozen.iter().any(|head| head.layer < tombstone.layer)
+        };
+        let (kept, gone): (Vec<_>, Vec<_>) = state.tombstones.iter().cloned().partition(is_needed);
+        let mut batch = WriteBatch::default();
+        for tombstone in &gone {
+            batch.delete(META, keys::tombstone(tombstone.log_index));
+        }
+        state.tombstones = Arc::new(kept);
+        drop(state);
+        if batch.is_empty() {
+            return Ok(());
+        }
+        maintenance.stored_tombstones.retain(|stored| !gone.iter().any(|tombstone| tombstone.log_index == *stored));
+        // If it is lost, the tombstones come back and hide nothing.
+        self.reader.engine.write(&batch, Durability::Buffered).map_err(StorageError::engine("tombstones"))
+    }
+}
+
+/// Whether a closed, unsealed Window is quiet enough, or has enough late data, to be sealed.
+fn is_due(window: WindowStart, runs: &WindowRuns, now: Timestamp) -> bool {
+    let quiet = now.saturating_sub(QUIET_MS) >= window.end().max(runs.changed_at);
+    let largest = runs.runs.iter().map(|run| run.samples).max().unwrap_or_default();
+    let rest = runs.runs.iter().map(|run| run.samples).sum::<u64>() - largest;
+    let is_first_seal = window.end().saturating_add(LATE_WAIT_MS) > now;
+    quiet && (is_first_seal || rest > largest / LATE_PART_OF_WINDOW || now.saturating_sub(LATE_WAIT_MS) >= runs.changed_at)
+}
+
+/// Reads a run from its first series to its last.
+struct RunCursor<'a> {
+    reader: &'a RunReader,
+    window: WindowStart,
+    run: RunMeta,
+    directory: Arc<RunDirectory>,
+    next_pack: u32,
+    tenant: u32,
+    pack: Option<Arc<Pack>>,
+    at: usize,
+}
+
+impl<'a> RunCursor<'a> {
+    fn new(reader: &'a RunReader, window: WindowStart, run: RunMeta) -> Result<RunCursor<'a>, StorageError> {
+        let directory = reader.directory(window, run.id)?;
+        let mut cursor = RunCursor { reader, window, run, directory, next_pack: 0, tenant: 0, pack: None, at: 0 };
+        cursor.settle()?;
+        Ok(cursor)
+    }
+
+    /// Moves on to the next pack when the present one is used up.
+    fn settle(&mut self) -> Result<(), StorageError> {
+        while self.pack.as_ref().is_none_or(|pack| self.at >= pack.series().len()) {
+            if self.next_pack == self.directory.pack_count() {
+                self.pack = None;
+                return Ok(());
+            }
+            self.tenant = self.directory.first_key(self.next_pack).tenant;
+            self.pack = Some(self.reader.pack(self.window, self.run.id, self.next_pack)?);
+            self.next_pack += 1;
+            self.at = 0;
+        }
+        Ok(())
+    }
+
+    fn key(&self) -> Option<SortKey> {
+        let series = self.pack.as_ref()?.series()[self.at];
+        Some(SortKey { tenant: self.tenant, metric: series.metric, series: series.series })
+    }
+
+    /// Appends the samples of the present series and moves on.
+    fn take(&mut self, timestamps: &mut Vec<Timestamp>, values: &mut Vec<f64>) -> Result<(), StorageError> {
+        let Some(pack) = &self.pack else { return Ok(()) };
+        let series = pack.series()[self.at];
+        let column = self.reader.timestamps(self.window, self.run.id, &self.directory, series.rows)?;
+        timestamps.extend_from_slice(&column[series.rows.first as usize..][..series.rows.count as usize]);
+        pack.values(&series, values).map_err(|error| {
+            let place = format!("run {} of the window at {} ms, series {}", self.run.id.0, self.window.0, series.series);
+            StorageError::corrupt(place, error.to_string())
+        })?;
+        self.at += 1;
+        self.settle()
+    }
+}

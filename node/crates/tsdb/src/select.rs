@@ -1,0 +1,402 @@
+//! Reading: the samples of all series that match, over all layers.
+//!
+//! 1. Under the state lock: which series match, and where each stands in runs.
+//! 2. For a few dozen series at a time, under the lock: labels and the open head's samples, with the catalog of that moment, so that
+//!    a flush in between neither hides nor doubles anything.
+//! 3. Without the lock: frozen heads and runs. Series come in the order of runs, so a pack is opened once for all of its series.
+//!
+//! Timestamps are shared: series whose samples have equal times get one and the same column, whether it comes from a run or from a head,
+//! and what is computed per column is computed once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bellwether_model::{Labels, Matcher, SeriesRef, Tenant, TimeRange, Timestamp};
+use hashbrown::HashTable;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::catalog::Catalog;
+use crate::error::{SelectError, StorageError};
+use crate::head::Head;
+use crate::index::SortKey;
+use crate::keys::RunId;
+use crate::merge::merge;
+use crate::pack::Pack;
+use crate::run::{RunDirectory, RunMeta, RunReader};
+use crate::shard::Shard;
+use crate::tombstone::{Tombstone, bury, hides};
+use crate::window::WindowStart;
+
+/// Series read under one hold of the state lock.
+const SERIES_PER_LOCK: usize = 64;
+
+/// What to read.
+#[derive(Debug, Clone, Copy)]
+pub struct SelectRequest<'a> {
+    /// Whose series.
+    pub tenant: &'a Tenant,
+    /// Conditions, all of which hold.
+    pub matchers: &'a [Matcher],
+    /// Samples inside it are returned; some outside may be as well.
+    pub range: TimeRange,
+    /// Bounds of the answer.
+    pub limits: SelectLimits,
+}
+
+/// Bounds of one answer.
+#[derive(Debug, Clone, Copy)]
+pub struct SelectLimits {
+    /// Series with samples.
+    pub series: usize,
+    /// Samples over all series.
+    pub samples: usize,
+}
+
+/// One series of an answer.
+#[derive(Debug, Clone)]
+pub struct SelectedSeries {
+    /// All its labels.
+    pub labels: Labels,
+    /// Ascending, each once; the same allocation for all series with equal times.
+    pub timestamps: Arc<[Timestamp]>,
+    /// One per timestamp.
+    pub values: Vec<f64>,
+}
+
+impl Shard {
+    /// The samples of all matching series that have some inside the range.
+    pub fn select(&self, request: &SelectRequest<'_>, cancel: &AtomicBool) -> Result<Vec<SelectedSeries>, SelectError> {
+        let range = self.visible(request.range);
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys = self.matching_in_order(request.tenant, request.matchers);
+        let mut columns = ColumnTable::default();
+        let mut layers = Layers::default();
+        let mut selected = Vec::new();
+        let mut samples = 0;
+        let mut open: Vec<(Labels, usize)> = Vec::with_capacity(SERIES_PER_LOCK);
+        let (mut head_times, mut head_values) = (Vec::new(), Vec::new());
+        for some in keys.chunks(SERIES_PER_LOCK) {
+            if cancel.load(Ordering::Relaxed) {
+                return Err(SelectError::Cancelled);
+            }
+            open.clear();
+            head_times.clear();
+            head_values.clear();
+            {
+                let state = self.state.read();
+                layers.refresh(&self.reader, &state.catalog, &state.frozen, &state.tombstones, range)?;
+                let reads_head = state.head.times().overlaps(range);
+                for key in some {
+                    if reads_head {
+                        state.head.read(key.series, range, &mut head_times, &mut head_values);
+                    }
+                    open.push((state.index.labels(SeriesRef(key.series)), head_times.len()));
+                }
+            }
+            let mut from = 0;
+            for (key, (labels, end)) in some.iter().zip(open.drain(..)) {
+                let newest = (&head_times[from..end], &head_values[from..end]);
+                from = end;
+                let Some((timestamps, values)) = layers.read(&self.reader, *key, range, newest, &mut columns)? else { continue };
+                samples += values.len();
+                if samples > request.limits.samples {
+                    return Err(SelectError::TooManySamples { limit: request.limits.samples });
+                }
+                if selected.len() == request.limits.series {
+                    return Err(SelectError::TooManySeries { limit: request.limits.series });
+                }
+                selected.push(SelectedSeries { labels, timestamps, values });
+            }
+        }
+        Ok(selected)
+    }
+
+    /// The labels of matching series that have a sample in a Window that `range` touches, at most `limit`.
+    pub fn series(&self, tenant: &Tenant, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Vec<Labels>, SelectError> {
+        let refs = self.present(tenant, matchers, range)?;
+        let state = self.state.read();
+        Ok(refs.into_iter().take(limit).map(|series| state.index.labels(SeriesRef(series))).collect())
+    }
+
+    /// The label names of those series, ascending.
+    pub fn label_names(&self, tenant: &Tenant, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>, SelectError> {
+        let refs = self.present(tenant, matchers, range)?;
+        Ok(self.state.read().index.label_names(tenant, Some(&refs)).into_iter().collect())
+    }
+
+    /// The values of one label in those series, ascending.
+    pub fn label_values(&self, tenant: &Tenant, name: &str, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>, SelectError> {
+        let refs = self.present(tenant, matchers, range)?;
+        Ok(self.state.read().index.label_values(tenant, name, Some(&refs)).into_iter().collect())
+    }
+
+    fn visible(&self, range: TimeRange) -> TimeRange {
+        TimeRange::new(range.first.max(self.state.read().logical.floor), range.last)
+    }
+
+    fn matching_in_order(&self, tenant: &Tenant, matchers: &[Matcher]) -> Vec<SortKey> {
+        let state = self.state.read();
+        let refs = state.index.matching(tenant, matchers);
+        let mut keys: Vec<SortKey> = refs.into_iter().map(|series| state.index.sort_key(SeriesRef(series))).collect();
+        drop(state);
+        keys.sort_unstable();
+        keys
+    }
+
+    /// Matching series with data in a Window that `range` touches, ascending.
+    fn present(&self, tenant: &Tenant, matchers: &[Matcher], range: TimeRange) -> Result<Vec<u32>, SelectError> {
+        let range = self.visible(range);
+        let (refs, catalog, mut present) = {
+            let state = self.state.read();
+            let refs = state.index.matching(tenant, matchers);
+            let heads = || state.frozen.iter().map(Arc::as_ref).chain([&state.head]);
+            let present: Vec<bool> =
+                refs.iter().map(|series| heads().any(|head| head.may_hold(*series, range))).collect();
+            (refs, state.catalog.clone(), present)
+        };
+        for (window, runs) in catalog.overlapping(range) {
+            for run in runs.runs.iter().filter(|run| run.times.overlaps(range)) {
+                if present.iter().all(|present| *present) {
+                    break;
+                }
+                let held = self.reader.series(window, run.id)?;
+                let mut held = held.into_iter().peekable();
+                for (series, present) in refs.iter().zip(&mut present) {
+                    while held.next_if(|held| held < series).is_some() {}
+                    *present |= held.peek() == Some(series);
+                }
+            }
+        }
+        Ok(refs.into_iter().zip(present).filter(|(_, present)| *present).map(|(series, _)| series).collect())
+    }
+}
+
+/// The immutable layers below the open head, as they were at one moment.
+#[derive(Default)]
+struct Layers {
+    catalog: Arc<Catalog>,
+    tombstones: Arc<Vec<Tombstone>>,
+    /// Windows ascending; inside one, oldest first.
+    runs: Vec<OpenRun>,
+    frozen: Vec<Arc<Head>>,
+    open_layer_is_newest: bool,
+}
+
+struct OpenRun {
+    window: WindowStart,
+    run: RunMeta,
+    directory: Arc<RunDirectory>,
+    /// The pack read last: the next series is often in it as well.
+    pack: Option<(u32, Arc<Pack>)>,
+    /// The column read last.
+    column: Option<(u32, Arc<[Timestamp]>)>,
+}
+
+/// A stretch of one layer: the column's rows from `from` to before `to`.
+#[derive(Clone)]
+struct Stretch {
+    column: Arc<[Timestamp]>,
+    from: usize,
+    to: usize,
+}
+
+impl Stretch {
+    fn times(&self) -> &[Timestamp] {
+        &self.column[self.from..self.to]
+    }
+}
+
+type Columns = (Arc<[Timestamp]>, Vec<f64>);
+
+impl Layers {
+    fn refresh(
+        &mut self,
+        reader: &RunReader,
+        catalog: &Arc<Catalog>,
+        frozen: &[Arc<Head>],
+        tombstones: &Arc<Vec<Tombstone>>,
+        range: TimeRange,
+    ) -> Result<(), StorageError> {
+        self.frozen.clear();
+        self.frozen.extend(frozen.iter().filter(|head| head.times().overlaps(range)).cloned());
+        self.tombstones = tombstones.clone();
+        if self.open_layer_is_newest && Arc::ptr_eq(&self.catalog, catalog) {
+            return Ok(());
+        }
+        self.open_layer_is_newest = true;
+        self.catalog = catalog.clone();
+        self.runs.clear();
+        for (window, runs) in catalog.overlapping(range) {
+            for run in runs.runs.iter().filter(|run| run.times.overlaps(range)) {
+                let directory = reader.directory(window, run.id)?;
+                self.runs.push(OpenRun { window, run: *run, directory, pack: None, column: None });
+            }
+        }
+        Ok(())
+    }
+
+    /// One series' samples inside the range, over these layers and the open head's samples above them.
+    fn read(
+        &mut self,
+        reader: &RunReader,
+        key: SortKey,
+        range: TimeRange,
+        (head_times, head_values): (&[Timestamp], &[f64]),
+        columns: &mut ColumnTable,
+    ) -> Result<Option<Columns>, StorageError> {
+        let mut stretches: Vec<Stretch> = Vec::with_capacity(self.runs.len() + 1);
+        let mut values: Vec<f64> = Vec::new();
+        // Whether each layer begins after the one before it ends: then nothing needs merging.
+        let mut ascending = true;
+        let mut latest = Timestamp::MIN;
+        let mut add = |stretch: Stretch| {
+            if let (Some(first), Some(last)) = (stretch.times().first(), stretch.times().last()) {
+                ascending &= stretches.is_empty() || latest < *first;
+                latest = *last;
+                stretches.push(stretch);
+            }
+        };
+        for run in &mut self.runs {
+            let before = values.len();
+            let Some(stretch) = run.read(reader, key, range, &mut values)? else { continue };
+            if hides(&self.tombstones, run.run.layer, key.series) {
+                let mut times = stretch.times().to_vec();
+                let mut own = values.split_off(before);
+                bury(&self.tombstones, run.run.layer, key.series, 0, &mut times, &mut own);
+                values.append(&mut own);
+                add(columns.whole(&times));
+            } else {
+                add(stretch);
+            }
+        }
+        let (mut times, mut own) = (Vec::new(), Vec::new());
+        for head in &self.frozen {
+            times.clear();
+            own.clear();
+            head.read(key.series, range, &mut times, &mut own);
+            bury(&self.tombstones, head.layer, key.series, 0, &mut times, &mut own);
+            values.append(&mut own);
+            add(columns.whole(&times));
+        }
+        if !head_times.is_empty() {
+            values.extend_from_slice(head_values);
+            add(columns.whole(head_times));
+        }
+        if values.is_empty() {
+            return Ok(None);
+        }
+        if ascending {
+            return Ok(Some((columns.joined(&stretches), values)));
+        }
+        Ok(Some(merge_stretches(&stretches, &values, columns)))
+    }
+}
+
+/// Merges layers, oldest first, whose values stand end to end.
+fn merge_stretches(stretches: &[Stretch], values: &[f64], columns: &mut ColumnTable) -> Columns {
+    let (mut times, mut merged) = (Vec::new(), Vec::new());
+    let mut from = 0;
+    for stretch in stretches {
+        let own = &values[from..from + stretch.times().len()];
+        from += own.len();
+        let (old_times, old_values) = (std::mem::take(&mut times), std::mem::take(&mut merged));
+        merge(&old_times, &old_values, stretch.times(), own, &mut times, &mut merged);
+    }
+    (columns.whole(&times).column, merged)
+}
+
+impl OpenRun {
+    /// Appends a series' values inside the range and names their times.
+    fn read(&mut self, reader: &RunReader, key: SortKey, range: TimeRange, values: &mut Vec<f64>) -> Result<Option<Stretch>, StorageError> {
+        let Some(number) = self.directory.pack_of(key) else { return Ok(None) };
+        let (window, id) = (self.window, self.run.id);
+        let pack = match &self.pack {
+            Some((open, pack)) if *open == number => pack,
+            _ => &self.pack.insert((number, reader.pack(window, id, number)?)).1,
+        };
+        let Some(series) = pack.find(key) else { return Ok(None) };
+        let rows = series.rows;
+        let column = match &self.column {
+            Some((open, column)) if *open == rows.column => column,
+            _ => &self.column.insert((rows.column, reader.column(window, id, &self.directory, rows.column)?)).1,
+        };
+        let Some(own) = column.get(rows.first as usize..rows.first as usize + rows.count as usize) else {
+            return Err(corrupt(window, id, key, "rows beyond the end of their column"));
+        };
+        let from = own.partition_point(|t| *t < range.first);
+        let to = own.partition_point(|t| *t <= range.last).max(from);
+        if from == to {
+            return Ok(None);
+        }
+        let start = values.len();
+        pack.values(series, values).map_err(|error| corrupt(window, id, key, &error.to_string()))?;
+        values.truncate(start + to);
+        if from > 0 {
+            values.drain(start..start + from);
+        }
+        let first = rows.first as usize;
+        Ok(Some(Stretch { column: column.clone(), from: first + from, to: first + to }))
+    }
+}
+
+fn corrupt(window: WindowStart, run: RunId, key: SortKey, reason: &str) -> StorageError {
+    StorageError::corrupt(format!("run {} of the window at {} ms, series {}", run.0, window.0, key.series), reason)
+}
+
+/// The distinct timestamp columns of one answer.
+#[derive(Default)]
+struct ColumnTable {
+    /// By content.
+    whole: HashTable<(u64, Arc<[Timestamp]>)>,
+    /// By the stretches that they join. The stretches keep their columns alive, so equal addresses mean equal columns.
+    joined: HashTable<(u64, Vec<Stretch>, Arc<[Timestamp]>)>,
+    /// The content found last.
+    last: Option<Arc<[Timestamp]>>,
+}
+
+impl ColumnTable {
+    /// A column with these times.
+    fn whole(&mut self, times: &[Timestamp]) -> Stretch {
+        let stretch = |column: &Arc<[Timestamp]>| Stretch { column: column.clone(), from: 0, to: times.len() };
+        if let Some(last) = self.last.as_ref().filter(|last| last[..] == *times) {
+            return stretch(last);
+        }
+        let mut hash = times.len() as u64;
+        for time in times {
+            hash = (hash.rotate_left(5) ^ *time as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+        let entry = self.whole.entry(hash, |(known, column)| *known == hash && column[..] == *times, |(hash, _)| *hash);
+        let column = entry.or_insert_with(|| (hash, times.into())).get().1.clone();
+        let stretch = stretch(&column);
+        self.last = Some(column);
+        stretch
+    }
+
+    /// The column that some stretches make end to end.
+    fn joined(&mut self, stretches: &[Stretch]) -> Arc<[Timestamp]> {
+        if let [one] = stretches
+            && one.to - one.from == one.column.len()
+        {
+            return one.column.clone();
+        }
+        let mut name = Vec::with_capacity(stretches.len() * 24);
+        for stretch in stretches {
+            for part in [stretch.column.as_ptr() as usize, stretch.from, stretch.to] {
+                name.extend_from_slice(&part.to_le_bytes());
+            }
+        }
+        let hash = xxh3_64(&name);
+        let same = |known: &[Stretch]| {
+            known.len() == stretches.len()
+                && known.iter().zip(stretches).all(|(a, b)| Arc::ptr_eq(&a.column, &b.column) && (a.from, a.to) == (b.from, b.to))
+        };
+        let entry = self.joined.entry(hash, |(known, parts, _)| *known == hash && same(parts), |(hash, _, _)| *hash);
+        let join = || {
+            let all: Vec<Timestamp> = stretches.iter().flat_map(Stretch::times).copied().collect();
+            (hash, stretches.to_vec(), all.into())
+        };
+        entry.or_insert_with(join).get().2.clone()
+    }
+}

@@ -1,0 +1,161 @@
+//! The only way in: what apply does to a shard. Deterministic: equal commands in equal order give equal shards.
+
+use std::sync::Arc;
+
+use bellwether_model::{Labels, Matcher, MetricMetadata, SeriesHash, SeriesRef, Tenant, TimeRange, Timestamp};
+use parking_lot::RwLockWriteGuard;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::error::RegisterError;
+use crate::head::{Head, Inserted};
+use crate::shard::{AppliedMark, State};
+use crate::tombstone::Tombstone;
+
+/// Rows ahead whose slots are asked for while a row is appended.
+const PREFETCH_ROWS: usize = 8;
+/// Metrics of one tenant whose metadata is kept; further ones are ignored.
+const METADATA_PER_TENANT_MAX: usize = 100_000;
+
+/// What became of the rows of one append.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Appended {
+    /// Stored.
+    pub accepted: u64,
+    /// Stored already, with the same value.
+    pub unchanged: u64,
+    /// Refused: before the oldest time accepted.
+    pub too_old: u64,
+    /// Refused: after the newest time accepted.
+    pub too_far_ahead: u64,
+    /// Refused: no series has this ref.
+    pub unknown_ref: u64,
+}
+
+/// Exclusive access to a shard's logical state.
+pub struct ShardWriter<'a> {
+    state: RwLockWriteGuard<'a, State>,
+}
+
+impl<'a> ShardWriter<'a> {
+    pub(crate) fn new(mut state: RwLockWriteGuard<'a, State>) -> ShardWriter<'a> {
+        state.is_dirty = true;
+        ShardWriter { state }
+    }
+
+    /// Finds or creates a series. `labels` are those of a valid series: they have a metric name.
+    pub fn register(&mut self, hash: SeriesHash, tenant: &Tenant, labels: &Labels) -> Result<SeriesRef, RegisterError> {
+        let state = &mut *self.state;
+        if let Some(series) = state.index.find(hash) {
+            let existing = state.index.labels(series);
+            if existing != *labels || state.index.tenant_of_series(series) != tenant {
+                return Err(RegisterError::HashConflict { hash, existing: existing.to_string() });
+            }
+            return Ok(series);
+        }
+        if state.index.len() == u32::MAX {
+            return Err(RegisterError::RefsExhausted { epoch: state.logical.ref_epoch });
+        }
+        let series = state.index.add(hash, tenant, labels);
+        let row = [hash.0.to_le_bytes().as_slice(), &series.0.to_le_bytes()].concat();
+        state.logical.state_hash = xxh3_64_with_seed(&row, state.logical.state_hash);
+        state.logical.series = state.index.len();
+        Ok(series)
+    }
+
+    /// How many series are registered.
+    pub fn series_count(&self) -> u64 {
+        u64::from(self.state.index.len())
+    }
+
+    /// Appends one sample per ref. `timestamps` has one entry for all rows, or one per row. Samples outside `bounds`, or
+    /// before the retention floor, are refused.
+    ///
+    /// # Panics
+    /// If the lengths do not fit together: the caller decoded them as one batch.
+    pub fn append(&mut self, refs: &[u32], timestamps: &[Timestamp], values: &[f64], bounds: TimeRange) -> Appended {
+        assert_eq!(refs.len(), values.len(), "a value per ref");
+        assert!(timestamps.len() == 1 || timestamps.len() == refs.len(), "one timestamp, or one per ref");
+        let state = &mut *self.state;
+        let bounds = TimeRange::new(bounds.first.max(state.logical.floor), bounds.last);
+        let series = state.index.len();
+        let shared = timestamps.len() == 1;
+        let mut appended = Appended::default();
+        for (row, (&series_ref, &value)) in refs.iter().zip(values).enumerate() {
+            if let Some(ahead) = refs.get(row + PREFETCH_ROWS) {
+                state.head.prefetch(*ahead);
+            }
+            let timestamp = if shared { timestamps[0] } else { timestamps[row] };
+            if timestamp < bounds.first {
+                appended.too_old += 1;
+            } else if timestamp > bounds.last {
+                appended.too_far_ahead += 1;
+            } else if series_ref >= series {
+                appended.unknown_ref += 1;
+            } else {
+                match state.head.append(series_ref, timestamp, value) {
+                    Inserted::New => appended.accepted += 1,
+                    Inserted::Unchanged => appended.unchanged += 1,
+                }
+            }
+        }
+        appended
+    }
+
+    /// Deletes the samples of the matching series inside `range` that are there now. Returns how many series match.
+    pub fn delete(&mut self, tenant: &Tenant, matchers: &[Matcher], range: TimeRange, log_index: u64) -> u64 {
+        let state = &mut *self.state;
+        let series = state.index.matching(tenant, matchers);
+        if series.is_empty() || range.is_empty() {
+            return series.len() as u64;
+        }
+        // What is written after this command goes to a newer layer, which the tombstone does not concern.
+        state.freeze_head();
+        let matched = series.len() as u64;
+        let tombstone = Tombstone { log_index, layer: state.logical.layer, range, series };
+        Arc::make_mut(&mut state.tombstones).push(tombstone);
+        matched
+    }
+
+    /// Keeps what a sender says about a metric.
+    pub fn set_metadata(&mut self, tenant: &Tenant, metric: &str, metadata: MetricMetadata) {
+        let state = &mut *self.state;
+        let key = (tenant.clone(), metric.to_owned());
+        if state.metadata.get(&key) == Some(&metadata) {
+            return;
+        }
+        let known = state.metadata.contains_key(&key);
+        let of_tenant = state.metadata.range((tenant.clone(), String::new())..).take_while(|((owner, _), _)| owner == tenant);
+        if !known && of_tenant.take(METADATA_PER_TENANT_MAX).count() == METADATA_PER_TENANT_MAX {
+            return;
+        }
+        state.metadata.insert(key.clone(), metadata);
+        state.changed_metadata.push(key);
+    }
+
+    /// Raises the retention floor: samples before `floor` are gone from now on, whole Windows below it lose their files later.
+    pub fn raise_floor(&mut self, floor: Timestamp) {
+        let logical = &mut self.state.logical;
+        logical.floor = logical.floor.max(floor);
+    }
+
+    /// Says how far the log is applied, after the commands up to there. `time` is the time that the last command carried, `command_hash`
+    /// a hash of the commands.
+    pub fn mark_applied(&mut self, mark: AppliedMark, time: Timestamp, command_hash: u64) {
+        let logical = &mut self.state.logical;
+        logical.state_hash = xxh3_64_with_seed(&command_hash.to_le_bytes(), logical.state_hash);
+        logical.group_time = logical.group_time.max(time);
+        logical.mark = mark;
+    }
+}
+
+impl State {
+    /// Takes the open head away, if it has samples, and opens the next layer.
+    pub(crate) fn freeze_head(&mut self) {
+        if self.head.samples() == 0 {
+            return;
+        }
+        self.logical.layer += 1;
+        let head = std::mem::replace(&mut self.head, Head::new(self.logical.layer));
+        self.frozen.push(Arc::new(head));
+    }
+}
