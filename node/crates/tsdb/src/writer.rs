@@ -62,6 +62,11 @@ impl<'a> ShardWriter<'a> {
         Ok(series)
     }
 
+    /// Whether a series has this hash.
+    pub fn is_registered(&self, hash: SeriesHash) -> bool {
+        self.state.index.find(hash).is_some()
+    }
+
     /// How many series are registered.
     pub fn series_count(&self) -> u64 {
         u64::from(self.state.index.len())
