@@ -120,6 +120,8 @@ impl Stripe {
         if let Some(moved) = self.entries.get(self.hand) {
             self.at.insert(moved.id, self.hand);
         }
+        // What moved here is the newest entry: it waits for the hand's next round.
+        self.hand += 1;
     }
 }
 

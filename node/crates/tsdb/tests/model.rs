@@ -1,0 +1,238 @@
+//! A shard against a model: whatever is written, deleted, flushed, sealed, merged and reopened, a read gives what the model says.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use bellwether_kv::{KvDisk, MemDisk};
+use bellwether_model::{Labels, Matcher, RefEpoch, SeriesHash, SeriesRef, Tenant, TimeRange, Timestamp, limits::WINDOW_MS};
+use bellwether_tsdb::{
+    AppliedMark, PackCache, SealWhen, SelectLimits, SelectRequest, Shard, ShardMetrics, ShardOptions, SPACES,
+};
+use proptest::prelude::*;
+
+struct Fixture {
+    disk: MemDisk,
+    shard: Option<Shard>,
+    cache: Arc<PackCache>,
+    metrics: Arc<ShardMetrics>,
+    log_index: u64,
+}
+
+const LIMITS: SelectLimits = SelectLimits { series: 1000, samples: 1_000_000 };
+
+impl Fixture {
+    fn new() -> Fixture {
+        let metrics = Arc::new(ShardMetrics::new(&prometheus::Registry::new()));
+        let mut fixture = Fixture { disk: MemDisk::new(), shard: None, cache: PackCache::new(1 << 16), metrics, log_index: 0 };
+        fixture.reopen();
+        fixture
+    }
+
+    /// Opens the shard again; only what was flushed is there.
+    fn reopen(&mut self) {
+        self.shard = None;
+        let engine = self.disk.open("shard", SPACES).unwrap();
+        let options = ShardOptions { new_ref_epoch: RefEpoch(7) };
+        self.shard = Some(Shard::open(engine, options, self.cache.clone(), self.metrics.clone()).unwrap());
+    }
+
+    fn shard(&self) -> &Shard {
+        self.shard.as_ref().unwrap()
+    }
+
+    fn mark(&mut self) -> AppliedMark {
+        self.log_index += 1;
+        AppliedMark(self.log_index.to_string().into())
+    }
+
+    fn write(&mut self, tenant: &Tenant, labels: &Labels, timestamp: Timestamp, value: f64) -> SeriesRef {
+        let mark = self.mark();
+        let mut writer = self.shard().writer();
+        let series = writer.register(SeriesHash::of(tenant, labels), tenant, labels).unwrap();
+        let appended = writer.append(&[series.0], &[timestamp], &[value], TimeRange::ALL);
+        assert_eq!(appended.accepted + appended.unchanged + appended.too_old, 1);
+        writer.mark_applied(mark, 0, series.0.into());
+        series
+    }
+
+    fn read(&self, tenant: &Tenant, matchers: &[Matcher], range: TimeRange) -> BTreeMap<String, Vec<(Timestamp, u64)>> {
+        let request = SelectRequest { tenant, matchers, range, limits: LIMITS };
+        let selected = self.shard().select(&request, &AtomicBool::new(false)).unwrap();
+        selected
+            .into_iter()
+            .map(|series| {
+                assert_eq!(series.timestamps.len(), series.values.len());
+                let samples = series.timestamps.iter().copied().zip(series.values.iter().map(|v| v.to_bits()));
+                (series.labels.to_string(), samples.filter(|(t, _)| range.contains(*t)).collect())
+            })
+            .filter(|(_, samples): &(String, Vec<_>)| !samples.is_empty())
+            .collect()
+    }
+}
+
+fn labels(series: u32) -> Labels {
+    Labels::of(&[("__name__", &format!("m{}", series % 3)), ("host", &format!("h{series}"))])
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Write { series: u32, time: i64, value: u8, count: u8 },
+    Delete { metric: u32, first: i64, last: i64 },
+    Flush,
+    Seal(bool),
+    Restart,
+    RaiseFloor(i64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let time = -4i64..20;
+    let step = prop_oneof![
+        10 => (0u32..7, time.clone(), any::<u8>(), 1u8..9).prop_map(|(series, time, value, count)| Step::Write { series, time, value, count }),
+        1 => (0u32..3, time.clone(), time.clone()).prop_map(|(metric, first, last)| Step::Delete { metric, first, last }),
+        2 => Just(Step::Flush),
+        1 => any::<bool>().prop_map(Step::Seal),
+        1 => Just(Step::Restart),
+        1 => (-5i64..6).prop_map(Step::RaiseFloor),
+    ];
+    proptest::collection::vec(step, 1..60)
+}
+
+/// Half an hour: four steps of time make a Window.
+const STEP_MS: i64 = WINDOW_MS / 4;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn reads_agree_with_a_model(steps in steps()) {
+        let tenant = Tenant::default_tenant();
+        let mut fixture = Fixture::new();
+        let mut model: BTreeMap<String, BTreeMap<Timestamp, u64>> = BTreeMap::new();
+        let mut floor = Timestamp::MIN;
+        for step in steps {
+            match step {
+                Step::Write { series, time, value, count } => {
+                    for at in 0..i64::from(count) {
+                        let timestamp = time * STEP_MS + at * 15_000;
+                        let value = f64::from(value) + at as f64 / 10.0;
+                        fixture.write(&tenant, &labels(series), timestamp, value);
+                        if timestamp >= floor {
+                            model.entry(labels(series).to_string()).or_default().insert(timestamp, value.to_bits());
+                        }
+                    }
+                }
+                Step::Delete { metric, first, last } => {
+                    let range = TimeRange::new(first * STEP_MS, last * STEP_MS);
+                    let mark = fixture.mark();
+                    let name = format!("m{metric}");
+                    let mut writer = fixture.shard().writer();
+                    let index = fixture.log_index;
+                    writer.delete(&tenant, &[Matcher::equal("__name__", &name)], range, index);
+                    writer.mark_applied(mark, 0, 1);
+                    drop(writer);
+                    for (labels, samples) in &mut model {
+                        if labels.starts_with(&name) {
+                            samples.retain(|t, _| !range.contains(*t));
+                        }
+                    }
+                }
+                Step::Flush => { fixture.shard().flush().unwrap(); }
+                Step::Seal(all) => {
+                    let when = if all { SealWhen::AllClosed } else { SealWhen::Quiet };
+                    fixture.shard().seal(9 * STEP_MS, when).unwrap();
+                }
+                // Everything is flushed first: what is not would come back through the log.
+                Step::Restart => {
+                    let hash = fixture.shard().state_hash();
+                    let mark = fixture.shard().flush().unwrap();
+                    fixture.reopen();
+                    prop_assert_eq!(fixture.shard().flushed(), mark);
+                    prop_assert_eq!(fixture.shard().state_hash(), hash);
+                    prop_assert_eq!(fixture.shard().ref_epoch(), RefEpoch(7));
+                }
+                Step::RaiseFloor(time) => {
+                    let mark = fixture.mark();
+                    let mut writer = fixture.shard().writer();
+                    writer.raise_floor(time * STEP_MS);
+                    writer.mark_applied(mark, 0, 2);
+                    drop(writer);
+                    floor = floor.max(time * STEP_MS);
+                    for samples in model.values_mut() {
+                        samples.retain(|t, _| *t >= floor);
+                    }
+                }
+            }
+            for range in [TimeRange::ALL, TimeRange::new(-STEP_MS, 5 * STEP_MS), TimeRange::new(STEP_MS + 15_000, STEP_MS + 30_000)] {
+                let expected: BTreeMap<String, Vec<(Timestamp, u64)>> = model
+                    .iter()
+                    .map(|(labels, samples)| {
+                        let inside = samples.iter().filter(|(t, _)| range.contains(**t)).map(|(t, v)| (*t, *v));
+                        (labels.clone(), inside.collect())
+                    })
+                    .filter(|(_, samples): &(String, Vec<_>)| !samples.is_empty())
+                    .collect();
+                prop_assert_eq!(fixture.read(&tenant, &[], range), expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn series_that_were_scraped_together_share_one_column() {
+    let tenant = Tenant::default_tenant();
+    let mut fixture = Fixture::new();
+    for row in 0..50 {
+        for series in 0..7 {
+            fixture.write(&tenant, &labels(series), row * 15_000 + row % 7, f64::from(series));
+        }
+        if row == 20 {
+            fixture.shard().flush().unwrap();
+        }
+    }
+    let request = SelectRequest { tenant: &tenant, matchers: &[], range: TimeRange::ALL, limits: LIMITS };
+    let selected = fixture.shard().select(&request, &AtomicBool::new(false)).unwrap();
+    assert_eq!(selected.len(), 7);
+    assert!(selected.iter().all(|series| Arc::ptr_eq(&series.timestamps, &selected[0].timestamps)));
+}
+
+#[test]
+fn limits_name_themselves() {
+    let tenant = Tenant::default_tenant();
+    let mut fixture = Fixture::new();
+    for series in 0..3 {
+        for row in 0..4 {
+            fixture.write(&tenant, &labels(series), row, 1.0);
+        }
+    }
+    let error = |limits| {
+        let request = SelectRequest { tenant: &tenant, matchers: &[], range: TimeRange::ALL, limits };
+        fixture.shard().select(&request, &AtomicBool::new(false)).unwrap_err().to_string()
+    };
+    assert_eq!(error(SelectLimits { series: 2, samples: 100 }), "the query touches more than 2 series");
+    assert_eq!(error(SelectLimits { series: 9, samples: 11 }), "the query touches more than 11 samples");
+    let request = SelectRequest { tenant: &tenant, matchers: &[], range: TimeRange::ALL, limits: LIMITS };
+    let cancelled = fixture.shard().select(&request, &AtomicBool::new(true)).unwrap_err();
+    assert_eq!(cancelled.to_string(), "the query was cancelled");
+}
+
+#[test]
+fn tenants_with_equal_labels_stay_apart() {
+    let (one, two) = (Tenant::new("one").unwrap(), Tenant::new("two").unwrap());
+    let mut fixture = Fixture::new();
+    for row in 0..10 {
+        fixture.write(&one, &labels(0), row, 1.0);
+        fixture.write(&two, &labels(0), row, 2.0);
+    }
+    for _ in 0..2 {
+        for (tenant, value) in [(&one, 1f64), (&two, 2f64)] {
+            let read = fixture.read(tenant, &[], TimeRange::ALL);
+            assert_eq!(read.len(), 1);
+            assert!(read.values().flatten().all(|(_, bits)| *bits == value.to_bits()));
+        }
+        fixture.shard().flush().unwrap();
+        fixture.reopen();
+    }
+    assert_eq!(fixture.shard().label_values(&one, "host", &[], TimeRange::ALL).unwrap(), ["h0"]);
+    assert!(fixture.shard().series(&one, &[], TimeRange::new(100, 200), 10).unwrap().is_empty());
+}
