@@ -1,1 +1,89 @@
-//! Under construction by its owner.
+//! gRPC: the node's status, writes and queries for programs, health for supervisors, reflection for tools.
+//!
+//! Each service is a thin edge like the HTTP gateway's: messages in, calls of the node's parts, messages out.
+
+mod health;
+mod node;
+mod query;
+mod write;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use bellwether_model::{Tenant, Timestamp};
+use bellwether_proto::{FILE_DESCRIPTOR_SET, v1};
+use tokio::sync::watch;
+use tonic::metadata::MetadataMap;
+use tonic::service::Routes;
+use tonic::{Request, Status};
+use tonic_health::pb::health_server::HealthServer;
+
+use crate::config::Config;
+use crate::env::WallClock;
+use crate::query::Coordinator;
+use crate::shards::Shards;
+use crate::write::WritePath;
+
+/// The metadata key that names the tenant.
+const TENANT_KEY: &str = "x-scope-orgid";
+
+/// What the services need of their node.
+#[derive(Clone)]
+pub struct GrpcState {
+    /// What is stored.
+    pub shards: Arc<Shards>,
+    /// Writes.
+    pub write: Arc<WritePath>,
+    /// Queries.
+    pub queries: Arc<Coordinator>,
+    /// How the node is set up.
+    pub config: Arc<Config>,
+    /// Wall time.
+    pub clock: Arc<dyn WallClock>,
+    /// When the node started.
+    pub started_ms: Timestamp,
+    /// Where HTTP really listens.
+    pub http_address: SocketAddr,
+    /// Whether requests are served.
+    pub ready: watch::Receiver<bool>,
+}
+
+/// All gRPC services of a node.
+///
+/// # Errors
+/// If the interface's own description is damaged.
+pub fn routes(state: GrpcState) -> Result<Router, tonic_reflection::server::Error> {
+    let reflection = |builder: tonic_reflection::server::Builder<'static>| {
+        builder
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let limit = usize::try_from(state.config.ingest.max_decompressed_bytes.0).unwrap_or(usize::MAX);
+    let routes = Routes::new(HealthServer::new(health::Health::new(state.ready.clone())))
+        .add_service(reflection(tonic_reflection::server::Builder::configure()).build_v1()?)
+        .add_service(reflection(tonic_reflection::server::Builder::configure()).build_v1alpha()?)
+        .add_service(v1::node_server::NodeServer::new(node::Node(state.clone())))
+        .add_service(v1::query_server::QueryServer::new(query::Query(state.clone())))
+        .add_service(v1::write_server::WriteServer::new(write::Write(state)).max_decoding_message_size(limit));
+    Ok(routes.into_axum_router())
+}
+
+impl GrpcState {
+    /// Refuses while the node starts; else says whose data a request concerns.
+    fn admit<T>(&self, request: &Request<T>) -> Result<Tenant, Status> {
+        if !*self.ready.borrow() {
+            return Err(Status::unavailable("the node is not ready yet"));
+        }
+        self.tenant(request.metadata())
+    }
+
+    fn tenant(&self, metadata: &MetadataMap) -> Result<Tenant, Status> {
+        // Only requests that come from this machine may name their tenant.
+        let Some(name) = metadata.get(TENANT_KEY).filter(|_| self.config.grpc.ip().is_loopback()) else {
+            return Ok(Tenant::default_tenant());
+        };
+        let name = name.to_str().map_err(|_| Status::invalid_argument("x-scope-orgid is not ASCII text"))?;
+        Tenant::new(name).map_err(|error| Status::invalid_argument(format!("x-scope-orgid: {error}")))
+    }
+}

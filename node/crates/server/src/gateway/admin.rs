@@ -1,0 +1,50 @@
+//! What operators ask of a node; every answer comes when the work is done.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use bellwether_model::TimeRange;
+use tokio::time::Instant;
+
+use super::params::{Params, TIME_MAX, TIME_MIN};
+use super::{ApiError, Gateway, answer, series};
+
+/// `POST /api/v1/admin/flush`: everything acknowledged is in runs, and the log's space is given back.
+pub(super) async fn flush(State(gateway): State<Arc<Gateway>>) -> Result<Response, ApiError> {
+    let started = Instant::now();
+    gateway.state.shards.flush_all().await?;
+    Ok(done(started))
+}
+
+/// `POST /api/v1/admin/seal`: flushes, and every closed Window is one run.
+pub(super) async fn seal(State(gateway): State<Arc<Gateway>>) -> Result<Response, ApiError> {
+    let started = Instant::now();
+    gateway.state.shards.seal_all().await?;
+    Ok(done(started))
+}
+
+/// `POST /api/v1/admin/tsdb/delete_series`
+pub(super) async fn delete_series(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    params: Params,
+) -> Result<StatusCode, ApiError> {
+    let tenant = gateway.tenant(&headers)?;
+    let range = TimeRange::new(params.time_or("start", TIME_MIN)?, params.time_or("end", TIME_MAX)?);
+    for matchers in series::required_selectors(&params)? {
+        gateway.state.shards.delete_series(&tenant, matchers, range).await?;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /api/v1/admin/tsdb/clean_tombstones`: sealing writes Windows anew without what was deleted.
+pub(super) async fn clean_tombstones(State(gateway): State<Arc<Gateway>>) -> Result<StatusCode, ApiError> {
+    gateway.state.shards.seal_all().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn done(started: Instant) -> Response {
+    answer::json(format!("{{\"seconds\":{:.3}}}", started.elapsed().as_secs_f64()))
+}

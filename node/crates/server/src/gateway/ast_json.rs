@@ -1,0 +1,137 @@
+//! A query's syntax tree as `/api/v1/parse_query` shows it, in Prometheus's shape.
+
+use bellwether_model::Matcher;
+use bellwether_promql::ast::{At, Binary, Cardinality, Expr, TimeShift, VectorSelector};
+use bellwether_promql::{ValueType, Variadic};
+use serde_json::{Value, json};
+
+/// The tree of an expression.
+pub fn tree(expr: &Expr) -> Value {
+    match expr {
+        Expr::Number(number) => json!({ "type": "numberLiteral", "val": number_text(number.value) }),
+        Expr::String(text) => json!({ "type": "stringLiteral", "val": text.value }),
+        Expr::Selector(selector) => with(selector_tree("vectorSelector", selector), json!({})),
+        Expr::Range(range) => {
+            with(selector_tree("matrixSelector", &range.selector), json!({ "range": range.range_ms }))
+        }
+        Expr::Subquery(subquery) => with(
+            shift_tree(subquery.shift),
+            json!({
+                "type": "subquery",
+                "expr": tree(&subquery.expr),
+                "range": subquery.range_ms,
+                "step": subquery.step_ms.unwrap_or(0),
+            }),
+        ),
+        Expr::Call(call) => json!({
+            "type": "call",
+            "func": {
+                "name": call.function.name,
+                "argTypes": call.function.args.iter().map(|arg| arg.api_name()).collect::<Vec<_>>(),
+                "variadic": match call.function.variadic {
+                    Variadic::No => 0,
+                    Variadic::UpTo(more) => more as i64,
+                    Variadic::Any => -1,
+                },
+                "returnType": call.function.returns.api_name(),
+            },
+            "args": call.args.iter().map(tree).collect::<Vec<_>>(),
+        }),
+        Expr::Aggregate(aggregate) => json!({
+            "type": "aggregation",
+            "op": aggregate.op.as_str(),
+            "expr": tree(&aggregate.expr),
+            "param": aggregate.param.as_deref().map(tree),
+            "grouping": aggregate.grouping.labels,
+            "without": aggregate.grouping.without,
+        }),
+        Expr::Binary(binary) => json!({
+            "type": "binaryExpr",
+            "op": binary.op.as_str(),
+            "lhs": tree(&binary.lhs),
+            "rhs": tree(&binary.rhs),
+            "matching": matching_tree(binary),
+            "bool": binary.return_bool,
+        }),
+        Expr::Unary(unary) => json!({
+            "type": "unaryExpr",
+            "op": if unary.negative { "-" } else { "+" },
+            "expr": tree(&unary.expr),
+        }),
+        Expr::Paren(paren) => json!({ "type": "parenExpr", "expr": tree(&paren.expr) }),
+    }
+}
+
+fn number_text(value: f64) -> String {
+    if value.is_nan() {
+        "NaN".to_owned()
+    } else if value.is_infinite() {
+        if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned()
+    } else {
+        value.to_string()
+    }
+}
+
+/// The first object with the fields of the second.
+fn with(mut object: Value, more: Value) -> Value {
+    if let (Value::Object(object), Value::Object(more)) = (&mut object, more) {
+        object.extend(more);
+    }
+    object
+}
+
+fn selector_tree(kind: &str, selector: &VectorSelector) -> Value {
+    with(
+        shift_tree(selector.shift),
+        json!({
+            "type": kind,
+            "name": selector.name.as_deref().unwrap_or_default(),
+            "matchers": selector.matchers.iter().map(matcher_tree).collect::<Vec<_>>(),
+        }),
+    )
+}
+
+fn matcher_tree(matcher: &Matcher) -> Value {
+    json!({ "name": matcher.name(), "value": matcher.value(), "type": matcher.op().as_str() })
+}
+
+fn shift_tree(shift: TimeShift) -> Value {
+    let (timestamp, start_or_end) = match shift.at {
+        None => (None, None),
+        Some(At::Time(timestamp)) => (Some(timestamp), None),
+        Some(At::Start) => (None, Some("start")),
+        Some(At::End) => (None, Some("end")),
+    };
+    json!({ "offset": shift.offset_ms, "timestamp": timestamp, "startOrEnd": start_or_end })
+}
+
+fn matching_tree(binary: &Binary) -> Value {
+    let scalar = |expr: &Expr| expr.value_type() == ValueType::Scalar;
+    if scalar(&binary.lhs) || scalar(&binary.rhs) {
+        return Value::Null;
+    }
+    let matching = &binary.matching;
+    let card = match matching.cardinality {
+        _ if binary.op.is_set() => "many-to-many",
+        Cardinality::OneToOne => "one-to-one",
+        Cardinality::ManyToOne => "many-to-one",
+        Cardinality::OneToMany => "one-to-many",
+    };
+    json!({ "card": card, "labels": matching.labels, "on": matching.on, "include": matching.include })
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn check(query: &str, want: Expect) {
+        want.assert_eq(&tree(&bellwether_promql::parse(query).unwrap()).to_string());
+    }
+
+    #[test]
+    fn trees_have_prometheus_shape() {
+        check("", expect![[""]]);
+    }
+}

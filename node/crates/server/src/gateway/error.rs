@@ -1,0 +1,182 @@
+//! What a client is told when something goes wrong: Prometheus's error types, statuses and JSON.
+
+use std::fmt;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bellwether_promql::{EvalError, PlanError};
+
+use super::json;
+use crate::query::QueryError;
+use crate::shards::{AdminError, SelectError};
+
+/// The sorts of errors that Prometheus's clients know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The request makes no sense.
+    BadData,
+    /// The request is larger than is taken.
+    TooLarge,
+    /// The query failed, by its data or by a limit.
+    Execution,
+    /// The query ran too long.
+    Timeout,
+    /// Somebody stopped the query.
+    Canceled,
+    /// No such thing.
+    NotFound,
+    /// The method is not for this path.
+    MethodNotAllowed,
+    /// The caller may not do this.
+    Forbidden,
+    /// Cannot be done at the moment.
+    Unavailable,
+    /// Our own broken promise, or damaged data.
+    Internal,
+}
+
+impl ErrorKind {
+    /// The value of `errorType`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ErrorKind::BadData | ErrorKind::TooLarge | ErrorKind::MethodNotAllowed => "bad_data",
+            ErrorKind::Execution => "execution",
+            ErrorKind::Timeout => "timeout",
+            ErrorKind::Canceled => "canceled",
+            ErrorKind::NotFound => "not_found",
+            ErrorKind::Forbidden => "forbidden",
+            ErrorKind::Unavailable => "unavailable",
+            ErrorKind::Internal => "internal",
+        }
+    }
+
+    /// The status that goes with it.
+    pub fn status(self) -> StatusCode {
+        match self {
+            ErrorKind::BadData => StatusCode::BAD_REQUEST,
+            ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            ErrorKind::Execution => StatusCode::UNPROCESSABLE_ENTITY,
+            ErrorKind::Timeout | ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            // nginx's "client closed request", as Prometheus answers.
+            ErrorKind::Canceled => StatusCode::from_u16(499).expect("three digits"),
+            ErrorKind::NotFound => StatusCode::NOT_FOUND,
+            ErrorKind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            ErrorKind::Forbidden => StatusCode::FORBIDDEN,
+            ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+/// An error answer of `/api/v1`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiError {
+    /// Its sort.
+    pub kind: ErrorKind,
+    /// What is wrong, and where.
+    pub message: String,
+    /// When to try again, where that helps.
+    pub retry_after: Option<Duration>,
+}
+
+impl ApiError {
+    /// An error without advice.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> ApiError {
+        ApiError { kind, message: message.into(), retry_after: None }
+    }
+
+    /// The request makes no sense.
+    pub fn bad_data(message: impl Into<String>) -> ApiError {
+        ApiError::new(ErrorKind::BadData, message)
+    }
+
+    /// A parameter makes no sense.
+    pub fn parameter(name: &str, reason: impl fmt::Display) -> ApiError {
+        ApiError::bad_data(format!("invalid parameter {name:?}: {reason}"))
+    }
+
+    /// The request is larger than is taken.
+    pub fn too_large(message: impl Into<String>) -> ApiError {
+        ApiError::new(ErrorKind::TooLarge, message)
+    }
+
+    /// Cannot be done at the moment.
+    pub fn unavailable(message: impl Into<String>, retry_after: Duration) -> ApiError {
+        ApiError { kind: ErrorKind::Unavailable, message: message.into(), retry_after: Some(retry_after) }
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<SelectError> for ApiError {
+    fn from(error: SelectError) -> ApiError {
+        let kind = match error {
+            SelectError::LimitExceeded { .. } => ErrorKind::Execution,
+            SelectError::Cancelled => ErrorKind::Canceled,
+            SelectError::Unavailable { .. } => return ApiError::unavailable(error.to_string(), RETRY_AFTER),
+            SelectError::Corrupt { .. } | SelectError::Storage { .. } => ErrorKind::Internal,
+        };
+        ApiError::new(kind, error.to_string())
+    }
+}
+
+impl From<AdminError> for ApiError {
+    fn from(error: AdminError) -> ApiError {
+        ApiError::new(ErrorKind::Internal, error.to_string())
+    }
+}
+
+impl From<QueryError> for ApiError {
+    fn from(error: QueryError) -> ApiError {
+        let kind = match error {
+            // The position is part of the parser's message.
+            QueryError::Parse(_) | QueryError::Plan(PlanError::NotForRanges(_)) => {
+                return ApiError::parameter("query", error);
+            }
+            QueryError::Plan(PlanError::Parameter(_)) => ErrorKind::Execution,
+            QueryError::Plan(_) => ErrorKind::BadData,
+            QueryError::Select(error) => return error.into(),
+            QueryError::Evaluation(EvalError::Cancelled) => ErrorKind::Canceled,
+            QueryError::Evaluation(EvalError::Selections { .. } | EvalError::Columns { .. }) => ErrorKind::Internal,
+            QueryError::Limit { .. } | QueryError::Evaluation(_) => ErrorKind::Execution,
+            QueryError::Timeout { .. } | QueryError::QueueTimeout { .. } => ErrorKind::Timeout,
+            QueryError::QueueFull { .. } => return ApiError::unavailable(error.to_string(), RETRY_AFTER),
+            QueryError::Failed(_) => ErrorKind::Internal,
+        };
+        ApiError::new(kind, error.to_string())
+    }
+}
+
+/// When to try again after the node could not answer.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        if self.kind == ErrorKind::Internal {
+            tracing::error!(error = self.message, "a request failed");
+        }
+        let mut body = Vec::with_capacity(64 + self.message.len());
+        body.extend_from_slice(b"{\"status\":\"error\",\"errorType\":");
+        json::push_string(&mut body, self.kind.as_str());
+        body.extend_from_slice(b",\"error\":");
+        json::push_string(&mut body, &self.message);
+        body.push(b'}');
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = self.kind.status();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(delay) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, retry_after(delay));
+        }
+        response
+    }
+}
+
+/// The header's value: whole seconds, at least one.
+pub fn retry_after(delay: Duration) -> HeaderValue {
+    HeaderValue::from(delay.as_secs().max(1))
+}

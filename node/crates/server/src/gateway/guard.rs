@@ -1,0 +1,100 @@
+//! What happens around requests: counting, admission, and what pages of other origins may do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tokio::time::Instant;
+
+use super::{ApiError, ErrorKind, Gateway, compress};
+
+/// When to try again after too many requests at once.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Counts a request and its time, and compresses the answer if the client asks for that.
+pub(super) async fn observe(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let path = request.extensions().get::<MatchedPath>().cloned();
+    let encoding = compress::accepted(request.headers());
+    let response = compress::compress(encoding, next.run(request).await);
+    let handler = path.as_ref().map_or("other", MatchedPath::as_str);
+    gateway.metrics.observe(handler, response.status(), started.elapsed());
+    response
+}
+
+/// Refuses reads while the node starts, and when too many are in work.
+pub(super) async fn admit_read(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
+    if !*gateway.state.ready.borrow() {
+        return ApiError::unavailable("the node is not ready yet", RETRY_AFTER).into_response();
+    }
+    let Ok(_permit) = gateway.reads.try_acquire() else {
+        let message = format!("too many requests at once, the limit is {}", super::READS_IN_FLIGHT_MAX);
+        return ApiError::unavailable(message, RETRY_AFTER).into_response();
+    };
+    next.run(request).await
+}
+
+/// Lets pages of any origin read answers, as Prometheus does, and answers the browser's question beforehand.
+pub(super) async fn allow_foreign_pages(request: Request, next: Next) -> Response {
+    let from_page = request.headers().contains_key(header::ORIGIN);
+    let mut response = if request.method() == Method::OPTIONS {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        next.run(request).await
+    };
+    if from_page {
+        let headers = response.headers_mut();
+        for (name, value) in [
+            (header::ACCESS_CONTROL_ALLOW_HEADERS, "Accept, Authorization, Content-Type, Origin, X-Scope-OrgID"),
+            (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"),
+            (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+            (header::ACCESS_CONTROL_EXPOSE_HEADERS, "Date"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    }
+    response
+}
+
+/// Refuses requests that a page of another origin makes a browser send: they could delete data of a node that listens
+/// only to its own machine.
+pub(super) async fn refuse_foreign_pages(request: Request, next: Next) -> Response {
+    if is_foreign(request.headers()) {
+        let message = "pages of another origin may not use the admin API";
+        return ApiError::new(ErrorKind::Forbidden, message).into_response();
+    }
+    next.run(request).await
+}
+
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return false };
+    let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
+    let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, rest)| rest.as_bytes());
+    authority.is_none() || authority != host
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(origin: Option<&'static str>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, HeaderValue::from_static("127.0.0.1:9480"));
+        if let Some(origin) = origin {
+            headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
+        }
+        headers
+    }
+
+    #[test]
+    fn only_pages_of_other_origins_are_foreign() {
+        assert!(!is_foreign(&headers(None)));
+        assert!(!is_foreign(&headers(Some("http://127.0.0.1:9480"))));
+        assert!(is_foreign(&headers(Some("https://evil.example"))));
+        assert!(is_foreign(&headers(Some("null"))));
+    }
+}

@@ -1,0 +1,96 @@
+//! Queries: `/api/v1/query`, `query_range`, and what concerns a query's text alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+
+use super::params::{Params, parse_duration_ms};
+use super::result_json::QueryResult;
+use super::{ApiError, Gateway, answer, ast_json, json};
+use crate::query::{QueryRequest, QueryTimes};
+
+/// `/api/v1/query`
+pub(super) async fn instant(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let time = params.time_or("time", gateway.state.clock.now_ms())?;
+    run(&gateway, &headers, &params, QueryTimes::Instant(time)).await
+}
+
+/// `/api/v1/query_range`
+pub(super) async fn range(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let (start, end) = (params.time("start")?, params.time("end")?);
+    if end < start {
+        return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
+    }
+    let step_ms = params.duration_ms("step")?;
+    if step_ms <= 0 {
+        let reason = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+        return Err(ApiError::parameter("step", reason));
+    }
+    run(&gateway, &headers, &params, QueryTimes::Range { start, end, step_ms }).await
+}
+
+async fn run(
+    gateway: &Gateway,
+    headers: &HeaderMap,
+    params: &Params,
+    times: QueryTimes,
+) -> Result<Response, ApiError> {
+    let limit = params.limit()?;
+    let request = QueryRequest {
+        tenant: gateway.tenant(headers)?,
+        text: params.get("query").unwrap_or_default().to_owned(),
+        times,
+        timeout: params.timeout()?,
+        lookback: lookback(params)?,
+    };
+    let (outcome, cost) = gateway.state.queries.run(request).await?;
+    let stats = params.get("stats").map(|_| cost);
+    let (result, notes) = QueryResult::new(outcome, limit, stats);
+    Ok(answer::pieces(result, notes))
+}
+
+fn lookback(params: &Params) -> Result<Option<Duration>, ApiError> {
+    let Some(text) = params.get("lookback_delta") else { return Ok(None) };
+    let ms = parse_duration_ms(text)
+        .map_err(|reason| ApiError::bad_data(format!("error parsing lookback delta duration: {reason}")))?;
+    // Prometheus takes a lookback that is not positive for its default.
+    Ok(u64::try_from(ms).ok().filter(|ms| *ms > 0).map(Duration::from_millis))
+}
+
+/// `/api/v1/query_exemplars`: checks the query; exemplars are not stored yet.
+pub(super) async fn exemplars(params: Params) -> Result<Response, ApiError> {
+    let (start, end) = (params.time("start")?, params.time("end")?);
+    if end < start {
+        return Err(ApiError::bad_data("end timestamp must not be before start timestamp"));
+    }
+    parsed(&params)?;
+    Ok(answer::json("[]"))
+}
+
+/// `/api/v1/format_query`
+pub(super) async fn format(params: Params) -> Result<Response, ApiError> {
+    let mut data = Vec::new();
+    json::push_string(&mut data, &parsed(&params)?.to_string());
+    Ok(answer::json(data))
+}
+
+/// `/api/v1/parse_query`
+pub(super) async fn parse(params: Params) -> Result<Response, ApiError> {
+    Ok(answer::json(ast_json::tree(&parsed(&params)?).to_string()))
+}
+
+fn parsed(params: &Params) -> Result<bellwether_promql::ast::Expr, ApiError> {
+    bellwether_promql::parse(params.get("query").unwrap_or_default())
+        .map_err(|error| ApiError::parameter("query", error))
+}

@@ -1,0 +1,269 @@
+//! The data of a query's answer, written piece by piece.
+
+use bellwether_model::Timestamp;
+use bellwether_promql::{MatrixSeries, Outcome, Point, Value, VectorSample};
+
+use super::answer::{Notes, Pieces};
+use super::json::{push_labels, push_string};
+use super::number::{push_float, push_seconds};
+use crate::query::QueryCost;
+
+/// What Prometheus says when it cut a result.
+const TRUNCATED: &str = "results truncated due to limit";
+/// Room for one point, so that the common ones need no growth of the buffer: punctuation, a time, a value.
+const POINT_BYTES: usize = 48;
+
+/// A result on its way out.
+pub struct QueryResult {
+    value: Value,
+    stats: Option<QueryCost>,
+    /// Series or samples written.
+    series: usize,
+    /// Points written of the series that comes next.
+    points: usize,
+    begun: bool,
+}
+
+impl QueryResult {
+    /// Splits an outcome into its data, cut to `limit` series, and its notes.
+    pub fn new(outcome: Outcome, limit: Option<usize>, stats: Option<QueryCost>) -> (QueryResult, Notes) {
+        let Outcome { mut value, warnings, infos } = outcome;
+        let mut notes = Notes { warnings, infos };
+        let limit = limit.unwrap_or(usize::MAX);
+        let cut = match &mut value {
+            Value::Matrix(series) => cut(series, limit),
+            Value::Vector(samples) => cut(samples, limit),
+            Value::Scalar(_) | Value::String { .. } => false,
+        };
+        if cut {
+            notes.warnings.push(TRUNCATED.to_owned());
+        }
+        (QueryResult { value, stats, series: 0, points: 0, begun: false }, notes)
+    }
+}
+
+fn cut<T>(items: &mut Vec<T>, limit: usize) -> bool {
+    let longer = items.len() > limit;
+    items.truncate(limit);
+    longer
+}
+
+impl Pieces for QueryResult {
+    fn write(&mut self, out: &mut Vec<u8>, enough: usize) -> bool {
+        if !self.begun {
+            self.begun = true;
+            let head: &[u8] = match &self.value {
+                Value::Matrix(_) => b"{\"resultType\":\"matrix\",\"result\":[",
+                Value::Vector(_) => b"{\"resultType\":\"vector\",\"result\":[",
+                Value::Scalar(_) => b"{\"resultType\":\"scalar\",\"result\":[",
+                Value::String { .. } => b"{\"resultType\":\"string\",\"result\":[",
+            };
+            out.extend_from_slice(head);
+        }
+        let ended = match &self.value {
+            Value::Matrix(series) => write_matrix(series, &mut self.series, &mut self.points, out, enough),
+            Value::Vector(samples) => write_vector(samples, &mut self.series, out, enough),
+            Value::Scalar(point) => {
+                push_inside(out, *point);
+                true
+            }
+            Value::String { timestamp, value } => {
+                push_seconds(out, *timestamp);
+                out.push(b',');
+                push_string(out, value);
+                true
+            }
+        };
+        if ended {
+            out.push(b']');
+            if let Some(cost) = &self.stats {
+                push_stats(out, cost);
+            }
+            out.push(b'}');
+        }
+        ended
+    }
+}
+
+fn write_matrix(
+    all: &[MatrixSeries],
+    series: &mut usize,
+    points: &mut usize,
+    out: &mut Vec<u8>,
+    enough: usize,
+) -> bool {
+    while let Some(one) = all.get(*series) {
+        if out.len() >= enough {
+            return false;
+        }
+        if *points == 0 {
+            out.extend_from_slice(if *series > 0 { b",{\"metric\":" } else { b"{\"metric\":" });
+            push_labels(out, &one.labels);
+            out.extend_from_slice(b",\"values\":[");
+        }
+        // A piece may grow by what fits, not by a whole long series.
+        let room = (enough.saturating_sub(out.len()) / POINT_BYTES).max(1);
+        let rest = &one.points[(*points).min(one.points.len())..];
+        let now = &rest[..rest.len().min(room)];
+        out.reserve(now.len() * POINT_BYTES);
+        for point in now {
+            out.extend_from_slice(if *points > 0 { b",[" } else { b"[" });
+            push_inside(out, *point);
+            out.push(b']');
+            *points += 1;
+        }
+        if *points >= one.points.len() {
+            out.extend_from_slice(b"]}");
+            *series += 1;
+            *points = 0;
+        }
+    }
+    true
+}
+
+fn write_vector(all: &[VectorSample], series: &mut usize, out: &mut Vec<u8>, enough: usize) -> bool {
+    while let Some(sample) = all.get(*series) {
+        if out.len() >= enough {
+            return false;
+        }
+        out.extend_from_slice(if *series > 0 { b",{\"metric\":" } else { b"{\"metric\":" });
+        push_labels(out, &sample.labels);
+        out.extend_from_slice(b",\"value\":[");
+        push_inside(out, sample.point);
+        out.extend_from_slice(b"]}");
+        *series += 1;
+    }
+    true
+}
+
+/// `1435781451.781,"1"`
+#[inline]
+fn push_inside(out: &mut Vec<u8>, point: Point) {
+    let timestamp: Timestamp = point.timestamp;
+    push_seconds(out, timestamp);
+    out.extend_from_slice(b",\"");
+    push_float(out, point.value);
+    out.push(b'"');
+}
+
+/// Prometheus's names; what it measures apart and we do not is zero.
+fn push_stats(out: &mut Vec<u8>, cost: &QueryCost) {
+    let (fetch, evaluate, queue) =
+        (cost.fetch.as_secs_f64(), cost.evaluate.as_secs_f64(), cost.queue.as_secs_f64());
+    let text = format!(
+        ",\"stats\":{{\"timings\":{{\"evalTotalTime\":{:.6},\"resultSortTime\":0,\"queryPreparationTime\":{fetch:.6},\
+         \"innerEvalTime\":{evaluate:.6},\"execQueueTime\":{queue:.6},\"execTotalTime\":{:.6}}},\
+         \"samples\":{{\"totalQueryableSamples\":{},\"peakSamples\":{}}}}}",
+        fetch + evaluate,
+        queue + fetch + evaluate,
+        cost.samples,
+        cost.samples,
+    );
+    out.extend_from_slice(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bellwether_model::Labels;
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn outcome(value: Value) -> Outcome {
+        Outcome { value, warnings: Vec::new(), infos: Vec::new() }
+    }
+
+    fn point(timestamp: Timestamp, value: f64) -> Point {
+        Point { timestamp, value }
+    }
+
+    fn whole(mut result: QueryResult, enough: usize) -> String {
+        let mut all = Vec::new();
+        loop {
+            let mut piece = Vec::new();
+            let ended = result.write(&mut piece, enough);
+            all.extend(piece);
+            if ended {
+                return String::from_utf8(all).unwrap();
+            }
+        }
+    }
+
+    fn check(value: Value, want: Expect) {
+        // However small the pieces are, the text is the same.
+        let texts = [1, 7, 60, 1 << 16].map(|enough| whole(QueryResult::new(outcome(value.clone()), None, None).0, enough));
+        assert!(texts.iter().all(|text| *text == texts[0]));
+        serde_json::from_str::<serde_json::Value>(&texts[0]).unwrap();
+        want.assert_eq(&texts[0]);
+    }
+
+    #[test]
+    fn a_vector_has_one_value_each() {
+        let sample = |name: &str, value| VectorSample {
+            labels: Labels::of(&[("__name__", name), ("job", "a\"b")]),
+            point: point(1_500, value),
+        };
+        check(
+            Value::Vector(vec![sample("a", 1.0), sample("b", f64::NAN)]),
+            expect![[
+                r#"{"resultType":"vector","result":[{"metric":{"__name__":"a","job":"a\"b"},"value":[1.500,"1"]},{"metric":{"__name__":"b","job":"a\"b"},"value":[1.500,"NaN"]}]}"#
+            ]],
+        );
+        check(Value::Vector(vec![]), expect![[r#"{"resultType":"vector","result":[]}"#]]);
+    }
+
+    #[test]
+    fn a_matrix_has_many_values_each() {
+        let series = |name: &str, points: &[Point]| MatrixSeries {
+            labels: Labels::of(&[("n", name)]),
+            points: points.to_vec(),
+        };
+        check(
+            Value::Matrix(vec![
+                series("a", &[point(1_000, 1.0), point(2_000, f64::INFINITY), point(3_001, -0.5)]),
+                series("b", &[point(1_000, 1e-7)]),
+            ]),
+            expect![[
+                r#"{"resultType":"matrix","result":[{"metric":{"n":"a"},"values":[[1,"1"],[2,"+Inf"],[3.001,"-0.5"]]},{"metric":{"n":"b"},"values":[[1,"1e-07"]]}]}"#
+            ]],
+        );
+        check(Value::Matrix(vec![]), expect![[r#"{"resultType":"matrix","result":[]}"#]]);
+    }
+
+    #[test]
+    fn scalars_and_strings_have_no_labels() {
+        check(Value::Scalar(point(1_000, 2.5)), expect![[r#"{"resultType":"scalar","result":[1,"2.5"]}"#]]);
+        check(
+            Value::String { timestamp: -1, value: "te\nxt".to_owned() },
+            expect![[r#"{"resultType":"string","result":[-0.001,"te\nxt"]}"#]],
+        );
+    }
+
+    #[test]
+    fn a_limit_cuts_and_says_so() {
+        let series: Vec<MatrixSeries> = ["a", "b", "c"]
+            .map(|name| MatrixSeries { labels: Labels::of(&[("n", name)]), points: vec![point(0, 0.0)] })
+            .into();
+        let (result, notes) = QueryResult::new(outcome(Value::Matrix(series.clone())), Some(2), None);
+        assert_eq!(notes.warnings, [TRUNCATED]);
+        assert!(!whole(result, 100).contains("\"c\""));
+        let (_, notes) = QueryResult::new(outcome(Value::Matrix(series)), Some(3), None);
+        assert!(notes.warnings.is_empty());
+    }
+
+    #[test]
+    fn stats_stand_beside_the_result() {
+        let cost = QueryCost {
+            series: 1,
+            samples: 7,
+            queue: Duration::from_millis(1),
+            fetch: Duration::from_millis(2),
+            evaluate: Duration::from_millis(3),
+        };
+        let (result, _) = QueryResult::new(outcome(Value::Scalar(point(0, 1.0))), None, Some(cost));
+        expect![[r#"{"resultType":"scalar","result":[0,"1"],"stats":{"timings":{"evalTotalTime":0.005000,"resultSortTime":0,"queryPreparationTime":0.002000,"innerEvalTime":0.003000,"execQueueTime":0.001000,"execTotalTime":0.006000},"samples":{"totalQueryableSamples":7,"peakSamples":7}}}"#]]
+            .assert_eq(&whole(result, 100));
+    }
+}

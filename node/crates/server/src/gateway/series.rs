@@ -1,0 +1,246 @@
+//! Series, label names, label values and metadata.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use bellwether_model::{Labels, Matcher, MetricMetadata, TimeRange};
+
+use super::answer::{Notes, Pieces};
+use super::params::{Params, TIME_MAX, TIME_MIN};
+use super::{ApiError, ErrorKind, Gateway, answer, json};
+
+/// Names or values that one answer lists when the client sets no limit; more are cut off with a warning.
+const NAMES_MAX: usize = 1_000_000;
+/// What Prometheus says when it cut an answer.
+const TRUNCATED: &str = "results truncated due to limit";
+
+/// `/api/v1/series`
+pub(super) async fn series(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let tenant = gateway.tenant(&headers)?;
+    let asked = params.limit()?;
+    let range = time_range(&params)?;
+    let selectors = required_selectors(&params)?;
+    let max = usize::try_from(gateway.state.config.query.max_series).unwrap_or(usize::MAX);
+    let limit = asked.unwrap_or(max).min(max);
+    let mut found: Vec<Labels> = Vec::new();
+    for matchers in selectors {
+        found.extend(gateway.state.shards.series(&tenant, matchers, range, limit.saturating_add(1)).await?);
+    }
+    found.sort_unstable();
+    found.dedup();
+    if found.len() > max && limit == max {
+        let message = format!("the selection touches more than {max} series (query.max_series)");
+        return Err(ApiError::new(ErrorKind::Execution, message));
+    }
+    let notes = truncate(&mut found, limit);
+    Ok(answer::pieces(SeriesList { series: found, written: 0 }, notes))
+}
+
+/// `/api/v1/labels`
+pub(super) async fn label_names(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let tenant = gateway.tenant(&headers)?;
+    let limit = params.limit()?.unwrap_or(NAMES_MAX).min(NAMES_MAX);
+    let range = time_range(&params)?;
+    let mut names = BTreeSet::new();
+    for matchers in selectors_or_all(&params)? {
+        names.extend(gateway.state.shards.label_names(&tenant, matchers, range, limit + 1).await?);
+    }
+    Ok(texts(names, limit))
+}
+
+/// `/api/v1/label/<name>/values`
+pub(super) async fn label_values(
+    State(gateway): State<Arc<Gateway>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let tenant = gateway.tenant(&headers)?;
+    let name = unescape_label_name(&name);
+    if name.is_empty() {
+        return Err(ApiError::bad_data(format!("invalid label name: {name:?}")));
+    }
+    let limit = params.limit()?.unwrap_or(NAMES_MAX).min(NAMES_MAX);
+    let range = time_range(&params)?;
+    let mut values = BTreeSet::new();
+    for matchers in selectors_or_all(&params)? {
+        values.extend(gateway.state.shards.label_values(&tenant, &name, matchers, range, limit + 1).await?);
+    }
+    Ok(texts(values, limit))
+}
+
+/// `/api/v1/metadata`
+pub(super) async fn metadata(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let tenant = gateway.tenant(&headers)?;
+    let number = |name: &str| -> Result<Option<usize>, ApiError> {
+        let Some(text) = params.get(name) else { return Ok(None) };
+        // Prometheus takes a negative number for "all".
+        let number: i64 = text.parse().map_err(|_| ApiError::bad_data(format!("{name} must be a number")))?;
+        Ok(usize::try_from(number).ok())
+    };
+    let limit = number("limit")?.unwrap_or(usize::MAX);
+    let per_metric = number("limit_per_metric")?.filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+    let only = params.get("metric");
+    let all = gateway.state.shards.metadata(&tenant).await?;
+    let chosen = all.iter().filter(|(metric, _)| only.is_none_or(|only| only == *metric)).take(limit);
+    let mut data = vec![b'{'];
+    for (at, (metric, metadata)) in chosen.enumerate() {
+        if at > 0 {
+            data.push(b',');
+        }
+        json::push_string(&mut data, metric);
+        data.push(b':');
+        json::push_array(&mut data, std::iter::once(metadata).take(per_metric), push_metadata);
+    }
+    data.push(b'}');
+    Ok(answer::json(data))
+}
+
+fn push_metadata(out: &mut Vec<u8>, metadata: &MetricMetadata) {
+    for (name, value) in
+        [("{\"type\":", metadata.kind.as_str()), (",\"unit\":", &metadata.unit), (",\"help\":", &metadata.help)]
+    {
+        out.extend_from_slice(name.as_bytes());
+        json::push_string(out, value);
+    }
+    out.push(b'}');
+}
+
+fn time_range(params: &Params) -> Result<TimeRange, ApiError> {
+    Ok(TimeRange::new(params.time_or("start", TIME_MIN)?, params.time_or("end", TIME_MAX)?))
+}
+
+/// The matchers of every `match[]`.
+fn selectors(params: &Params) -> Result<Vec<Arc<[Matcher]>>, ApiError> {
+    params
+        .all("match[]")
+        .map(|text| {
+            let matchers =
+                bellwether_promql::parse_selector(text).map_err(|error| ApiError::parameter("match[]", error))?;
+            Ok(matchers.into())
+        })
+        .collect()
+}
+
+/// The matchers of every `match[]`, of which there must be one.
+pub fn required_selectors(params: &Params) -> Result<Vec<Arc<[Matcher]>>, ApiError> {
+    let selectors = selectors(params)?;
+    if selectors.is_empty() {
+        return Err(ApiError::bad_data("no match[] parameter provided"));
+    }
+    if selectors.iter().any(|matchers| matchers.iter().all(Matcher::matches_empty)) {
+        return Err(ApiError::parameter("match[]", "match[] must contain at least one non-empty matcher"));
+    }
+    Ok(selectors)
+}
+
+/// The matchers of every `match[]`; without any, no matchers, which every series passes.
+fn selectors_or_all(params: &Params) -> Result<Vec<Arc<[Matcher]>>, ApiError> {
+    let mut selectors = selectors(params)?;
+    if selectors.is_empty() {
+        selectors.push(Arc::from([]));
+    }
+    Ok(selectors)
+}
+
+fn truncate<T>(items: &mut Vec<T>, limit: usize) -> Notes {
+    let mut notes = Notes::default();
+    if items.len() > limit {
+        items.truncate(limit);
+        notes.warnings.push(TRUNCATED.to_owned());
+    }
+    notes
+}
+
+fn texts(texts: BTreeSet<String>, limit: usize) -> Response {
+    let mut texts = Vec::from_iter(texts);
+    let notes = truncate(&mut texts, limit);
+    let mut data = Vec::with_capacity(texts.iter().map(|text| text.len() + 3).sum::<usize>() + 2);
+    json::push_strings(&mut data, &texts);
+    answer::with_notes(data, &notes)
+}
+
+struct SeriesList {
+    series: Vec<Labels>,
+    written: usize,
+}
+
+impl Pieces for SeriesList {
+    fn write(&mut self, out: &mut Vec<u8>, enough: usize) -> bool {
+        if self.written == 0 {
+            out.push(b'[');
+        }
+        while out.len() < enough {
+            let Some(labels) = self.series.get(self.written) else {
+                out.push(b']');
+                return true;
+            };
+            if self.written > 0 {
+                out.push(b',');
+            }
+            json::push_labels(out, labels);
+            self.written += 1;
+        }
+        false
+    }
+}
+
+/// Undoes Prometheus's escaping of label names that do not fit into a path: `U__` in front, `__` for an underscore,
+/// `_2e_` for a character by its code. What is not well escaped stands for itself.
+fn unescape_label_name(name: &str) -> String {
+    let unescape = |escaped: &str| -> Option<String> {
+        let mut out = String::with_capacity(escaped.len());
+        let mut rest = escaped;
+        while let Some(at) = rest.find('_') {
+            out.push_str(&rest[..at]);
+            let (code, tail) = rest[at + 1..].split_once('_')?;
+            if code.is_empty() {
+                out.push('_');
+            } else {
+                let valid = code.len() <= 6 && code.bytes().all(|byte| byte.is_ascii_hexdigit());
+                out.push(char::from_u32(u32::from_str_radix(code, 16).ok().filter(|_| valid)?)?);
+            }
+            rest = tail;
+        }
+        out.push_str(rest);
+        Some(out)
+    };
+    name.strip_prefix("U__").and_then(unescape).unwrap_or_else(|| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaped_label_names_are_read() {
+        for (escaped, name) in [
+            ("job", "job"),
+            ("U__service_2e_name", "service.name"),
+            ("U__a__b", "a_b"),
+            ("U___1f980_", "🦀"),
+            ("U__http_2e_status__code", "http.status_code"),
+            ("U__bad_zz_", "U__bad_zz_"),
+            ("U__bad_2e", "U__bad_2e"),
+            ("U__d800_d800_", "U__d800_d800_"),
+            ("U__", ""),
+        ] {
+            assert_eq!(unescape_label_name(escaped), name);
+        }
+    }
+}

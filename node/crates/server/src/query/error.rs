@@ -1,0 +1,76 @@
+//! Why a query gave no result.
+
+use std::time::Duration;
+
+use bellwether_promql::{EvalError, ParseError, PlanError};
+
+use crate::env::JobFailed;
+use crate::shards::SelectError;
+
+/// Why a query gave no result; limits are named with their configuration keys.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The text is no query.
+    #[error("{0}")]
+    Parse(#[from] ParseError),
+    /// The text and the times do not go together.
+    #[error("{0}")]
+    Plan(#[from] PlanError),
+    /// It would touch too much.
+    #[error("the query touches more than {limit} {what}, which is the limit {key}")]
+    Limit {
+        /// Of what it would touch too much.
+        what: &'static str,
+        /// How much it may touch.
+        limit: u64,
+        /// The configuration key of the limit.
+        key: &'static str,
+    },
+    /// Its data could not be read.
+    #[error("{0}")]
+    Select(SelectError),
+    /// Its data do not fit it, or a limit of the evaluation was reached.
+    #[error("{0}")]
+    Evaluation(#[from] EvalError),
+    /// It ran too long, and was stopped.
+    #[error("query timed out in expression evaluation after {limit:?} (parameter timeout, or query.timeout)")]
+    Timeout {
+        /// How long it may take.
+        limit: Duration,
+    },
+    /// It waited too long.
+    #[error("query timed out in query queue after {limit:?}: {running} queries run already (query.max_concurrent)")]
+    QueueTimeout {
+        /// How long it may take.
+        limit: Duration,
+        /// Queries that may run at a time.
+        running: u32,
+    },
+    /// Too many queries at once.
+    #[error("too many queries: {running} run (query.max_concurrent) and {waiting} wait")]
+    QueueFull {
+        /// Queries that may run at a time.
+        running: u32,
+        /// Queries that may wait.
+        waiting: usize,
+    },
+    /// Our own broken promise.
+    #[error("the query failed: {0}")]
+    Failed(#[from] JobFailed),
+}
+
+impl QueryError {
+    /// The value of the metric's label `result`.
+    pub fn as_label(&self) -> &'static str {
+        match self {
+            QueryError::Parse(_) | QueryError::Plan(_) => "bad_data",
+            QueryError::Limit { .. } | QueryError::Evaluation(EvalError::Samples { .. } | EvalError::Memory { .. }) => {
+                "limit"
+            }
+            QueryError::Evaluation(_) => "execution",
+            QueryError::Timeout { .. } | QueryError::QueueTimeout { .. } => "timeout",
+            QueryError::QueueFull { .. } => "queue_full",
+            QueryError::Select(_) | QueryError::Failed(_) => "error",
+        }
+    }
+}
