@@ -9,7 +9,7 @@
 //! Arithmetic wraps: any 64-bit integers come back, and only nonsense is predicted badly.
 
 use crate::DecodeError;
-use crate::residuals::{PACKING_CODES, Packing, Profile, Word};
+use crate::residuals::{PACKING_CODES, Packing, Word, choose_packing};
 use crate::varint::{read_i64, read_u8, unzigzag, write_i64, zigzag};
 
 /// Samples that the bias is taken from: their median.
@@ -23,7 +23,12 @@ enum Predictor {
     Line,
 }
 
-const PREDICTORS: [Predictor; 4] = [Predictor::Plain, Predictor::Delta, Predictor::DeltaOfDelta, Predictor::Line];
+const PREDICTORS: [Predictor; 4] = [
+    Predictor::Plain,
+    Predictor::Delta,
+    Predictor::DeltaOfDelta,
+    Predictor::Line,
+];
 
 /// Buffers that an encoder keeps between columns.
 #[derive(Debug, Default)]
@@ -43,7 +48,11 @@ pub(crate) fn encode_column(
     for predictor in predictors.into_iter().map(|index| PREDICTORS[index]) {
         let bias = bias(integers, predictor);
         fill_residuals(integers, predictor, bias, &mut scratch.residuals);
-        let cost = scratch.residuals.iter().map(|residual| u64::from(64 - residual.leading_zeros())).sum();
+        let cost = scratch
+            .residuals
+            .iter()
+            .map(|residual| u64::from(64 - residual.leading_zeros()))
+            .sum();
         if cost < best.0 {
             best = (cost, predictor, bias);
             std::mem::swap(&mut scratch.residuals, &mut scratch.best);
@@ -51,22 +60,34 @@ pub(crate) fn encode_column(
     }
     let (_, predictor, bias) = best;
     let residuals = &scratch.best[..];
-    let packing = Profile::of(residuals).choose(residuals);
+    let packing = choose_packing(residuals);
     out.push(predictor as u8 * PACKING_CODES + packing.code());
     write_i64(out, bias);
     packing.write(residuals, out);
 }
 
 /// Reads `out.len()` integers, the first being `first`, from the front of `input`.
-pub(crate) fn decode_column<W: Word>(input: &mut &[u8], first: i64, out: &mut [W]) -> Result<(), DecodeError> {
-    let Some((head, rest)) = out.split_first_mut() else { return Ok(()) };
+pub(crate) fn decode_column<W: Word>(
+    input: &mut &[u8],
+    first: i64,
+    out: &mut [W],
+) -> Result<(), DecodeError> {
+    let Some((head, rest)) = out.split_first_mut() else {
+        return Ok(());
+    };
     *head = W::from_word(first as u64);
     if rest.is_empty() {
         return Ok(());
     }
     let shape = read_u8(input, "a column's shape")?;
     let bias = read_i64(input)?;
-    Packing::from_code(shape).read(input, rest)?;
+    let packing = Packing::from_code(shape % PACKING_CODES);
+    packing
+        .ok_or(DecodeError::Invalid {
+            what: "column's shape",
+            got: shape.into(),
+        })?
+        .read(input, rest)?;
     match PREDICTORS[usize::from(shape / PACKING_CODES)] {
         Predictor::Plain => {
             let level = first.wrapping_add(bias);
@@ -122,7 +143,11 @@ fn bias(integers: &[i64], predictor: Predictor) -> i64 {
     samples.sort_unstable();
     let median = samples[taken / 2];
     let spread = samples[taken * 3 / 4].wrapping_sub(samples[taken / 4]);
-    if predictor == Predictor::Delta && median.unsigned_abs() < spread.unsigned_abs() / 4 { 0 } else { median }
+    if predictor == Predictor::Delta && median.unsigned_abs() < spread.unsigned_abs() / 4 {
+        0
+    } else {
+        median
+    }
 }
 
 fn fill_residuals(integers: &[i64], predictor: Predictor, bias: i64, residuals: &mut Vec<u64>) {
@@ -132,10 +157,17 @@ fn fill_residuals(integers: &[i64], predictor: Predictor, bias: i64, residuals: 
     match predictor {
         Predictor::Plain => {
             let level = first.wrapping_add(bias);
-            residuals.extend(integers[1..].iter().map(|&value| zigzag(value.wrapping_sub(level))));
+            residuals.extend(
+                integers[1..]
+                    .iter()
+                    .map(|&value| zigzag(value.wrapping_sub(level))),
+            );
         }
         Predictor::Delta => {
-            residuals.extend(pairs.map(|(&before, &value)| zigzag(value.wrapping_sub(before).wrapping_sub(bias))));
+            residuals
+                .extend(pairs.map(|(&before, &value)| {
+                    zigzag(value.wrapping_sub(before).wrapping_sub(bias))
+                }));
         }
         Predictor::DeltaOfDelta => {
             let mut delta_before = bias;

@@ -23,18 +23,41 @@ const _: () = assert!(MANTISSA_MAX < (1_u64 << 51) as f64);
 
 /// The powers of ten that a double holds exactly.
 const POWERS_OF_TEN: [f64; 23] = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
-    1e21, 1e22,
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+    1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
 
 /// Conversions of units that round twice, frequent ones first. Positions are stored: append only.
 const TWICE_ROUNDED: [TwiceRounded; 5] = [
-    TwiceRounded { inverse: 1e3, factor: 1e-3, divisors: [1.0, 1.0] },
-    TwiceRounded { inverse: 1e6, factor: 1.0, divisors: [1e3, 1e3] },
-    TwiceRounded { inverse: 1e6, factor: 1e-6, divisors: [1.0, 1.0] },
-    TwiceRounded { inverse: 1e9, factor: 1e-9, divisors: [1.0, 1.0] },
-    TwiceRounded { inverse: 1e2, factor: 1e-2, divisors: [1.0, 1.0] },
+    TwiceRounded {
+        inverse: 1e3,
+        factor: 1e-3,
+        divisors: [1.0, 1.0],
+    },
+    TwiceRounded {
+        inverse: 1e6,
+        factor: 1.0,
+        divisors: [1e3, 1e3],
+    },
+    TwiceRounded {
+        inverse: 1e6,
+        factor: 1e-6,
+        divisors: [1.0, 1.0],
+    },
+    TwiceRounded {
+        inverse: 1e9,
+        factor: 1e-9,
+        divisors: [1.0, 1.0],
+    },
+    TwiceRounded {
+        inverse: 1e2,
+        factor: 1e-2,
+        divisors: [1.0, 1.0],
+    },
 ];
+
+/// Exponents of decimals that went through single precision: 23.4 became 23.399999618530273. Positions are stored.
+const SINGLE_EXPONENTS: [usize; 4] = [1, 2, 3, 4];
 
 /// What makes floats of a column's integers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +66,8 @@ pub(crate) enum Scale {
     Decimal(usize),
     /// Convert as this entry of [`TWICE_ROUNDED`] does.
     TwiceRounded(usize),
+    /// Divide by ten to this entry of [`SINGLE_EXPONENTS`], and round to single precision.
+    Single(usize),
 }
 
 /// A value that is no scaled integer, stored as it is beside the others.
@@ -66,6 +91,11 @@ struct Integer;
 
 #[derive(Clone, Copy)]
 struct Decimal {
+    power: f64,
+}
+
+#[derive(Clone, Copy)]
+struct Single {
     power: f64,
 }
 
@@ -105,6 +135,20 @@ impl Conversion for Decimal {
     }
 }
 
+impl Conversion for Single {
+    const MAX: f64 = MANTISSA_MAX;
+
+    #[inline]
+    fn mantissa(self, value: f64) -> f64 {
+        value * self.power
+    }
+
+    #[inline]
+    fn float(self, mantissa: f64) -> f64 {
+        f64::from((mantissa / self.power) as f32)
+    }
+}
+
 impl Conversion for TwiceRounded {
     const MAX: f64 = MANTISSA_MAX;
 
@@ -119,33 +163,56 @@ impl Conversion for TwiceRounded {
     }
 }
 
+impl Decimal {
+    fn of(exponent: usize) -> Self {
+        Self {
+            power: POWERS_OF_TEN[exponent],
+        }
+    }
+}
+
+impl Single {
+    fn of(index: usize) -> Self {
+        Self {
+            power: POWERS_OF_TEN[SINGLE_EXPONENTS[index]],
+        }
+    }
+}
+
+const TWICE_ROUNDED_CODE: usize = POWERS_OF_TEN.len();
+const SINGLE_CODE: usize = TWICE_ROUNDED_CODE + TWICE_ROUNDED.len();
+
 impl Scale {
-    /// Codes fit five bits.
-    pub(crate) const CODES: usize = POWERS_OF_TEN.len() + TWICE_ROUNDED.len();
+    /// Codes are below this.
+    pub(crate) const CODES: usize = SINGLE_CODE + SINGLE_EXPONENTS.len();
 
     pub(crate) fn code(self) -> u8 {
-        match self {
-            Self::Decimal(exponent) => exponent as u8,
-            Self::TwiceRounded(index) => (POWERS_OF_TEN.len() + index) as u8,
-        }
+        let code = match self {
+            Self::Decimal(exponent) => exponent,
+            Self::TwiceRounded(index) => TWICE_ROUNDED_CODE + index,
+            Self::Single(index) => SINGLE_CODE + index,
+        };
+        code as u8
     }
 
     pub(crate) fn from_code(code: u8) -> Option<Self> {
-        let code = usize::from(code);
-        if code >= Self::CODES {
-            return None;
+        match usize::from(code) {
+            code @ ..TWICE_ROUNDED_CODE => Some(Self::Decimal(code)),
+            code @ TWICE_ROUNDED_CODE..SINGLE_CODE => {
+                Some(Self::TwiceRounded(code - TWICE_ROUNDED_CODE))
+            }
+            code @ SINGLE_CODE..Self::CODES => Some(Self::Single(code - SINGLE_CODE)),
+            _ => None,
         }
-        Some(code.checked_sub(POWERS_OF_TEN.len()).map_or(Self::Decimal(code), Self::TwiceRounded))
     }
 
     /// Turns integers, `first` plus `step` times the bits of each slot, into the floats that they stand for.
     pub(crate) fn fill_floats(self, first: i64, step: i64, slots: &mut [f64]) {
         match self {
             Self::Decimal(0) => fill_floats(Integer, first, step, slots),
-            Self::Decimal(exponent) => {
-                fill_floats(Decimal { power: POWERS_OF_TEN[exponent] }, first, step, slots);
-            }
+            Self::Decimal(exponent) => fill_floats(Decimal::of(exponent), first, step, slots),
             Self::TwiceRounded(index) => fill_floats(TWICE_ROUNDED[index], first, step, slots),
+            Self::Single(index) => fill_floats(Single::of(index), first, step, slots),
         }
     }
 }
@@ -164,30 +231,64 @@ pub(crate) const fn exceptions_max(count: usize) -> usize {
 
 /// Fills `mantissas` with all values that have one, in order, and `exceptions` with the others.
 /// Answers their scale, or nothing if too many values have none.
-pub(crate) fn find(values: &[f64], mantissas: &mut Vec<i64>, exceptions: &mut Vec<Exception>) -> Option<Scale> {
+pub(crate) fn find(
+    values: &[f64],
+    mantissas: &mut Vec<i64>,
+    exceptions: &mut Vec<Exception>,
+) -> Option<Scale> {
     let decimal = find_decimal(values, mantissas, exceptions);
-    let Some(odd) = exceptions.iter().map(|exception| exception.value).find(|value| value.is_normal()) else {
+    let Some(odd) = exceptions
+        .iter()
+        .map(|exception| exception.value)
+        .find(|value| value.is_normal())
+    else {
         return decimal;
     };
-    let tolerated = if decimal.is_some() { exceptions.len() - 1 } else { values.len() - 1 };
-    let mut conversions = TWICE_ROUNDED.iter().enumerate().filter(|(_, conversion)| mantissa(odd, **conversion).is_some());
-    let better = conversions.find(|(_, conversion)| {
-        collect(values, **conversion, |_| None, mantissas, exceptions).is_ok() && exceptions.len() <= tolerated
+    let tolerated = if decimal.is_some() {
+        exceptions.len() - 1
+    } else {
+        values.len() - 1
+    };
+    let twice_rounded = (0..TWICE_ROUNDED.len()).map(Scale::TwiceRounded);
+    let single = (0..SINGLE_EXPONENTS.len()).map(Scale::Single);
+    let better = twice_rounded.chain(single).find(|&scale| {
+        let collected = match scale {
+            Scale::TwiceRounded(index) => {
+                collect_if_fits(odd, values, TWICE_ROUNDED[index], mantissas, exceptions)
+            }
+            Scale::Single(index) => {
+                collect_if_fits(odd, values, Single::of(index), mantissas, exceptions)
+            }
+            Scale::Decimal(_) => false,
+        };
+        collected && exceptions.len() <= tolerated
     });
-    match better {
-        Some((index, _)) => Some(Scale::TwiceRounded(index)),
-        // The attempts have overwritten the columns.
-        None => decimal.and_then(|_| find_decimal(values, mantissas, exceptions)),
-    }
+    // Failed attempts have overwritten the columns.
+    better.or_else(|| decimal.and_then(|_| find_decimal(values, mantissas, exceptions)))
 }
 
-fn find_decimal(values: &[f64], mantissas: &mut Vec<i64>, exceptions: &mut Vec<Exception>) -> Option<Scale> {
+fn collect_if_fits(
+    probe: f64,
+    values: &[f64],
+    conversion: impl Conversion,
+    mantissas: &mut Vec<i64>,
+    exceptions: &mut Vec<Exception>,
+) -> bool {
+    mantissa(probe, conversion).is_some()
+        && collect(values, conversion, |_| None, mantissas, exceptions).is_ok()
+}
+
+fn find_decimal(
+    values: &[f64],
+    mantissas: &mut Vec<i64>,
+    exceptions: &mut Vec<Exception>,
+) -> Option<Scale> {
     let mut exponent = 0;
     loop {
         let wider = |value| smallest_exponent(value, exponent + 1);
         let collected = match exponent {
             0 => collect(values, Integer, wider, mantissas, exceptions),
-            _ => collect(values, Decimal { power: POWERS_OF_TEN[exponent] }, wider, mantissas, exceptions),
+            _ => collect(values, Decimal::of(exponent), wider, mantissas, exceptions),
         };
         match collected {
             Ok(()) => return (!mantissas.is_empty()).then_some(Scale::Decimal(exponent)),
@@ -223,7 +324,10 @@ fn collect(
     mantissas.clear();
     exceptions.clear();
     for (block_index, block) in values.chunks(BLOCK).enumerate() {
-        if let Some(found) = block.first_chunk().and_then(|block| block_mantissas(block, conversion)) {
+        if let Some(found) = block
+            .first_chunk()
+            .and_then(|block| block_mantissas(block, conversion))
+        {
             mantissas.extend_from_slice(&found);
             continue;
         }

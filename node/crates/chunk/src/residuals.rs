@@ -1,34 +1,34 @@
 //! Non-negative integers, mostly small, as bytes: the last step of every column codec.
 //!
 //! ZSTD follows, over many chunks at once, with one Huffman table for all literals. So there are two kinds of packing:
-//! - *Slots* of 1, 2, 4 or 8 bits (and plain varints) keep bytes regular: Huffman codes and matches take it from there.
-//!   The narrower the slot, the fewer bytes for ZSTD's match finder to trip over.
+//! - *Slots* of 1 or 4 bits keep bytes regular, and Huffman codes and matches take it from there. 4 bits are for
+//!   few different residuals in no order, 1 bit is for residuals that are zero more often than not.
 //! - *Rice* leaves bytes that look random and are within a few percent of the entropy of anything bell-shaped.
-//!   It is for wide residuals: a byte of noise beside a byte of signal would spoil the Huffman table for both.
+//!   Whole bytes would not do for wide residuals: a byte of noise beside a byte of signal spoils the code for both.
 //!
-//! Slots: `2^width - 1` is the escape; Rice: a quotient of [`RICE_ESCAPE`]. What is escaped follows as varints.
+//! What does not fit (from `2^width - 1` on in slots, from a quotient of [`RICE_ESCAPE`] on) follows as varints.
 
 use crate::DecodeError;
-use crate::varint::{len_u64, read_bytes, read_u64, write_u64};
+use crate::varint::{read_bytes, read_u64, write_u64};
 
 /// Rice quotients are below this; the quotient itself announces an escape.
 const RICE_ESCAPE: u64 = 31;
 /// A low part is read with one unaligned load of eight bytes, of which up to seven bits belong to its neighbour.
 const RICE_LOW_BITS_MAX: u32 = 57;
-const RICE_CODE_FIRST: u8 = 6;
-/// Packing codes are below this: six bits.
+const RICE_CODE_FIRST: u8 = 3;
+/// Packing codes take six bits of a column's shape.
 pub(crate) const PACKING_CODES: u8 = 64;
-const _: () = assert!(RICE_CODE_FIRST as u32 + RICE_LOW_BITS_MAX + 1 == PACKING_CODES as u32);
+const _: () = assert!(RICE_CODE_FIRST as u32 + RICE_LOW_BITS_MAX < PACKING_CODES as u32);
 
 /// How residuals are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Packing {
     /// All are zero: no bytes.
     Zero,
-    /// Slots of 1, 2, 4 or 8 bits.
-    Slots { width: u32 },
-    /// LEB128 each.
-    Varint,
+    /// Slots of 1 bit.
+    Bits,
+    /// Slots of 4 bits.
+    Nibbles,
     /// Low bits side by side, then quotients in unary.
     Rice { low_bits: u32 },
 }
@@ -65,27 +65,30 @@ impl Packing {
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Zero => 0,
-            Self::Slots { width } => 1 + width.trailing_zeros() as u8,
-            Self::Varint => 5,
+            Self::Bits => 1,
+            Self::Nibbles => 2,
             Self::Rice { low_bits } => RICE_CODE_FIRST + low_bits as u8,
         }
     }
 
-    /// The packing with this code; the bits above the code are not looked at.
-    pub(crate) fn from_code(code: u8) -> Self {
-        match code % PACKING_CODES {
-            0 => Self::Zero,
-            code @ 1..=4 => Self::Slots { width: 1 << (code - 1) },
-            5 => Self::Varint,
-            code => Self::Rice { low_bits: u32::from(code - RICE_CODE_FIRST) },
+    /// The packing with this code.
+    pub(crate) fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Zero),
+            1 => Some(Self::Bits),
+            2 => Some(Self::Nibbles),
+            _ => {
+                let low_bits = u32::from(code - RICE_CODE_FIRST);
+                (low_bits <= RICE_LOW_BITS_MAX).then_some(Self::Rice { low_bits })
+            }
         }
     }
 
     pub(crate) fn write(self, residuals: &[u64], out: &mut Vec<u8>) {
         match self {
             Self::Zero => debug_assert!(residuals.iter().all(|&residual| residual == 0)),
-            Self::Slots { width } => write_slots(residuals, width, out),
-            Self::Varint => residuals.iter().for_each(|&residual| write_u64(out, residual)),
+            Self::Bits => write_slots::<1>(residuals, out),
+            Self::Nibbles => write_slots::<4>(residuals, out),
             Self::Rice { low_bits } => write_rice(residuals, low_bits, out),
         }
     }
@@ -93,43 +96,42 @@ impl Packing {
     /// Fills `out` from the front of `input`.
     pub(crate) fn read<W: Word>(self, input: &mut &[u8], out: &mut [W]) -> Result<(), DecodeError> {
         match self {
-            Self::Zero => out.fill(W::from_word(0)),
-            Self::Slots { width: 1 } => read_slots::<W, 1>(input, out)?,
-            Self::Slots { width: 2 } => read_slots::<W, 2>(input, out)?,
-            Self::Slots { width: 4 } => read_slots::<W, 4>(input, out)?,
-            Self::Slots { .. } => read_slots::<W, 8>(input, out)?,
-            Self::Varint => {
-                for slot in out {
-                    *slot = W::from_word(read_u64(input)?);
-                }
+            Self::Zero => {
+                out.fill(W::from_word(0));
+                Ok(())
             }
-            Self::Rice { low_bits } => read_rice(input, low_bits, out)?,
+            Self::Bits => read_slots::<W, 1>(input, out),
+            Self::Nibbles => read_slots::<W, 4>(input, out),
+            Self::Rice { low_bits } => read_rice(input, low_bits, out),
         }
-        Ok(())
     }
 }
 
-fn write_slots(residuals: &[u64], width: u32, out: &mut Vec<u8>) {
-    let escape = (1 << width) - 1;
-    for slots in residuals.chunks(8 / width as usize) {
-        let byte = slots.iter().rev().fold(0_u64, |byte, &residual| byte << width | residual.min(escape));
-        out.push(byte as u8);
-    }
+fn write_slots<const WIDTH: usize>(residuals: &[u64], out: &mut Vec<u8>) {
+    let escape = (1_u64 << WIDTH) - 1;
+    out.extend(residuals.chunks(8 / WIDTH).map(|slots| {
+        slots
+            .iter()
+            .rev()
+            .fold(0, |byte, &residual| byte << WIDTH | residual.min(escape)) as u8
+    }));
     for &residual in residuals.iter().filter(|&&residual| residual >= escape) {
         write_u64(out, residual - escape);
     }
 }
 
-fn read_slots<W: Word, const WIDTH: usize>(input: &mut &[u8], out: &mut [W]) -> Result<(), DecodeError> {
+fn read_slots<W: Word, const WIDTH: usize>(
+    input: &mut &[u8],
+    out: &mut [W],
+) -> Result<(), DecodeError> {
     let escape = (1_u64 << WIDTH) - 1;
     let bytes = read_bytes(input, out.len().div_ceil(8 / WIDTH), "slots")?;
     let mut escapes = 0;
     for (slots, &byte) in out.chunks_mut(8 / WIDTH).zip(bytes) {
-        let mut byte = u64::from(byte);
-        for slot in slots {
-            *slot = W::from_word(byte & escape);
-            escapes += usize::from(byte & escape == escape);
-            byte >>= WIDTH;
+        for (index, slot) in slots.iter_mut().enumerate() {
+            let residual = u64::from(byte) >> (index * WIDTH) & escape;
+            *slot = W::from_word(residual);
+            escapes += usize::from(residual == escape);
         }
     }
     if escapes > 0 {
@@ -145,7 +147,14 @@ fn write_rice(residuals: &[u64], low_bits: u32, out: &mut Vec<u8>) {
     let escaped = |residual: u64| residual >> low_bits >= RICE_ESCAPE;
     let mut bits = BitWriter::new(out);
     for &residual in residuals {
-        bits.put(if escaped(residual) { 0 } else { residual & mask }, low_bits);
+        bits.put(
+            if escaped(residual) {
+                0
+            } else {
+                residual & mask
+            },
+            low_bits,
+        );
     }
     bits.finish();
     let mut bits = BitWriter::new(out);
@@ -161,42 +170,68 @@ fn write_rice(residuals: &[u64], low_bits: u32, out: &mut Vec<u8>) {
 
 fn read_rice<W: Word>(input: &mut &[u8], low_bits: u32, out: &mut [W]) -> Result<(), DecodeError> {
     let low_len = (out.len() as u64 * u64::from(low_bits)).div_ceil(8);
-    let truncated = DecodeError::Truncated { what: "Rice low bits" };
-    let unary = usize::try_from(low_len).ok().and_then(|len| input.get(len..)).ok_or(truncated)?;
-    let mut next_bit = 0;
-    let mut escapes = 0;
-    let mut slots = out.iter_mut().enumerate();
-    let mut slot = slots.next();
-    'words: for (word_index, bytes) in unary.chunks(8).enumerate() {
-        let mut word = load_word(bytes);
-        while word != 0 {
-            let Some((index, place)) = slot else { break 'words };
-            let bit = 64 * word_index as u64 + u64::from(word.trailing_zeros());
-            let quotient = bit - next_bit;
-            if quotient >= RICE_ESCAPE {
-                if quotient > RICE_ESCAPE {
-                    return Err(DecodeError::Invalid { what: "Rice quotient", got: quotient });
-                }
-                escapes += 1;
-            }
-            let at = index * low_bits as usize;
-            let low = load_word(&input[at / 8..]) >> (at % 8) & ((1 << low_bits) - 1);
-            *place = W::from_word(quotient << low_bits | low);
-            next_bit = bit + 1;
-            word &= word - 1;
-            slot = slots.next();
+    let truncated = DecodeError::Truncated {
+        what: "Rice low bits",
+    };
+    let low = *input;
+    *input = usize::try_from(low_len)
+        .ok()
+        .and_then(|len| low.get(len..))
+        .ok_or(truncated)?;
+    let escapes = read_quotients(input, out)?;
+    if low_bits > 0 {
+        // Whatever lies behind the low bits fills the last loads, and is masked away.
+        let mask = (1_u64 << low_bits) - 1;
+        for (index, slot) in out.iter_mut().enumerate() {
+            let bit = index * low_bits as usize;
+            let residual = slot.word() << low_bits | load_word(&low[bit / 8..]) >> (bit % 8) & mask;
+            *slot = W::from_word(residual);
         }
     }
-    if slot.is_some() {
-        return Err(DecodeError::Truncated { what: "Rice quotients" });
-    }
-    *input = &unary[next_bit.div_ceil(8) as usize..];
-    if escapes > 0 {
-        for slot in out.iter_mut().filter(|slot| slot.word() >> low_bits == RICE_ESCAPE) {
+    if escapes {
+        for slot in out
+            .iter_mut()
+            .filter(|slot| slot.word() >> low_bits == RICE_ESCAPE)
+        {
             *slot = W::from_word(read_u64(input)?);
         }
     }
     Ok(())
+}
+
+/// Fills `out` with the lengths of runs of zero bits, each ended by a one bit. Answers whether any is an escape.
+fn read_quotients<W: Word>(input: &mut &[u8], out: &mut [W]) -> Result<bool, DecodeError> {
+    let mut largest = 0;
+    let mut run_start = 0;
+    let mut filled = 0;
+    'words: for (index, bytes) in input.chunks(8).enumerate() {
+        let mut word = load_word(bytes);
+        while word != 0 {
+            let Some(slot) = out.get_mut(filled) else {
+                break 'words;
+            };
+            let run_end = 64 * index as u64 + u64::from(word.trailing_zeros());
+            let quotient = run_end - run_start;
+            largest = largest.max(quotient);
+            *slot = W::from_word(quotient);
+            run_start = run_end + 1;
+            filled += 1;
+            word &= word - 1;
+        }
+    }
+    if filled < out.len() {
+        return Err(DecodeError::Truncated {
+            what: "Rice quotients",
+        });
+    }
+    if largest > RICE_ESCAPE {
+        return Err(DecodeError::Invalid {
+            what: "Rice quotient",
+            got: largest,
+        });
+    }
+    *input = &input[run_start.div_ceil(8) as usize..];
+    Ok(largest == RICE_ESCAPE)
 }
 
 /// The first eight bytes as a little-endian word, zeros where there are fewer.
@@ -205,7 +240,10 @@ fn load_word(bytes: &[u8]) -> u64 {
     if let Some(word) = bytes.first_chunk() {
         return u64::from_le_bytes(*word);
     }
-    bytes.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |word, &byte| word << 8 | u64::from(byte))
 }
 
 /// Bits into bytes, lowest first.
@@ -217,7 +255,11 @@ struct BitWriter<'a> {
 
 impl<'a> BitWriter<'a> {
     fn new(out: &'a mut Vec<u8>) -> Self {
-        Self { out, pending: 0, used: 0 }
+        Self {
+            out,
+            pending: 0,
+            used: 0,
+        }
     }
 
     /// Appends the lowest `len` bits of `bits`, which has no others; `len` is at most 63.
@@ -235,49 +277,78 @@ impl<'a> BitWriter<'a> {
 
     fn finish(self) {
         let len = self.used.div_ceil(8) as usize;
-        self.out.extend_from_slice(&self.pending.to_le_bytes()[..len]);
+        self.out
+            .extend_from_slice(&self.pending.to_le_bytes()[..len]);
     }
 }
 
-/// What a choice of packing needs to know about residuals, gathered in one pass.
-pub(crate) struct Profile {
-    /// How many residuals have this many significant bits.
-    sizes: [u32; 65],
-    count: u32,
+/// Estimates what packings cost after ZSTD and answers the cheapest.
+pub(crate) fn choose_packing(residuals: &[u64]) -> Packing {
+    let mut sizes = [0_u32; 65];
+    for &residual in residuals {
+        sizes[64 - residual.leading_zeros() as usize] += 1;
+    }
+    let count = residuals.len() as u32;
+    if sizes[0] == count {
+        return Packing::Zero;
+    }
+    if sizes[0] * 2 >= count {
+        return Packing::Bits;
+    }
+    let (rice_bits, low_bits) = rice_cost(&sizes, count);
+    if low_bits <= NIBBLES_LOW_BITS_MAX && nibbles_cost(residuals) < rice_bits as f32 {
+        return Packing::Nibbles;
+    }
+    Packing::Rice { low_bits }
 }
 
-impl Profile {
-    pub(crate) fn of(residuals: &[u64]) -> Self {
-        let mut sizes = [0; 65];
-        for &residual in residuals {
-            sizes[64 - residual.leading_zeros() as usize] += 1;
-        }
-        Self { sizes, count: residuals.len() as u32 }
-    }
+/// Residuals of which Rice would keep more low bits are too wide for nibbles.
+const NIBBLES_LOW_BITS_MAX: u32 = 3;
 
-    pub(crate) fn choose(&self, residuals: &[u64]) -> Packing {
-        if self.sizes[0] == self.count {
-            return Packing::Zero;
-        }
-        if self.sizes[9..].iter().sum::<u32>() * 8 < self.count {
-            return Packing::Slots { width: 8 };
-        }
-        let mut best = (u64::MAX, 0);
-        for low_bits in 0..=RICE_LOW_BITS_MAX {
-            let bits: u64 = residuals
-                .iter()
-                .map(|&residual| {
-                    let quotient = residual >> low_bits;
-                    u64::from(low_bits)
-                        + if quotient >= RICE_ESCAPE {
-                            RICE_ESCAPE + 1 + 8 * len_u64(residual) as u64
-                        } else {
-                            quotient + 1
-                        }
-                })
-                .sum();
-            best = best.min((bits, low_bits));
-        }
-        Packing::Rice { low_bits: best.1 }
+/// The bits of the best Rice packing, and its low bits, from how many residuals have which size in bits.
+fn rice_cost(sizes: &[u32; 65], count: u32) -> (u64, u32) {
+    let mut below = 0;
+    let median = sizes.iter().position(|&residuals| {
+        below += residuals;
+        2 * below >= count
+    });
+    let median = median.unwrap_or(0) as u32;
+    let largest = sizes
+        .iter()
+        .rposition(|&residuals| residuals > 0)
+        .unwrap_or(0);
+    let cost = |low_bits: u32| {
+        let quotients = (low_bits as usize + 1..=largest).map(|size| {
+            // The quotient's bits beyond the first. Residuals of one size are taken as evenly spread.
+            let bits = match size as u32 - low_bits {
+                above @ 1..=5 => (3 << (above - 1)) / 2,
+                _ => RICE_ESCAPE + 8 * size.div_ceil(7) as u64,
+            };
+            u64::from(sizes[size]) * bits
+        });
+        u64::from(count) * u64::from(low_bits + 1) + quotients.sum::<u64>()
+    };
+    let candidates = median.saturating_sub(2)..=(median + 2).min(RICE_LOW_BITS_MAX);
+    candidates
+        .map(|low_bits| (cost(low_bits), low_bits))
+        .min()
+        .unwrap_or((u64::MAX, 0))
+}
+
+/// The entropy of residuals in nibbles, in bits: what Huffman codes make of it.
+fn nibbles_cost(residuals: &[u64]) -> f32 {
+    const ESCAPE_BITS: f32 = 9.0;
+    // An entropy measured on few samples is too low by about this much per different symbol.
+    const BIAS_BITS: f32 = 0.72;
+    let mut counts = [0_u32; 16];
+    for &residual in residuals {
+        counts[residual.min(15) as usize] += 1;
     }
+    let total = residuals.len() as f32;
+    let entropy: f32 = counts
+        .iter()
+        .filter(|&&count| count > 0)
+        .map(|&count| count as f32 * (total / count as f32).log2() + BIAS_BITS)
+        .sum();
+    entropy + counts[15] as f32 * ESCAPE_BITS
 }

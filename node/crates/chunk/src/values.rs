@@ -53,9 +53,19 @@ pub struct Scratch {
 }
 
 /// Appends the values to `out` and says how. The count is not stored.
-pub fn encode_values(values: &[f64], effort: Effort, scratch: &mut Scratch, out: &mut Vec<u8>) -> ValueCodec {
-    let Some(&first) = values.first() else { return ValueCodec::Raw };
-    if values.iter().all(|value| value.to_bits() == first.to_bits()) {
+pub fn encode_values(
+    values: &[f64],
+    effort: Effort,
+    scratch: &mut Scratch,
+    out: &mut Vec<u8>,
+) -> ValueCodec {
+    let Some(&first) = values.first() else {
+        return ValueCodec::Raw;
+    };
+    if values
+        .iter()
+        .all(|value| value.to_bits() == first.to_bits())
+    {
         out.extend_from_slice(&first.to_bits().to_le_bytes());
         return ValueCodec::Constant;
     }
@@ -64,25 +74,46 @@ pub fn encode_values(values: &[f64], effort: Effort, scratch: &mut Scratch, out:
     if scale.is_none() {
         scratch.exceptions.clear();
         scratch.integers.clear();
-        scratch.integers.extend(values.iter().map(|value| ordered(value.to_bits() as i64)));
+        scratch
+            .integers
+            .extend(values.iter().map(|value| ordered(value.to_bits() as i64)));
     }
     encode_integers(scale.map_or(0, Scale::code), effort, scratch, out);
     if out.len() - start >= size_of_val(values) {
         out.truncate(start);
-        out.extend(values.iter().flat_map(|value| value.to_bits().to_le_bytes()));
+        out.extend(
+            values
+                .iter()
+                .flat_map(|value| value.to_bits().to_le_bytes()),
+        );
         return ValueCodec::Raw;
     }
-    if scale.is_some() { ValueCodec::Decimal } else { ValueCodec::Bits }
+    if scale.is_some() {
+        ValueCodec::Decimal
+    } else {
+        ValueCodec::Bits
+    }
 }
 
 /// Appends exactly `count` values to `out`, or leaves it as it was and says why.
 /// Allocates room for `count` values at most, so bound it before.
-pub fn decode_values(codec: ValueCodec, mut bytes: &[u8], count: usize, out: &mut Vec<f64>) -> Result<(), DecodeError> {
+pub fn decode_values(
+    codec: ValueCodec,
+    mut bytes: &[u8],
+    count: usize,
+    out: &mut Vec<f64>,
+) -> Result<(), DecodeError> {
     let start = out.len();
     out.reserve(count);
-    let mut result = if count == 0 { Ok(()) } else { decode_some(codec, &mut bytes, count, out) };
+    let mut result = if count == 0 {
+        Ok(())
+    } else {
+        decode_some(codec, &mut bytes, count, out)
+    };
     if result.is_ok() && !bytes.is_empty() {
-        result = Err(DecodeError::TrailingBytes { excess: bytes.len() });
+        result = Err(DecodeError::TrailingBytes {
+            excess: bytes.len(),
+        });
     }
     if result.is_err() {
         out.truncate(start);
@@ -90,13 +121,24 @@ pub fn decode_values(codec: ValueCodec, mut bytes: &[u8], count: usize, out: &mu
     result
 }
 
-fn decode_some(codec: ValueCodec, input: &mut &[u8], count: usize, out: &mut Vec<f64>) -> Result<(), DecodeError> {
+fn decode_some(
+    codec: ValueCodec,
+    input: &mut &[u8],
+    count: usize,
+    out: &mut Vec<f64>,
+) -> Result<(), DecodeError> {
     let start = out.len();
     match codec {
         ValueCodec::Raw => {
-            let len = count.checked_mul(8).ok_or(DecodeError::Truncated { what: "raw values" })?;
+            let len = count
+                .checked_mul(8)
+                .ok_or(DecodeError::Truncated { what: "raw values" })?;
             let words = read_bytes(input, len, "raw values")?.as_chunks().0;
-            out.extend(words.iter().map(|&word| f64::from_bits(u64::from_le_bytes(word))));
+            out.extend(
+                words
+                    .iter()
+                    .map(|&word| f64::from_bits(u64::from_le_bytes(word))),
+            );
         }
         ValueCodec::Constant => {
             let value = f64::from_bits(read_u64_le(input, "a constant")?);
@@ -106,7 +148,10 @@ fn decode_some(codec: ValueCodec, input: &mut &[u8], count: usize, out: &mut Vec
         ValueCodec::Bits => {
             let flags = read_u8(input, "flags")?;
             if flags & !HAS_DIVISOR != 0 {
-                return Err(DecodeError::Invalid { what: "flags", got: flags.into() });
+                return Err(DecodeError::Invalid {
+                    what: "flags",
+                    got: flags.into(),
+                });
             }
             out.resize(start + count, 0.0);
             let slots = &mut out[start..];
@@ -123,22 +168,33 @@ fn decode_some(codec: ValueCodec, input: &mut &[u8], count: usize, out: &mut Vec
 fn decode_decimal(input: &mut &[u8], count: usize, out: &mut Vec<f64>) -> Result<(), DecodeError> {
     let start = out.len();
     let flags = read_u8(input, "flags")?;
-    let invalid = DecodeError::Invalid { what: "flags", got: flags.into() };
+    let invalid = DecodeError::Invalid {
+        what: "flags",
+        got: flags.into(),
+    };
     if flags & !(SCALE_MASK | HAS_DIVISOR | HAS_EXCEPTIONS) != 0 {
         return Err(invalid);
     }
     let scale = Scale::from_code(flags & SCALE_MASK).ok_or(invalid)?;
-    let (mut positions, exceptions) =
-        if flags & HAS_EXCEPTIONS != 0 { read_exceptions(input, count)? } else { (&[][..], &[][..]) };
+    let (mut positions, exceptions) = if flags & HAS_EXCEPTIONS != 0 {
+        read_exceptions(input, count)?
+    } else {
+        (&[][..], &[][..])
+    };
     out.resize(start + count - exceptions.len(), 0.0);
     let slots = &mut out[start..];
     let (first, step) = decode_integers(flags, input, slots)?;
     scale.fill_floats(first, step, slots);
     let mut next = start;
     for &value in exceptions {
-        let at = usize::try_from(read_u64(&mut positions)?).ok().and_then(|distance| next.checked_add(distance));
+        let at = usize::try_from(read_u64(&mut positions)?)
+            .ok()
+            .and_then(|distance| next.checked_add(distance));
         let Some(at) = at.filter(|&at| at <= out.len()) else {
-            return Err(DecodeError::Invalid { what: "exception's position after", got: (next - start) as u64 });
+            return Err(DecodeError::Invalid {
+                what: "exception's position after",
+                got: (next - start) as u64,
+            });
         };
         out.insert(at, f64::from_bits(u64::from_le_bytes(value)));
         next = at + 1;
@@ -147,22 +203,37 @@ fn decode_decimal(input: &mut &[u8], count: usize, out: &mut Vec<f64>) -> Result
 }
 
 /// Positions (as distances) and values of the exceptions, fewer than `count`.
-fn read_exceptions<'a>(input: &mut &'a [u8], count: usize) -> Result<(&'a [u8], &'a [[u8; 8]]), DecodeError> {
+fn read_exceptions<'a>(
+    input: &mut &'a [u8],
+    count: usize,
+) -> Result<(&'a [u8], &'a [[u8; 8]]), DecodeError> {
     let exceptions = read_u64(input)?;
     if exceptions >= count as u64 || exceptions > decimal::exceptions_max(count) as u64 {
-        return Err(DecodeError::Invalid { what: "number of exceptions", got: exceptions });
+        return Err(DecodeError::Invalid {
+            what: "number of exceptions",
+            got: exceptions,
+        });
     }
     let exceptions = exceptions as usize;
     let positions = *input;
     for _ in 0..exceptions {
         read_u64(input)?;
     }
-    let len = exceptions.checked_mul(8).ok_or(DecodeError::Truncated { what: "exceptions" })?;
-    Ok((positions, read_bytes(input, len, "exceptions")?.as_chunks().0))
+    let len = exceptions
+        .checked_mul(8)
+        .ok_or(DecodeError::Truncated { what: "exceptions" })?;
+    Ok((
+        positions,
+        read_bytes(input, len, "exceptions")?.as_chunks().0,
+    ))
 }
 
 fn encode_integers(scale: u8, effort: Effort, scratch: &mut Scratch, out: &mut Vec<u8>) {
-    let Scratch { integers, exceptions, column } = scratch;
+    let Scratch {
+        integers,
+        exceptions,
+        column,
+    } = scratch;
     let first = integers[0];
     let divisor = common_divisor(integers);
     let mut flags = scale;
@@ -183,7 +254,11 @@ fn encode_integers(scale: u8, effort: Effort, scratch: &mut Scratch, out: &mut V
             write_u64(out, (exception.index - next) as u64);
             next = exception.index + 1;
         }
-        out.extend(exceptions.iter().flat_map(|exception| exception.value.to_bits().to_le_bytes()));
+        out.extend(
+            exceptions
+                .iter()
+                .flat_map(|exception| exception.value.to_bits().to_le_bytes()),
+        );
     }
     write_i64(out, first);
     if divisor > 1 {
@@ -196,9 +271,17 @@ fn encode_integers(scale: u8, effort: Effort, scratch: &mut Scratch, out: &mut V
 }
 
 /// Fills `slots` with integers and answers what they still lack: add the first to the second times the integer.
-fn decode_integers(flags: u8, input: &mut &[u8], slots: &mut [f64]) -> Result<(i64, i64), DecodeError> {
+fn decode_integers(
+    flags: u8,
+    input: &mut &[u8],
+    slots: &mut [f64],
+) -> Result<(i64, i64), DecodeError> {
     let first = read_i64(input)?;
-    let step = if flags & HAS_DIVISOR == 0 { 1 } else { read_u64(input)? as i64 };
+    let step = if flags & HAS_DIVISOR == 0 {
+        1
+    } else {
+        read_u64(input)? as i64
+    };
     decode_column(input, 0, slots)?;
     Ok((first, step))
 }
@@ -208,7 +291,9 @@ fn common_divisor(integers: &[i64]) -> u64 {
     let first = integers[0];
     let mut divisor = 0;
     for &integer in &integers[1..] {
-        let Some(distance) = integer.checked_sub(first) else { return 1 };
+        let Some(distance) = integer.checked_sub(first) else {
+            return 1;
+        };
         divisor = greatest_common_divisor(divisor, distance.unsigned_abs());
         if divisor == 1 {
             break;
