@@ -1,1 +1,40 @@
-//! To be written.
+//! PromQL, complete but for native histograms: parse, plan, evaluate over fetched series.
+//!
+//! Pure: no I/O, no clock, no threads, no storage. A query goes through four steps:
+//! 1. [`parse`] turns text into a checked [`Expr`] that knows its places in the text and prints back canonically.
+//! 2. [`Plan::new`] fixes the times of evaluation and lists the [`Selection`]s that must be fetched.
+//! 3. The caller fetches each selection from wherever the data is, as [`FetchedSeries`].
+//! 4. [`evaluate`] computes the [`Outcome`], within [`Limits`], stopping soon after [`Cancel`] says so.
+//!
+//! The semantics are those of Prometheus 3: ranges and lookback are open on the left, sums are compensated, names are
+//! dropped eagerly. Where its messages are part of the interface they are the same here.
+//!
+//! Read [`ast`], `plan`, `eval`, in this order.
+
+pub mod ast;
+pub mod functions;
+pub mod lexer;
+pub mod limits;
+pub mod parser;
+pub mod types;
+
+mod column;
+mod eval;
+mod literal;
+mod lower;
+mod outcome;
+mod plan;
+mod printer;
+mod series;
+mod span;
+mod windows;
+
+pub use ast::Expr;
+pub use eval::{Cancel, evaluate};
+pub use limits::Limits;
+pub use outcome::{EvalError, MatrixSeries, Outcome, Point, Value, VectorSample};
+pub use parser::{ParseError, parse, parse_selector};
+pub use plan::{EvalTimes, LabelNames, Plan, PlanError, PlanOptions, Selection};
+pub use series::FetchedSeries;
+pub use span::Span;
+pub use types::ValueType;

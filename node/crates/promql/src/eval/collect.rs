@@ -1,0 +1,76 @@
+//! Series that must be seen together.
+
+use bellwether_model::Labels;
+use hashbrown::HashTable;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::column::Column;
+use crate::eval::meter::Account;
+use crate::eval::{Sink, same_labelset};
+use crate::outcome::EvalError;
+use crate::series::{Series, SeriesLabels};
+
+/// What to do with two series of the same labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Duplicates {
+    /// They cannot occur.
+    Impossible,
+    /// They are an error, as for functions of ranges.
+    Refuse,
+    /// They are one series if they share no step, and an error otherwise.
+    Merge,
+}
+
+pub(crate) struct SeriesSet<'m> {
+    pub(crate) series: Vec<Series>,
+    duplicates: Duplicates,
+    /// Places in `series` by labels.
+    index: HashTable<usize>,
+    account: Account<'m>,
+}
+
+impl<'m> SeriesSet<'m> {
+    pub(crate) fn new(duplicates: Duplicates, account: Account<'m>) -> SeriesSet<'m> {
+        SeriesSet { series: Vec::new(), duplicates, index: HashTable::new(), account }
+    }
+
+    /// Adds a series and takes its column's content.
+    pub(crate) fn push(&mut self, labels: &SeriesLabels, column: &mut Column) -> Result<(), EvalError> {
+        if self.duplicates == Duplicates::Impossible {
+            return self.append(labels.clone(), column);
+        }
+        // Labels are compared as they will be seen.
+        let own = labels.to_labels();
+        let hash = |labels: &Labels| xxh3_64(labels.canonical_bytes());
+        let known = self.index.find(hash(&own), |at| self.series[*at].labels.to_labels() == own).copied();
+        if let Some(at) = known {
+            let existing = &mut self.series[at].column;
+            if self.duplicates == Duplicates::Refuse || existing.present.overlaps(&column.present) {
+                return same_labelset();
+            }
+            existing.merge(column);
+            return Ok(());
+        }
+        self.append(SeriesLabels::new(own.clone()), column)?;
+        let series = &self.series;
+        self.index.insert_unique(hash(&own), series.len() - 1, |at| hash(&series[*at].labels.to_labels()));
+        Ok(())
+    }
+
+    fn append(&mut self, labels: SeriesLabels, column: &mut Column) -> Result<(), EvalError> {
+        let series = Series { labels, column: std::mem::take(column) };
+        self.account.take(series.byte_len())?;
+        self.series.push(series);
+        Ok(())
+    }
+
+    /// Pushes all series on, in order.
+    pub(crate) fn push_into(self, sink: &mut Sink<'_>) -> Result<(), EvalError> {
+        for mut series in self.series {
+            if series.column.present.any() {
+                sink(&series.labels, &mut series.column)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,89 @@
+//! From columns to the result that the caller sees.
+
+use bellwether_model::Labels;
+
+use crate::eval::Evaluator;
+use crate::outcome::{EvalError, MatrixSeries, Point, Value, VectorSample};
+use crate::plan::{Plan, RangeNode, Root, ScalarNode, VectorNode};
+use crate::windows::Grid;
+
+impl Evaluator<'_> {
+    pub(crate) fn finish(&self, plan: &Plan) -> Result<Value, EvalError> {
+        let grid = plan.times.grid();
+        let instant = plan.times.is_instant();
+        match &plan.root {
+            Root::String(value) => Ok(Value::String { timestamp: grid.start, value: value.clone() }),
+            Root::Range(range) => self.raw_ranges(range, &grid),
+            Root::Scalar(scalar) if instant => {
+                let value = self.scalar(scalar, &grid)?.at(0);
+                Ok(Value::Scalar(Point { timestamp: grid.start, value }))
+            }
+            Root::Scalar(scalar) => self.scalar_matrix(scalar, &grid),
+            Root::Vector(vector) if instant => self.instant_vector(vector, &grid),
+            Root::Vector(vector) => self.matrix(vector, &grid),
+        }
+    }
+
+    fn scalar_matrix(&self, scalar: &ScalarNode, grid: &Grid) -> Result<Value, EvalError> {
+        let scalar = self.scalar(scalar, grid)?;
+        let points = (0..grid.steps).map(|step| Point { timestamp: grid.time(step), value: scalar.at(step) });
+        Ok(Value::Matrix(vec![MatrixSeries { labels: Labels::empty(), points: points.collect() }]))
+    }
+
+    fn instant_vector(&self, vector: &VectorNode, grid: &Grid) -> Result<Value, EvalError> {
+        let mut samples = Vec::new();
+        let mut account = self.meter.account();
+        self.vector(vector, grid, &mut |labels, column| {
+            if let Some(value) = column.get(0) {
+                account.take(size_of::<VectorSample>() + labels.byte_len())?;
+                let point = Point { timestamp: grid.start, value };
+                samples.push(VectorSample { labels: labels.to_labels(), point });
+            }
+            Ok(())
+        })?;
+        if !vector.is_ordered() {
+            samples.sort_by(|a, b| a.labels.cmp(&b.labels));
+        }
+        Ok(Value::Vector(samples))
+    }
+
+    fn matrix(&self, vector: &VectorNode, grid: &Grid) -> Result<Value, EvalError> {
+        let mut matrix = Vec::new();
+        let mut account = self.meter.account();
+        self.vector(vector, grid, &mut |labels, column| {
+            let count = column.present.count();
+            if count == 0 {
+                return Ok(());
+            }
+            account.take(size_of::<MatrixSeries>() + labels.byte_len() + count * size_of::<Point>())?;
+            let mut points = Vec::with_capacity(count);
+            let point = |step| Point { timestamp: grid.time(step), value: column.values[step] };
+            points.extend(column.present.iter().map(point));
+            matrix.push(MatrixSeries { labels: labels.to_labels(), points });
+            self.meter.work(count)
+        })?;
+        Ok(sorted(matrix))
+    }
+
+    fn raw_ranges(&self, range: &RangeNode, grid: &Grid) -> Result<Value, EvalError> {
+        let mut matrix = Vec::new();
+        let mut account = self.meter.account();
+        self.ranges(range, grid, &mut |data| {
+            let seen = data.windows.bounds(0);
+            if seen.is_empty() {
+                return Ok(());
+            }
+            account.take(size_of::<MatrixSeries>() + data.labels.byte_len() + seen.len() * size_of::<Point>())?;
+            let samples = data.timestamps[seen.clone()].iter().zip(&data.values[seen.clone()]);
+            let points = samples.map(|(timestamp, value)| Point { timestamp: *timestamp, value: *value }).collect();
+            matrix.push(MatrixSeries { labels: data.labels.to_labels(), points });
+            self.meter.work(seen.len())
+        })?;
+        Ok(sorted(matrix))
+    }
+}
+
+fn sorted(mut matrix: Vec<MatrixSeries>) -> Value {
+    matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
+    Value::Matrix(matrix)
+}

@@ -1,0 +1,180 @@
+//! Evaluates a plan over fetched series.
+//!
+//! Series flow one at a time, each over all steps: a node pushes its series into a sink, which takes what it needs of
+//! the column and leaves it to be filled again. So a chain of functions below an aggregation holds one column, however
+//! many series there are. Only nodes that must see all series at once (matching, quantiles, sorting, checks for
+//! duplicates) collect them, and pay for that at the [`meter`].
+
+mod absent;
+mod aggregate;
+mod binary;
+mod collect;
+mod finish;
+mod group;
+mod histogram;
+mod matching;
+mod meter;
+mod pick;
+mod point;
+mod range;
+mod scalar;
+mod selector;
+
+use std::cell::RefCell;
+
+pub use meter::Cancel;
+
+use crate::column::Column;
+use crate::functions::sort::sort;
+use crate::limits::Limits;
+use crate::outcome::{Annotations, EvalError, Outcome};
+use crate::plan::{Plan, RangeOp, VectorNode};
+use crate::series::{FetchedSeries, SeriesLabels};
+use crate::windows::Grid;
+use binary::Operation;
+use collect::{Duplicates, SeriesSet};
+use meter::Meter;
+
+/// Takes the series of a vector one by one. It may change or keep the column's content.
+type Sink<'s> = dyn FnMut(&SeriesLabels, &mut Column) -> Result<(), EvalError> + 's;
+
+/// Evaluates `plan` over one list of series for each of its selections.
+///
+/// Stops with [`EvalError::Cancelled`] soon after `cancel` says so. Never panics, whatever the data.
+pub fn evaluate(
+    plan: &Plan,
+    fetched: &[Vec<FetchedSeries>],
+    limits: &Limits,
+    cancel: &dyn Cancel,
+) -> Result<Outcome, EvalError> {
+    if fetched.len() != plan.selections().len() {
+        return Err(EvalError::Selections { wanted: plan.selections().len(), given: fetched.len() });
+    }
+    if let Some(uneven) = fetched.iter().flatten().find(|series| series.timestamps.len() != series.values.len()) {
+        let (labels, timestamps, values) = (uneven.labels.to_string(), uneven.timestamps.len(), uneven.values.len());
+        return Err(EvalError::Columns { labels, timestamps, values });
+    }
+    let evaluator = Evaluator {
+        fetched,
+        lookback_ms: plan.lookback_ms,
+        meter: Meter::new(*limits, cancel),
+        annotations: RefCell::new(Annotations::default()),
+    };
+    let value = evaluator.finish(plan)?;
+    let (warnings, infos) = evaluator.annotations.into_inner().into_parts();
+    Ok(Outcome { value, warnings, infos })
+}
+
+struct Evaluator<'a> {
+    fetched: &'a [Vec<FetchedSeries>],
+    lookback_ms: i64,
+    meter: Meter<'a>,
+    annotations: RefCell<Annotations>,
+}
+
+fn execution_error<T>(message: String) -> Result<T, EvalError> {
+    Err(EvalError::Execution(message))
+}
+
+fn same_labelset<T>() -> Result<T, EvalError> {
+    execution_error("vector cannot contain metrics with the same labelset".to_owned())
+}
+
+impl Evaluator<'_> {
+    /// Pushes every series of `node` that has a value at some step of `grid`.
+    fn vector(&self, node: &VectorNode, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EvalError> {
+        match node {
+            VectorNode::Selector(selector) => self.selector(selector, grid, sink),
+            VectorNode::SampleTimes(selector) => self.sample_times(selector, grid, sink),
+            VectorNode::Range { op, range } => {
+                let drops_name = !matches!(op, RangeOp::OverTime(op) if op.keeps_name());
+                if drops_name && !range.distinct_without_name() {
+                    let mut set = self.new_set(Duplicates::Refuse);
+                    self.range_call(op, range, grid, &mut |labels, column| set.push(labels, column))?;
+                    return set.push_into(sink);
+                }
+                self.range_call(op, range, grid, sink)
+            }
+            VectorNode::Absent { labels, arg } => self.absent(labels, arg, grid, sink),
+            VectorNode::AbsentOverTime { labels, range } => self.absent_over_time(labels, range, grid, sink),
+            VectorNode::Point { op, arg } => {
+                // Prometheus merges series whose names were all that differed, if they share no step.
+                if arg.distinct_without_name() {
+                    return self.point(op, arg, grid, sink);
+                }
+                let mut set = self.new_set(Duplicates::Merge);
+                self.point(op, arg, grid, &mut |labels, column| set.push(labels, column))?;
+                set.push_into(sink)
+            }
+            VectorNode::Histogram { op, arg, arg_span } => self.histogram(op, arg, *arg_span, grid, sink),
+            VectorNode::Nothing => Ok(()),
+            VectorNode::Label { op, arg } => {
+                let mut set = self.new_set(Duplicates::Refuse);
+                self.vector(arg, grid, &mut |labels, column| set.push(&op.apply(labels), column))?;
+                set.push_into(sink)
+            }
+            VectorNode::Sort { key, arg } => {
+                // Order means nothing in a range query.
+                if grid.steps != 1 {
+                    return self.vector(arg, grid, sink);
+                }
+                let mut set = self.collect(arg, grid)?;
+                sort(key, &mut set.series);
+                set.push_into(sink)
+            }
+            VectorNode::OfScalar(scalar) => {
+                let scalar = self.scalar(scalar, grid)?;
+                let mut column = Column::absent(grid.steps);
+                (0..grid.steps).for_each(|step| column.set(step, scalar.at(step)));
+                sink(&SeriesLabels::empty(), &mut column)
+            }
+            VectorNode::Aggregate(aggregate) => self.aggregate(aggregate, grid, sink),
+            VectorNode::WithScalar { op, return_bool, scalar_left, vector, scalar } => {
+                let operation = Operation { op: *op, return_bool: *return_bool };
+                let drops_name = *return_bool || !op.is_comparison();
+                let scalar = self.scalar(scalar, grid)?;
+                if drops_name && !vector.distinct_without_name() {
+                    let mut set = self.new_set(Duplicates::Merge);
+                    let mut merge = |labels: &SeriesLabels, column: &mut Column| set.push(labels, column);
+                    self.with_scalar(operation, *scalar_left, vector, &scalar, grid, &mut merge)?;
+                    return set.push_into(sink);
+                }
+                self.with_scalar(operation, *scalar_left, vector, &scalar, grid, sink)
+            }
+            VectorNode::Match { op, return_bool, matching, lhs, rhs } => {
+                let (lhs, rhs) = (self.collect(lhs, grid)?, self.collect(rhs, grid)?);
+                self.match_vectors(Operation { op: *op, return_bool: *return_bool }, matching, lhs, rhs, grid)?
+                    .push_into(sink)
+            }
+            VectorNode::Set { op, matching, lhs, rhs } => {
+                let (lhs, rhs) = (self.collect(lhs, grid)?, self.collect(rhs, grid)?);
+                self.combine_sets(*op, matching, lhs, rhs, grid)?.push_into(sink)
+            }
+            VectorNode::StepInvariant(inner) => {
+                if grid.steps == 0 {
+                    return Ok(());
+                }
+                let mut wide = Column::default();
+                self.vector(inner, &Grid::at(grid.start), &mut |labels, column| {
+                    wide.reset(grid.steps);
+                    if let Some(value) = column.get(0) {
+                        wide.values.fill(value);
+                        wide.present.fill();
+                    }
+                    sink(labels, &mut wide)
+                })
+            }
+        }
+    }
+
+    fn new_set(&self, duplicates: Duplicates) -> SeriesSet<'_> {
+        SeriesSet::new(duplicates, self.meter.account())
+    }
+
+    /// All series of a node whose labels are known to be distinct.
+    fn collect(&self, node: &VectorNode, grid: &Grid) -> Result<SeriesSet<'_>, EvalError> {
+        let mut set = self.new_set(Duplicates::Impossible);
+        self.vector(node, grid, &mut |labels, column| set.push(labels, column))?;
+        Ok(set)
+    }
+}

@@ -1,0 +1,77 @@
+//! Functions that change each value alone.
+
+use crate::column::Column;
+use crate::eval::{Evaluator, Sink};
+use crate::functions::math::{go_max, go_min, round_to};
+use crate::outcome::EvalError;
+use crate::plan::{PointOp, VectorNode};
+use crate::windows::Grid;
+
+impl Evaluator<'_> {
+    /// Pushes the changed series without their names.
+    pub(crate) fn point(
+        &self,
+        op: &PointOp,
+        arg: &VectorNode,
+        grid: &Grid,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), EvalError> {
+        match op {
+            PointOp::Negate => self.each(arg, grid, sink, |column| column.map(|value| -value)),
+            PointOp::Math(op) => self.each(arg, grid, sink, |column| op.apply(&mut column.values)),
+            PointOp::Time(op) => self.each(arg, grid, sink, |column| column.map(|value| op.apply(value))),
+            PointOp::EvaluationTime => self.each(arg, grid, sink, |column| {
+                for (step, value) in column.values.iter_mut().enumerate() {
+                    *value = grid.time(step) as f64 / 1000.0;
+                }
+            }),
+            PointOp::Clamp { min, max } => {
+                let (min, max) = (self.scalar(min, grid)?, self.scalar(max, grid)?);
+                self.each(arg, grid, sink, |column| {
+                    for step in 0..grid.steps {
+                        let (min, max) = (min.at(step), max.at(step));
+                        if max < min {
+                            column.present.unset(step);
+                        }
+                        column.values[step] = go_max(min, go_min(max, column.values[step]));
+                    }
+                })
+            }
+            PointOp::ClampMin(min) => {
+                let min = self.scalar(min, grid)?;
+                self.each(arg, grid, sink, |column| each_step(column, |step, value| go_max(min.at(step), value)))
+            }
+            PointOp::ClampMax(max) => {
+                let max = self.scalar(max, grid)?;
+                self.each(arg, grid, sink, |column| each_step(column, |step, value| go_min(max.at(step), value)))
+            }
+            PointOp::Round(to) => {
+                let to = self.scalar(to, grid)?;
+                self.each(arg, grid, sink, |column| each_step(column, |step, value| round_to(value, to.at(step))))
+            }
+        }
+    }
+
+    fn each(
+        &self,
+        arg: &VectorNode,
+        grid: &Grid,
+        sink: &mut Sink<'_>,
+        mut change: impl FnMut(&mut Column),
+    ) -> Result<(), EvalError> {
+        self.vector(arg, grid, &mut |labels, column| {
+            self.meter.work(grid.steps)?;
+            change(column);
+            if !column.present.any() {
+                return Ok(());
+            }
+            sink(&labels.without_name(), column)
+        })
+    }
+}
+
+fn each_step(column: &mut Column, f: impl Fn(usize, f64) -> f64) {
+    for (step, value) in column.values.iter_mut().enumerate() {
+        *value = f(step, *value);
+    }
+}

@@ -1,0 +1,139 @@
+//! Series from fetched data: the newest sample at each step, or all samples of each step's range.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bellwether_model::is_stale_marker;
+
+use crate::column::Column;
+use crate::eval::{Evaluator, Sink};
+use crate::outcome::EvalError;
+use crate::plan::{RangeNode, RangeSource, SelectorNode};
+use crate::series::SeriesLabels;
+use crate::windows::{Grid, Windows};
+
+/// The samples of one series, without stale markers, and what each step sees of them.
+pub(crate) struct RangeData<'d> {
+    pub(crate) labels: &'d SeriesLabels,
+    pub(crate) timestamps: &'d [i64],
+    pub(crate) values: &'d [f64],
+    pub(crate) windows: &'d Windows,
+}
+
+impl Evaluator<'_> {
+    /// The newest sample of each series within the lookback; a stale marker hides the series.
+    pub(crate) fn selector(&self, node: &SelectorNode, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EvalError> {
+        self.newest(node, grid, sink, |_, values, at| values[at])
+    }
+
+    /// The times of those samples, in seconds.
+    pub(crate) fn sample_times(&self, node: &SelectorNode, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EvalError> {
+        let mut push = |labels: &SeriesLabels, column: &mut Column| sink(&labels.without_name(), column);
+        let time = |timestamps: &[i64], _: &[f64], at: usize| timestamps[at] as f64 / 1000.0;
+        if node.one_name {
+            return self.newest(node, grid, &mut push, time);
+        }
+        let mut set = self.new_set(crate::eval::Duplicates::Merge);
+        self.newest(node, grid, &mut |labels, column| set.push(&labels.without_name(), column), time)?;
+        set.push_into(&mut push)
+    }
+
+    fn newest(
+        &self,
+        node: &SelectorNode,
+        grid: &Grid,
+        sink: &mut Sink<'_>,
+        what: impl Fn(&[i64], &[f64], usize) -> f64,
+    ) -> Result<(), EvalError> {
+        let mut windows = Windows::new(grid, node.shift, self.lookback_ms);
+        let mut column = Column::absent(grid.steps);
+        for series in &self.fetched[node.selection] {
+            windows.of_shared(&series.timestamps);
+            column.reset(grid.steps);
+            let mut found = 0;
+            for step in 0..grid.steps {
+                let bounds = windows.bounds(step);
+                if bounds.is_empty() {
+                    continue;
+                }
+                let newest = bounds.end - 1;
+                if !is_stale_marker(series.values[newest]) {
+                    column.set(step, what(&series.timestamps, &series.values, newest));
+                    found += 1;
+                }
+            }
+            self.meter.work(grid.steps)?;
+            self.meter.samples(found)?;
+            if found > 0 {
+                sink(&SeriesLabels::new(series.labels.clone()), &mut column)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Visits every series of a range, and the bounds of each step's window.
+    pub(crate) fn ranges(
+        &self,
+        node: &RangeNode,
+        grid: &Grid,
+        visit: &mut dyn FnMut(&RangeData<'_>) -> Result<(), EvalError>,
+    ) -> Result<(), EvalError> {
+        let mut windows = Windows::new(grid, node.shift, node.range_ms);
+        match &node.source {
+            RangeSource::Selection { selection, .. } => self.selected_ranges(*selection, &mut windows, visit),
+            RangeSource::Subquery { expr, step_ms } => {
+                if grid.steps == 0 {
+                    return Ok(());
+                }
+                let inner = node.inner_grid(grid, *step_ms);
+                let mut account = self.meter.account();
+                // The shared times, one column in the making, and its compacted copy.
+                account.take(inner.steps.saturating_mul(5 * size_of::<f64>()))?;
+                let times: Arc<[i64]> = (0..inner.steps).map(|step| inner.time(step)).collect();
+                self.vector(expr, &inner, &mut |labels, column| {
+                    let count = column.present.count();
+                    self.meter.samples(count)?;
+                    let (timestamps, values) = if count == inner.steps {
+                        windows.of_shared(&times);
+                        (Cow::Borrowed(&times[..]), Cow::Borrowed(&column.values[..]))
+                    } else {
+                        let timestamps: Vec<i64> = column.present.iter().map(|step| times[step]).collect();
+                        windows.of_own(&timestamps);
+                        (Cow::Owned(timestamps), column.present.iter().map(|step| column.values[step]).collect())
+                    };
+                    visit(&RangeData { labels, timestamps: &timestamps, values: &values, windows: &windows })
+                })
+            }
+        }
+    }
+
+    fn selected_ranges(
+        &self,
+        selection: usize,
+        windows: &mut Windows,
+        visit: &mut dyn FnMut(&RangeData<'_>) -> Result<(), EvalError>,
+    ) -> Result<(), EvalError> {
+        let (mut fresh_times, mut fresh_values) = (Vec::new(), Vec::new());
+        for series in &self.fetched[selection] {
+            let labels = SeriesLabels::new(series.labels.clone());
+            self.meter.samples(series.values.len())?;
+            // Few series have stale markers: the others keep the shared column.
+            let any_stale = series.values.iter().fold(false, |any, value| any | is_stale_marker(*value));
+            let (mut timestamps, mut values) = (&series.timestamps[..], &series.values[..]);
+            if any_stale {
+                fresh_times.clear();
+                fresh_values.clear();
+                for (time, value) in timestamps.iter().zip(values).filter(|(_, value)| !is_stale_marker(**value)) {
+                    fresh_times.push(*time);
+                    fresh_values.push(*value);
+                }
+                (timestamps, values) = (&fresh_times, &fresh_values);
+                windows.of_own(timestamps);
+            } else {
+                windows.of_shared(&series.timestamps);
+            }
+            visit(&RangeData { labels: &labels, timestamps, values, windows })?;
+        }
+        Ok(())
+    }
+}

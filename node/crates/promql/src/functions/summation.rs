@@ -1,0 +1,131 @@
+//! Sums and means whose rounding errors do not grow with the number of terms.
+//!
+//! Prometheus 3 sums with Neumaier's compensation; the error of each addition is computed here by Knuth's branch-free
+//! two-sum, which gives the same error term and lets loops be vectorised.
+
+/// A sum and what rounding has taken from it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Sum {
+    pub(crate) sum: f64,
+    pub(crate) lost: f64,
+}
+
+/// Adds `value` to the sum `(sum, lost)`.
+#[inline]
+pub(crate) fn add(value: f64, sum: f64, lost: f64) -> (f64, f64) {
+    let total = sum + value;
+    let virtual_value = total - sum;
+    let error = (sum - (total - virtual_value)) + (value - virtual_value);
+    // Beyond infinity no error makes sense.
+    (total, if total.is_infinite() { 0.0 } else { lost + error })
+}
+
+impl Sum {
+    #[inline]
+    pub(crate) fn add(&mut self, value: f64) {
+        (self.sum, self.lost) = add(value, self.sum, self.lost);
+    }
+
+    pub(crate) fn value(self) -> f64 {
+        self.sum + self.lost
+    }
+}
+
+/// A mean that survives the overflow of its sum.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Mean {
+    count: f64,
+    /// Sum while it is finite, mean afterwards.
+    total: Sum,
+    incremental: bool,
+}
+
+impl Mean {
+    #[inline]
+    pub(crate) fn add(&mut self, value: f64) {
+        self.count += 1.0;
+        if !self.incremental {
+            let (sum, lost) = add(value, self.total.sum, self.total.lost);
+            if self.count == 1.0 || !sum.is_infinite() {
+                self.total = Sum { sum, lost };
+                return;
+            }
+            self.incremental = true;
+            self.total.sum /= self.count - 1.0;
+            self.total.lost /= self.count - 1.0;
+        }
+        self.add_incrementally(value);
+    }
+
+    #[cold]
+    fn add_incrementally(&mut self, value: f64) {
+        let mean = self.total.sum;
+        if mean.is_infinite() {
+            // The same infinity cannot be subtracted, and a finite value cannot move it.
+            let same_infinity = value.is_infinite() && (mean > 0.0) == (value > 0.0);
+            if same_infinity || value.is_finite() {
+                return;
+            }
+        }
+        let weight = (self.count - 1.0) / self.count;
+        let (sum, lost) = add(value / self.count, weight * mean, weight * self.total.lost);
+        self.total = Sum { sum, lost };
+    }
+
+    pub(crate) fn value(self) -> f64 {
+        if self.incremental { self.total.value() } else { self.total.sum / self.count + self.total.lost / self.count }
+    }
+}
+
+/// Count, mean and sum of squared deviations (Welford).
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Deviation {
+    count: f64,
+    mean: Sum,
+    squares: Sum,
+}
+
+impl Deviation {
+    #[inline]
+    pub(crate) fn add(&mut self, value: f64) {
+        self.count += 1.0;
+        let delta = value - self.mean.value();
+        self.mean.add(delta / self.count);
+        self.squares.add(delta * (value - self.mean.value()));
+    }
+
+    pub(crate) fn variance(self) -> f64 {
+        self.squares.value() / self.count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_terms_survive_large_ones() {
+        let mut sum = Sum::default();
+        [1e100, 1.0, -1e100].into_iter().for_each(|value| sum.add(value));
+        assert_eq!(sum.value(), 1.0);
+    }
+
+    #[test]
+    fn a_mean_of_huge_values_is_finite() {
+        let mut mean = Mean::default();
+        [1.7e308, 1.7e308, 1.7e308].into_iter().for_each(|value| mean.add(value));
+        assert!((mean.value() / 1.7e308 - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn infinities_stay_infinite_and_opposite_ones_cancel_to_nan() {
+        let mean = |values: &[f64]| {
+            let mut mean = Mean::default();
+            values.iter().for_each(|value| mean.add(*value));
+            mean.value()
+        };
+        assert_eq!(mean(&[f64::INFINITY, 1.0, f64::INFINITY]), f64::INFINITY);
+        assert!(mean(&[f64::INFINITY, f64::NEG_INFINITY]).is_nan());
+        assert!(mean(&[1.0, f64::NAN, 2.0]).is_nan());
+    }
+}

@@ -1,0 +1,376 @@
+//! Syntax tree to plan.
+
+use bellwether_model::{METRIC_NAME, MatchOp, Matcher, TimeRange};
+
+use crate::ast::{Aggregate, AggregateOp, At, Binary, Call, Expr, Grouping, TimeShift, VectorSelector};
+use crate::functions::FunctionKind;
+use crate::plan::{
+    AggregateNode, EvalTimes, HistogramOp, LabelOp, PlanError, PlanOptions, PointOp, RangeNode, RangeOp, RangeSource,
+    ResolvedShift, Root, ScalarNode, Selection, SelectorNode, SortKey, VectorNode, names_one_metric,
+};
+use crate::span::Span;
+use crate::types::ValueType;
+use crate::windows::Grid;
+
+pub(crate) struct Lowering {
+    times: EvalTimes,
+    options: PlanOptions,
+    pub(crate) selections: Vec<Selection>,
+}
+
+/// Where in the tree the lowering is.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Times at which this part is evaluated.
+    grid: Grid,
+    /// Inside a part that is already known to be the same at every step.
+    invariant: bool,
+}
+
+/// The type checks have passed, so an expression of another type cannot come here.
+const CHECKED: &str = "the parser checked the type";
+
+impl Lowering {
+    pub(crate) fn new(times: EvalTimes, options: PlanOptions) -> Lowering {
+        Lowering { times, options, selections: Vec::new() }
+    }
+
+    pub(crate) fn root(&mut self, expr: &Expr) -> Result<Root, PlanError> {
+        let place = Place { grid: self.times.grid(), invariant: false };
+        Ok(match expr.value_type() {
+            ValueType::Scalar => Root::Scalar(self.scalar(expr, place)?),
+            ValueType::InstantVector => Root::Vector(self.vector(expr, place)?),
+            ValueType::RangeVector => Root::Range(self.range(expr, place)?),
+            ValueType::String => Root::String(text(expr)),
+        })
+    }
+
+    fn scalar(&mut self, expr: &Expr, place: Place) -> Result<ScalarNode, PlanError> {
+        Ok(match expr.without_parens() {
+            Expr::Number(number) => ScalarNode::Number(number.value),
+            Expr::Unary(unary) => {
+                let inner = self.scalar(&unary.expr, place)?;
+                if unary.negative { ScalarNode::Negate(Box::new(inner)) } else { inner }
+            }
+            Expr::Binary(binary) => {
+                let lhs = Box::new(self.scalar(&binary.lhs, place)?);
+                let rhs = Box::new(self.scalar(&binary.rhs, place)?);
+                ScalarNode::Binary { op: binary.op, lhs, rhs }
+            }
+            Expr::Call(call) => match call.function.kind {
+                FunctionKind::Pi => ScalarNode::Number(std::f64::consts::PI),
+                FunctionKind::EvaluationTime => ScalarNode::EvaluationTime,
+                FunctionKind::Scalar => ScalarNode::OnlyValueOf(self.boxed(&call.args[0], place)?),
+                _ => unreachable!("{CHECKED}"),
+            },
+            _ => unreachable!("{CHECKED}"),
+        })
+    }
+
+    fn boxed(&mut self, expr: &Expr, place: Place) -> Result<Box<VectorNode>, PlanError> {
+        self.vector(expr, place).map(Box::new)
+    }
+
+    fn vector(&mut self, expr: &Expr, place: Place) -> Result<VectorNode, PlanError> {
+        let expr = expr.without_parens();
+        if !place.invariant && place.grid.steps > 1 && is_step_invariant(expr) {
+            let once = Place { grid: Grid::at(place.grid.start), invariant: true };
+            return Ok(VectorNode::StepInvariant(self.boxed(expr, once)?));
+        }
+        match expr {
+            Expr::Selector(selector) => Ok(VectorNode::Selector(self.selector(selector, place))),
+            Expr::Aggregate(aggregate) => self.aggregate(aggregate, place),
+            Expr::Binary(binary) => self.binary(binary, place),
+            Expr::Unary(unary) => {
+                let arg = self.boxed(&unary.expr, place)?;
+                Ok(if unary.negative { VectorNode::Point { op: PointOp::Negate, arg } } else { *arg })
+            }
+            Expr::Call(call) => self.call(call, place),
+            _ => unreachable!("{CHECKED}"),
+        }
+    }
+
+    fn resolve(&self, shift: TimeShift) -> ResolvedShift {
+        let at = shift.at.map(|at| match at {
+            At::Time(time) => time,
+            At::Start => self.times.start(),
+            At::End => self.times.end(),
+        });
+        ResolvedShift { offset_ms: shift.offset_ms, at }
+    }
+
+    /// The selection for `selector`, wide enough for ranges of `reach_ms` at the times of `grid`.
+    fn select(&mut self, selector: &VectorSelector, reach_ms: i64, grid: Grid) -> usize {
+        let shift = self.resolve(selector.shift);
+        let first = shift.apply(grid.start).saturating_sub(reach_ms).saturating_add(1);
+        let range = TimeRange::new(first, shift.apply(grid.end()));
+        let known = self.selections.iter().position(|known| same_matchers(&known.matchers, &selector.matchers));
+        match known {
+            Some(at) => {
+                let widened = &mut self.selections[at].range;
+                // A subquery whose range holds no step reads nothing.
+                if widened.is_empty() {
+                    *widened = range;
+                } else if !range.is_empty() {
+                    *widened = TimeRange::new(widened.first.min(range.first), widened.last.max(range.last));
+                }
+                at
+            }
+            None => {
+                self.selections.push(Selection { matchers: selector.matchers.clone(), range });
+                self.selections.len() - 1
+            }
+        }
+    }
+
+    fn selector(&mut self, selector: &VectorSelector, place: Place) -> SelectorNode {
+        SelectorNode {
+            selection: self.select(selector, self.options.lookback_ms, place.grid),
+            shift: self.resolve(selector.shift),
+            one_name: names_one_metric(&selector.matchers),
+        }
+    }
+
+    fn range(&mut self, expr: &Expr, place: Place) -> Result<RangeNode, PlanError> {
+        match expr.without_parens() {
+            Expr::Range(range) => {
+                let selection = self.select(&range.selector, range.range_ms, place.grid);
+                let one_name = names_one_metric(&range.selector.matchers);
+                Ok(RangeNode {
+                    source: RangeSource::Selection { selection, one_name },
+                    range_ms: range.range_ms,
+                    shift: self.resolve(range.selector.shift),
+                    span: range.span,
+                })
+            }
+            Expr::Subquery(subquery) => {
+                let step_ms = subquery.step_ms.unwrap_or(self.options.subquery_step_ms).max(1);
+                // The inner expression comes last: its times follow from the node's shift and range.
+                let mut node = RangeNode {
+                    source: RangeSource::Subquery { expr: Box::new(VectorNode::Nothing), step_ms },
+                    range_ms: subquery.range_ms,
+                    shift: self.resolve(subquery.shift),
+                    span: subquery.span,
+                };
+                let grid = node.inner_grid(&place.grid, step_ms);
+                let expr = self.boxed(&subquery.expr, Place { grid, invariant: false })?;
+                node.source = RangeSource::Subquery { expr, step_ms };
+                Ok(node)
+            }
+            _ => unreachable!("{CHECKED}"),
+        }
+    }
+
+    fn aggregate(&mut self, aggregate: &Aggregate, place: Place) -> Result<VectorNode, PlanError> {
+        let mut labels = aggregate.grouping.labels.clone();
+        labels.sort();
+        labels.dedup();
+        let grouping = Grouping { without: aggregate.grouping.without, labels };
+        let mut node = AggregateNode {
+            op: aggregate.op,
+            param: None,
+            param_span: Span::default(),
+            label: String::new(),
+            grouping,
+            arg: self.boxed(&aggregate.expr, place)?,
+        };
+        if let Some(param) = &aggregate.param {
+            node.param_span = param.span();
+            if aggregate.op == AggregateOp::CountValues {
+                node.label = text(param);
+                if !self.options.label_names.allow(&node.label) {
+                    return Err(PlanError::Parameter(format!("invalid label name {:?}", node.label)));
+                }
+            } else {
+                node.param = Some(self.scalar(param, place)?);
+            }
+        }
+        Ok(VectorNode::Aggregate(node))
+    }
+
+    fn binary(&mut self, binary: &Binary, place: Place) -> Result<VectorNode, PlanError> {
+        let (op, return_bool) = (binary.op, binary.return_bool);
+        let scalar_left = binary.lhs.value_type() == ValueType::Scalar;
+        if scalar_left || binary.rhs.value_type() == ValueType::Scalar {
+            let (vector, scalar) = if scalar_left { (&binary.rhs, &binary.lhs) } else { (&binary.lhs, &binary.rhs) };
+            let vector = self.boxed(vector, place)?;
+            let scalar = Box::new(self.scalar(scalar, place)?);
+            return Ok(VectorNode::WithScalar { op, return_bool, scalar_left, vector, scalar });
+        }
+        let (lhs, rhs) = (self.boxed(&binary.lhs, place)?, self.boxed(&binary.rhs, place)?);
+        let mut matching = binary.matching.clone();
+        matching.labels.sort();
+        matching.labels.dedup();
+        if op.is_set() {
+            return Ok(VectorNode::Set { op, matching, lhs, rhs });
+        }
+        Ok(VectorNode::Match { op, return_bool, matching, lhs, rhs })
+    }
+
+    fn call(&mut self, call: &Call, place: Place) -> Result<VectorNode, PlanError> {
+        let args = &call.args;
+        let point = |op, arg| Ok(VectorNode::Point { op, arg });
+        match call.function.kind {
+            FunctionKind::Math(op) => point(PointOp::Math(op), self.boxed(&args[0], place)?),
+            FunctionKind::Time(op) => {
+                let arg = match args.first() {
+                    Some(arg) => self.boxed(arg, place)?,
+                    None => Box::new(VectorNode::OfScalar(ScalarNode::EvaluationTime)),
+                };
+                point(PointOp::Time(op), arg)
+            }
+            FunctionKind::Rate(op) => self.range_call(RangeOp::Rate(op), &args[0], place),
+            FunctionKind::OverTime(op) => self.range_call(RangeOp::OverTime(op), &args[0], place),
+            FunctionKind::QuantileOverTime => {
+                let op = RangeOp::Quantile { q: self.scalar(&args[0], place)?, q_span: args[0].span() };
+                self.range_call(op, &args[1], place)
+            }
+            FunctionKind::PredictLinear => {
+                let op = RangeOp::PredictLinear { seconds: self.scalar(&args[1], place)? };
+                self.range_call(op, &args[0], place)
+            }
+            FunctionKind::DoubleExponentialSmoothing => {
+                let (smoothing, trend) = (self.scalar(&args[1], place)?, self.scalar(&args[2], place)?);
+                self.range_call(RangeOp::DoubleExponentialSmoothing { smoothing, trend }, &args[0], place)
+            }
+            FunctionKind::AbsentOverTime => {
+                let labels = labels_of_absence(&args[0]);
+                Ok(VectorNode::AbsentOverTime { labels, range: self.range(&args[0], place)? })
+            }
+            FunctionKind::Absent => {
+                Ok(VectorNode::Absent { labels: labels_of_absence(&args[0]), arg: self.boxed(&args[0], place)? })
+            }
+            FunctionKind::Clamp => {
+                let (min, max) = (self.scalar(&args[1], place)?, self.scalar(&args[2], place)?);
+                point(PointOp::Clamp { min, max }, self.boxed(&args[0], place)?)
+            }
+            FunctionKind::ClampMin => {
+                point(PointOp::ClampMin(self.scalar(&args[1], place)?), self.boxed(&args[0], place)?)
+            }
+            FunctionKind::ClampMax => {
+                point(PointOp::ClampMax(self.scalar(&args[1], place)?), self.boxed(&args[0], place)?)
+            }
+            FunctionKind::Round => {
+                let to = args.get(1).map_or(Ok(ScalarNode::Number(1.0)), |to| self.scalar(to, place))?;
+                point(PointOp::Round(to), self.boxed(&args[0], place)?)
+            }
+            FunctionKind::HistogramQuantile => {
+                let op = HistogramOp::Quantile { q: self.scalar(&args[0], place)?, q_span: args[0].span() };
+                Ok(VectorNode::Histogram { op, arg: self.boxed(&args[1], place)?, arg_span: args[1].span() })
+            }
+            FunctionKind::HistogramFraction => {
+                let (lower, upper) = (self.scalar(&args[0], place)?, self.scalar(&args[1], place)?);
+                let op = HistogramOp::Fraction { lower, upper };
+                Ok(VectorNode::Histogram { op, arg: self.boxed(&args[2], place)?, arg_span: args[2].span() })
+            }
+            FunctionKind::NativeHistogramOnly => Ok(VectorNode::Nothing),
+            FunctionKind::LabelReplace => {
+                Ok(VectorNode::Label { op: self.label_replace(args)?, arg: self.boxed(&args[0], place)? })
+            }
+            FunctionKind::LabelJoin => {
+                Ok(VectorNode::Label { op: self.label_join(args)?, arg: self.boxed(&args[0], place)? })
+            }
+            FunctionKind::Sort { descending } => {
+                Ok(VectorNode::Sort { key: SortKey::Value { descending }, arg: self.boxed(&args[0], place)? })
+            }
+            FunctionKind::SortByLabel { descending } => {
+                let names = args[1..].iter().map(text).collect();
+                Ok(VectorNode::Sort { key: SortKey::Labels { names, descending }, arg: self.boxed(&args[0], place)? })
+            }
+            FunctionKind::Timestamp => match args[0].without_parens() {
+                Expr::Selector(selector) => Ok(VectorNode::SampleTimes(self.selector(selector, place))),
+                arg => point(PointOp::EvaluationTime, self.boxed(arg, place)?),
+            },
+            FunctionKind::Vector => Ok(VectorNode::OfScalar(self.scalar(&args[0], place)?)),
+            FunctionKind::Pi | FunctionKind::Scalar | FunctionKind::EvaluationTime => unreachable!("{CHECKED}"),
+        }
+    }
+
+    fn range_call(&mut self, op: RangeOp, arg: &Expr, place: Place) -> Result<VectorNode, PlanError> {
+        Ok(VectorNode::Range { op, range: self.range(arg, place)? })
+    }
+
+    fn label_replace(&self, args: &[Expr]) -> Result<LabelOp, PlanError> {
+        let [destination, replacement, source, pattern] = [1, 2, 3, 4].map(|at: usize| text(&args[at]));
+        let regex = regex::RegexBuilder::new(&format!("^(?s:{pattern})$"))
+            .size_limit(REGEX_BYTES_MAX)
+            .build()
+            .map_err(|_| PlanError::Parameter(format!("invalid regular expression in label_replace(): {pattern}")))?;
+        if !self.options.label_names.allow(&destination) {
+            return Err(PlanError::Parameter(format!(
+                "invalid destination label name in label_replace(): {destination}"
+            )));
+        }
+        Ok(LabelOp::Replace { regex, destination, replacement, source })
+    }
+
+    fn label_join(&self, args: &[Expr]) -> Result<LabelOp, PlanError> {
+        let (destination, separator) = (text(&args[1]), text(&args[2]));
+        let sources: Vec<String> = args[3..].iter().map(text).collect();
+        if let Some(source) = sources.iter().find(|source| !self.options.label_names.allow(source)) {
+            return Err(PlanError::Parameter(format!("invalid source label name in label_join(): {source}")));
+        }
+        if !self.options.label_names.allow(&destination) {
+            return Err(PlanError::Parameter(format!("invalid destination label name in label_join(): {destination}")));
+        }
+        Ok(LabelOp::Join { destination, separator, sources })
+    }
+}
+
+/// Compiled size of a regular expression of `label_replace`.
+const REGEX_BYTES_MAX: usize = 4 << 20;
+
+/// The text of an expression that is a string.
+fn text(expr: &Expr) -> String {
+    match expr.without_parens() {
+        Expr::String(string) => string.value.clone(),
+        _ => unreachable!("{CHECKED}"),
+    }
+}
+
+fn same_matchers(a: &[Matcher], b: &[Matcher]) -> bool {
+    let key = |matcher: &Matcher| (matcher.name().to_owned(), matcher.op(), matcher.value().to_owned());
+    let sorted = |matchers: &[Matcher]| {
+        let mut keys: Vec<(String, MatchOp, String)> = matchers.iter().map(key).collect();
+        keys.sort();
+        keys
+    };
+    a.len() == b.len() && sorted(a) == sorted(b)
+}
+
+/// Labels that `absent` can tell from its argument: those with one equality matcher and no other after it.
+fn labels_of_absence(expr: &Expr) -> Vec<(String, String)> {
+    let matchers = match expr.without_parens() {
+        Expr::Selector(selector) => &selector.matchers,
+        Expr::Range(range) => &range.selector.matchers,
+        _ => return Vec::new(),
+    };
+    let mut labels: Vec<(String, String)> = Vec::new();
+    let mut seen: Vec<&str> = Vec::new();
+    for matcher in matchers.iter().filter(|matcher| matcher.name() != METRIC_NAME) {
+        if matcher.op() == MatchOp::Equal && !seen.contains(&matcher.name()) {
+            labels.push((matcher.name().to_owned(), matcher.value().to_owned()));
+            seen.push(matcher.name());
+        } else {
+            labels.retain(|(name, _)| name != matcher.name());
+        }
+    }
+    labels
+}
+
+/// Whether an expression has the same value at every step.
+fn is_step_invariant(expr: &Expr) -> bool {
+    match expr {
+        Expr::Number(_) | Expr::String(_) => true,
+        Expr::Selector(selector) => selector.shift.at.is_some(),
+        Expr::Range(range) => range.selector.shift.at.is_some(),
+        Expr::Subquery(subquery) => subquery.shift.at.is_some(),
+        Expr::Call(call) => !call.function.kind.depends_on_evaluation_time() && call.args.iter().all(is_step_invariant),
+        Expr::Aggregate(aggregate) => {
+            is_step_invariant(&aggregate.expr) && aggregate.param.as_deref().is_none_or(is_step_invariant)
+        }
+        Expr::Binary(binary) => is_step_invariant(&binary.lhs) && is_step_invariant(&binary.rhs),
+        Expr::Unary(unary) => is_step_invariant(&unary.expr),
+        Expr::Paren(paren) => is_step_invariant(&paren.expr),
+    }
+}

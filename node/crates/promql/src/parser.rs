@@ -1,0 +1,615 @@
+//! Text to syntax tree: precedence climbing over the tokens, then the type checks of [`crate::types`].
+//!
+//! Stops at the first error. Messages and positions are Prometheus's; what Prometheus leaves to a generic message
+//! ("unexpected ...") gets the same one here.
+
+use std::fmt;
+
+use bellwether_model::{METRIC_NAME, MatchOp, Matcher, Timestamp};
+
+use crate::ast::{
+    Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, Expr, Grouping, Matching, Number, Paren,
+    RangeSelector, StringLiteral, Subquery, TimeShift, Unary, VectorSelector,
+};
+use crate::functions;
+use crate::lexer::{LexError, Token, TokenKind, go_quote, tokenize};
+use crate::limits::{EXPRESSION_DEPTH_MAX, QUERY_BYTES_MAX};
+use crate::literal;
+use crate::span::Span;
+use crate::types;
+
+/// Why a text is not a query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParseError {
+    /// What is wrong, in Prometheus's words.
+    pub message: String,
+    /// Where.
+    pub span: Span,
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: parse error: {}", self.span, self.message)
+    }
+}
+
+impl std::error::Error for ParseError {}
+
+/// Parses and checks a query.
+pub fn parse(text: &str) -> Result<Expr, ParseError> {
+    if text.len() > QUERY_BYTES_MAX {
+        let message = format!("the query has {} bytes, the limit is {QUERY_BYTES_MAX}", text.len());
+        return Err(ParseError { message, span: Span { line: 1, column: 1, ..Span::default() } });
+    }
+    let mut parser = Parser::new(text);
+    if parser.tokens.first().is_some_and(|token| token.kind == TokenKind::Eof) {
+        return Err(ParseError { message: "no expression found in input".to_owned(), span: Span::default() });
+    }
+    let (mut expr, _) = parser.expression(0, 0)?;
+    parser.expect_end()?;
+    types::check(&mut expr)?;
+    Ok(expr)
+}
+
+/// Parses a selector alone, as the `match[]` parameter of the HTTP API takes it; gives its matchers.
+pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
+    let expr = parse(text)?;
+    match expr {
+        Expr::Selector(selector) if selector.shift == TimeShift::default() => Ok(selector.matchers),
+        other => Err(ParseError { message: "expected a vector selector".to_owned(), span: other.span() }),
+    }
+}
+
+/// An expression and the depth of its tree.
+type Deep = (Expr, usize);
+
+struct Parser<'a> {
+    tokens: Vec<Token<'a>>,
+    lex_error: Option<LexError>,
+    at: usize,
+    /// Stands behind the last token when the text ends in something that is no token.
+    end: Token<'a>,
+}
+
+/// Binding strength of unary operators: that of `*`.
+const UNARY_PRECEDENCE: u8 = 5;
+
+fn precedence(op: BinaryOp) -> u8 {
+    match op {
+        BinaryOp::Or => 1,
+        BinaryOp::And | BinaryOp::Unless => 2,
+        BinaryOp::Equal
+        | BinaryOp::NotEqual
+        | BinaryOp::Less
+        | BinaryOp::LessEqual
+        | BinaryOp::Greater
+        | BinaryOp::GreaterEqual => 3,
+        BinaryOp::Add | BinaryOp::Sub => 4,
+        BinaryOp::Mul | BinaryOp::Div | BinaryOp::Mod | BinaryOp::Atan2 => UNARY_PRECEDENCE,
+        BinaryOp::Pow => 6,
+    }
+}
+
+impl<'a> Parser<'a> {
+    fn new(text: &'a str) -> Parser<'a> {
+        let (tokens, lex_error) = tokenize(text);
+        let span = lex_error.as_ref().map(|error| error.span).or(tokens.last().map(|token| token.span));
+        let end = Token { kind: TokenKind::Eof, text: "", span: span.unwrap_or_default() };
+        Parser { tokens, lex_error, at: 0, end }
+    }
+
+    fn peek(&self) -> Token<'a> {
+        self.tokens.get(self.at).copied().unwrap_or(self.end)
+    }
+
+    fn next(&mut self) -> Token<'a> {
+        let token = self.peek();
+        self.at = (self.at + 1).min(self.tokens.len());
+        token
+    }
+
+    fn accept(&mut self, kind: TokenKind) -> Option<Token<'a>> {
+        (self.peek().kind == kind && self.at < self.tokens.len()).then(|| self.next())
+    }
+
+    /// The last token consumed.
+    fn last_span(&self) -> Span {
+        self.tokens.get(self.at.saturating_sub(1)).map_or(self.end.span, |token| token.span)
+    }
+
+    /// "unexpected <the next token> in <context>, expected <what>".
+    fn unexpected<T>(&self, context: &str, expected: &str) -> Result<T, ParseError> {
+        if self.at >= self.tokens.len()
+            && let Some(LexError { message, span }) = self.lex_error.clone()
+        {
+            return Err(ParseError { message, span });
+        }
+        let token = self.peek();
+        let mut message = format!("unexpected {}", token.describe());
+        if !context.is_empty() {
+            message.push_str(&format!(" in {context}"));
+        }
+        if !expected.is_empty() {
+            message.push_str(&format!(", expected {expected}"));
+        }
+        Err(ParseError { message, span: token.span })
+    }
+
+    fn fail<T>(&self, span: Span, message: impl Into<String>) -> Result<T, ParseError> {
+        Err(ParseError { message: message.into(), span })
+    }
+
+    fn expect(&mut self, kind: TokenKind) -> Result<Token<'a>, ParseError> {
+        self.accept(kind).map_or_else(|| self.unexpected("", ""), Ok)
+    }
+
+    fn expect_end(&mut self) -> Result<(), ParseError> {
+        if self.accept(TokenKind::Eof).is_some() { Ok(()) } else { self.unexpected("", "") }
+    }
+
+    fn deeper(&self, depth: usize, span: Span) -> Result<usize, ParseError> {
+        if depth >= EXPRESSION_DEPTH_MAX {
+            return self.fail(span, format!("the expression is nested more than {EXPRESSION_DEPTH_MAX} levels deep"));
+        }
+        Ok(depth + 1)
+    }
+
+    /// An expression whose operators bind at least as strongly as `least`; `level` is how deep the parser is.
+    fn expression(&mut self, least: u8, level: usize) -> Result<Deep, ParseError> {
+        let level = self.deeper(level, self.peek().span)?;
+        let (mut left, mut depth) = self.operand(level)?;
+        while let TokenKind::Operator(op) = self.peek().kind {
+            let strength = precedence(op);
+            if strength < least {
+                break;
+            }
+            let op_token = self.next();
+            let return_bool = self.accept(TokenKind::Bool).is_some();
+            let matching = self.matching()?;
+            let op_span = op_token.span.to(self.last_span());
+            // Only `^` groups to the right.
+            let least_right = if op == BinaryOp::Pow { strength } else { strength + 1 };
+            let (right, right_depth) = self.expression(least_right, level)?;
+            let span = left.span().to(right.span());
+            depth = self.deeper(depth.max(right_depth), op_span)?;
+            let (lhs, rhs) = (Box::new(left), Box::new(right));
+            left = Expr::Binary(Binary { op, lhs, rhs, return_bool, matching, op_span, span });
+        }
+        Ok((left, depth))
+    }
+
+    fn matching(&mut self) -> Result<Matching, ParseError> {
+        let mut matching = Matching::default();
+        if self.accept(TokenKind::On).is_some() {
+            matching.on = true;
+        } else if self.accept(TokenKind::Ignoring).is_none() {
+            return Ok(matching);
+        }
+        matching.labels = self.grouping_labels()?;
+        if self.accept(TokenKind::GroupLeft).is_some() {
+            matching.cardinality = Cardinality::ManyToOne;
+        } else if self.accept(TokenKind::GroupRight).is_some() {
+            matching.cardinality = Cardinality::OneToMany;
+        } else {
+            return Ok(matching);
+        }
+        if self.peek().kind == TokenKind::LeftParen {
+            matching.include = self.grouping_labels()?;
+        }
+        Ok(matching)
+    }
+
+    fn grouping_labels(&mut self) -> Result<Vec<String>, ParseError> {
+        if self.accept(TokenKind::LeftParen).is_none() {
+            return self.unexpected("grouping opts", "\"(\"");
+        }
+        let mut labels = Vec::new();
+        loop {
+            if self.accept(TokenKind::RightParen).is_some() {
+                return Ok(labels);
+            }
+            labels.push(self.grouping_label()?);
+            if self.accept(TokenKind::Comma).is_none() && self.peek().kind != TokenKind::RightParen {
+                return self.unexpected("grouping opts", "\",\" or \")\"");
+            }
+        }
+    }
+
+    fn grouping_label(&mut self) -> Result<String, ParseError> {
+        let token = self.peek();
+        let label = match token.kind {
+            TokenKind::Identifier
+            | TokenKind::Aggregate(_)
+            | TokenKind::Bool
+            | TokenKind::By
+            | TokenKind::GroupLeft
+            | TokenKind::GroupRight
+            | TokenKind::Ignoring
+            | TokenKind::Offset
+            | TokenKind::On
+            | TokenKind::Without
+            | TokenKind::Start
+            | TokenKind::End => token.text.to_owned(),
+            TokenKind::Operator(op) if op.is_set() || op == BinaryOp::Atan2 => token.text.to_owned(),
+            TokenKind::String => {
+                let label = self.unquoted(token)?;
+                if label.is_empty() {
+                    return self.unexpected("grouping opts", "label");
+                }
+                label
+            }
+            _ => return self.unexpected("grouping opts", "label"),
+        };
+        self.next();
+        Ok(label)
+    }
+
+    fn operand(&mut self, level: usize) -> Result<Deep, ParseError> {
+        let token = self.peek();
+        if let TokenKind::Operator(op @ (BinaryOp::Add | BinaryOp::Sub)) = token.kind {
+            self.next();
+            let (inner, depth) = self.expression(UNARY_PRECEDENCE + 1, level)?;
+            let span = token.span.to(inner.span());
+            let negative = op == BinaryOp::Sub;
+            if let Expr::Number(number) = inner {
+                let value = if negative { -number.value } else { number.value };
+                return Ok((Expr::Number(Number { value, span, ..number }), depth));
+            }
+            let depth = self.deeper(depth, span)?;
+            return Ok((Expr::Unary(Unary { negative, expr: Box::new(inner), span }), depth));
+        }
+        let (mut expr, mut depth) = self.primary(level)?;
+        loop {
+            match self.peek().kind {
+                TokenKind::LeftBracket => {
+                    expr = self.brackets(expr)?;
+                    depth = self.deeper(depth, expr.span())?;
+                }
+                TokenKind::Offset => self.offset(&mut expr)?,
+                TokenKind::At => self.at_modifier(&mut expr)?,
+                _ => return Ok((expr, depth)),
+            }
+        }
+    }
+
+    fn primary(&mut self, level: usize) -> Result<Deep, ParseError> {
+        let token = self.peek();
+        match token.kind {
+            TokenKind::Number => {
+                self.next();
+                let value = self.number_value(token)?;
+                Ok((Expr::Number(Number { value, is_duration: false, span: token.span }), 1))
+            }
+            TokenKind::Duration => {
+                self.next();
+                let value = self.duration_value(token)? as f64 / 1000.0;
+                Ok((Expr::Number(Number { value, is_duration: true, span: token.span }), 1))
+            }
+            TokenKind::String => {
+                let value = self.unquoted(token)?;
+                self.next();
+                Ok((Expr::String(StringLiteral { value, span: token.span }), 1))
+            }
+            TokenKind::LeftParen => {
+                self.next();
+                let (inner, depth) = self.expression(0, level)?;
+                let close = self.expect(TokenKind::RightParen)?;
+                let span = token.span.to(close.span);
+                let depth = self.deeper(depth, span)?;
+                Ok((Expr::Paren(Paren { expr: Box::new(inner), span }), depth))
+            }
+            TokenKind::LeftBrace => Ok((Expr::Selector(self.braces(None)?), 1)),
+            TokenKind::Aggregate(op) => match self.tokens.get(self.at + 1).map(|token| token.kind) {
+                Some(TokenKind::LeftParen | TokenKind::By | TokenKind::Without) => self.aggregate(op, level),
+                Some(
+                    TokenKind::Identifier
+                    | TokenKind::MetricIdentifier
+                    | TokenKind::String
+                    | TokenKind::Number
+                    | TokenKind::Duration
+                    | TokenKind::Aggregate(_),
+                ) => {
+                    self.next();
+                    self.unexpected("aggregation", "")
+                }
+                _ => self.named_selector(),
+            },
+            TokenKind::Identifier => {
+                let is_call = self.tokens.get(self.at + 1).is_some_and(|next| next.kind == TokenKind::LeftParen);
+                if is_call { self.call(level) } else { self.named_selector() }
+            }
+            TokenKind::MetricIdentifier
+            | TokenKind::By
+            | TokenKind::Without
+            | TokenKind::Offset
+            | TokenKind::Start
+            | TokenKind::End
+            | TokenKind::Operator(BinaryOp::And | BinaryOp::Or | BinaryOp::Unless) => self.named_selector(),
+            _ => self.unexpected("", ""),
+        }
+    }
+
+    fn number_value(&self, token: Token<'_>) -> Result<f64, ParseError> {
+        match literal::parse_number(token.text) {
+            Some(value) => Ok(value),
+            None => self.fail(token.span, format!("error parsing number: {}", go_quote(token.text))),
+        }
+    }
+
+    fn duration_value(&self, token: Token<'_>) -> Result<i64, ParseError> {
+        literal::parse_duration_ms(token.text).or_else(|message| self.fail(token.span, message))
+    }
+
+    fn unquoted(&self, token: Token<'_>) -> Result<String, ParseError> {
+        let reason = |reason| format!("error unquoting string {}: {reason}", go_quote(token.text));
+        literal::unquote(token.text).or_else(|error| self.fail(token.span, reason(error)))
+    }
+
+    fn named_selector(&mut self) -> Result<Deep, ParseError> {
+        let token = self.next();
+        let name = token.text.to_owned();
+        let mut selector = if self.peek().kind == TokenKind::LeftBrace {
+            self.braces(Some(token.span))?
+        } else {
+            VectorSelector { name: None, matchers: Vec::new(), shift: TimeShift::default(), span: token.span }
+        };
+        selector.matchers.push(Matcher::equal(METRIC_NAME, &name));
+        selector.name = Some(name);
+        Ok((Expr::Selector(selector), 1))
+    }
+
+    fn braces(&mut self, name: Option<Span>) -> Result<VectorSelector, ParseError> {
+        let open = self.expect(TokenKind::LeftBrace)?;
+        let mut matchers = Vec::new();
+        loop {
+            if let Some(close) = self.accept(TokenKind::RightBrace) {
+                let span = name.unwrap_or(open.span).to(close.span);
+                return Ok(VectorSelector { name: None, matchers, shift: TimeShift::default(), span });
+            }
+            matchers.push(self.matcher()?);
+            if self.accept(TokenKind::Comma).is_none() && self.peek().kind != TokenKind::RightBrace {
+                return self.unexpected("label matching", "\",\" or \"}\"");
+            }
+        }
+    }
+
+    fn matcher(&mut self) -> Result<Matcher, ParseError> {
+        let label = self.peek();
+        let (name, quoted) = match label.kind {
+            TokenKind::Identifier => (label.text.to_owned(), false),
+            TokenKind::String => (self.unquoted(label)?, true),
+            _ => return self.unexpected("label matching", "identifier or \"}\""),
+        };
+        self.next();
+        let op = match self.peek().kind {
+            TokenKind::Assign => MatchOp::Equal,
+            TokenKind::Operator(BinaryOp::NotEqual) => MatchOp::NotEqual,
+            TokenKind::EqualRegex => MatchOp::Regex,
+            TokenKind::NotEqualRegex => MatchOp::NotRegex,
+            // A quoted text alone is the metric's name.
+            TokenKind::Comma | TokenKind::RightBrace if quoted => return Ok(Matcher::equal(METRIC_NAME, &name)),
+            _ => return self.unexpected("label matching", "label matching operator"),
+        };
+        self.next();
+        let value = self.peek();
+        if value.kind != TokenKind::String {
+            return self.unexpected("label matching", "string");
+        }
+        let text = self.unquoted(value)?;
+        self.next();
+        Matcher::new(op, &name, &text).or_else(|error| self.fail(label.span.to(value.span), error.to_string()))
+    }
+
+    fn arguments(&mut self, level: usize) -> Result<(Vec<Expr>, usize), ParseError> {
+        self.expect(TokenKind::LeftParen)?;
+        let mut args = Vec::new();
+        let mut depth = 0;
+        if self.accept(TokenKind::RightParen).is_some() {
+            return Ok((args, depth));
+        }
+        loop {
+            let (arg, arg_depth) = self.expression(0, level)?;
+            depth = depth.max(arg_depth);
+            args.push(arg);
+            if self.accept(TokenKind::RightParen).is_some() {
+                return Ok((args, depth));
+            }
+            let comma = self.expect(TokenKind::Comma)?;
+            if self.peek().kind == TokenKind::RightParen {
+                return self.fail(comma.span, "trailing commas not allowed in function call args");
+            }
+        }
+    }
+
+    fn call(&mut self, level: usize) -> Result<Deep, ParseError> {
+        let name = self.next();
+        let (args, depth) = self.arguments(level)?;
+        let Some(function) = functions::find(name.text) else {
+            return self.fail(name.span, format!("unknown function with name {}", go_quote(name.text)));
+        };
+        let span = name.span.to(self.last_span());
+        let depth = self.deeper(depth, span)?;
+        Ok((Expr::Call(Call { function, args, span }), depth))
+    }
+
+    fn aggregate(&mut self, op: AggregateOp, level: usize) -> Result<Deep, ParseError> {
+        let name = self.next();
+        let before = self.grouping()?;
+        if self.peek().kind != TokenKind::LeftParen {
+            return self.unexpected("aggregation", "");
+        }
+        let (mut args, depth) = self.arguments(level)?;
+        let grouping = match before {
+            Some(grouping) => grouping,
+            None => self.grouping()?.unwrap_or_default(),
+        };
+        let span = name.span.to(self.last_span());
+        if args.is_empty() {
+            return self.fail(span, "no arguments for aggregate expression provided");
+        }
+        let wanted = if op.has_param() { 2 } else { 1 };
+        let given = args.len();
+        let (Some(expr), true) = (args.pop(), given == wanted) else {
+            let counts = format!("expected {wanted}, got {given}");
+            return self.fail(span, format!("wrong number of arguments for aggregate expression provided, {counts}"));
+        };
+        let depth = self.deeper(depth, span)?;
+        let (expr, param) = (Box::new(expr), args.pop().map(Box::new));
+        Ok((Expr::Aggregate(Aggregate { op, expr, param, grouping, span }), depth))
+    }
+
+    fn grouping(&mut self) -> Result<Option<Grouping>, ParseError> {
+        let without = match self.peek().kind {
+            TokenKind::By => false,
+            TokenKind::Without => true,
+            _ => return Ok(None),
+        };
+        self.next();
+        Ok(Some(Grouping { without, labels: self.grouping_labels()? }))
+    }
+
+    /// Milliseconds of a duration or of a number of seconds, if one comes next.
+    fn maybe_duration(&mut self) -> Result<Option<i64>, ParseError> {
+        let token = self.peek();
+        let ms = match token.kind {
+            TokenKind::Duration => self.duration_value(token)?,
+            TokenKind::Number => {
+                let ms = (self.number_value(token)? * 1000.0).round();
+                // Prometheus keeps durations in nanoseconds.
+                if !(ms.abs() < i64::MAX as f64 / 1e6) {
+                    return self.fail(token.span, "duration out of range");
+                }
+                ms as i64
+            }
+            _ => return Ok(None),
+        };
+        self.next();
+        Ok(Some(ms))
+    }
+
+    fn positive_duration(&mut self) -> Result<Option<i64>, ParseError> {
+        let negative = self.accept(TokenKind::Operator(BinaryOp::Sub)).is_some();
+        if !negative {
+            self.accept(TokenKind::Operator(BinaryOp::Add));
+        }
+        let span = self.peek().span;
+        match self.maybe_duration()? {
+            Some(ms) if negative || ms <= 0 => self.fail(span, "duration must be greater than 0"),
+            other => Ok(other),
+        }
+    }
+
+    fn brackets(&mut self, expr: Expr) -> Result<Expr, ParseError> {
+        let open = self.next();
+        let Some(range_ms) = self.positive_duration()? else {
+            return self.unexpected("subquery or range selector", "number or duration");
+        };
+        if self.accept(TokenKind::Colon).is_some() {
+            let step_ms = self.positive_duration()?;
+            let Some(close) = self.accept(TokenKind::RightBracket) else {
+                let expected = if step_ms.is_some() { "\"]\"" } else { "number, duration, or \"]\"" };
+                return self.unexpected("subquery selector", expected);
+            };
+            let span = expr.span().to(close.span);
+            let shift = TimeShift::default();
+            return Ok(Expr::Subquery(Subquery { expr: Box::new(expr), range_ms, step_ms, shift, span }));
+        }
+        let Some(close) = self.accept(TokenKind::RightBracket) else {
+            return self.unexpected("subquery or range", "\":\" or \"]\"");
+        };
+        let brackets = open.span.to(close.span);
+        match expr {
+            Expr::Selector(selector) if selector.shift.offset_ms != 0 => {
+                self.fail(brackets, "no offset modifiers allowed before range")
+            }
+            Expr::Selector(selector) if selector.shift.at.is_some() => {
+                self.fail(brackets, "no @ modifiers allowed before range")
+            }
+            Expr::Selector(selector) => {
+                let span = selector.span.to(close.span);
+                Ok(Expr::Range(RangeSelector { selector, range_ms, span }))
+            }
+            _ => self.fail(brackets, "ranges only allowed for vector selectors"),
+        }
+    }
+
+    fn offset(&mut self, expr: &mut Expr) -> Result<(), ParseError> {
+        self.next();
+        let negative = self.accept(TokenKind::Operator(BinaryOp::Sub)).is_some();
+        if !negative {
+            self.accept(TokenKind::Operator(BinaryOp::Add));
+        }
+        let Some(ms) = self.maybe_duration()? else {
+            return self.unexpected("offset", "number or duration");
+        };
+        let (end, whole) = (self.last_span(), expr.span());
+        let Some((shift, span)) = shift_of(expr) else {
+            let message =
+                "offset modifier must be preceded by an instant vector selector or range vector selector or a subquery";
+            return self.fail(whole, message);
+        };
+        if shift.offset_ms != 0 {
+            return self.fail(whole, "offset may not be set multiple times");
+        }
+        shift.offset_ms = if negative { -ms } else { ms };
+        *span = span.to(end);
+        Ok(())
+    }
+
+    fn at_modifier(&mut self, expr: &mut Expr) -> Result<(), ParseError> {
+        self.next();
+        let whole = expr.span();
+        let at = match self.peek().kind {
+            TokenKind::Start | TokenKind::End => {
+                let at = if self.next().kind == TokenKind::Start { At::Start } else { At::End };
+                self.expect(TokenKind::LeftParen)?;
+                self.expect(TokenKind::RightParen)?;
+                at
+            }
+            _ => At::Time(self.at_time(whole)?),
+        };
+        let end = self.last_span();
+        let Some((shift, span)) = shift_of(expr) else {
+            let message =
+                "@ modifier must be preceded by an instant vector selector or range vector selector or a subquery";
+            return self.fail(whole, message);
+        };
+        if shift.at.is_some() {
+            return self.fail(whole, "@ <timestamp> may not be set multiple times");
+        }
+        shift.at = Some(at);
+        *span = span.to(end);
+        Ok(())
+    }
+
+    fn at_time(&mut self, whole: Span) -> Result<Timestamp, ParseError> {
+        let negative = self.accept(TokenKind::Operator(BinaryOp::Sub)).is_some();
+        if !negative {
+            self.accept(TokenKind::Operator(BinaryOp::Add));
+        }
+        let token = self.peek();
+        let seconds = match token.kind {
+            TokenKind::Number => self.number_value(token)?,
+            TokenKind::Duration => self.duration_value(token)? as f64 / 1000.0,
+            _ => return self.unexpected("@", "timestamp"),
+        };
+        self.next();
+        let seconds = if negative { -seconds } else { seconds };
+        // Milliseconds must fit as well, which Prometheus leaves to the wind.
+        if !(seconds.abs() < i64::MAX as f64 / 1000.0) {
+            let message = format!("timestamp out of bounds for @ modifier: {}", literal::fixed_text(seconds));
+            return self.fail(whole, message);
+        }
+        Ok((seconds * 1000.0).round() as Timestamp)
+    }
+}
+
+/// The place of `offset` and `@` in an expression that can have them, and its span.
+fn shift_of(expr: &mut Expr) -> Option<(&mut TimeShift, &mut Span)> {
+    match expr {
+        Expr::Selector(node) => Some((&mut node.shift, &mut node.span)),
+        Expr::Range(node) => Some((&mut node.selector.shift, &mut node.span)),
+        Expr::Subquery(node) => Some((&mut node.shift, &mut node.span)),
+        _ => None,
+    }
+}

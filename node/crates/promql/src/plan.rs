@@ -1,0 +1,485 @@
+//! What an expression means for one evaluation: which series and samples it reads, and a typed tree to evaluate.
+//!
+//! The plan resolves `@ start()` and default steps, gives equal selectors one [`Selection`], drops parentheses, and
+//! marks the parts that are the same at every step. It knows no data: whoever fetches the selections may do so in any
+//! way, and a later planner may cut the tree into parts that other nodes evaluate.
+
+use bellwether_model::{METRIC_NAME, MatchOp, Matcher, TimeRange, Timestamp};
+
+use crate::ast::{AggregateOp, BinaryOp, Expr, Grouping, Matching};
+use crate::functions::math::MathOp;
+use crate::functions::over_time::OverTimeOp;
+use crate::functions::rate::RateOp;
+use crate::functions::time::TimeOp;
+use crate::limits::{POINTS_PER_SERIES_MAX, SUBQUERY_STEP_MS_DEFAULT};
+use crate::lower::Lowering;
+use crate::span::Span;
+use crate::types::ValueType;
+use crate::windows::Grid;
+
+/// When a query is evaluated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EvalTimes {
+    start: Timestamp,
+    end: Timestamp,
+    step_ms: i64,
+    instant: bool,
+}
+
+/// Why a plan could not be made; the messages are Prometheus's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// The step of a range query.
+    #[error("zero or negative query resolution step widths are not accepted. Try a positive integer")]
+    Step,
+    /// The times of a range query.
+    #[error("end timestamp must not be before start time")]
+    EndBeforeStart,
+    /// Too many steps.
+    #[error(
+        "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)"
+    )]
+    Points,
+    /// A range query needs something that has one value at each step.
+    #[error("invalid expression type {0:?} for range query, must be Scalar or instant Vector")]
+    NotForRanges(&'static str),
+    /// A parameter of a function that is no good whatever the data.
+    #[error("{0}")]
+    Parameter(String),
+}
+
+impl EvalTimes {
+    /// One time.
+    pub fn instant(time: Timestamp) -> EvalTimes {
+        EvalTimes { start: time, end: time, step_ms: 1, instant: true }
+    }
+
+    /// From `start` to `end` every `step_ms`; bounded as in Prometheus.
+    pub fn range(start: Timestamp, end: Timestamp, step_ms: i64) -> Result<EvalTimes, PlanError> {
+        if step_ms <= 0 {
+            return Err(PlanError::Step);
+        }
+        if end < start {
+            return Err(PlanError::EndBeforeStart);
+        }
+        if (i128::from(end) - i128::from(start)) / i128::from(step_ms) > i128::from(POINTS_PER_SERIES_MAX) {
+            return Err(PlanError::Points);
+        }
+        Ok(EvalTimes { start, end, step_ms, instant: false })
+    }
+
+    /// First time.
+    pub fn start(&self) -> Timestamp {
+        self.start
+    }
+
+    /// Last time, if a step falls on it.
+    pub fn end(&self) -> Timestamp {
+        self.end
+    }
+
+    /// Distance of the times; 1 for an instant query.
+    pub fn step_ms(&self) -> i64 {
+        self.step_ms
+    }
+
+    /// Whether the result is that of an instant query.
+    pub fn is_instant(&self) -> bool {
+        self.instant
+    }
+
+    pub(crate) fn grid(&self) -> Grid {
+        Grid::span(self.start, self.end, self.step_ms)
+    }
+}
+
+/// Which label names a query may make (`label_replace`, `label_join`, `count_values`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LabelNames {
+    /// Letters, digits and underscores, as Prometheus 2 and its compliance test demand.
+    #[default]
+    Classic,
+    /// Any non-empty UTF-8, as Prometheus 3 allows.
+    Utf8,
+}
+
+impl LabelNames {
+    pub(crate) fn allow(self, name: &str) -> bool {
+        match self {
+            LabelNames::Utf8 => !name.is_empty(),
+            LabelNames::Classic => {
+                name.starts_with(|c: char| c == '_' || c.is_ascii_alphabetic())
+                    && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric())
+            }
+        }
+    }
+}
+
+/// What is not in the text of a query but changes its result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// How far back an instant selector looks for a sample.
+    pub lookback_ms: i64,
+    /// Step of subqueries that name none.
+    pub subquery_step_ms: i64,
+    /// Label names that may be made.
+    pub label_names: LabelNames,
+}
+
+impl Default for PlanOptions {
+    fn default() -> PlanOptions {
+        PlanOptions {
+            lookback_ms: crate::limits::LOOKBACK_MS_DEFAULT,
+            subquery_step_ms: SUBQUERY_STEP_MS_DEFAULT,
+            label_names: LabelNames::default(),
+        }
+    }
+}
+
+/// Series and samples that an evaluation reads.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Selection {
+    /// All must match; at least one of them does not match the empty text.
+    pub matchers: Vec<Matcher>,
+    /// Samples that may be seen, first and last time included. Samples outside do no harm.
+    pub range: TimeRange,
+}
+
+/// A query ready for evaluation.
+#[derive(Debug)]
+pub struct Plan {
+    pub(crate) times: EvalTimes,
+    pub(crate) lookback_ms: i64,
+    pub(crate) root: Root,
+    selections: Vec<Selection>,
+}
+
+impl Plan {
+    /// Plans an expression with the default options but for the lookback.
+    pub fn new(expr: &Expr, times: EvalTimes, lookback_ms: i64) -> Result<Plan, PlanError> {
+        Plan::with_options(expr, times, PlanOptions { lookback_ms, ..PlanOptions::default() })
+    }
+
+    /// Plans an expression.
+    pub fn with_options(expr: &Expr, times: EvalTimes, options: PlanOptions) -> Result<Plan, PlanError> {
+        let value_type = expr.value_type();
+        if !times.instant && matches!(value_type, ValueType::String | ValueType::RangeVector) {
+            return Err(PlanError::NotForRanges(value_type.as_str()));
+        }
+        let mut lowering = Lowering::new(times, options);
+        let root = lowering.root(expr)?;
+        Ok(Plan { times, lookback_ms: options.lookback_ms, root, selections: lowering.selections })
+    }
+
+    /// What to fetch; the evaluation takes the series in this order.
+    pub fn selections(&self) -> &[Selection] {
+        &self.selections
+    }
+
+    /// When it will be evaluated.
+    pub fn times(&self) -> EvalTimes {
+        self.times
+    }
+}
+
+/// A [`crate::ast::TimeShift`] with its time known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct ResolvedShift {
+    pub(crate) offset_ms: i64,
+    pub(crate) at: Option<Timestamp>,
+}
+
+impl ResolvedShift {
+    /// The time that counts when the evaluation is at `time`.
+    pub(crate) fn apply(self, time: Timestamp) -> Timestamp {
+        self.at.unwrap_or(time).saturating_sub(self.offset_ms)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) enum Root {
+    Vector(VectorNode),
+    Scalar(ScalarNode),
+    String(String),
+    Range(RangeNode),
+}
+
+#[derive(Debug)]
+pub(crate) enum ScalarNode {
+    Number(f64),
+    EvaluationTime,
+    OnlyValueOf(Box<VectorNode>),
+    Negate(Box<ScalarNode>),
+    Binary { op: BinaryOp, lhs: Box<ScalarNode>, rhs: Box<ScalarNode> },
+}
+
+#[derive(Debug)]
+pub(crate) struct SelectorNode {
+    pub(crate) selection: usize,
+    pub(crate) shift: ResolvedShift,
+    /// All series have one name, so they stay distinct without it.
+    pub(crate) one_name: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct RangeNode {
+    pub(crate) source: RangeSource,
+    pub(crate) range_ms: i64,
+    pub(crate) shift: ResolvedShift,
+    pub(crate) span: Span,
+}
+
+#[derive(Debug)]
+pub(crate) enum RangeSource {
+    Selection { selection: usize, one_name: bool },
+    Subquery { expr: Box<VectorNode>, step_ms: i64 },
+}
+
+/// A function over the samples of a range.
+#[derive(Debug)]
+pub(crate) enum RangeOp {
+    Rate(RateOp),
+    OverTime(OverTimeOp),
+    Quantile { q: ScalarNode, q_span: Span },
+    PredictLinear { seconds: ScalarNode },
+    DoubleExponentialSmoothing { smoothing: ScalarNode, trend: ScalarNode },
+}
+
+/// A function of each value alone.
+#[derive(Debug)]
+pub(crate) enum PointOp {
+    Negate,
+    Math(MathOp),
+    Time(TimeOp),
+    EvaluationTime,
+    Clamp { min: ScalarNode, max: ScalarNode },
+    ClampMin(ScalarNode),
+    ClampMax(ScalarNode),
+    Round(ScalarNode),
+}
+
+#[derive(Debug)]
+pub(crate) enum LabelOp {
+    Replace { regex: regex::Regex, destination: String, replacement: String, source: String },
+    Join { destination: String, separator: String, sources: Vec<String> },
+}
+
+#[derive(Debug)]
+pub(crate) enum SortKey {
+    Value { descending: bool },
+    Labels { names: Vec<String>, descending: bool },
+}
+
+#[derive(Debug)]
+pub(crate) enum HistogramOp {
+    Quantile { q: ScalarNode, q_span: Span },
+    Fraction { lower: ScalarNode, upper: ScalarNode },
+}
+
+#[derive(Debug)]
+pub(crate) struct AggregateNode {
+    pub(crate) op: AggregateOp,
+    pub(crate) param: Option<ScalarNode>,
+    pub(crate) param_span: Span,
+    /// Label that `count_values` makes.
+    pub(crate) label: String,
+    /// Sorted names.
+    pub(crate) grouping: Grouping,
+    pub(crate) arg: Box<VectorNode>,
+}
+
+#[derive(Debug)]
+pub(crate) enum VectorNode {
+    Selector(SelectorNode),
+    /// The times of the samples that a selector finds.
+    SampleTimes(SelectorNode),
+    Range {
+        op: RangeOp,
+        range: RangeNode,
+    },
+    Absent {
+        labels: Vec<(String, String)>,
+        arg: Box<VectorNode>,
+    },
+    AbsentOverTime {
+        labels: Vec<(String, String)>,
+        range: RangeNode,
+    },
+    Point {
+        op: PointOp,
+        arg: Box<VectorNode>,
+    },
+    Histogram {
+        op: HistogramOp,
+        arg: Box<VectorNode>,
+        arg_span: Span,
+    },
+    /// Nothing comes out, as of functions that take native histograms only.
+    Nothing,
+    Label {
+        op: LabelOp,
+        arg: Box<VectorNode>,
+    },
+    Sort {
+        key: SortKey,
+        arg: Box<VectorNode>,
+    },
+    OfScalar(ScalarNode),
+    Aggregate(AggregateNode),
+    WithScalar {
+        op: BinaryOp,
+        return_bool: bool,
+        scalar_left: bool,
+        vector: Box<VectorNode>,
+        scalar: Box<ScalarNode>,
+    },
+    Match {
+        op: BinaryOp,
+        return_bool: bool,
+        matching: Matching,
+        lhs: Box<VectorNode>,
+        rhs: Box<VectorNode>,
+    },
+    Set {
+        op: BinaryOp,
+        matching: Matching,
+        lhs: Box<VectorNode>,
+        rhs: Box<VectorNode>,
+    },
+    /// The same at every step: evaluated once.
+    StepInvariant(Box<VectorNode>),
+}
+
+impl VectorNode {
+    /// Whether its series stay distinct when their names are dropped.
+    pub(crate) fn distinct_without_name(&self) -> bool {
+        match self {
+            VectorNode::Selector(selector) => selector.one_name,
+            VectorNode::Range { op, range } => match op {
+                RangeOp::OverTime(op) if op.keeps_name() => range.distinct_without_name(),
+                _ => true,
+            },
+            VectorNode::WithScalar { op, return_bool, vector, .. } => {
+                !op.is_comparison() || *return_bool || vector.distinct_without_name()
+            }
+            VectorNode::Aggregate(aggregate) => {
+                let picks_series = matches!(
+                    aggregate.op,
+                    AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk | AggregateOp::LimitRatio
+                );
+                if picks_series {
+                    return aggregate.arg.distinct_without_name();
+                }
+                // `without` always leaves the name out.
+                aggregate.grouping.without || !aggregate.grouping.labels.iter().any(|label| label == METRIC_NAME)
+            }
+            VectorNode::Match { op, return_bool, .. } => *return_bool || !op.is_comparison(),
+            VectorNode::Sort { arg, .. } | VectorNode::StepInvariant(arg) => arg.distinct_without_name(),
+            VectorNode::Label { .. } | VectorNode::Set { .. } => false,
+            VectorNode::SampleTimes(_)
+            | VectorNode::Absent { .. }
+            | VectorNode::AbsentOverTime { .. }
+            | VectorNode::Point { .. }
+            | VectorNode::Histogram { .. }
+            | VectorNode::Nothing
+            | VectorNode::OfScalar(_) => true,
+        }
+    }
+
+    /// Whether the order of its series in an instant query means something.
+    pub(crate) fn is_ordered(&self) -> bool {
+        match self {
+            VectorNode::Sort { .. } => true,
+            VectorNode::Aggregate(aggregate) => matches!(aggregate.op, AggregateOp::Topk | AggregateOp::Bottomk),
+            VectorNode::StepInvariant(arg)
+            | VectorNode::Point { arg, .. }
+            | VectorNode::Label { arg, .. }
+            | VectorNode::WithScalar { vector: arg, .. } => arg.is_ordered(),
+            _ => false,
+        }
+    }
+}
+
+impl RangeNode {
+    pub(crate) fn distinct_without_name(&self) -> bool {
+        match &self.source {
+            RangeSource::Selection { one_name, .. } => *one_name,
+            RangeSource::Subquery { expr, .. } => expr.distinct_without_name(),
+        }
+    }
+
+    /// The times at which a subquery is evaluated so that every step of `outer` finds what its range holds.
+    pub(crate) fn inner_grid(&self, outer: &Grid, step_ms: i64) -> Grid {
+        let first = self.shift.apply(outer.start);
+        let begin = first.saturating_sub(self.range_ms);
+        // Multiples of the step; division rounds towards zero, as Go's does.
+        let mut start = (begin / step_ms).saturating_mul(step_ms);
+        if start <= begin {
+            start = start.saturating_add(step_ms);
+        }
+        Grid::span(start, self.shift.apply(outer.end()), step_ms)
+    }
+}
+
+/// Whether all series that pass have the same name.
+pub(crate) fn names_one_metric(matchers: &[Matcher]) -> bool {
+    let fixes_name = |matcher: &Matcher| {
+        matcher.name() == METRIC_NAME && matcher.op() == MatchOp::Equal && !matcher.value().is_empty()
+    };
+    matchers.iter().any(fixes_name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parser::parse;
+
+    fn selections(text: &str, times: EvalTimes) -> Vec<(String, i64, i64)> {
+        let expr = parse(text).unwrap();
+        let plan = Plan::new(&expr, times, 300_000).unwrap();
+        let shown = |selection: &Selection| {
+            let matchers: Vec<String> = selection.matchers.iter().map(|m| m.to_string()).collect();
+            (matchers.join(","), selection.range.first, selection.range.last)
+        };
+        plan.selections().iter().map(shown).collect()
+    }
+
+    #[test]
+    fn lookback_and_ranges_leave_out_their_left_border() {
+        let up = "__name__=\"up\"".to_owned();
+        assert_eq!(selections("up", EvalTimes::instant(1_000_000)), [(up.clone(), 700_001, 1_000_000)]);
+        let times = EvalTimes::range(1_000_000, 2_000_000, 1000).unwrap();
+        assert_eq!(selections("up[10s] offset 1s", EvalTimes::instant(20_000)), [(up.clone(), 9_001, 19_000)]);
+        assert_eq!(selections("rate(up[10s] offset -1s)", times), [(up.clone(), 991_001, 2_001_000)]);
+        assert_eq!(selections("rate(up[10s] @ 50)", times), [(up, 40_001, 50_000)]);
+    }
+
+    #[test]
+    fn equal_selectors_share_a_selection() {
+        let found =
+            selections("up{a=\"1\",b=\"2\"} + up{b=\"2\",a=\"1\"} offset 1h + down", EvalTimes::instant(10_000_000));
+        assert_eq!(found.len(), 2);
+        assert_eq!((found[0].1, found[0].2), (6_100_001, 10_000_000));
+    }
+
+    #[test]
+    fn subqueries_widen_the_range_by_whole_steps() {
+        let found = selections("max_over_time(rate(up[1m])[5m:1m])", EvalTimes::instant(1_000_000));
+        assert_eq!((found[0].1, found[0].2), (660_001, 960_000));
+    }
+
+    #[test]
+    fn a_range_query_is_bounded() {
+        assert_eq!(EvalTimes::range(0, 11_000, 1).map(|times| times.grid().steps), Ok(11_001));
+        assert_eq!(EvalTimes::range(0, 11_001, 1), Err(PlanError::Points));
+        assert_eq!(EvalTimes::range(0, 1, 0), Err(PlanError::Step));
+        assert_eq!(EvalTimes::range(i64::MIN, i64::MAX, 1), Err(PlanError::Points));
+        let range = parse("up[5m]").unwrap();
+        let error = Plan::new(&range, EvalTimes::range(0, 1, 1).unwrap(), 1).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "invalid expression type \"range vector\" for range query, must be Scalar or instant Vector"
+        );
+    }
+}

@@ -1,0 +1,186 @@
+//! Syntax tree to text, in Prometheus's canonical form. What is printed parses back to the same tree.
+
+use std::fmt;
+
+use bellwether_model::{METRIC_NAME, MatchOp, Matcher};
+
+use crate::ast::{At, Binary, BinaryOp, Cardinality, Expr, Grouping, Number, TimeShift, VectorSelector};
+use crate::lexer::{TokenKind, tokenize};
+use crate::literal::{duration_text, number_text, quote};
+
+impl fmt::Display for Expr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Expr::Number(number) => write_number(f, number),
+            Expr::String(string) => f.write_str(&quote(&string.value)),
+            Expr::Selector(selector) => {
+                write_selector(f, selector)?;
+                write_shift(f, selector.shift)
+            }
+            Expr::Range(range) => {
+                write_selector(f, &range.selector)?;
+                write!(f, "[{}]", duration_text(range.range_ms))?;
+                write_shift(f, range.selector.shift)
+            }
+            Expr::Subquery(subquery) => {
+                let step = subquery.step_ms.map(duration_text).unwrap_or_default();
+                write!(f, "{}[{}:{step}]", subquery.expr, duration_text(subquery.range_ms))?;
+                write_shift(f, subquery.shift)
+            }
+            Expr::Call(call) => {
+                write!(f, "{}(", call.function.name)?;
+                write_list(f, &call.args)?;
+                f.write_str(")")
+            }
+            Expr::Aggregate(aggregate) => {
+                f.write_str(aggregate.op.as_str())?;
+                write_grouping(f, &aggregate.grouping)?;
+                f.write_str("(")?;
+                if let Some(param) = &aggregate.param {
+                    write!(f, "{param}, ")?;
+                }
+                write!(f, "{})", aggregate.expr)
+            }
+            Expr::Binary(binary) => {
+                write!(f, "{} {}", binary.lhs, binary.op.as_str())?;
+                write_matching(f, binary)?;
+                write!(f, " {}", binary.rhs)
+            }
+            Expr::Unary(unary) => write!(f, "{}{}", if unary.negative { "-" } else { "+" }, unary.expr),
+            Expr::Paren(paren) => write!(f, "({})", paren.expr),
+        }
+    }
+}
+
+fn write_number(f: &mut fmt::Formatter<'_>, number: &Number) -> fmt::Result {
+    let ms = (number.value * 1000.0).round();
+    if number.is_duration && ms / 1000.0 == number.value && ms.abs() < i64::MAX as f64 / 1e6 {
+        return f.write_str(&duration_text(ms as i64));
+    }
+    f.write_str(&number_text(number.value))
+}
+
+fn write_list(f: &mut fmt::Formatter<'_>, args: &[Expr]) -> fmt::Result {
+    for (at, arg) in args.iter().enumerate() {
+        write!(f, "{}{arg}", if at == 0 { "" } else { ", " })?;
+    }
+    Ok(())
+}
+
+fn is_plain_label(name: &str) -> bool {
+    let mut chars = name.chars();
+    chars.next().is_some_and(|c| c == '_' || c.is_ascii_alphabetic())
+        && chars.all(|c| c == '_' || c.is_ascii_alphanumeric())
+}
+
+/// Whether a name can stand before the braces as it is.
+fn is_plain_metric(name: &str) -> bool {
+    let (tokens, error) = tokenize(name);
+    let is_name = |kind| match kind {
+        TokenKind::Identifier
+        | TokenKind::MetricIdentifier
+        | TokenKind::Aggregate(_)
+        | TokenKind::By
+        | TokenKind::Without
+        | TokenKind::Offset
+        | TokenKind::Start
+        | TokenKind::End => true,
+        TokenKind::Operator(op) => op.is_set(),
+        _ => false,
+    };
+    error.is_none() && tokens.len() == 2 && tokens[0].text == name && is_name(tokens[0].kind)
+}
+
+fn label_text(name: &str) -> String {
+    if is_plain_label(name) { name.to_owned() } else { quote(name) }
+}
+
+fn write_matcher(f: &mut fmt::Formatter<'_>, matcher: &Matcher) -> fmt::Result {
+    write!(f, "{}{}{}", label_text(matcher.name()), matcher.op().as_str(), quote(matcher.value()))
+}
+
+fn write_selector(f: &mut fmt::Formatter<'_>, selector: &VectorSelector) -> fmt::Result {
+    let mut matchers = selector.matchers.as_slice();
+    if let Some(name) = &selector.name {
+        // The name's own matcher is the last one.
+        matchers = &matchers[..matchers.len().saturating_sub(1)];
+        f.write_str(name)?;
+        if matchers.is_empty() {
+            return Ok(());
+        }
+    }
+    f.write_str("{")?;
+    for (at, matcher) in matchers.iter().enumerate() {
+        f.write_str(if at == 0 { "" } else { "," })?;
+        let is_name = selector.name.is_none() && matcher.name() == METRIC_NAME && matcher.op() == MatchOp::Equal;
+        if is_name && !is_plain_metric(matcher.value()) && !matcher.value().is_empty() {
+            f.write_str(&quote(matcher.value()))?;
+        } else {
+            write_matcher(f, matcher)?;
+        }
+    }
+    f.write_str("}")
+}
+
+fn write_shift(f: &mut fmt::Formatter<'_>, shift: TimeShift) -> fmt::Result {
+    match shift.at {
+        Some(At::Time(ms)) => write!(f, " @ {}.{:03}", Seconds(ms), (ms % 1000).abs())?,
+        Some(At::Start) => f.write_str(" @ start()")?,
+        Some(At::End) => f.write_str(" @ end()")?,
+        None => {}
+    }
+    if shift.offset_ms != 0 {
+        write!(f, " offset {}", duration_text(shift.offset_ms))?;
+    }
+    Ok(())
+}
+
+/// Whole seconds of a time; keeps the sign of times between -1 s and 0.
+struct Seconds(i64);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", if self.0 < 0 { "-" } else { "" }, self.0.unsigned_abs() / 1000)
+    }
+}
+
+fn write_labels(f: &mut fmt::Formatter<'_>, labels: &[String]) -> fmt::Result {
+    let labels: Vec<String> = labels.iter().map(|label| label_text(label)).collect();
+    write!(f, "({})", labels.join(", "))
+}
+
+fn write_grouping(f: &mut fmt::Formatter<'_>, grouping: &Grouping) -> fmt::Result {
+    if grouping.without {
+        f.write_str(" without ")?;
+    } else if grouping.labels.is_empty() {
+        return Ok(());
+    } else {
+        f.write_str(" by ")?;
+    }
+    write_labels(f, &grouping.labels)?;
+    f.write_str(" ")
+}
+
+fn write_matching(f: &mut fmt::Formatter<'_>, binary: &Binary) -> fmt::Result {
+    let matching = &binary.matching;
+    if binary.return_bool {
+        f.write_str(" bool")?;
+    }
+    let grouped = matching.cardinality != Cardinality::OneToOne;
+    if matching.on || !matching.labels.is_empty() || grouped {
+        f.write_str(if matching.on { " on " } else { " ignoring " })?;
+        write_labels(f, &matching.labels)?;
+    }
+    match matching.cardinality {
+        Cardinality::OneToOne => return Ok(()),
+        Cardinality::ManyToOne => f.write_str(" group_left ")?,
+        Cardinality::OneToMany => f.write_str(" group_right ")?,
+    }
+    write_labels(f, &matching.include)
+}
+
+impl fmt::Display for BinaryOp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
