@@ -203,10 +203,10 @@ impl Coordinator {
         let steps = (plan.times().end() - plan.times().start()) / plan.times().step_ms() + 1;
         let work = cost.samples.saturating_add(cost.series.saturating_mul(steps.unsigned_abs()));
         let outcome = if work <= INLINE_WORK_MAX {
-            promql::evaluate(&plan, fetched, &limits, cancel)
+            promql::evaluate(&plan, &fetched, &limits, &**cancel)
         } else {
             let cancel = cancel.clone();
-            self.scan.run(move || promql::evaluate(&plan, fetched, &limits, &cancel)).await?
+            self.scan.run(move || promql::evaluate(&plan, &fetched, &limits, &*cancel)).await?
         };
         cost.evaluate = read.elapsed();
         Ok(outcome?)
