@@ -11,8 +11,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DBRawIterator, FlushOptions, Options, ReadOptions,
-    WriteOptions,
+    ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DBRawIterator, DEFAULT_COLUMN_FAMILY_NAME, FlushOptions,
+    Options, ReadOptions, WriteOptions,
 };
 
 use crate::disk::Claim;
@@ -50,8 +50,13 @@ impl RocksEngine {
         }
         let tuning = &claim.shared().tuning;
         let options = tuning.engine(configs)?;
-        let families = configs.iter().map(|config| ColumnFamilyDescriptor::new(config.name, tuning.space(config.kind)));
+        let mut families: Vec<_> =
+            configs.iter().map(|config| ColumnFamilyDescriptor::new(config.name, tuning.space(config.kind))).collect();
+        if configs.iter().all(|config| config.name != DEFAULT_COLUMN_FAMILY_NAME) {
+            families.push(ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, tuning.unused_space()));
+        }
         let db = DB::open_cf_descriptors(&options, claim.path(), families).map_err(from_rocksdb)?;
+        remove_old_options(claim.path())?;
         // Whether a log's ranges were dropped before it was opened is not known, so its first flush looks.
         let open = |config: &SpaceConfig| OpenSpace {
             config: *config,
@@ -163,6 +168,14 @@ impl RocksEngine {
         options.set_wait(true);
         self.db.flush_cfs_opt(families, &options).map_err(from_rocksdb)
     }
+}
+
+/// RocksDB writes its options into a file of 20 KB at every open, which nobody reads, and keeps two.
+fn remove_old_options(directory: &Path) -> Result<(), Error> {
+    let mut files = files::names(directory)?;
+    files.retain(|name| name.starts_with("OPTIONS-"));
+    files.pop();
+    files.iter().try_for_each(|name| files::remove(&directory.join(name)))
 }
 
 fn read_options(kind: SpaceKind) -> ReadOptions {

@@ -47,12 +47,15 @@ const LOG_BLOCK_BYTES: usize = 16 * KIB;
 const RUNS_BUFFER_BYTES: usize = 64 * KIB;
 /// A value beyond this is a block of its own, so reading it reads nothing else.
 const RUNS_BLOCK_BYTES: usize = 4 * KIB;
-/// A file with a live record in the one place keeps the other from being forgotten: both levels of a space of runs.
+/// Runs lie in the last level; range deletes wait above it until the files that they reach into are rewritten.
 const RUNS_LEVELS: i32 = 2;
-/// Write-ahead logs beyond this make the space with the oldest record flush, for each byte of buffers.
+/// Bytes of write-ahead log, per byte of buffers, at which the space with the oldest record is flushed.
 const WAL_PER_BUFFER: u64 = 2;
 /// The list of files is rewritten when it is larger than this and mostly history.
 const MANIFEST_FILE_BYTES: usize = 128 * KIB;
+
+const WITHOUT_SETTER: &str = "allow_fallocate=false;avoid_flush_during_shutdown=true;\
+    avoid_flush_during_recovery=true;write_identity_file=false";
 
 /// Options of all engines of a disk.
 pub(crate) struct Tuning {
@@ -73,12 +76,9 @@ impl Tuning {
     pub(crate) fn engine(&self, spaces: &[SpaceConfig]) -> Result<Options, Error> {
         // These have no setter of their own:
         // - space given by fallocate beyond a file's end counts as used, a megabyte per empty engine;
-        // - a restart replays what is in the log and writes no file, a stop writes none either: both are immediate.
-        let mut options = Options::default()
-            .get_options_from_string(
-                "allow_fallocate=false;avoid_flush_during_shutdown=true;avoid_flush_during_recovery=true",
-            )
-            .map_err(from_rocksdb)?;
+        // - a restart replays what is in the log and writes no file, a stop writes none either: both are immediate;
+        // - an engine's identity is in its manifest, too.
+        let mut options = Options::default().get_options_from_string(WITHOUT_SETTER).map_err(from_rocksdb)?;
         options.create_if_missing(true);
         options.create_missing_column_families(true);
 
@@ -106,9 +106,13 @@ impl Tuning {
         options.set_stats_dump_period_sec(0);
         options.set_stats_persist_period_sec(0);
         options.set_skip_stats_update_on_db_open(true);
-        // The smallest first buffer: it is for the space that RocksDB always makes and we may not use.
-        options.set_write_buffer_size(RUNS_BUFFER_BYTES);
         Ok(options)
+    }
+
+    /// Options of the space that RocksDB makes whether it is used or not. Its own defaults would cost a block cache,
+    /// and after the disk was full no write would be taken before 64 MB are free.
+    pub(crate) fn unused_space(&self) -> Options {
+        self.space(SpaceKind::Runs)
     }
 
     /// Options of one space.
@@ -159,7 +163,7 @@ fn buffer_bytes(kind: SpaceKind) -> usize {
     }
 }
 
-/// How a finished run becomes part of an engine: renamed into place, its numbers in order.
+/// How a finished run becomes part of an engine: by a link, without a copy.
 pub(crate) fn ingestion() -> IngestExternalFileOptions {
     let mut options = IngestExternalFileOptions::default();
     options.set_move_files(true);
