@@ -1,0 +1,171 @@
+//! A shard on a failing disk: nothing that was flushed is lost, nothing damaged is returned, and what failed can be tried again.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use bellwether_kv::{Damage, Faults, KeyRange, KvDisk, MemDisk, Space, Trigger, Unsynced};
+use bellwether_model::{Labels, RefEpoch, SeriesHash, Tenant, TimeRange, limits::WINDOW_MS};
+use bellwether_tsdb::{
+    AppliedMark, PackCache, SPACES, SealWhen, SelectError, SelectLimits, SelectRequest, Shard, ShardMetrics, ShardOptions,
+};
+
+const SERIES: u32 = 20;
+
+fn open(disk: &MemDisk) -> Result<Shard, bellwether_tsdb::OpenError> {
+    let engine = disk.open("shard", SPACES).unwrap();
+    let metrics = Arc::new(ShardMetrics::new(&prometheus::Registry::new()));
+    Shard::open(engine, ShardOptions { new_ref_epoch: RefEpoch(1) }, PackCache::new(1 << 20), metrics)
+}
+
+fn write(shard: &Shard, window: i64, rows: i64) {
+    let tenant = Tenant::default_tenant();
+    let mut writer = shard.writer();
+    for series in 0..SERIES {
+        let labels = Labels::of(&[("__name__", "m"), ("series", &series.to_string())]);
+        let series = writer.register(SeriesHash::of(&tenant, &labels), &tenant, &labels).unwrap();
+        for row in 0..rows {
+            writer.append(&[series.0], &[window * WINDOW_MS + row * 1000], &[row as f64 * 1.5], TimeRange::ALL);
+        }
+    }
+    writer.mark_applied(AppliedMark(window.to_string().into()), 0, 0);
+}
+
+fn count(shard: &Shard) -> Result<usize, SelectError> {
+    let tenant = Tenant::default_tenant();
+    let limits = SelectLimits { series: 1000, samples: 1_000_000 };
+    let request = SelectRequest { tenant: &tenant, matchers: &[], range: TimeRange::ALL, limits };
+    let selected = shard.select(&request, &AtomicBool::new(false))?;
+    Ok(selected.iter().map(|series| series.values.len()).sum())
+}
+
+fn keys(disk: &MemDisk, space: Space) -> Vec<Vec<u8>> {
+    let engine = disk.open("shard", SPACES).unwrap();
+    let mut keys = Vec::new();
+    engine
+        .scan(space, KeyRange { first: &[], end: None }, &mut |key, _| {
+            keys.push(key.to_vec());
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
+    keys
+}
+
+#[test]
+fn a_flush_that_fails_at_any_write_loses_nothing_and_can_be_repeated() {
+    for nth in 1.. {
+        let disk = MemDisk::new();
+        let shard = open(&disk).unwrap();
+        write(&shard, 0, 50);
+        shard.flush().unwrap();
+        write(&shard, 1, 50);
+        write(&shard, 2, 50);
+        disk.set_faults(Faults { write: Trigger::Nth(nth), ..Faults::default() });
+        let failed = shard.flush().is_err();
+        disk.set_faults(Faults::default());
+        assert_eq!(count(&shard).unwrap(), 3 * 50 * SERIES as usize, "after failure {nth}");
+        shard.flush().unwrap();
+        shard.seal(9 * WINDOW_MS, SealWhen::AllClosed).unwrap();
+        assert_eq!(count(&shard).unwrap(), 3 * 50 * SERIES as usize, "after failure {nth} and a repeat");
+        drop(shard);
+        disk.power_loss(Unsynced::Lost);
+        assert_eq!(count(&open(&disk).unwrap()).unwrap(), 3 * 50 * SERIES as usize);
+        if !failed {
+            assert!(nth > 3, "a flush writes several times");
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_crash_at_any_write_of_flush_and_seal_keeps_what_was_flushed() {
+    for nth in 1.. {
+        let disk = MemDisk::new();
+        let shard = open(&disk).unwrap();
+        write(&shard, 0, 50);
+        shard.flush().unwrap();
+        write(&shard, 0, 60);
+        disk.set_faults(Faults { write: Trigger::Nth(nth), ..Faults::default() });
+        let failed = shard.seal(9 * WINDOW_MS, SealWhen::AllClosed).is_err();
+        drop(shard);
+        disk.set_faults(Faults::default());
+        disk.power_loss(Unsynced::SomeKept { seed: nth });
+        let shard = open(&disk).unwrap();
+        let counted = count(&shard).unwrap();
+        assert!(counted == 50 * SERIES as usize || counted == 60 * SERIES as usize, "{counted} samples");
+        assert!(failed || counted == 60 * SERIES as usize);
+        if !failed {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_is_named_and_a_flush_works_once_there_is_room() {
+    let disk = MemDisk::new();
+    let shard = open(&disk).unwrap();
+    write(&shard, 0, 50);
+    disk.set_faults(Faults { capacity_bytes: Some(disk.used_bytes() + 100), ..Faults::default() });
+    assert!(shard.flush().unwrap_err().is_disk_full());
+    assert_eq!(count(&shard).unwrap(), 50 * SERIES as usize);
+    disk.set_faults(Faults::default());
+    shard.flush().unwrap();
+    drop(shard);
+    assert_eq!(count(&open(&disk).unwrap()).unwrap(), 50 * SERIES as usize);
+}
+
+#[test]
+fn a_flipped_bit_in_any_stored_value_is_reported_with_its_place() {
+    let written = || {
+        let disk = MemDisk::new();
+        let shard = open(&disk).unwrap();
+        write(&shard, 0, 50);
+        shard.flush().unwrap();
+        disk
+    };
+    for (name, space) in [("meta", Space(0)), ("runs", Space(1))] {
+        for key in keys(&written(), space) {
+            for damage in [Damage::Noticed, Damage::Silent { bit: 3 }, Damage::Silent { bit: 200 }] {
+                let disk = written();
+                disk.damage("shard", name, &key, damage).unwrap();
+                let opened = open(&disk);
+                let message = match &opened {
+                    Err(error) => error.to_string(),
+                    Ok(shard) => match count(shard) {
+                        Err(error) => error.to_string(),
+                        // The list of series is read by listings alone.
+                        Ok(_) => {
+                            let tenant = Tenant::default_tenant();
+                            shard.series(&tenant, &[], TimeRange::ALL, 10).unwrap_err().to_string()
+                        }
+                    },
+                };
+                assert!(message.contains("orrupt") || message.contains("format version"), "{message}");
+                assert!(["run", "record", "registry", "state", "window"].iter().any(|place| message.contains(place)), "{message}");
+            }
+        }
+    }
+}
+
+#[test]
+fn runs_of_an_unfinished_flush_are_removed_at_open() {
+    let disk = MemDisk::new();
+    let shard = open(&disk).unwrap();
+    write(&shard, 0, 50);
+    shard.flush().unwrap();
+    let before = keys_after(&disk, shard);
+    let shard = open(&disk).unwrap();
+    write(&shard, 1, 50);
+    // The run is there, the record that names it is not, and neither is the attempt to remove the run.
+    disk.set_faults(Faults { sync: Trigger::Nth(2), ..Faults::default() });
+    assert!(shard.flush().is_err());
+    drop(shard);
+    disk.set_faults(Faults::default());
+    disk.power_loss(Unsynced::Lost);
+    drop(open(&disk).unwrap());
+    assert_eq!(keys(&disk, Space(1)), before);
+}
+
+fn keys_after(disk: &MemDisk, shard: Shard) -> Vec<Vec<u8>> {
+    drop(shard);
+    keys(disk, Space(1))
+}
