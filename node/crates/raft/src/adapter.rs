@@ -1,0 +1,244 @@
+//! Shows a [`StateMachine`] to openraft: gathers what is committed into batches, and reports a flush as the snapshot.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{FutureExt, Stream, StreamExt};
+use openraft::storage::{EntryResponder, RaftStateMachine};
+use openraft::RaftSnapshotBuilder;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::blocking::{self, Blocking, BlockingClass};
+use crate::codec::{self, DecodeError};
+use crate::group_log::GroupLog;
+use crate::limits;
+use crate::metrics::RaftMetrics;
+use crate::state_machine::{Applied, Checkpoint, CommittedEntry, EntryPayload, FatalError, StateMachine};
+use crate::types::{self, Entry, LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, Types};
+
+/// How far the durable state of a state machine has come: what openraft takes for its snapshot.
+#[derive(Clone)]
+pub(crate) struct Durable(Arc<Mutex<SnapshotMeta>>);
+
+impl Durable {
+    pub fn new(applied: &Applied) -> Result<Self, DecodeError> {
+        Ok(Self(Arc::new(Mutex::new(meta(applied)?))))
+    }
+
+    pub fn set(&self, applied: &Applied) -> Result<(), DecodeError> {
+        *self.0.lock() = meta(applied)?;
+        Ok(())
+    }
+
+    fn meta(&self) -> SnapshotMeta {
+        self.0.lock().clone()
+    }
+}
+
+fn meta(applied: &Applied) -> Result<SnapshotMeta, DecodeError> {
+    let last_membership = match &applied.membership {
+        Some(bytes) => codec::decode_stored_membership(bytes.clone())?,
+        None => StoredMembership::default(),
+    };
+    Ok(SnapshotMeta { last_log_id: applied.log.map(types::log_id), last_membership })
+}
+
+fn applied(meta: &SnapshotMeta) -> Applied {
+    let membership = &meta.last_membership;
+    Applied {
+        log: meta.last_log_id.as_ref().map(types::position),
+        membership: membership.log_id().is_some().then(|| codec::encode_stored_membership(membership)),
+    }
+}
+
+/// openraft's view of a state machine.
+pub(crate) struct Adapter {
+    machine: Arc<dyn StateMachine>,
+    executor: Arc<dyn Blocking>,
+    log: Arc<GroupLog>,
+    metrics: Arc<RaftMetrics>,
+    durable: Durable,
+    applied: Option<LogId>,
+    membership: StoredMembership,
+}
+
+/// Entries of one call to the state machine, and who waits for their replies.
+#[derive(Default)]
+struct Batch {
+    entries: Vec<CommittedEntry>,
+    waiting: Vec<Waiting>,
+    bytes: usize,
+    last: Option<LogId>,
+    membership: Option<StoredMembership>,
+}
+
+type Responder = openraft::storage::ApplyResponder<Types>;
+
+struct Waiting {
+    responder: Option<Responder>,
+    /// Whether the state machine gives a reply.
+    replied: bool,
+}
+
+impl Batch {
+    fn is_full(&self) -> bool {
+        self.bytes >= limits::APPLY_BATCH_BYTES_MAX || self.entries.len() >= limits::APPLY_BATCH_ENTRIES_MAX
+    }
+
+    fn push(&mut self, entry: Entry, responder: Option<Responder>) {
+        let Entry { log_id, payload } = entry;
+        let replied = matches!(payload, Payload::Normal(_));
+        let payload = match payload {
+            Payload::Blank => EntryPayload::Blank,
+            Payload::Normal(command) => {
+                self.bytes += command.0.len();
+                EntryPayload::Normal(command.0)
+            }
+            Payload::Membership(membership) => {
+                let stored = StoredMembership::new(Some(log_id), membership);
+                let bytes = codec::encode_stored_membership(&stored);
+                self.membership = Some(stored);
+                EntryPayload::Membership(bytes)
+            }
+        };
+        self.entries.push(CommittedEntry { position: types::position(&log_id), payload });
+        if replied || responder.is_some() {
+            self.waiting.push(Waiting { responder, replied });
+        }
+        self.last = Some(log_id);
+    }
+}
+
+impl Adapter {
+    pub fn new(
+        machine: Arc<dyn StateMachine>,
+        executor: Arc<dyn Blocking>,
+        log: Arc<GroupLog>,
+        metrics: Arc<RaftMetrics>,
+        durable: Durable,
+    ) -> Self {
+        let SnapshotMeta { last_log_id, last_membership } = durable.meta();
+        Self { machine, executor, log, metrics, durable, applied: last_log_id, membership: last_membership }
+    }
+
+    async fn call<T: Send + 'static>(
+        &self,
+        class: BlockingClass,
+        job: impl FnOnce(&dyn StateMachine) -> Result<T, FatalError> + Send + 'static,
+    ) -> io::Result<T> {
+        let machine = self.machine.clone();
+        let result = blocking::call(&self.executor, class, move || job(&*machine)).await;
+        result.map_err(FatalError::from).flatten().map_err(io::Error::other)
+    }
+
+    async fn apply_batch(&mut self, batch: Batch) -> io::Result<()> {
+        let Batch { entries, waiting, last, membership, .. } = batch;
+        let Some(last) = last else { return Ok(()) };
+        let count = entries.len();
+        let metrics = self.metrics.clone();
+        let replies = self
+            .call(BlockingClass::Apply, move |machine| {
+                let began = Instant::now();
+                let replies = machine.apply(entries);
+                metrics.apply_seconds.observe(began.elapsed().as_secs_f64());
+                replies
+            })
+            .await?;
+        self.metrics.entries_applied.inc_by(count as u64);
+        let expected = waiting.iter().filter(|waiting| waiting.replied).count();
+        assert_eq!(replies.len(), expected, "a state machine replies once to every payload");
+        self.applied = Some(last);
+        if let Some(membership) = membership {
+            self.membership = membership;
+        }
+        self.log.on_applied(last.index);
+        let mut replies = replies.into_iter();
+        for Waiting { responder, replied } in waiting {
+            let reply = if replied { replies.next().unwrap_or_default() } else { Bytes::new() };
+            if let Some(responder) = responder {
+                responder.send(reply);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl RaftStateMachine<Types> for Adapter {
+    type SnapshotData = Option<Checkpoint>;
+    type SnapshotBuilder = FlushReport;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        Ok((self.applied, self.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, mut committed: S) -> Result<(), io::Error>
+    where
+        S: Stream<Item = Result<EntryResponder<Types>, io::Error>> + Unpin + Send,
+    {
+        if self.log.is_starting() {
+            // Nothing is known to be committed before openraft runs, and payloads are not read before.
+            return Err(io::Error::other("openraft applied entries while it started"));
+        }
+        while let Some(first) = committed.next().await {
+            let mut batch = Batch::default();
+            let mut item = Some(first);
+            while let Some(next) = item {
+                let (entry, responder) = next?;
+                batch.push(entry, responder);
+                if batch.is_full() {
+                    break;
+                }
+                // What is at hand goes along; what must be read first does not hold this batch up.
+                item = committed.next().now_or_never().flatten();
+            }
+            self.apply_batch(batch).await?;
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> FlushReport {
+        FlushReport(self.durable.clone())
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Option<Checkpoint>) -> Result<(), io::Error> {
+        let Some(mut checkpoint) = snapshot else {
+            return Err(io::Error::other("a checkpoint without files cannot be installed"));
+        };
+        checkpoint.applied = applied(meta);
+        self.call(BlockingClass::Flush, move |machine| machine.install(checkpoint)).await?;
+        self.applied = meta.last_log_id;
+        self.membership = meta.last_membership.clone();
+        *self.durable.0.lock() = meta.clone();
+        if let Some(last) = meta.last_log_id {
+            self.log.on_applied(last.index);
+            self.log.on_flushed(last.index);
+        }
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        let durable = self.durable.meta();
+        if durable.last_log_id.is_none() {
+            return Ok(None);
+        }
+        if self.log.is_starting() {
+            return Ok(Some(Snapshot { meta: durable, snapshot: None }));
+        }
+        let checkpoint = self.call(BlockingClass::Flush, |machine| machine.checkpoint()).await?;
+        let meta = meta(&checkpoint.applied).map_err(io::Error::other)?;
+        Ok(Some(Snapshot { meta, snapshot: Some(checkpoint) }))
+    }
+}
+
+/// Tells openraft about a flush that is done already: building a snapshot takes no time and cannot fail.
+pub(crate) struct FlushReport(Durable);
+
+impl RaftSnapshotBuilder<Types> for FlushReport {
+    type SnapshotData = Option<Checkpoint>;
+
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        Ok(Snapshot { meta: self.0.meta(), snapshot: None })
+    }
+}

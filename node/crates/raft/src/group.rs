@@ -1,0 +1,481 @@
+//! One replica of a group on this node: proposing, reading, flushing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use openraft::errors::{ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError, RaftError};
+use openraft::raft::{ClientWriteResult, ReadPolicy};
+use openraft::{ChangeMembers, ServerState};
+use openraft_rt::WatchReceiver;
+use tokio::time::timeout;
+
+use crate::adapter::{Adapter, Durable};
+use crate::admission::{self, Budget};
+use crate::blocking::{self, BlockingClass};
+use crate::errors::{AddressError, FlushError, MembershipError, ProposeError, ReadError, StorageTrouble};
+use crate::group_log::GroupLog;
+use crate::limits;
+use crate::node::{Groups, Shared};
+use crate::state_machine::{Applied, Checkpoint, FatalError, StateMachine};
+use crate::types::{self, Command, GroupId, LeaderHint, LogPosition, Member, NodeId, Reply, ReplicaId, Snapshot, Types};
+use crate::wire::{Answer, InstallHeader, Message};
+
+pub(crate) type Raft = openraft::Raft<Types, Adapter>;
+
+/// A replica of a group that runs on this node. Clones are handles to the same replica.
+#[derive(Clone)]
+pub struct RaftGroup(Arc<Inner>);
+
+struct Inner {
+    group: GroupId,
+    replica: ReplicaId,
+    raft: Raft,
+    log: Arc<GroupLog>,
+    machine: Arc<dyn StateMachine>,
+    durable: Durable,
+    budget: Budget,
+    shared: Arc<Shared>,
+    /// Where this replica is listed, to be struck off at shutdown.
+    groups: Weak<Groups>,
+    /// One flush at a time.
+    flushing: tokio::sync::Mutex<()>,
+}
+
+/// What a replica knows of its group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupState {
+    /// Who leads, if known.
+    pub leader: Option<LeaderHint>,
+    /// Whether this replica leads.
+    pub is_leader: bool,
+    /// The current term.
+    pub term: u64,
+    /// Index of the last entry of this replica's log.
+    pub last: Option<u64>,
+    /// The last entry that this replica knows to be committed.
+    pub committed: Option<LogPosition>,
+    /// The last entry applied here.
+    pub applied: Option<LogPosition>,
+    /// The last entry in the state machine's durable state.
+    pub flushed: Option<LogPosition>,
+    /// The last entry cut from the log.
+    pub purged: Option<LogPosition>,
+    /// The replicas that vote, and their nodes.
+    pub voters: BTreeMap<ReplicaId, NodeId>,
+    /// The replicas that only learn, and their nodes.
+    pub learners: BTreeMap<ReplicaId, NodeId>,
+    /// Why the group stopped, if it did.
+    pub failure: Option<String>,
+}
+
+impl RaftGroup {
+    #[allow(clippy::too_many_arguments, reason = "called once, by the node that made all of them")]
+    pub(crate) fn new(
+        raft: Raft,
+        log: Arc<GroupLog>,
+        machine: Arc<dyn StateMachine>,
+        durable: Durable,
+        shared: Arc<Shared>,
+        groups: Weak<Groups>,
+    ) -> Self {
+        let id = log.id();
+        let budget = Budget::new("group", shared.options.group_in_flight_bytes);
+        Self(Arc::new(Inner {
+            group: id.group,
+            replica: id.replica,
+            raft,
+            log,
+            machine,
+            durable,
+            budget,
+            shared,
+            groups,
+            flushing: tokio::sync::Mutex::new(()),
+        }))
+    }
+
+    /// The group.
+    pub fn group(&self) -> GroupId {
+        self.0.group
+    }
+
+    /// This replica of it.
+    pub fn replica(&self) -> ReplicaId {
+        self.0.replica
+    }
+
+    /// Replicates a payload and returns the state machine's reply. Returns after a quorum has it on disk and this
+    /// replica has applied it. Cancelling the call does not take the payload back.
+    pub async fn propose(&self, payload: Bytes) -> Result<Bytes, ProposeError> {
+        let this = &*self.0;
+        let shared = &*this.shared;
+        let limit = shared.options.entry_bytes_max;
+        if payload.len() > limit {
+            return Err(ProposeError::TooLarge { bytes: payload.len(), limit });
+        }
+        let mut trouble = shared.writer.trouble();
+        if let Some(trouble) = trouble.borrow_and_update().clone() {
+            shared.metrics.refused_storage.inc();
+            return Err(ProposeError::StorageUnavailable { trouble, in_flight: false });
+        }
+        let wait = shared.options.admission_wait;
+        let in_flight = &shared.metrics.in_flight_bytes;
+        let admitted = admission::admit(&this.budget, &shared.budget, payload.len(), wait, in_flight)
+            .await
+            .inspect_err(|_| shared.metrics.refused_overload.inc())?;
+        shared.metrics.proposals.inc();
+        let (reply, answer) = Reply::new(admitted);
+        if let Err(fatal) = this.raft.client_write_ff(Command(payload), Some(reply)).await {
+            return Err(this.stopped_proposing(fatal));
+        }
+        tokio::select! {
+            biased;
+            result = answer => match result {
+                Ok(result) => this.proposed(result),
+                // Dropped without an answer: the group stopped.
+                Err(_) => Err(this.stopped_proposing(this.failure())),
+            },
+            trouble = lasting_trouble(&mut trouble) => {
+                shared.metrics.refused_storage.inc();
+                Err(ProposeError::StorageUnavailable { trouble, in_flight: true })
+            }
+        }
+    }
+
+    /// Returns once everything that was acknowledged before the call is applied here, so that a read of the state
+    /// machine sees it. Only the leader can tell.
+    pub async fn read_barrier(&self) -> Result<(), ReadError> {
+        let this = &*self.0;
+        if this.is_sole_voter_and_current() {
+            return Ok(());
+        }
+        match this.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
+            Ok(_) => Ok(()),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
+                Err(ReadError::NotLeader { hint: hint(&forward) })
+            }
+            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => Err(ReadError::NoQuorum(this.group)),
+            Err(RaftError::Fatal(fatal)) => Err(ReadError::Stopped { group: this.group, reason: fatal.to_string() }),
+        }
+    }
+
+    /// Waits until the group has a leader and this replica has applied all that was committed when it was elected: after
+    /// a start, until the log is applied again.
+    pub async fn ready(&self) -> Result<(), ReadError> {
+        let this = &*self.0;
+        let mut metrics = this.raft.metrics();
+        loop {
+            {
+                let now = metrics.borrow_watched();
+                if let Err(fatal) = &now.running_state {
+                    return Err(ReadError::Stopped { group: this.group, reason: fatal.to_string() });
+                }
+                let caught_up = now.last_applied.as_ref().is_some_and(|applied| {
+                    // An entry of the current term is applied, so everything before that term is.
+                    applied.leader_id.term == now.current_term && now.last_applied >= now.local_committed
+                });
+                if now.current_leader.is_some() && caught_up {
+                    return Ok(());
+                }
+            }
+            if metrics.changed().await.is_err() {
+                return Err(ReadError::Stopped { group: this.group, reason: this.failure() });
+            }
+        }
+    }
+
+    /// Makes what is applied durable in the state machine, then cuts the log up to there and gives its space back. Says
+    /// how far the durable state has come.
+    ///
+    /// The log stays longer where a replica is behind, up to a budget, and where replication is using it; the next flush
+    /// cuts it. [`RaftNode::reclaim`](crate::RaftNode::reclaim) afterwards makes the engine shrink at once.
+    pub async fn flush(&self) -> Result<Applied, FlushError> {
+        let this = &*self.0;
+        let _one = this.flushing.lock().await;
+        let machine = this.machine.clone();
+        let flushed = blocking::call(&this.shared.executor, BlockingClass::Flush, move || machine.flush()).await;
+        let applied = flushed
+            .map_err(FatalError::from)
+            .flatten()
+            .map_err(|source| FlushError::StateMachine { group: this.group, source })?;
+        let Some(position) = applied.log else { return Ok(applied) };
+        this.durable.set(&applied).map_err(|error| FlushError::StateMachine {
+            group: this.group,
+            source: FatalError(format!("it returned a damaged membership: {error}")),
+        })?;
+        this.log.on_flushed(position.index);
+        this.cut(position.index).await?;
+        Ok(applied)
+    }
+
+    /// Bytes of log that would be applied again after a restart.
+    pub fn unflushed_log_bytes(&self) -> u64 {
+        self.0.log.unflushed_bytes()
+    }
+
+    /// What this replica knows of its group.
+    pub fn state(&self) -> GroupState {
+        let this = &*self.0;
+        let metrics = this.raft.metrics();
+        let now = metrics.borrow_watched();
+        let membership = now.membership_config.membership();
+        let node = |replica: u64| membership.get_node(&replica).map_or(0, |member| member.node);
+        let members = |replicas: Vec<u64>| {
+            replicas.into_iter().map(|replica| (ReplicaId(replica), node(replica))).collect::<BTreeMap<_, _>>()
+        };
+        let failure = match &now.running_state {
+            Ok(()) => this.log.failure(),
+            Err(fatal) => Some(fatal.to_string()),
+        };
+        GroupState {
+            leader: now.current_leader.map(|leader| LeaderHint { replica: ReplicaId(leader), node: node(leader) }),
+            is_leader: now.state == ServerState::Leader && failure.is_none(),
+            term: now.current_term,
+            last: now.last_log_index,
+            committed: now.local_committed.as_ref().map(types::position),
+            applied: now.last_applied.as_ref().map(types::position),
+            flushed: now.snapshot.as_ref().map(types::position),
+            purged: now.purged.as_ref().map(types::position),
+            voters: members(membership.voter_ids().collect()),
+            learners: members(membership.learner_ids().collect()),
+            failure,
+        }
+    }
+
+    /// Waits until the state may have changed. `false`: the group stopped, and will not change any more.
+    pub async fn changed(&self) -> bool {
+        let mut metrics = self.0.raft.metrics();
+        // A fresh receiver has seen the current value.
+        metrics.changed().await.is_ok()
+    }
+
+    /// Adds a replica that learns. Returns when the membership is committed, before the replica has caught up.
+    pub async fn add_learner(&self, replica: ReplicaId, node: NodeId) -> Result<(), MembershipError> {
+        let this = &*self.0;
+        let member_count = this.raft.metrics().borrow_watched().membership_config.nodes().count();
+        if member_count >= limits::MEMBERS_MAX {
+            let reason = format!("it has {member_count} members already");
+            return Err(MembershipError::Refused { group: this.group, reason });
+        }
+        let added = this.raft.add_learner(replica.0, Member { node }, false).await;
+        this.membership_changed(added.map(drop))
+    }
+
+    /// Makes exactly these replicas voters, by joint consensus; they must be learners or voters. Other voters are
+    /// removed from the group.
+    pub async fn change_voters(&self, voters: BTreeSet<ReplicaId>) -> Result<(), MembershipError> {
+        let this = &*self.0;
+        let voters = ChangeMembers::ReplaceAllVoters(voters.into_iter().map(|replica| replica.0).collect());
+        let changed = this.raft.change_membership(voters, false).await;
+        this.membership_changed(changed.map(drop))
+    }
+
+    /// Removes learners from the group.
+    pub async fn remove_learners(&self, learners: BTreeSet<ReplicaId>) -> Result<(), MembershipError> {
+        let this = &*self.0;
+        let learners = ChangeMembers::RemoveNodes(learners.into_iter().map(|replica| replica.0).collect());
+        let changed = this.raft.change_membership(learners, false).await;
+        this.membership_changed(changed.map(drop))
+    }
+
+    /// Asks a voter to take over. Does nothing where this replica does not lead.
+    pub async fn transfer_leadership(&self, to: ReplicaId) -> Result<(), MembershipError> {
+        let this = &*self.0;
+        this.raft.trigger().transfer_leader(to.0).await.map_err(|fatal| this.membership_stopped(&fatal))
+    }
+
+    /// Starts an election now, if a quorum would grant it: for a peer that is known to be dead.
+    pub async fn elect(&self) -> Result<(), MembershipError> {
+        let this = &*self.0;
+        this.raft.trigger().elect(true).await.map_err(|fatal| this.membership_stopped(&fatal))
+    }
+
+    /// Stops this replica, after what it has queued is written. It can be started again.
+    pub async fn shutdown(&self) {
+        let this = &*self.0;
+        if let Err(error) = this.raft.shutdown().await {
+            tracing::warn!(group = this.group.0, %error, "a group ended badly");
+        }
+        this.log.settle().await;
+        if let Some(groups) = this.groups.upgrade() {
+            groups.remove(this.log.id());
+        }
+    }
+
+    pub(crate) async fn handle(&self, message: Bytes) -> Result<Bytes, AddressError> {
+        let this = &*self.0;
+        let answer = match Message::decode(message).map_err(|error| this.damaged(&error))? {
+            Message::Append(request) => Answer::Append(this.answered(this.raft.append_entries(request).await)?),
+            Message::Vote(request) => Answer::Vote(this.answered(this.raft.vote(request).await)?),
+            Message::PreVote(request) => Answer::Vote(this.answered(this.raft.pre_vote(request).await)?),
+            Message::TransferLeader(request) => {
+                Answer::TransferLeader(this.answered(this.raft.handle_transfer_leader(request).await)?)
+            }
+        };
+        Ok(answer.encode())
+    }
+
+    pub(crate) async fn install(&self, header: Bytes, checkpoint: Checkpoint) -> Result<Bytes, AddressError> {
+        let this = &*self.0;
+        let InstallHeader { vote, meta } = InstallHeader::decode(header).map_err(|error| this.damaged(&error))?;
+        let snapshot = Snapshot { meta, snapshot: Some(checkpoint) };
+        let answer = this.answered(this.raft.install_full_snapshot(vote, snapshot).await)?;
+        Ok(Answer::Install(answer).encode())
+    }
+
+    /// Makes this replica the leader at once if nobody else votes.
+    pub(crate) async fn elect_sole_voter(&self) -> Result<(), Fatal<Types>> {
+        let this = &*self.0;
+        let membership = this.raft.with_raft_state(|state| state.membership_state.effective().clone()).await?;
+        if membership.voter_ids().eq([this.replica.0]) {
+            this.raft.trigger().elect(false).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn found(&self, members: BTreeMap<ReplicaId, NodeId>) -> Result<(), String> {
+        let members: BTreeMap<u64, Member> =
+            members.into_iter().map(|(replica, node)| (replica.0, Member { node })).collect();
+        self.0.raft.initialize(members).await.map_err(|error| error.to_string())
+    }
+}
+
+/// Waits until the log store has had trouble for as long as a caller should wait.
+async fn lasting_trouble(trouble: &mut tokio::sync::watch::Receiver<Option<StorageTrouble>>) -> StorageTrouble {
+    loop {
+        let found = match trouble.wait_for(Option::is_some).await {
+            Ok(found) => found.clone(),
+            // The writer is gone: whoever waits for an answer learns it otherwise.
+            Err(_) => return std::future::pending().await,
+        };
+        let Some(found) = found else { continue };
+        if timeout(limits::STORAGE_WAIT, trouble.wait_for(Option::is_none)).await.is_err() {
+            return found;
+        }
+    }
+}
+
+fn hint(forward: &ForwardToLeader<Types>) -> Option<LeaderHint> {
+    let (replica, member) = (forward.leader_id?, forward.leader_node?);
+    Some(LeaderHint { replica: ReplicaId(replica), node: member.node })
+}
+
+impl Inner {
+    /// Why the group stopped.
+    fn failure(&self) -> String {
+        match (&self.raft.metrics().borrow_watched().running_state, self.log.failure()) {
+            (_, Some(reason)) => reason,
+            (Err(fatal), None) => fatal.to_string(),
+            (Ok(()), None) => "it was shut down".to_owned(),
+        }
+    }
+
+    fn stopped_proposing(&self, reason: impl Display) -> ProposeError {
+        ProposeError::Stopped { group: self.group, reason: reason.to_string() }
+    }
+
+    fn membership_stopped(&self, fatal: &Fatal<Types>) -> MembershipError {
+        MembershipError::Stopped { group: self.group, reason: fatal.to_string() }
+    }
+
+    fn proposed(&self, result: ClientWriteResult<Types>) -> Result<Bytes, ProposeError> {
+        match result {
+            Ok(response) => Ok(response.data),
+            Err(ClientWriteError::ForwardToLeader(forward)) => Err(ProposeError::NotLeader { hint: hint(&forward) }),
+            Err(ClientWriteError::LogEntryDiscarded(forward)) => Err(ProposeError::Unknown { hint: hint(&forward) }),
+            // Only changes of membership meet these.
+            Err(
+                error @ (ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_)),
+            ) => Err(self.stopped_proposing(error)),
+        }
+    }
+
+    fn membership_changed(
+        &self,
+        result: Result<(), RaftError<Types, ClientWriteError<Types>>>,
+    ) -> Result<(), MembershipError> {
+        match result {
+            Ok(()) => Ok(()),
+            Err(RaftError::Fatal(fatal)) => Err(self.membership_stopped(&fatal)),
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
+                Err(MembershipError::NotLeader { hint: hint(&forward) })
+            }
+            Err(RaftError::APIError(error)) => {
+                Err(MembershipError::Refused { group: self.group, reason: error.to_string() })
+            }
+        }
+    }
+
+    fn answered<T>(&self, result: Result<T, impl Display>) -> Result<T, AddressError> {
+        result.map_err(|fatal| AddressError::Stopped { group: self.group, reason: fatal.to_string() })
+    }
+
+    fn damaged(&self, error: &impl Display) -> AddressError {
+        AddressError::Damaged { group: self.group, reason: error.to_string() }
+    }
+
+    /// A sole voter needs nobody's word that it still leads, and acknowledges nothing before it is applied: a read sees
+    /// everything acknowledged as soon as an entry of its own term is applied.
+    fn is_sole_voter_and_current(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let now = metrics.borrow_watched();
+        now.state == ServerState::Leader
+            && now.running_state.is_ok()
+            && now.membership_config.voter_ids().eq([self.replica.0])
+            && now.last_applied.as_ref().is_some_and(|applied| {
+                applied.leader_id.term == now.current_term && applied.leader_id.node_id == self.replica.0
+            })
+    }
+
+    /// Cuts the log up to `flushed`, or less where a replica is behind.
+    async fn cut(&self, flushed: u64) -> Result<(), FlushError> {
+        let stopped = |fatal: Fatal<Types>| FlushError::Stopped { group: self.group, reason: fatal.to_string() };
+        let mut metrics = self.raft.metrics();
+        if metrics.borrow_watched().snapshot.as_ref().is_none_or(|snapshot| snapshot.index < flushed) {
+            self.raft.trigger().snapshot().await.map_err(stopped)?;
+            let known = timeout(limits::PURGE_WAIT, async {
+                while metrics.borrow_watched().snapshot.as_ref().is_none_or(|snapshot| snapshot.index < flushed) {
+                    if metrics.changed().await.is_err() {
+                        return;
+                    }
+                }
+            });
+            if known.await.is_err() {
+                return Ok(());
+            }
+        }
+        let Some(upto) = self.cut_limit(flushed) else { return Ok(()) };
+        let mut purged = self.log.purged();
+        self.raft.trigger().purge_log(upto).await.map_err(stopped)?;
+        let cut = timeout(limits::PURGE_WAIT, purged.wait_for(|purged| purged.is_some_and(|purged| purged >= upto)));
+        match cut.await {
+            Ok(Ok(_)) => {}
+            // Replication holds the log, or the disk is full: the next flush catches up.
+            Ok(Err(_)) | Err(_) => return Ok(()),
+        }
+        let log = self.log.clone();
+        let dropped =
+            blocking::call(&self.shared.executor, BlockingClass::Flush, move || log.drop_below(upto + 1)).await;
+        let space = |reason: String| FlushError::Space { group: self.group, reason };
+        dropped.map_err(|lost| space(lost.to_string()))?.map_err(|error| space(error.to_string()))
+    }
+
+    /// The last index to cut; `None` if there is nothing to cut.
+    fn cut_limit(&self, flushed: u64) -> Option<u64> {
+        let metrics = self.raft.metrics();
+        let now = metrics.borrow_watched();
+        // Index behind which all that follow still need the log.
+        let needed = now
+            .replication
+            .iter()
+            .flatten()
+            .map(|(_, matched)| matched.as_ref().map_or(0, |matched| matched.index + 1))
+            .min()
+            .unwrap_or(u64::MAX);
+        let budget = self.log.start_of_last(self.shared.options.lagging_log_bytes);
+        let end = (flushed + 1).min(needed.max(budget));
+        (end > self.log.first()).then(|| end - 1)
+    }
+}

@@ -1,0 +1,452 @@
+//! One replica's log: its index and its newest entries in memory, everything in the log store. Implements what openraft
+//! asks of a log storage.
+
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bellwether_kv::Operation;
+use futures::{Stream, stream};
+use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+use parking_lot::Mutex;
+use tokio::sync::{oneshot, watch};
+
+use crate::blocking::{self, Blocking, BlockingClass};
+use crate::errors::LogError;
+use crate::limits;
+use crate::log_index::LogIndex;
+use crate::metrics::RaftMetrics;
+use crate::record::{self, EntryRange, RecordKind};
+use crate::recovery::{self, Recovered};
+use crate::types::{Entry, LogId, Payload, ReplicaKey, Types, Vote};
+use crate::writer::{Request, Then, Writer};
+
+/// See the module.
+pub(crate) struct GroupLog {
+    id: ReplicaKey,
+    writer: Arc<Writer>,
+    executor: Arc<dyn Blocking>,
+    metrics: Arc<RaftMetrics>,
+    applied_tail_bytes: usize,
+    state: Mutex<State>,
+    /// Index up to which the cut is durable.
+    purged: watch::Sender<Option<u64>>,
+    /// While openraft starts it looks only at positions and memberships: those come from the index, so that the log is
+    /// not read a second time.
+    starting: AtomicBool,
+}
+
+struct State {
+    index: LogIndex,
+    vote: Option<Vote>,
+    /// The newest entries, without gaps up to the end of the log. Invariant: what is not here is in the engine.
+    tail: VecDeque<Entry>,
+    tail_bytes: usize,
+    /// Entries below this index are in the engine.
+    written: u64,
+    /// Entries below this index are applied.
+    applied: u64,
+    /// Entries below this index are in the state machine's durable state.
+    flushed: u64,
+    /// Why this log takes no writes any more.
+    failure: Option<String>,
+}
+
+impl State {
+    fn tail_start(&self) -> u64 {
+        self.index.next() - self.tail.len() as u64
+    }
+
+    /// Drops what the tail need not hold.
+    fn trim(&mut self, applied_tail_bytes: usize) {
+        let mut start = self.tail_start();
+        while start < self.written {
+            let limit = if start < self.applied { applied_tail_bytes } else { limits::UNAPPLIED_TAIL_BYTES };
+            if self.tail_bytes <= limit {
+                return;
+            }
+            let Some(entry) = self.tail.pop_front() else { return };
+            self.tail_bytes -= memory_bytes(&entry);
+            start += 1;
+        }
+    }
+}
+
+/// About what an entry of the tail occupies.
+fn memory_bytes(entry: &Entry) -> usize {
+    let payload = match &entry.payload {
+        Payload::Normal(command) => command.0.len(),
+        Payload::Blank | Payload::Membership(_) => 0,
+    };
+    payload + size_of::<Entry>()
+}
+
+impl GroupLog {
+    pub fn new(
+        id: ReplicaKey,
+        recovered: Recovered,
+        writer: Arc<Writer>,
+        executor: Arc<dyn Blocking>,
+        metrics: Arc<RaftMetrics>,
+        applied_tail_bytes: usize,
+    ) -> Self {
+        let next = recovered.index.next();
+        let purged = recovered.index.purged().map(|purged| purged.index);
+        let state = State {
+            vote: recovered.vote,
+            tail: VecDeque::new(),
+            tail_bytes: 0,
+            written: next,
+            applied: 0,
+            flushed: 0,
+            failure: None,
+            index: recovered.index,
+        };
+        metrics.unflushed_bytes.add(state.index.bytes() as i64);
+        Self {
+            id,
+            writer,
+            executor,
+            metrics,
+            applied_tail_bytes,
+            state: Mutex::new(state),
+            purged: watch::Sender::new(purged),
+            starting: AtomicBool::new(true),
+        }
+    }
+
+    pub fn id(&self) -> ReplicaKey {
+        self.id
+    }
+
+    /// From now on entries are read, not only their positions.
+    pub fn started(&self) {
+        self.starting.store(false, Ordering::Release);
+    }
+
+    pub fn is_starting(&self) -> bool {
+        self.starting.load(Ordering::Acquire)
+    }
+
+    /// Whether nothing was ever written: no vote, no entry.
+    pub fn is_pristine(&self) -> bool {
+        let state = self.state.lock();
+        state.vote.is_none() && state.index.last().is_none()
+    }
+
+    pub fn first(&self) -> u64 {
+        self.state.lock().index.first()
+    }
+
+    /// Index up to which the cut is durable.
+    pub fn purged(&self) -> watch::Receiver<Option<u64>> {
+        self.purged.subscribe()
+    }
+
+    /// Bytes of the entries that would be applied again after a restart.
+    pub fn unflushed_bytes(&self) -> u64 {
+        let state = self.state.lock();
+        state.index.bytes_from(state.flushed)
+    }
+
+    /// The lowest index such that the entries from it on have at most `bytes` together.
+    pub fn start_of_last(&self, bytes: u64) -> u64 {
+        self.state.lock().index.start_of_last(bytes)
+    }
+
+    /// Entries up to and with `index` are applied.
+    pub fn on_applied(&self, index: u64) {
+        let mut state = self.state.lock();
+        state.applied = state.applied.max(index + 1);
+        state.trim(self.applied_tail_bytes);
+    }
+
+    /// Entries up to and with `index` are in the state machine's durable state.
+    pub fn on_flushed(&self, index: u64) {
+        self.change(|state| state.flushed = state.flushed.max(index + 1));
+    }
+
+    /// Entries below `next` are in the engine.
+    pub fn on_written(&self, next: u64) {
+        let mut state = self.state.lock();
+        state.written = state.written.max(next);
+        state.trim(self.applied_tail_bytes);
+    }
+
+    pub fn on_purged(&self, index: u64) {
+        self.purged.send_replace(Some(index));
+    }
+
+    pub fn fail(&self, reason: &str) {
+        self.state.lock().failure.get_or_insert_with(|| reason.to_owned());
+    }
+
+    /// Why this log takes no writes any more.
+    pub fn failure(&self) -> Option<String> {
+        self.state.lock().failure.clone()
+    }
+
+    /// Changes the state and keeps the metric of unflushed bytes right.
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state.lock();
+        let before = state.index.bytes_from(state.flushed);
+        let result = change(&mut state);
+        let after = state.index.bytes_from(state.flushed);
+        self.metrics.unflushed_bytes.add(after as i64 - before as i64);
+        result
+    }
+
+    /// Queues `operations` and waits until they are durable.
+    async fn write(self: &Arc<Self>, operations: Vec<Operation>) -> io::Result<()> {
+        let (sender, receiver) = oneshot::channel();
+        self.push(operations, 0, Then::Answer(sender));
+        match receiver.await {
+            Ok(result) => result.map_err(io::Error::other),
+            Err(_) => Err(io::Error::other("the log writer ended")),
+        }
+    }
+
+    fn push(self: &Arc<Self>, operations: Vec<Operation>, entries: usize, then: Then) {
+        let bytes = operations.iter().map(operation_bytes).sum();
+        self.writer.push(Request { log: self.clone(), operations, bytes, entries, then });
+    }
+
+    /// Waits until everything queued so far is durable, or was refused.
+    pub async fn settle(self: &Arc<Self>) {
+        // Nothing is written: the answer's place in the queue is what counts, and so does a failure.
+        let _ = self.write(Vec::new()).await;
+    }
+
+    fn delete_entries(&self, first: u64, end: u64) -> Operation {
+        let (first, end) = EntryRange::new(self.id, first, end).into_bounds();
+        Operation::DeleteRange(self.writer.space(), first.to_vec(), end.to_vec())
+    }
+
+    /// Gives the space of the entries below `end` back.
+    pub fn drop_below(&self, end: u64) -> Result<(), bellwether_kv::Error> {
+        self.writer.engine().drop_range(self.writer.space(), EntryRange::new(self.id, 0, end).keys())
+    }
+
+    /// Reads entries from `start`, included, to `end`, excluded, about `bytes` of them. Fewer if the log does not have
+    /// all of them, none only if it has none.
+    async fn read(self: &Arc<Self>, start: u64, end: u64, bytes: u64) -> io::Result<Vec<Entry>> {
+        loop {
+            let (start, stored_end, mut tail) = {
+                let state = self.state.lock();
+                let start = start.max(state.index.first());
+                let end = state.index.end_within(start, end, bytes);
+                if start >= end {
+                    return Ok(Vec::new());
+                }
+                if self.is_starting() {
+                    return Ok((start..end).map(|index| skeleton(&state.index, index)).collect());
+                }
+                let tail_start = state.tail_start();
+                let stored_end = tail_start.clamp(start, end);
+                let tail: Vec<Entry> = match end.checked_sub(tail_start) {
+                    Some(tail_end) => {
+                        state.tail.range((stored_end - tail_start) as usize..tail_end as usize).cloned().collect()
+                    }
+                    None => Vec::new(),
+                };
+                (start, stored_end, tail)
+            };
+            if start == stored_end {
+                return Ok(tail);
+            }
+            let log = self.clone();
+            let read = blocking::call(&self.executor, BlockingClass::Apply, move || {
+                recovery::read(&**log.writer.engine(), log.writer.space(), log.id, start, stored_end)
+            })
+            .await
+            .unwrap_or_else(|_| Err(LogError::executor(self.id)));
+            let error = match read {
+                Ok(mut entries) if entries.len() as u64 == stored_end - start => {
+                    entries.append(&mut tail);
+                    return Ok(entries);
+                }
+                Ok(entries) => LogError::hole(self.id, start + entries.len() as u64, stored_end),
+                Err(error) => error,
+            };
+            // The front of the range may have been cut meanwhile: then the rest is read again.
+            if self.first() <= start {
+                return Err(io::Error::other(error));
+            }
+        }
+    }
+}
+
+impl Drop for GroupLog {
+    fn drop(&mut self) {
+        self.metrics.unflushed_bytes.sub(self.unflushed_bytes() as i64);
+    }
+}
+
+/// An entry as openraft sees it while it starts: the right position, the right membership, no payload.
+fn skeleton(index: &LogIndex, at: u64) -> Entry {
+    let log_id = index.log_id(at).expect("the range was clamped to the index");
+    let payload = match index.membership(at) {
+        Some(membership) => Payload::Membership(membership.clone()),
+        None => Payload::Blank,
+    };
+    Entry { log_id, payload }
+}
+
+fn operation_bytes(operation: &Operation) -> usize {
+    match operation {
+        Operation::Put(_, key, value) => key.len() + value.len(),
+        Operation::Delete(_, key) => key.len(),
+        Operation::DeleteRange(_, first, end) => first.len() + end.len(),
+    }
+}
+
+/// openraft's handle to a [`GroupLog`].
+#[derive(Clone)]
+pub(crate) struct LogHandle(pub Arc<GroupLog>);
+
+fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
+    let start = match range.start_bound() {
+        Bound::Included(&start) => start,
+        Bound::Excluded(&start) => start.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let end = match range.end_bound() {
+        Bound::Included(&end) => end.saturating_add(1),
+        Bound::Excluded(&end) => end,
+        Bound::Unbounded => u64::MAX,
+    };
+    (start, end)
+}
+
+impl RaftLogReader<Types> for LogHandle {
+    async fn try_get_log_entries<R: RangeBounds<u64> + Clone + Debug + Send>(
+        &mut self,
+        range: R,
+    ) -> Result<Vec<Entry>, io::Error> {
+        let (start, end) = bounds(&range);
+        self.0.read(start, end, u64::MAX >> 1).await
+    }
+
+    async fn entries_stream<R: RangeBounds<u64> + Clone + Debug + Send>(
+        &mut self,
+        range: R,
+    ) -> impl Stream<Item = io::Result<Entry>> + Send {
+        let (start, end) = bounds(&range);
+        let log = self.0.clone();
+        stream::unfold((start, Vec::new().into_iter()), move |(mut next, mut ready)| {
+            let log = log.clone();
+            async move {
+                if ready.as_slice().is_empty() && next < end {
+                    match log.read(next, end, limits::READ_BYTES_MAX).await {
+                        Ok(entries) => ready = entries.into_iter(),
+                        // A stream that ends early is an error to openraft; the next poll would repeat this one.
+                        Err(error) => return Some((Err(error), (end, Vec::new().into_iter()))),
+                    }
+                }
+                let entry: Entry = ready.next()?;
+                next = entry.log_id.index + 1;
+                Some((Ok(entry), (next, ready)))
+            }
+        })
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
+        self.0.read(start, end, limits::READ_BYTES_MAX).await
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
+        Ok(self.0.state.lock().vote)
+    }
+}
+
+impl RaftLogStorage<Types> for LogHandle {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> Result<LogState<Types>, io::Error> {
+        let state = self.0.state.lock();
+        Ok(LogState { last_purged_log_id: state.index.purged(), last_log_id: state.index.last() })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        let key = record::key(self.0.id, RecordKind::Vote, 0);
+        let value = record::encode_vote(&key, vote);
+        self.0.write(vec![Operation::Put(self.0.writer.space(), key.to_vec(), value)]).await?;
+        self.0.state.lock().vote = Some(*vote);
+        Ok(())
+    }
+
+    async fn append<I>(&mut self, entries: I, flushed: IOFlushed<Types>) -> Result<(), io::Error>
+    where
+        I: IntoIterator<Item = Entry> + Send,
+        I::IntoIter: Send,
+    {
+        let log = &self.0;
+        let space = log.writer.space();
+        let (mut operations, entries): (Vec<_>, Vec<_>) = entries
+            .into_iter()
+            .map(|entry| {
+                let key = record::key(log.id, RecordKind::Entry, entry.log_id.index);
+                let value = record::encode_entry(&key, &entry);
+                (Operation::Put(space, key.to_vec(), value), entry)
+            })
+            .unzip();
+        let count = entries.len();
+        let next = log.change(|state| {
+            for (operation, entry) in operations.iter_mut().zip(entries) {
+                let membership = match &entry.payload {
+                    Payload::Membership(membership) => Some(membership.clone()),
+                    Payload::Blank | Payload::Normal(_) => None,
+                };
+                state.index.push(entry.log_id, operation_bytes(operation) as u64, membership);
+                state.tail_bytes += memory_bytes(&entry);
+                state.tail.push_back(entry);
+            }
+            state.index.next()
+        });
+        log.push(operations, count, Then::Appended { next, flushed });
+        Ok(())
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
+        let from = last.map_or(0, |id| id.index + 1);
+        let end = self.0.state.lock().index.next();
+        // Durable before the entries leave memory: whatever is appended next comes behind it in the queue.
+        self.0.write(vec![self.0.delete_entries(from, end.max(from))]).await?;
+        self.0.change(|state| {
+            let kept = from.saturating_sub(state.tail_start()) as usize;
+            let bytes: usize = state.tail.drain(kept.min(state.tail.len())..).map(|entry| memory_bytes(&entry)).sum();
+            state.tail_bytes -= bytes;
+            state.index.truncate(from);
+            state.written = state.written.min(state.index.next());
+        });
+        Ok(())
+    }
+
+    async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
+        let key = record::key(self.0.id, RecordKind::Purged, 0);
+        let value = record::encode_purged(&key, &upto);
+        let first = self.0.first();
+        // The cut is written before, or together with, the loss of the entries: recovery starts behind it.
+        let operations = vec![
+            Operation::Put(self.0.writer.space(), key.to_vec(), value),
+            self.0.delete_entries(first, (upto.index + 1).max(first)),
+        ];
+        self.0.change(|state| {
+            let start = state.tail_start();
+            let count = (upto.index + 1).saturating_sub(start).min(state.tail.len() as u64) as usize;
+            let bytes: usize = state.tail.drain(..count).map(|entry| memory_bytes(&entry)).sum();
+            state.tail_bytes -= bytes;
+            state.index.purge(upto);
+            state.written = state.written.max(upto.index + 1);
+        });
+        self.0.push(operations, 0, Then::Purged(upto.index));
+        Ok(())
+    }
+}

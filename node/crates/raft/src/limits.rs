@@ -1,0 +1,76 @@
+//! The bounds of this crate's queues, batches and retries, in one place. What a node may want to choose is a default
+//! here and a field of [`RaftOptions`](crate::RaftOptions).
+
+use std::time::Duration;
+
+/// Largest payload of one entry.
+pub const ENTRY_BYTES_MAX: usize = 16 << 20;
+
+/// Bytes of payloads proposed to one group and not yet applied. Default.
+pub const GROUP_IN_FLIGHT_BYTES: usize = 32 << 20;
+
+/// Bytes of payloads proposed to all groups of a node and not yet applied. Default.
+pub const NODE_IN_FLIGHT_BYTES: usize = 64 << 20;
+
+/// How long a proposal waits for room before it is refused. Default.
+pub const ADMISSION_WAIT: Duration = Duration::from_millis(200);
+
+/// How long a proposal in flight waits for a full disk before its caller is told that its fate is unknown.
+pub const STORAGE_WAIT: Duration = Duration::from_secs(1);
+
+/// The writer stops collecting for one write at this many bytes.
+pub const WRITE_BATCH_BYTES_MAX: usize = 8 << 20;
+
+/// How often a write that met a full disk is tried again.
+pub const DISK_FULL_RETRY: Duration = Duration::from_millis(200);
+
+/// A read of the log returns about this many bytes at a time, and at least one entry.
+pub const READ_BYTES_MAX: u64 = 1 << 20;
+
+/// A call of [`StateMachine::apply`](crate::StateMachine::apply) gets about this many bytes.
+pub const APPLY_BATCH_BYTES_MAX: usize = 4 << 20;
+
+/// A call of [`StateMachine::apply`](crate::StateMachine::apply) gets at most this many entries.
+pub const APPLY_BATCH_ENTRIES_MAX: usize = 4096;
+
+/// Bytes of a group's entries kept in memory while they are not applied; older ones are read back from the log store.
+pub const UNAPPLIED_TAIL_BYTES: usize = 64 << 20;
+
+/// Bytes of a group's applied entries kept in memory for followers that are about to ask for them. Default.
+pub const APPLIED_TAIL_BYTES: usize = 256 << 10;
+
+/// Bytes of log that a flush leaves for a replica that is behind, per group. Default.
+pub const LAGGING_LOG_BYTES: u64 = 1 << 30;
+
+/// How long a flush waits for the log to be cut. Replication in flight can hold that up; the next flush catches up.
+pub const PURGE_WAIT: Duration = Duration::from_secs(5);
+
+/// Interval of heartbeats.
+pub const HEARTBEAT: Duration = Duration::from_millis(300);
+
+/// Shortest election timeout.
+pub const ELECTION_TIMEOUT_MIN: Duration = Duration::from_millis(900);
+
+/// Longest election timeout.
+pub const ELECTION_TIMEOUT_MAX: Duration = Duration::from_millis(1500);
+
+/// Deadline for a follower to install a checkpoint that is sent to it.
+pub const INSTALL_DEADLINE: Duration = Duration::from_secs(600);
+
+/// Entries in one message to a follower; their bytes are bounded by [`READ_BYTES_MAX`].
+pub const ENTRIES_PER_MESSAGE_MAX: u64 = 1024;
+
+/// Replicas in one membership, on disk and on the wire.
+pub const MEMBERS_MAX: usize = 64;
+
+/// Sets of voters in one membership: two while a change is under way.
+pub const VOTER_SETS_MAX: usize = 4;
+
+/// Messages waiting for one group; the bytes behind them are bounded by the admission limits.
+pub const GROUP_QUEUE_MESSAGES: u64 = 65_536;
+
+const _: () = assert!(ENTRY_BYTES_MAX <= GROUP_IN_FLIGHT_BYTES);
+const _: () = assert!(GROUP_IN_FLIGHT_BYTES <= NODE_IN_FLIGHT_BYTES);
+const _: () = assert!(NODE_IN_FLIGHT_BYTES <= u32::MAX as usize);
+const _: () = assert!(HEARTBEAT.as_millis() * 3 <= ELECTION_TIMEOUT_MIN.as_millis());
+const _: () = assert!(ELECTION_TIMEOUT_MIN.as_millis() < ELECTION_TIMEOUT_MAX.as_millis());
