@@ -24,6 +24,11 @@ use crate::tuning;
 /// Appended to a key to be the largest that sorts below its successors of any sensible length.
 const KEY_TAIL: [u8; 64] = [0xff; 64];
 
+/// RocksDB's sequence number and count before a batch.
+const BATCH_HEADER_BYTES: usize = 12;
+/// A tag, a space's number and two lengths before an operation.
+const OPERATION_HEADER_BYTES_MAX: usize = 16;
+
 pub(crate) struct RocksEngine {
     // Invariant: closed, and so declared, before the claim on its directory is given up.
     db: DB,
@@ -174,6 +179,8 @@ impl RocksEngine {
 fn remove_old_options(directory: &Path) -> Result<(), Error> {
     let mut files = files::names(directory)?;
     files.retain(|name| name.starts_with("OPTIONS-"));
+    // By number: a longer one is higher.
+    files.sort_by_key(|name| name.len());
     files.pop();
     files.iter().try_for_each(|name| files::remove(&directory.join(name)))
 }
@@ -252,7 +259,7 @@ impl KvEngine for RocksEngine {
     }
 
     fn write(&self, batch: &WriteBatch, durability: Durability) -> Result<(), Error> {
-        let mut native = rocksdb::WriteBatch::default();
+        let mut native = rocksdb::WriteBatch::with_capacity_bytes(encoded_bytes_max(batch));
         for operation in &batch.operations {
             match operation {
                 Operation::Put(space, key, value) => native.put_cf(self.batch_space(*space)?, key, value),
@@ -348,6 +355,17 @@ impl KvEngine for RocksEngine {
     fn free_bytes(&self) -> Result<u64, Error> {
         files::free_bytes(self.path())
     }
+}
+
+/// Room for a batch as RocksDB writes it, so that it is not copied while it grows.
+fn encoded_bytes_max(batch: &WriteBatch) -> usize {
+    let bytes = |operation: &Operation| match operation {
+        Operation::Put(_, key, value) => key.len() + value.len(),
+        Operation::Delete(_, key) => key.len(),
+        Operation::DeleteRange(_, first, end) => first.len() + end.len(),
+    };
+    let payload: usize = batch.operations.iter().map(bytes).sum();
+    BATCH_HEADER_BYTES + payload + batch.operations.len() * OPERATION_HEADER_BYTES_MAX
 }
 
 fn is_empty(range: KeyRange<'_>) -> bool {

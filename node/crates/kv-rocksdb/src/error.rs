@@ -44,3 +44,17 @@ pub(crate) fn from_file(doing: &str, path: &Path, error: impl Into<std::io::Erro
 pub(crate) fn from_sync(path: &Path, error: impl Into<std::io::Error>) -> Error {
     Error::SyncFailed(format!("{}: {}", path.display(), error.into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::is_sync;
+
+    #[test]
+    fn a_failed_sync_is_told_from_a_failed_write() {
+        assert!(is_sync(
+            "IO error: No space left on device: While fdatasync: /data/000008.log: No space left on device"
+        ));
+        assert!(is_sync("IO error: While fsync: a directory: Input/output error"));
+        assert!(!is_sync("IO error: While appending to file: /data/000008.log: Input/output error"));
+    }
+}

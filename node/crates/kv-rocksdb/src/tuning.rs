@@ -1,4 +1,4 @@
-//! Every setting of RocksDB that differs from its default, with the reason. Measured figures: ARCHITECTURE.md.
+//! Every setting of RocksDB that differs from its default, with the reason.
 
 use bellwether_kv::{Error, SpaceConfig, SpaceKind};
 use rocksdb::{
@@ -53,6 +53,8 @@ const RUNS_LEVELS: i32 = 2;
 const WAL_PER_BUFFER: u64 = 2;
 /// The list of files is rewritten when it is larger than this and mostly history.
 const MANIFEST_FILE_BYTES: usize = 128 * KIB;
+/// Shards of the table of open files, each with memory of its own even when empty.
+const OPEN_FILES_SHARD_BITS: i32 = 2;
 
 const WITHOUT_SETTER: &str = "allow_fallocate=false;avoid_flush_during_shutdown=true;\
     avoid_flush_during_recovery=true;write_identity_file=false";
@@ -97,6 +99,7 @@ impl Tuning {
         options.set_max_subcompactions(1);
         options.set_max_open_files(self.options.open_files_per_engine);
         options.set_max_file_opening_threads(1);
+        options.set_table_cache_num_shard_bits(OPEN_FILES_SHARD_BITS);
         options.set_bytes_per_sync(MIB as u64);
 
         // An empty engine is a few small files, and no LOG among them: what it would say goes to tracing.
