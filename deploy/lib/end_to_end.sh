@@ -105,7 +105,7 @@ is_at_least() { awk -v found="$(value "$1" "$2")" -v least="$3" 'BEGIN { exit !(
 # instant of a range belongs to it differs between Prometheus 2 and 3.
 samples() {
   local server="$1" start="$2" end="$3"
-  get "$server/api/v1/query" --data-urlencode 'query={job=~"node|prometheus"}'"[$((end - start + 1))s]" \
+  get "$server/api/v1/query" --data-urlencode 'query={job=~"exporter|prometheus"}'"[$((end - start + 1))s]" \
     --data-urlencode "time=$end" |
     jq --compact-output --argjson start "$start" '
       .data.result
@@ -147,7 +147,7 @@ cat >"$work/prometheus.yml" <<YAML
 global:
   scrape_interval: 1s
 scrape_configs:
-  - job_name: node
+  - job_name: exporter
     static_configs:
       - targets: ['127.0.0.1:$exporter_port']
   - job_name: prometheus
@@ -167,32 +167,32 @@ exporter="$(command -v prometheus-node-exporter || command -v node_exporter)" ||
 start exporter "$exporter" --web.listen-address="127.0.0.1:$exporter_port"
 start prometheus prometheus --config.file="$work/prometheus.yml" --storage.tsdb.path="$work/prometheus" \
   --web.listen-address="127.0.0.1:$prometheus_port"
-eventually "$DATA_SECONDS_MAX" "the exporter's data in the node" is_at_least "$address" 'up{job="node"}' 1
+eventually "$DATA_SECONDS_MAX" "the exporter's data in the node" is_at_least "$address" 'up{job="exporter"}' 1
 start_time="$(date +%s)"
 
 say "what the node collects itself is there"
-eventually "$DATA_SECONDS_MAX" "the host's metrics" is_at_least "$address" 'count({__name__=~"node_.+",job!="node"})' 200
+eventually "$DATA_SECONDS_MAX" "the host's metrics" is_at_least "$address" 'count({__name__=~"node_.+",job="node"})' 200
 eventually "$DATA_SECONDS_MAX" "the node's own metrics" is_at_least "$address" 'count({__name__=~"bellwether_.+"})' 10
 
 say "promtool asks"
 sleep 5
-promtool query instant "$address" 'sum by (mode) (rate(node_cpu_seconds_total{job="node"}[30s]))' | grep -q 'mode="idle"'
-promtool query range --start="$start_time" --end="$(date +%s)" --step=1s "$address" 'node_load1{job="node"}' |
+promtool query instant "$address" 'sum by (mode) (rate(node_cpu_seconds_total{job="exporter"}[30s]))' | grep -q 'mode="idle"'
+promtool query range --start="$start_time" --end="$(date +%s)" --step=1s "$address" 'node_load1{job="exporter"}' |
   grep -q '@\['
-promtool query series --match='up{job="node"}' "$address" | grep -q "127.0.0.1:$exporter_port"
-promtool query labels "$address" job | grep -qx node
+promtool query series --match='up{job="exporter"}' "$address" | grep -q "127.0.0.1:$exporter_port"
+promtool query labels "$address" job | grep -qx exporter
 
 say "Grafana's data source asks"
 get "$address/api/v1/status/buildinfo" | jq --exit-status '.data.version' >/dev/null
 get "$address/api/v1/labels" --data-urlencode 'match[]=up' | jq --exit-status '.data | index("job")' >/dev/null
-get --get "$address/api/v1/label/job/values" | jq --exit-status '.data | index("node")' >/dev/null
-get "$address/api/v1/series" --data-urlencode 'match[]=up{job="node"}' | jq --exit-status '.data | length == 1' >/dev/null
+get --get "$address/api/v1/label/job/values" | jq --exit-status '.data | index("exporter")' >/dev/null
+get "$address/api/v1/series" --data-urlencode 'match[]=up{job="exporter"}' | jq --exit-status '.data | length == 1' >/dev/null
 has_metadata() {
   get --get "$address/api/v1/metadata" --data-urlencode metric=node_load15 |
     jq --exit-status '.data.node_load15[0].type == "gauge"' >/dev/null
 }
 eventually "$DATA_SECONDS_MAX" "metadata" has_metadata
-get "$address/api/v1/query_range" --data-urlencode 'query=rate(node_cpu_seconds_total{job="node"}[30s])' \
+get "$address/api/v1/query_range" --data-urlencode 'query=rate(node_cpu_seconds_total{job="exporter"}[30s])' \
   --data-urlencode "start=$start_time" --data-urlencode "end=$(date +%s)" --data-urlencode step=1 |
   jq --exit-status '.data.resultType == "matrix" and (.data.result | length > 0)' >/dev/null
 
