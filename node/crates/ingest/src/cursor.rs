@@ -48,10 +48,12 @@ impl<'a> Cursor<'a> {
         Cursor { format, bytes, at: 0 }
     }
 
+    #[cold]
     pub(crate) fn truncated(&self, what: &'static str) -> FormatError {
         FormatError::Truncated { format: self.format, offset: self.at, what }
     }
 
+    #[cold]
     pub(crate) fn invalid(&self, what: &'static str) -> FormatError {
         FormatError::Invalid { format: self.format, offset: self.at, what }
     }
@@ -125,6 +127,16 @@ impl<'a> Cursor<'a> {
 
     #[inline]
     pub(crate) fn varint(&mut self, what: &'static str) -> Result<u64, FormatError> {
+        match self.bytes.get(self.at) {
+            Some(byte) if *byte < 0x80 => {
+                self.at += 1;
+                Ok(u64::from(*byte))
+            }
+            _ => self.varint_of_many_bytes(what),
+        }
+    }
+
+    fn varint_of_many_bytes(&mut self, what: &'static str) -> Result<u64, FormatError> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.u8(what)?;
@@ -137,9 +149,9 @@ impl<'a> Cursor<'a> {
         Err(self.invalid("a number is too large"))
     }
 
+    #[inline]
     pub(crate) fn varint_u32(&mut self, what: &'static str) -> Result<u32, FormatError> {
-        let start = self.clone();
-        u32::try_from(self.varint(what)?).map_err(|_| start.invalid("a number is too large"))
+        u32::try_from(self.varint(what)?).map_err(|_| self.invalid("a number is too large"))
     }
 
     /// A number of things that take at least one byte each: more than there are bytes is damage, and never allocated.

@@ -3,16 +3,16 @@
 //! In the steady state nothing is allocated: batches and tables come from the scratch and go back to it with
 //! [`DistributorScratch::recycle`].
 
-use bellwether_model::{Labels, MetricMetadata, PlacementKey, RefEpoch, Sample, SeriesHash, Tenant};
+use bellwether_model::{Labels, MetricMetadata, PlacementKey, RefEpoch, Sample, SeriesHash, SeriesRef, Tenant};
 use hashbrown::HashTable;
 
 use crate::group_table::GroupTable;
-use crate::key_hasher::{CacheKey, KeyHasher};
+use crate::key_hasher::{CacheKey, KeyHasher, TenantKey};
 use crate::metadata_filter::MetadataFilter;
 use crate::protobuf::WireError;
 use crate::remote_write_v1::{self, ScratchV1};
 use crate::remote_write_v2::{self, ScratchV2};
-use crate::series_cache::{CacheReader, SeriesCache};
+use crate::series_cache::{CacheReader, Known, SeriesCache};
 use crate::shard_batch::{RefScope, ShardBatch};
 use crate::visitor::{BuildError, MetadataRef, RequestVisitor, WireLabels};
 
@@ -176,7 +176,7 @@ impl<'a> Distributor<'a> {
     }
 
     /// What [`SeriesCache::insert`] wants to know of the tenant.
-    pub fn tenant_key(&self) -> CacheKey {
+    pub fn tenant_key(&self) -> TenantKey {
         self.hasher.tenant_key()
     }
 
@@ -207,8 +207,9 @@ impl<'a> Distributor<'a> {
         scratch.begin(&reader);
         let mut distributed = {
             let (batches, miss_index) = (&mut scratch.batches, &mut scratch.miss_index);
+            let predicted = Known { group: 0, series_ref: SeriesRef(0) };
             let distributed = Distributed::default();
-            let mut collector = Collector { distributor: self, reader, batches, miss_index, distributed };
+            let mut collector = Collector { distributor: self, reader, predicted, batches, miss_index, distributed };
             walk(&mut collector)?;
             collector.distributed
         };
@@ -221,6 +222,8 @@ impl<'a> Distributor<'a> {
 struct Collector<'a> {
     distributor: &'a Distributor<'a>,
     reader: CacheReader<'a>,
+    /// What was predicted last.
+    predicted: Known,
     batches: &'a mut [ShardBatch],
     miss_index: &'a mut HashTable<u32>,
     distributed: Distributed,
@@ -233,12 +236,20 @@ impl RequestVisitor for Collector<'_> {
         let Some(known) = key.and_then(|key| self.reader.find(key)) else {
             return self.miss(key, labels, samples);
         };
-        let batch = &mut self.batches[usize::from(known.group)];
-        for sample in samples {
-            batch.push(known.series_ref, sample.timestamp, sample.value);
-        }
-        self.distributed.samples += samples.len();
+        self.known(known, samples);
         Ok(())
+    }
+
+    #[inline]
+    fn predict(&mut self, series: &[u8], next: u8) -> Option<usize> {
+        let (length, known) = self.reader.find_predicted(&self.distributor.hasher, series, next)?;
+        self.predicted = known;
+        Some(length)
+    }
+
+    #[inline]
+    fn predicted_series(&mut self, samples: &[Sample]) {
+        self.known(self.predicted, samples);
     }
 
     fn unsupported(&mut self, exemplars: usize, histograms: usize) {
@@ -249,7 +260,7 @@ impl RequestVisitor for Collector<'_> {
 
     fn metadata(&mut self, metadata: MetadataRef<'_>) {
         // What one tenant has told says nothing about another.
-        if !self.distributor.metadata.is_news(metadata.fingerprint ^ self.distributor.hasher.tenant_key().low) {
+        if !self.distributor.metadata.is_news(metadata.fingerprint ^ self.distributor.hasher.tenant_key().0.low) {
             return;
         }
         let text = |bytes: &[u8]| std::str::from_utf8(bytes).map(str::to_owned);
@@ -264,10 +275,19 @@ impl RequestVisitor for Collector<'_> {
 }
 
 impl Collector<'_> {
+    #[inline]
+    fn known(&mut self, known: Known, samples: &[Sample]) {
+        let batch = &mut self.batches[usize::from(known.group)];
+        for sample in samples {
+            batch.push(known.series_ref, sample.timestamp, sample.value);
+        }
+        self.distributed.samples += samples.len();
+    }
+
     #[inline(never)]
     fn miss<L: WireLabels>(&mut self, key: Option<CacheKey>, labels: &L, samples: &[Sample]) -> Result<(), WireError> {
         if let Some(key) = key
-            && let Some(at) = self.miss_index.find(key.low, |at| self.distributed.misses[*at as usize].key == key)
+            && let Some(at) = self.miss_index.find(key.hash.low, |at| self.distributed.misses[*at as usize].key == key)
         {
             self.distributed.misses[*at as usize].samples.extend_from_slice(samples);
             self.distributed.samples += samples.len();
@@ -294,9 +314,212 @@ impl Collector<'_> {
             return Ok(());
         };
         let misses = &mut self.distributed.misses;
-        self.miss_index.insert_unique(key.low, misses.len() as u32, |at| misses[*at as usize].key.low);
+        self.miss_index.insert_unique(key.hash.low, misses.len() as u32, |at| misses[*at as usize].key.hash.low);
         misses.push(Miss { key, labels, hash, placement, group, samples: samples.to_vec() });
         self.distributed.samples += samples.len();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protobuf_writer::*;
+    use crate::series_cache::CacheEntry;
+    use bellwether_model::{HashRange, MetricKind};
+
+    const SCOPE: RefScope = RefScope { epoch: RefEpoch(3), range_generation: 1 };
+
+    /// A gateway in front of two groups, and who has been given which ref.
+    struct Fixture {
+        tenant: Tenant,
+        cache: SeriesCache,
+        metadata: MetadataFilter,
+        groups: GroupTable,
+        scratch: DistributorScratch,
+    }
+
+    impl Fixture {
+        fn new() -> Fixture {
+            let cache = SeriesCache::new(5, 1 << 20);
+            (0..2).for_each(|group| cache.set_scope(group, SCOPE));
+            let ranges = HashRange::split_ring(2).into_iter().zip(0..).collect();
+            Fixture {
+                tenant: Tenant::default_tenant(),
+                cache,
+                metadata: MetadataFilter::default(),
+                groups: GroupTable::new(ranges).unwrap(),
+                scratch: DistributorScratch::default(),
+            }
+        }
+
+        fn distribute(&mut self, version: u32, body: &[u8]) -> Result<Distributed, WireError> {
+            let distributor = Distributor::new(&self.tenant, &self.cache, &self.metadata, &self.groups);
+            match version {
+                1 => distributor.distribute_v1(body, &mut self.scratch),
+                _ => distributor.distribute_v2(body, &mut self.scratch),
+            }
+        }
+
+        /// Gives missed series refs from 100 on.
+        fn resolve(&mut self, distributed: &Distributed) {
+            let distributor = Distributor::new(&self.tenant, &self.cache, &self.metadata, &self.groups);
+            let entries: Vec<CacheEntry> = (100..)
+                .zip(&distributed.misses)
+                .map(|(number, miss)| CacheEntry {
+                    key: miss.key,
+                    group: miss.group,
+                    scope: SCOPE,
+                    series_ref: SeriesRef(number),
+                })
+                .collect();
+            self.cache.insert(distributor.tenant_key(), &entries);
+        }
+    }
+
+    fn series(at: usize) -> Vec<(&'static str, String)> {
+        vec![("__name__", format!("metric_{}", at % 7)), ("at", at.to_string())]
+    }
+
+    fn body(version: u32, series_count: usize, value: f64) -> Vec<u8> {
+        let mut v1 = Vec::new();
+        let mut v2 = RequestV2::default();
+        for at in 0..series_count {
+            let labels = series(at);
+            let labels: Vec<(&str, &str)> = labels.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            v1.push(series_v1(&labels_v1(&labels), &[(1000, value), (2000, value)]));
+            v2.push(&labels, &[(1000, value), (2000, value)]);
+        }
+        if version == 1 { request_v1(&v1) } else { v2.body() }
+    }
+
+    #[test]
+    fn unknown_series_are_misses_once_and_known_ones_are_rows() {
+        for version in [1, 2] {
+            let mut fixture = Fixture::new();
+            let first = fixture.distribute(version, &body(version, 100, 1.0)).unwrap();
+            assert!(first.batches.is_empty() && first.refused.is_empty());
+            assert_eq!((first.misses.len(), first.samples), (100, 200));
+            for (at, miss) in first.misses.iter().enumerate() {
+                let labels = series(at);
+                assert_eq!(miss.labels.get("at"), Some(labels[1].1.as_str()));
+                assert_eq!(miss.hash, SeriesHash::of(&fixture.tenant, &miss.labels));
+                assert_eq!(fixture.groups.group_of(miss.placement), Some(miss.group));
+                assert_eq!(miss.samples.len(), 2);
+            }
+            fixture.resolve(&first);
+            let group_of_first = first.misses[0].group;
+            fixture.scratch.recycle(first);
+            for _ in 0..3 {
+                let second = fixture.distribute(version, &body(version, 101, 2.0)).unwrap();
+                assert_eq!((second.misses.len(), second.samples), (1, 202));
+                let samples: usize = second.batches.iter().map(|(_, batch)| batch.samples()).sum();
+                assert_eq!((second.batches.len(), samples), (2, 200));
+                assert!(second.batches.iter().all(|(_, batch)| batch.scope() == SCOPE));
+                assert!(second.batches.iter().any(|(group, _)| *group == group_of_first));
+                fixture.scratch.recycle(second);
+            }
+        }
+    }
+
+    #[test]
+    fn both_versions_of_a_series_lead_to_one_hash() {
+        let mut fixture = Fixture::new();
+        let v1 = fixture.distribute(1, &body(1, 5, 1.0)).unwrap();
+        let v2 = fixture.distribute(2, &body(2, 5, 1.0)).unwrap();
+        let hashes = |distributed: &Distributed| distributed.misses.iter().map(|miss| miss.hash).collect::<Vec<_>>();
+        assert_eq!(hashes(&v1), hashes(&v2));
+        assert_ne!(v1.misses[0].key, v2.misses[0].key);
+    }
+
+    #[test]
+    fn a_series_that_is_sent_twice_in_a_body_is_one_miss() {
+        let mut fixture = Fixture::new();
+        let twice = [body(1, 3, 1.0), body(1, 3, 2.0)].concat();
+        let distributed = fixture.distribute(1, &twice).unwrap();
+        assert_eq!((distributed.misses.len(), distributed.samples), (3, 12));
+        let values: Vec<f64> = distributed.misses[0].samples.iter().map(|sample| sample.value).collect();
+        assert_eq!(values, [1.0, 1.0, 2.0, 2.0]);
+    }
+
+    #[test]
+    fn bad_series_are_refused_with_reason_and_count_and_the_rest_goes_on() {
+        let mut fixture = Fixture::new();
+        let mut histogram = series_v1(&labels_v1(&[("__name__", "h")]), &[]);
+        put_bytes(&mut histogram, 4, b"");
+        let nameless = series_v1(&labels_v1(&[("job", "a")]), &[(1, 1.0), (2, 1.0)]);
+        let duplicate = series_v1(&labels_v1(&[("__name__", "a"), ("x", "1"), ("x", "2")]), &[(1, 1.0)]);
+        let good = series_v1(&labels_v1(&[("__name__", "up")]), &[(1, 1.0)]);
+        for _ in 0..2 {
+            let body = request_v1(&[histogram.clone(), nameless.clone(), good.clone(), duplicate.clone()]);
+            let distributed = fixture.distribute(1, &body).unwrap();
+            let refused: Vec<Refusal> = distributed.refused.iter().cloned().collect();
+            assert_eq!(refused.len(), 2);
+            assert_eq!((refused[0].reason, refused[0].count), (RefusalReason::Histograms, 1));
+            assert_eq!((refused[1].reason, refused[1].count), (RefusalReason::InvalidLabels, 3));
+            assert!(refused[1].example.contains("no metric name") && refused[1].reason.is_permanent());
+            assert_eq!(distributed.samples, 1);
+            fixture.resolve(&distributed);
+        }
+    }
+
+    #[test]
+    fn a_point_that_nobody_owns_is_a_transient_refusal() {
+        let mut fixture = Fixture::new();
+        fixture.groups = GroupTable::default();
+        let distributed = fixture.distribute(1, &body(1, 2, 1.0)).unwrap();
+        assert_eq!(distributed.refused.count(RefusalReason::NoGroup), 4);
+        assert!(!RefusalReason::NoGroup.is_permanent() && distributed.samples == 0);
+    }
+
+    #[test]
+    fn metadata_is_told_once() {
+        let mut fixture = Fixture::new();
+        let mut v1 = Vec::new();
+        put_metadata_v1(&mut v1, 2, "up", "Is it up?", "");
+        let mut v2 = RequestV2::default();
+        let metadata = v2.metadata(2, "Is it up?", "");
+        for job in ["a", "b"] {
+            put_bytes(v2.push(&[("__name__", "up"), ("job", job)], &[(1, 1.0)]), 5, &metadata);
+        }
+        let expected = MetricMetadata { kind: MetricKind::Gauge, help: "Is it up?".to_owned(), unit: String::new() };
+        for (version, body) in [(1, v1), (2, v2.body())] {
+            let first = fixture.distribute(version, &body).unwrap();
+            assert_eq!(first.metadata, [("up".to_owned(), expected.clone())]);
+            assert!(fixture.distribute(version, &body).unwrap().metadata.is_empty());
+            fixture.tenant = Tenant::new("other").unwrap();
+            assert_eq!(fixture.distribute(version, &body).unwrap().metadata.len(), 1);
+            fixture.tenant = Tenant::default_tenant();
+        }
+    }
+
+    #[test]
+    fn an_error_leaves_nothing_behind() {
+        for version in [1, 2] {
+            let mut fixture = Fixture::new();
+            let good = body(version, 10, 1.0);
+            let first = fixture.distribute(version, &good).unwrap();
+            fixture.resolve(&first);
+            fixture.distribute(version, &good[..good.len() - 1]).unwrap_err();
+            let again = fixture.distribute(version, &good).unwrap();
+            assert_eq!((again.samples, again.misses.len()), (20, 0));
+            assert_eq!(again.batches.iter().map(|(_, batch)| batch.samples()).sum::<usize>(), 20);
+        }
+    }
+
+    #[test]
+    fn labels_that_go_on_behind_the_samples_are_another_series() {
+        let mut fixture = Fixture::new();
+        let short = labels_v1(&[("__name__", "up")]);
+        let other = labels_v1(&[("__name__", "other")]);
+        let plain = request_v1(&[series_v1(&other, &[(1, 1.0)]), series_v1(&short, &[(1, 1.0)])]);
+        let first = fixture.distribute(1, &plain).unwrap();
+        fixture.resolve(&first);
+        assert!(fixture.distribute(1, &plain).unwrap().misses.is_empty());
+        let longer = [series_v1(&short, &[(1, 1.0)]), labels_v1(&[("job", "a")])].concat();
+        let scattered = request_v1(&[series_v1(&other, &[(1, 1.0)]), longer]);
+        let distributed = fixture.distribute(1, &scattered).unwrap();
+        assert_eq!(distributed.misses.len(), 1);
+        assert_eq!(distributed.misses[0].labels.to_string(), r#"up{job="a"}"#);
     }
 }

@@ -31,7 +31,8 @@ const ZSTD_LEVEL: i32 = 1;
 /// Frames that take fewer bytes together are not compressed even when asked to be.
 pub const COMPRESS_BYTES_MIN: usize = 4 << 10;
 
-const _: () = assert!(SAMPLES_HEADER_BYTES + FRAME_LENGTH_BYTES + limits::FRAME_BYTES_MAX <= limits::RAFT_ENTRY_BYTES_MAX);
+const _: () =
+    assert!(SAMPLES_HEADER_BYTES + FRAME_LENGTH_BYTES + limits::FRAME_BYTES_MAX <= limits::RAFT_ENTRY_BYTES_MAX);
 
 /// What the proposing leader knows and apply must not ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -279,7 +280,8 @@ fn read_control(kind: u8, cursor: &mut Cursor<'_>) -> Result<ControlCommand, For
         KIND_DROP_WINDOW => {
             let window = read_range(cursor)?;
             let all_tenants = cursor.clone().sized("the tenant")?.is_empty();
-            let tenant = if all_tenants { cursor.sized("the tenant").map(|_| None)? } else { Some(read_tenant(cursor)?) };
+            let tenant =
+                if all_tenants { cursor.sized("the tenant").map(|_| None)? } else { Some(read_tenant(cursor)?) };
             ControlCommand::DropWindow { window, tenant }
         }
         KIND_STORE_METADATA => {
@@ -404,5 +406,149 @@ fn metric_kind_code(kind: MetricKind) -> u8 {
         MetricKind::Summary => 5,
         MetricKind::Info => 6,
         MetricKind::StateSet => 7,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMITS: EntryLimits = EntryLimits { oldest: -5, newest: 1_790_000_600_000, series_max: 1_000_000 };
+    const NOW: Timestamp = 1_790_000_000_000;
+
+    fn samples(frames: &[&[u8]], compression: Compression) -> Vec<u8> {
+        let mut builder = EntryBuilder::default();
+        assert!(frames.iter().all(|frame| builder.push(frame)));
+        assert_eq!(builder.frames(), frames.len());
+        builder.finish(NOW, LIMITS, compression)
+    }
+
+    fn controls() -> Vec<ControlCommand> {
+        let tenant = Tenant::new("team-a").unwrap();
+        let matcher = |op, name: &str, value: &str| MatcherText { op, name: name.to_owned(), value: value.to_owned() };
+        let help =
+            MetricMetadata { kind: MetricKind::Counter, help: "What it counts.".to_owned(), unit: "s".to_owned() };
+        vec![
+            ControlCommand::Delete {
+                tenant: tenant.clone(),
+                matchers: vec![matcher(MatchOp::Equal, "__name__", "up"), matcher(MatchOp::NotRegex, "job", "a|b")],
+                range: TimeRange { first: -1, last: i64::MAX },
+            },
+            ControlCommand::ExpireSeries { idle_since: NOW },
+            ControlCommand::SetActiveVersion { version: 2 },
+            ControlCommand::DropWindow { window: TimeRange { first: 0, last: 7_199_999 }, tenant: None },
+            ControlCommand::DropWindow {
+                window: TimeRange { first: 0, last: 7_199_999 },
+                tenant: Some(tenant.clone()),
+            },
+            ControlCommand::StoreMetadata { tenant, metadata: vec![("up".to_owned(), help)] },
+        ]
+    }
+
+    /// Everything that reading an entry can touch.
+    fn read(bytes: &[u8]) -> Result<(), FormatError> {
+        match Entry::read(bytes, &mut Vec::new())?.command {
+            Command::Samples(samples) => samples.frames().try_for_each(|frame| frame.map(drop)),
+            Command::Control(_) => Ok(()),
+        }
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn frames_come_back_in_order_plain_and_compressed() {
+        let large = b"a frame that repeats itself ".repeat(400);
+        for compression in [Compression::Never, Compression::WhenItPays] {
+            let bytes = samples(&[b"one", b"", &large], compression);
+            assert_eq!(bytes.len() < large.len(), compression == Compression::WhenItPays);
+            let mut buffer = Vec::new();
+            let entry = Entry::read(&bytes, &mut buffer).unwrap();
+            let Command::Samples(samples) = entry.command else { panic!("an entry of samples") };
+            assert_eq!((entry.proposed_at, samples.limits), (NOW, LIMITS));
+            let frames: Vec<&[u8]> = samples.frames().map(Result::unwrap).collect();
+            assert_eq!(frames, [b"one", &b""[..], &large]);
+        }
+    }
+
+    #[test]
+    fn an_entry_takes_frames_until_it_is_full() {
+        let frame = vec![7; limits::FRAME_BYTES_MAX];
+        let mut builder = EntryBuilder::default();
+        assert!(builder.is_empty());
+        while builder.push(&frame) {}
+        assert_eq!(builder.frames(), limits::RAFT_ENTRY_BYTES_MAX / limits::FRAME_BYTES_MAX - 1);
+        assert!(builder.push(b"a small one"));
+        let bytes = builder.finish(NOW, LIMITS, Compression::Never);
+        assert!(bytes.len() <= limits::RAFT_ENTRY_BYTES_MAX);
+        read(&bytes).unwrap();
+    }
+
+    #[test]
+    fn control_commands_round_trip() {
+        for command in controls() {
+            let bytes = command.encode(NOW);
+            let mut buffer = Vec::new();
+            let entry = Entry::read(&bytes, &mut buffer).unwrap();
+            let Command::Control(read) = entry.command else { panic!("a control command") };
+            assert_eq!((entry.proposed_at, read), (NOW, command));
+        }
+    }
+
+    #[test]
+    fn bytes_are_golden() {
+        let mut all = vec![hex(&samples(&[b"frame", b"2"], Compression::WhenItPays))];
+        all.extend(controls().iter().map(|command| hex(&command.encode(NOW))));
+        expect_test::expect![[r#"
+            0101006c50c4a0010000fbffffffffffffffc09359c4a001000040420f0000050000006672616d650100000032
+            0102006c50c4a0010000067465616d2d61ffffffffffffffffffffffffffffff7f0200085f5f6e616d655f5f02757003036a6f6203617c62
+            0103006c50c4a0010000006c50c4a0010000
+            0104006c50c4a001000002000000
+            0105006c50c4a00100000000000000000000ffdc6d000000000000
+            0105006c50c4a00100000000000000000000ffdc6d0000000000067465616d2d61
+            0106006c50c4a0010000067465616d2d6101010275700f5768617420697420636f756e74732e0173"#]].assert_eq(&all.join("\n"));
+    }
+
+    #[test]
+    fn truncated_and_unknown_entries_are_errors() {
+        for command in controls() {
+            let bytes = command.encode(NOW);
+            assert!((0..bytes.len()).all(|length| read(&bytes[..length]).is_err()));
+            assert!(read(&[&bytes[..], &[0]].concat()).is_err());
+        }
+        let compressed = samples(&[&b"repeated ".repeat(1000)], Compression::WhenItPays);
+        assert!((0..compressed.len()).all(|length| read(&compressed[..length]).is_err()));
+        let plain = samples(&[b"frame"], Compression::Never);
+        assert!((SAMPLES_HEADER_BYTES + 1..plain.len()).all(|length| read(&plain[..length]).is_err()));
+        let mut newer = plain.clone();
+        newer[0] = 9;
+        let message = read(&newer).unwrap_err().to_string();
+        assert_eq!(message, "the log entry has version 9, this release knows versions up to 1");
+        let mut unknown = plain.clone();
+        unknown[1] = 99;
+        assert!(read(&unknown).unwrap_err().to_string().ends_with("an unknown kind of entry"));
+    }
+
+    #[test]
+    fn a_declared_size_beyond_the_limit_is_refused_before_it_is_allocated() {
+        let mut bytes = samples(&[&b"repeated ".repeat(1000)], Compression::WhenItPays);
+        bytes[SAMPLES_HEADER_BYTES..][..4].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert!(read(&bytes).unwrap_err().to_string().ends_with("larger than an entry can be"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_flipped_bit_never_panics(which: prop::sample::Index, at: prop::sample::Index, bit in 0..8u32) {
+            let mut all: Vec<Vec<u8>> = controls().iter().map(|command| command.encode(NOW)).collect();
+            all.push(samples(&[&b"repeated ".repeat(1000)], Compression::WhenItPays));
+            all.push(samples(&[b"one", b"two"], Compression::Never));
+            let bytes = which.get(&all);
+            let mut bytes = bytes.clone();
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            let _ = read(&bytes);
+        }
     }
 }

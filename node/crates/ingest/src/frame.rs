@@ -137,3 +137,152 @@ fn read_registration<'a>(cursor: &mut Cursor<'a>) -> Result<RegistrationRef<'a>,
     let hash = SeriesHash(cursor.u128("a series hash")?);
     Ok(RegistrationRef { hash, labels: cursor.sized("labels")? })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard_batch::ShardBatch;
+    use bellwether_model::{Labels, Sample, SeriesRef, limits};
+    use proptest::prelude::*;
+
+    const SCOPE: RefScope = RefScope { epoch: RefEpoch(0x1122_3344_5566_7788), range_generation: 300 };
+
+    fn tenant() -> Tenant {
+        Tenant::new("team-a").unwrap()
+    }
+
+    fn labels(at: usize) -> Labels {
+        Labels::of(&[("__name__", "up"), ("instance", &at.to_string())])
+    }
+
+    fn sample(timestamp: i64, value: f64) -> Sample {
+        Sample { timestamp, value }
+    }
+
+    fn example() -> ShardBatch {
+        let mut batch = ShardBatch::new(SCOPE);
+        batch.push(SeriesRef(5), 1000, 1.0);
+        batch.push(SeriesRef(3), 1000, -0.5);
+        batch.push(SeriesRef(300), 1000, 0.0);
+        batch.register(SeriesHash(7), labels(0), &[sample(1000, 2.0), sample(2000, f64::NAN)]);
+        batch.register(SeriesHash(8), labels(1), &[]);
+        batch
+    }
+
+    fn only_frame(batch: &mut ShardBatch) -> Vec<u8> {
+        let mut frames = batch.encode(&tenant());
+        assert_eq!(frames.len(), 1);
+        frames.remove(0).bytes
+    }
+
+    fn read_all(bytes: &[u8]) -> Result<(RowColumns, RowColumns), FormatError> {
+        let frame = FrameReader::new(bytes)?;
+        let (mut rows, mut registered) = (RowColumns::default(), RowColumns::default());
+        frame.read_rows(&mut rows)?;
+        frame.read_registered_rows(&mut registered)?;
+        frame.registrations().try_for_each(|registration| registration.map(drop))?;
+        frame.tenant()?;
+        Ok((rows, registered))
+    }
+
+    #[test]
+    fn a_frame_gives_back_what_its_batch_held() {
+        let bytes = only_frame(&mut example());
+        let frame = FrameReader::new(&bytes).unwrap();
+        assert_eq!((frame.scope(), frame.tenant().unwrap()), (SCOPE, Some(tenant())));
+        assert_eq!((frame.row_count(), frame.registration_count(), frame.registered_row_count()), (3, 2, 2));
+        let (rows, registered) = read_all(&bytes).unwrap();
+        assert_eq!(rows.refs, [3, 5, 300].map(SeriesRef));
+        assert_eq!((rows.values, rows.one_timestamp), (vec![-0.5, 1.0, 0.0], Some(1000)));
+        assert_eq!((registered.refs, registered.timestamps), (vec![SeriesRef(0); 2], vec![1000, 2000]));
+        let registrations: Vec<RegistrationRef<'_>> = frame.registrations().map(Result::unwrap).collect();
+        assert_eq!(registrations[0].hash, SeriesHash(7));
+        assert_eq!(Labels::from_canonical(registrations[1].labels).unwrap(), labels(1));
+    }
+
+    #[test]
+    fn bytes_are_golden() {
+        let hex = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+        expect_test::expect!["01018877665544332211ac020300040000000302a702d00f2200e0bff03f067465616d2d61020700000000000000000000000000000023080000005f5f6e616d655f5f02000000757008000000696e7374616e636501000000300800000000000000000000000000000023080000005f5f6e616d655f5f02000000757008000000696e7374616e63650100000031020102000000000004000000d00fd00f2140f87f"].assert_eq(&hex(&only_frame(&mut example())));
+        let mut own_timestamps = ShardBatch::new(SCOPE);
+        own_timestamps.push(SeriesRef(1), 1000, 1.0);
+        own_timestamps.push(SeriesRef(2), 990, f64::from_bits(0x7ff0_0000_0000_0002));
+        expect_test::expect!["01008877665544332211ac02020102000000010103000000d00f1382f03f020000000000f07f"]
+            .assert_eq(&hex(&only_frame(&mut own_timestamps)));
+    }
+
+    #[test]
+    fn every_truncation_is_an_error() {
+        let bytes = only_frame(&mut example());
+        assert!((0..bytes.len()).all(|length| read_all(&bytes[..length]).is_err()));
+        let longer = [&bytes[..], &[0]].concat();
+        assert!(read_all(&longer).unwrap_err().to_string().contains("bytes follow the end"));
+    }
+
+    #[test]
+    fn a_newer_version_is_named() {
+        let mut bytes = only_frame(&mut example());
+        bytes[0] = 2;
+        let error = FrameReader::new(&bytes).unwrap_err();
+        assert_eq!(error.to_string(), "the frame has version 2, this release knows versions up to 1");
+    }
+
+    proptest! {
+        #[test]
+        fn a_flipped_bit_never_panics(at: prop::sample::Index, bit in 0..8u32) {
+            let mut bytes = only_frame(&mut example());
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            let _ = read_all(&bytes);
+        }
+    }
+
+    #[test]
+    fn large_batches_are_cut_and_lose_nothing() {
+        let mut batch = ShardBatch::new(SCOPE);
+        let long = "v".repeat(limits::LABEL_VALUE_BYTES_MAX);
+        for at in 0..100_000 {
+            batch.push(SeriesRef(at / 2), i64::from(at) << 40, f64::from(at).sqrt());
+        }
+        let many: Vec<Sample> = (0..90_000).map(|at| sample(at << 40, (at as f64).sqrt())).collect();
+        for at in 0..300 {
+            let labels = Labels::of(&[("__name__", "up"), ("at", &at.to_string()), ("long", &long)]);
+            batch.register(SeriesHash(at), labels, if at == 200 { &many } else { &many[..2] });
+        }
+        let (mut rows, mut registered) = (Vec::new(), vec![Vec::new(); 300]);
+        let mut next = 0;
+        let frames = batch.encode(&tenant());
+        assert!(frames.len() > 3);
+        for encoded in &frames {
+            assert!(encoded.bytes.len() <= limits::FRAME_BYTES_MAX);
+            let (known, new) = read_all(&encoded.bytes).unwrap();
+            assert_eq!(encoded.samples, known.len() + new.len());
+            rows.extend(known.refs.iter().zip(known.values).map(|(series_ref, value)| (series_ref.0, value)));
+            for (at, timestamp) in new.refs.iter().zip(new.timestamps) {
+                registered[encoded.registrations.start + at.0 as usize].push(timestamp);
+            }
+            let carried = FrameReader::new(&encoded.bytes).unwrap().registration_count();
+            assert_eq!(carried, encoded.registrations.len());
+            assert!(carried == 0 || encoded.registrations.start == next || encoded.registrations.start + 1 == next);
+            next = next.max(encoded.registrations.end);
+        }
+        assert_eq!(next, 300);
+        assert_eq!(rows, (0..100_000).map(|at| (at / 2, f64::from(at).sqrt())).collect::<Vec<_>>());
+        for (at, timestamps) in registered.iter().enumerate() {
+            let expected: Vec<i64> = (0..if at == 200 { 90_000 } else { 2 }).map(|at| at << 40).collect();
+            assert_eq!(timestamps, &expected, "registration {at}");
+        }
+        assert_eq!(frames.iter().map(|frame| frame.samples).sum::<usize>(), batch.samples());
+    }
+
+    #[test]
+    fn samples_of_one_series_stay_in_order_of_arrival() {
+        let mut batch = ShardBatch::new(SCOPE);
+        for value in 0..1000 {
+            batch.push(SeriesRef(value % 3), 1000, f64::from(value));
+        }
+        let (rows, _) = read_all(&only_frame(&mut batch)).unwrap();
+        let of_one: Vec<f64> = (0..1000).filter(|at| rows.refs[*at].0 == 1).map(|at| rows.values[at]).collect();
+        assert!(of_one.is_sorted() && of_one.len() == 333);
+    }
+}

@@ -14,22 +14,31 @@ use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_secret, xxh3_128_with_s
 const SECRET_BYTES: usize = 192;
 
 /// What the cache knows a series by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheKey {
+    pub(crate) hash: KeyHash,
+    /// How many raw bytes were hashed; 0 if it was symbols, or too many to be counted here.
+    pub(crate) raw_bytes: u16,
+}
+
+/// A 128-bit hash in two lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct KeyHash {
     pub(crate) low: u64,
     pub(crate) high: u64,
 }
+
+/// What the cache knows a tenant by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TenantKey(pub(crate) KeyHash);
 
 /// Makes [`CacheKey`]s for one tenant.
 #[derive(Debug, Clone)]
 pub struct KeyHasher {
     secret: [u8; SECRET_BYTES],
     multipliers: [u64; 2],
-    tenant: CacheKey,
+    tenant: KeyHash,
 }
-
-/// A symbol's hash in the two lanes.
-pub(crate) type SymbolHash = CacheKey;
 
 impl KeyHasher {
     /// A hasher for a tenant; the same seed gives the same keys.
@@ -47,39 +56,45 @@ impl KeyHasher {
     }
 
     /// The tenant's own key.
-    pub(crate) fn tenant_key(&self) -> CacheKey {
-        self.tenant
+    pub(crate) fn tenant_key(&self) -> TenantKey {
+        TenantKey(self.tenant)
     }
 
     /// The key of labels whose bytes are a version 1.0 series' label fields.
     #[inline]
     pub(crate) fn raw_labels(&self, bytes: &[u8]) -> CacheKey {
+        CacheKey { hash: self.raw_hash(bytes), raw_bytes: u16::try_from(bytes.len()).unwrap_or(0) }
+    }
+
+    /// The hash in the key of such labels.
+    #[inline]
+    pub(crate) fn raw_hash(&self, bytes: &[u8]) -> KeyHash {
         let hash = halves(xxh3_128_with_secret(bytes, &self.secret));
-        CacheKey { low: hash.low.wrapping_add(self.tenant.low), high: hash.high.wrapping_add(self.tenant.high) }
+        KeyHash { low: hash.low.wrapping_add(self.tenant.low), high: hash.high.wrapping_add(self.tenant.high) }
     }
 
     /// One symbol of a version 2.0 request.
     #[inline]
-    pub(crate) fn symbol(&self, bytes: &[u8]) -> SymbolHash {
+    pub(crate) fn symbol(&self, bytes: &[u8]) -> KeyHash {
         halves(xxh3_128_with_secret(bytes, &self.secret))
     }
 
     /// The key of labels given as the hashes of names and values in order.
     #[inline]
-    pub(crate) fn symbols(&self, hashes: impl Iterator<Item = SymbolHash>) -> CacheKey {
+    pub(crate) fn symbols(&self, hashes: impl Iterator<Item = KeyHash>) -> CacheKey {
         let [by_low, by_high] = self.multipliers;
-        let mut key = CacheKey { low: self.tenant.high, high: self.tenant.low };
+        let mut sum = KeyHash { low: self.tenant.high, high: self.tenant.low };
         for hash in hashes {
-            key.low = key.low.wrapping_mul(by_low).wrapping_add(hash.low);
-            key.high = key.high.wrapping_mul(by_high).wrapping_add(hash.high);
+            sum.low = sum.low.wrapping_mul(by_low).wrapping_add(hash.low);
+            sum.high = sum.high.wrapping_mul(by_high).wrapping_add(hash.high);
         }
-        key
+        CacheKey { hash: sum, raw_bytes: 0 }
     }
 }
 
 #[inline]
-fn halves(hash: u128) -> CacheKey {
-    CacheKey { low: hash as u64, high: (hash >> 64) as u64 }
+fn halves(hash: u128) -> KeyHash {
+    KeyHash { low: hash as u64, high: (hash >> 64) as u64 }
 }
 
 #[cfg(test)]
@@ -101,10 +116,16 @@ mod tests {
     #[test]
     fn symbols_count_by_order_and_number() {
         let hasher = hasher(1, "a");
-        let key = |symbols: &[&str]| hasher.symbols(symbols.iter().map(|symbol| hasher.symbol(symbol.as_bytes())));
+        let key = |symbols: &[&str]| hasher.symbols(symbols.iter().map(|symbol| hasher.symbol(symbol.as_bytes()))).hash;
         let mut keys = [
-            key(&[]), key(&["a"]), key(&["a", "b"]), key(&["b", "a"]), key(&["a", "b", "a", "b"]), key(&["a", "a", "b", "b"]),
-            key(&["", "a"]), key(&["a", ""]),
+            key(&[]),
+            key(&["a"]),
+            key(&["a", "b"]),
+            key(&["b", "a"]),
+            key(&["a", "b", "a", "b"]),
+            key(&["a", "a", "b", "b"]),
+            key(&["", "a"]),
+            key(&["a", ""]),
         ];
         keys.sort();
         assert!(keys.windows(2).all(|pair| pair[0] != pair[1]));

@@ -32,7 +32,7 @@ pub use distribute::{Distributed, Distributor, DistributorScratch, Miss, Refusal
 pub use entry::{Command, Compression, ControlCommand, Entry, EntryBuilder, EntryLimits, MatcherText, SamplesEntry};
 pub use frame::{FrameReader, RegistrationRef};
 pub use group_table::{GroupTable, GroupTableError};
-pub use key_hasher::{CacheKey, KeyHasher};
+pub use key_hasher::{CacheKey, KeyHasher, TenantKey};
 pub use metadata_filter::MetadataFilter;
 pub use protobuf::WireError;
 pub use reply::{FrameReply, Refused};

@@ -26,51 +26,54 @@ pub(crate) const fn bytes_field(number: u64) -> u64 {
 }
 
 /// One message, read from its beginning.
+// Invariant: at <= end <= body.len().
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Message<'a> {
-    bytes: &'a [u8],
+    /// The whole body: a number may be loaded together with bytes that follow the message.
+    body: &'a [u8],
     at: usize,
-    /// Where `bytes` begins in the body.
-    base: usize,
+    end: usize,
 }
 
 impl<'a> Message<'a> {
     #[inline]
     pub(crate) fn new(body: &'a [u8]) -> Message<'a> {
-        Message { bytes: body, at: 0, base: 0 }
-    }
-
-    /// A message that lies `base` bytes into the body.
-    pub(crate) fn within(bytes: &'a [u8], base: usize) -> Message<'a> {
-        Message { bytes, at: 0, base }
+        Message { body, at: 0, end: body.len() }
     }
 
     #[inline]
     pub(crate) fn is_at_end(&self) -> bool {
-        self.at >= self.bytes.len()
+        self.at >= self.end
     }
 
-    /// The bytes of the whole message.
+    /// The bytes from the next field to the end.
     #[inline]
-    pub(crate) fn bytes(&self) -> &'a [u8] {
-        self.bytes
-    }
-
-    /// Where in the message the next field begins.
-    #[inline]
-    pub(crate) fn position(&self) -> usize {
-        self.at
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        &self.body[self.at..self.end]
     }
 
     /// Where in the body the next field begins.
     #[inline]
     pub(crate) fn offset(&self) -> usize {
-        self.base + self.at
+        self.at
+    }
+
+    /// The bytes between two offsets.
+    #[inline]
+    pub(crate) fn between(&self, start: usize, end: usize) -> &'a [u8] {
+        &self.body[start..end]
+    }
+
+    /// Steps over bytes that are known to be whole fields, and not more than there are.
+    #[inline]
+    pub(crate) fn advance(&mut self, length: usize) {
+        debug_assert!(length <= self.end - self.at);
+        self.at += length;
     }
 
     #[cold]
     pub(crate) fn error(&self, what: &'static str) -> WireError {
-        WireError { offset: self.offset(), what }
+        WireError { offset: self.at, what }
     }
 
     /// The tag of the next field: compare it with those that you know, and [`skip`](Self::skip) every other.
@@ -81,8 +84,8 @@ impl<'a> Message<'a> {
 
     #[inline]
     pub(crate) fn varint(&mut self) -> Result<u64, WireError> {
-        match self.bytes.get(self.at) {
-            Some(byte) if *byte < 0x80 => {
+        match self.body.get(self.at) {
+            Some(byte) if *byte < 0x80 && self.at < self.end => {
                 self.at += 1;
                 Ok(u64::from(*byte))
             }
@@ -94,12 +97,13 @@ impl<'a> Message<'a> {
     fn varint_of_many_bytes(&mut self) -> Result<u64, WireError> {
         const CONTINUES: u64 = 0x8080_8080_8080_8080;
         // Up to eight bytes at once: find the last byte, clear what follows it, then join the groups of seven bits pairwise.
-        if let Some(word) = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<8>()) {
+        if let Some(word) = self.body.get(self.at..).and_then(|rest| rest.first_chunk::<8>()) {
             let word = u64::from_le_bytes(*word);
             let ends = !word & CONTINUES;
-            if ends != 0 {
-                let bits = ends.trailing_zeros() + 1;
-                self.at += (bits / 8) as usize;
+            let bits = ends.trailing_zeros() + 1;
+            let end = self.at + (bits / 8) as usize;
+            if ends != 0 && end <= self.end {
+                self.at = end;
                 let groups = word & (u64::MAX >> (64 - bits)) & !CONTINUES;
                 let groups = (groups & 0x007f_007f_007f_007f) | ((groups & 0x7f00_7f00_7f00_7f00) >> 1);
                 let groups = (groups & 0x0000_3fff_0000_3fff) | ((groups & 0x3fff_0000_3fff_0000) >> 2);
@@ -113,7 +117,7 @@ impl<'a> Message<'a> {
     fn varint_byte_by_byte(&mut self) -> Result<u64, WireError> {
         let mut value = 0;
         for (count, shift) in (0..70).step_by(7).enumerate() {
-            let Some(byte) = self.bytes.get(self.at + count) else {
+            let Some(byte) = self.rest().get(count) else {
                 return Err(self.error("a number is cut off"));
             };
             value |= u64::from(byte & 0x7f) << shift;
@@ -134,19 +138,17 @@ impl<'a> Message<'a> {
     pub(crate) fn message(&mut self) -> Result<Message<'a>, WireError> {
         let start = *self;
         let length = self.varint()?;
-        let rest = self.bytes.len() - self.at;
-        if length > rest as u64 {
+        if length > (self.end - self.at) as u64 {
             return Err(start.error("a length reaches beyond its message"));
         }
-        let end = self.at + length as usize;
-        let inner = Message { bytes: &self.bytes[self.at..end], at: 0, base: self.base + self.at };
-        self.at = end;
+        let inner = Message { body: self.body, at: self.at, end: self.at + length as usize };
+        self.at = inner.end;
         Ok(inner)
     }
 
     #[inline]
     pub(crate) fn fixed64(&mut self) -> Result<u64, WireError> {
-        match self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<8>()) {
+        match self.rest().first_chunk::<8>() {
             Some(word) => {
                 self.at += 8;
                 Ok(u64::from_le_bytes(*word))
@@ -165,7 +167,7 @@ impl<'a> Message<'a> {
             0 => self.varint().map(drop),
             1 => self.fixed64().map(drop),
             2 => self.message().map(drop),
-            5 if self.bytes.len() - self.at >= 4 => {
+            5 if self.end - self.at >= 4 => {
                 self.at += 4;
                 Ok(())
             }
@@ -192,7 +194,7 @@ mod tests {
             bytes.extend(std::iter::repeat_n(0xff, tail));
             let mut message = Message::new(&bytes);
             prop_assert_eq!(message.varint().unwrap(), value);
-            prop_assert_eq!(message.position(), length);
+            prop_assert_eq!(message.offset(), length);
         }
     }
 

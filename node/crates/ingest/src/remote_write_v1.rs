@@ -40,7 +40,7 @@ pub struct ScratchV1 {
 #[derive(Debug, Clone, Copy)]
 pub struct RawLabels<'a> {
     bytes: &'a [u8],
-    /// Where they begin in the body.
+    /// Where the series begins in the body: its labels too, unless they are scattered.
     offset: usize,
 }
 
@@ -64,22 +64,24 @@ fn walk_series<V: RequestVisitor>(
     visitor: &mut V,
 ) -> Result<(), WireError> {
     let offset = series.offset();
-    let mut labels_end = 0;
+    // Bytes that the visitor recognises were walked before: they are whole label fields.
+    let predicted = visitor.predict(series.rest(), SERIES_SAMPLE as u8);
+    match predicted {
+        Some(length) => series.advance(length),
+        None => skip_labels(&mut series)?,
+    }
+    let labels = series.between(offset, series.offset());
     let (mut exemplars, mut histograms) = (0, 0);
     scratch.samples.clear();
     scratch.scattered_labels.clear();
     while !series.is_at_end() {
-        let start = series.position();
+        let start = series.offset();
         match series.tag()? {
+            SERIES_SAMPLE => scratch.samples.push(read_sample(series.message()?)?),
             SERIES_LABEL => {
                 series.message()?;
-                if start == labels_end {
-                    labels_end = series.position();
-                } else {
-                    scratch.scattered_labels.extend_from_slice(&series.bytes()[start..series.position()]);
-                }
+                scratch.scattered_labels.extend_from_slice(series.between(start, series.offset()));
             }
-            SERIES_SAMPLE => scratch.samples.push(read_sample(series.message()?)?),
             SERIES_EXEMPLAR => {
                 series.message()?;
                 exemplars += 1;
@@ -97,12 +99,25 @@ fn walk_series<V: RequestVisitor>(
     if scratch.samples.is_empty() {
         return Ok(());
     }
-    let together = &series.bytes()[..labels_end];
-    if scratch.scattered_labels.is_empty() {
-        return visitor.series(&RawLabels { bytes: together, offset }, &scratch.samples);
+    if !scratch.scattered_labels.is_empty() {
+        scratch.scattered_labels.splice(0..0, labels.iter().copied());
+        return visitor.series(&RawLabels { bytes: &scratch.scattered_labels, offset }, &scratch.samples);
     }
-    scratch.scattered_labels.splice(0..0, together.iter().copied());
-    visitor.series(&RawLabels { bytes: &scratch.scattered_labels, offset }, &scratch.samples)
+    if predicted.is_some() {
+        visitor.predicted_series(&scratch.samples);
+        return Ok(());
+    }
+    visitor.series(&RawLabels { bytes: labels, offset }, &scratch.samples)
+}
+
+/// Steps over the label fields that the series begins with.
+#[inline(never)]
+fn skip_labels(series: &mut Message<'_>) -> Result<(), WireError> {
+    while series.rest().first() == Some(&(SERIES_LABEL as u8)) {
+        series.tag()?;
+        series.message()?;
+    }
+    Ok(())
 }
 
 /// A `Sample`, which both versions lay out alike.
@@ -120,14 +135,14 @@ pub(crate) fn read_sample(mut message: Message<'_>) -> Result<Sample, WireError>
 }
 
 fn metadata<'a>(mut message: Message<'a>) -> Result<MetadataRef<'a>, WireError> {
-    let fingerprint = xxh3_64_with_seed(message.bytes(), 1);
+    let fingerprint = xxh3_64_with_seed(message.rest(), 1);
     let mut metadata = MetadataRef { kind: MetricKind::Unknown, name: &[], help: &[], unit: &[], fingerprint };
     while !message.is_at_end() {
         match message.tag()? {
             METADATA_KIND => metadata.kind = metric_kind(message.varint()?),
-            METADATA_NAME => metadata.name = message.message()?.bytes(),
-            METADATA_HELP => metadata.help = message.message()?.bytes(),
-            METADATA_UNIT => metadata.unit = message.message()?.bytes(),
+            METADATA_NAME => metadata.name = message.message()?.rest(),
+            METADATA_HELP => metadata.help = message.message()?.rest(),
+            METADATA_UNIT => metadata.unit = message.message()?.rest(),
             other => message.skip(other)?,
         }
     }
@@ -142,22 +157,28 @@ impl WireLabels for RawLabels<'_> {
 
     fn build(&self) -> Result<Labels, BuildError> {
         let mut labels = LabelsBuilder::default();
-        let mut fields = Message::within(self.bytes, self.offset);
+        let in_body = |error: WireError| WireError { offset: self.offset + error.offset, ..error };
+        let mut fields = Message::new(self.bytes);
         while !fields.is_at_end() {
-            fields.tag()?;
-            let mut label = fields.message()?;
-            let (mut name, mut value): (&[u8], &[u8]) = (&[], &[]);
-            while !label.is_at_end() {
-                match label.tag()? {
-                    LABEL_NAME => name = label.message()?.bytes(),
-                    LABEL_VALUE => value = label.message()?.bytes(),
-                    other => label.skip(other)?,
-                }
-            }
+            let (name, value) = next_label(&mut fields).map_err(in_body)?;
             labels.push_bytes(name, value)?;
         }
         Ok(labels.build_series()?)
     }
+}
+
+fn next_label<'a>(fields: &mut Message<'a>) -> Result<(&'a [u8], &'a [u8]), WireError> {
+    fields.tag()?;
+    let mut label = fields.message()?;
+    let (mut name, mut value): (&[u8], &[u8]) = (&[], &[]);
+    while !label.is_at_end() {
+        match label.tag()? {
+            LABEL_NAME => name = label.message()?.rest(),
+            LABEL_VALUE => value = label.message()?.rest(),
+            other => label.skip(other)?,
+        }
+    }
+    Ok((name, value))
 }
 
 #[cfg(test)]
@@ -210,9 +231,12 @@ mod tests {
         let mut body = Vec::new();
         put_bytes(&mut body, 2, b"reserved");
         put_bytes(&mut body, 1, &series);
-        check(&body, expect![[r#"
+        check(
+            &body,
+            expect![[r#"
             up 2.5@5
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
@@ -233,42 +257,66 @@ mod tests {
         let up = series_v1(&labels_v1(&[("__name__", "up")]), &[(1, 2.0)]);
         let body = request_v1(&[up.clone(), up]);
         let first_end = body.len() / 2;
-        check(&body[..body.len() - 1], expect![[r#"
+        check(
+            &body[..body.len() - 1],
+            expect![[r#"
             up 2@1
             malformed protobuf at byte 32: a length reaches beyond its message
-        "#]]);
+        "#]],
+        );
         assert_eq!(first_end + 1, 32);
         let mut nested = body.clone();
         // The label's name claims more bytes than the label has.
         nested[5] = 0x7f;
-        check(&nested, expect![[r#"
+        check(
+            &nested,
+            expect![[r#"
             malformed protobuf at byte 5: a length reaches beyond its message
-        "#]]);
-        check(&[0x0b], expect![[r#"
+        "#]],
+        );
+        check(
+            &[0x0b],
+            expect![[r#"
             malformed protobuf at byte 1: groups are not supported
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
     fn refused_labels_say_why() {
         let one = |labels: &[(&str, &str)]| request_v1(&[series_v1(&labels_v1(labels), &[(1, 2.0)])]);
-        check(&one(&[("job", "node")]), expect![[r#"
+        check(
+            &one(&[("job", "node")]),
+            expect![[r#"
             refused: the series has no metric name (label __name__): {job="node"}
-        "#]]);
-        check(&one(&[("job", "node"), ("__name__", "up")]), expect![[r#"
+        "#]],
+        );
+        check(
+            &one(&[("job", "node"), ("__name__", "up")]),
+            expect![[r#"
             up{job="node"} 2@1
-        "#]]);
-        check(&one(&[("__name__", "up"), ("a", "1"), ("a", "1")]), expect![[r#"
+        "#]],
+        );
+        check(
+            &one(&[("__name__", "up"), ("a", "1"), ("a", "1")]),
+            expect![[r#"
             refused: label "a" occurs more than once
-        "#]]);
-        check(&one(&[("__name__", "up"), ("", "1")]), expect![[r#"
+        "#]],
+        );
+        check(
+            &one(&[("__name__", "up"), ("", "1")]),
+            expect![[r#"
             refused: label 1 has an empty name (value "1")
-        "#]]);
+        "#]],
+        );
         let mut bytes = one(&[("__name__", "up"), ("a", "x")]);
         let at = bytes.iter().position(|byte| *byte == b'x').unwrap();
         bytes[at] = 0xff;
-        check(&bytes, expect![[r#"
+        check(
+            &bytes,
+            expect![[r#"
             refused: label 1 ("a"): value is not valid UTF-8
-        "#]]);
+        "#]],
+        );
     }
 }

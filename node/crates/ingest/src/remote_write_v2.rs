@@ -5,7 +5,7 @@
 
 use bellwether_model::{Labels, LabelsBuilder, METRIC_NAME, Sample};
 
-use crate::key_hasher::{CacheKey, KeyHasher, SymbolHash};
+use crate::key_hasher::{CacheKey, KeyHash, KeyHasher};
 use crate::protobuf::{Message, WireError, bytes_field, varint_field};
 use crate::remote_write_v1::read_sample;
 use crate::visitor::{BuildError, MetadataRef, RequestVisitor, WireLabels, metric_kind};
@@ -28,7 +28,7 @@ const METADATA_UNIT_REF: u64 = varint_field(4);
 #[derive(Debug, Default)]
 pub struct ScratchV2 {
     spans: Vec<Span>,
-    hashes: Vec<SymbolHash>,
+    hashes: Vec<KeyHash>,
     label_refs: Vec<u32>,
     samples: Vec<Sample>,
 }
@@ -52,7 +52,7 @@ pub struct RefLabels<'a> {
 struct Symbols<'a> {
     body: &'a [u8],
     spans: &'a [Span],
-    hashes: &'a [SymbolHash],
+    hashes: &'a [KeyHash],
 }
 
 /// Tells `visitor` what a body holds. The hasher makes the symbols' hashes, and must be the one that keys are asked with.
@@ -84,7 +84,7 @@ fn collect_symbols(
     body: &[u8],
     hasher: &KeyHasher,
     spans: &mut Vec<Span>,
-    hashes: &mut Vec<SymbolHash>,
+    hashes: &mut Vec<KeyHash>,
 ) -> Result<(), WireError> {
     spans.clear();
     hashes.clear();
@@ -96,8 +96,8 @@ fn collect_symbols(
         match request.tag()? {
             REQUEST_SYMBOL => {
                 let symbol = request.message()?;
-                spans.push(Span { start: symbol.offset() as u32, length: symbol.bytes().len() as u32 });
-                hashes.push(hasher.symbol(symbol.bytes()));
+                spans.push(Span { start: symbol.offset() as u32, length: symbol.rest().len() as u32 });
+                hashes.push(hasher.symbol(symbol.rest()));
             }
             REQUEST_SERIES => drop(request.message()?),
             other => request.skip(other)?,
@@ -224,7 +224,7 @@ impl WireLabels for RefLabels<'_> {
         let key = hasher.symbols(self.refs.iter().map(|reference| {
             let hash = self.symbols.hashes.get(*reference as usize);
             all_found &= hash.is_some();
-            hash.copied().unwrap_or(SymbolHash { low: 0, high: 0 })
+            hash.copied().unwrap_or(KeyHash { low: 0, high: 0 })
         }));
         all_found.then_some(key)
     }
@@ -276,12 +276,15 @@ mod tests {
         put_bytes(series, 3, b"");
         put_bytes(series, 4, b"");
         put_bytes(series, 5, b"");
-        check(&request.body(), expect![[r#"
+        check(
+            &request.body(),
+            expect![[r#"
             metadata: gauge up "Is it up?" "bool"
             up{instance="a"} 2.5@1 inf@2
             up{instance="b"} 2.5@1 inf@2
             unsupported: 1 exemplars, 1 histograms
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
@@ -322,11 +325,14 @@ mod tests {
         request.push_refs(&[1, 99], &[(1, 2.0)]);
         request.push_refs(&[1, 2, 1], &[(1, 2.0)]);
         request.push(&[("__name__", "up")], &[(1, 2.0)]);
-        check(&request.body(), expect![[r#"
+        check(
+            &request.body(),
+            expect![[r#"
             refused: label reference 99 is beyond the request's 3 symbols
             refused: the series has 3 label references, which is not an even number
             up 2@1
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
@@ -334,13 +340,19 @@ mod tests {
         let mut request = RequestV2::default();
         request.push(&[("__name__", "up")], &[(1, 2.0)]);
         let body = request.body();
-        check(&body[..body.len() - 1], expect![[r#"
+        check(
+            &body[..body.len() - 1],
+            expect![[r#"
             malformed protobuf at byte 17: a length reaches beyond its message
-        "#]]);
+        "#]],
+        );
         request.push_refs(&[1 << 32], &[]);
-        check(&request.body(), expect![[r#"
+        check(
+            &request.body(),
+            expect![[r#"
             up 2@1
             malformed protobuf at byte 39: a symbol reference does not fit 32 bits
-        "#]]);
+        "#]],
+        );
     }
 }

@@ -133,7 +133,8 @@ impl FrameReply {
             let assigned = match cursor.varint("an assigned ref")? {
                 0 => None,
                 above => {
-                    let number = u32::try_from(above - 1).map_err(|_| cursor.invalid("a series number is too large"))?;
+                    let number =
+                        u32::try_from(above - 1).map_err(|_| cursor.invalid("a series number is too large"))?;
                     Some(SeriesRef(number))
                 }
             };
@@ -152,11 +153,13 @@ mod tests {
     fn reply() -> impl Strategy<Value = FrameReply> {
         let refused = proptest::array::uniform7(prop_oneof![Just(0), any::<u64>()]);
         let refs = proptest::collection::vec(any::<Option<u32>>(), 0..20);
-        (any::<u64>(), any::<u32>(), any::<u64>(), refused, refs).prop_map(|(epoch, range_generation, accepted, refused, refs)| {
-            let scope = RefScope { epoch: RefEpoch(epoch), range_generation };
-            let refs = refs.into_iter().map(|series_ref| series_ref.map(SeriesRef)).collect();
-            FrameReply { scope, accepted, refused, refs }
-        })
+        (any::<u64>(), any::<u32>(), any::<u64>(), refused, refs).prop_map(
+            |(epoch, range_generation, accepted, refused, refs)| {
+                let scope = RefScope { epoch: RefEpoch(epoch), range_generation };
+                let refs = refs.into_iter().map(|series_ref| series_ref.map(SeriesRef)).collect();
+                FrameReply { scope, accepted, refused, refs }
+            },
+        )
     }
 
     fn encoded(reply: &FrameReply) -> Vec<u8> {

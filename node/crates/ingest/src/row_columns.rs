@@ -158,7 +158,14 @@ impl<'a> RowBlock<'a> {
         let empty = cursor.window(0, "rows")?;
         if count == 0 {
             let timestamps = TimestampColumn::One(0);
-            return Ok(RowBlock { count, numbers: empty.clone(), timestamps, kept_counts: &[], values: &[], end: empty });
+            return Ok(RowBlock {
+                count,
+                numbers: empty.clone(),
+                timestamps,
+                kept_counts: &[],
+                values: &[],
+                end: empty,
+            });
         }
         let shape = cursor.u8("the timestamps' shape")?;
         let length = cursor.u32("the length of the series numbers")?;
@@ -172,6 +179,9 @@ impl<'a> RowBlock<'a> {
             _ => return Err(cursor.invalid("an unknown shape of timestamps")),
         };
         let kept_counts = cursor.take(count.div_ceil(2), "the lengths of values")?;
+        if count % 2 == 1 && kept_counts.last().is_some_and(|pair| pair >> 4 != 0) {
+            return Err(cursor.invalid("a length for a value that is not there"));
+        }
         let kept: usize = kept_counts.iter().map(|pair| usize::from(pair & 15) + usize::from(pair >> 4)).sum();
         let values = cursor.take(kept, "values")?;
         Ok(RowBlock { count, numbers, timestamps, kept_counts, values, end: cursor.clone() })
@@ -222,25 +232,103 @@ impl<'a> RowBlock<'a> {
 
     fn decode_values(&self, values: &mut Vec<f64>) -> Result<(), FormatError> {
         values.reserve(self.count);
-        let mut at = 0;
-        for row in 0..self.count {
-            let kept = usize::from(self.kept_counts[row / 2] >> (4 * (row % 2)) & 15);
-            if kept > 8 {
-                return Err(self.end.invalid("a value has more than eight bytes"));
-            }
-            // The sum of all kept bytes is the column's length, so only the load may reach beyond its end.
-            let word = match self.values[at..].first_chunk::<8>() {
-                Some(word) => u64::from_le_bytes(*word),
-                None => {
-                    let mut word = [0; 8];
-                    let rest = &self.values[at..];
-                    word[..rest.len()].copy_from_slice(rest);
-                    u64::from_le_bytes(word)
+        let mut rest = self.values;
+        for (pair, rows) in self.kept_counts.iter().zip((0..self.count).step_by(2)) {
+            for kept in [pair & 15, pair >> 4].into_iter().take(self.count - rows) {
+                if kept > 8 {
+                    return Err(self.end.invalid("a value has more than eight bytes"));
                 }
-            };
-            values.push(f64::from_bits(word.checked_shl(64 - 8 * kept as u32).unwrap_or(0)));
-            at += kept;
+                // The kept bytes of all values are as many as there are, so only the load may reach beyond them.
+                let word = match rest.first_chunk::<8>() {
+                    Some(word) => u64::from_le_bytes(*word),
+                    None => last_word(rest),
+                };
+                values.push(f64::from_bits(word.checked_shl(64 - 8 * u32::from(kept)).unwrap_or(0)));
+                rest = &rest[usize::from(kept)..];
+            }
         }
         Ok(())
+    }
+}
+
+/// As many bytes as there are, and zeros.
+fn last_word(bytes: &[u8]) -> u64 {
+    let mut word = [0; 8];
+    word[..bytes.len()].copy_from_slice(bytes);
+    u64::from_le_bytes(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn round_trip(rows: &[Row]) -> RowColumns {
+        let mut bytes = Vec::new();
+        encode(rows, &mut bytes);
+        assert!(bytes.len() <= ROWS_OVERHEAD_BYTES_MAX + rows.len() * ROW_BYTES_MAX);
+        let mut cursor = Cursor::new("rows", &bytes);
+        let block = RowBlock::read(&mut cursor).unwrap();
+        cursor.expect_end().unwrap();
+        let mut columns = RowColumns::default();
+        block.decode(&mut columns).unwrap();
+        assert_eq!(columns.len(), rows.len());
+        columns
+    }
+
+    fn row() -> impl Strategy<Value = Row> {
+        let number = prop_oneof![0..200u32, any::<u32>()];
+        let timestamp = prop_oneof![Just(1_790_000_000_000), 1_790_000_000_000..1_790_000_100_000i64, any::<i64>()];
+        let value =
+            prop_oneof![(-1000..1000i32).prop_map(f64::from), any::<u64>().prop_map(f64::from_bits), Just(-0.0)];
+        (number, timestamp, value).prop_map(|(number, timestamp, value)| Row { number, timestamp, value })
+    }
+
+    proptest! {
+        #[test]
+        fn rows_round_trip_bit_for_bit(mut rows in proptest::collection::vec(row(), 0..60)) {
+            let mut expected = rows.clone();
+            expected.sort_by_key(|row| row.number);
+            sort(&mut rows);
+            let columns = round_trip(&rows);
+            for (at, row) in expected.iter().enumerate() {
+                prop_assert_eq!(columns.refs[at].0, row.number);
+                prop_assert_eq!(columns.timestamps[at], row.timestamp);
+                prop_assert_eq!(columns.values[at].to_bits(), row.value.to_bits());
+            }
+            let first = rows.first().map(|row| row.timestamp);
+            let one = first.filter(|first| rows.iter().all(|row| row.timestamp == *first));
+            prop_assert_eq!(columns.one_timestamp, one);
+        }
+    }
+
+    #[test]
+    fn small_whole_numbers_take_few_bytes() {
+        let rows: Vec<Row> = (0..1000)
+            .map(|number| Row { number, timestamp: 1_790_000_000_000, value: f64::from(number % 100) })
+            .collect();
+        let mut bytes = Vec::new();
+        encode(&rows, &mut bytes);
+        assert!(bytes.len() < 4_000, "{}", bytes.len());
+    }
+
+    #[test]
+    fn lengths_that_cannot_be_are_refused() {
+        let mut bytes = Vec::new();
+        encode(&[Row { number: 1, timestamp: 2, value: 3.5 }], &mut bytes);
+        let read = |bytes: &[u8]| {
+            let block = RowBlock::read(&mut Cursor::new("rows", bytes))?;
+            block.decode(&mut RowColumns::default())
+        };
+        read(&bytes).unwrap();
+        let kept_at = bytes.len() - 3;
+        assert_eq!(bytes[kept_at], 2);
+        bytes[kept_at] = 0x12;
+        assert!(read(&bytes).unwrap_err().to_string().ends_with("a length for a value that is not there"));
+        bytes[kept_at] = 9;
+        bytes.resize(kept_at + 1 + 9, 0);
+        assert!(read(&bytes).unwrap_err().to_string().ends_with("a value has more than eight bytes"));
+        // More rows than there are bytes.
+        assert!(read(&[0xff, 0xff, 0xff, 0xff, 0x0f]).unwrap_err().to_string().contains("rows is missing"));
     }
 }

@@ -20,7 +20,7 @@ use bellwether_model::SeriesRef;
 use hashbrown::HashTable;
 use parking_lot::{RwLock, RwLockReadGuard};
 
-use crate::key_hasher::CacheKey;
+use crate::key_hasher::{CacheKey, KeyHash, KeyHasher, TenantKey};
 use crate::shard_batch::RefScope;
 
 /// Entries of a page: 128 KiB.
@@ -96,12 +96,14 @@ struct Inner {
 
 #[derive(Debug)]
 struct Entry {
-    key: CacheKey,
+    hash: KeyHash,
     series_ref: SeriesRef,
     successor: AtomicU32,
     group: u16,
     generation: u16,
     tenant_and_used: AtomicU16,
+    /// [`CacheKey::raw_bytes`].
+    raw_bytes: u16,
 }
 
 const _: () = assert!(size_of::<Entry>() == 32);
@@ -167,12 +169,12 @@ impl SeriesCache {
     }
 
     /// Remembers series of one tenant, best in the order in which they were sent. What does not fit is left out.
-    pub fn insert(&self, tenant: CacheKey, entries: &[CacheEntry]) {
+    pub fn insert(&self, tenant: TenantKey, entries: &[CacheEntry]) {
         if entries.is_empty() {
             return;
         }
         let mut inner = self.inner.write();
-        let tenant = inner.tenants.number(tenant);
+        let tenant = inner.tenants.number(tenant.0);
         for entry in entries {
             inner.insert(tenant, entry);
         }
@@ -217,14 +219,33 @@ impl CacheReader<'_> {
     /// What is known about the next series.
     #[inline]
     pub fn find(&mut self, key: CacheKey) -> Option<Known> {
-        if self.inner.entries.get(self.predicted).is_none_or(|entry| entry.key != key) {
-            self.predicted = self.find_in_table(key)?;
+        let at = match self.inner.entries.get(self.predicted) {
+            Some(entry) if entry.hash == key.hash => self.predicted,
+            _ => self.find_in_table(key)?,
+        };
+        self.step_to(at)
+    }
+
+    /// As [`find`](Self::find), if the bytes `series` begin with the raw labels of the series that is expected next, and the
+    /// byte `follows` comes after them. Also says how long the labels are.
+    #[inline]
+    pub(crate) fn find_predicted(&mut self, hasher: &KeyHasher, series: &[u8], follows: u8) -> Option<(usize, Known)> {
+        let entry = self.inner.entries.get(self.predicted)?;
+        let length = usize::from(entry.raw_bytes);
+        if series.get(length) != Some(&follows) || entry.hash != hasher.raw_hash(&series[..length]) {
+            return None;
         }
+        Some((length, self.step_to(self.predicted)?))
+    }
+
+    /// Makes an entry the one that was found last.
+    #[inline]
+    fn step_to(&mut self, at: u32) -> Option<Known> {
         let inner = &*self.inner;
-        let entry = &inner.entries[self.predicted];
-        // A dead entry keeps its place in the chain: it will be revived under its key.
-        self.previous = self.predicted;
+        let entry = &inner.entries[at];
+        self.previous = at;
         self.predicted = entry.successor.load(Ordering::Relaxed);
+        // A dead entry keeps its place in the chain: it will be revived under its key.
         if !inner.is_alive(entry) {
             return None;
         }
@@ -241,7 +262,7 @@ impl CacheReader<'_> {
         if self.inner.scope_changes != self.scope_changes {
             return None;
         }
-        let at = self.inner.find(key)?;
+        let at = self.inner.find(key.hash)?;
         if let Some(previous) = self.inner.entries.get(self.previous) {
             previous.successor.store(at, Ordering::Relaxed);
         }
@@ -259,8 +280,8 @@ impl CacheReader<'_> {
 }
 
 impl Inner {
-    fn find(&self, key: CacheKey) -> Option<u32> {
-        self.table.find(key.low, |at| self.entries[*at].key == key).copied()
+    fn find(&self, hash: KeyHash) -> Option<u32> {
+        self.table.find(hash.low, |at| self.entries[*at].hash == hash).copied()
     }
 
     #[inline]
@@ -273,18 +294,19 @@ impl Inner {
             return;
         };
         let generation = group.generation;
-        if let Some(at) = self.find(new.key) {
+        if let Some(at) = self.find(new.key.hash) {
             let entry = &mut self.entries[at];
             (entry.group, entry.generation, entry.series_ref) = (new.group, generation, new.series_ref);
             return;
         }
         let entry = Entry {
-            key: new.key,
+            hash: new.key.hash,
             series_ref: new.series_ref,
             successor: AtomicU32::new(NO_ENTRY),
             group: new.group,
             generation,
             tenant_and_used: AtomicU16::new(tenant),
+            raw_bytes: new.key.raw_bytes,
         };
         // Before a victim is taken: if it is the tenant's last entry, the tenant still keeps its number.
         let at = if self.entries.len() < self.entries_max {
@@ -296,13 +318,13 @@ impl Inner {
             };
             self.tenants.add(tenant);
             let old = std::mem::replace(&mut self.entries[at], entry);
-            if let Ok(found) = self.table.find_entry(old.key.low, |candidate| *candidate == at) {
+            if let Ok(found) = self.table.find_entry(old.hash.low, |candidate| *candidate == at) {
                 found.remove();
             }
             self.tenants.remove(old.tenant());
             at
         };
-        self.table.insert_unique(new.key.low, at, |at| self.entries[*at].key.low);
+        self.table.insert_unique(new.key.hash.low, at, |at| self.entries[*at].hash.low);
     }
 
     /// The entry whose place a newcomer of `tenant` takes, if the hand finds one.
@@ -394,7 +416,7 @@ impl std::ops::IndexMut<u32> for Pages {
 /// Small numbers for the tenants that have entries, and how many they have.
 #[derive(Debug, Default)]
 struct Tenants {
-    numbers: BTreeMap<CacheKey, u16>,
+    numbers: BTreeMap<KeyHash, u16>,
     /// By number; number 0 stands for all tenants that got none of their own.
     counts: Vec<TenantCount>,
     free: Vec<u16>,
@@ -402,12 +424,12 @@ struct Tenants {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct TenantCount {
-    key: Option<CacheKey>,
+    key: Option<KeyHash>,
     entries: usize,
 }
 
 impl Tenants {
-    fn number(&mut self, key: CacheKey) -> u16 {
+    fn number(&mut self, key: KeyHash) -> u16 {
         if let Some(number) = self.numbers.get(&key) {
             return *number;
         }
@@ -452,5 +474,193 @@ impl Tenants {
             self.numbers.remove(&key);
             self.free.push(number);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bellwether_model::{RefEpoch, Tenant};
+
+    const SCOPE: RefScope = RefScope { epoch: RefEpoch(1), range_generation: 0 };
+
+    fn cache(entries: usize) -> SeriesCache {
+        let cache = SeriesCache::new(9, entries * ENTRY_COST_BYTES);
+        cache.set_scope(0, SCOPE);
+        cache.set_scope(1, SCOPE);
+        cache
+    }
+
+    fn hasher(tenant: &str) -> KeyHasher {
+        KeyHasher::new(9, &Tenant::new(tenant).unwrap())
+    }
+
+    fn key(tenant: &str, series: u32) -> CacheKey {
+        hasher(tenant).raw_labels(&series.to_le_bytes())
+    }
+
+    fn insert(cache: &SeriesCache, tenant: &str, series: impl Iterator<Item = u32>) {
+        let entry = |at| CacheEntry { key: key(tenant, at), group: 0, scope: SCOPE, series_ref: SeriesRef(at) };
+        let entries: Vec<CacheEntry> = series.map(entry).collect();
+        cache.insert(hasher(tenant).tenant_key(), &entries);
+    }
+
+    fn found(cache: &SeriesCache, tenant: &str, series: impl Iterator<Item = u32>) -> usize {
+        let mut reader = cache.read();
+        series.filter_map(|at| Some((at, reader.find(key(tenant, at))?))).fold(0, |count, (at, known)| {
+            assert_eq!(known, Known { group: 0, series_ref: SeriesRef(at) });
+            count + 1
+        })
+    }
+
+    #[test]
+    fn series_are_found_in_any_order_and_by_their_tenant_only() {
+        let cache = cache(20_000);
+        insert(&cache, "a", 0..10_000);
+        for _ in 0..2 {
+            assert_eq!(found(&cache, "a", 0..10_001), 10_000);
+            assert_eq!(found(&cache, "a", (0..10_000).rev()), 10_000);
+            assert_eq!(found(&cache, "b", 0..10_000), 0);
+        }
+    }
+
+    #[test]
+    fn the_predicted_series_is_found_by_its_bytes() {
+        let cache = cache(100);
+        insert(&cache, "a", 0..3);
+        assert_eq!(found(&cache, "a", 0..3), 3);
+        let hasher = hasher("a");
+        let mut reader = cache.read();
+        let find = |reader: &mut CacheReader<'_>, series: u32, follows: u8| {
+            let bytes = [&series.to_le_bytes()[..], &[follows, 1, 2, 3]].concat();
+            reader.find_predicted(&hasher, &bytes, 0x12)
+        };
+        assert_eq!(find(&mut reader, 0, 0x12), None, "nothing is predicted for the first series of a body");
+        reader.find(key("a", 0)).unwrap();
+        assert_eq!(find(&mut reader, 2, 0x12), None);
+        assert_eq!(find(&mut reader, 1, 0x0a), None, "another label follows");
+        assert_eq!(find(&mut reader, 1, 0x12), Some((4, Known { group: 0, series_ref: SeriesRef(1) })));
+        assert_eq!(find(&mut reader, 2, 0x12), Some((4, Known { group: 0, series_ref: SeriesRef(2) })));
+    }
+
+    #[test]
+    fn a_new_incarnation_of_a_group_forgets_its_series_only() {
+        let cache = cache(100);
+        insert(&cache, "a", 0..10);
+        let other = CacheEntry { key: key("a", 99), group: 1, scope: SCOPE, series_ref: SeriesRef(7) };
+        cache.insert(hasher("a").tenant_key(), &[other]);
+        let next = RefScope { epoch: RefEpoch(2), ..SCOPE };
+        cache.set_scope(0, next);
+        assert_eq!(cache.scope(0), Some(next));
+        assert_eq!(found(&cache, "a", 0..10), 0);
+        assert_eq!(cache.read().find(other.key), Some(Known { group: 1, series_ref: SeriesRef(7) }));
+        // What the old incarnation answered late is not taken.
+        insert(&cache, "a", 0..10);
+        assert_eq!(found(&cache, "a", 0..10), 0);
+        let entry = CacheEntry { key: key("a", 3), group: 0, scope: next, series_ref: SeriesRef(3) };
+        cache.insert(hasher("a").tenant_key(), &[entry]);
+        assert_eq!(found(&cache, "a", 0..10), 1);
+        assert_eq!(cache.stats().entries, 11, "a dead entry is revived in its place");
+    }
+
+    #[test]
+    fn generations_that_wrap_around_revive_nothing() {
+        let cache = cache(100);
+        insert(&cache, "a", 0..10);
+        for epoch in 2..=1 << 16 | 1 {
+            cache.set_scope(0, RefScope { epoch: RefEpoch(epoch), ..SCOPE });
+        }
+        assert_eq!(found(&cache, "a", 0..10), 0);
+    }
+
+    #[test]
+    fn a_reader_that_let_a_new_incarnation_in_finds_nothing_more() {
+        let cache = cache(100);
+        insert(&cache, "a", 0..10);
+        let mut reader = cache.read();
+        assert!(reader.find(key("a", 1)).is_some());
+        reader.unlocked(|| insert(&cache, "a", 10..11));
+        assert!(reader.find(key("a", 10)).is_some());
+        reader.unlocked(|| cache.set_scope(1, RefScope { epoch: RefEpoch(5), ..SCOPE }));
+        assert!((0..11).all(|at| reader.find(key("a", at)).is_none()));
+        drop(reader);
+        assert_eq!(found(&cache, "a", 0..11), 11);
+    }
+
+    #[test]
+    fn the_cap_holds_and_dead_series_make_room_for_live_ones() {
+        let cache = cache(1000);
+        for round in 0..40 {
+            // Half of the series are new in every fourth round.
+            let first = round / 4 * 400;
+            let series = first..first + 800;
+            let missing: Vec<u32> = series.clone().filter(|at| cache.read().find(key("a", *at)).is_none()).collect();
+            insert(&cache, "a", missing.into_iter());
+            assert!(cache.stats().entries <= 1000);
+        }
+        let last = 9 * 400;
+        assert!(found(&cache, "a", last..last + 800) > 700);
+    }
+
+    #[test]
+    fn more_series_than_places_sent_round_and_round_still_hit() {
+        let cache = cache(1000);
+        let mut hits = 0;
+        for _ in 0..20 {
+            hits = found(&cache, "a", 0..1200);
+            let missing: Vec<u32> = (0..1200).filter(|at| cache.read().find(key("a", *at)).is_none()).collect();
+            insert(&cache, "a", missing.into_iter());
+        }
+        assert!(hits > 900, "{hits}");
+    }
+
+    #[test]
+    fn a_tenant_cannot_push_another_below_its_share() {
+        let cache = cache(1000);
+        insert(&cache, "big", 0..1000);
+        for round in 0..10 {
+            assert_eq!(found(&cache, "small", 0..300), if round == 0 { 0 } else { 300 });
+            insert(&cache, "small", 0..300);
+            found(&cache, "big", 0..5000);
+            insert(&cache, "big", 1000..5000);
+        }
+        assert_eq!(found(&cache, "small", 0..300), 300);
+        assert_eq!(cache.stats().tenants, 2);
+        assert!(found(&cache, "big", 0..5000) >= 650);
+    }
+
+    #[test]
+    fn tenants_without_entries_are_forgotten() {
+        let cache = cache(10);
+        for tenant in 0..100 {
+            insert(&cache, &format!("t{tenant}"), 0..10);
+            assert!(cache.stats().tenants <= 11);
+        }
+    }
+
+    #[test]
+    fn a_million_series_take_less_than_sixty_megabytes() {
+        let cache = SeriesCache::new(9, 64 << 20);
+        cache.set_scope(0, SCOPE);
+        for first in (0..1_000_000).step_by(5000) {
+            insert(&cache, "a", first..first + 5000);
+        }
+        let stats = cache.stats();
+        assert_eq!(stats.entries, 1_000_000);
+        assert!(stats.bytes < 60 << 20, "{}", stats.bytes);
+        assert!(stats.bytes <= stats.entries_max * ENTRY_COST_BYTES);
+    }
+
+    #[test]
+    fn readers_and_writers_share_the_cache() {
+        let cache = cache(2000);
+        insert(&cache, "a", 0..1000);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| (0..50).for_each(|_| assert_eq!(found(&cache, "a", 0..1000), 1000)));
+            }
+            scope.spawn(|| (1000..1900).for_each(|at| insert(&cache, "a", at..at + 1)));
+        });
+        assert_eq!(found(&cache, "a", 0..1900), 1900);
     }
 }

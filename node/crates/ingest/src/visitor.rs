@@ -10,6 +10,13 @@ pub trait RequestVisitor {
     /// A series with at least one sample.
     fn series<L: WireLabels>(&mut self, labels: &L, samples: &[Sample]) -> Result<(), WireError>;
 
+    /// Whether the bytes of a series begin with the labels that the visitor expects next, followed by the byte `next`, and
+    /// how long those are. After this the walk need not look into them.
+    fn predict(&mut self, series: &[u8], next: u8) -> Option<usize>;
+
+    /// The samples, at least one, of the series that was predicted last.
+    fn predicted_series(&mut self, samples: &[Sample]);
+
     /// What a series carries beside samples and cannot be stored.
     fn unsupported(&mut self, exemplars: usize, histograms: usize);
 
@@ -129,6 +136,14 @@ pub(crate) mod tests {
                 Err(refused) => Heard::Other(format!("refused: {refused}")),
             });
             Ok(())
+        }
+
+        fn predict(&mut self, _: &[u8], _: u8) -> Option<usize> {
+            None
+        }
+
+        fn predicted_series(&mut self, _: &[Sample]) {
+            unreachable!("nothing is predicted");
         }
 
         fn unsupported(&mut self, exemplars: usize, histograms: usize) {
