@@ -5,10 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
-#[expect(
-    clippy::disallowed_types,
-    reason = "a measuring program reads the clock"
-)]
 use std::time::Instant;
 
 use bellwether_chunk::{Effort, Scratch, ValueCodec, decode_values, encode_values};
@@ -30,82 +26,52 @@ fn main() {
         let chunks: Vec<Vec<f64>> = (0..CHUNKS)
             .map(|_| {
                 let mut state = (noise.unit() * 1e6).floor();
-                (0..VALUES_PER_CHUNK)
-                    .map(|_| next(&mut noise, &mut state))
-                    .collect()
+                (0..VALUES_PER_CHUNK).map(|_| next(&mut noise, &mut state)).collect()
             })
             .collect();
         devops += share * report(name, &chunks);
     };
     for rate in [0.0, 1.0, 10.0, 500.0, 20_000.0] {
-        kind(
-            &format!("counter, rate {rate}"),
-            0.08,
-            &mut |noise, state| {
-                *state += noise.poisson(rate);
-                *state
-            },
-        );
+        kind(&format!("counter, rate {rate}"), 0.08, &mut |noise, state| {
+            *state += noise.poisson(rate);
+            *state
+        });
     }
     kind("walk, 2 decimals", 0.25, &mut |noise, state| {
         *state += (noise.normal() * 100.0).round();
         *state / 100.0
     });
-    kind("gauge +-3", 0.20, &mut |noise, state| {
-        *state + (noise.unit() * 7.0).floor() - 3.0
-    });
+    kind("gauge +-3", 0.20, &mut |noise, state| *state + (noise.unit() * 7.0).floor() - 3.0);
     kind("constant", 0.10, &mut |_, state| *state);
     kind("noise * 100", 0.05, &mut |noise, _| noise.unit() * 100.0);
     for share in [0.02, 0.1, 0.3] {
-        kind(
-            &format!("rare events, {share}"),
-            0.0,
-            &mut |noise, state| {
-                *state += f64::from(u8::from(noise.unit() < share));
-                *state
-            },
-        );
+        kind(&format!("rare events, {share}"), 0.0, &mut |noise, state| {
+            *state += f64::from(u8::from(noise.unit() < share));
+            *state
+        });
     }
     kind("rare bursts", 0.0, &mut |noise, state| {
-        *state += if noise.unit() < 0.05 {
-            (noise.unit() * 1e4).floor()
-        } else {
-            0.0
-        };
+        *state += if noise.unit() < 0.05 { (noise.unit() * 1e4).floor() } else { 0.0 };
         *state
     });
-    kind("up to 1 in 100 down", 0.0, &mut |noise, _| {
-        f64::from(u8::from(noise.unit() > 0.01))
-    });
+    kind("up to 1 in 100 down", 0.0, &mut |noise, _| f64::from(u8::from(noise.unit() > 0.01)));
     kind("sawtooth", 0.0, &mut |noise, state| {
         *state = (*state + (noise.unit() * 1.01).floor() + 1.0) % 7.0;
         *state * 1000.0
     });
-    kind("heavy tail, ns", 0.0, &mut |noise, _| {
-        ((noise.normal() * 1.5).exp() * 1e5).round() / 1e9
-    });
-    kind("percent, 1 decimal", 0.0, &mut |noise, _| {
-        (noise.unit() * 30.0).round() / 10.0
-    });
+    kind("heavy tail, ns", 0.0, &mut |noise, _| ((noise.normal() * 1.5).exp() * 1e5).round() / 1e9);
+    kind("percent, 1 decimal", 0.0, &mut |noise, _| (noise.unit() * 30.0).round() / 10.0);
     kind("milliseconds * 0.001", 0.0, &mut |noise, state| {
         *state += noise.poisson(50.0);
         *state * 0.001
     });
     kind("counter with resets", 0.0, &mut |noise, state| {
-        *state = if noise.unit() < 0.01 {
-            0.0
-        } else {
-            *state + noise.poisson(10.0)
-        };
+        *state = if noise.unit() < 0.01 { 0.0 } else { *state + noise.poisson(10.0) };
         *state
     });
     kind("walk with stale", 0.0, &mut |noise, state| {
         *state += (noise.normal() * 100.0).round();
-        if noise.unit() < 0.005 {
-            f64::from_bits(0x7ff0_0000_0000_0002)
-        } else {
-            *state / 100.0
-        }
+        if noise.unit() < 0.005 { f64::from_bits(0x7ff0_0000_0000_0002) } else { *state / 100.0 }
     });
     kind("sum of seconds", 0.0, &mut |noise, state| {
         *state += -noise.unit().ln() * 0.3;
@@ -115,12 +81,8 @@ fn main() {
         *state += (noise.normal() * 2.0).round();
         f64::from((40.0 + *state as f32 % 100.0) / 10.0)
     });
-    kind("average of 3", 0.0, &mut |noise, _| {
-        (noise.unit() * 300.0).floor() / 3.0
-    });
-    kind("ratio", 0.0, &mut |noise, _| {
-        (noise.unit() * 30.0).floor() / 29.0
-    });
+    kind("average of 3", 0.0, &mut |noise, _| (noise.unit() * 300.0).floor() / 3.0);
+    kind("ratio", 0.0, &mut |noise, _| (noise.unit() * 30.0).floor() / 29.0);
     println!("{:<22} {:>12} {devops:>12.4}", "devops mix", "");
     if let Some(path) = std::env::args().nth(1) {
         let chunks = recorded(&std::fs::read_to_string(path).expect("a readable recording"));
@@ -133,10 +95,7 @@ fn report(name: &str, chunks: &[Vec<f64>]) -> f64 {
     let values: usize = chunks.iter().map(Vec::len).sum();
     let [fast, best] = [Effort::Fast, Effort::Best].map(|effort| {
         let (encoded, _) = encode_all(chunks, effort);
-        let compressed: usize = packs(&encoded)
-            .iter()
-            .map(|pack| compressed_len(pack))
-            .sum();
+        let compressed: usize = packs(&encoded).iter().map(|pack| compressed_len(pack)).sum();
         compressed as f64 / values as f64
     });
     let per_value = |nanos: u128| nanos as f64 / values as f64;
@@ -153,9 +112,7 @@ fn report(name: &str, chunks: &[Vec<f64>]) -> f64 {
         }
     }));
     let unpacked = encoded.iter().map(Vec::len).sum::<usize>() as f64 / values as f64;
-    println!(
-        "{name:<22} {fast:>12.4} {best:>12.4} {unpacked:>12.4} {encode_nanos:>8.2} {decode_nanos:>8.2}"
-    );
+    println!("{name:<22} {fast:>12.4} {best:>12.4} {unpacked:>12.4} {encode_nanos:>8.2} {decode_nanos:>8.2}");
     best
 }
 
@@ -172,24 +129,16 @@ fn encode_all(chunks: &[Vec<f64>], effort: Effort) -> (Vec<Vec<u8>>, Vec<ValueCo
 fn packs(encoded: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let mut packs = vec![Vec::new()];
     for bytes in encoded {
-        if packs
-            .last()
-            .is_some_and(|pack| pack.len() + bytes.len() > PACK_BYTES)
-        {
+        if packs.last().is_some_and(|pack| pack.len() + bytes.len() > PACK_BYTES) {
             packs.push(Vec::new());
         }
-        packs
-            .last_mut()
-            .expect("one pack at least")
-            .extend_from_slice(bytes);
+        packs.last_mut().expect("one pack at least").extend_from_slice(bytes);
     }
     packs
 }
 
 fn compressed_len(pack: &[u8]) -> usize {
-    zstd::bulk::compress(pack, 3)
-        .expect("memory for ZSTD")
-        .len()
+    zstd::bulk::compress(pack, 3).expect("memory for ZSTD").len()
 }
 
 /// All series in the order of their names, one span of time after another.
@@ -197,38 +146,17 @@ fn recorded(text: &str) -> Vec<Vec<f64>> {
     let mut series: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let (name, value) = line.rsplit_once(' ').expect("a name and a value");
-        series
-            .entry(name)
-            .or_default()
-            .push(value.parse().expect("a float"));
+        series.entry(name).or_default().push(value.parse().expect("a float"));
     }
-    let spans = series
-        .values()
-        .map(|values| values.len().div_ceil(VALUES_PER_RECORDED_CHUNK))
-        .max()
-        .unwrap_or(0);
+    let spans = series.values().map(|values| values.len().div_ceil(VALUES_PER_RECORDED_CHUNK)).max().unwrap_or(0);
     (0..spans)
-        .flat_map(|span| {
-            series
-                .values()
-                .filter_map(move |values| values.chunks(VALUES_PER_RECORDED_CHUNK).nth(span))
-        })
+        .flat_map(|span| series.values().filter_map(move |values| values.chunks(VALUES_PER_RECORDED_CHUNK).nth(span)))
         .map(<[f64]>::to_vec)
         .collect()
 }
 
-#[expect(
-    clippy::disallowed_types,
-    reason = "a measuring program reads the clock"
-)]
-type Clock = Instant;
-
-#[expect(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "a measuring program reads the clock"
-)]
-fn now() -> Clock {
+#[expect(clippy::disallowed_methods, reason = "a measuring program reads the clock")]
+fn now() -> Instant {
     Instant::now()
 }
 

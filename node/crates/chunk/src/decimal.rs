@@ -23,37 +23,17 @@ const _: () = assert!(MANTISSA_MAX < (1_u64 << 51) as f64);
 
 /// The powers of ten that a double holds exactly.
 const POWERS_OF_TEN: [f64; 23] = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
-    1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
+    1e21, 1e22,
 ];
 
 /// Conversions of units that round twice, frequent ones first. Positions are stored: append only.
 const TWICE_ROUNDED: [TwiceRounded; 5] = [
-    TwiceRounded {
-        inverse: 1e3,
-        factor: 1e-3,
-        divisors: [1.0, 1.0],
-    },
-    TwiceRounded {
-        inverse: 1e6,
-        factor: 1.0,
-        divisors: [1e3, 1e3],
-    },
-    TwiceRounded {
-        inverse: 1e6,
-        factor: 1e-6,
-        divisors: [1.0, 1.0],
-    },
-    TwiceRounded {
-        inverse: 1e9,
-        factor: 1e-9,
-        divisors: [1.0, 1.0],
-    },
-    TwiceRounded {
-        inverse: 1e2,
-        factor: 1e-2,
-        divisors: [1.0, 1.0],
-    },
+    TwiceRounded { inverse: 1e3, factor: 1e-3, divisors: [1.0, 1.0] },
+    TwiceRounded { inverse: 1e6, factor: 1.0, divisors: [1e3, 1e3] },
+    TwiceRounded { inverse: 1e6, factor: 1e-6, divisors: [1.0, 1.0] },
+    TwiceRounded { inverse: 1e9, factor: 1e-9, divisors: [1.0, 1.0] },
+    TwiceRounded { inverse: 1e2, factor: 1e-2, divisors: [1.0, 1.0] },
 ];
 
 /// Exponents of decimals that went through single precision: 23.4 became 23.399999618530273. Positions are stored.
@@ -165,17 +145,13 @@ impl Conversion for TwiceRounded {
 
 impl Decimal {
     fn of(exponent: usize) -> Self {
-        Self {
-            power: POWERS_OF_TEN[exponent],
-        }
+        Self { power: POWERS_OF_TEN[exponent] }
     }
 }
 
 impl Single {
     fn of(index: usize) -> Self {
-        Self {
-            power: POWERS_OF_TEN[SINGLE_EXPONENTS[index]],
-        }
+        Self { power: POWERS_OF_TEN[SINGLE_EXPONENTS[index]] }
     }
 }
 
@@ -198,9 +174,7 @@ impl Scale {
     pub(crate) fn from_code(code: u8) -> Option<Self> {
         match usize::from(code) {
             code @ ..TWICE_ROUNDED_CODE => Some(Self::Decimal(code)),
-            code @ TWICE_ROUNDED_CODE..SINGLE_CODE => {
-                Some(Self::TwiceRounded(code - TWICE_ROUNDED_CODE))
-            }
+            code @ TWICE_ROUNDED_CODE..SINGLE_CODE => Some(Self::TwiceRounded(code - TWICE_ROUNDED_CODE)),
             code @ SINGLE_CODE..Self::CODES => Some(Self::Single(code - SINGLE_CODE)),
             _ => None,
         }
@@ -217,10 +191,21 @@ impl Scale {
     }
 }
 
-fn fill_floats(conversion: impl Conversion, first: i64, step: i64, slots: &mut [f64]) {
-    for slot in slots {
-        let mantissa = first.wrapping_add(step.wrapping_mul(slot.to_bits() as i64));
-        *slot = conversion.float(mantissa as f64);
+fn fill_floats<C: Conversion>(conversion: C, first: i64, step: i64, slots: &mut [f64]) {
+    let to_float = |mantissa: i64| {
+        if C::MAX <= MANTISSA_MAX {
+            // The inverse of how a block was rounded, because this can be done to several values at once.
+            let rounder = f64::from_bits((ROUNDER.to_bits() as i64).wrapping_add(mantissa) as u64);
+            conversion.float(rounder - ROUNDER)
+        } else {
+            conversion.float(mantissa as f64)
+        }
+    };
+    if step == 1 {
+        slots.iter_mut().for_each(|slot| *slot = to_float(first.wrapping_add(slot.to_bits() as i64)));
+    } else {
+        let mantissa = |slot: f64| first.wrapping_add(step.wrapping_mul(slot.to_bits() as i64));
+        slots.iter_mut().for_each(|slot| *slot = to_float(mantissa(*slot)));
     }
 }
 
@@ -231,34 +216,18 @@ pub(crate) const fn exceptions_max(count: usize) -> usize {
 
 /// Fills `mantissas` with all values that have one, in order, and `exceptions` with the others.
 /// Answers their scale, or nothing if too many values have none.
-pub(crate) fn find(
-    values: &[f64],
-    mantissas: &mut Vec<i64>,
-    exceptions: &mut Vec<Exception>,
-) -> Option<Scale> {
+pub(crate) fn find(values: &[f64], mantissas: &mut Vec<i64>, exceptions: &mut Vec<Exception>) -> Option<Scale> {
     let decimal = find_decimal(values, mantissas, exceptions);
-    let Some(odd) = exceptions
-        .iter()
-        .map(|exception| exception.value)
-        .find(|value| value.is_normal())
-    else {
+    let Some(odd) = exceptions.iter().map(|exception| exception.value).find(|value| value.is_normal()) else {
         return decimal;
     };
-    let tolerated = if decimal.is_some() {
-        exceptions.len() - 1
-    } else {
-        values.len() - 1
-    };
+    let tolerated = if decimal.is_some() { exceptions.len() - 1 } else { values.len() - 1 };
     let twice_rounded = (0..TWICE_ROUNDED.len()).map(Scale::TwiceRounded);
     let single = (0..SINGLE_EXPONENTS.len()).map(Scale::Single);
     let better = twice_rounded.chain(single).find(|&scale| {
         let collected = match scale {
-            Scale::TwiceRounded(index) => {
-                collect_if_fits(odd, values, TWICE_ROUNDED[index], mantissas, exceptions)
-            }
-            Scale::Single(index) => {
-                collect_if_fits(odd, values, Single::of(index), mantissas, exceptions)
-            }
+            Scale::TwiceRounded(index) => collect_if_fits(odd, values, TWICE_ROUNDED[index], mantissas, exceptions),
+            Scale::Single(index) => collect_if_fits(odd, values, Single::of(index), mantissas, exceptions),
             Scale::Decimal(_) => false,
         };
         collected && exceptions.len() <= tolerated
@@ -274,15 +243,10 @@ fn collect_if_fits(
     mantissas: &mut Vec<i64>,
     exceptions: &mut Vec<Exception>,
 ) -> bool {
-    mantissa(probe, conversion).is_some()
-        && collect(values, conversion, |_| None, mantissas, exceptions).is_ok()
+    mantissa(probe, conversion).is_some() && collect(values, conversion, |_| None, mantissas, exceptions).is_ok()
 }
 
-fn find_decimal(
-    values: &[f64],
-    mantissas: &mut Vec<i64>,
-    exceptions: &mut Vec<Exception>,
-) -> Option<Scale> {
+fn find_decimal(values: &[f64], mantissas: &mut Vec<i64>, exceptions: &mut Vec<Exception>) -> Option<Scale> {
     let mut exponent = 0;
     loop {
         let wider = |value| smallest_exponent(value, exponent + 1);
@@ -324,10 +288,7 @@ fn collect(
     mantissas.clear();
     exceptions.clear();
     for (block_index, block) in values.chunks(BLOCK).enumerate() {
-        if let Some(found) = block
-            .first_chunk()
-            .and_then(|block| block_mantissas(block, conversion))
-        {
+        if let Some(found) = block.first_chunk().and_then(|block| block_mantissas(block, conversion)) {
             mantissas.extend_from_slice(&found);
             continue;
         }
@@ -370,4 +331,71 @@ fn mantissa<C: Conversion>(value: f64, conversion: C) -> Option<i64> {
     let fits = scaled.abs() <= C::MAX && conversion.float(scaled).to_bits() == value.to_bits();
     // Minus zero passes the comparison as a float, but not as an integer.
     (fits && value.to_bits() != (-0.0_f64).to_bits()).then_some(scaled as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(values: &[f64]) -> Option<(Scale, Vec<usize>)> {
+        let (mut mantissas, mut exceptions) = (Vec::new(), Vec::new());
+        let scale = find(values, &mut mantissas, &mut exceptions)?;
+        let mut slots: Vec<f64> = mantissas.iter().map(|&mantissa| f64::from_bits(mantissa as u64)).collect();
+        scale.fill_floats(0, 1, &mut slots);
+        for exception in &exceptions {
+            slots.insert(exception.index, exception.value);
+        }
+        let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&slots), bits(values));
+        assert_eq!(Scale::from_code(scale.code()), Some(scale));
+        Some((scale, exceptions.iter().map(|exception| exception.index).collect()))
+    }
+
+    #[test]
+    fn the_smallest_exponent_is_found_wherever_its_value_is() {
+        assert_eq!(check(&[1.0, 2.0, -3e15, 1e18]), Some((Scale::Decimal(0), vec![])));
+        assert_eq!(check(&[1.0; 20]), Some((Scale::Decimal(0), vec![])));
+        let mut values = vec![7.0; 20];
+        values[17] = -0.125;
+        assert_eq!(check(&values), Some((Scale::Decimal(3), vec![])));
+        assert_eq!(check(&[1e-22, 3e-22]), Some((Scale::Decimal(22), vec![])));
+    }
+
+    #[test]
+    fn what_is_no_decimal_is_an_exception() {
+        let odd = [f64::NAN, f64::INFINITY, -0.0, std::f64::consts::PI, f64::from_bits(1)];
+        for value in odd {
+            let mut values = [1.5; 40];
+            values[33] = value;
+            assert_eq!(check(&values), Some((Scale::Decimal(1), vec![33])));
+        }
+    }
+
+    #[test]
+    fn noise_is_refused() {
+        assert_eq!(check(&std::array::from_fn::<f64, 40, _>(|index| (index as f64 + 2.0).sqrt())), None);
+        assert_eq!(check(&[f64::NAN; 40]), None);
+        assert_eq!(check(&[f64::NAN]), None);
+    }
+
+    #[test]
+    fn conversions_that_round_twice_are_found() {
+        for (index, conversion) in TWICE_ROUNDED.iter().enumerate().take(4) {
+            let values: Vec<f64> = (0..400).map(|i| conversion.float(f64::from(i * 7 + 100_003))).collect();
+            assert_eq!(check(&values), Some((Scale::TwiceRounded(index), vec![])), "conversion {index}");
+        }
+    }
+
+    #[test]
+    fn single_precision_is_found() {
+        let values: Vec<f64> = (0..100).map(|i| f64::from((200 + i) as f32 / 10.0)).collect();
+        assert_eq!(check(&values), Some((Scale::Single(0), vec![])));
+        let values: Vec<f64> = (0..100).map(|i| f64::from((2_000 + i) as f32 / 100.0)).collect();
+        assert_eq!(check(&values), Some((Scale::Single(1), vec![])));
+    }
+
+    #[test]
+    fn unknown_scales_are_refused() {
+        assert_eq!(Scale::from_code(Scale::CODES as u8), None);
+    }
 }

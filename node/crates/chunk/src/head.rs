@@ -106,22 +106,13 @@ impl HeadChunk {
     ///
     /// # Panics
     /// When `words` are not this chunk's: they never left this process's memory.
-    pub fn decode(
-        &self,
-        words: impl Iterator<Item = u64>,
-        timestamps: &mut Vec<i64>,
-        values: &mut Vec<f64>,
-    ) {
+    pub fn decode(&self, words: impl Iterator<Item = u64>, timestamps: &mut Vec<i64>, values: &mut Vec<f64>) {
         if self.count == 0 {
             return;
         }
         timestamps.reserve(self.count as usize);
         values.reserve(self.count as usize);
-        let mut reader = BitReader {
-            words: words.chain([self.pending]),
-            current: 0,
-            left: 0,
-        };
+        let mut reader = BitReader { words: words.chain([self.pending]), current: 0, left: 0 };
         let (mut timestamp, mut delta) = (self.first_timestamp, 0_i64);
         let mut bits = reader.take(64);
         let (mut trailing, mut significant) = (0, 0);
@@ -155,11 +146,7 @@ impl HeadChunk {
         let change = zigzag(delta.wrapping_sub(self.last_delta));
         self.last_delta = delta;
         let size = 64 - change.leading_zeros();
-        match TIMESTAMP_CLASS_BITS
-            .iter()
-            .position(|&bits| size <= bits)
-            .expect("the last class holds 64 bits")
-        {
+        match TIMESTAMP_CLASS_BITS.iter().position(|&bits| size <= bits).expect("the last class holds 64 bits") {
             0 => self.put(0, 1, sink),
             1 => self.put(0b01 | change << 2, 2 + TIMESTAMP_CLASS_BITS[1], sink),
             2 => self.put(0b011 | change << 3, 3 + TIMESTAMP_CLASS_BITS[2], sink),
@@ -180,9 +167,7 @@ impl HeadChunk {
         let trailing = xor.trailing_zeros();
         let significant = 64 - leading - trailing;
         let window_trailing = 64 - u32::from(self.leading) - u32::from(self.significant);
-        let fits = self.significant > 0
-            && leading >= u32::from(self.leading)
-            && trailing >= window_trailing;
+        let fits = self.significant > 0 && leading >= u32::from(self.leading) && trailing >= window_trailing;
         if fits && u32::from(self.significant) <= significant + WINDOW_BITS {
             self.put(0b01, 2, sink);
             self.put(xor >> window_trailing, u32::from(self.significant), sink);
@@ -228,10 +213,7 @@ impl<W: Iterator<Item = u64>> BitReader<W> {
             self.left -= len;
             return bits;
         }
-        let next = self
-            .words
-            .next()
-            .expect("the head wrote as many words as its count needs");
+        let next = self.words.next().expect("the head wrote as many words as its count needs");
         let bits = (self.current | next << self.left) & mask;
         let from_next = len - self.left;
         self.current = (next >> 1) >> (from_next - 1);
@@ -257,16 +239,9 @@ mod tests {
         }
         let (mut timestamps, mut values) = (vec![-1], vec![-1.0]);
         chunk.decode(words.iter().copied(), &mut timestamps, &mut values);
-        assert_eq!(
-            timestamps[1..],
-            samples.iter().map(|s| s.0).collect::<Vec<_>>()
-        );
-        let bits =
-            |values: &mut dyn Iterator<Item = f64>| values.map(f64::to_bits).collect::<Vec<_>>();
-        assert_eq!(
-            bits(&mut values[1..].iter().copied()),
-            bits(&mut samples.iter().map(|s| s.1))
-        );
+        assert_eq!(timestamps[1..], samples.iter().map(|s| s.0).collect::<Vec<_>>());
+        let bits = |values: &mut dyn Iterator<Item = f64>| values.map(f64::to_bits).collect::<Vec<_>>();
+        assert_eq!(bits(&mut values[1..].iter().copied()), bits(&mut samples.iter().map(|s| s.1)));
         assert_eq!(chunk.first_timestamp(), samples.first().map_or(0, |s| s.0));
         assert_eq!(chunk.is_empty(), samples.is_empty());
         words.push(chunk.pending);
@@ -286,19 +261,8 @@ mod tests {
 
     #[test]
     fn golden_words() {
-        let samples = [
-            (1_000, 1.0),
-            (16_000, 2.0),
-            (31_000, 2.0),
-            (46_020, 3.0),
-            (i64::MAX, f64::NAN),
-        ];
-        let expected = [
-            0x3ff0_0000_0000_0000,
-            0x284f_fe50_7007_5307,
-            0xffff_fff8_8c7b_e033,
-            0x0000_01ff_922f_ffff_u64,
-        ];
+        let samples = [(1_000, 1.0), (16_000, 2.0), (31_000, 2.0), (46_020, 3.0), (i64::MAX, f64::NAN)];
+        let expected = [0x3ff0_0000_0000_0000, 0x284f_fe50_7007_5307, 0xffff_fff8_8c7b_e033, 0x0000_01ff_922f_ffff_u64];
         let words = check(&samples);
         assert_eq!(words, expected, "{words:#018x?}");
     }

@@ -21,3 +21,13 @@ pub use error::DecodeError;
 pub use head::HeadChunk;
 pub use timestamps::{decode_timestamps, encode_timestamps};
 pub use values::{Effort, Scratch, ValueCodec, decode_values, encode_values};
+
+/// Most samples in one chunk: what a hostile count may make a decoder allocate.
+pub const SAMPLES_PER_CHUNK_MAX: usize = 1 << 20;
+
+fn check_count(count: usize) -> Result<(), DecodeError> {
+    if count > SAMPLES_PER_CHUNK_MAX {
+        return Err(DecodeError::Invalid { what: "number of samples", got: count as u64 });
+    }
+    Ok(())
+}

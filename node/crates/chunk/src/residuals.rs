@@ -109,30 +109,35 @@ impl Packing {
 
 fn write_slots<const WIDTH: usize>(residuals: &[u64], out: &mut Vec<u8>) {
     let escape = (1_u64 << WIDTH) - 1;
-    out.extend(residuals.chunks(8 / WIDTH).map(|slots| {
-        slots
-            .iter()
-            .rev()
-            .fold(0, |byte, &residual| byte << WIDTH | residual.min(escape)) as u8
-    }));
+    out.extend(
+        residuals
+            .chunks(8 / WIDTH)
+            .map(|slots| slots.iter().rev().fold(0, |byte, &residual| byte << WIDTH | residual.min(escape)) as u8),
+    );
     for &residual in residuals.iter().filter(|&&residual| residual >= escape) {
         write_u64(out, residual - escape);
     }
 }
 
-fn read_slots<W: Word, const WIDTH: usize>(
-    input: &mut &[u8],
-    out: &mut [W],
-) -> Result<(), DecodeError> {
+fn read_slots<W: Word, const WIDTH: usize>(input: &mut &[u8], out: &mut [W]) -> Result<(), DecodeError> {
     let escape = (1_u64 << WIDTH) - 1;
     let bytes = read_bytes(input, out.len().div_ceil(8 / WIDTH), "slots")?;
     let mut escapes = 0;
-    for (slots, &byte) in out.chunks_mut(8 / WIDTH).zip(bytes) {
-        for (index, slot) in slots.iter_mut().enumerate() {
-            let residual = u64::from(byte) >> (index * WIDTH) & escape;
+    let mut unpack = |slots: &mut [W], byte: u8| {
+        let mut rest = u64::from(byte);
+        for slot in slots {
+            let residual = rest & escape;
             *slot = W::from_word(residual);
             escapes += usize::from(residual == escape);
+            rest >>= WIDTH;
         }
+    };
+    let mut whole = out.chunks_exact_mut(8 / WIDTH);
+    for (slots, &byte) in whole.by_ref().zip(bytes) {
+        unpack(slots, byte);
+    }
+    if let Some(&byte) = bytes.last() {
+        unpack(whole.into_remainder(), byte);
     }
     if escapes > 0 {
         for slot in out.iter_mut().filter(|slot| slot.word() == escape) {
@@ -143,60 +148,76 @@ fn read_slots<W: Word, const WIDTH: usize>(
 }
 
 fn write_rice(residuals: &[u64], low_bits: u32, out: &mut Vec<u8>) {
-    let mask = (1_u64 << low_bits) - 1;
-    let escaped = |residual: u64| residual >> low_bits >= RICE_ESCAPE;
-    let mut bits = BitWriter::new(out);
-    for &residual in residuals {
-        bits.put(
-            if escaped(residual) {
-                0
-            } else {
-                residual & mask
-            },
-            low_bits,
-        );
+    out.reserve((residuals.len() * (low_bits as usize + 2)).div_ceil(8));
+    if low_bits > 0 {
+        let mask = mask(low_bits);
+        let mut bits = BitWriter::new(out);
+        for &residual in residuals {
+            bits.put(residual & mask, low_bits);
+        }
+        bits.finish();
     }
-    bits.finish();
+    let mut escapes = false;
     let mut bits = BitWriter::new(out);
     for &residual in residuals {
         let quotient = (residual >> low_bits).min(RICE_ESCAPE);
+        escapes |= quotient == RICE_ESCAPE;
         bits.put(1 << quotient, quotient as u32 + 1);
     }
     bits.finish();
-    for &residual in residuals.iter().filter(|&&residual| escaped(residual)) {
-        write_u64(out, residual);
+    if escapes {
+        for quotient in residuals.iter().filter_map(|residual| (residual >> low_bits).checked_sub(RICE_ESCAPE)) {
+            write_u64(out, quotient);
+        }
     }
 }
 
 fn read_rice<W: Word>(input: &mut &[u8], low_bits: u32, out: &mut [W]) -> Result<(), DecodeError> {
     let low_len = (out.len() as u64 * u64::from(low_bits)).div_ceil(8);
-    let truncated = DecodeError::Truncated {
-        what: "Rice low bits",
-    };
+    let truncated = DecodeError::Truncated { what: "Rice low bits" };
     let low = *input;
-    *input = usize::try_from(low_len)
-        .ok()
-        .and_then(|len| low.get(len..))
-        .ok_or(truncated)?;
+    *input = usize::try_from(low_len).ok().and_then(|len| low.get(len..)).ok_or(truncated)?;
     let escapes = read_quotients(input, out)?;
     if low_bits > 0 {
-        // Whatever lies behind the low bits fills the last loads, and is masked away.
-        let mask = (1_u64 << low_bits) - 1;
-        for (index, slot) in out.iter_mut().enumerate() {
-            let bit = index * low_bits as usize;
-            let residual = slot.word() << low_bits | load_word(&low[bit / 8..]) >> (bit % 8) & mask;
-            *slot = W::from_word(residual);
-        }
+        add_low_bits(low, low_bits, out);
     }
     if escapes {
-        for slot in out
-            .iter_mut()
-            .filter(|slot| slot.word() >> low_bits == RICE_ESCAPE)
-        {
-            *slot = W::from_word(read_u64(input)?);
+        for slot in out.iter_mut().filter(|slot| slot.word() >> low_bits == RICE_ESCAPE) {
+            let quotient = read_u64(input)?.wrapping_add(RICE_ESCAPE);
+            *slot = W::from_word(quotient << low_bits | slot.word() & mask(low_bits));
         }
     }
     Ok(())
+}
+
+/// The lowest `len` bits, fewer than 64.
+#[inline]
+fn mask(len: u32) -> u64 {
+    (1 << len) - 1
+}
+
+/// Makes residuals of quotients.
+fn add_low_bits<W: Word>(low: &[u8], low_bits: u32, out: &mut [W]) {
+    let mask = mask(low_bits);
+    if low_bits > RICE_LOW_BITS_MAX / 2 {
+        for (index, slot) in out.iter_mut().enumerate() {
+            let bit = index * low_bits as usize;
+            *slot = W::from_word(slot.word() << low_bits | load_word(&low[bit / 8..]) >> (bit % 8) & mask);
+        }
+        return;
+    }
+    // As many as one load holds wherever it begins inside a byte.
+    let together = (RICE_LOW_BITS_MAX / low_bits) as usize;
+    let mut bit = 0;
+    for slots in out.chunks_mut(together) {
+        // What lies behind the low bits fills the last load and is masked away.
+        let mut word = load_word(&low[bit / 8..]) >> (bit % 8);
+        for slot in slots {
+            *slot = W::from_word(slot.word() << low_bits | word & mask);
+            word >>= low_bits;
+        }
+        bit += together * low_bits as usize;
+    }
 }
 
 /// Fills `out` with the lengths of runs of zero bits, each ended by a one bit. Answers whether any is an escape.
@@ -220,15 +241,10 @@ fn read_quotients<W: Word>(input: &mut &[u8], out: &mut [W]) -> Result<bool, Dec
         }
     }
     if filled < out.len() {
-        return Err(DecodeError::Truncated {
-            what: "Rice quotients",
-        });
+        return Err(DecodeError::Truncated { what: "Rice quotients" });
     }
     if largest > RICE_ESCAPE {
-        return Err(DecodeError::Invalid {
-            what: "Rice quotient",
-            got: largest,
-        });
+        return Err(DecodeError::Invalid { what: "Rice quotient", got: largest });
     }
     *input = &input[run_start.div_ceil(8) as usize..];
     Ok(largest == RICE_ESCAPE)
@@ -240,10 +256,7 @@ fn load_word(bytes: &[u8]) -> u64 {
     if let Some(word) = bytes.first_chunk() {
         return u64::from_le_bytes(*word);
     }
-    bytes
-        .iter()
-        .rev()
-        .fold(0, |word, &byte| word << 8 | u64::from(byte))
+    bytes.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
 }
 
 /// Bits into bytes, lowest first.
@@ -255,11 +268,7 @@ struct BitWriter<'a> {
 
 impl<'a> BitWriter<'a> {
     fn new(out: &'a mut Vec<u8>) -> Self {
-        Self {
-            out,
-            pending: 0,
-            used: 0,
-        }
+        Self { out, pending: 0, used: 0 }
     }
 
     /// Appends the lowest `len` bits of `bits`, which has no others; `len` is at most 63.
@@ -277,8 +286,7 @@ impl<'a> BitWriter<'a> {
 
     fn finish(self) {
         let len = self.used.div_ceil(8) as usize;
-        self.out
-            .extend_from_slice(&self.pending.to_le_bytes()[..len]);
+        self.out.extend_from_slice(&self.pending.to_le_bytes()[..len]);
     }
 }
 
@@ -313,10 +321,7 @@ fn rice_cost(sizes: &[u32; 65], count: u32) -> (u64, u32) {
         2 * below >= count
     });
     let median = median.unwrap_or(0) as u32;
-    let largest = sizes
-        .iter()
-        .rposition(|&residuals| residuals > 0)
-        .unwrap_or(0);
+    let largest = sizes.iter().rposition(|&residuals| residuals > 0).unwrap_or(0);
     let cost = |low_bits: u32| {
         let quotients = (low_bits as usize + 1..=largest).map(|size| {
             // The quotient's bits beyond the first. Residuals of one size are taken as evenly spread.
@@ -329,10 +334,7 @@ fn rice_cost(sizes: &[u32; 65], count: u32) -> (u64, u32) {
         u64::from(count) * u64::from(low_bits + 1) + quotients.sum::<u64>()
     };
     let candidates = median.saturating_sub(2)..=(median + 2).min(RICE_LOW_BITS_MAX);
-    candidates
-        .map(|low_bits| (cost(low_bits), low_bits))
-        .min()
-        .unwrap_or((u64::MAX, 0))
+    candidates.map(|low_bits| (cost(low_bits), low_bits)).min().unwrap_or((u64::MAX, 0))
 }
 
 /// The entropy of residuals in nibbles, in bits: what Huffman codes make of it.
@@ -351,4 +353,69 @@ fn nibbles_cost(residuals: &[u64]) -> f32 {
         .map(|&count| count as f32 * (total / count as f32).log2() + BIAS_BITS)
         .sum();
     entropy + counts[15] as f32 * ESCAPE_BITS
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check(packing: Packing, residuals: &[u64]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        packing.write(residuals, &mut bytes);
+        let mut out = vec![-1; residuals.len()];
+        let tail = [0xff, 0x80, 0x01];
+        let followed = [&bytes[..], &tail].concat();
+        let mut input = &followed[..];
+        packing.read(&mut input, &mut out).expect("our own bytes decode");
+        assert_eq!(input, tail, "{packing:?} reads what it wrote and no more");
+        assert_eq!(out, residuals.iter().map(|&residual| residual as i64).collect::<Vec<_>>());
+        for len in 0..bytes.len() {
+            assert!(packing.read(&mut &bytes[..len], &mut out).is_err(), "{packing:?} cut to {len} bytes");
+        }
+        assert_eq!(Packing::from_code(packing.code()), Some(packing));
+        bytes
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let residuals = [1, 0, 14, 15, 16, 300, 0, 2, 5];
+        assert_eq!(check(Packing::Zero, &[0; 9]), []);
+        let bits = [0b1011_1101, 0b1, 0, 13, 14, 15, 0xab, 2, 1, 4];
+        assert_eq!(check(Packing::Bits, &residuals), bits);
+        assert_eq!(check(Packing::Nibbles, &residuals), [0x01, 0xfe, 0xff, 0x20, 0x05, 0, 1, 0x9d, 2]);
+        assert_eq!(check(Packing::Rice { low_bits: 3 }, &residuals), [129, 15, 66, 5, 43, 1, 0, 0, 0, 15, 6]);
+    }
+
+    #[test]
+    fn unknown_codes_and_endless_quotients_are_refused() {
+        assert_eq!(Packing::from_code(60), Some(Packing::Rice { low_bits: 57 }));
+        assert_eq!(Packing::from_code(61), None);
+        let refused = Packing::Rice { low_bits: 0 }.read(&mut &[0, 0, 0, 0, 1][..], &mut [0_i64]);
+        assert_eq!(refused, Err(DecodeError::Invalid { what: "Rice quotient", got: 32 }));
+    }
+
+    #[test]
+    fn the_packing_follows_the_spread() {
+        let noise = |modulus: u64| (0..120_u64).map(|i| (i * 2_654_435_761 >> 7) % modulus).collect::<Vec<_>>();
+        assert_eq!(choose_packing(&[0; 120]), Packing::Zero);
+        assert_eq!(choose_packing(&[&[0; 80][..], &[70_000; 40]].concat()), Packing::Bits);
+        assert_eq!(choose_packing(&noise(7)), Packing::Nibbles);
+        assert!(matches!(choose_packing(&noise(500)), Packing::Rice { low_bits: 7 | 8 }));
+        assert!(matches!(choose_packing(&noise(u64::MAX)), Packing::Rice { .. }));
+    }
+
+    proptest! {
+        #[test]
+        fn any_residuals_come_back_from_any_packing(
+            residuals in prop::collection::vec(any::<u64>(), 1..100), shift in 0u32..64, low_bits in 0..=RICE_LOW_BITS_MAX
+        ) {
+            let residuals: Vec<u64> = residuals.into_iter().map(|residual| residual >> shift).collect();
+            check(Packing::Bits, &residuals);
+            check(Packing::Nibbles, &residuals);
+            check(Packing::Rice { low_bits }, &residuals);
+            check(choose_packing(&residuals), &residuals);
+        }
+    }
 }

@@ -57,9 +57,7 @@ pub fn read_u64(input: &mut &[u8]) -> Result<u64, DecodeError> {
 fn read_u64_long(input: &mut &[u8]) -> Result<u64, DecodeError> {
     let mut value = 0;
     for index in 0..VARINT_BYTES_MAX {
-        let byte = *input
-            .get(index)
-            .ok_or(DecodeError::Truncated { what: "a varint" })?;
+        let byte = *input.get(index).ok_or(DecodeError::Truncated { what: "a varint" })?;
         let bits = u64::from(byte & 0x7f);
         let shift = 7 * index as u32;
         if (bits << shift) >> shift != bits {
@@ -90,14 +88,8 @@ pub fn read_u8(input: &mut &[u8], what: &'static str) -> Result<u8, DecodeError>
 
 /// Takes `len` bytes from the front of `input`; `what` names them in the error.
 #[inline]
-pub fn read_bytes<'a>(
-    input: &mut &'a [u8],
-    len: usize,
-    what: &'static str,
-) -> Result<&'a [u8], DecodeError> {
-    let (taken, rest) = input
-        .split_at_checked(len)
-        .ok_or(DecodeError::Truncated { what })?;
+pub fn read_bytes<'a>(input: &mut &'a [u8], len: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
+    let (taken, rest) = input.split_at_checked(len).ok_or(DecodeError::Truncated { what })?;
     *input = rest;
     Ok(taken)
 }
@@ -105,9 +97,7 @@ pub fn read_bytes<'a>(
 /// Takes eight little-endian bytes from the front of `input`; `what` names them in the error.
 #[inline]
 pub fn read_u64_le(input: &mut &[u8], what: &'static str) -> Result<u64, DecodeError> {
-    let (taken, rest) = input
-        .split_first_chunk()
-        .ok_or(DecodeError::Truncated { what })?;
+    let (taken, rest) = input.split_first_chunk().ok_or(DecodeError::Truncated { what })?;
     *input = rest;
     Ok(u64::from_le_bytes(*taken))
 }
@@ -130,28 +120,19 @@ mod tests {
         assert_eq!(written(127), [127]);
         assert_eq!(written(128), [0x80, 1]);
         assert_eq!(written(300), [0xac, 2]);
-        assert_eq!(
-            written(u64::MAX),
-            [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]
-        );
+        assert_eq!(written(u64::MAX), [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]);
     }
 
     #[test]
     fn zigzag_interleaves_the_signs() {
-        assert_eq!(
-            [0, -1, 1, -2, i64::MAX, i64::MIN].map(zigzag),
-            [0, 1, 2, 3, u64::MAX - 1, u64::MAX]
-        );
+        assert_eq!([0, -1, 1, -2, i64::MAX, i64::MIN].map(zigzag), [0, 1, 2, 3, u64::MAX - 1, u64::MAX]);
     }
 
     #[test]
     fn a_cut_varint_is_truncated_at_every_length() {
         let bytes = written(u64::MAX);
         for len in 0..bytes.len() {
-            assert_eq!(
-                read_u64(&mut &bytes[..len]),
-                Err(DecodeError::Truncated { what: "a varint" })
-            );
+            assert_eq!(read_u64(&mut &bytes[..len]), Err(DecodeError::Truncated { what: "a varint" }));
         }
     }
 
@@ -160,26 +141,14 @@ mod tests {
         let mut bytes = [0xff; 10];
         bytes[9] = 2;
         assert_eq!(read_u64(&mut &bytes[..]), Err(DecodeError::VarintOverflow));
-        assert_eq!(
-            read_u64(&mut &[0xff; 11][..]),
-            Err(DecodeError::VarintOverflow)
-        );
+        assert_eq!(read_u64(&mut &[0xff; 11][..]), Err(DecodeError::VarintOverflow));
     }
 
     #[test]
     fn fixed_fields_name_what_is_missing() {
-        assert_eq!(
-            read_u8(&mut &[][..], "a tag"),
-            Err(DecodeError::Truncated { what: "a tag" })
-        );
-        assert_eq!(
-            read_bytes(&mut &[1][..], 2, "a pair"),
-            Err(DecodeError::Truncated { what: "a pair" })
-        );
-        assert_eq!(
-            read_u64_le(&mut &[0; 7][..], "a word"),
-            Err(DecodeError::Truncated { what: "a word" })
-        );
+        assert_eq!(read_u8(&mut &[][..], "a tag"), Err(DecodeError::Truncated { what: "a tag" }));
+        assert_eq!(read_bytes(&mut &[1][..], 2, "a pair"), Err(DecodeError::Truncated { what: "a pair" }));
+        assert_eq!(read_u64_le(&mut &[0; 7][..], "a word"), Err(DecodeError::Truncated { what: "a word" }));
     }
 
     proptest! {
