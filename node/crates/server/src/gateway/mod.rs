@@ -35,6 +35,7 @@ use tokio::sync::{Semaphore, watch};
 
 pub use error::{ApiError, ErrorKind};
 pub use number::{push_float, push_seconds};
+pub use query::query_answer;
 
 use crate::config::Config;
 use crate::env::WallClock;

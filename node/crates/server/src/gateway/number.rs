@@ -13,6 +13,13 @@ const PLAIN_END: f64 = 1e21;
 /// Integers below this are exact in a float and print as integers do.
 const EXACT_INTEGER_END: f64 = 9_007_199_254_740_992.0;
 
+/// Between these the shortest decimal comes in plain notation, and needs no second look.
+const SURELY_PLAIN: std::ops::Range<f64> = 1e-3..1e15;
+/// Many metrics have at most three decimals.
+const FEW_DECIMALS: f64 = 1000.0;
+/// Up to this many thousandths, one decimal with three places means one float, and no two of them the same: 15 digits.
+const THOUSANDTHS_END: f64 = 1e15;
+
 /// Appends a sample's value.
 #[inline]
 pub fn push_float(out: &mut Vec<u8>, value: f64) {
@@ -24,6 +31,13 @@ pub fn push_float(out: &mut Vec<u8>, value: f64) {
                 out.push(b'-');
             }
             return push_u64(out, whole);
+        }
+        let thousandths = (magnitude * FEW_DECIMALS).round_ties_even();
+        if thousandths < THOUSANDTHS_END && thousandths / FEW_DECIMALS == magnitude {
+            if value.is_sign_negative() {
+                out.push(b'-');
+            }
+            return push_thousandths(out, thousandths as u64);
         }
     } else if !value.is_finite() {
         let name: &[u8] = if value.is_nan() {
@@ -37,11 +51,27 @@ pub fn push_float(out: &mut Vec<u8>, value: f64) {
     }
     let mut buffer = zmij::Buffer::new();
     let text = buffer.format_finite(value);
-    let plain = (PLAIN_MIN..PLAIN_END).contains(&magnitude);
-    if plain && !text.contains('e') {
-        return out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
+    if SURELY_PLAIN.contains(&magnitude) {
+        return out.extend_from_slice(text.as_bytes());
     }
-    push_digits(out, text, plain);
+    push_digits(out, text, (PLAIN_MIN..PLAIN_END).contains(&magnitude));
+}
+
+/// A number that is not whole and has at most three decimals.
+#[inline]
+fn push_thousandths(out: &mut Vec<u8>, thousandths: u64) {
+    push_u64(out, thousandths / 1000);
+    let fraction = (thousandths % 1000) as usize;
+    let [tens, ones] = two_digits(fraction % 100);
+    let text = [b'.', b'0' + (fraction / 100) as u8, tens, ones];
+    let length = if ones != b'0' {
+        4
+    } else if tens != b'0' {
+        3
+    } else {
+        2
+    };
+    out.extend_from_slice(&text[..length]);
 }
 
 /// Appends a timestamp in seconds.
@@ -164,6 +194,12 @@ mod tests {
             (-1.5, "-1.5"),
             (0.1, "0.1"),
             (0.1 + 0.2, "0.30000000000000004"),
+            (0.29, "0.29"),
+            (-0.005, "-0.005"),
+            (1.001, "1.001"),
+            (120.05, "120.05"),
+            (999_999_999_999.999, "999999999999.999"),
+            (1_000_000_000_000.001, "1000000000000.001"),
             (100.0, "100"),
             (99.0, "99"),
             (1e15 + 0.5, "1000000000000000.5"),
@@ -204,8 +240,10 @@ mod tests {
                 let plain = (1e-6..1e21).contains(&value.abs());
                 assert_eq!(text.contains('e'), !plain, "{text}");
             }
-            let small = (bits >> 40) as f64 / 1000.0;
-            assert_eq!(float(small), format!("{small}"));
+            for divisor in [1.0, 10.0, 100.0, 1000.0, 10_000.0, 64.0] {
+                let small = (bits >> 34) as f64 / divisor;
+                assert_eq!(float(small), format!("{small}"));
+            }
         }
     }
 

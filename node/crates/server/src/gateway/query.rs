@@ -6,11 +6,12 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
+use bellwether_promql::Outcome;
 
 use super::params::{Params, parse_duration_ms};
 use super::result_json::QueryResult;
 use super::{ApiError, Gateway, answer, ast_json, json};
-use crate::query::{QueryRequest, QueryTimes};
+use crate::query::{QueryCost, QueryRequest, QueryTimes};
 
 /// `/api/v1/query`
 pub(super) async fn instant(
@@ -55,9 +56,13 @@ async fn run(
         lookback: lookback(params)?,
     };
     let (outcome, cost) = gateway.state.queries.run(request).await?;
-    let stats = params.get("stats").map(|_| cost);
+    Ok(query_answer(outcome, limit, params.get("stats").map(|_| cost)))
+}
+
+/// A result as the HTTP API sends it: cut to `limit` series, with statistics if they are given.
+pub fn query_answer(outcome: Outcome, limit: Option<usize>, stats: Option<QueryCost>) -> Response {
     let (result, notes) = QueryResult::new(outcome, limit, stats);
-    Ok(answer::pieces(result, notes))
+    answer::pieces(result, notes)
 }
 
 fn lookback(params: &Params) -> Result<Option<Duration>, ApiError> {

@@ -128,7 +128,7 @@ impl Coordinator {
                 seconds = elapsed.as_secs_f64(),
                 series = cost.series,
                 samples = cost.samples,
-                error = result.as_ref().err().map(|error| tracing::field::display(error)),
+                error = result.as_ref().err().map(tracing::field::display),
                 "slow query"
             );
         }
