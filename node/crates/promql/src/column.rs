@@ -26,7 +26,7 @@ impl Presence {
     /// Makes every step present.
     pub(crate) fn fill(&mut self) {
         self.words.fill(u64::MAX);
-        if self.steps % WORD_BITS != 0
+        if !self.steps.is_multiple_of(WORD_BITS)
             && let Some(last) = self.words.last_mut()
         {
             *last = (1 << (self.steps % WORD_BITS)) - 1;

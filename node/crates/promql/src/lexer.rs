@@ -302,6 +302,7 @@ impl<'a> Lexer<'a> {
             }
             ')' => {
                 if self.paren_depth == 0 {
+                    self.start = self.pos;
                     return self.error("unexpected right parenthesis ')'".to_owned());
                 }
                 self.emit(TokenKind::RightParen);

@@ -16,6 +16,7 @@ pub(crate) struct Lowering {
     times: EvalTimes,
     options: PlanOptions,
     pub(crate) selections: Vec<Selection>,
+    pub(crate) needs_order: bool,
 }
 
 /// Where in the tree the lowering is.
@@ -32,7 +33,7 @@ const CHECKED: &str = "the parser checked the type";
 
 impl Lowering {
     pub(crate) fn new(times: EvalTimes, options: PlanOptions) -> Lowering {
-        Lowering { times, options, selections: Vec::new() }
+        Lowering { times, options, selections: Vec::new(), needs_order: false }
     }
 
     pub(crate) fn root(&mut self, expr: &Expr) -> Result<Root, PlanError> {
@@ -162,6 +163,7 @@ impl Lowering {
     }
 
     fn aggregate(&mut self, aggregate: &Aggregate, place: Place) -> Result<VectorNode, PlanError> {
+        self.needs_order |= matches!(aggregate.op, AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk);
         let mut labels = aggregate.grouping.labels.clone();
         labels.sort();
         labels.dedup();
@@ -271,6 +273,7 @@ impl Lowering {
                 Ok(VectorNode::Label { op: self.label_join(args)?, arg: self.boxed(&args[0], place)? })
             }
             FunctionKind::Sort { descending } => {
+                self.needs_order = true;
                 Ok(VectorNode::Sort { key: SortKey::Value { descending }, arg: self.boxed(&args[0], place)? })
             }
             FunctionKind::SortByLabel { descending } => {

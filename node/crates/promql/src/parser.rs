@@ -193,7 +193,16 @@ impl<'a> Parser<'a> {
         } else {
             return Ok(matching);
         }
-        if self.peek().kind == TokenKind::LeftParen {
+        let begins_labels = matches!(
+            self.peek().kind,
+            TokenKind::LeftParen
+                | TokenKind::On
+                | TokenKind::Ignoring
+                | TokenKind::GroupLeft
+                | TokenKind::GroupRight
+                | TokenKind::Bool
+        );
+        if begins_labels {
             matching.include = self.grouping_labels()?;
         }
         Ok(matching)
@@ -301,17 +310,6 @@ impl<'a> Parser<'a> {
             TokenKind::LeftBrace => Ok((Expr::Selector(self.braces(None)?), 1)),
             TokenKind::Aggregate(op) => match self.tokens.get(self.at + 1).map(|token| token.kind) {
                 Some(TokenKind::LeftParen | TokenKind::By | TokenKind::Without) => self.aggregate(op, level),
-                Some(
-                    TokenKind::Identifier
-                    | TokenKind::MetricIdentifier
-                    | TokenKind::String
-                    | TokenKind::Number
-                    | TokenKind::Duration
-                    | TokenKind::Aggregate(_),
-                ) => {
-                    self.next();
-                    self.unexpected("aggregation", "")
-                }
                 _ => self.named_selector(),
             },
             TokenKind::Identifier => {
@@ -341,8 +339,7 @@ impl<'a> Parser<'a> {
     }
 
     fn unquoted(&self, token: Token<'_>) -> Result<String, ParseError> {
-        let reason = |reason| format!("error unquoting string {}: {reason}", go_quote(token.text));
-        literal::unquote(token.text).or_else(|error| self.fail(token.span, reason(error)))
+        literal::unquote(token.text).or_else(|reason| self.fail(token.span, reason))
     }
 
     fn named_selector(&mut self) -> Result<Deep, ParseError> {
@@ -397,7 +394,11 @@ impl<'a> Parser<'a> {
         }
         let text = self.unquoted(value)?;
         self.next();
-        Matcher::new(op, &name, &text).or_else(|error| self.fail(label.span.to(value.span), error.to_string()))
+        Matcher::new(op, &name, &text).or_else(|error| {
+            // The library draws the pattern over several lines; its last line says what is wrong.
+            let reason = error.reason.rsplit("error: ").next().unwrap_or_default().trim_end();
+            self.fail(label.span.to(value.span), format!("error parsing regexp: {reason}: {:?}", error.pattern))
+        })
     }
 
     fn arguments(&mut self, level: usize) -> Result<(Vec<Expr>, usize), ParseError> {
@@ -476,7 +477,7 @@ impl<'a> Parser<'a> {
             TokenKind::Number => {
                 let ms = (self.number_value(token)? * 1000.0).round();
                 // Prometheus keeps durations in nanoseconds.
-                if !(ms.abs() < i64::MAX as f64 / 1e6) {
+                if ms.is_nan() || ms.abs() >= i64::MAX as f64 / 1e6 {
                     return self.fail(token.span, "duration out of range");
                 }
                 ms as i64
@@ -562,8 +563,11 @@ impl<'a> Parser<'a> {
         let at = match self.peek().kind {
             TokenKind::Start | TokenKind::End => {
                 let at = if self.next().kind == TokenKind::Start { At::Start } else { At::End };
-                self.expect(TokenKind::LeftParen)?;
-                self.expect(TokenKind::RightParen)?;
+                for paren in [TokenKind::LeftParen, TokenKind::RightParen] {
+                    if self.accept(paren).is_none() {
+                        return self.unexpected("@", "timestamp");
+                    }
+                }
                 at
             }
             _ => At::Time(self.at_time(whole)?),
@@ -596,7 +600,7 @@ impl<'a> Parser<'a> {
         self.next();
         let seconds = if negative { -seconds } else { seconds };
         // Milliseconds must fit as well, which Prometheus leaves to the wind.
-        if !(seconds.abs() < i64::MAX as f64 / 1000.0) {
+        if seconds.is_nan() || seconds.abs() >= i64::MAX as f64 / 1000.0 {
             let message = format!("timestamp out of bounds for @ modifier: {}", literal::fixed_text(seconds));
             return self.fail(whole, message);
         }

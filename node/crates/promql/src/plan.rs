@@ -152,6 +152,8 @@ pub struct Plan {
     pub(crate) times: EvalTimes,
     pub(crate) lookback_ms: i64,
     pub(crate) root: Root,
+    /// Something picks by the order of series, which must not depend on who fetched them.
+    pub(crate) needs_order: bool,
     selections: Vec<Selection>,
 }
 
@@ -169,7 +171,13 @@ impl Plan {
         }
         let mut lowering = Lowering::new(times, options);
         let root = lowering.root(expr)?;
-        Ok(Plan { times, lookback_ms: options.lookback_ms, root, selections: lowering.selections })
+        Ok(Plan {
+            times,
+            lookback_ms: options.lookback_ms,
+            root,
+            needs_order: lowering.needs_order,
+            selections: lowering.selections,
+        })
     }
 
     /// What to fetch; the evaluation takes the series in this order.

@@ -57,6 +57,10 @@ fn write_number(f: &mut fmt::Formatter<'_>, number: &Number) -> fmt::Result {
     if number.is_duration && ms / 1000.0 == number.value && ms.abs() < i64::MAX as f64 / 1e6 {
         return f.write_str(&duration_text(ms as i64));
     }
+    if number.value == f64::INFINITY {
+        // A sign would bind to more than the number: `+Inf ^ x`.
+        return f.write_str("Inf");
+    }
     f.write_str(&number_text(number.value))
 }
 

@@ -56,6 +56,7 @@ pub fn evaluate(
     }
     let evaluator = Evaluator {
         fetched,
+        orders: if plan.needs_order { fetched.iter().map(|series| order(series)).collect() } else { Vec::new() },
         lookback_ms: plan.lookback_ms,
         meter: Meter::new(*limits, cancel),
         annotations: RefCell::new(Annotations::default()),
@@ -67,9 +68,21 @@ pub fn evaluate(
 
 struct Evaluator<'a> {
     fetched: &'a [Vec<FetchedSeries>],
+    /// Orders of selections that are to be taken in another order than they came in.
+    orders: Vec<Option<Vec<u32>>>,
     lookback_ms: i64,
     meter: Meter<'a>,
     annotations: RefCell<Annotations>,
+}
+
+/// The order by labels, unless the series are in it.
+fn order(series: &[FetchedSeries]) -> Option<Vec<u32>> {
+    if series.is_sorted_by(|a, b| a.labels <= b.labels) {
+        return None;
+    }
+    let mut order: Vec<u32> = (0..series.len() as u32).collect();
+    order.sort_by(|a, b| series[*a as usize].labels.cmp(&series[*b as usize].labels));
+    Some(order)
 }
 
 fn execution_error<T>(message: String) -> Result<T, EvalError> {
@@ -81,6 +94,13 @@ fn same_labelset<T>() -> Result<T, EvalError> {
 }
 
 impl Evaluator<'_> {
+    /// The series of a selection, in order if the plan needs one.
+    fn selected(&self, selection: usize) -> impl Iterator<Item = &FetchedSeries> {
+        let series = &self.fetched[selection];
+        let order = self.orders.get(selection).and_then(Option::as_deref);
+        (0..series.len()).map(move |at| &series[order.map_or(at, |order| order[at] as usize)])
+    }
+
     /// Pushes every series of `node` that has a value at some step of `grid`.
     fn vector(&self, node: &VectorNode, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EvalError> {
         match node {

@@ -3,11 +3,13 @@
 use std::ops::Range;
 
 use crate::column::Column;
+use crate::eval::scalar::ScalarColumn;
 use crate::eval::selector::RangeData;
 use crate::eval::{Evaluator, Sink, execution_error};
 use crate::functions::over_time::{Window, double_exponential_smoothing, quantile};
 use crate::functions::rate::{Extrapolations, RateOp};
 use crate::functions::regression::linear_regression;
+use crate::limits::ANNOTATIONS_MAX;
 use crate::literal::{fixed_text, number_text};
 use crate::outcome::EvalError;
 use crate::plan::{RangeNode, RangeOp, ScalarNode};
@@ -78,12 +80,12 @@ impl Evaluator<'_> {
         q: &ScalarNode,
         span: Span,
         grid: &Grid,
-    ) -> Result<crate::eval::scalar::ScalarColumn, EvalError> {
+    ) -> Result<ScalarColumn, EvalError> {
         let q = self.scalar(q, grid)?;
         let mut warned = Vec::new();
         for step in 0..q.distinct_steps(grid.steps) {
             let value = q.at(step);
-            if !(0.0..=1.0).contains(&value) && warned.len() < crate::limits::ANNOTATIONS_MAX {
+            if !(0.0..=1.0).contains(&value) && warned.len() < ANNOTATIONS_MAX {
                 warned.push(number_text(value));
             }
         }

@@ -1,6 +1,6 @@
 //! Scalars: one value at each step.
 
-use crate::column::Column;
+use crate::column::{Column, Presence};
 use crate::eval::Evaluator;
 use crate::eval::binary::scalar_operation;
 use crate::outcome::EvalError;
@@ -64,7 +64,7 @@ impl Evaluator<'_> {
             }
             ScalarNode::OnlyValueOf(vector) => {
                 let mut only = Column::constant(f64::NAN, grid.steps);
-                let mut seen = crate::column::Presence::none(grid.steps);
+                let mut seen = Presence::none(grid.steps);
                 self.vector(vector, grid, &mut |_, column| {
                     for step in column.present.iter() {
                         only.values[step] = if seen.get(step) { f64::NAN } else { column.values[step] };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bellwether_model::is_stale_marker;
 
 use crate::column::Column;
+use crate::eval::collect::Duplicates;
 use crate::eval::{Evaluator, Sink};
 use crate::outcome::EvalError;
 use crate::plan::{RangeNode, RangeSource, SelectorNode};
@@ -33,7 +34,7 @@ impl Evaluator<'_> {
         if node.one_name {
             return self.newest(node, grid, &mut push, time);
         }
-        let mut set = self.new_set(crate::eval::Duplicates::Merge);
+        let mut set = self.new_set(Duplicates::Merge);
         self.newest(node, grid, &mut |labels, column| set.push(&labels.without_name(), column), time)?;
         set.push_into(&mut push)
     }
@@ -47,7 +48,7 @@ impl Evaluator<'_> {
     ) -> Result<(), EvalError> {
         let mut windows = Windows::new(grid, node.shift, self.lookback_ms);
         let mut column = Column::absent(grid.steps);
-        for series in &self.fetched[node.selection] {
+        for series in self.selected(node.selection) {
             windows.of_shared(&series.timestamps);
             column.reset(grid.steps);
             let mut found = 0;
@@ -87,8 +88,8 @@ impl Evaluator<'_> {
                 }
                 let inner = node.inner_grid(grid, *step_ms);
                 let mut account = self.meter.account();
-                // The shared times, one column in the making, and its compacted copy.
-                account.take(inner.steps.saturating_mul(5 * size_of::<f64>()))?;
+                // The shared times, bounds inside, one column in the making, and its compacted copy.
+                account.take(inner.steps.saturating_mul(6 * size_of::<f64>()))?;
                 let times: Arc<[i64]> = (0..inner.steps).map(|step| inner.time(step)).collect();
                 self.vector(expr, &inner, &mut |labels, column| {
                     let count = column.present.count();
@@ -114,7 +115,7 @@ impl Evaluator<'_> {
         visit: &mut dyn FnMut(&RangeData<'_>) -> Result<(), EvalError>,
     ) -> Result<(), EvalError> {
         let (mut fresh_times, mut fresh_values) = (Vec::new(), Vec::new());
-        for series in &self.fetched[selection] {
+        for series in self.selected(selection) {
             let labels = SeriesLabels::new(series.labels.clone());
             self.meter.samples(series.values.len())?;
             // Few series have stale markers: the others keep the shared column.

@@ -43,7 +43,7 @@ pub(crate) fn quantile(q: f64, buckets: &mut Vec<Bucket>) -> (f64, bool) {
         return (f64::NAN, false);
     }
     let mut rank = q * observations;
-    let at = buckets[..last].partition_point(|bucket| !(bucket.count >= rank));
+    let at = buckets[..last].partition_point(|bucket| bucket.count < rank);
     if at == last {
         return (buckets[last - 1].upper_bound, forced);
     }

@@ -1,6 +1,6 @@
 //! Functions of one value, and the rules of Go's floating point that differ from Rust's.
 
-use std::f64::consts::PI;
+use std::f64::consts::{LN_2, PI};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MathOp {
@@ -38,9 +38,9 @@ impl MathOp {
         match self {
             MathOp::Abs => each(values, f64::abs),
             MathOp::Acos => each(values, f64::acos),
-            MathOp::Acosh => each(values, f64::acosh),
+            MathOp::Acosh => each(values, acosh),
             MathOp::Asin => each(values, f64::asin),
-            MathOp::Asinh => each(values, f64::asinh),
+            MathOp::Asinh => each(values, asinh),
             MathOp::Atan => each(values, f64::atan),
             MathOp::Atanh => each(values, f64::atanh),
             MathOp::Ceil => each(values, f64::ceil),
@@ -61,6 +61,17 @@ impl MathOp {
             MathOp::Tanh => each(values, f64::tanh),
         }
     }
+}
+
+/// Beyond this the square of a value swallows the one that is added to it, and soon overflows.
+const SQUARE_MAX: f64 = (1_u64 << 28) as f64;
+
+fn asinh(value: f64) -> f64 {
+    if value.abs() > SQUARE_MAX { (value.abs().ln() + LN_2).copysign(value) } else { value.asinh() }
+}
+
+fn acosh(value: f64) -> f64 {
+    if value > SQUARE_MAX { value.ln() + LN_2 } else { value.acosh() }
 }
 
 fn sign(value: f64) -> f64 {
@@ -131,6 +142,15 @@ mod tests {
         assert!(go_min(1.0, f64::NAN).is_nan());
         assert_eq!(go_min(f64::NEG_INFINITY, f64::NAN), f64::NEG_INFINITY);
         assert_eq!(go_max(f64::NAN, f64::INFINITY), f64::INFINITY);
+    }
+
+    #[test]
+    fn inverse_hyperbolics_of_huge_values_are_finite() {
+        let mut values = [1.7e308, -1.7e308, 2.0];
+        MathOp::Asinh.apply(&mut values);
+        assert!((values[0] - 710.4199840737881).abs() < 1e-9 && values[1] == -values[0]);
+        assert!((values[2] - 1.4436354751788103).abs() < 1e-15);
+        assert!((acosh(1.7e308) - 710.4199840737881).abs() < 1e-9);
     }
 
     #[test]

@@ -1,0 +1,105 @@
+//! Any data under any function: a result or an error, never a panic, and within the limits.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use bellwether_model::{Labels, stale_marker};
+use bellwether_promql::{EvalTimes, FetchedSeries, Limits, Plan, evaluate, parse};
+
+const QUERIES: [&str; 40] = [
+    "m",
+    "m offset 1s @ 3",
+    "m[1m]",
+    "rate(m[5s])",
+    "increase(m[5s:1s])",
+    "irate(m[7s])",
+    "deriv(m[9s])",
+    "predict_linear(m[9s], 5)",
+    "double_exponential_smoothing(m[9s], 0.5, 0.5)",
+    "quantile_over_time(scalar(m), m[9s])",
+    "mad_over_time(m[9s])",
+    "stddev_over_time(m[9s])",
+    "avg_over_time(m[9s])",
+    "ts_of_max_over_time(m[9s])",
+    "sum(m)",
+    "avg by (a) (m)",
+    "stddev without (a) (m)",
+    "topk(2, m)",
+    "bottomk by (b) (1, m)",
+    "limitk(1, m)",
+    "limit_ratio(-0.5, m)",
+    "quantile(0.3, m)",
+    "count_values(\"a\", m)",
+    "m + on(a) m",
+    "m / ignoring(a) group_left m",
+    "m > bool on(b) group_right(a) m",
+    "m and on(a) m > 0",
+    "m or -m",
+    "m unless m offset 2s",
+    "label_replace(m, \"a\", \"$1\", \"b\", \"(.).*\")",
+    "label_join(m, \"c\", \"-\", \"a\", \"b\")",
+    "sort_desc(m)",
+    "sort_by_label(m, \"b\")",
+    "histogram_quantile(0.9, m)",
+    "histogram_fraction(0, scalar(m), m)",
+    "absent(m) or absent_over_time(m[2s])",
+    "round(m, 0.1) % clamp(m, 1, 2)",
+    "year(m) + day_of_year(m) + days_in_month(m) + minute()",
+    "timestamp(m) atan2 time()",
+    "max_over_time(sum_over_time(m[5s:3s])[10s:2s] offset -4s)",
+];
+
+/// One sample: times may be anything that ascends, values any bits.
+type Bits = (u8, bool, u64);
+
+fn value(selector: bool, bits: u64) -> f64 {
+    const ODD: [f64; 8] = [0.0, -0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 5e-324, f64::MAX, 1.0];
+    match bits % 16 {
+        _ if selector => f64::from_bits(bits),
+        at @ 0..=7 => ODD[at as usize],
+        8 => stale_marker(),
+        _ => (bits >> 8) as f64 / 3.0,
+    }
+}
+
+#[test]
+fn any_data_is_evaluated_or_refused() {
+    bolero::check!().with_type::<(u8, Vec<Vec<Bits>>, i64, bool)>().for_each(|(query, input, base, range)| {
+        let text = QUERIES[*query as usize % QUERIES.len()];
+        let bounds = ["0.1", "1", "+Inf", "x", "1"];
+        let series: Vec<FetchedSeries> = input
+            .iter()
+            .take(8)
+            .enumerate()
+            .map(|(number, samples)| {
+                let mut time = *base;
+                let mut timestamps = Vec::new();
+                let mut values = Vec::new();
+                for (gap, raw, bits) in samples.iter().take(64) {
+                    let next = time.saturating_add(i64::from(*gap) * 100 + 1);
+                    if next == time {
+                        break;
+                    }
+                    time = next;
+                    timestamps.push(time);
+                    values.push(value(*raw, *bits));
+                }
+                let labels = Labels::of(&[
+                    ("__name__", "m"),
+                    ("a", &(number / 2).to_string()),
+                    ("b", &(number % 2).to_string()),
+                    ("le", bounds[number % bounds.len()]),
+                ]);
+                FetchedSeries { labels, timestamps: Arc::from(timestamps), values }
+            })
+            .collect();
+        let times = match range {
+            true if !text.ends_with("[1m]") => EvalTimes::range(*base, base.saturating_add(20_000), 1000).unwrap(),
+            _ => EvalTimes::instant(base.saturating_add(10_000)),
+        };
+        let plan = Plan::new(&parse(text).unwrap(), times, 5_000).unwrap();
+        let fetched = vec![series; plan.selections().len()];
+        let limits = Limits { samples: 1_000_000, memory_bytes: 64 << 20 };
+        let _ = evaluate(&plan, &fetched, &limits, &AtomicBool::new(false));
+    });
+}

@@ -1,0 +1,261 @@
+//! Runs the scripts in `tests/scenarios`: load samples, evaluate, compare.
+//!
+//! ```text
+//! # comment
+//! clear
+//! load 10s                                a sample every 10 s from time 0
+//!   up{job="a"} 1 2+1x3 _ 5x2 stale _x2   2+1x3 is 2 3 4 5; 5x2 is 5 5 5; _ is no sample
+//! eval at 50s up > 3                      an instant query
+//!   up{job="a"} 4                         each line a series and its value; `= 4` for a scalar
+//! eval from 0 to 1m step 10s up           a range query
+//!   up{job="a"} 1 2 _ 4                   one value for each step
+//! ```
+//! Below `eval` there may also be `ordered` (the order of an instant vector counts), `fail TEXT` (what the error
+//! contains), `warn TEXT` and `info TEXT` (all that there are, in order). A result without lines is empty.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use bellwether_model::{Labels, LabelsBuilder, stale_marker};
+use bellwether_promql::{EvalTimes, Expr, FetchedSeries, Limits, Outcome, Plan, Value, evaluate, parse};
+
+const LOOKBACK_MS: i64 = 300_000;
+const TOLERANCE: f64 = 1e-9;
+
+type Samples = BTreeMap<Labels, Vec<(i64, f64)>>;
+
+#[derive(Default)]
+struct Expected {
+    ordered: bool,
+    fail: Option<String>,
+    warnings: Vec<String>,
+    infos: Vec<String>,
+    scalar: Option<f64>,
+    series: Vec<(Labels, Vec<Option<f64>>)>,
+}
+
+#[test]
+fn every_scenario_holds() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    let mut paths: Vec<_> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty());
+    let mut failures = Vec::new();
+    for path in paths {
+        run(&path, &mut failures);
+    }
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+}
+
+fn run(path: &Path, failures: &mut Vec<String>) {
+    let text = std::fs::read_to_string(path).unwrap();
+    let lines: Vec<&str> = text.lines().map(|line| line.trim_end()).collect();
+    let mut samples = Samples::new();
+    let mut at = 0;
+    while at < lines.len() {
+        let line = lines[at];
+        let place = format!("{}:{}", path.file_name().unwrap().to_string_lossy(), at + 1);
+        at += 1;
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let body_start = at;
+        while at < lines.len() && lines[at].starts_with(' ') {
+            at += 1;
+        }
+        let body: Vec<&str> = lines[body_start..at].iter().map(|line| line.trim()).collect();
+        match line.split_once(' ') {
+            None if line == "clear" => samples.clear(),
+            Some(("load", step)) => load(&mut samples, duration_ms(step), &body),
+            Some(("eval", rest)) => {
+                if let Err(message) = check(&samples, rest, &body) {
+                    failures.push(format!("{place}: {line}\n    {message}"));
+                }
+            }
+            _ => panic!("{place}: {line:?} is no command"),
+        }
+    }
+}
+
+fn duration_ms(text: &str) -> i64 {
+    match parse(text).unwrap() {
+        Expr::Number(number) => (number.value * 1000.0).round() as i64,
+        other => panic!("{other} is no duration"),
+    }
+}
+
+fn load(samples: &mut Samples, step_ms: i64, body: &[&str]) {
+    for line in body {
+        let (labels, values) = series(line);
+        let column = samples.entry(labels).or_default();
+        let present = values.into_iter().enumerate().filter_map(|(at, value)| Some((at as i64 * step_ms, value?)));
+        column.extend(present);
+    }
+}
+
+/// `name{label="value"} values...`
+fn series(line: &str) -> (Labels, Vec<Option<f64>>) {
+    let (mut in_string, mut in_braces) = (false, false);
+    let end = line.find(|c| {
+        match c {
+            '"' => in_string = !in_string,
+            '{' => in_braces = true,
+            '}' if !in_string => in_braces = false,
+            _ => {}
+        }
+        c == ' ' && !in_string && !in_braces
+    });
+    let (name, values) = line.split_at(end.unwrap_or(line.len()));
+    (labels(name), values.split_whitespace().flat_map(values_of).collect())
+}
+
+fn labels(text: &str) -> Labels {
+    if text == "{}" {
+        return Labels::empty();
+    }
+    let Expr::Selector(selector) = parse(text).unwrap() else { panic!("{text} is no series") };
+    let mut builder = LabelsBuilder::default();
+    for matcher in &selector.matchers {
+        builder.push(matcher.name(), matcher.value());
+    }
+    builder.build().unwrap()
+}
+
+fn values_of(item: &str) -> Vec<Option<f64>> {
+    let (value, times) = match item.rsplit_once('x') {
+        Some((value, times)) => (value, times.parse::<usize>().unwrap()),
+        None => (item, 0),
+    };
+    if value == "_" {
+        return vec![None; times.max(1)];
+    }
+    let sign = value.rfind(['+', '-']).filter(|at| *at > 0 && !value[..*at].ends_with('e'));
+    let (first, increment) = value.split_at(sign.unwrap_or(value.len()));
+    let first = if first == "stale" { stale_marker() } else { first.parse::<f64>().unwrap() };
+    let increment = if increment.is_empty() { 0.0 } else { increment.parse::<f64>().unwrap() };
+    if times == 0 {
+        return vec![Some(first)];
+    }
+    (0..=times).map(|at| Some(if increment == 0.0 { first } else { first + increment * at as f64 })).collect()
+}
+
+fn check(samples: &Samples, rest: &str, body: &[&str]) -> Result<(), String> {
+    let words: Vec<&str> = rest.splitn(7, ' ').collect();
+    let (times, query) = if words[0] == "at" {
+        let (time, query) = rest["at ".len()..].split_once(' ').unwrap();
+        (EvalTimes::instant(duration_ms(time)), query)
+    } else {
+        let [start, end, step] = [words[1], words[3], words[5]].map(duration_ms);
+        (EvalTimes::range(start, end, step).map_err(|error| error.to_string())?, words[6])
+    };
+    let expected = expected(body);
+    let outcome = match (outcome(samples, times, query), &expected.fail) {
+        (Err(error), Some(fail)) if error.contains(fail.as_str()) => return Ok(()),
+        (Err(error), _) => return Err(format!("error: {error}")),
+        (Ok(outcome), Some(fail)) => return Err(format!("no error {fail:?} but {outcome:?}")),
+        (Ok(outcome), None) => outcome,
+    };
+    let texts = |texts: &[String]| texts.iter().map(|text| text.split_once(": ").unwrap().1.to_owned()).collect();
+    let (warnings, infos): (Vec<String>, Vec<String>) = (texts(&outcome.warnings), texts(&outcome.infos));
+    if warnings != expected.warnings || infos != expected.infos {
+        return Err(format!("warnings {warnings:?}, infos {infos:?}"));
+    }
+    compare(&expected, &outcome.value, times)
+}
+
+fn expected(body: &[&str]) -> Expected {
+    let mut expected = Expected::default();
+    for line in body {
+        match line.split_once(' ') {
+            Some(("fail", text)) => expected.fail = Some(text.to_owned()),
+            Some(("warn", text)) => expected.warnings.push(text.to_owned()),
+            Some(("info", text)) => expected.infos.push(text.to_owned()),
+            Some(("=", value)) => expected.scalar = Some(value.parse().unwrap()),
+            None if *line == "ordered" => expected.ordered = true,
+            _ => expected.series.push(series(line)),
+        }
+    }
+    expected
+}
+
+fn outcome(samples: &Samples, times: EvalTimes, query: &str) -> Result<Outcome, String> {
+    let expr = parse(query).map_err(|error| error.to_string())?;
+    let printed = expr.to_string();
+    let again = parse(&printed).map_err(|error| format!("prints as {printed}, which fails: {error}"))?;
+    assert_eq!(again.to_string(), printed, "printing {query} is not stable");
+    let plan = Plan::new(&expr, times, LOOKBACK_MS).map_err(|error| error.to_string())?;
+    let fetched: Vec<Vec<FetchedSeries>> = plan
+        .selections()
+        .iter()
+        .map(|selection| {
+            let mut shared: Vec<Arc<[i64]>> = Vec::new();
+            let matching = samples.iter().filter(|(labels, _)| {
+                let matches = |m: &bellwether_model::Matcher| m.matches(labels.get(m.name()).unwrap_or_default());
+                selection.matchers.iter().all(matches)
+            });
+            matching
+                .map(|(labels, samples)| {
+                    let inside: Vec<_> = samples.iter().filter(|(time, _)| selection.range.contains(*time)).collect();
+                    let times: Vec<i64> = inside.iter().map(|(time, _)| *time).collect();
+                    let known = shared.iter().find(|column| column[..] == times[..]).cloned();
+                    let timestamps = known.unwrap_or_else(|| Arc::from(times));
+                    shared.push(timestamps.clone());
+                    let values = inside.iter().map(|(_, value)| *value).collect();
+                    FetchedSeries { labels: labels.clone(), timestamps, values }
+                })
+                .collect()
+        })
+        .collect();
+    evaluate(&plan, &fetched, &Limits::default(), &AtomicBool::new(false)).map_err(|error| error.to_string())
+}
+
+fn compare(expected: &Expected, value: &Value, times: EvalTimes) -> Result<(), String> {
+    let mut wanted = expected.series.clone();
+    let mut got: Vec<(Labels, Vec<Option<f64>>)> = match value {
+        Value::Scalar(point) => {
+            return match expected.scalar {
+                Some(scalar) if near(scalar, point.value) => Ok(()),
+                other => Err(format!("{:?}, expected {other:?}", point.value)),
+            };
+        }
+        Value::Vector(samples) => samples.iter().map(|s| (s.labels.clone(), vec![Some(s.point.value)])).collect(),
+        Value::Matrix(series) if times.is_instant() => series
+            .iter()
+            .map(|series| (series.labels.clone(), series.points.iter().map(|point| Some(point.value)).collect()))
+            .collect(),
+        Value::Matrix(series) => {
+            let steps = (times.end() - times.start()) / times.step_ms() + 1;
+            let at = |step: i64| times.start() + step * times.step_ms();
+            series
+                .iter()
+                .map(|series| {
+                    let value = |time| series.points.iter().find(|p| p.timestamp == time).map(|p| p.value);
+                    (series.labels.clone(), (0..steps).map(|step| value(at(step))).collect())
+                })
+                .collect()
+        }
+        Value::String { value, .. } => return Err(format!("the string {value:?}")),
+    };
+    if !expected.ordered {
+        wanted.sort_by(|a, b| a.0.cmp(&b.0));
+        got.sort_by(|a, b| a.0.cmp(&b.0));
+    }
+    let same_values = |a: &[Option<f64>], b: &[Option<f64>]| {
+        let same = |pair: (&Option<f64>, &Option<f64>)| match pair {
+            (Some(a), Some(b)) => near(*a, *b),
+            (a, b) => a.is_none() && b.is_none(),
+        };
+        // Missing steps at the end need not be written.
+        let padded = |values: &[Option<f64>], at: usize| values.get(at).copied().flatten();
+        (0..a.len().max(b.len())).all(|at| same((&padded(a, at), &padded(b, at))))
+    };
+    let same = wanted.len() == got.len()
+        && wanted.iter().zip(&got).all(|(want, got)| want.0 == got.0 && same_values(&want.1, &got.1));
+    if same { Ok(()) } else { Err(format!("got {got:?}")) }
+}
+
+fn near(a: f64, b: f64) -> bool {
+    a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= TOLERANCE * a.abs().max(b.abs())
+}
