@@ -148,7 +148,10 @@ impl Adapter {
             .await?;
         self.metrics.entries_applied.inc_by(count as u64);
         let expected = waiting.iter().filter(|waiting| waiting.replied).count();
-        assert_eq!(replies.len(), expected, "a state machine replies once to every payload");
+        if replies.len() != expected {
+            let reason = format!("the state machine replied {} times to {expected} payloads", replies.len());
+            return Err(io::Error::other(FatalError(reason)));
+        }
         self.applied = Some(last);
         if let Some(membership) = membership {
             self.membership = membership;

@@ -345,12 +345,14 @@ impl RaftGroup {
 /// Waits until the log store has had trouble for as long as a caller should wait.
 async fn lasting_trouble(trouble: &mut tokio::sync::watch::Receiver<Option<StorageTrouble>>) -> StorageTrouble {
     loop {
-        let found = match trouble.wait_for(Option::is_some).await {
-            Ok(found) => found.clone(),
+        // Cloned at once: the guard must not be held while this waits.
+        let found = trouble.wait_for(Option::is_some).await.map(|found| found.clone());
+        let found = match found {
+            Ok(Some(found)) => found,
+            Ok(None) => continue,
             // The writer is gone: whoever waits for an answer learns it otherwise.
             Err(_) => return std::future::pending().await,
         };
-        let Some(found) = found else { continue };
         if timeout(limits::STORAGE_WAIT, trouble.wait_for(Option::is_none)).await.is_err() {
             return found;
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bellwether_kv::Operation;
-use futures::{Stream, stream};
+use futures::{Stream, StreamExt, stream};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
@@ -336,7 +336,7 @@ impl RaftLogReader<Types> for LogHandle {
     ) -> impl Stream<Item = io::Result<Entry>> + Send {
         let (start, end) = bounds(&range);
         let log = self.0.clone();
-        stream::unfold((start, Vec::new().into_iter()), move |(mut next, mut ready)| {
+        let entries = stream::unfold((start, Vec::new().into_iter()), move |(mut next, mut ready)| {
             let log = log.clone();
             async move {
                 if ready.as_slice().is_empty() && next < end {
@@ -350,7 +350,8 @@ impl RaftLogReader<Types> for LogHandle {
                 next = entry.log_id.index + 1;
                 Some((Ok(entry), (next, ready)))
             }
-        })
+        });
+        entries.fuse()
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {

@@ -347,4 +347,6 @@ fn mix(left: u64, right: u64) -> u64 {
 }
 
 #[cfg(test)]
+mod cluster_tests;
+#[cfg(test)]
 mod tests;

@@ -229,7 +229,7 @@ async fn damage_that_appears_while_the_group_runs_stops_it_with_the_place() {
     let ledger = Arc::<Ledger>::default();
     let node = open(&disk, options());
     let group = sole(&node, 1, &ledger).await;
-    propose_all(&group, 0..3000, 1000).await;
+    propose_all(&group, 0..3000, 4000).await;
     node.shutdown().await;
     disk.crash();
     drop((group, node));

@@ -1,0 +1,326 @@
+//! Three nodes in one process over a network that loses, delays and cuts off: one log, whatever happens.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bellwether_kv::{MemDisk, Unsynced};
+use bytes::Bytes;
+use tokio::runtime::{Builder, RngSeed};
+use tokio::time::{sleep, timeout};
+
+use super::*;
+use crate::Inline;
+use crate::testing::{Ledger, MemoryNetwork, open_with, options, payload};
+
+const GROUP: GroupId = GroupId(1);
+
+struct Host {
+    disk: MemDisk,
+    ledger: Arc<Ledger>,
+    node: RaftNode,
+    group: RaftGroup,
+}
+
+/// Nodes 1, 2, .., each with the replica of its own number.
+struct Cluster {
+    network: MemoryNetwork,
+    hosts: BTreeMap<NodeId, Host>,
+    founders: BTreeMap<ReplicaId, NodeId>,
+    seed: u64,
+    /// Payloads acknowledged so far.
+    acknowledged: Vec<Bytes>,
+    next: u64,
+}
+
+impl Cluster {
+    async fn found(size: u64, seed: u64) -> Self {
+        let founders = (1..=size).map(|id| (ReplicaId(id), id)).collect();
+        let network = MemoryNetwork::new(seed);
+        let mut cluster =
+            Self { network, hosts: BTreeMap::new(), founders, seed, acknowledged: Vec::new(), next: 0 };
+        for id in 1..=size {
+            cluster.start(id, MemDisk::new(), Arc::default()).await;
+        }
+        cluster
+    }
+
+    async fn start(&mut self, id: NodeId, disk: MemDisk, ledger: Arc<Ledger>) {
+        let mut options = options();
+        options.lagging_log_bytes = 20_000;
+        let node = open_with(&disk, options, Arc::new(Inline), self.seed ^ id);
+        self.network.attach(id, &node);
+        let transport = self.network.of(id);
+        let group = if self.founders.contains_key(&ReplicaId(id)) {
+            node.found_group(GROUP, ReplicaId(id), self.founders.clone(), ledger.clone(), transport).await
+        } else {
+            node.start_group(GROUP, ReplicaId(id), ledger.clone(), transport).await
+        };
+        let group = group.unwrap();
+        self.hosts.insert(id, Host { disk, ledger, node, group });
+    }
+
+    /// Takes a node's power away and gives it back after `pause`.
+    async fn crash(&mut self, id: NodeId, pause: Duration) {
+        let Host { disk, ledger, node, group } = self.hosts.remove(&id).unwrap();
+        self.network.detach(id);
+        disk.power_loss(Unsynced::Lost);
+        // Ends its tasks; nothing that they do reaches the disk or the others.
+        group.shutdown().await;
+        drop((group, node));
+        sleep(pause).await;
+        self.start(id, disk, ledger.reopen()).await;
+    }
+
+    /// A node that leads and that a quorum follows.
+    async fn leader(&self) -> NodeId {
+        let found = timeout(Duration::from_secs(60), async {
+            loop {
+                for (&id, host) in &self.hosts {
+                    if host.group.state().is_leader && host.group.read_barrier().await.is_ok() {
+                        return id;
+                    }
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        });
+        found.await.expect("a quorum elects a leader")
+    }
+
+    /// Proposes through whoever leads until it is acknowledged.
+    async fn propose(&mut self) {
+        let payload = payload(self.next, 200);
+        self.next += 1;
+        let proposed = timeout(Duration::from_secs(120), async {
+            loop {
+                let leader = self.leader().await;
+                let proposing = self.hosts[&leader].group.propose(payload.clone());
+                if let Ok(Ok(_)) = timeout(Duration::from_secs(3), proposing).await {
+                    return;
+                }
+            }
+        });
+        proposed.await.expect("a quorum takes proposals");
+        self.acknowledged.push(payload);
+    }
+
+    async fn propose_many(&mut self, count: usize) {
+        for _ in 0..count {
+            self.propose().await;
+        }
+    }
+
+    /// Waits until all have the same entries, and checks that these are all that were acknowledged.
+    async fn converge(&self) {
+        let converged = timeout(Duration::from_secs(120), async {
+            loop {
+                let applied: BTreeSet<_> = self.hosts.values().map(|host| host.group.state().applied).collect();
+                let last: BTreeSet<_> = self.hosts.values().map(|host| host.group.state().last).collect();
+                if applied.len() == 1 && last.len() == 1 && applied.first().unwrap().map(|at| at.index) == *last.first().unwrap() {
+                    return;
+                }
+                sleep(Duration::from_millis(100)).await;
+            }
+        });
+        if converged.await.is_err() {
+            panic!("{:#?}", self.hosts.values().map(|host| host.group.state()).collect::<Vec<_>>());
+        }
+        let mut ledgers = self.hosts.values().map(|host| host.ledger.payloads());
+        let first = ledgers.next().unwrap();
+        assert!(ledgers.all(|other| other == first), "replicas differ");
+        // A proposal that was tried again may be there twice; what was acknowledged is there.
+        let present: BTreeSet<_> = first.iter().collect();
+        let missing = self.acknowledged.iter().filter(|payload| !present.contains(payload)).count();
+        assert_eq!(missing, 0, "acknowledged and lost");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_nodes_elect_and_replicate() {
+    let mut cluster = Cluster::found(3, 1).await;
+    cluster.propose_many(50).await;
+    cluster.converge().await;
+    assert_eq!(cluster.hosts[&1].ledger.payloads(), cluster.acknowledged);
+    let leader = cluster.leader().await;
+    for (&id, host) in &cluster.hosts {
+        let state = host.group.state();
+        assert_eq!(state.leader.unwrap().node, leader);
+        assert_eq!(state.voters.len(), 3);
+        if id != leader {
+            let error = host.group.propose(payload(0, 10)).await.unwrap_err();
+            assert!(matches!(error, crate::ProposeError::NotLeader { hint: Some(hint) } if hint.node == leader), "{error}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_is_cut_off_is_replaced_and_follows_when_it_is_back() {
+    let mut cluster = Cluster::found(3, 2).await;
+    cluster.propose_many(10).await;
+    let old = cluster.leader().await;
+    cluster.network.cut_off(old);
+    // It takes this one, and can never commit it.
+    let stranded = cluster.hosts[&old].group.clone();
+    let stranded = tokio::spawn(async move { stranded.propose(payload(999, 200)).await });
+    let old_host = cluster.hosts.remove(&old).unwrap();
+    cluster.propose_many(20).await;
+    assert_ne!(cluster.leader().await, old);
+    cluster.hosts.insert(old, old_host);
+    cluster.network.heal();
+    let fate = stranded.await.unwrap().unwrap_err();
+    assert!(matches!(fate, crate::ProposeError::Unknown { .. } | crate::ProposeError::NotLeader { .. }), "{fate}");
+    cluster.propose_many(5).await;
+    cluster.converge().await;
+    assert!(!cluster.hosts[&old].ledger.payloads().contains(&payload(999, 200)), "the conflicting entry is gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn crashes_of_leaders_lose_nothing_acknowledged() {
+    let mut cluster = Cluster::found(3, 3).await;
+    for round in 0..6 {
+        cluster.propose_many(10).await;
+        let leader = cluster.leader().await;
+        if round % 2 == 0 {
+            cluster.hosts[&leader].group.flush().await.unwrap();
+        }
+        cluster.crash(leader, Duration::from_secs(2)).await;
+    }
+    cluster.propose_many(10).await;
+    cluster.converge().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_messages_cost_time_only() {
+    let mut cluster = Cluster::found(3, 4).await;
+    cluster.network.lose(100);
+    cluster.propose_many(40).await;
+    cluster.network.heal();
+    cluster.converge().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_far_behind_gets_a_checkpoint() {
+    let mut cluster = Cluster::found(3, 5).await;
+    cluster.propose_many(10).await;
+    let leader = cluster.leader().await;
+    let behind = *cluster.hosts.keys().find(|id| **id != leader).unwrap();
+    cluster.network.cut_off(behind);
+    cluster.propose_many(300).await;
+    // The log kept for the one behind is longer than the budget: it is cut.
+    for id in cluster.hosts.keys().copied().filter(|id| *id != behind) {
+        cluster.hosts[&id].group.flush().await.unwrap();
+    }
+    let leader = cluster.leader().await;
+    assert!(cluster.hosts[&leader].group.state().purged.unwrap().index > 100);
+    cluster.network.heal();
+    cluster.propose_many(5).await;
+    cluster.converge().await;
+    // It is durable there: a loss of power does not take it away.
+    cluster.crash(behind, Duration::from_secs(1)).await;
+    cluster.propose_many(5).await;
+    cluster.converge().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flush_keeps_the_log_that_a_follower_still_needs() {
+    let mut cluster = Cluster::found(3, 6).await;
+    cluster.propose_many(5).await;
+    cluster.converge().await;
+    let leader = cluster.leader().await;
+    let behind = *cluster.hosts.keys().find(|id| **id != leader).unwrap();
+    let matched = cluster.hosts[&behind].group.state().last.unwrap();
+    cluster.network.cut_off(behind);
+    cluster.propose_many(20).await;
+    let leader = cluster.leader().await;
+    cluster.hosts[&leader].group.flush().await.unwrap();
+    let purged = cluster.hosts[&leader].group.state().purged;
+    assert!(purged.is_none_or(|purged| purged.index <= matched), "{purged:?} of {matched}");
+    cluster.network.heal();
+    cluster.converge().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_voter_grows_into_three_and_a_voter_is_replaced() {
+    let mut cluster = Cluster::found(1, 7).await;
+    cluster.propose_many(10).await;
+    for id in 2..=4 {
+        cluster.start(id, MemDisk::new(), Arc::default()).await;
+    }
+    let first = cluster.hosts[&1].group.clone();
+    first.add_learner(ReplicaId(2), 2).await.unwrap();
+    first.add_learner(ReplicaId(3), 3).await.unwrap();
+    first.change_voters([1, 2, 3].map(ReplicaId).into()).await.unwrap();
+    cluster.propose_many(10).await;
+    let leader = cluster.hosts[&cluster.leader().await].group.clone();
+    leader.add_learner(ReplicaId(4), 4).await.unwrap();
+    leader.change_voters([2, 3, 4].map(ReplicaId).into()).await.unwrap();
+    sleep(Duration::from_secs(3)).await;
+    cluster.hosts.remove(&1);
+    cluster.propose_many(10).await;
+    cluster.converge().await;
+    let state = cluster.hosts[&4].group.state();
+    assert_eq!(state.voters.keys().copied().collect::<Vec<_>>(), [2, 3, 4].map(ReplicaId));
+}
+
+#[tokio::test(start_paused = true)]
+async fn leadership_is_handed_over() {
+    let mut cluster = Cluster::found(3, 8).await;
+    cluster.propose_many(5).await;
+    cluster.converge().await;
+    let old = cluster.leader().await;
+    let next = *cluster.hosts.keys().find(|id| **id != old).unwrap();
+    cluster.hosts[&old].group.transfer_leadership(ReplicaId(next)).await.unwrap();
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(cluster.leader().await, next);
+    cluster.propose_many(5).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_for_a_replica_that_is_not_here_says_so() {
+    let cluster = Cluster::found(1, 9).await;
+    let node = &cluster.hosts[&1].node;
+    let error = node.handle(GROUP, ReplicaId(2), Bytes::new()).await.unwrap_err();
+    assert_eq!(error, crate::AddressError::NotHere(GROUP, ReplicaId(2)));
+    let error = node.handle(GROUP, ReplicaId(1), Bytes::from_static(&[9, 1])).await.unwrap_err();
+    assert!(error.to_string().contains("format version 9"), "{error}");
+}
+
+/// Ten seconds of three nodes with losses, a cut-off leader and a crash; returns the hash of every message and when it
+/// was sent.
+fn run(seed: u64) -> (u64, u64) {
+    let rng_seed = RngSeed::from_bytes(&seed.to_be_bytes());
+    let mut builder = Builder::new_current_thread();
+    let runtime = builder.enable_time().start_paused(true).rng_seed(rng_seed).build().unwrap();
+    let run = async move {
+        let mut cluster = Cluster::found(3, seed).await;
+        cluster.network.lose(20);
+        cluster.propose_many(20).await;
+        let leader = cluster.leader().await;
+        cluster.network.cut_off(leader);
+        sleep(Duration::from_secs(3)).await;
+        cluster.network.heal();
+        cluster.propose_many(10).await;
+        let leader = cluster.leader().await;
+        cluster.crash(leader, Duration::from_secs(1)).await;
+        cluster.propose_many(10).await;
+        cluster.converge().await;
+        cluster.network.trace()
+    };
+    runtime.block_on(run)
+}
+
+/// Each run has a thread of its own: nothing of one is left for the next.
+#[allow(clippy::disallowed_methods, reason = "a fresh thread per run")]
+fn run_alone(seed: u64) -> (u64, u64) {
+    std::thread::spawn(move || run(seed)).join().unwrap()
+}
+
+#[test]
+fn the_same_seed_gives_the_same_messages_at_the_same_times() {
+    for seed in [11, 12, 13] {
+        let (trace, messages) = run_alone(seed);
+        assert!(messages > 100);
+        assert_eq!((trace, messages), run_alone(seed), "seed {seed}");
+    }
+    assert_ne!(run_alone(11), run_alone(12));
+}
