@@ -398,7 +398,7 @@ mod tests {
 
     #[test]
     fn the_packing_follows_the_spread() {
-        let noise = |modulus: u64| (0..120_u64).map(|i| (i * 2_654_435_761 >> 7) % modulus).collect::<Vec<_>>();
+        let noise = |modulus: u64| (0..120_u64).map(|i| ((i * 2_654_435_761) >> 7) % modulus).collect::<Vec<_>>();
         assert_eq!(choose_packing(&[0; 120]), Packing::Zero);
         assert_eq!(choose_packing(&[&[0; 80][..], &[70_000; 40]].concat()), Packing::Bits);
         assert_eq!(choose_packing(&noise(7)), Packing::Nibbles);
