@@ -1,1 +1,78 @@
-fn main() {}
+//! The node: reads its configuration, makes the real [`Env`], starts a [`Server`] and waits for a signal.
+//!
+//! Everything that touches the operating system is in this directory and nowhere else: threads ([`threads`]), sockets
+//! ([`network`]), the disk's space ([`volume`]), the clock ([`clock`]), the allocator ([`allocator`]), the host's
+//! metrics ([`host_metrics`]).
+
+mod allocator;
+mod arguments;
+mod clock;
+mod host_metrics;
+mod logging;
+mod machine;
+mod network;
+mod real_env;
+mod threads;
+mod volume;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use bellwether_server::{Config, Server};
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+use arguments::Arguments;
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bellwether: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let (mut config, unknown) = arguments.configuration()?;
+    logging::start(&config.log)?;
+    for name in unknown {
+        tracing::warn!(name, "environment variable looks like ours and names no configuration key");
+    }
+    machine::fill_in(&mut config);
+    let runtimes = threads::Runtimes::new().context("cannot start threads")?;
+    let result = runtimes.main.block_on(serve(config, &runtimes));
+    runtimes.shutdown();
+    result
+}
+
+async fn serve(config: Config, runtimes: &threads::Runtimes) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let env = real_env::make(&config, runtimes)?;
+    let server = Server::start(config, env).await?;
+    announce(&server)?;
+    let name = tokio::select! {
+        biased;
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    };
+    tracing::info!(signal = name, "stopping; a second signal stops at once");
+    tokio::select! {
+        biased;
+        _ = terminate.recv() => tracing::warn!("stopped by a second signal: the next start replays the log"),
+        _ = interrupt.recv() => tracing::warn!("stopped by a second signal: the next start replays the log"),
+        result = server.shutdown() => result?,
+    }
+    Ok(())
+}
+
+/// One line for people and scripts, once requests are answered.
+fn announce(server: &Server) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "bellwether is ready: http=http://{} grpc=http://{}", server.http_address(), server.grpc_address())?;
+    out.flush()?;
+    Ok(())
+}

@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use bellwether_kv::KvDisk;
 use bellwether_model::{MetricKind, Timestamp};
-use futures::future::BoxFuture;
+pub use bellwether_raft::{Blocking, BlockingClass};
+pub use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -134,6 +135,8 @@ pub trait Spawner: Send + Sync + 'static {
 pub struct Executors {
     /// Raft, transport and log writer: a runtime that runs nothing else.
     pub raft: Arc<dyn Spawner>,
+    /// Raft's blocking work: log writes, applying entries, flushes.
+    pub blocking: Arc<dyn Blocking>,
     /// Decoding of large bodies.
     pub ingest: ExecutorHandle,
     /// Scans of shards and evaluation of queries.
@@ -144,7 +147,10 @@ pub struct Executors {
 
 /// A shared executor.
 #[derive(Clone)]
-pub struct ExecutorHandle(Arc<dyn Executor>);
+pub struct ExecutorHandle {
+    executor: Arc<dyn Executor>,
+    threads: usize,
+}
 
 /// A job panicked; the panic itself has been logged where it happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -152,9 +158,14 @@ pub struct ExecutorHandle(Arc<dyn Executor>);
 pub struct JobFailed;
 
 impl ExecutorHandle {
-    /// Shares an executor.
-    pub fn new(executor: impl Executor) -> ExecutorHandle {
-        ExecutorHandle(Arc::new(executor))
+    /// Shares an executor that runs so many jobs at a time.
+    pub fn new(executor: impl Executor, threads: usize) -> ExecutorHandle {
+        ExecutorHandle { executor: Arc::new(executor), threads: threads.max(1) }
+    }
+
+    /// Jobs that run at a time: to cut work into more pieces than this gains nothing.
+    pub fn threads(&self) -> usize {
+        self.threads
     }
 
     /// Runs `work` there and returns what it returns.
@@ -168,7 +179,7 @@ impl ExecutorHandle {
             // The asker may have gone away; then nobody needs the result.
             let _ = reply.send(work());
         });
-        self.0.submit(job).await;
+        self.executor.submit(job).await;
         result.await.map_err(|_| JobFailed)
     }
 }

@@ -16,5 +16,192 @@ pub mod self_collect;
 pub mod shards;
 pub mod write;
 
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use prometheus::Registry;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use config::ConfigError;
+use env::Listener;
+use gateway::GatewayState;
+use grpc::GrpcState;
+use maintenance::Maintenance;
+use metrics::{StorageMetrics, WriteMetrics};
+use query::Coordinator;
+use self_collect::SelfCollect;
+use shards::{AdminError, Shards};
+use write::WritePath;
+
 pub use config::Config;
 pub use env::Env;
+
+/// A node that runs.
+pub struct Server {
+    http_address: SocketAddr,
+    grpc_address: SocketAddr,
+    shards: Arc<Shards>,
+    write: Arc<WritePath>,
+    registry: Registry,
+    ready: watch::Sender<bool>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration does not hold together.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data directory cannot be used.
+    #[error("data directory {path}")]
+    Data {
+        /// Where it is.
+        path: String,
+        /// What is wrong with it.
+        #[source]
+        source: shards::open::OpenError,
+    },
+    /// An address is taken, or not ours.
+    #[error("cannot listen on {address} (configuration key {key:?})")]
+    Listen {
+        /// The key that says so.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// Two metrics have one name: our own mistake.
+    #[error("metrics")]
+    Metrics(#[from] prometheus::Error),
+    /// The gRPC interface's description is damaged: our own mistake.
+    #[error("gRPC reflection: {0}")]
+    Reflection(String),
+}
+
+impl Server {
+    /// Opens the data directory, or founds a cluster in an empty one, and serves. Returns once requests are answered.
+    pub async fn start(config: Config, env: Env) -> Result<Server, StartError> {
+        config.validate()?;
+        let config = Arc::new(config);
+        let started_ms = env.clock.now_ms();
+        let registry = Registry::new();
+        let http = bind(&env, "http", config.http).await?;
+        let grpc = bind(&env, "grpc", config.grpc).await?;
+        let (http_address, grpc_address) = (http.local_address(), grpc.local_address());
+
+        let data = |source| StartError::Data { path: config.data_dir.display().to_string(), source };
+        let storage_metrics = Arc::new(StorageMetrics::new(&registry)?);
+        let (identity, placement) = {
+            let (config, env_of_job) = (config.clone(), env.clone());
+            let read = move || shards::open::found_or_read(&*env_of_job.disk, &config, &env_of_job);
+            let read = env.executors.scan.run(read).await.map_err(|_| shards::open::OpenError::Stopping);
+            read.flatten().map_err(data)?
+        };
+        let shards = Shards::open(placement, &config, &env, &registry, storage_metrics.clone()).await.map_err(data)?;
+        let shards = Arc::new(shards);
+        let write = WritePath::new(shards.clone(), &config, &env, Arc::new(WriteMetrics::new(&registry)?));
+        let queries = Coordinator::new(shards.clone(), env.executors.scan.clone(), config.query.clone(), &registry);
+        let queries = Arc::new(queries);
+
+        let (stop, stopped) = watch::channel(false);
+        let (ready, is_ready) = watch::channel(true);
+        let mut tasks = JoinSet::new();
+        let http_routes = gateway::router(GatewayState {
+            shards: shards.clone(),
+            write: write.clone(),
+            queries: queries.clone(),
+            config: config.clone(),
+            registry: registry.clone(),
+            clock: env.clock.clone(),
+            started_ms,
+            ready: is_ready.clone(),
+        });
+        let grpc_routes = grpc::routes(GrpcState {
+            shards: shards.clone(),
+            write: write.clone(),
+            queries,
+            config: config.clone(),
+            clock: env.clock.clone(),
+            started_ms,
+            http_address,
+            ready: is_ready,
+        })
+        .map_err(|error| StartError::Reflection(error.to_string()))?;
+        tasks.spawn(listen::serve(http, http_routes, stopped.clone()));
+        tasks.spawn(listen::serve(grpc, grpc_routes, stopped.clone()));
+        let maintenance = Maintenance::new(shards.clone(), write.clone(), &config, &env, storage_metrics);
+        tasks.spawn(maintenance.run(stopped.clone()));
+        if config.self_collect.enabled {
+            let collect = SelfCollect {
+                config: config.self_collect.clone(),
+                instance: http_address.to_string(),
+                registry: registry.clone(),
+                host: env.host.clone(),
+                background: env.executors.background.clone(),
+                write: write.clone(),
+                clock: env.clock.clone(),
+            };
+            tasks.spawn(self_collect::run(collect, stopped));
+        }
+        tracing::info!(
+            cluster = %format!("{:032x}", identity.cluster),
+            node = identity.node,
+            http = %http_address,
+            grpc = %grpc_address,
+            series = shards.stats().series,
+            "serving"
+        );
+        Ok(Server { http_address, grpc_address, shards, write, registry, ready, stop, tasks })
+    }
+
+    /// Where HTTP really listens.
+    pub fn http_address(&self) -> SocketAddr {
+        self.http_address
+    }
+
+    /// Where gRPC really listens.
+    pub fn grpc_address(&self) -> SocketAddr {
+        self.grpc_address
+    }
+
+    /// What is stored.
+    pub fn shards(&self) -> &Arc<Shards> {
+        &self.shards
+    }
+
+    /// The way in.
+    pub fn write_path(&self) -> &Arc<WritePath> {
+        &self.write
+    }
+
+    /// The node's metrics.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Lets requests under way end, writes everything to runs, and stops: the next start has no log to apply.
+    pub async fn shutdown(mut self) -> Result<(), AdminError> {
+        self.ready.send_replace(false);
+        self.stop.send_replace(true);
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a task of the server ended badly");
+            }
+        }
+        self.write.close();
+        let flushed = self.shards.flush_all().await;
+        self.shards.shutdown().await;
+        tracing::info!("stopped");
+        flushed
+    }
+}
+
+async fn bind(env: &Env, key: &'static str, address: SocketAddr) -> Result<Box<dyn Listener>, StartError> {
+    env.net.bind(address).await.map_err(|source| StartError::Listen { key, address, source })
+}

@@ -1,1 +1,239 @@
-//! maintenance
+//! What a node does by itself: flush before the log grows too long or data too old, seal quiet Windows, enforce
+//! retention, refuse writes while the disk is nearly full, and keep its gauges up to date.
+//!
+//! One loop does the storage work, one thing at a time, so that flush, seal and merge share one lane; another watches the
+//! disk, which must not wait for a flush.
+
+mod disk_watch;
+mod flush_choice;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bellwether_ingest::ControlCommand;
+use bellwether_model::{TimeRange, Timestamp, limits};
+use bellwether_tsdb::SealWhen;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::config::Config;
+use crate::env::Env;
+use crate::metrics::StorageMetrics;
+use crate::shards::{NodeStats, ShardGroup, Shards};
+use crate::write::WritePath;
+use disk_watch::DiskWatch;
+use flush_choice::{GroupLoad, Triggers};
+
+/// How often the triggers are looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// How often quiet Windows are sealed and old ones dropped.
+const SEAL_TICK: Duration = Duration::from_secs(60);
+/// How often senders' metadata is let through again, in case some was lost.
+const METADATA_TICK: Duration = Duration::from_secs(3600);
+/// Pause after a flush that failed: the disk is full, or damaged.
+const FAILURE_PAUSE: Duration = Duration::from_secs(10);
+
+/// See the module.
+pub struct Maintenance {
+    shards: Arc<Shards>,
+    write: Arc<WritePath>,
+    triggers: Triggers,
+    retention_ms: i64,
+    disk: DiskWatch,
+    env: Env,
+    metrics: Arc<StorageMetrics>,
+}
+
+/// What the storage loop remembers of a group.
+#[derive(Clone, Copy, Default)]
+struct Remembered {
+    /// Since when the group has something to flush.
+    dirty_since: Option<Instant>,
+    /// Series that were active when it was flushed last.
+    active_series: u64,
+}
+
+impl Maintenance {
+    /// Everything that a node maintains.
+    pub fn new(
+        shards: Arc<Shards>,
+        write: Arc<WritePath>,
+        config: &Config,
+        env: &Env,
+        metrics: Arc<StorageMetrics>,
+    ) -> Maintenance {
+        Maintenance {
+            shards,
+            write,
+            triggers: Triggers::new(config),
+            retention_ms: config.retention.as_millis() as i64,
+            disk: DiskWatch::new(&config.storage, env.volume.clone()),
+            env: env.clone(),
+            metrics,
+        }
+    }
+
+    /// Works until `stop` is true.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        let this = Arc::new(self);
+        let loops = async { tokio::join!(this.maintain_storage(), this.watch_disk()) };
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => {}
+            _ = loops => {}
+        }
+    }
+
+    async fn maintain_storage(&self) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let groups: Vec<Arc<ShardGroup>> = self.shards.serving().cloned().collect();
+        let mut remembered = vec![Remembered::default(); groups.len()];
+        let (mut sealed_at, mut metadata_at) = (Instant::now(), Instant::now());
+        loop {
+            ticks.tick().await;
+            if let Some(chosen) = self.group_to_flush(&groups, &mut remembered) {
+                self.flush(&groups[chosen]).await;
+            }
+            if sealed_at.elapsed() >= SEAL_TICK {
+                sealed_at = Instant::now();
+                for group in &groups {
+                    self.drop_expired(group).await;
+                    self.seal(group).await;
+                }
+            }
+            if metadata_at.elapsed() >= METADATA_TICK {
+                metadata_at = Instant::now();
+                self.write.forget_metadata();
+            }
+            self.observe();
+        }
+    }
+
+    /// The group whose turn it is, if it is any group's.
+    fn group_to_flush(&self, groups: &[Arc<ShardGroup>], remembered: &mut [Remembered]) -> Option<usize> {
+        let now = Instant::now();
+        let loads: Vec<GroupLoad> = groups
+            .iter()
+            .zip(remembered.iter_mut())
+            .map(|(group, remembered)| {
+                let stats = group.shard.stats();
+                if stats.unflushed_samples == 0 {
+                    remembered.dirty_since = None;
+                } else {
+                    remembered.dirty_since.get_or_insert(now);
+                }
+                GroupLoad {
+                    log_bytes: group.raft.unflushed_log_bytes(),
+                    head_bytes: stats.head_bytes,
+                    active_series: stats.active_series.max(remembered.active_series),
+                    age: remembered.dirty_since.map_or(Duration::ZERO, |since| now - since),
+                }
+            })
+            .collect();
+        let chosen = self.triggers.choose(&loads)?;
+        remembered[chosen] =
+            Remembered { dirty_since: None, active_series: groups[chosen].shard.stats().active_series };
+        Some(chosen)
+    }
+
+    async fn flush(&self, group: &ShardGroup) {
+        if let Err(error) = group.flush(&self.metrics).await {
+            tracing::warn!(%error, "a flush failed");
+            tokio::time::sleep(FAILURE_PAUSE).await;
+        }
+    }
+
+    async fn seal(&self, group: &Arc<ShardGroup>) {
+        match self.shards.seal(group, SealWhen::Quiet).await {
+            Ok(report) if report.sealed_windows > 0 => {
+                tracing::debug!(group = group.id().0, windows = report.sealed_windows, "sealed Windows");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "sealing failed"),
+        }
+    }
+
+    /// Has Windows whose retention is over dropped, through the log.
+    async fn drop_expired(&self, group: &ShardGroup) {
+        let floor = retention_floor(group.time(&*self.env.clock), self.retention_ms);
+        if group.shard.stats().earliest >= floor || group.shard.floor() >= floor {
+            return;
+        }
+        let command = ControlCommand::DropWindow { window: TimeRange::new(Timestamp::MIN, floor - 1), tenant: None };
+        match group.command(&command, &*self.env.clock).await {
+            Ok(_) => tracing::info!(group = group.id().0, before_ms = floor, "dropped Windows whose retention is over"),
+            Err(error) => tracing::warn!(%error, "expired Windows were not dropped"),
+        }
+    }
+
+    async fn watch_disk(&self) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut watch = self.disk.clone();
+        loop {
+            ticks.tick().await;
+            let looked = self.env.executors.ingest.run(move || {
+                let verdict = watch.look();
+                (watch, verdict)
+            });
+            let Ok((watched, verdict)) = looked.await else { return };
+            watch = watched;
+            let refusing = verdict.refuse.is_some();
+            self.metrics.writes_refused.set(i64::from(refusing));
+            let reason = verdict.refuse.clone();
+            if self.write.set_refusing(verdict.refuse) {
+                match reason {
+                    Some(reason) => tracing::warn!(reason, "writes are refused"),
+                    None => tracing::info!("writes are taken again: there is room on the disk"),
+                }
+            }
+        }
+    }
+
+    fn observe(&self) {
+        self.write.observe();
+        observe(&self.shards.stats(), &self.metrics);
+    }
+}
+
+/// Sets the gauges of what storage holds.
+pub fn observe(stats: &NodeStats, metrics: &StorageMetrics) {
+    let figures = [
+        ("groups", stats.groups),
+        ("groups_quarantined", stats.quarantined),
+        ("series", stats.series),
+        ("active_series", stats.active_series),
+        ("head_bytes", stats.head_bytes),
+        ("index_bytes", stats.index_bytes),
+        ("unflushed_samples", stats.unflushed_samples),
+        ("unflushed_log_bytes", stats.unflushed_log_bytes),
+        ("windows", stats.windows),
+        ("runs", stats.runs),
+        ("run_samples", stats.run_samples),
+        ("run_bytes", stats.disk_bytes),
+    ];
+    for (what, figure) in figures {
+        metrics.held.with_label_values(&[what]).set(figure as i64);
+    }
+}
+
+/// Start of the oldest Window that retention still touches.
+fn retention_floor(now: Timestamp, retention_ms: i64) -> Timestamp {
+    let oldest = now.saturating_sub(retention_ms);
+    oldest - oldest.rem_euclid(limits::WINDOW_MS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retention_drops_whole_windows_only() {
+        let window = limits::WINDOW_MS;
+        assert_eq!(retention_floor(10 * window, 3 * window), 7 * window);
+        assert_eq!(retention_floor(10 * window + 1, 3 * window), 7 * window);
+        assert_eq!(retention_floor(11 * window - 1, 3 * window), 7 * window);
+        assert_eq!(retention_floor(0, window), -window);
+    }
+}

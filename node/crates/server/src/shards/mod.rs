@@ -1,26 +1,62 @@
 //! The shard groups of this node, and reads across them.
+//!
+//! Reading order: [`identity`] and [`placement`] (what a data directory says about itself), [`state_machine`] (what a
+//! group replicates), [`group`] (one group that runs), [`open`] (from a directory to running groups), then reads here.
 
+pub mod applied_mark;
+pub mod group;
 pub mod identity;
+pub mod open;
 pub mod placement;
+pub mod replies;
+mod scan;
+pub mod state_machine;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use bellwether_model::{Labels, Matcher, MetricMetadata, ShardGroupId, Tenant, TimeRange};
+use bellwether_ingest::{ControlCommand, GroupTable, MatcherText};
+use bellwether_model::{
+    HashRange, Labels, METRIC_NAME, Matcher, MetricMetadata, PlacementKey, ShardGroupId, Tenant, TimeRange,
+};
+use bellwether_raft::RaftNode;
+use bellwether_tsdb::{SealReport, SealWhen, SelectRequest};
+use futures::future::try_join_all;
+
+use crate::env::{ExecutorHandle, WallClock};
+use crate::metrics::StorageMetrics;
+
+pub use bellwether_promql::FetchedSeries;
+pub use group::ShardGroup;
+pub use placement::Placement;
 
 /// Every shard group that this node serves.
-pub struct Shards {}
+pub struct Shards {
+    placement: Placement,
+    /// In the placement's order, which is that of their ranges.
+    slots: Vec<Slot>,
+    raft: RaftNode,
+    scan: ExecutorHandle,
+    background: ExecutorHandle,
+    clock: Arc<dyn WallClock>,
+    metrics: Arc<StorageMetrics>,
+}
 
-/// One series with its samples of the asked range.
+/// A place in the placement.
+enum Slot {
+    Serving(Arc<ShardGroup>),
+    /// Its data is damaged or cannot be read: the others go on without it, and whatever needs it says why.
+    Quarantined(Quarantined),
+}
+
+/// Why a group does not serve.
 #[derive(Debug, Clone)]
-pub struct FetchedSeries {
-    /// Its labels.
-    pub labels: Labels,
-    /// Ascending.
-    pub timestamps: Arc<[i64]>,
-    /// One for each timestamp.
-    pub values: Vec<f64>,
+pub struct Quarantined {
+    /// The group.
+    pub group: ShardGroupId,
+    /// What was found, and where.
+    pub reason: String,
 }
 
 /// What one selection may touch.
@@ -49,11 +85,11 @@ pub enum SelectError {
     #[error("cancelled")]
     Cancelled,
     /// Stored bytes are damaged; says where. Nothing of them is returned.
-    #[error("shard group {group}: stored data is corrupt: {place}")]
+    #[error("shard group {group}: {place}")]
     Corrupt {
         /// The group.
         group: ShardGroupId,
-        /// File, key or offset.
+        /// What is damaged, and how that shows.
         place: String,
     },
     /// The group cannot answer now; a later try may succeed.
@@ -89,96 +125,260 @@ pub struct AdminError {
 pub struct NodeStats {
     /// Shard groups.
     pub groups: u64,
+    /// Groups that do not serve because their data is damaged.
+    pub quarantined: u64,
     /// Series in the registries.
     pub series: u64,
     /// Series with samples in the head.
     pub active_series: u64,
     /// Memory of the heads.
     pub head_bytes: u64,
+    /// Memory of the series indexes.
+    pub index_bytes: u64,
     /// Samples not yet in runs.
     pub unflushed_samples: u64,
+    /// Log that a restart would apply again.
+    pub unflushed_log_bytes: u64,
+    /// Windows with runs.
+    pub windows: u64,
     /// Live runs.
     pub runs: u64,
-    /// Bytes on disk.
+    /// Samples in runs.
+    pub run_samples: u64,
+    /// Bytes of runs on disk.
     pub disk_bytes: u64,
 }
 
 impl Shards {
-    /// All samples of the matching series inside `range`, sorted by labels. Sees everything that was acknowledged
-    /// before the call.
+    /// The map of the ring.
+    pub fn placement(&self) -> &Placement {
+        &self.placement
+    }
+
+    /// The groups that serve.
+    pub fn serving(&self) -> impl Iterator<Item = &Arc<ShardGroup>> {
+        self.slots.iter().filter_map(|slot| match slot {
+            Slot::Serving(group) => Some(group),
+            Slot::Quarantined(_) => None,
+        })
+    }
+
+    /// The groups that do not serve, and why.
+    pub fn quarantined(&self) -> impl Iterator<Item = &Quarantined> {
+        self.slots.iter().filter_map(|slot| match slot {
+            Slot::Serving(_) => None,
+            Slot::Quarantined(quarantined) => Some(quarantined),
+        })
+    }
+
+    /// The group at an index of [`group_table`](Self::group_table).
+    pub fn group(&self, index: u16) -> Result<&Arc<ShardGroup>, &Quarantined> {
+        match &self.slots[usize::from(index)] {
+            Slot::Serving(group) => Ok(group),
+            Slot::Quarantined(quarantined) => Err(quarantined),
+        }
+    }
+
+    /// Which group owns which point of the ring, by the groups' indexes.
+    pub fn group_table(&self) -> GroupTable {
+        let ranges = self.placement.groups().iter().enumerate().map(|(at, group)| (group.range, at as u16));
+        GroupTable::new(ranges.collect()).expect("a placement covers the ring exactly once")
+    }
+
+    /// The index of the group that keeps a metric's metadata.
+    pub fn metadata_group(&self, tenant: &Tenant, metric: &str) -> u16 {
+        let [first, ..] = PlacementKey::of_metric(tenant, metric);
+        let owner = self.placement.groups().iter().position(|group| group.range.contains(first.first));
+        owner.expect("a placement covers the ring exactly once") as u16
+    }
+
+    /// All samples of the matching series inside `range`, in an order that is the same every time but not that of their
+    /// labels. Sees everything that was acknowledged before the call.
     pub async fn select(
         &self,
-        _tenant: &Tenant,
-        _matchers: Arc<[Matcher]>,
-        _range: TimeRange,
-        _limits: SelectLimits,
-        _cancel: Arc<AtomicBool>,
+        tenant: &Tenant,
+        matchers: Arc<[Matcher]>,
+        range: TimeRange,
+        limits: SelectLimits,
+        cancel: Arc<AtomicBool>,
     ) -> Result<Vec<FetchedSeries>, SelectError> {
-        Ok(Vec::new())
+        let tally = scan::Tally::new(limits);
+        let tenant = tenant.clone();
+        let groups = self.groups_for(&tenant, &matchers)?;
+        let parts = self.scan("select", groups, move |group| {
+            let request =
+                SelectRequest { tenant: &tenant, matchers: &matchers, range, limits: tally.limits_of_shard() };
+            let selected = group.shard.select(&request, &cancel).map_err(|error| tally.error(group.id(), error))?;
+            tally.add(&selected)?;
+            Ok(selected)
+        });
+        let fetched = parts.await?.into_iter().flatten().map(|series| FetchedSeries {
+            labels: series.labels,
+            timestamps: series.timestamps,
+            values: series.values,
+        });
+        Ok(fetched.collect())
     }
 
     /// Labels of matching series with data in `range`, sorted; at most `limit`. To know whether there are more, ask for
     /// one more than needed.
     pub async fn series(
         &self,
-        _tenant: &Tenant,
-        _matchers: Arc<[Matcher]>,
-        _range: TimeRange,
-        _limit: usize,
+        tenant: &Tenant,
+        matchers: Arc<[Matcher]>,
+        range: TimeRange,
+        limit: usize,
     ) -> Result<Vec<Labels>, SelectError> {
-        Ok(Vec::new())
+        let tenant = tenant.clone();
+        let groups = self.groups_for(&tenant, &matchers)?;
+        let parts = self.scan("series", groups, move |group| {
+            let found = group.shard.series(&tenant, &matchers, range, limit);
+            found.map_err(|error| scan::plain_error(group.id(), error))
+        });
+        let mut all: Vec<Labels> = parts.await?.into_iter().flatten().collect();
+        all.sort_unstable();
+        all.truncate(limit);
+        Ok(all)
     }
 
     /// Names of the labels that matching series have, sorted; at most `limit`.
     pub async fn label_names(
         &self,
-        _tenant: &Tenant,
-        _matchers: Arc<[Matcher]>,
-        _range: TimeRange,
-        _limit: usize,
+        tenant: &Tenant,
+        matchers: Arc<[Matcher]>,
+        range: TimeRange,
+        limit: usize,
     ) -> Result<Vec<String>, SelectError> {
-        Ok(Vec::new())
+        let tenant = tenant.clone();
+        let groups = self.groups_for(&tenant, &matchers)?;
+        let parts = self.scan("label_names", groups, move |group| {
+            let found = group.shard.label_names(&tenant, &matchers, range);
+            found.map_err(|error| scan::plain_error(group.id(), error))
+        });
+        Ok(merged(parts.await?, limit))
     }
 
     /// Values of a label that matching series have, sorted; at most `limit`.
     pub async fn label_values(
         &self,
-        _tenant: &Tenant,
-        _name: &str,
-        _matchers: Arc<[Matcher]>,
-        _range: TimeRange,
-        _limit: usize,
+        tenant: &Tenant,
+        name: &str,
+        matchers: Arc<[Matcher]>,
+        range: TimeRange,
+        limit: usize,
     ) -> Result<Vec<String>, SelectError> {
-        Ok(Vec::new())
+        let (tenant, name) = (tenant.clone(), name.to_owned());
+        let groups = self.groups_for(&tenant, &matchers)?;
+        let parts = self.scan("label_values", groups, move |group| {
+            let found = group.shard.label_values(&tenant, &name, &matchers, range);
+            found.map_err(|error| scan::plain_error(group.id(), error))
+        });
+        Ok(merged(parts.await?, limit))
     }
 
     /// What senders said about metrics, by metric name.
-    pub async fn metadata(&self, _tenant: &Tenant) -> Result<BTreeMap<String, MetricMetadata>, SelectError> {
-        Ok(BTreeMap::new())
+    pub async fn metadata(&self, tenant: &Tenant) -> Result<BTreeMap<String, MetricMetadata>, SelectError> {
+        let tenant = tenant.clone();
+        let groups = self.groups_for(&tenant, &[])?;
+        let parts = self.scan("metadata", groups, move |group| Ok(group.shard.metadata(&tenant)));
+        Ok(parts.await?.into_iter().flatten().collect())
     }
 
     /// Writes everything applied to runs and gives the log's space back. Answers when done.
     pub async fn flush_all(&self) -> Result<(), AdminError> {
-        Ok(())
+        try_join_all(self.serving().map(|group| group.flush(&self.metrics))).await?;
+        self.reclaim().await
     }
 
     /// Flushes, then seals every closed Window. Answers when done.
     pub async fn seal_all(&self) -> Result<(), AdminError> {
+        self.flush_all().await?;
+        try_join_all(self.serving().map(|group| self.seal(group, SealWhen::AllClosed))).await?;
         Ok(())
+    }
+
+    /// Seals Windows of one group.
+    pub async fn seal(&self, group: &Arc<ShardGroup>, when: SealWhen) -> Result<SealReport, AdminError> {
+        group.seal(self.clock.now_ms(), when, &self.background, &self.metrics).await
+    }
+
+    /// Makes the log store give back what flushes have cut.
+    pub async fn reclaim(&self) -> Result<(), AdminError> {
+        let Some(first) = self.placement.groups().first() else { return Ok(()) };
+        self.raft.reclaim().await.map_err(|error| AdminError { group: first.id, reason: error.to_string() })
     }
 
     /// Deletes samples of matching series inside `range`, through the log; returns how many series matched.
     pub async fn delete_series(
         &self,
-        _tenant: &Tenant,
-        _matchers: Arc<[Matcher]>,
-        _range: TimeRange,
+        tenant: &Tenant,
+        matchers: Arc<[Matcher]>,
+        range: TimeRange,
     ) -> Result<u64, AdminError> {
-        Ok(0)
+        let written = |matcher: &Matcher| MatcherText {
+            op: matcher.op(),
+            name: matcher.name().to_owned(),
+            value: matcher.value().to_owned(),
+        };
+        let command =
+            ControlCommand::Delete { tenant: tenant.clone(), matchers: matchers.iter().map(written).collect(), range };
+        let groups = self.groups_for(tenant, &matchers).map_err(|error| match error {
+            SelectError::Corrupt { group, place } => AdminError { group, reason: place },
+            other => AdminError { group: ShardGroupId(0), reason: other.to_string() },
+        })?;
+        let counts = try_join_all(groups.iter().map(|group| group.command(&command, &*self.clock))).await?;
+        Ok(counts.into_iter().sum())
     }
 
     /// What the groups hold, added up. Cheap enough for every scrape.
     pub fn stats(&self) -> NodeStats {
-        NodeStats::default()
+        let mut sum = NodeStats {
+            groups: self.slots.len() as u64,
+            quarantined: self.quarantined().count() as u64,
+            unflushed_log_bytes: self.raft.unflushed_log_bytes(),
+            ..NodeStats::default()
+        };
+        for stats in self.serving().map(|group| group.shard.stats()) {
+            sum.series += stats.series;
+            sum.active_series += stats.active_series;
+            sum.head_bytes += stats.head_bytes;
+            sum.index_bytes += stats.index_bytes;
+            sum.unflushed_samples += stats.unflushed_samples;
+            sum.windows += stats.windows;
+            sum.runs += stats.runs;
+            sum.run_samples += stats.run_samples;
+            sum.disk_bytes += stats.run_bytes;
+        }
+        sum
     }
+
+    /// Stops all groups. What was acknowledged is in the log or in runs.
+    pub async fn shutdown(&self) {
+        self.raft.shutdown().await;
+    }
+
+    /// The groups that can hold matching series: few where the matchers fix the metric's name.
+    fn groups_for(&self, tenant: &Tenant, matchers: &[Matcher]) -> Result<Vec<Arc<ShardGroup>>, SelectError> {
+        let names = matchers.iter().find_map(|matcher| {
+            let fixes_name = matcher.name() == METRIC_NAME && !matcher.is_negative();
+            matcher.alternatives().filter(|_| fixes_name)
+        });
+        let points: Option<BTreeSet<HashRange>> =
+            names.map(|names| names.iter().flat_map(|name| PlacementKey::of_metric(tenant, name)).collect());
+        let concerned =
+            |range: HashRange| points.as_ref().is_none_or(|points| points.iter().any(|p| p.overlaps(range)));
+        let placed = self.placement.groups().iter().zip(&self.slots).filter(|(group, _)| concerned(group.range));
+        let serving = placed.map(|(_, slot)| match slot {
+            Slot::Serving(group) => Ok(group.clone()),
+            Slot::Quarantined(damaged) => {
+                Err(SelectError::Corrupt { group: damaged.group, place: damaged.reason.clone() })
+            }
+        });
+        serving.collect()
+    }
+}
+
+fn merged(parts: Vec<Vec<String>>, limit: usize) -> Vec<String> {
+    let all: BTreeSet<String> = parts.into_iter().flatten().collect();
+    all.into_iter().take(limit).collect()
 }

@@ -1,0 +1,116 @@
+//! One shard group that runs on this node: its shard, its Raft replica, its clock.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use bellwether_ingest::{ControlCommand, EntryLimits, RefScope};
+use bellwether_model::{ShardGroupId, Timestamp, limits};
+use bellwether_raft::{ProposeError, RaftGroup};
+use bellwether_tsdb::{SealReport, SealWhen, Shard};
+use bytes::Bytes;
+
+use super::AdminError;
+use super::placement::PlacedGroup;
+use super::replies;
+use super::state_machine::scope_of;
+use crate::env::{ExecutorHandle, WallClock};
+use crate::metrics::StorageMetrics;
+
+/// See the module.
+pub struct ShardGroup {
+    /// Its index in the placement.
+    pub index: u16,
+    /// What the placement says.
+    pub placed: PlacedGroup,
+    /// Its data.
+    pub shard: Arc<Shard>,
+    /// Its replica here.
+    pub raft: RaftGroup,
+    /// The latest time that this leader stamped, or found applied.
+    stamped: AtomicI64,
+}
+
+/// What an entry of samples is stamped with.
+#[derive(Debug, Clone, Copy)]
+pub struct Stamp {
+    /// The group's time.
+    pub now: Timestamp,
+    /// What apply must not ask for.
+    pub limits: EntryLimits,
+}
+
+impl ShardGroup {
+    /// A group that has applied its log.
+    pub fn new(index: u16, placed: PlacedGroup, shard: Arc<Shard>, raft: RaftGroup) -> ShardGroup {
+        let stamped = AtomicI64::new(shard.group_time());
+        ShardGroup { index, placed, shard, raft, stamped }
+    }
+
+    /// The group's id.
+    pub fn id(&self) -> ShardGroupId {
+        self.placed.id
+    }
+
+    /// The incarnation that its refs belong to.
+    pub fn scope(&self) -> RefScope {
+        scope_of(&self.shard)
+    }
+
+    /// The group's time: the clock, but never below a time stamped before. A clock that jumps back stops group time; it
+    /// does not turn it.
+    pub fn time(&self, clock: &dyn WallClock) -> Timestamp {
+        let now = clock.now_ms();
+        now.max(self.stamped.fetch_max(now, Ordering::Relaxed))
+    }
+
+    /// What an entry proposed now is stamped with.
+    pub fn stamp(&self, clock: &dyn WallClock, retention_ms: i64, series_max: u32) -> Stamp {
+        let now = self.time(clock);
+        let oldest = now.saturating_sub(retention_ms);
+        let newest = now.saturating_add(limits::FUTURE_SAMPLE_MS_MAX);
+        Stamp { now, limits: EntryLimits { oldest, newest, series_max } }
+    }
+
+    /// Replicates an entry and returns the state machine's reply.
+    pub async fn propose(&self, entry: Bytes) -> Result<Bytes, ProposeError> {
+        self.raft.propose(entry).await
+    }
+
+    /// Replicates a control command; returns how many series or records it concerned.
+    pub async fn command(&self, command: &ControlCommand, clock: &dyn WallClock) -> Result<u64, AdminError> {
+        let failed = |reason: String| AdminError { group: self.id(), reason };
+        let reply =
+            self.propose(command.encode(self.time(clock)).into()).await.map_err(|error| failed(error.to_string()))?;
+        replies::decode_control(&reply).ok_or_else(|| failed("the state machine's reply cannot be read".to_owned()))
+    }
+
+    /// Writes everything applied to runs and cuts the log.
+    pub async fn flush(&self, metrics: &StorageMetrics) -> Result<(), AdminError> {
+        let started = tokio::time::Instant::now();
+        let flushed = self.raft.flush().await;
+        metrics.flush_seconds.observe(started.elapsed().as_secs_f64());
+        flushed.map(drop).map_err(|error| {
+            metrics.failures.with_label_values(&["flush"]).inc();
+            AdminError { group: self.id(), reason: error.to_string() }
+        })
+    }
+
+    /// Seals Windows that are closed at `now`.
+    pub async fn seal(
+        &self,
+        now: Timestamp,
+        when: SealWhen,
+        background: &ExecutorHandle,
+        metrics: &StorageMetrics,
+    ) -> Result<SealReport, AdminError> {
+        let failed = |reason: String| {
+            metrics.failures.with_label_values(&["seal"]).inc();
+            AdminError { group: self.id(), reason }
+        };
+        let started = tokio::time::Instant::now();
+        let shard = self.shard.clone();
+        let sealed = background.run(move || shard.seal(now, when)).await.map_err(|error| failed(error.to_string()))?;
+        metrics.seal_seconds.observe(started.elapsed().as_secs_f64());
+        sealed.map_err(|error| failed(error.to_string()))
+    }
+}

@@ -1,0 +1,254 @@
+//! What a shard group replicates: committed entries become samples, series and metadata of a [`Shard`].
+//!
+//! Applying is a function of the shard and the entry: it reads no clock, no randomness and no configuration. What the
+//! proposing leader knew of these is stamped into the entry.
+
+use std::sync::Arc;
+
+use bellwether_ingest::{
+    Command, ControlCommand, Entry, EntryLimits, FrameReader, FrameReply, RefScope, Refused, RowColumns, SamplesEntry,
+};
+use bellwether_model::{HashRange, Labels, Matcher, PlacementKey, SeriesHash, SeriesRef, Tenant, TimeRange};
+use bellwether_raft::{Applied, Checkpoint, CommittedEntry, EntryPayload, FatalError, StateMachine};
+use bellwether_tsdb::{AppliedMark, RegisterError, Shard, ShardWriter};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::applied_mark;
+use super::replies;
+
+/// The newest version of commands that this program understands; an entry raises the active one.
+const VERSION_SUPPORTED: u32 = 1;
+
+/// A shard under a Raft group.
+pub struct ShardStateMachine {
+    shard: Arc<Shard>,
+    range: HashRange,
+    scope: RefScope,
+    /// Taken by apply alone; a mutex because the trait shares the machine.
+    applying: Mutex<Applying>,
+}
+
+struct Applying {
+    applied: Applied,
+    scratch: Scratch,
+}
+
+/// Buffers that entries are decoded into.
+#[derive(Default)]
+struct Scratch {
+    frames: Vec<u8>,
+    rows: RowColumns,
+    refs: Vec<u32>,
+}
+
+impl ShardStateMachine {
+    /// A machine over an open shard that owns `range`.
+    pub fn new(shard: Arc<Shard>, range: HashRange) -> Result<ShardStateMachine, applied_mark::MarkError> {
+        let applied = applied_mark::decode(&shard.flushed().0)?;
+        let scope = scope_of(&shard);
+        Ok(ShardStateMachine {
+            shard,
+            range,
+            scope,
+            applying: Mutex::new(Applying { applied, scratch: Scratch::default() }),
+        })
+    }
+
+    fn apply_one(&self, applying: &mut Applying, entry: CommittedEntry) -> Result<Option<Bytes>, FatalError> {
+        applying.applied.log = Some(entry.position);
+        let index = entry.position.index;
+        let mut writer = self.shard.writer();
+        let (reply, time, hash) = match entry.payload {
+            EntryPayload::Blank => (None, i64::MIN, index),
+            EntryPayload::Membership(membership) => {
+                applying.applied.membership = Some(membership);
+                (None, i64::MIN, index)
+            }
+            EntryPayload::Normal(payload) => {
+                let Scratch { frames, rows, refs } = &mut applying.scratch;
+                // The log's own checksum has passed: this is a newer program's entry, or our bug.
+                let entry = Entry::read(&payload, frames)
+                    .map_err(|error| FatalError(format!("log entry {index} cannot be applied: {error}")))?;
+                let reply = match entry.command {
+                    Command::Samples(samples) => {
+                        let mut frames =
+                            Frames { machine: self, writer: &mut writer, limits: samples.limits, rows, refs };
+                        frames.apply(&samples)
+                    }
+                    Command::Control(command) => self.control(&mut writer, command, index)?,
+                };
+                (Some(reply), entry.proposed_at, xxh3_64(&payload))
+            }
+        };
+        writer.mark_applied(AppliedMark(applied_mark::encode(&applying.applied)), time, hash);
+        Ok(reply)
+    }
+
+    fn control(&self, writer: &mut ShardWriter<'_>, command: ControlCommand, index: u64) -> Result<Bytes, FatalError> {
+        let mut changed = 0;
+        match command {
+            ControlCommand::Delete { tenant, matchers, range } => {
+                let matchers: Result<Vec<Matcher>, _> =
+                    matchers.iter().map(|matcher| Matcher::new(matcher.op, &matcher.name, &matcher.value)).collect();
+                // The proposer compiled them too; whatever refuses them here refuses them on every replica.
+                if let Ok(matchers) = matchers {
+                    changed = writer.delete(&tenant, &matchers, range, index);
+                }
+            }
+            ControlCommand::DropWindow { window, tenant: None } => writer.raise_floor(window.last.saturating_add(1)),
+            ControlCommand::DropWindow { window, tenant: Some(tenant) } => {
+                changed = writer.delete(&tenant, &[], window, index);
+            }
+            ControlCommand::StoreMetadata { tenant, metadata } => {
+                changed = metadata.len() as u64;
+                for (metric, metadata) in metadata {
+                    writer.set_metadata(&tenant, &metric, metadata);
+                }
+            }
+            // A flush empties the head, idle series and all.
+            ControlCommand::ExpireSeries { .. } => {}
+            ControlCommand::SetActiveVersion { version } if version > VERSION_SUPPORTED => {
+                return Err(FatalError(format!(
+                    "log entry {index} raises the active version to {version}, this program knows up to {VERSION_SUPPORTED}"
+                )));
+            }
+            ControlCommand::SetActiveVersion { .. } => {}
+        }
+        Ok(replies::encode_control(changed))
+    }
+}
+
+/// The incarnation that a shard's refs belong to. Ranges do not change yet.
+pub fn scope_of(shard: &Shard) -> RefScope {
+    RefScope { epoch: shard.ref_epoch(), range_generation: 0 }
+}
+
+/// The frames of one entry on their way into the shard.
+struct Frames<'a, 'w> {
+    machine: &'a ShardStateMachine,
+    writer: &'a mut ShardWriter<'w>,
+    limits: EntryLimits,
+    rows: &'a mut RowColumns,
+    refs: &'a mut Vec<u32>,
+}
+
+impl Frames<'_, '_> {
+    fn apply(&mut self, samples: &SamplesEntry<'_>) -> Bytes {
+        let mut replies = replies::Encoder::default();
+        for frame in samples.frames() {
+            let mut reply = FrameReply::new(self.machine.scope);
+            // Part of a damaged frame may be applied: on every replica the same part.
+            if frame.and_then(|frame| self.frame(frame, &mut reply)).is_err() {
+                reply.refuse(Refused::Damaged, 1);
+            }
+            replies.push(&reply);
+        }
+        replies.finish()
+    }
+
+    fn frame(&mut self, bytes: &[u8], reply: &mut FrameReply) -> Result<(), bellwether_ingest::FormatError> {
+        let frame = FrameReader::new(bytes)?;
+        if frame.scope() == self.machine.scope {
+            frame.read_rows(self.rows)?;
+            self.refs.clear();
+            self.refs.extend(self.rows.refs.iter().map(|series| series.0));
+            self.append(reply);
+        } else {
+            reply.refuse(Refused::UnknownRef, frame.row_count() as u64);
+        }
+        let Some(tenant) = frame.tenant()? else { return Ok(()) };
+        frame.read_registered_rows(self.rows)?;
+        let mut row = 0;
+        self.refs.clear();
+        // Rows of refused series are taken out in place.
+        let mut kept = 0;
+        for (number, registration) in frame.registrations().enumerate() {
+            let registration = registration?;
+            let registered = self.register(&tenant, registration.hash, registration.labels);
+            reply.refs.push(registered.ok());
+            let first = row;
+            while self.rows.refs.get(row).is_some_and(|of| of.0 as usize == number) {
+                if let Ok(series) = registered {
+                    self.refs.push(series.0);
+                    self.rows.values[kept] = self.rows.values[row];
+                    if self.rows.one_timestamp.is_none() {
+                        self.rows.timestamps[kept] = self.rows.timestamps[row];
+                    }
+                    kept += 1;
+                }
+                row += 1;
+            }
+            if let Err(reason) = registered {
+                reply.refuse(reason, (row - first) as u64);
+            }
+        }
+        self.rows.values.truncate(kept);
+        self.rows.timestamps.truncate(kept);
+        self.append(reply);
+        Ok(())
+    }
+
+    /// Appends the rows at hand.
+    fn append(&mut self, reply: &mut FrameReply) {
+        if self.refs.is_empty() {
+            return;
+        }
+        let bounds = TimeRange::new(self.limits.oldest, self.limits.newest);
+        let one_timestamp = self.rows.one_timestamp.as_slice();
+        let timestamps = if one_timestamp.is_empty() { &self.rows.timestamps[..] } else { one_timestamp };
+        let appended = self.writer.append(self.refs, timestamps, &self.rows.values, bounds);
+        reply.accepted += appended.accepted + appended.unchanged;
+        reply.refuse(Refused::TooOld, appended.too_old);
+        reply.refuse(Refused::TooFarAhead, appended.too_far_ahead);
+        reply.refuse(Refused::UnknownRef, appended.unknown_ref);
+    }
+
+    fn register(&mut self, tenant: &Tenant, hash: SeriesHash, labels: &[u8]) -> Result<SeriesRef, Refused> {
+        let labels = Labels::from_canonical(labels).map_err(|_| Refused::Damaged)?;
+        let metric = labels.metric_name().ok_or(Refused::Damaged)?;
+        if SeriesHash::of(tenant, &labels) != hash {
+            return Err(Refused::Damaged);
+        }
+        if !self.machine.range.contains(PlacementKey::of(tenant, metric, hash)) {
+            return Err(Refused::Moved);
+        }
+        let is_full = self.writer.series_count() >= u64::from(self.limits.series_max);
+        if is_full && !self.writer.is_registered(hash) {
+            return Err(Refused::SeriesLimit);
+        }
+        self.writer.register(hash, tenant, &labels).map_err(|error| match error {
+            RegisterError::HashConflict { .. } => Refused::HashConflict,
+            RegisterError::RefsExhausted { .. } => Refused::SeriesLimit,
+        })
+    }
+}
+
+impl StateMachine for ShardStateMachine {
+    fn applied(&self) -> Applied {
+        self.applying.lock().applied.clone()
+    }
+
+    fn apply(&self, entries: Vec<CommittedEntry>) -> Result<Vec<Bytes>, FatalError> {
+        let mut applying = self.applying.lock();
+        let mut replies = Vec::with_capacity(entries.len());
+        for entry in entries {
+            replies.extend(self.apply_one(&mut applying, entry)?);
+        }
+        Ok(replies)
+    }
+
+    fn flush(&self) -> Result<Applied, FatalError> {
+        let mark = self.shard.flush().map_err(|error| FatalError(error.to_string()))?;
+        applied_mark::decode(&mark.0).map_err(|error| FatalError(error.to_string()))
+    }
+
+    fn checkpoint(&self) -> Result<Checkpoint, FatalError> {
+        Err(FatalError("a shard cannot be copied to another node yet".to_owned()))
+    }
+
+    fn install(&self, _checkpoint: Checkpoint) -> Result<(), FatalError> {
+        Err(FatalError("a shard cannot be copied from another node yet".to_owned()))
+    }
+}

@@ -1,0 +1,154 @@
+//! The part of a write that waits: the groups' replies, and what they mean for the request.
+
+use bellwether_ingest::{CacheEntry, ControlCommand, FrameReply, RefScope, Refused};
+use bellwether_model::{MetricMetadata, RefEpoch, Tenant, limits};
+use bellwether_raft::ProposeError;
+use futures::future::join_all;
+
+use super::WritePath;
+use super::group_queue::FrameError;
+use super::outcome::{RETRY_AFTER, RefusalReason, WriteError, WriteOutcome};
+use super::sending::{Registered, Sent, SentFrame};
+
+/// Metadata of one log entry, in bytes of text: far below what an entry may have.
+const METADATA_ENTRY_BYTES_MAX: usize = 256 << 10;
+
+/// What one attempt to store a request came to.
+#[derive(Default)]
+pub struct Attempt {
+    outcome: WriteOutcome,
+    /// Some refs were unknown: they are forgotten now, and the request is to be sent once more.
+    pub must_resend: bool,
+    /// Why the request must come again later.
+    transient: Option<String>,
+    internal: Option<String>,
+}
+
+impl Attempt {
+    /// What the sender is told. A part that may succeed later outweighs one that was refused for good: the sender comes
+    /// again, and what is stored already stays the same.
+    pub fn settled(self) -> Result<WriteOutcome, WriteError> {
+        if let Some(reason) = self.internal {
+            return Err(WriteError::Internal(reason));
+        }
+        let unresolved = || "series were forgotten by their shard group while they were written".to_owned();
+        let transient = self.transient.or_else(|| self.must_resend.then(unresolved));
+        match transient {
+            Some(reason) => Err(WriteError::Transient { reason, retry_after: RETRY_AFTER }),
+            None => Ok(self.outcome),
+        }
+    }
+}
+
+impl WritePath {
+    /// Waits for the replies to everything that was sent.
+    pub(super) async fn answers(&self, tenant: &Tenant, sent: Sent) -> Attempt {
+        let Sent { frames, refused, transient, metadata, mut known, tenant_key } = sent;
+        let mut attempt = Attempt { transient, ..Attempt::default() };
+        attempt.outcome.refused = refused;
+        for SentFrame { group, reply, registered } in frames {
+            match reply.await {
+                Ok(Ok(reply)) => self.read_reply(group, &reply, registered, &mut attempt, &mut known),
+                Ok(Err(FrameError::Reply(reason))) => attempt.internal = Some(reason),
+                Ok(Err(FrameError::Propose(error @ ProposeError::TooLarge { .. }))) => {
+                    attempt.internal = Some(error.to_string());
+                }
+                Ok(Err(error)) => attempt.transient = Some(error.to_string()),
+                Err(_) => attempt.transient = Some(FrameError::Stopping.to_string()),
+            }
+        }
+        known.sort_unstable_by_key(|(order, _)| *order);
+        let known: Vec<CacheEntry> = known.into_iter().map(|(_, entry)| entry).collect();
+        self.cache.insert(tenant_key, &known);
+        if !metadata.is_empty() {
+            self.store_metadata(tenant, metadata).await;
+        }
+        attempt
+    }
+
+    fn read_reply(
+        &self,
+        group: u16,
+        reply: &FrameReply,
+        registered: Vec<Registered>,
+        attempt: &mut Attempt,
+        known: &mut Vec<(u32, CacheEntry)>,
+    ) {
+        attempt.outcome.samples += reply.accepted;
+        let mut first_refused = None;
+        for (registered, series_ref) in registered.into_iter().zip(&reply.refs) {
+            match series_ref {
+                Some(series_ref) => {
+                    let Registered { order, key, .. } = registered;
+                    known.push((order, CacheEntry { key, group, scope: reply.scope, series_ref: *series_ref }));
+                }
+                None => first_refused = first_refused.or(Some(registered.labels)),
+            }
+        }
+        for (reason, count) in reply.refusals() {
+            let of_series = || first_refused.as_ref().map(ToString::to_string).unwrap_or_default();
+            let refused = &mut attempt.outcome.refused;
+            match reason {
+                Refused::UnknownRef | Refused::Moved => {
+                    self.forget_group(group, reply.scope);
+                    attempt.must_resend = true;
+                }
+                Refused::TooOld => {
+                    refused.add(RefusalReason::TooOld, count, || format!("retention is {:?}", self.retention))
+                }
+                Refused::TooFarAhead => refused.add(RefusalReason::TooFarAhead, count, || {
+                    let ahead_s = limits::FUTURE_SAMPLE_MS_MAX / 1000;
+                    format!("more than {ahead_s} s ahead of the clock, which says {} ms", self.clock.now_ms())
+                }),
+                Refused::SeriesLimit => refused.add(RefusalReason::SeriesLimit, count, of_series),
+                Refused::HashConflict => refused.add(RefusalReason::HashConflict, count, of_series),
+                Refused::Damaged => {
+                    attempt.internal = Some(format!("shard group {group} could not read a frame: {}", of_series()));
+                }
+            }
+        }
+    }
+
+    /// Forgets all refs of a group, even those that belong to the scope it still has.
+    fn forget_group(&self, group: u16, scope: RefScope) {
+        let nothing = RefScope { epoch: RefEpoch(!scope.epoch.0), range_generation: scope.range_generation };
+        self.cache.set_scope(group, nothing);
+        self.cache.set_scope(group, scope);
+    }
+
+    /// Stores metadata. Nobody is promised that it is kept: what is lost is told again.
+    async fn store_metadata(&self, tenant: &Tenant, metadata: Vec<(String, MetricMetadata)>) {
+        let mut by_group: Vec<Vec<(String, MetricMetadata)>> = Vec::new();
+        for (metric, about) in metadata {
+            let group = usize::from(self.shards.metadata_group(tenant, &metric));
+            if by_group.len() <= group {
+                by_group.resize_with(group + 1, Vec::new);
+            }
+            by_group[group].push((metric, about));
+        }
+        let of_groups = by_group.into_iter().enumerate().filter(|(_, metadata)| !metadata.is_empty());
+        let stored = join_all(of_groups.map(|(index, metadata)| self.store_in_group(tenant, index as u16, metadata)));
+        if !stored.await.into_iter().all(|stored| stored) {
+            self.metadata.clear();
+        }
+    }
+
+    async fn store_in_group(&self, tenant: &Tenant, index: u16, metadata: Vec<(String, MetricMetadata)>) -> bool {
+        let Ok(group) = self.shards.group(index) else { return false };
+        let mut rest = metadata.into_iter().peekable();
+        while rest.peek().is_some() {
+            let mut bytes = 0;
+            let mut part = Vec::new();
+            while let Some((metric, about)) = rest.next_if(|_| bytes < METADATA_ENTRY_BYTES_MAX) {
+                bytes += metric.len() + about.help.len() + about.unit.len();
+                part.push((metric, about));
+            }
+            let command = ControlCommand::StoreMetadata { tenant: tenant.clone(), metadata: part };
+            if let Err(error) = group.command(&command, &*self.clock).await {
+                tracing::debug!(%error, "metadata was not stored");
+                return false;
+            }
+        }
+        true
+    }
+}

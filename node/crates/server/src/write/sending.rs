@@ -1,0 +1,193 @@
+//! The part of a write that takes CPU and never waits: decode the body, resolve what the cache does not know, and queue
+//! frames for the groups.
+
+use bellwether_ingest::{
+    BodyError, CacheEntry, CacheKey, Distributed, Distributor, Miss, ShardBatch, TenantKey, WireError, decompress,
+};
+use bellwether_model::{Labels, MetricMetadata, Tenant};
+use tokio::time::Instant;
+
+use super::group_queue::PendingReply;
+use super::outcome::{RefusalReason, Refusals};
+use super::{Body, RemoteWriteVersion, WritePath};
+
+/// Why a body could not be decoded.
+pub enum DecodeError {
+    /// It cannot be decompressed.
+    Body(BodyError),
+    /// It is not the protocol's message.
+    Wire(WireError),
+}
+
+/// A request whose frames are queued.
+pub struct Sent {
+    /// In the order in which their replies are read.
+    pub frames: Vec<SentFrame>,
+    /// What was refused before anything was sent.
+    pub refused: Refusals,
+    /// Why the request must come again, if it must, whatever the groups answer.
+    pub transient: Option<String>,
+    /// Metadata to be stored.
+    pub metadata: Vec<(String, MetricMetadata)>,
+    /// What the cache may remember once the request is done, with the place of each in the request.
+    pub known: Vec<(u32, CacheEntry)>,
+    /// What the cache calls the tenant.
+    pub tenant_key: TenantKey,
+}
+
+/// One frame on its way.
+pub struct SentFrame {
+    /// The index of its group.
+    pub group: u16,
+    /// The reply, when it comes.
+    pub reply: PendingReply,
+    /// The series that it registers, in the order in which the reply gives their refs.
+    pub registered: Vec<Registered>,
+}
+
+/// A series that the log is told about.
+#[derive(Clone)]
+pub struct Registered {
+    /// Its place in the request.
+    pub order: u32,
+    /// What the cache will know it by.
+    pub key: CacheKey,
+    /// Its labels.
+    pub labels: Labels,
+}
+
+/// A batch and what its registrations are to be remembered by.
+struct GroupBatch {
+    group: u16,
+    batch: ShardBatch,
+    registered: Vec<Registered>,
+}
+
+impl WritePath {
+    /// Decodes a body and queues what it holds. Does not wait for anything.
+    pub(super) fn send(&self, tenant: &Tenant, body: &Body) -> Result<Sent, DecodeError> {
+        let mut scratch = self.scratch.take();
+        let decompressed = decompress(body.encoding, &body.bytes, self.decompressed_bytes_max, &mut scratch.body);
+        decompressed.map_err(DecodeError::Body)?;
+        let distributor = Distributor::new(tenant, &self.cache, &self.metadata, &self.groups);
+        let distributed = match body.version {
+            RemoteWriteVersion::V1 => distributor.distribute_v1(&scratch.body, &mut scratch.distributor),
+            RemoteWriteVersion::V2 => distributor.distribute_v2(&scratch.body, &mut scratch.distributor),
+        };
+        let mut distributed = distributed.map_err(DecodeError::Wire)?;
+        self.metrics.cache_misses.inc_by(distributed.misses.len() as u64);
+        let mut sent = Sent {
+            frames: Vec::new(),
+            refused: Refusals::default(),
+            transient: None,
+            metadata: std::mem::take(&mut distributed.metadata),
+            known: Vec::new(),
+            tenant_key: distributor.tenant_key(),
+        };
+        refuse_early(&distributed, &mut sent);
+        let mut batches: Vec<GroupBatch> = distributed
+            .batches
+            .drain(..)
+            .map(|(group, batch)| GroupBatch { group, batch, registered: Vec::new() })
+            .collect();
+        self.resolve(tenant, std::mem::take(&mut distributed.misses), &mut batches, &mut sent);
+        for batch in &mut batches {
+            self.queue(tenant, batch, &mut sent);
+        }
+        distributed.batches.extend(batches.into_iter().map(|batch| (batch.group, batch.batch)));
+        scratch.distributor.recycle(distributed);
+        self.scratch.give_back(scratch);
+        Ok(sent)
+    }
+
+    /// Finds the series that the cache does not know in their groups, and has registered what the groups do not know.
+    fn resolve(&self, tenant: &Tenant, misses: Vec<Miss>, batches: &mut Vec<GroupBatch>, sent: &mut Sent) {
+        let mut by_group: Vec<Vec<(u32, Miss)>> = Vec::new();
+        for (order, miss) in misses.into_iter().enumerate() {
+            let group = usize::from(miss.group);
+            if by_group.len() <= group {
+                by_group.resize_with(group + 1, Vec::new);
+            }
+            by_group[group].push((order as u32, miss));
+        }
+        for (index, misses) in by_group.into_iter().enumerate().filter(|(_, misses)| !misses.is_empty()) {
+            let group = match self.shards.group(index as u16) {
+                Ok(group) => group,
+                Err(quarantined) => {
+                    sent.transient = Some(format!("shard group {}: {}", quarantined.group, quarantined.reason));
+                    continue;
+                }
+            };
+            let found = group.shard.lookup_many(misses.iter().map(|(_, miss)| miss.hash));
+            let at = batches.iter().position(|batch| batch.group == group.index).unwrap_or_else(|| {
+                let batch = ShardBatch::new(group.scope());
+                batches.push(GroupBatch { group: group.index, batch, registered: Vec::new() });
+                batches.len() - 1
+            });
+            let GroupBatch { batch, registered, .. } = &mut batches[at];
+            let mut unknown = Vec::new();
+            for ((order, miss), found) in misses.into_iter().zip(found) {
+                // Another series may have the same hash: then the state machine refuses to register this one.
+                let same = found.filter(|series| group.shard.labels(*series).as_ref() == Some(&miss.labels));
+                let Some(series_ref) = same else {
+                    unknown.push((order, miss));
+                    continue;
+                };
+                for sample in &miss.samples {
+                    batch.push(series_ref, sample.timestamp, sample.value);
+                }
+                let entry = CacheEntry { key: miss.key, group: group.index, scope: batch.scope(), series_ref };
+                sent.known.push((order, entry));
+            }
+            let granted = self.budget.take(tenant, unknown.len(), Instant::now());
+            if granted < unknown.len() {
+                let refused = unknown.len() - granted;
+                sent.transient = Some(format!(
+                    "tenant {tenant} creates new series too fast: {refused} of this request must wait \
+                     (ingest.max_new_series_per_second)"
+                ));
+            }
+            self.metrics.registrations.inc_by(granted as u64);
+            for (order, miss) in unknown.into_iter().take(granted) {
+                registered.push(Registered { order, key: miss.key, labels: miss.labels.clone() });
+                batch.register(miss.hash, miss.labels, &miss.samples);
+            }
+        }
+    }
+
+    /// Queues a batch's frames for its group.
+    fn queue(&self, tenant: &Tenant, from: &mut GroupBatch, sent: &mut Sent) {
+        if from.batch.is_empty() {
+            return;
+        }
+        let frames = from.batch.encode(tenant);
+        let registered: Vec<Vec<Registered>> =
+            frames.iter().map(|frame| from.registered[frame.registrations.clone()].to_vec()).collect();
+        match self.queues[usize::from(from.group)].push(frames.into_iter().map(|frame| frame.bytes)) {
+            Ok(replies) => {
+                let with_replies = replies.into_iter().zip(registered);
+                let group = from.group;
+                sent.frames.extend(with_replies.map(|(reply, registered)| SentFrame { group, reply, registered }));
+            }
+            Err(error) => sent.transient = Some(error.to_string()),
+        }
+    }
+}
+
+/// What the walk over the body refused.
+fn refuse_early(distributed: &Distributed, sent: &mut Sent) {
+    use bellwether_ingest::RefusalReason as Early;
+    for refusal in distributed.refused.iter() {
+        let reason = match refusal.reason {
+            Early::InvalidLabels => RefusalReason::InvalidLabels,
+            Early::Exemplars => RefusalReason::Exemplar,
+            Early::Histograms => RefusalReason::Histogram,
+            Early::InvalidMetadata => RefusalReason::Malformed,
+            Early::NoGroup => {
+                sent.transient = Some(refusal.example.clone());
+                continue;
+            }
+        };
+        sent.refused.add(reason, refusal.count as u64, || refusal.example.clone());
+    }
+}
