@@ -1,5 +1,7 @@
 //! Any data under any function: a result or an error, never a panic, and within the limits.
 
+#![allow(clippy::unwrap_used)] // tests may stop where they fail, their helpers included
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 

@@ -1,5 +1,7 @@
 //! Any text: an answer, never a panic; what parses prints and parses back.
 
+#![allow(clippy::unwrap_used)] // tests may stop where they fail, their helpers included
+
 use bellwether_promql::{EvalTimes, Plan, parse};
 
 #[test]

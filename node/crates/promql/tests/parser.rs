@@ -1,5 +1,7 @@
 //! What the parser refuses and where, and how trees are printed.
 
+#![allow(clippy::unwrap_used)] // tests may stop where they fail, their helpers included
+
 use bellwether_promql::limits::{EXPRESSION_DEPTH_MAX, QUERY_BYTES_MAX};
 use bellwether_promql::{Expr, ValueType, parse, parse_selector};
 

@@ -13,6 +13,8 @@
 //! Below `eval` there may also be `ordered` (the order of an instant vector counts), `fail TEXT` (what the error
 //! contains), `warn TEXT` and `info TEXT` (all that there are, in order). A result without lines is empty.
 
+#![allow(clippy::unwrap_used)] // tests may stop where they fail, their helpers included
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use crate::eval::collect::Duplicates;
 use crate::eval::{Evaluator, Sink};
 use crate::outcome::EvalError;
 use crate::plan::{RangeNode, RangeSource, SelectorNode};
-use crate::series::SeriesLabels;
+use crate::series::{FetchedSeries, SeriesLabels};
 use crate::windows::{Grid, Windows};
 
 /// The samples of one series, without stale markers, and what each step sees of them.
@@ -20,6 +20,55 @@ pub(crate) struct RangeData<'d> {
     pub(crate) values: &'d [f64],
     pub(crate) windows: &'d Windows,
 }
+
+/// Where the newest sample of each step is in one timestamp column.
+#[derive(Default)]
+struct Newest {
+    at: Vec<u32>,
+    /// No step is without a sample.
+    everywhere: bool,
+    generation: u64,
+}
+
+impl Newest {
+    /// Derives the places from the windows, if those have changed.
+    fn follow(&mut self, windows: &Windows) {
+        if self.generation == windows.generation {
+            return;
+        }
+        self.generation = windows.generation;
+        self.at.clear();
+        self.at.extend(windows.from.iter().zip(&windows.to).map(|(from, to)| if from < to { to - 1 } else { NOWHERE }));
+        self.everywhere = !self.at.contains(&NOWHERE);
+    }
+
+    /// Fills an empty column; gives the number of samples found.
+    fn read(&self, series: &FetchedSeries, column: &mut Column, what: &impl Fn(&[i64], &[f64], usize) -> f64) -> usize {
+        let (timestamps, values) = (&series.timestamps[..], &series.values[..]);
+        if self.everywhere {
+            let mut any_stale = false;
+            for (slot, at) in column.values.iter_mut().zip(&self.at) {
+                any_stale |= is_stale_marker(values[*at as usize]);
+                *slot = what(timestamps, values, *at as usize);
+            }
+            if !any_stale {
+                column.present.fill();
+                return self.at.len();
+            }
+        }
+        let mut found = 0;
+        for (step, at) in self.at.iter().enumerate().filter(|(_, at)| **at != NOWHERE) {
+            if !is_stale_marker(values[*at as usize]) {
+                column.set(step, what(timestamps, values, *at as usize));
+                found += 1;
+            }
+        }
+        found
+    }
+}
+
+/// A step without a sample.
+const NOWHERE: u32 = u32::MAX;
 
 impl Evaluator<'_> {
     /// The newest sample of each series within the lookback; a stale marker hides the series.
@@ -47,22 +96,13 @@ impl Evaluator<'_> {
         what: impl Fn(&[i64], &[f64], usize) -> f64,
     ) -> Result<(), EvalError> {
         let mut windows = Windows::new(grid, node.shift, self.lookback_ms);
+        let mut newest = Newest::default();
         let mut column = Column::absent(grid.steps);
         for series in self.selected(node.selection) {
             windows.of_shared(&series.timestamps);
+            newest.follow(&windows);
             column.reset(grid.steps);
-            let mut found = 0;
-            for step in 0..grid.steps {
-                let bounds = windows.bounds(step);
-                if bounds.is_empty() {
-                    continue;
-                }
-                let newest = bounds.end - 1;
-                if !is_stale_marker(series.values[newest]) {
-                    column.set(step, what(&series.timestamps, &series.values, newest));
-                    found += 1;
-                }
-            }
+            let found = newest.read(series, &mut column, &what);
             self.meter.work(grid.steps)?;
             self.meter.samples(found)?;
             if found > 0 {

@@ -58,11 +58,7 @@ impl OverTimeOp {
         let Window { timestamps, values } = window;
         let last = values.len() - 1;
         Some(match self {
-            OverTimeOp::Avg => {
-                let mut mean = Mean::default();
-                values.iter().for_each(|value| mean.add(*value));
-                mean.value()
-            }
+            OverTimeOp::Avg => Mean::of(values),
             OverTimeOp::Changes => {
                 let changed = |pair: &&[f64]| pair[0] != pair[1] && !(pair[0].is_nan() && pair[1].is_nan());
                 values.windows(2).filter(changed).count() as f64
@@ -83,11 +79,7 @@ impl OverTimeOp {
             OverTimeOp::Resets => values.windows(2).filter(|pair| pair[1] < pair[0]).count() as f64,
             OverTimeOp::Stddev => deviation(values).variance().sqrt(),
             OverTimeOp::Stdvar => deviation(values).variance(),
-            OverTimeOp::Sum => {
-                let mut sum = Sum::default();
-                values.iter().for_each(|value| sum.add(*value));
-                sum.value()
-            }
+            OverTimeOp::Sum => Sum::of(values).value(),
             OverTimeOp::TimeOfFirst => seconds(timestamps[0]),
             OverTimeOp::TimeOfLast => seconds(timestamps[last]),
             OverTimeOp::TimeOfMax => seconds(timestamps[extreme(values, |value, max| value >= max)]),

@@ -29,6 +29,22 @@ impl Sum {
     pub(crate) fn value(self) -> f64 {
         self.sum + self.lost
     }
+
+    /// The sum of many values, in lanes that do not wait for each other.
+    pub(crate) fn of(values: &[f64]) -> Sum {
+        const LANES: usize = 8;
+        let (mut sums, mut lost) = ([0.0; LANES], [0.0; LANES]);
+        let chunks = values.chunks_exact(LANES);
+        let rest = chunks.remainder();
+        for chunk in chunks {
+            for lane in 0..LANES {
+                (sums[lane], lost[lane]) = add(chunk[lane], sums[lane], lost[lane]);
+            }
+        }
+        let mut total = Sum::default();
+        rest.iter().chain(&sums).chain(&lost).for_each(|value| total.add(*value));
+        total
+    }
 }
 
 /// A mean that survives the overflow of its sum.
@@ -41,6 +57,18 @@ pub(crate) struct Mean {
 }
 
 impl Mean {
+    /// The mean of many values.
+    pub(crate) fn of(values: &[f64]) -> f64 {
+        let Sum { sum, lost } = Sum::of(values);
+        if sum.is_finite() {
+            let count = values.len() as f64;
+            return sum / count + lost / count;
+        }
+        let mut mean = Mean::default();
+        values.iter().for_each(|value| mean.add(*value));
+        mean.value()
+    }
+
     #[inline]
     pub(crate) fn add(&mut self, value: f64) {
         self.count += 1.0;
@@ -108,6 +136,11 @@ mod tests {
         let mut sum = Sum::default();
         [1e100, 1.0, -1e100].into_iter().for_each(|value| sum.add(value));
         assert_eq!(sum.value(), 1.0);
+        let mut many = vec![1.0; 50];
+        many[3] = 1e100;
+        many[40] = -1e100;
+        assert_eq!(Sum::of(&many).value(), 48.0);
+        assert!((Mean::of(&[1.7e308; 20]) / 1.7e308 - 1.0).abs() < 1e-12);
     }
 
     #[test]
