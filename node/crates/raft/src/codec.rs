@@ -101,13 +101,20 @@ impl Reader {
         for _ in 0..sets {
             let mut set = BTreeSet::new();
             for _ in 0..self.count("voters", limits::MEMBERS_MAX)? {
-                set.insert(self.u64("voter")?);
+                let voter = self.u64("voter")?;
+                if set.last().is_some_and(|last| *last >= voter) {
+                    return Err(DecodeError::Invalid { field: "voter behind the one before", value: voter });
+                }
+                set.insert(voter);
             }
             voters.push(set);
         }
         let mut members = BTreeMap::new();
         for _ in 0..self.count("members", limits::MEMBERS_MAX)? {
             let replica = self.u64("member")?;
+            if members.last_key_value().is_some_and(|(last, _)| *last >= replica) {
+                return Err(DecodeError::Invalid { field: "member behind the one before", value: replica });
+            }
             members.insert(replica, Member { node: self.u64("node")? });
         }
         Membership::new(voters, members).map_err(|error| DecodeError::Membership(error.to_string()))

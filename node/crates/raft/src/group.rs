@@ -19,7 +19,9 @@ use crate::group_log::GroupLog;
 use crate::limits;
 use crate::node::{Groups, Shared};
 use crate::state_machine::{Applied, Checkpoint, FatalError, StateMachine};
-use crate::types::{self, Command, GroupId, LeaderHint, LogPosition, Member, NodeId, Reply, ReplicaId, Snapshot, Types};
+use crate::types::{
+    self, Command, GroupId, LeaderHint, LogPosition, Member, NodeId, ReplicaId, Reply, Snapshot, Types,
+};
 use crate::wire::{Answer, InstallHeader, Message};
 
 pub(crate) type Raft = openraft::Raft<Types, Adapter>;
@@ -71,7 +73,6 @@ pub struct GroupState {
 }
 
 impl RaftGroup {
-    #[allow(clippy::too_many_arguments, reason = "called once, by the node that made all of them")]
     pub(crate) fn new(
         raft: Raft,
         log: Arc<GroupLog>,
@@ -244,11 +245,20 @@ impl RaftGroup {
         }
     }
 
-    /// Waits until the state may have changed. `false`: the group stopped, and will not change any more.
-    pub async fn changed(&self) -> bool {
+    /// Waits until the state is as wanted. `false`: the group stopped before.
+    pub async fn wait_until(&self, mut wanted: impl FnMut(&GroupState) -> bool) -> bool {
         let mut metrics = self.0.raft.metrics();
-        // A fresh receiver has seen the current value.
-        metrics.changed().await.is_ok()
+        loop {
+            // Seen before it is looked at: a change in between ends the wait below.
+            let stopped = metrics.borrow_and_update().running_state.is_err();
+            let state = self.state();
+            if wanted(&state) {
+                return true;
+            }
+            if stopped || metrics.changed().await.is_err() {
+                return false;
+            }
+        }
     }
 
     /// Adds a replica that learns. Returns when the membership is committed, before the replica has caught up.
@@ -298,7 +308,8 @@ impl RaftGroup {
         if let Err(error) = this.raft.shutdown().await {
             tracing::warn!(group = this.group.0, %error, "a group ended badly");
         }
-        this.log.settle().await;
+        // Not for ever: a full disk takes nothing. Starting this replica again waits for that.
+        drop(timeout(limits::STORAGE_WAIT, this.shared.writer.settle()).await);
         if let Some(groups) = this.groups.upgrade() {
             groups.remove(this.log.id());
         }
@@ -388,9 +399,9 @@ impl Inner {
             Err(ClientWriteError::ForwardToLeader(forward)) => Err(ProposeError::NotLeader { hint: hint(&forward) }),
             Err(ClientWriteError::LogEntryDiscarded(forward)) => Err(ProposeError::Unknown { hint: hint(&forward) }),
             // Only changes of membership meet these.
-            Err(
-                error @ (ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_)),
-            ) => Err(self.stopped_proposing(error)),
+            Err(error @ (ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_))) => {
+                Err(self.stopped_proposing(error))
+            }
         }
     }
 

@@ -211,13 +211,7 @@ impl GroupLog {
 
     fn push(self: &Arc<Self>, operations: Vec<Operation>, entries: usize, then: Then) {
         let bytes = operations.iter().map(operation_bytes).sum();
-        self.writer.push(Request { log: self.clone(), operations, bytes, entries, then });
-    }
-
-    /// Waits until everything queued so far is durable, or was refused.
-    pub async fn settle(self: &Arc<Self>) {
-        // Nothing is written: the answer's place in the queue is what counts, and so does a failure.
-        let _ = self.write(Vec::new()).await;
+        self.writer.push(Request { log: Some(self.clone()), operations, bytes, entries, then });
     }
 
     fn delete_entries(&self, first: u64, end: u64) -> Operation {

@@ -85,7 +85,7 @@ impl LogIndex {
         }
         let count = (upto.index + 1 - self.first()).min(self.ends.len() as u64) as usize;
         let next = self.next();
-        if let Some(end) = self.ends.drain(..count).last() {
+        if let Some(end) = self.ends.drain(..count).next_back() {
             self.base = end;
         }
         self.purged = Some(upto);
@@ -145,3 +145,6 @@ impl LogIndex {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,7 +24,10 @@ fn seconds(name: &str, help: &str) -> prometheus::Result<Histogram> {
 
 impl RaftMetrics {
     pub fn new(registry: &Registry) -> prometheus::Result<Self> {
-        fn add<C: Collector + Clone + 'static>(registry: &Registry, metric: prometheus::Result<C>) -> prometheus::Result<C> {
+        fn add<C: Collector + Clone + 'static>(
+            registry: &Registry,
+            metric: prometheus::Result<C>,
+        ) -> prometheus::Result<C> {
             let metric = metric?;
             registry.register(Box::new(metric.clone()))?;
             Ok(metric)

@@ -38,7 +38,8 @@ pub trait Transport: Send + Sync + 'static {
     fn call(&self, to: Peer, message: Bytes, deadline: Duration) -> BoxFuture<'static, Result<Bytes, TransportError>>;
 
     /// Brings a checkpoint's files and `header` to [`RaftNode::install`](crate::RaftNode::install) on the peer's node,
-    /// and its answer back. Removes the checkpoint's directory on this side in any case.
+    /// and its answer back. Removes the checkpoint's directory on this side in any case. Gives up well before the
+    /// deadline where nothing moves: the next checkpoint is not made before this one has ended.
     fn send_checkpoint(
         &self,
         to: Peer,

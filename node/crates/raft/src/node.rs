@@ -228,6 +228,8 @@ impl RaftNode {
                 Reserved { groups, id, kept: false }
             }
         };
+        // What an earlier run of this replica has queued counts as its log.
+        shared.writer.settle().await;
         let (writer, asked) = (shared.writer.clone(), machine.clone());
         let (recovered, applied) = blocking::call(&shared.executor, BlockingClass::Apply, move || {
             (recovery::recover(&**writer.engine(), writer.space(), id), asked.applied())
@@ -274,8 +276,7 @@ impl RaftNode {
         let raft = Runtime::scope(seed, build).await;
         let stopped = |fatal: openraft::errors::Fatal<_>| StartError::Stopped { group, reason: fatal.to_string() };
         let raft = raft.map_err(stopped)?;
-        let started =
-            RaftGroup::new(raft, log, machine, durable, shared.clone(), Arc::downgrade(groups));
+        let started = RaftGroup::new(raft, log, machine, durable, shared.clone(), Arc::downgrade(groups));
         if let (true, Some(members)) = (pristine, members) {
             started.found(members).await.map_err(|reason| StartError::Founding { group, reason })?;
         }

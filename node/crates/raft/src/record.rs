@@ -201,3 +201,6 @@ pub(crate) fn decode_purged(key: &[u8], value: &Bytes) -> Result<LogId, DecodeEr
     reader.end()?;
     Ok(purged)
 }
+
+#[cfg(test)]
+mod tests;

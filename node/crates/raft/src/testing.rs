@@ -242,6 +242,9 @@ struct NodeTransport {
     network: MemoryNetwork,
 }
 
+/// When a checkpoint that makes no progress is given up.
+const STALLED: Duration = Duration::from_secs(5);
+
 /// Waits for an exchange; what was lost is noticed at the deadline.
 async fn by_deadline(
     deadline: Duration,
@@ -286,6 +289,6 @@ impl Transport for NodeTransport {
             sleep(delay).await;
             Some(answer)
         };
-        by_deadline(deadline, exchange).boxed()
+        by_deadline(deadline.min(STALLED), exchange).boxed()
     }
 }

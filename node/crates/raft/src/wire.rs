@@ -99,7 +99,8 @@ impl Message {
 }
 
 fn encode_append(request: &AppendEntriesRequest<Types>) -> Bytes {
-    let payloads: Vec<(u8, Bytes)> = request.entries.iter().map(|entry| record::encode_payload(&entry.payload)).collect();
+    let payloads: Vec<(u8, Bytes)> =
+        request.entries.iter().map(|entry| record::encode_payload(&entry.payload)).collect();
     let bytes: usize = payloads.iter().map(|(_, payload)| ENTRY_HEADER_BYTES + payload.len()).sum();
     let mut out = start(APPEND, bytes + 128);
     codec::put_vote(&mut out, &request.vote);
@@ -264,3 +265,6 @@ impl InstallHeader {
         Ok(Self { vote, meta: SnapshotMeta { last_log_id, last_membership } })
     }
 }
+
+#[cfg(test)]
+mod tests;

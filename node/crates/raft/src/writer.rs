@@ -26,7 +26,8 @@ pub type OnFatal = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// One group's write, and what to do when it is durable.
 pub(crate) struct Request {
-    pub log: Arc<GroupLog>,
+    /// Refuses what is queued behind a failed write.
+    pub log: Option<Arc<GroupLog>>,
     pub operations: Vec<Operation>,
     pub bytes: usize,
     pub entries: usize,
@@ -46,9 +47,21 @@ pub(crate) enum Then {
 #[derive(Default)]
 struct Queue {
     requests: VecDeque<Request>,
-    /// A batch that met a full disk: written before everything else.
-    stalled: Option<(WriteBatch, Vec<(Arc<GroupLog>, Then)>)>,
+    /// Met a full disk: written before everything else.
+    stalled: Option<Collected>,
     closed: bool,
+}
+
+/// What is written together.
+struct Collected {
+    batch: WriteBatch,
+    waiting: Vec<Waiting>,
+}
+
+/// Whose write it is, and whom to tell.
+struct Waiting {
+    log: Option<Arc<GroupLog>>,
+    then: Then,
 }
 
 struct Shared {
@@ -66,8 +79,8 @@ pub(crate) struct Writer(Arc<Shared>);
 
 /// How a turn of the writer ended.
 enum Turn {
-    /// Nothing is queued.
-    Idle,
+    /// What was to be written is written, or refused.
+    Done,
     /// The disk is full: the batch is kept.
     DiskFull,
 }
@@ -107,12 +120,20 @@ impl Writer {
         let mut queue = self.0.queue.lock();
         if queue.closed {
             drop(queue);
-            finish(&request.log, request.then, Err("the node was closed"));
+            Waiting { log: request.log, then: request.then }.finish(Err("the node was closed"));
             return;
         }
         queue.requests.push_back(request);
         drop(queue);
         self.0.wake.notify_one();
+    }
+
+    /// Waits until everything queued so far is durable, or was refused.
+    pub async fn settle(&self) {
+        let (sender, receiver) = oneshot::channel();
+        self.push(Request { log: None, operations: Vec::new(), bytes: 0, entries: 0, then: Then::Answer(sender) });
+        // Its place in the queue is what counts, not the answer.
+        drop(receiver.await);
     }
 
     /// Why the store takes no writes, while it takes none.
@@ -136,7 +157,7 @@ impl Shared {
             loop {
                 let shared = self.clone();
                 match blocking::call(&executor, BlockingClass::Log, move || shared.drain()).await {
-                    Ok(Turn::Idle) => break,
+                    Ok(Turn::Done) => break,
                     Ok(Turn::DiskFull) if self.queue.lock().closed => break,
                     Ok(Turn::DiskFull) => tokio::time::sleep(limits::DISK_FULL_RETRY).await,
                     Err(lost) => {
@@ -161,96 +182,90 @@ impl Shared {
     fn drain(&self) -> Turn {
         loop {
             let stalled = self.queue.lock().stalled.take();
-            let (batch, finished) = match stalled {
-                Some(stalled) => stalled,
-                None => match self.collect() {
-                    Some(collected) => collected,
-                    None => return Turn::Idle,
-                },
-            };
-            if let Some(turn) = self.write(batch, finished) {
-                return turn;
+            let Some(collected) = stalled.or_else(|| self.collect()) else { return Turn::Done };
+            if let Turn::DiskFull = self.write(collected) {
+                return Turn::DiskFull;
             }
         }
     }
 
     /// Moves queued requests into a batch; `None` if none are queued.
-    fn collect(&self) -> Option<(WriteBatch, Vec<(Arc<GroupLog>, Then)>)> {
+    fn collect(&self) -> Option<Collected> {
         let mut batch = WriteBatch::default();
-        let mut finished = Vec::new();
-        let mut refused = Vec::new();
+        let (mut waiting, mut refused) = (Vec::new(), Vec::new());
         let (mut bytes, mut entries) = (0, 0);
         let mut queue = self.queue.lock();
         while bytes < limits::WRITE_BATCH_BYTES_MAX {
-            let Some(mut request) = queue.requests.pop_front() else { break };
+            let Some(Request { log, mut operations, bytes: more, entries: count, then }) = queue.requests.pop_front()
+            else {
+                break;
+            };
             // A group whose earlier write failed must not write later entries: there would be a hole.
-            if let Some(reason) = request.log.failure() {
-                refused.push((request.log, request.then, reason));
+            if let Some(reason) = log.as_ref().and_then(|log| log.failure()) {
+                refused.push((Waiting { log, then }, reason));
                 continue;
             }
-            bytes += request.bytes;
-            entries += request.entries;
+            bytes += more;
+            entries += count;
             if batch.operations.is_empty() {
-                batch.operations = request.operations;
+                batch.operations = operations;
             } else {
-                batch.operations.append(&mut request.operations);
+                batch.operations.append(&mut operations);
             }
-            finished.push((request.log, request.then));
+            waiting.push(Waiting { log, then });
         }
         drop(queue);
-        for (log, then, reason) in refused {
-            finish(&log, then, Err(&reason));
+        let nothing = waiting.is_empty() && refused.is_empty();
+        for (waiting, reason) in refused {
+            waiting.finish(Err(&reason));
         }
-        if finished.is_empty() {
-            return None;
-        }
-        self.metrics.entries_per_write.observe(entries as f64);
         self.metrics.bytes_appended.inc_by(bytes as u64);
-        Some((batch, finished))
+        if entries > 0 {
+            self.metrics.entries_per_write.observe(entries as f64);
+        }
+        (!nothing).then_some(Collected { batch, waiting })
     }
 
-    fn write(&self, batch: WriteBatch, finished: Vec<(Arc<GroupLog>, Then)>) -> Option<Turn> {
+    fn write(&self, collected: Collected) -> Turn {
         if let Some(StorageTrouble::Failed(reason)) = &*self.trouble.borrow() {
-            finish_all(finished, Err(reason));
-            return None;
+            collected.finish(Err(reason));
+            return Turn::Done;
         }
-        let began = Instant::now();
-        let written = self.engine.write(&batch, Durability::Synced);
-        self.metrics.write_seconds.observe(began.elapsed().as_secs_f64());
+        let written = if collected.batch.is_empty() {
+            Ok(())
+        } else {
+            let began = Instant::now();
+            let written = self.engine.write(&collected.batch, Durability::Synced);
+            self.metrics.write_seconds.observe(began.elapsed().as_secs_f64());
+            written
+        };
         match written {
             Ok(()) => {
-                self.trouble.send_if_modified(|trouble| trouble.take().is_some());
-                finish_all(finished, Ok(()));
-                None
+                if self.trouble.send_if_modified(|trouble| trouble.take().is_some()) {
+                    tracing::info!("the log store takes writes again");
+                }
+                collected.finish(Ok(()));
             }
             Err(Error::DiskFull(reason)) => {
-                self.trouble.send_if_modified(|trouble| {
-                    let full = Some(StorageTrouble::DiskFull(reason));
-                    let changed = *trouble != full;
-                    if changed {
-                        tracing::warn!("the log store takes no writes: the disk is full");
-                    }
-                    *trouble = full;
-                    changed
-                });
-                self.queue.lock().stalled = Some((batch, finished));
-                Some(Turn::DiskFull)
+                let began = self
+                    .trouble
+                    .send_if_modified(|trouble| trouble.replace(StorageTrouble::DiskFull(reason)).is_none());
+                if began {
+                    tracing::warn!("the log store takes no writes: the disk is full");
+                }
+                self.queue.lock().stalled = Some(collected);
+                return Turn::DiskFull;
             }
             Err(error @ Error::SyncFailed(_)) => {
                 self.fail(&error.to_string());
-                finish_all(finished, Err(&error.to_string()));
-                None
+                collected.finish(Err(&error.to_string()));
             }
-            Err(error) => {
-                // Nothing of the batch was written. The groups in it stop; the others go on.
-                finish_all(finished, Err(&error.to_string()));
-                None
-            }
+            // Nothing of the batch was written. The groups in it stop; the others go on.
+            Err(error) => collected.finish(Err(&error.to_string())),
         }
+        Turn::Done
     }
-}
 
-impl Shared {
     /// The store takes no writes from now on.
     fn fail(&self, reason: &str) {
         self.trouble.send_replace(Some(StorageTrouble::Failed(reason.to_owned())));
@@ -258,29 +273,34 @@ impl Shared {
     }
 }
 
-fn finish_all(finished: Vec<(Arc<GroupLog>, Then)>, result: Result<(), &str>) {
-    for (log, then) in finished {
-        finish(&log, then, result);
+impl Collected {
+    fn finish(self, result: Result<(), &str>) {
+        for waiting in self.waiting {
+            waiting.finish(result);
+        }
     }
 }
 
-fn finish(log: &GroupLog, then: Then, result: Result<(), &str>) {
-    if let Err(reason) = result {
-        log.fail(reason);
-    }
-    match then {
-        Then::Appended { next, flushed } => {
-            if result.is_ok() {
-                log.on_written(next);
-            }
-            flushed.io_completed(result.map_err(std::io::Error::other));
+impl Waiting {
+    fn finish(self, result: Result<(), &str>) {
+        let Self { log, then } = self;
+        if let (Some(log), Err(reason)) = (&log, result) {
+            log.fail(reason);
         }
-        Then::Purged(upto) => {
-            if result.is_ok() {
-                log.on_purged(upto);
+        match then {
+            Then::Appended { next, flushed } => {
+                if let (Some(log), Ok(())) = (&log, result) {
+                    log.on_written(next);
+                }
+                flushed.io_completed(result.map_err(std::io::Error::other));
             }
+            Then::Purged(upto) => {
+                if let (Some(log), Ok(())) = (&log, result) {
+                    log.on_purged(upto);
+                }
+            }
+            // Whoever waited may have been cancelled.
+            Then::Answer(sender) => drop(sender.send(result.map_err(str::to_owned))),
         }
-        // Whoever waited may have been cancelled.
-        Then::Answer(sender) => drop(sender.send(result.map_err(str::to_owned))),
     }
 }

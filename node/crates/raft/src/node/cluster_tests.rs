@@ -37,8 +37,7 @@ impl Cluster {
     async fn found(size: u64, seed: u64) -> Self {
         let founders = (1..=size).map(|id| (ReplicaId(id), id)).collect();
         let network = MemoryNetwork::new(seed);
-        let mut cluster =
-            Self { network, hosts: BTreeMap::new(), founders, seed, acknowledged: Vec::new(), next: 0 };
+        let mut cluster = Self { network, hosts: BTreeMap::new(), founders, seed, acknowledged: Vec::new(), next: 0 };
         for id in 1..=size {
             cluster.start(id, MemDisk::new(), Arc::default()).await;
         }
@@ -116,7 +115,10 @@ impl Cluster {
             loop {
                 let applied: BTreeSet<_> = self.hosts.values().map(|host| host.group.state().applied).collect();
                 let last: BTreeSet<_> = self.hosts.values().map(|host| host.group.state().last).collect();
-                if applied.len() == 1 && last.len() == 1 && applied.first().unwrap().map(|at| at.index) == *last.first().unwrap() {
+                if applied.len() == 1
+                    && last.len() == 1
+                    && applied.first().unwrap().map(|at| at.index) == *last.first().unwrap()
+                {
                     return;
                 }
                 sleep(Duration::from_millis(100)).await;
@@ -148,7 +150,10 @@ async fn three_nodes_elect_and_replicate() {
         assert_eq!(state.voters.len(), 3);
         if id != leader {
             let error = host.group.propose(payload(0, 10)).await.unwrap_err();
-            assert!(matches!(error, crate::ProposeError::NotLeader { hint: Some(hint) } if hint.node == leader), "{error}");
+            assert!(
+                matches!(error, crate::ProposeError::NotLeader { hint: Some(hint) } if hint.node == leader),
+                "{error}"
+            );
         }
     }
 }
@@ -270,7 +275,8 @@ async fn leadership_is_handed_over() {
     let old = cluster.leader().await;
     let next = *cluster.hosts.keys().find(|id| **id != old).unwrap();
     cluster.hosts[&old].group.transfer_leadership(ReplicaId(next)).await.unwrap();
-    sleep(Duration::from_millis(500)).await;
+    let taken = cluster.hosts[&next].group.wait_until(|state| state.is_leader);
+    assert!(timeout(Duration::from_millis(500), taken).await.expect("at once"));
     assert_eq!(cluster.leader().await, next);
     cluster.propose_many(5).await;
 }

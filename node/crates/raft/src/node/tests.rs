@@ -235,7 +235,8 @@ async fn damage_that_appears_while_the_group_runs_stops_it_with_the_place() {
     drop((group, node));
     let node = open(&disk, options());
     // The log is checked when the group starts, and read again for applying: damaged in between.
-    let recovering = Arc::new(DamageAt { disk: disk.clone(), ledger: ledger.reopen(), damaged: AtomicBool::new(false) });
+    let recovering =
+        Arc::new(DamageAt { disk: disk.clone(), ledger: ledger.reopen(), damaged: AtomicBool::new(false) });
     let group = node.start_group(GroupId(1), ReplicaId(1), recovering.clone(), Arc::new(Nobody)).await.unwrap();
     let error = group.ready().await.unwrap_err().to_string();
     assert!(error.contains("group 1, replica 1: entry 2500 is corrupt"), "{error}");
@@ -304,10 +305,7 @@ async fn a_full_disk_refuses_at_once_and_writes_resume_by_themselves() {
     disk.set_faults(Faults { capacity_bytes: Some(disk.used_bytes() + 100), ..Faults::default() });
     // The one that meets the full disk waits, then says that its fate is unknown.
     let met = group.propose(payload(10, 1000)).await.unwrap_err();
-    assert!(matches!(
-        &met,
-        ProposeError::StorageUnavailable { trouble: StorageTrouble::DiskFull(_), in_flight: true }
-    ));
+    assert!(matches!(&met, ProposeError::StorageUnavailable { trouble: StorageTrouble::DiskFull(_), in_flight: true }));
     assert!(met.to_string().starts_with("no space left on device"), "{met}");
     let began = tokio::time::Instant::now();
     let refused = group.propose(payload(11, 1000)).await.unwrap_err();

@@ -1,0 +1,200 @@
+//! Proposals per second through groups of one voter on a real disk: 8 groups, 4 KiB payloads, 256 in flight.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+
+use bellwether_kv::{KvDisk, Space, SpaceConfig, SpaceKind};
+use bellwether_kv_rocksdb::{RocksDisk, RocksOptions};
+use bellwether_raft::{
+    Applied, Blocking, BlockingClass, Checkpoint, CommittedEntry, EntryPayload, FatalError, GroupId, Peer, RaftGroup,
+    RaftNode, RaftOptions, ReplicaId, StateMachine, Transport, TransportError,
+};
+use bytes::Bytes;
+use futures::future::{BoxFuture, join_all};
+use parking_lot::Mutex;
+
+const GROUPS: u32 = 8;
+const IN_FLIGHT: usize = 256;
+const PER_CALLER: usize = 64;
+const PAYLOAD_BYTES: usize = 4096;
+/// Flushed beyond this, as a node does.
+const UNFLUSHED_BYTES_MAX: u64 = 64 << 20;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A thread for the log, one for applying, one for flushes.
+struct Threads([mpsc::Sender<Job>; 3]);
+
+impl Threads {
+    #[allow(clippy::disallowed_methods, reason = "the executor of a benchmark")]
+    fn start() -> Self {
+        Self([(); 3].map(|()| {
+            let (sender, jobs) = mpsc::channel::<Job>();
+            std::thread::spawn(move || jobs.into_iter().for_each(|job| job()));
+            sender
+        }))
+    }
+}
+
+impl Blocking for Threads {
+    fn run(&self, class: BlockingClass, job: Job) {
+        let thread = match class {
+            BlockingClass::Log => 0,
+            BlockingClass::Apply => 1,
+            BlockingClass::Flush => 2,
+        };
+        self.0[thread].send(job).expect("threads run as long as the benchmark");
+    }
+
+    /// Applying here costs less than handing it over.
+    fn is_inline(&self, class: BlockingClass) -> bool {
+        class == BlockingClass::Apply
+    }
+}
+
+/// Counts bytes.
+#[derive(Default)]
+struct Counter {
+    bytes: AtomicU64,
+    applied: Mutex<Applied>,
+}
+
+impl StateMachine for Counter {
+    fn applied(&self) -> Applied {
+        Applied::default()
+    }
+
+    fn apply(&self, entries: Vec<CommittedEntry>) -> Result<Vec<Bytes>, FatalError> {
+        let mut replies = Vec::with_capacity(entries.len());
+        let mut applied = self.applied.lock();
+        for entry in entries {
+            applied.log = Some(entry.position);
+            match entry.payload {
+                EntryPayload::Normal(payload) => {
+                    self.bytes.fetch_add(payload.len() as u64, Ordering::Relaxed);
+                    replies.push(Bytes::new());
+                }
+                EntryPayload::Membership(bytes) => applied.membership = Some(bytes),
+                EntryPayload::Blank => {}
+            }
+        }
+        Ok(replies)
+    }
+
+    fn flush(&self) -> Result<Applied, FatalError> {
+        Ok(self.applied.lock().clone())
+    }
+
+    fn checkpoint(&self) -> Result<Checkpoint, FatalError> {
+        Err(FatalError("a counter has no files".to_owned()))
+    }
+
+    fn install(&self, _: Checkpoint) -> Result<(), FatalError> {
+        Err(FatalError("a counter has no files".to_owned()))
+    }
+}
+
+struct Nobody;
+
+impl Transport for Nobody {
+    fn call(&self, _: Peer, _: Bytes, _: std::time::Duration) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+        Box::pin(async { Err(TransportError::Deadline) })
+    }
+
+    fn send_checkpoint(
+        &self,
+        _: Peer,
+        _: Bytes,
+        _: Checkpoint,
+        _: std::time::Duration,
+    ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+        Box::pin(async { Err(TransportError::Deadline) })
+    }
+}
+
+/// Does not compress, as batches of samples do not.
+fn payload(bytes: usize) -> Bytes {
+    let mut state = 88_172_645_463_325_252u64;
+    (0..bytes)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        })
+        .collect()
+}
+
+async fn start(directory: &std::path::Path, groups: u32) -> (RaftNode, Vec<RaftGroup>) {
+    let disk = RocksDisk::new(directory.to_owned(), RocksOptions::default()).expect("an empty directory");
+    let spaces = [SpaceConfig { name: "log", kind: SpaceKind::Log }];
+    let engine = disk.open("log", &spaces).expect("an empty directory");
+    let options = RaftOptions::new(prometheus::Registry::new(), Arc::new(|reason| panic!("{reason}")));
+    let node = RaftNode::open(engine, Space(0), options, Arc::new(Threads::start()), 1).expect("valid options");
+    let mut started = Vec::new();
+    for group in 0..groups {
+        let members = BTreeMap::from([(ReplicaId(1), 1)]);
+        let machine = Arc::new(Counter::default());
+        let group = node.found_group(GroupId(group), ReplicaId(1), members, machine, Arc::new(Nobody)).await;
+        let group = group.expect("a new group");
+        group.ready().await.expect("a sole voter");
+        started.push(group);
+    }
+    (node, started)
+}
+
+fn propose(bencher: divan::Bencher, groups: u32, in_flight: usize, bytes: usize) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build();
+    let runtime = runtime.expect("a runtime");
+    let (_node, groups) = runtime.block_on(start(directory.path(), groups));
+    let payload = payload(bytes);
+    bencher
+        .counter(divan::counter::ItemsCount::new(in_flight * PER_CALLER))
+        .counter(divan::counter::BytesCount::new(in_flight * PER_CALLER * bytes))
+        .bench_local(|| {
+            runtime.block_on(async {
+                let callers = (0..in_flight).map(|caller| {
+                    let (group, payload) = (groups[caller % groups.len()].clone(), payload.clone());
+                    tokio::spawn(async move {
+                        for _ in 0..PER_CALLER {
+                            group.propose(payload.clone()).await.expect("room for it");
+                        }
+                    })
+                });
+                for caller in join_all(callers).await {
+                    caller.expect("no panic");
+                }
+                for group in &groups {
+                    if group.unflushed_log_bytes() > UNFLUSHED_BYTES_MAX / groups.len() as u64 {
+                        group.flush().await.expect("a counter flushes");
+                    }
+                }
+            });
+        });
+}
+
+#[divan::bench(sample_count = 20, sample_size = 1)]
+fn eight_groups(bencher: divan::Bencher) {
+    propose(bencher, GROUPS, IN_FLIGHT, PAYLOAD_BYTES);
+}
+
+#[divan::bench(sample_count = 20, sample_size = 1)]
+fn one_group(bencher: divan::Bencher) {
+    propose(bencher, 1, IN_FLIGHT, PAYLOAD_BYTES);
+}
+
+#[divan::bench(sample_count = 20, sample_size = 1)]
+fn one_caller(bencher: divan::Bencher) {
+    propose(bencher, 1, 1, PAYLOAD_BYTES);
+}
+
+#[divan::bench(sample_count = 10, sample_size = 1)]
+fn eight_groups_of_64_kib(bencher: divan::Bencher) {
+    propose(bencher, GROUPS, 128, 64 << 10);
+}
+
+fn main() {
+    divan::main();
+}
