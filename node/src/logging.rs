@@ -4,9 +4,14 @@ use anyhow::Context;
 use bellwether_server::config::{LogConfig, LogFormat};
 use tracing_subscriber::EnvFilter;
 
+/// What a plain level leaves out: openraft tells every step of every election at `info`.
+const QUIET: &str = "openraft=warn";
+
 /// Starts logging; once per process.
 pub fn start(config: &LogConfig) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&config.level)
+    let is_filter = config.level.contains(['=', ',']);
+    let filter = if is_filter { config.level.clone() } else { format!("{},{QUIET}", config.level) };
+    let filter = EnvFilter::try_new(filter)
         .with_context(|| format!("configuration key \"log.level\": {:?} is not a level or filter", config.level))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match config.format {
