@@ -4,8 +4,8 @@
 
 repository="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 
-# What building needs on Debian and Ubuntu: a C++ compiler, and libclang for RocksDB's bindings.
-build_packages=(build-essential ca-certificates curl libclang-dev)
+# What building needs on Debian and Ubuntu: a C++ compiler, and libclang for RocksDB's bindings. Scripts that need more add it.
+packages=(build-essential ca-certificates curl libclang-dev)
 
 say() { printf 'bellwether: %s\n' "$*" >&2; }
 
@@ -80,9 +80,9 @@ find_cargo() {
   fi
 }
 
-# Everything before the first cargo command. Arguments: packages needed beyond those of the build.
+# Everything before the first cargo command.
 prepare() {
-  install_packages "${build_packages[@]}" "$@"
+  install_packages "${packages[@]}"
   find_cargo
   # Outside the checkout: a fresh clone, and `git clean`, keep what took minutes to build.
   export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/bellwether/target}"
