@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use bellwether_kv::MemEngine;
 use bellwether_model::{Labels, Matcher, RefEpoch, SeriesHash, Tenant, TimeRange, limits::WINDOW_MS};
-use bellwether_tsdb::{AppliedMark, PackCache, SPACES, SelectLimits, SelectRequest, Shard, ShardMetrics, ShardOptions};
+use bellwether_tsdb::{AppliedMark, PackCache, SPACES, SealWhen, SelectLimits, SelectRequest, Shard, ShardMetrics, ShardOptions};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 
@@ -109,6 +109,26 @@ fn apply(bencher: Bencher) {
 fn flush(bencher: Bencher) {
     bencher.counter(ItemsCount::new(SERIES as usize * ROWS as usize)).with_inputs(filled).bench_values(|shard| {
         shard.flush().expect("memory does not fail");
+        shard
+    });
+}
+
+#[divan::bench(sample_count = 10)]
+fn seal_two_runs(bencher: Bencher) {
+    let (refs, rows) = ((0..SERIES).collect::<Vec<u32>>(), rows());
+    let two_runs = || {
+        let shard = open();
+        register(&shard);
+        append(&shard, &refs, &rows[..60]);
+        shard.flush().expect("memory does not fail");
+        for (row, values) in rows.iter().enumerate().skip(60) {
+            shard.writer().append(&refs, &[START + row as i64 * 10_000], values, TimeRange::ALL);
+        }
+        shard.flush().expect("memory does not fail");
+        shard
+    };
+    bencher.counter(ItemsCount::new(SERIES as usize * ROWS as usize)).with_inputs(two_runs).bench_values(|shard| {
+        shard.seal(START + 2 * WINDOW_MS, SealWhen::AllClosed).expect("memory does not fail");
         shard
     });
 }

@@ -4,9 +4,10 @@
 //! timestamp column of its run and the rows that are its own. Byte diagram: `node/docs/format/shard.md`.
 
 use bellwether_chunk::varint::{read_bytes, read_i64, read_u8, read_u64, write_i64, write_u64};
-use bellwether_chunk::{DecodeError, Effort, Scratch, ValueCodec, decode_values, encode_values};
+use bellwether_chunk::{DecodeError, Effort, SAMPLES_PER_CHUNK_MAX, Scratch, ValueCodec, decode_values, encode_values};
 
 use crate::index::SortKey;
+use crate::record::RECORD_BYTES_MAX;
 
 /// Format of the body.
 pub const PACK_VERSION: u8 = 1;
@@ -16,8 +17,11 @@ const PACK_BODY_BYTES: usize = 64 << 10;
 const DIRECTORY_BYTES_PER_SERIES: usize = 8;
 /// Series in one pack, at most.
 const PACK_SERIES_MAX: usize = 4096;
-/// Rows of one series in one Window, at most: one each millisecond.
-pub const ROWS_MAX: u64 = bellwether_model::limits::WINDOW_MS as u64;
+/// Rows of one column, at most; a series with more in one Window uses several.
+pub const ROWS_MAX: u64 = SAMPLES_PER_CHUNK_MAX as u64;
+
+// One sample each millisecond, in 8 bytes: the largest that one series can make of a pack.
+const _: () = assert!(bellwether_model::limits::WINDOW_MS as usize * 8 + PACK_BODY_BYTES + (1 << 20) < RECORD_BYTES_MAX);
 
 /// The rows of a timestamp column that are a series' own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +71,7 @@ impl PackBuilder {
             || self.first.is_some_and(|first| first.tenant != next.tenant)
     }
 
-    /// Adds a series above all series so far.
+    /// Adds a stretch of a series: above all series so far, or the next stretch of the last one.
     pub fn push(&mut self, key: SortKey, rows: Rows, values: &[f64]) {
         debug_assert_eq!(rows.count as usize, values.len());
         self.first.get_or_insert(key);
@@ -160,15 +164,17 @@ impl Pack {
         Ok(Pack { series, body })
     }
 
-    /// All series, ascending by (metric, series).
+    /// All stretches, ascending by (metric, series), then by time.
     pub fn series(&self) -> &[PackSeries] {
         &self.series
     }
 
-    /// The series with this key, if the pack has it.
-    pub fn find(&self, key: SortKey) -> Option<&PackSeries> {
-        let found = self.series.binary_search_by_key(&(key.metric, key.series), |s| (s.metric, s.series));
-        found.ok().map(|at| &self.series[at])
+    /// The stretches of the series with this key: none if the pack does not have it, rarely more than one.
+    pub fn find(&self, key: SortKey) -> &[PackSeries] {
+        let wanted = (key.metric, key.series);
+        let first = self.series.partition_point(|s| (s.metric, s.series) < wanted);
+        let count = self.series[first..].iter().take_while(|s| (s.metric, s.series) == wanted).count();
+        &self.series[first..first + count]
     }
 
     /// Appends all values of one of this pack's series.
@@ -202,12 +208,12 @@ mod tests {
     #[test]
     fn series_are_found_by_key_with_their_values() {
         let pack = Pack::parse(sample_pack()).unwrap();
-        let found = pack.find(SortKey { tenant: 0, metric: 1, series: 3 }).unwrap();
+        let [found] = pack.find(SortKey { tenant: 0, metric: 1, series: 3 }) else { panic!("one stretch") };
         assert_eq!(found.rows, Rows { column: 1, first: 3, count: 4 });
         let mut values = Vec::new();
         pack.values(found, &mut values).unwrap();
         assert_eq!(values, [30.0, 31.0, 32.0, 33.0]);
-        assert!(pack.find(SortKey { tenant: 0, metric: 2, series: 3 }).is_none());
+        assert!(pack.find(SortKey { tenant: 0, metric: 2, series: 3 }).is_empty());
     }
 
     #[test]

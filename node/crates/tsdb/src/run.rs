@@ -89,8 +89,11 @@ impl<'a> RunBuilder<'a> {
         if self.pack.is_full(key) {
             self.write_pack()?;
         }
-        let rows = self.columns.rows(timestamps);
-        self.pack.push(key, rows, values);
+        let rows_max = ROWS_MAX as usize;
+        for (timestamps, values) in timestamps.chunks(rows_max).zip(values.chunks(rows_max)) {
+            let rows = self.columns.rows(timestamps);
+            self.pack.push(key, rows, values);
+        }
         self.series.push(key.series);
         self.meta.samples += timestamps.len() as u64;
         self.meta.series += 1;

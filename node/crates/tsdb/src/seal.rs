@@ -148,7 +148,9 @@ impl Shard {
             for cursor in cursors.iter_mut().filter(|cursor| cursor.key() == Some(key)) {
                 next_timestamps.clear();
                 next_values.clear();
-                cursor.take(&mut next_timestamps, &mut next_values)?;
+                while cursor.key() == Some(key) {
+                    cursor.take(&mut next_timestamps, &mut next_values)?;
+                }
                 if hides(tombstones, cursor.run.layer, key.series) {
                     bury(tombstones, cursor.run.layer, key.series, 0, &mut next_timestamps, &mut next_values);
                 }

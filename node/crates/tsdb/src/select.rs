@@ -247,6 +247,7 @@ impl Layers {
         columns: &mut ColumnTable,
     ) -> Result<Option<Columns>, StorageError> {
         let mut stretches: Vec<Stretch> = Vec::with_capacity(self.runs.len() + 1);
+        let mut of_run: Vec<Stretch> = Vec::new();
         let mut values: Vec<f64> = Vec::new();
         // Whether each layer begins after the one before it ends: then nothing needs merging.
         let mut ascending = true;
@@ -260,15 +261,15 @@ impl Layers {
         };
         for run in &mut self.runs {
             let before = values.len();
-            let Some(stretch) = run.read(reader, key, range, &mut values)? else { continue };
+            run.read(reader, key, range, &mut values, &mut of_run)?;
             if hides(&self.tombstones, run.run.layer, key.series) {
-                let mut times = stretch.times().to_vec();
+                let mut times: Vec<Timestamp> = of_run.drain(..).flat_map(|stretch| stretch.times().to_vec()).collect();
                 let mut own = values.split_off(before);
                 bury(&self.tombstones, run.run.layer, key.series, 0, &mut times, &mut own);
                 values.append(&mut own);
                 add(columns.whole(&times));
             } else {
-                add(stretch);
+                of_run.drain(..).for_each(&mut add);
             }
         }
         let (mut times, mut own) = (Vec::new(), Vec::new());
@@ -309,35 +310,44 @@ fn merge_stretches(stretches: &[Stretch], values: &[f64], columns: &mut ColumnTa
 
 impl OpenRun {
     /// Appends a series' values inside the range and names their times.
-    fn read(&mut self, reader: &RunReader, key: SortKey, range: TimeRange, values: &mut Vec<f64>) -> Result<Option<Stretch>, StorageError> {
-        let Some(number) = self.directory.pack_of(key) else { return Ok(None) };
+    fn read(
+        &mut self,
+        reader: &RunReader,
+        key: SortKey,
+        range: TimeRange,
+        values: &mut Vec<f64>,
+        stretches: &mut Vec<Stretch>,
+    ) -> Result<(), StorageError> {
+        let Some(number) = self.directory.pack_of(key) else { return Ok(()) };
         let (window, id) = (self.window, self.run.id);
         let pack = match &self.pack {
             Some((open, pack)) if *open == number => pack,
             _ => &self.pack.insert((number, reader.pack(window, id, number)?)).1,
         };
-        let Some(series) = pack.find(key) else { return Ok(None) };
-        let rows = series.rows;
-        let column = match &self.column {
-            Some((open, column)) if *open == rows.column => column,
-            _ => &self.column.insert((rows.column, reader.column(window, id, &self.directory, rows.column)?)).1,
-        };
-        let Some(own) = column.get(rows.first as usize..rows.first as usize + rows.count as usize) else {
-            return Err(corrupt(window, id, key, "rows beyond the end of their column"));
-        };
-        let from = own.partition_point(|t| *t < range.first);
-        let to = own.partition_point(|t| *t <= range.last).max(from);
-        if from == to {
-            return Ok(None);
+        for series in pack.find(key) {
+            let rows = series.rows;
+            let column = match &self.column {
+                Some((open, column)) if *open == rows.column => column,
+                _ => &self.column.insert((rows.column, reader.column(window, id, &self.directory, rows.column)?)).1,
+            };
+            let Some(own) = column.get(rows.first as usize..rows.first as usize + rows.count as usize) else {
+                return Err(corrupt(window, id, key, "rows beyond the end of their column"));
+            };
+            let from = own.partition_point(|t| *t < range.first);
+            let to = own.partition_point(|t| *t <= range.last).max(from);
+            if from == to {
+                continue;
+            }
+            let start = values.len();
+            pack.values(series, values).map_err(|error| corrupt(window, id, key, &error.to_string()))?;
+            values.truncate(start + to);
+            if from > 0 {
+                values.drain(start..start + from);
+            }
+            let first = rows.first as usize;
+            stretches.push(Stretch { column: column.clone(), from: first + from, to: first + to });
         }
-        let start = values.len();
-        pack.values(series, values).map_err(|error| corrupt(window, id, key, &error.to_string()))?;
-        values.truncate(start + to);
-        if from > 0 {
-            values.drain(start..start + from);
-        }
-        let first = rows.first as usize;
-        Ok(Some(Stretch { column: column.clone(), from: first + from, to: first + to }))
+        Ok(())
     }
 }
 

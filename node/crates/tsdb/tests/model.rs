@@ -19,7 +19,7 @@ struct Fixture {
     log_index: u64,
 }
 
-const LIMITS: SelectLimits = SelectLimits { series: 1000, samples: 1_000_000 };
+const LIMITS: SelectLimits = SelectLimits { series: 1000, samples: 10_000_000 };
 
 impl Fixture {
     fn new() -> Fixture {
@@ -235,4 +235,25 @@ fn tenants_with_equal_labels_stay_apart() {
     }
     assert_eq!(fixture.shard().label_values(&one, "host", &[], TimeRange::ALL).unwrap(), ["h0"]);
     assert!(fixture.shard().series(&one, &[], TimeRange::new(100, 200), 10).unwrap().is_empty());
+}
+
+#[test]
+fn a_series_with_more_samples_than_a_chunk_holds_is_kept_whole() {
+    const SAMPLES: i64 = (1 << 20) + 1000;
+    let tenant = Tenant::default_tenant();
+    let mut fixture = Fixture::new();
+    let series = fixture.write(&tenant, &labels(0), 0, 0.0);
+    let mut writer = fixture.shard().writer();
+    for timestamp in 1..SAMPLES {
+        writer.append(&[series.0], &[timestamp], &[(timestamp % 1000) as f64], TimeRange::ALL);
+    }
+    drop(writer);
+    fixture.shard().flush().unwrap();
+    fixture.write(&tenant, &labels(0), 5, 77.0);
+    fixture.shard().seal(WINDOW_MS, SealWhen::AllClosed).unwrap();
+    let read = fixture.read(&tenant, &[], TimeRange::ALL);
+    let samples = &read[&labels(0).to_string()];
+    assert_eq!(samples.len(), SAMPLES as usize);
+    assert_eq!(samples[5].1, 77f64.to_bits());
+    assert!(samples.iter().enumerate().all(|(at, (t, v))| at == 5 || (*t, f64::from_bits(*v)) == (at as i64, (at % 1000) as f64)));
 }
