@@ -14,7 +14,8 @@ fn main() {
 }
 
 fn labels(series: u64) -> Labels {
-    let (host, instance) = (format!("host-{:05}", series / 10), format!("10.0.{}.{}:9100", series / 250 % 250, series % 250));
+    let (host, instance) =
+        (format!("host-{:05}", series / 10), format!("10.0.{}.{}:9100", series / 250 % 250, series % 250));
     Labels::of(&[
         ("__name__", "cpu_gauge_dec_0"),
         ("hostname", &host),
@@ -57,10 +58,8 @@ fn encode(bencher: Bencher, points: u64, make: impl Fn() -> Outcome + Sync) {
 #[divan::bench(args = [100_000], sample_count = 20)]
 fn vector(bencher: Bencher, series: u64) {
     encode(bencher, series, || {
-        let sample = |at| VectorSample {
-            labels: labels(at),
-            point: Point { timestamp: NOW_MS, value: value(at, Some(2)) },
-        };
+        let sample =
+            |at| VectorSample { labels: labels(at), point: Point { timestamp: NOW_MS, value: value(at, Some(2)) } };
         outcome(Value::Vector((0..series).map(sample).collect()))
     });
 }

@@ -8,8 +8,9 @@ use axum::response::Response;
 use bellwether_model::TimeRange;
 use tokio::time::Instant;
 
-use super::params::{Params, TIME_MAX, TIME_MIN};
+use super::params::Params;
 use super::{ApiError, Gateway, answer, series};
+use crate::query::{TIME_MAX, TIME_MIN};
 
 /// `POST /api/v1/admin/flush`: everything acknowledged is in runs, and the log's space is given back.
 pub(super) async fn flush(State(gateway): State<Arc<Gateway>>) -> Result<Response, ApiError> {

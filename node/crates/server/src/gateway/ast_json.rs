@@ -133,23 +133,73 @@ mod tests {
 
     #[test]
     fn selectors_show_matchers_and_shifts() {
-        check(r#"up{job=~"a|b"} offset 5m"#, expect![[r#"{"matchers":[{"name":"job","type":"=~","value":"a|b"},{"name":"__name__","type":"=","value":"up"}],"name":"up","offset":300000,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"}"#]]);
-        check("up[5m] @ 1.5", expect![[r#"{"matchers":[{"name":"__name__","type":"=","value":"up"}],"name":"up","offset":0,"range":300000,"startOrEnd":null,"timestamp":1500,"type":"matrixSelector"}"#]]);
-        check("up @ end()", expect![[r#"{"matchers":[{"name":"__name__","type":"=","value":"up"}],"name":"up","offset":0,"startOrEnd":"end","timestamp":null,"type":"vectorSelector"}"#]]);
+        check(
+            r#"up{job=~"a|b"} offset 5m"#,
+            expect![[
+                r#"{"matchers":[{"name":"job","type":"=~","value":"a|b"},{"name":"__name__","type":"=","value":"up"}],"name":"up","offset":300000,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"}"#
+            ]],
+        );
+        check(
+            "up[5m] @ 1.5",
+            expect![[
+                r#"{"matchers":[{"name":"__name__","type":"=","value":"up"}],"name":"up","offset":0,"range":300000,"startOrEnd":null,"timestamp":1500,"type":"matrixSelector"}"#
+            ]],
+        );
+        check(
+            "up @ end()",
+            expect![[
+                r#"{"matchers":[{"name":"__name__","type":"=","value":"up"}],"name":"up","offset":0,"startOrEnd":"end","timestamp":null,"type":"vectorSelector"}"#
+            ]],
+        );
     }
 
     #[test]
     fn operators_show_how_series_match() {
-        check("a / on (x) group_left (y) b", expect![[r#"{"bool":false,"lhs":{"matchers":[{"name":"__name__","type":"=","value":"a"}],"name":"a","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"matching":{"card":"many-to-one","include":["y"],"labels":["x"],"on":true},"op":"/","rhs":{"matchers":[{"name":"__name__","type":"=","value":"b"}],"name":"b","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"type":"binaryExpr"}"#]]);
-        check("a and ignoring (x) b", expect![[r#"{"bool":false,"lhs":{"matchers":[{"name":"__name__","type":"=","value":"a"}],"name":"a","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"matching":{"card":"many-to-many","include":[],"labels":["x"],"on":false},"op":"and","rhs":{"matchers":[{"name":"__name__","type":"=","value":"b"}],"name":"b","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"type":"binaryExpr"}"#]]);
-        check("-(1 + 2) > bool Inf", expect![[r#"{"bool":true,"lhs":{"expr":{"expr":{"bool":false,"lhs":{"type":"numberLiteral","val":"1"},"matching":null,"op":"+","rhs":{"type":"numberLiteral","val":"2"},"type":"binaryExpr"},"type":"parenExpr"},"op":"-","type":"unaryExpr"},"matching":null,"op":">","rhs":{"type":"numberLiteral","val":"+Inf"},"type":"binaryExpr"}"#]]);
+        check(
+            "a / on (x) group_left (y) b",
+            expect![[
+                r#"{"bool":false,"lhs":{"matchers":[{"name":"__name__","type":"=","value":"a"}],"name":"a","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"matching":{"card":"many-to-one","include":["y"],"labels":["x"],"on":true},"op":"/","rhs":{"matchers":[{"name":"__name__","type":"=","value":"b"}],"name":"b","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"type":"binaryExpr"}"#
+            ]],
+        );
+        check(
+            "a and ignoring (x) b",
+            expect![[
+                r#"{"bool":false,"lhs":{"matchers":[{"name":"__name__","type":"=","value":"a"}],"name":"a","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"matching":{"card":"many-to-many","include":[],"labels":["x"],"on":false},"op":"and","rhs":{"matchers":[{"name":"__name__","type":"=","value":"b"}],"name":"b","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"type":"binaryExpr"}"#
+            ]],
+        );
+        check(
+            "-(1 + 2) > bool Inf",
+            expect![[
+                r#"{"bool":true,"lhs":{"expr":{"expr":{"bool":false,"lhs":{"type":"numberLiteral","val":"1"},"matching":null,"op":"+","rhs":{"type":"numberLiteral","val":"2"},"type":"binaryExpr"},"type":"parenExpr"},"op":"-","type":"unaryExpr"},"matching":null,"op":">","rhs":{"type":"numberLiteral","val":"+Inf"},"type":"binaryExpr"}"#
+            ]],
+        );
     }
 
     #[test]
     fn calls_and_aggregations_show_their_arguments() {
-        check("topk by (x) (3, max_over_time(up[5m:] offset 1s))", expect![[r#"{"expr":{"args":[{"expr":{"matchers":[{"name":"__name__","type":"=","value":"up"}],"name":"up","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"offset":1000,"range":300000,"startOrEnd":null,"step":0,"timestamp":null,"type":"subquery"}],"func":{"argTypes":["matrix"],"name":"max_over_time","returnType":"vector","variadic":0},"type":"call"},"grouping":["x"],"op":"topk","param":{"type":"numberLiteral","val":"3"},"type":"aggregation","without":false}"#]]);
-        check("sum without () (max_over_time(rate(up[1m])[5m:10s]))", expect![[r#"{"expr":{"args":[{"expr":{"args":[{"matchers":[{"name":"__name__","type":"=","value":"up"}],"name":"up","offset":0,"range":60000,"startOrEnd":null,"timestamp":null,"type":"matrixSelector"}],"func":{"argTypes":["matrix"],"name":"rate","returnType":"vector","variadic":0},"type":"call"},"offset":0,"range":300000,"startOrEnd":null,"step":10000,"timestamp":null,"type":"subquery"}],"func":{"argTypes":["matrix"],"name":"max_over_time","returnType":"vector","variadic":0},"type":"call"},"grouping":[],"op":"sum","param":null,"type":"aggregation","without":true}"#]]);
-        check(r#"label_join(up, "a", ",", "b", "c")"#, expect![[r#"{"args":[{"matchers":[{"name":"__name__","type":"=","value":"up"}],"name":"up","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},{"type":"stringLiteral","val":"a"},{"type":"stringLiteral","val":","},{"type":"stringLiteral","val":"b"},{"type":"stringLiteral","val":"c"}],"func":{"argTypes":["vector","string","string","string"],"name":"label_join","returnType":"vector","variadic":-1},"type":"call"}"#]]);
-        check("round(vector(1))", expect![[r#"{"args":[{"args":[{"type":"numberLiteral","val":"1"}],"func":{"argTypes":["scalar"],"name":"vector","returnType":"vector","variadic":0},"type":"call"}],"func":{"argTypes":["vector","scalar"],"name":"round","returnType":"vector","variadic":1},"type":"call"}"#]]);
+        check(
+            "topk by (x) (3, max_over_time(up[5m:] offset 1s))",
+            expect![[
+                r#"{"expr":{"args":[{"expr":{"matchers":[{"name":"__name__","type":"=","value":"up"}],"name":"up","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"offset":1000,"range":300000,"startOrEnd":null,"step":0,"timestamp":null,"type":"subquery"}],"func":{"argTypes":["matrix"],"name":"max_over_time","returnType":"vector","variadic":0},"type":"call"},"grouping":["x"],"op":"topk","param":{"type":"numberLiteral","val":"3"},"type":"aggregation","without":false}"#
+            ]],
+        );
+        check(
+            "sum without () (max_over_time(rate(up[1m])[5m:10s]))",
+            expect![[
+                r#"{"expr":{"args":[{"expr":{"args":[{"matchers":[{"name":"__name__","type":"=","value":"up"}],"name":"up","offset":0,"range":60000,"startOrEnd":null,"timestamp":null,"type":"matrixSelector"}],"func":{"argTypes":["matrix"],"name":"rate","returnType":"vector","variadic":0},"type":"call"},"offset":0,"range":300000,"startOrEnd":null,"step":10000,"timestamp":null,"type":"subquery"}],"func":{"argTypes":["matrix"],"name":"max_over_time","returnType":"vector","variadic":0},"type":"call"},"grouping":[],"op":"sum","param":null,"type":"aggregation","without":true}"#
+            ]],
+        );
+        check(
+            r#"label_join(up, "a", ",", "b", "c")"#,
+            expect![[
+                r#"{"args":[{"matchers":[{"name":"__name__","type":"=","value":"up"}],"name":"up","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},{"type":"stringLiteral","val":"a"},{"type":"stringLiteral","val":","},{"type":"stringLiteral","val":"b"},{"type":"stringLiteral","val":"c"}],"func":{"argTypes":["vector","string","string","string"],"name":"label_join","returnType":"vector","variadic":-1},"type":"call"}"#
+            ]],
+        );
+        check(
+            "round(vector(1))",
+            expect![[
+                r#"{"args":[{"args":[{"type":"numberLiteral","val":"1"}],"func":{"argTypes":["scalar"],"name":"vector","returnType":"vector","variadic":0},"type":"call"}],"func":{"argTypes":["vector","scalar"],"name":"round","returnType":"vector","variadic":1},"type":"call"}"#
+            ]],
+        );
     }
 }

@@ -77,7 +77,9 @@ mod tests {
 
     #[test]
     fn a_string_reads_back_as_itself() {
-        for text in ["", "plain", "quo\"te", "back\\slash", "new\nline\r\t", "\u{0}\u{1f}\u{7f}", "ünï→ 🦀", "</script>"] {
+        for text in
+            ["", "plain", "quo\"te", "back\\slash", "new\nline\r\t", "\u{0}\u{1f}\u{7f}", "ünï→ 🦀", "</script>"]
+        {
             let mut out = Vec::new();
             push_string(&mut out, text);
             assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);

@@ -97,12 +97,14 @@ pub fn router(state: GatewayState) -> Router {
     });
     let writes = Router::new()
         .route("/api/v1/write", post(write::remote_write))
-        .route("/api/v1/push", post(write::remote_write));
+        .route("/api/v1/push", post(write::remote_write))
+        .method_not_allowed_fallback(pages::method_not_allowed);
     let admin = Router::new()
         .route("/api/v1/admin/flush", post(admin::flush))
         .route("/api/v1/admin/seal", post(admin::seal))
         .route("/api/v1/admin/tsdb/delete_series", post(admin::delete_series).put(admin::delete_series))
         .route("/api/v1/admin/tsdb/clean_tombstones", post(admin::clean_tombstones).put(admin::clean_tombstones))
+        .method_not_allowed_fallback(pages::method_not_allowed)
         .layer(from_fn(guard::refuse_foreign_pages));
     let reads = Router::new()
         .route("/api/v1/query", get(query::instant).post(query::instant))
@@ -115,6 +117,8 @@ pub fn router(state: GatewayState) -> Router {
         .route("/api/v1/label/{name}/values", get(series::label_values))
         .route("/api/v1/metadata", get(series::metadata))
         .merge(status_routes())
+        // Before the layer: it answers OPTIONS, which no route here takes.
+        .method_not_allowed_fallback(pages::method_not_allowed)
         .layer(from_fn(guard::allow_foreign_pages));
     let api = Router::new().merge(admin).merge(reads).layer(from_fn_with_state(gateway.clone(), guard::admit_read));
     Router::new()

@@ -11,14 +11,10 @@ use bellwether_model::Timestamp;
 
 use super::error::ApiError;
 use super::{body, calendar};
+use crate::query::{TIME_MAX, TIME_MIN};
 
 /// Bytes of a form: Go's limit, hence Prometheus's.
 const FORM_BYTES_MAX: usize = 10 << 20;
-/// Times are kept this far from the ends of an i64, so that sums with ranges and offsets cannot overflow.
-pub const TIME_MAX: Timestamp = i64::MAX / 4;
-/// See [`TIME_MAX`].
-pub const TIME_MIN: Timestamp = -TIME_MAX;
-
 /// What Prometheus's clients send for "since ever" and "for ever" (Go's extreme times, formatted).
 const FORMATTED_MIN: &str = "-292273086-05-16T16:47:06Z";
 const FORMATTED_MAX: &str = "+292277025-08-18T07:12:54.999999999Z";
@@ -102,7 +98,10 @@ impl<S: Send + Sync> FromRequest<S> for Params {
 fn is_form(request: &Request) -> bool {
     let media_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     media_type.is_some_and(|value| {
-        value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded"))
+        value
+            .split(';')
+            .next()
+            .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded"))
     })
 }
 
@@ -227,7 +226,8 @@ mod tests {
 
     #[test]
     fn a_limit_is_a_number_that_is_not_negative() {
-        let limit = |text: &str| Params::parse(b"", &format!("limit={text}")).limit().map_err(|error| error.to_string());
+        let limit =
+            |text: &str| Params::parse(b"", &format!("limit={text}")).limit().map_err(|error| error.to_string());
         assert_eq!(limit("3"), Ok(Some(3)));
         assert_eq!(limit("0"), Ok(None));
         assert_eq!(limit(""), Ok(None));

@@ -41,12 +41,7 @@ pub(super) async fn range(
     run(&gateway, &headers, &params, QueryTimes::Range { start, end, step_ms }).await
 }
 
-async fn run(
-    gateway: &Gateway,
-    headers: &HeaderMap,
-    params: &Params,
-    times: QueryTimes,
-) -> Result<Response, ApiError> {
+async fn run(gateway: &Gateway, headers: &HeaderMap, params: &Params, times: QueryTimes) -> Result<Response, ApiError> {
     let limit = params.limit()?;
     let request = QueryRequest {
         tenant: gateway.tenant(headers)?,

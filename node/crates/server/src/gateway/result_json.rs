@@ -148,8 +148,7 @@ fn push_inside(out: &mut Vec<u8>, point: Point) {
 
 /// Prometheus's names; what it measures apart and we do not is zero.
 fn push_stats(out: &mut Vec<u8>, cost: &QueryCost) {
-    let (fetch, evaluate, queue) =
-        (cost.fetch.as_secs_f64(), cost.evaluate.as_secs_f64(), cost.queue.as_secs_f64());
+    let (fetch, evaluate, queue) = (cost.fetch.as_secs_f64(), cost.evaluate.as_secs_f64(), cost.queue.as_secs_f64());
     let text = format!(
         ",\"stats\":{{\"timings\":{{\"evalTotalTime\":{:.6},\"resultSortTime\":0,\"queryPreparationTime\":{fetch:.6},\
          \"innerEvalTime\":{evaluate:.6},\"execQueueTime\":{queue:.6},\"execTotalTime\":{:.6}}},\
@@ -193,7 +192,8 @@ mod tests {
 
     fn check(value: Value, want: Expect) {
         // However small the pieces are, the text is the same.
-        let texts = [1, 7, 60, 1 << 16].map(|enough| whole(QueryResult::new(outcome(value.clone()), None, None).0, enough));
+        let texts =
+            [1, 7, 60, 1 << 16].map(|enough| whole(QueryResult::new(outcome(value.clone()), None, None).0, enough));
         assert!(texts.iter().all(|text| *text == texts[0]));
         serde_json::from_str::<serde_json::Value>(&texts[0]).unwrap();
         want.assert_eq(&texts[0]);
@@ -216,10 +216,8 @@ mod tests {
 
     #[test]
     fn a_matrix_has_many_values_each() {
-        let series = |name: &str, points: &[Point]| MatrixSeries {
-            labels: Labels::of(&[("n", name)]),
-            points: points.to_vec(),
-        };
+        let series =
+            |name: &str, points: &[Point]| MatrixSeries { labels: Labels::of(&[("n", name)]), points: points.to_vec() };
         check(
             Value::Matrix(vec![
                 series("a", &[point(1_000, 1.0), point(2_000, f64::INFINITY), point(3_001, -0.5)]),

@@ -9,8 +9,9 @@ use axum::response::Response;
 use bellwether_model::{Labels, Matcher, MetricMetadata, TimeRange};
 
 use super::answer::{Notes, Pieces};
-use super::params::{Params, TIME_MAX, TIME_MIN};
+use super::params::Params;
 use super::{ApiError, ErrorKind, Gateway, answer, json};
+use crate::query::{TIME_MAX, TIME_MIN};
 
 /// Names or values that one answer lists when the client sets no limit; more are cut off with a warning.
 const NAMES_MAX: usize = 1_000_000;

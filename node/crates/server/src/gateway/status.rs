@@ -219,9 +219,18 @@ fn statistics(series: &[Labels], entries: usize, runs: u64, span: TimeRange) -> 
             min_time: span.first,
             max_time: span.last,
         },
-        series_count_by_metric_name: largest(by_metric.map(|(label, series)| (label.value.to_owned(), *series)), entries),
-        label_value_count_by_label_name: largest(values_of.iter().map(|(name, count)| ((*name).to_owned(), *count)), entries),
-        memory_in_bytes_by_label_name: largest(bytes_of.iter().map(|(name, bytes)| ((*name).to_owned(), *bytes)), entries),
+        series_count_by_metric_name: largest(
+            by_metric.map(|(label, series)| (label.value.to_owned(), *series)),
+            entries,
+        ),
+        label_value_count_by_label_name: largest(
+            values_of.iter().map(|(name, count)| ((*name).to_owned(), *count)),
+            entries,
+        ),
+        memory_in_bytes_by_label_name: largest(
+            bytes_of.iter().map(|(name, bytes)| ((*name).to_owned(), *bytes)),
+            entries,
+        ),
         series_count_by_label_value_pair: largest(by_pair, entries),
     }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use bellwether_model::Sample;
 use bellwether_promql::{Outcome, Point, Value};
 use bellwether_proto::v1::query_response::Result as Shape;
-use bellwether_proto::v1::{InstantRequest, Matrix, QueryResponse, RangeRequest, Scalar, Series, Text, Vector, query_server};
+use bellwether_proto::v1::{
+    InstantRequest, Matrix, QueryResponse, RangeRequest, Scalar, Series, Text, Vector, query_server,
+};
 use tonic::{Request, Response, Status};
 
 use super::GrpcState;

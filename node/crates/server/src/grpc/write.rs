@@ -14,10 +14,10 @@ pub struct Write(pub GrpcState);
 impl write_server::Write for Write {
     async fn write(&self, request: Request<WriteRequest>) -> Result<Response<WriteResponse>, Status> {
         let tenant = self.0.admit(&request)?;
-        let rows: Vec<(Labels, Sample)> =
-            request.into_inner().try_into().map_err(|error: bellwether_proto::MessageError| {
-                Status::invalid_argument(error.to_string())
-            })?;
+        let rows: Vec<(Labels, Sample)> = request
+            .into_inner()
+            .try_into()
+            .map_err(|error: bellwether_proto::MessageError| Status::invalid_argument(error.to_string()))?;
         let outcome = self.0.write.write_samples(&tenant, rows, Vec::new()).await.map_err(status)?;
         let refused_because = if outcome.refused.is_empty() { String::new() } else { outcome.refused.to_string() };
         let refused = outcome.refused.count();

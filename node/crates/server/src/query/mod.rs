@@ -10,6 +10,7 @@ mod active;
 mod cost;
 mod error;
 mod metrics;
+mod weight;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,6 +32,7 @@ use crate::env::ExecutorHandle;
 use crate::shards::{SelectError, SelectLimits, Shards};
 use active::ActiveQueries;
 use metrics::QueryMetrics;
+use weight::Weight;
 
 /// Queries that may wait for one of the places of `query.max_concurrent`; more are answered 503.
 const WAITING_MAX: usize = 256;
@@ -43,6 +45,11 @@ const INLINE_WORK_MAX: u64 = 20_000;
 const SLOW_QUERY: Duration = Duration::from_secs(5);
 /// Characters of a query's text in the log.
 const LOGGED_CHARS_MAX: usize = 1_000;
+
+/// Times are kept this far from the ends of an i64, so that sums with ranges and offsets cannot overflow.
+pub const TIME_MAX: Timestamp = i64::MAX / 4;
+/// See [`TIME_MAX`].
+pub const TIME_MIN: Timestamp = -TIME_MAX;
 
 /// A query to be run.
 #[derive(Debug, Clone)]
@@ -151,7 +158,7 @@ impl Coordinator {
         started: Instant,
         cost: &mut QueryCost,
     ) -> Result<Outcome, QueryError> {
-        let plan = self.plan(request)?;
+        let planned = self.plan(request)?;
         let limit = request.timeout.unwrap_or(self.config.timeout).min(self.config.timeout);
         let deadline = started + limit;
         let _permit = match tokio::time::timeout_at(deadline, self.admit()).await {
@@ -161,19 +168,21 @@ impl Coordinator {
         let admitted = Instant::now();
         cost.queue = admitted - started;
         let cancel = CancelOnDrop(Arc::default());
-        let work = self.fetch_and_evaluate(&request.tenant, plan, &cancel.0, cost);
+        let work = self.fetch_and_evaluate(&request.tenant, planned, &cancel.0, cost);
         tokio::time::timeout_at(deadline, work).await.unwrap_or(Err(QueryError::Timeout { limit }))
     }
 
-    fn plan(&self, request: &QueryRequest) -> Result<Plan, QueryError> {
+    fn plan(&self, request: &QueryRequest) -> Result<(Plan, Weight), QueryError> {
         let expr = promql::parse(&request.text)?;
         let times = match request.times {
-            QueryTimes::Instant(time) => EvalTimes::instant(time),
-            QueryTimes::Range { start, end, step_ms } => EvalTimes::range(start, end, step_ms)?,
+            QueryTimes::Instant(time) => EvalTimes::instant(time.clamp(TIME_MIN, TIME_MAX)),
+            QueryTimes::Range { start, end, step_ms } => {
+                EvalTimes::range(start.clamp(TIME_MIN, TIME_MAX), end.clamp(TIME_MIN, TIME_MAX), step_ms)?
+            }
         };
         let lookback = request.lookback.unwrap_or(self.config.lookback_delta);
         let lookback_ms = i64::try_from(lookback.as_millis()).unwrap_or(i64::MAX);
-        Ok(Plan::new(&expr, times, lookback_ms)?)
+        Ok((Plan::new(&expr, times, lookback_ms)?, Weight::of(&expr, times)))
     }
 
     /// A place among the running queries; waits for one if not too many wait already.
@@ -190,7 +199,7 @@ impl Coordinator {
     async fn fetch_and_evaluate(
         &self,
         tenant: &Tenant,
-        plan: Plan,
+        (plan, weight): (Plan, Weight),
         cancel: &Arc<AtomicBool>,
         cost: &mut QueryCost,
     ) -> Result<Outcome, QueryError> {
@@ -198,11 +207,8 @@ impl Coordinator {
         let fetched = self.fetch(tenant, &plan, cancel, cost).await?;
         let read = Instant::now();
         cost.fetch = read - began;
-        let limits =
-            promql::Limits { samples: self.config.max_samples, memory_bytes: self.config.max_bytes.0 };
-        let steps = (plan.times().end() - plan.times().start()) / plan.times().step_ms() + 1;
-        let work = cost.samples.saturating_add(cost.series.saturating_mul(steps.unsigned_abs()));
-        let outcome = if work <= INLINE_WORK_MAX {
+        let limits = promql::Limits { samples: self.config.max_samples, memory_bytes: self.config.max_bytes.0 };
+        let outcome = if weight.work(cost) <= INLINE_WORK_MAX {
             promql::evaluate(&plan, &fetched, &limits, &**cancel)
         } else {
             let cancel = cancel.clone();

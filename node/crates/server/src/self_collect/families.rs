@@ -80,7 +80,8 @@ mod tests {
             .readings
             .iter()
             .map(|reading| {
-                let labels: Vec<String> = reading.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                let labels: Vec<String> =
+                    reading.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
                 format!("{}{{{}}} {}", reading.name, labels.join(","), reading.value)
             })
             .collect();

@@ -1,0 +1,600 @@
+//! Every read endpoint: its parameters, its answer to the byte, its errors in Prometheus's words.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where its helper fails")]
+
+mod http_support;
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Request, header};
+use bellwether_model::stale_marker;
+use bellwether_server::env::ExecutorHandle;
+use expect_test::{Expect, expect};
+use http_support::{InlineExecutor, NOW_MS, Node, ThreadExecutor, series};
+
+const NOW: &str = "1795161600";
+
+/// Two hosts with a counter each, a gauge with odd labels, a series that ended.
+async fn node() -> Node {
+    let node = Node::start().await;
+    let counter =
+        |step: f64| -> Vec<(i64, f64)> { (0..=40).map(|at| (NOW_MS - (40 - at) * 15_000, at as f64 * step)).collect() };
+    let mut odd = series("odd", &[(NOW_MS, f64::NAN)]);
+    odd.labels.insert(0, ("ключ.1".into(), "va\"l\\ue\n".into()));
+    odd.labels.sort();
+    node.load(&[
+        series("requests_total{host=a,job=web}", &counter(15.0)),
+        series("requests_total{host=b,job=web}", &counter(30.0)),
+        odd,
+        series("gone{host=a}", &[(NOW_MS - 60_000, 1.0), (NOW_MS - 30_000, stale_marker())]),
+    ])
+    .await;
+    node
+}
+
+async fn check(path: &str, want: Expect) {
+    want.assert_eq(&node().await.get(path).await.shown());
+}
+
+#[tokio::test]
+async fn instant_queries() {
+    let node = node().await;
+    for (query, want) in [
+        (
+            "requests_total",
+            expect![[
+                r#"200 {"status":"success","data":{"resultType":"vector","result":[{"metric":{"__name__":"requests_total","host":"a","job":"web"},"value":[1795161600,"600"]},{"metric":{"__name__":"requests_total","host":"b","job":"web"},"value":[1795161600,"1200"]}]}}"#
+            ]],
+        ),
+        (
+            "sum(rate(requests_total[5m]))",
+            expect![[
+                r#"200 {"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1795161600,"2.9999999999999996"]}]}}"#
+            ]],
+        ),
+        (
+            "requests_total{host=\"a\"}[30s]",
+            expect![[
+                r#"200 {"status":"success","data":{"resultType":"matrix","result":[{"metric":{"__name__":"requests_total","host":"a","job":"web"},"values":[[1795161585,"585"],[1795161600,"600"]]}]}}"#
+            ]],
+        ),
+        (
+            "odd",
+            expect![[
+                r#"200 {"status":"success","data":{"resultType":"vector","result":[{"metric":{"__name__":"odd","ключ.1":"va\"l\\ue\n"},"value":[1795161600,"NaN"]}]}}"#
+            ]],
+        ),
+        ("gone", expect![[r#"200 {"status":"success","data":{"resultType":"vector","result":[]}}"#]]),
+        (
+            "gone offset 45s",
+            expect![[
+                r#"200 {"status":"success","data":{"resultType":"vector","result":[{"metric":{"__name__":"gone","host":"a"},"value":[1795161600,"1"]}]}}"#
+            ]],
+        ),
+        ("1 / 0", expect![[r#"200 {"status":"success","data":{"resultType":"scalar","result":[1795161600,"+Inf"]}}"#]]),
+        (
+            "\"te\\\"xt\"",
+            expect![[r#"200 {"status":"success","data":{"resultType":"string","result":[1795161600,"te\"xt"]}}"#]],
+        ),
+        (
+            "time()",
+            expect![[r#"200 {"status":"success","data":{"resultType":"scalar","result":[1795161600,"1795161600"]}}"#]],
+        ),
+        (
+            "absent(nothing{a=\"b\"})",
+            expect![[
+                r#"200 {"status":"success","data":{"resultType":"vector","result":[{"metric":{"a":"b"},"value":[1795161600,"1"]}]}}"#
+            ]],
+        ),
+        (
+            "topk(1, requests_total)",
+            expect![[
+                r#"200 {"status":"success","data":{"resultType":"vector","result":[{"metric":{"__name__":"requests_total","host":"b","job":"web"},"value":[1795161600,"1200"]}]}}"#
+            ]],
+        ),
+    ] {
+        let posted = node.instant(query, NOW).await;
+        let asked = form_urlencoded::Serializer::new(String::new()).append_pair("query", query).finish();
+        let got = node.get(&format!("/api/v1/query?{asked}&time={NOW}")).await;
+        assert_eq!(got.shown(), posted.shown());
+        assert_eq!(got.header("content-type"), Some("application/json"));
+        want.assert_eq(&got.shown());
+    }
+}
+
+#[tokio::test]
+async fn range_queries() {
+    let node = node().await;
+    for (query, start, end, step, want) in [
+        (
+            "requests_total",
+            "1795161570",
+            "1795161600.5",
+            "15",
+            expect![[
+                r#"200 {"status":"success","data":{"resultType":"matrix","result":[{"metric":{"__name__":"requests_total","host":"a","job":"web"},"values":[[1795161570,"570"],[1795161585,"585"],[1795161600,"600"]]},{"metric":{"__name__":"requests_total","host":"b","job":"web"},"values":[[1795161570,"1140"],[1795161585,"1170"],[1795161600,"1200"]]}]}}"#
+            ]],
+        ),
+        (
+            "rate(requests_total[1m])",
+            "2026-11-20T07:59:30Z",
+            "2026-11-20T08:00:00Z",
+            "30s",
+            expect![[
+                r#"200 {"status":"success","data":{"resultType":"matrix","result":[{"metric":{"host":"a","job":"web"},"values":[[1795161570,"0.9999999999999999"],[1795161600,"0.9999999999999999"]]},{"metric":{"host":"b","job":"web"},"values":[[1795161570,"1.9999999999999998"],[1795161600,"1.9999999999999998"]]}]}}"#
+            ]],
+        ),
+        (
+            "1.5",
+            "0",
+            "1",
+            "0.5",
+            expect![[
+                r#"200 {"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[0,"1.5"],[0.500,"1.5"],[1,"1.5"]]}]}}"#
+            ]],
+        ),
+        (
+            "nothing",
+            "0",
+            "10",
+            "1",
+            expect![[r#"200 {"status":"success","data":{"resultType":"matrix","result":[]}}"#]],
+        ),
+    ] {
+        want.assert_eq(&node.range(query, start, end, step).await.shown());
+    }
+}
+
+#[tokio::test]
+async fn series_and_labels() {
+    check("/api/v1/series?match[]=requests_total&match[]={host=\"a\"}", expect![[r#"200 {"status":"success","data":[{"__name__":"gone","host":"a"},{"__name__":"requests_total","host":"a","job":"web"},{"__name__":"requests_total","host":"b","job":"web"}]}"#]]).await;
+    check("/api/v1/series?match[]=requests_total&limit=1", expect![[r#"200 {"status":"success","data":[{"__name__":"requests_total","host":"a","job":"web"}],"warnings":["results truncated due to limit"]}"#]]).await;
+    check("/api/v1/series?match[]=requests_total&start=1&end=2", expect![[r#"200 {"status":"success","data":[]}"#]])
+        .await;
+    check("/api/v1/labels", expect![[r#"200 {"status":"success","data":["__name__","host","job","ключ.1"]}"#]]).await;
+    check(
+        "/api/v1/labels?match[]=gone&match[]=nothing",
+        expect![[r#"200 {"status":"success","data":["__name__","host"]}"#]],
+    )
+    .await;
+    check(
+        "/api/v1/labels?limit=2",
+        expect![[
+            r#"200 {"status":"success","data":["__name__","host"],"warnings":["results truncated due to limit"]}"#
+        ]],
+    )
+    .await;
+    check("/api/v1/label/host/values", expect![[r#"200 {"status":"success","data":["a","b"]}"#]]).await;
+    check("/api/v1/label/host/values?match[]=gone", expect![[r#"200 {"status":"success","data":["a"]}"#]]).await;
+    check(
+        "/api/v1/label/U___43a__43b__44e__447__2e_1/values",
+        expect![[r#"200 {"status":"success","data":["va\"l\\ue\n"]}"#]],
+    )
+    .await;
+    check(
+        "/api/v1/label/%D0%BA%D0%BB%D1%8E%D1%87.1/values",
+        expect![[r#"200 {"status":"success","data":["va\"l\\ue\n"]}"#]],
+    )
+    .await;
+    check("/api/v1/label/nothing/values", expect![[r#"200 {"status":"success","data":[]}"#]]).await;
+}
+
+#[tokio::test]
+async fn series_take_a_form_too() {
+    let node = node().await;
+    let fields = [("match[]", "gone"), ("match[]", "odd"), ("start", "1795161000")];
+    assert_eq!(node.form("/api/v1/series", &fields).await.json()["data"].as_array().unwrap().len(), 2);
+    assert_eq!(node.form("/api/v1/labels", &[("match[]", "gone")]).await.json()["data"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_parameter_that_makes_no_sense_is_named() {
+    for (path, want) in [
+        (
+            "/api/v1/query",
+            expect![[
+                r#"400 {"status":"error","errorType":"bad_data","error":"invalid parameter \"query\": unknown position: parse error: no expression found in input"}"#
+            ]],
+        ),
+        (
+            "/api/v1/query?query=up&time=abc",
+            expect![[
+                r#"400 {"status":"error","errorType":"bad_data","error":"invalid parameter \"time\": Invalid time value for 'time': cannot parse \"abc\" to a valid timestamp"}"#
+            ]],
+        ),
+        (
+            "/api/v1/query?query=up&timeout=abc",
+            expect![[
+                r#"400 {"status":"error","errorType":"bad_data","error":"invalid parameter \"timeout\": cannot parse \"abc\" to a valid duration"}"#
+            ]],
+        ),
+        (
+            "/api/v1/query?query=up&limit=-1",
+            expect![[
+                r#"400 {"status":"error","errorType":"bad_data","error":"invalid parameter \"limit\": limit must be non-negative"}"#
+            ]],
+        ),
+        (
+            "/api/v1/query?query=up&lookback_delta=x",
+            expect![[
+                r#"400 {"status":"error","errorType":"bad_data","error":"error parsing lookback delta duration: cannot parse \"x\" to a valid duration"}"#
+            ]],
+        ),
+        (
+            "/api/v1/query?query=sum(up",
+            expect![[
+                r#"400 {"status":"error","errorType":"bad_data","error":"invalid parameter \"query\": 1:7: parse error: unclosed left parenthesis"}"#
+            ]],
+        ),
+        (
+            "/api/v1/query?query=up%20and%0A%20%20foo(1)",
+            expect![[
+                r#"400 {"status":"error","errorType":"bad_data","error":"invalid parameter \"query\": 2:3: parse error: unknown function with name \"foo\""}"#
+            ]],
+        ),
+        (
+            "/api/v1/query?query={}",
+            expect![[
+                r#"400 {"status":"error","errorType":"bad_data","error":"invalid parameter \"query\": 1:1: parse error: vector selector must contain at least one non-empty matcher"}"#
+            ]],
+        ),
+        (
+            "/api/v1/query?query=up{a=~\"(\"}",
+            expect![[
+                r#"400 {"status":"error","errorType":"bad_data","error":"invalid parameter \"query\": 1:4: parse error: error parsing regexp: unclosed group: \"(\""}"#
+            ]],
+        ),
+        (
+            "/api/v1/query_range?query=up",
+            expect![[
+                r#"400 {"status":"error","errorType":"bad_data","error":"invalid parameter \"start\": cannot parse \"\" to a valid timestamp"}"#
+            ]],
+        ),
+        (
+            "/api/v1/query_range?query=up&start=1",
+            expect![[
+                r#"400 {"status":"error","errorType":"bad_data","error":"invalid parameter \"end\": cannot parse \"\" to a valid timestamp"}"#
+            ]],
+        ),
+        (
+            "/api/v1/query_range?query=up&start=2&end=1&step=1",
+            expect![[
+                r#"400 {"status":"error","errorType":"bad_data","error":"invalid parameter \"end\": end timestamp must not be before start time"}"#
+            ]],
+        ),
+        (
+            "/api/v1/query_range?query=up&start=1&end=2&step=0",
+            expect![[
+                r#"400 {"status":"error","errorType":"bad_data","error":"invalid parameter \"step\": zero or negative query resolution step widths are not accepted. Try a positive integer"}"#
+            ]],
+        ),
+        (
+            "/api/v1/query_range?query=up&start=1&end=2&step=x",
+            expect![[
+                r#"400 {"status":"error","errorType":"bad_data","error":"invalid parameter \"step\": cannot parse \"x\" to a valid duration"}"#
+            ]],
+        ),
+        (
+            "/api/v1/query_range?query=up&start=1&end=2&step=1e300",
+            expect![[
+                r#"400 {"status":"error","errorType":"bad_data","error":"invalid parameter \"step\": cannot parse \"1e300\" to a valid duration. It overflows int64"}"#
+            ]],
+        ),
+        (
+            "/api/v1/query_range?query=up&start=0&end=11001&step=1",
+            expect![[
+                r#"400 {"status":"error","errorType":"bad_data","error":"exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)"}"#
+            ]],
+        ),
+        (
+            "/api/v1/query_range?query=up[1m]&start=0&end=1&step=1",
+            expect![[
+                r#"400 {"status":"error","errorType":"bad_data","error":"invalid parameter \"query\": invalid expression type \"range vector\" for range query, must be Scalar or instant Vector"}"#
+            ]],
+        ),
+        (
+            "/api/v1/series",
+            expect![[r#"400 {"status":"error","errorType":"bad_data","error":"no match[] parameter provided"}"#]],
+        ),
+        (
+            "/api/v1/series?match[]={a=\"\"}",
+            expect![[
+                r#"400 {"status":"error","errorType":"bad_data","error":"invalid parameter \"match[]\": 1:1: parse error: vector selector must contain at least one non-empty matcher"}"#
+            ]],
+        ),
+        (
+            "/api/v1/series?match[]=rate(a[1m])",
+            expect![[
+                r#"400 {"status":"error","errorType":"bad_data","error":"invalid parameter \"match[]\": 1:1: parse error: expected a vector selector"}"#
+            ]],
+        ),
+        (
+            "/api/v1/series?match[]=a&start=x",
+            expect![[
+                r#"400 {"status":"error","errorType":"bad_data","error":"invalid parameter \"start\": Invalid time value for 'start': cannot parse \"x\" to a valid timestamp"}"#
+            ]],
+        ),
+        (
+            "/api/v1/label/U__/values",
+            expect![[r#"400 {"status":"error","errorType":"bad_data","error":"invalid label name: \"\""}"#]],
+        ),
+        (
+            "/api/v1/query_exemplars?query=up",
+            expect![[
+                r#"400 {"status":"error","errorType":"bad_data","error":"invalid parameter \"start\": cannot parse \"\" to a valid timestamp"}"#
+            ]],
+        ),
+        (
+            "/api/v1/nothing",
+            expect![[
+                r#"404 {"status":"error","errorType":"not_found","error":"there is nothing at /api/v1/nothing"}"#
+            ]],
+        ),
+    ] {
+        check(path, want).await;
+    }
+}
+
+#[tokio::test]
+async fn a_query_that_fails_on_its_data_is_422() {
+    let node = node().await;
+    let answer = node.instant("requests_total + ignoring (host) requests_total", NOW).await;
+    assert_eq!(answer.status, 422);
+    assert_eq!(answer.json()["errorType"], "execution");
+    let answer = node.instant("label_replace(requests_total, \"host\", \"x\", \"\", \"\")", NOW).await;
+    expect![[r#"422 {"status":"error","errorType":"execution","error":"vector cannot contain metrics with the same labelset"}"#]].assert_eq(&answer.shown());
+}
+
+#[tokio::test]
+async fn a_limit_cuts_the_result_and_warns() {
+    let node = node().await;
+    let answer = node.form("/api/v1/query", &[("query", "requests_total"), ("time", NOW), ("limit", "1")]).await.json();
+    assert_eq!(answer["data"]["result"].as_array().unwrap().len(), 1);
+    assert_eq!(answer["warnings"][0], "results truncated due to limit");
+}
+
+#[tokio::test]
+async fn lookback_and_stats_are_taken() {
+    let node = node().await;
+    let late = "1795161700";
+    let ask = |lookback| {
+        let fields = [("query", "requests_total"), ("time", late), ("lookback_delta", lookback), ("nocache", "1")];
+        let node = &node;
+        async move { node.form("/api/v1/query", &fields).await.json()["data"]["result"].as_array().unwrap().len() }
+    };
+    assert_eq!((ask("5m").await, ask("60").await, ask("0").await), (2, 0, 2));
+    let answer = node.form("/api/v1/query", &[("query", "requests_total"), ("time", NOW), ("stats", "all")]).await;
+    assert!(answer.json()["data"]["stats"]["samples"]["totalQueryableSamples"].as_u64().unwrap() >= 40);
+}
+
+#[tokio::test]
+async fn what_concerns_the_text_alone() {
+    check(
+        "/api/v1/format_query?query=sum%20by(a)(rate(up[5m]))",
+        expect![[r#"200 {"status":"success","data":"sum by (a) (rate(up[5m]))"}"#]],
+    )
+    .await;
+    check("/api/v1/parse_query?query=up*2", expect![[r#"200 {"status":"success","data":{"bool":false,"lhs":{"matchers":[{"name":"__name__","type":"=","value":"up"}],"name":"up","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"matching":null,"op":"*","rhs":{"type":"numberLiteral","val":"2"},"type":"binaryExpr"}}"#]]).await;
+    check("/api/v1/query_exemplars?query=up&start=1&end=2", expect![[r#"200 {"status":"success","data":[]}"#]]).await;
+}
+
+#[tokio::test]
+async fn what_is_always_empty_has_prometheus_shape() {
+    for (path, want) in [
+        ("/api/v1/rules", expect![[r#"200 {"status":"success","data":{"groups":[]}}"#]]),
+        ("/api/v1/alerts", expect![[r#"200 {"status":"success","data":{"alerts":[]}}"#]]),
+        (
+            "/api/v1/alertmanagers",
+            expect![[r#"200 {"status":"success","data":{"activeAlertmanagers":[],"droppedAlertmanagers":[]}}"#]],
+        ),
+        (
+            "/api/v1/targets",
+            expect![[
+                r#"200 {"status":"success","data":{"activeTargets":[],"droppedTargets":[],"droppedTargetCounts":{}}}"#
+            ]],
+        ),
+        ("/api/v1/targets/metadata", expect![[r#"200 {"status":"success","data":[]}"#]]),
+        ("/api/v1/scrape_pools", expect![[r#"200 {"status":"success","data":{"scrapePools":[]}}"#]]),
+        ("/api/v1/status/walreplay", expect![[r#"200 {"status":"success","data":{"min":0,"max":0,"current":0}}"#]]),
+        ("/api/v1/status/active_queries", expect![[r#"200 {"status":"success","data":[]}"#]]),
+    ] {
+        check(path, want).await;
+    }
+}
+
+#[tokio::test]
+async fn the_status_says_what_this_is() {
+    check("/api/v1/status/buildinfo", expect![[r#"200 {"status":"success","data":{"version":"3.5.0","revision":"","branch":"","buildUser":"","buildDate":"","goVersion":"","application":"Bellwether","applicationVersion":"0.1.0"}}"#]]).await;
+    check("/api/v1/status/tsdb?limit=1", expect![[r#"200 {"status":"success","data":{"headStats":{"numSeries":4,"numLabelPairs":7,"chunkCount":0,"minTime":1795154400000,"maxTime":1795161600000},"seriesCountByMetricName":[{"name":"requests_total","value":2}],"labelValueCountByLabelName":[{"name":"__name__","value":3}],"memoryInBytesByLabelName":[{"name":"__name__","value":35}],"seriesCountByLabelValuePair":[{"name":"__name__=requests_total","value":2}]}}"#]]).await;
+    let node = node().await;
+    let runtime = node.get("/api/v1/status/runtimeinfo").await.json();
+    assert_eq!(runtime["data"]["startTime"], "2026-11-20T08:00:00.000Z");
+    assert_eq!(runtime["data"]["activeSeries"], 4);
+    let flags = node.get("/api/v1/status/flags").await.json();
+    assert_eq!(flags["data"]["query.lookback-delta"], "5m");
+    let config = node.get("/api/v1/status/config").await.json();
+    assert!(config["data"]["yaml"].as_str().unwrap().contains("self_collect.enabled: \"true\"\n"), "{config}");
+}
+
+#[tokio::test]
+async fn deleted_series_are_gone() {
+    let node = node().await;
+    let delete = |selector: &str| {
+        let query = form_urlencoded::Serializer::new(String::new()).append_pair("match[]", selector).finish();
+        let node = &node;
+        async move { node.post(&format!("/api/v1/admin/tsdb/delete_series?{query}")).await }
+    };
+    assert_eq!(delete("requests_total{host=\"a\"}").await.shown(), "204 ");
+    let left = node.instant("requests_total", NOW).await.json();
+    assert_eq!(left["data"]["result"].as_array().unwrap().len(), 1);
+    expect![[r#"400 {"status":"error","errorType":"bad_data","error":"no match[] parameter provided"}"#]]
+        .assert_eq(&node.post("/api/v1/admin/tsdb/delete_series").await.shown());
+    assert_eq!(node.post("/api/v1/admin/tsdb/clean_tombstones").await.shown(), "204 ");
+    let left = node.instant("requests_total", NOW).await.json();
+    assert_eq!(left["data"]["result"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn flush_and_seal_answer_when_done_and_lose_nothing() {
+    let node = node().await;
+    let before = node.range("{__name__=~\".+\"}", "1795161000", NOW, "15").await;
+    for path in ["/api/v1/admin/flush", "/api/v1/admin/seal"] {
+        let answer = node.post(path).await;
+        assert_eq!(answer.status, 200);
+        assert!(answer.json()["data"]["seconds"].is_number());
+        assert_eq!(node.get(path).await.status, 405);
+        assert_eq!(node.range("{__name__=~\".+\"}", "1795161000", NOW, "15").await.shown(), before.shown());
+    }
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_may_read_but_not_administrate() {
+    let node = node().await;
+    let from_page = |method: &str, path: &str| {
+        let request = Request::builder().method(method).uri(path).header(header::ORIGIN, "https://example.org");
+        request.header(header::HOST, "127.0.0.1:9480").body(Body::empty()).unwrap()
+    };
+    let answer = node.send(from_page("GET", "/api/v1/labels")).await;
+    assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+    let answer = node.send(from_page("OPTIONS", "/api/v1/query")).await;
+    assert_eq!(answer.status, 204);
+    assert_eq!(answer.header("access-control-allow-methods"), Some("GET, POST, OPTIONS"));
+    let answer = node.send(from_page("POST", "/api/v1/admin/tsdb/delete_series?match[]=gone")).await;
+    assert_eq!(answer.status, 403);
+    assert_eq!(answer.header("access-control-allow-origin"), None);
+}
+
+#[tokio::test]
+async fn long_answers_are_compressed_on_request() {
+    let node = node().await;
+    let ask = |encoding: Option<&str>| {
+        let mut request = Request::get(format!("/api/v1/query_range?query=time()&start=0&end={NOW}&step=200000"));
+        if let Some(encoding) = encoding {
+            request = request.header(header::ACCEPT_ENCODING, encoding);
+        }
+        node.send(request.body(Body::empty()).unwrap())
+    };
+    let plain = ask(None).await;
+    assert_eq!(plain.header("content-encoding"), None);
+    let gzip = ask(Some("gzip")).await;
+    assert_eq!(gzip.header("content-encoding"), Some("gzip"));
+    let mut back = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&gzip.body[..]), &mut back).unwrap();
+    assert_eq!(back, plain.body);
+    assert!(gzip.body.len() * 2 < plain.body.len());
+}
+
+#[tokio::test]
+async fn pages_say_what_this_is() {
+    let node = node().await;
+    let index = node.get("/").await;
+    assert_eq!(index.header("content-type"), Some("text/html; charset=utf-8"));
+    for link in index.text().split("href=\"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+        assert_eq!(node.get(link).await.status, 200, "{link}");
+    }
+    node.get("/api/v1/labels").await;
+    let metrics = node.get("/metrics").await;
+    assert_eq!(metrics.header("content-type"), Some("text/plain; version=0.0.4"));
+    let count = r#"bellwether_http_requests_total{code="200",handler="/api/v1/labels"} 1"#;
+    assert!(metrics.text().contains(count), "{}", metrics.text());
+}
+
+/// A query that would take minutes, however many samples it may use.
+const ENDLESS: &str = "sum_over_time(sum_over_time(vector(time())[1d:1s])[1d:1s])";
+
+async fn unlimited(executor: ThreadExecutor) -> Node {
+    let unlimited = |config: &mut bellwether_server::Config| {
+        config.query.max_samples = u64::MAX;
+        config.query.max_bytes = bellwether_server::config::ByteSize(u64::MAX);
+        config.query.max_concurrent = 1;
+    };
+    Node::with(unlimited, ExecutorHandle::new(executor, 2)).await
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    let polls = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), polls).await.expect("the condition comes true");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_that_runs_too_long_is_stopped_for_real() {
+    let executor = ThreadExecutor::default();
+    let node = unlimited(executor.clone()).await;
+    let answer = node.form("/api/v1/query", &[("query", ENDLESS), ("timeout", "50ms")]).await;
+    expect![[r#"503 {"status":"error","errorType":"timeout","error":"query timed out in expression evaluation after 50ms (parameter timeout, or query.timeout)"}"#]].assert_eq(&answer.shown());
+    until(|| executor.running() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_whose_client_goes_away_is_stopped() {
+    let executor = ThreadExecutor::default();
+    let node = unlimited(executor.clone()).await;
+    let queries = node.queries.clone();
+    let asking = tokio::spawn(async move { node.instant(ENDLESS, "0").await });
+    until(|| executor.running() > 0 && queries.active().len() == 1).await;
+    assert_eq!(&*queries.active()[0].text, ENDLESS);
+    asking.abort();
+    until(|| executor.running() == 0 && queries.active().is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_waits_for_its_place_only_as_long_as_it_may_run() {
+    let executor = ThreadExecutor::default();
+    let node = std::sync::Arc::new(unlimited(executor.clone()).await);
+    let first = tokio::spawn({
+        let node = node.clone();
+        async move { node.instant(ENDLESS, "0").await }
+    });
+    until(|| executor.running() > 0).await;
+    let answer = node.form("/api/v1/query", &[("query", "1"), ("timeout", "10ms")]).await;
+    expect![[r#"503 {"status":"error","errorType":"timeout","error":"query timed out in query queue after 10ms: 1 queries run already (query.max_concurrent)"}"#]].assert_eq(&answer.shown());
+    first.abort();
+}
+
+#[tokio::test]
+async fn a_query_that_touches_too_much_names_the_limit() {
+    for (key, query, want) in [
+        (
+            "query.max_series",
+            "requests_total",
+            expect![[
+                r#"422 {"status":"error","errorType":"execution","error":"the query touches more than 1 series, which is the limit query.max_series"}"#
+            ]],
+        ),
+        (
+            "query.max_samples",
+            "requests_total{host=\"a\"}[10m]",
+            expect![[
+                r#"422 {"status":"error","errorType":"execution","error":"the query touches more than 10 samples, which is the limit query.max_samples"}"#
+            ]],
+        ),
+        (
+            "query.max_samples",
+            "sum_over_time(vector(1)[10m:1s])",
+            expect![[
+                r#"422 {"status":"error","errorType":"execution","error":"query processing would load too many samples into memory in query execution (limit samples: 10)"}"#
+            ]],
+        ),
+        (
+            "query.max_series",
+            "requests_total{host=\"a\"} + on () requests_total{host=\"b\"}",
+            expect![[
+                r#"422 {"status":"error","errorType":"execution","error":"the query touches more than 1 series, which is the limit query.max_series"}"#
+            ]],
+        ),
+    ] {
+        let limited = |config: &mut bellwether_server::Config| match key {
+            "query.max_series" => config.query.max_series = 1,
+            _ => config.query.max_samples = 10,
+        };
+        let node = Node::with(limited, ExecutorHandle::new(InlineExecutor, 1)).await;
+        let samples: Vec<(i64, f64)> = (0..40).map(|at| (NOW_MS - at * 15_000, 1.0)).collect();
+        node.load(&[series("requests_total{host=a}", &samples), series("requests_total{host=b}", &samples)]).await;
+        want.assert_eq(&node.instant(query, NOW).await.shown());
+    }
+}

@@ -1,0 +1,214 @@
+//! A node's HTTP interface over storage in memory: requests go straight into the router, without ports.
+
+#![allow(dead_code, unused_imports, reason = "each test file uses a part")]
+
+mod executors;
+mod remote_write;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use bellwether_kv::MemDisk;
+use bellwether_model::Timestamp;
+use bellwether_raft::Inline;
+use bellwether_server::config::Config;
+use bellwether_server::env::{
+    BoxFuture, DiskSpace, Env, ExecutorHandle, Executors, Listener, Net, Seed, Volume, WallClock,
+};
+use bellwether_server::gateway::{self, GatewayState};
+use bellwether_server::metrics::{StorageMetrics, WriteMetrics};
+use bellwether_server::query::Coordinator;
+use bellwether_server::shards::{Shards, open};
+use bellwether_server::write::WritePath;
+use prometheus::Registry;
+use tokio::sync::watch;
+use tower::ServiceExt;
+
+pub use executors::{InlineExecutor, ThreadExecutor};
+pub use remote_write::{Series, V2, metadata, series, snappy, v1, v1_with_metadata};
+
+/// The clock of every test begins here: 2026-11-20T08:00:00Z.
+pub const NOW_MS: Timestamp = 1_795_161_600_000;
+
+/// A node without sockets.
+pub struct Node {
+    router: Router,
+    pub ready: watch::Sender<bool>,
+    pub clock: Arc<TestClock>,
+    pub write: Arc<WritePath>,
+    pub queries: Arc<Coordinator>,
+}
+
+/// An answer, read whole.
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// Status and text in one line.
+    pub fn shown(&self) -> String {
+        format!("{} {}", self.status.as_u16(), self.text())
+    }
+}
+
+impl Node {
+    pub async fn start() -> Node {
+        Node::with(|_| {}, ExecutorHandle::new(InlineExecutor, 1)).await
+    }
+
+    pub async fn with(configure: impl FnOnce(&mut Config), scan: ExecutorHandle) -> Node {
+        let mut config = Config { shard_groups: 3, ..Config::default() };
+        configure(&mut config);
+        let clock = Arc::new(TestClock(AtomicI64::new(NOW_MS)));
+        let inline = ExecutorHandle::new(InlineExecutor, 1);
+        let env = Env {
+            disk: Arc::new(MemDisk::new()),
+            volume: Arc::new(LargeVolume),
+            clock: clock.clone(),
+            seed: Seed(1),
+            net: Arc::new(NoNet),
+            executors: Executors {
+                raft: Arc::new(executors::ThisRuntime),
+                blocking: Arc::new(Inline),
+                ingest: inline.clone(),
+                scan: scan.clone(),
+                background: inline,
+            },
+            host: None,
+            fatal: Arc::new(|reason| panic!("{reason}")),
+        };
+        let registry = Registry::new();
+        let (_identity, placement) = open::found_or_read(&*env.disk, &config, &env).unwrap();
+        let storage = Arc::new(StorageMetrics::new(&registry).unwrap());
+        let shards = Arc::new(Shards::open(placement, &config, &env, &registry, storage).await.unwrap());
+        let write = WritePath::new(shards.clone(), &config, &env, Arc::new(WriteMetrics::new(&registry).unwrap()));
+        let queries = Arc::new(Coordinator::new(shards.clone(), scan, config.query.clone(), &registry));
+        let (ready, is_ready) = watch::channel(true);
+        let router = gateway::router(GatewayState {
+            shards,
+            write: write.clone(),
+            queries: queries.clone(),
+            config: Arc::new(config),
+            registry,
+            clock: clock.clone(),
+            started_ms: NOW_MS,
+            ready: is_ready,
+        });
+        Node { router, ready, clock, write, queries }
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        let (parts, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// GET; the characters of selectors may stand in the path as they are.
+    pub async fn get(&self, path: &str) -> Answer {
+        let path = path.replace('"', "%22").replace('{', "%7B").replace('}', "%7D");
+        self.send(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    pub async fn post(&self, path: &str) -> Answer {
+        self.send(Request::post(path).body(Body::empty()).unwrap()).await
+    }
+
+    /// POST of a form.
+    pub async fn form(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let request = Request::post(path).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        self.send(request.body(Body::from(body)).unwrap()).await
+    }
+
+    pub async fn instant(&self, query: &str, time: &str) -> Answer {
+        self.form("/api/v1/query", &[("query", query), ("time", time)]).await
+    }
+
+    pub async fn range(&self, query: &str, start: &str, end: &str, step: &str) -> Answer {
+        let fields = [("query", query), ("start", start), ("end", end), ("step", step)];
+        self.form("/api/v1/query_range", &fields).await
+    }
+
+    /// Remote write 1.0 of a body that is compressed already.
+    pub async fn write_bytes(&self, body: impl Into<Body>) -> Answer {
+        let request = Request::post("/api/v1/write")
+            .header(header::CONTENT_TYPE, "application/x-protobuf")
+            .header(header::CONTENT_ENCODING, "snappy")
+            .header("X-Prometheus-Remote-Write-Version", "0.1.0");
+        self.send(request.body(body.into()).unwrap()).await
+    }
+
+    /// Remote write 1.0.
+    pub async fn write(&self, series: &[Series]) -> Answer {
+        self.write_bytes(snappy(&v1(series))).await
+    }
+
+    /// The same, which must succeed.
+    pub async fn load(&self, series: &[Series]) {
+        let answer = self.write(series).await;
+        assert_eq!(answer.shown(), "204 ");
+    }
+
+    /// Remote write with any headers.
+    pub async fn write_with(&self, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
+        let mut request = Request::builder().method(Method::POST).uri("/api/v1/write");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(Body::from(body)).unwrap()).await
+    }
+}
+
+/// A wall clock that stands until it is set.
+pub struct TestClock(AtomicI64);
+
+impl TestClock {
+    pub fn advance(&self, ms: i64) {
+        self.0.fetch_add(ms, Ordering::SeqCst);
+    }
+}
+
+impl WallClock for TestClock {
+    fn now_ms(&self) -> Timestamp {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+struct LargeVolume;
+
+impl Volume for LargeVolume {
+    fn space(&self) -> io::Result<DiskSpace> {
+        Ok(DiskSpace { free_bytes: 1 << 40, total_bytes: 1 << 41 })
+    }
+
+    fn reserve(&self, _bytes: u64) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct NoNet;
+
+impl Net for NoNet {
+    fn bind(&self, _address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
+        Box::pin(async { Err(io::Error::other("these tests have no sockets")) })
+    }
+}
