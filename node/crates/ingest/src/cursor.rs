@@ -136,6 +136,39 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Fills `slots` from as many varints, which must be all that is left; `None` means that a number is too large.
+    #[inline]
+    pub(crate) fn varints<T>(
+        mut self,
+        slots: &mut [T],
+        what: &'static str,
+        mut convert: impl FnMut(u64) -> Option<T>,
+    ) -> Result<(), FormatError> {
+        // A position of its own stays in a register.
+        let mut at = self.at;
+        for slot in slots {
+            let value = match self.bytes.get(at) {
+                Some(byte) if *byte < 0x80 => {
+                    at += 1;
+                    u64::from(*byte)
+                }
+                _ => {
+                    self.at = at;
+                    let value = self.varint_of_many_bytes(what)?;
+                    at = self.at;
+                    value
+                }
+            };
+            let Some(converted) = convert(value) else {
+                self.at = at;
+                return Err(self.invalid("a number is too large"));
+            };
+            *slot = converted;
+        }
+        self.at = at;
+        self.expect_end()
+    }
+
     fn varint_of_many_bytes(&mut self, what: &'static str) -> Result<u64, FormatError> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {

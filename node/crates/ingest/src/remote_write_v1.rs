@@ -3,12 +3,12 @@
 //! Prometheus, and everybody who imitates it, writes a series' labels first and together. Those bytes as they stand are
 //! what the cache knows the series by; labels that are scattered among other fields are gathered and give the same bytes.
 
-use bellwether_model::{Labels, LabelsBuilder, MetricKind, Sample};
+use bellwether_model::{Labels, MetricKind, Sample, limits};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::key_hasher::{CacheKey, KeyHasher};
 use crate::protobuf::{Message, WireError, bytes_field, fixed64_field, varint_field};
-use crate::visitor::{BuildError, MetadataRef, RequestVisitor, WireLabels, metric_kind};
+use crate::visitor::{BuildError, MetadataRef, RequestVisitor, WireLabels, build_labels, metric_kind};
 
 const REQUEST_SERIES: u64 = bytes_field(1);
 const REQUEST_METADATA: u64 = bytes_field(3);
@@ -29,10 +29,18 @@ const METADATA_NAME: u64 = bytes_field(2);
 const METADATA_HELP: u64 = bytes_field(4);
 const METADATA_UNIT: u64 = bytes_field(5);
 
+/// Labels that room is made for at first; a series may have more.
+const LABELS_EXPECTED: usize = 16;
+
+/// Samples of one request. A sample that is written as nothing at all takes two bytes of a body and twenty-four in memory;
+/// one that says something takes about sixteen.
+pub(crate) const SAMPLES_PER_REQUEST_MAX: usize = limits::REQUEST_DECOMPRESSED_BYTES_MAX / 16;
+
 /// Buffers of a walk, for the next walk.
 #[derive(Debug, Default)]
 pub struct ScratchV1 {
     samples: Vec<Sample>,
+    samples_left: usize,
     scattered_labels: Vec<u8>,
 }
 
@@ -47,6 +55,7 @@ pub struct RawLabels<'a> {
 /// Tells `visitor` what a body holds.
 pub fn walk<V: RequestVisitor>(body: &[u8], scratch: &mut ScratchV1, visitor: &mut V) -> Result<(), WireError> {
     let mut request = Message::new(body);
+    scratch.samples_left = SAMPLES_PER_REQUEST_MAX;
     while !request.is_at_end() {
         match request.tag()? {
             REQUEST_SERIES => walk_series(request.message()?, scratch, visitor)?,
@@ -77,7 +86,7 @@ fn walk_series<V: RequestVisitor>(
     while !series.is_at_end() {
         let start = series.offset();
         match series.tag()? {
-            SERIES_SAMPLE => scratch.samples.push(read_sample(series.message()?)?),
+            SERIES_SAMPLE => push_sample(&mut series, &mut scratch.samples, &mut scratch.samples_left)?,
             SERIES_LABEL => {
                 series.message()?;
                 scratch.scattered_labels.extend_from_slice(series.between(start, series.offset()));
@@ -120,9 +129,24 @@ fn skip_labels(series: &mut Message<'_>) -> Result<(), WireError> {
     Ok(())
 }
 
+/// Reads a field that holds a sample, if the request may have another.
+#[inline]
+pub(crate) fn push_sample(
+    series: &mut Message<'_>,
+    samples: &mut Vec<Sample>,
+    samples_left: &mut usize,
+) -> Result<(), WireError> {
+    let Some(left) = samples_left.checked_sub(1) else {
+        return Err(series.error("the request has too many samples"));
+    };
+    *samples_left = left;
+    samples.push(read_sample(series.message()?)?);
+    Ok(())
+}
+
 /// A `Sample`, which both versions lay out alike.
 #[inline]
-pub(crate) fn read_sample(mut message: Message<'_>) -> Result<Sample, WireError> {
+fn read_sample(mut message: Message<'_>) -> Result<Sample, WireError> {
     let mut sample = Sample { timestamp: 0, value: 0.0 };
     while !message.is_at_end() {
         match message.tag()? {
@@ -156,14 +180,18 @@ impl WireLabels for RawLabels<'_> {
     }
 
     fn build(&self) -> Result<Labels, BuildError> {
-        let mut labels = LabelsBuilder::default();
+        let mut pairs = Vec::with_capacity(LABELS_EXPECTED);
+        let mut count = 0;
         let in_body = |error: WireError| WireError { offset: self.offset + error.offset, ..error };
         let mut fields = Message::new(self.bytes);
         while !fields.is_at_end() {
-            let (name, value) = next_label(&mut fields).map_err(in_body)?;
-            labels.push_bytes(name, value)?;
+            let pair = next_label(&mut fields).map_err(in_body)?;
+            count += 1;
+            if count <= limits::LABELS_PER_SERIES_MAX {
+                pairs.push(pair);
+            }
         }
-        Ok(labels.build_series()?)
+        build_labels(&pairs, count)
     }
 }
 
@@ -280,6 +308,29 @@ mod tests {
             malformed protobuf at byte 1: groups are not supported
         "#]],
         );
+    }
+
+    #[test]
+    fn ten_thousand_labels_are_counted_and_refused() {
+        let labels = labels_v1(&[("a", "b")]).repeat(10_000);
+        check(
+            &request_v1(&[series_v1(&labels, &[(1, 2.0)])]),
+            expect![[r#"
+            refused: the series has 10000 labels, the limit is 128
+        "#]],
+        );
+    }
+
+    #[test]
+    fn more_samples_than_a_request_may_have_are_an_error() {
+        let mut series = labels_v1(&[("__name__", "up")]);
+        series.extend([0x12, 0x00].repeat(SAMPLES_PER_REQUEST_MAX / 2));
+        let mut body = request_v1(&[series.clone(), series.clone()]);
+        let mut scratch = ScratchV1::default();
+        walk(&body, &mut scratch, &mut Listener::default()).unwrap();
+        body.extend(request_v1(&[series_v1(&[], &[(1, 2.0)])]));
+        let error = walk(&body, &mut scratch, &mut Listener::default()).unwrap_err();
+        assert_eq!(error.what, "the request has too many samples");
     }
 
     #[test]

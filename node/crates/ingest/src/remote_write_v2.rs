@@ -3,12 +3,12 @@
 //! Texts stand once in a symbol table, series refer to them by number. The table may in principle come after the series
 //! that use it, so it is collected first; stepping over the series costs a few instructions each.
 
-use bellwether_model::{Labels, LabelsBuilder, METRIC_NAME, Sample};
+use bellwether_model::{Labels, METRIC_NAME, Sample, limits};
 
 use crate::key_hasher::{CacheKey, KeyHash, KeyHasher};
 use crate::protobuf::{Message, WireError, bytes_field, varint_field};
-use crate::remote_write_v1::read_sample;
-use crate::visitor::{BuildError, MetadataRef, RequestVisitor, WireLabels, metric_kind};
+use crate::remote_write_v1::{SAMPLES_PER_REQUEST_MAX, push_sample};
+use crate::visitor::{BuildError, MetadataRef, RequestVisitor, WireLabels, build_labels, metric_kind};
 
 const REQUEST_SYMBOL: u64 = bytes_field(4);
 const REQUEST_SERIES: u64 = bytes_field(5);
@@ -24,6 +24,9 @@ const METADATA_KIND: u64 = varint_field(1);
 const METADATA_HELP_REF: u64 = varint_field(3);
 const METADATA_UNIT_REF: u64 = varint_field(4);
 
+/// Symbols of one request: an empty one takes two bytes and becomes twenty-four.
+const SYMBOLS_MAX: usize = 1 << 22;
+
 /// Buffers of a walk, for the next walk.
 #[derive(Debug, Default)]
 pub struct ScratchV2 {
@@ -31,6 +34,7 @@ pub struct ScratchV2 {
     hashes: Vec<KeyHash>,
     label_refs: Vec<u32>,
     samples: Vec<Sample>,
+    samples_left: usize,
 }
 
 /// Where a symbol lies in the body.
@@ -43,7 +47,10 @@ struct Span {
 /// A series' label references and what they refer to.
 #[derive(Debug, Clone, Copy)]
 pub struct RefLabels<'a> {
+    /// All of them, unless there are more than a series may have.
     refs: &'a [u32],
+    /// How many there are.
+    count: usize,
     symbols: Symbols<'a>,
 }
 
@@ -62,7 +69,8 @@ pub fn walk<V: RequestVisitor>(
     scratch: &mut ScratchV2,
     visitor: &mut V,
 ) -> Result<(), WireError> {
-    let ScratchV2 { spans, hashes, label_refs, samples } = scratch;
+    let ScratchV2 { spans, hashes, label_refs, samples, samples_left } = scratch;
+    *samples_left = SAMPLES_PER_REQUEST_MAX;
     collect_symbols(body, hasher, spans, hashes)?;
     let symbols = Symbols { body, spans, hashes };
     let metric_name = (0..spans.len() as u32).find(|at| symbols.get(*at) == Some(METRIC_NAME.as_bytes()));
@@ -72,7 +80,7 @@ pub fn walk<V: RequestVisitor>(
         match request.tag()? {
             REQUEST_SERIES => {
                 let series = request.message()?;
-                walk_series(series, symbols, label_refs, samples, &mut metadata_filter, visitor)?;
+                walk_series(series, symbols, label_refs, samples, samples_left, &mut metadata_filter, visitor)?;
             }
             other => request.skip(other)?,
         }
@@ -96,6 +104,9 @@ fn collect_symbols(
         match request.tag()? {
             REQUEST_SYMBOL => {
                 let symbol = request.message()?;
+                if spans.len() == SYMBOLS_MAX {
+                    return Err(symbol.error("the request has too many symbols"));
+                }
                 spans.push(Span { start: symbol.offset() as u32, length: symbol.rest().len() as u32 });
                 hashes.push(hasher.symbol(symbol.rest()));
             }
@@ -112,23 +123,28 @@ fn walk_series<V: RequestVisitor>(
     symbols: Symbols<'_>,
     refs: &mut Vec<u32>,
     samples: &mut Vec<Sample>,
+    samples_left: &mut usize,
     last_metadata: &mut LastMetadata,
     visitor: &mut V,
 ) -> Result<(), WireError> {
     refs.clear();
     samples.clear();
-    let (mut exemplars, mut histograms) = (0, 0);
+    let (mut ref_count, mut exemplars, mut histograms) = (0, 0, 0);
     let mut metadata = None;
     while !series.is_at_end() {
         match series.tag()? {
             SERIES_LABEL_REFS => {
                 let mut packed = series.message()?;
                 while !packed.is_at_end() {
-                    refs.push(reference(&mut packed)?);
+                    ref_count += 1;
+                    push_reference(&mut packed, refs)?;
                 }
             }
-            SERIES_LABEL_REF => refs.push(reference(&mut series)?),
-            SERIES_SAMPLE => samples.push(read_sample(series.message()?)?),
+            SERIES_LABEL_REF => {
+                ref_count += 1;
+                push_reference(&mut series, refs)?;
+            }
+            SERIES_SAMPLE => push_sample(&mut series, samples, samples_left)?,
             SERIES_HISTOGRAM => {
                 series.message()?;
                 histograms += 1;
@@ -153,7 +169,17 @@ fn walk_series<V: RequestVisitor>(
     if samples.is_empty() {
         return Ok(());
     }
-    visitor.series(&RefLabels { refs, symbols }, samples)
+    visitor.series(&RefLabels { refs, count: ref_count, symbols }, samples)
+}
+
+/// Keeps as many references as a series may have, and one more pair.
+#[inline]
+fn push_reference(message: &mut Message<'_>, refs: &mut Vec<u32>) -> Result<(), WireError> {
+    let reference = reference(message)?;
+    if refs.len() < 2 * (limits::LABELS_PER_SERIES_MAX + 1) {
+        refs.push(reference);
+    }
+    Ok(())
 }
 
 #[inline]
@@ -217,7 +243,7 @@ impl<'a> Symbols<'a> {
 impl WireLabels for RefLabels<'_> {
     #[inline]
     fn key(&self, hasher: &KeyHasher) -> Option<CacheKey> {
-        if !self.refs.len().is_multiple_of(2) {
+        if !self.count.is_multiple_of(2) || self.refs.len() < self.count {
             return None;
         }
         let mut all_found = true;
@@ -230,18 +256,16 @@ impl WireLabels for RefLabels<'_> {
     }
 
     fn build(&self) -> Result<Labels, BuildError> {
-        if !self.refs.len().is_multiple_of(2) {
-            return Err(BuildError::OddReferences { count: self.refs.len() });
+        if !self.count.is_multiple_of(2) {
+            return Err(BuildError::OddReferences { count: self.count });
         }
         let symbol = |reference: u32| {
             let symbols = self.symbols.spans.len();
             self.symbols.get(reference).ok_or(BuildError::NoSuchSymbol { reference, symbols })
         };
-        let mut labels = LabelsBuilder::default();
-        for pair in self.refs.chunks_exact(2) {
-            labels.push_bytes(symbol(pair[0])?, symbol(pair[1])?)?;
-        }
-        Ok(labels.build_series()?)
+        let pair = |refs: &[u32]| Ok::<_, BuildError>((symbol(refs[0])?, symbol(refs[1])?));
+        let pairs: Vec<(&[u8], &[u8])> = self.refs.chunks_exact(2).map(pair).collect::<Result<_, _>>()?;
+        build_labels(&pairs, self.count / 2)
     }
 }
 
@@ -331,6 +355,18 @@ mod tests {
             refused: label reference 99 is beyond the request's 3 symbols
             refused: the series has 3 label references, which is not an even number
             up 2@1
+        "#]],
+        );
+    }
+
+    #[test]
+    fn ten_thousand_labels_are_counted_and_refused() {
+        let mut request = RequestV2::default();
+        request.push_refs(&[0; 20_000], &[(1, 2.0)]);
+        check(
+            &request.body(),
+            expect![[r#"
+            refused: the series has 10000 labels, the limit is 128
         "#]],
         );
     }

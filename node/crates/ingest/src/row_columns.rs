@@ -134,7 +134,7 @@ fn encode_values(rows: &[Row], out: &mut Vec<u8>) {
     out.truncate(bytes_at + end);
 }
 
-/// Where the columns of a block of rows lie; made by [`RowBlock::read`], which checks lengths but not contents.
+/// Where the columns of a block of rows lie; made by [`RowBlock::read`], which checks all lengths.
 #[derive(Debug, Clone)]
 pub(crate) struct RowBlock<'a> {
     count: usize,
@@ -142,8 +142,6 @@ pub(crate) struct RowBlock<'a> {
     timestamps: TimestampColumn<'a>,
     kept_counts: &'a [u8],
     values: &'a [u8],
-    /// At the block's end, for error messages.
-    end: Cursor<'a>,
 }
 
 #[derive(Debug, Clone)]
@@ -158,14 +156,7 @@ impl<'a> RowBlock<'a> {
         let empty = cursor.window(0, "rows")?;
         if count == 0 {
             let timestamps = TimestampColumn::One(0);
-            return Ok(RowBlock {
-                count,
-                numbers: empty.clone(),
-                timestamps,
-                kept_counts: &[],
-                values: &[],
-                end: empty,
-            });
+            return Ok(RowBlock { count, numbers: empty, timestamps, kept_counts: &[], values: &[] });
         }
         let shape = cursor.u8("the timestamps' shape")?;
         let length = cursor.u32("the length of the series numbers")?;
@@ -182,9 +173,12 @@ impl<'a> RowBlock<'a> {
         if count % 2 == 1 && kept_counts.last().is_some_and(|pair| pair >> 4 != 0) {
             return Err(cursor.invalid("a length for a value that is not there"));
         }
+        if kept_counts.iter().any(|pair| pair & 15 > 8 || pair >> 4 > 8) {
+            return Err(cursor.invalid("a value has more than eight bytes"));
+        }
         let kept: usize = kept_counts.iter().map(|pair| usize::from(pair & 15) + usize::from(pair >> 4)).sum();
         let values = cursor.take(kept, "values")?;
-        Ok(RowBlock { count, numbers, timestamps, kept_counts, values, end: cursor.clone() })
+        Ok(RowBlock { count, numbers, timestamps, kept_counts, values })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -206,44 +200,40 @@ impl<'a> RowBlock<'a> {
     }
 
     fn decode_numbers(&self, refs: &mut Vec<SeriesRef>) -> Result<(), FormatError> {
-        let mut column = self.numbers.clone();
+        let column = self.numbers.clone();
         if self.count > column.remaining() {
             return Err(column.truncated("series numbers"));
         }
-        refs.reserve(self.count);
+        refs.resize(self.count, SeriesRef(0));
         let mut number = 0u32;
-        for _ in 0..self.count {
-            let delta = column.varint_u32("a series number")?;
-            number = number.checked_add(delta).ok_or_else(|| column.invalid("a series number is too large"))?;
-            refs.push(SeriesRef(number));
-        }
-        column.expect_end()
+        column.varints(refs, "a series number", |delta| {
+            number = number.checked_add(u32::try_from(delta).ok()?)?;
+            Some(SeriesRef(number))
+        })
     }
 
-    fn decode_timestamps(&self, mut column: Cursor<'_>, timestamps: &mut Vec<Timestamp>) -> Result<(), FormatError> {
-        timestamps.reserve(self.count);
+    fn decode_timestamps(&self, column: Cursor<'_>, timestamps: &mut Vec<Timestamp>) -> Result<(), FormatError> {
+        timestamps.resize(self.count, 0);
         let mut timestamp: Timestamp = 0;
-        for _ in 0..self.count {
-            timestamp = timestamp.wrapping_add(unzigzag(column.varint("a timestamp")?));
-            timestamps.push(timestamp);
-        }
-        column.expect_end()
+        column.varints(timestamps, "a timestamp", |delta| {
+            timestamp = timestamp.wrapping_add(unzigzag(delta));
+            Some(timestamp)
+        })
     }
 
     fn decode_values(&self, values: &mut Vec<f64>) -> Result<(), FormatError> {
-        values.reserve(self.count);
+        values.resize(self.count, 0.0);
         let mut rest = self.values;
-        for (pair, rows) in self.kept_counts.iter().zip((0..self.count).step_by(2)) {
-            for kept in [pair & 15, pair >> 4].into_iter().take(self.count - rows) {
-                if kept > 8 {
-                    return Err(self.end.invalid("a value has more than eight bytes"));
-                }
+        for (pair, slots) in self.kept_counts.iter().zip(values.chunks_mut(2)) {
+            for (kept, slot) in [pair & 15, pair >> 4].into_iter().zip(slots) {
                 // The kept bytes of all values are as many as there are, so only the load may reach beyond them.
                 let word = match rest.first_chunk::<8>() {
                     Some(word) => u64::from_le_bytes(*word),
                     None => last_word(rest),
                 };
-                values.push(f64::from_bits(word.checked_shl(64 - 8 * u32::from(kept)).unwrap_or(0)));
+                // If no byte is kept, the shift is by 64.
+                let bits = word.checked_shl(64 - 8 * u32::from(kept)).unwrap_or(0);
+                *slot = f64::from_bits(bits);
                 rest = &rest[usize::from(kept)..];
             }
         }

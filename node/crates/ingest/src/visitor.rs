@@ -1,6 +1,6 @@
 //! What the walkers of both remote-write versions tell whoever listens.
 
-use bellwether_model::{LabelError, Labels, MetricKind, Sample};
+use bellwether_model::{Label, LabelError, Labels, LabelsBuilder, METRIC_NAME, MetricKind, Sample, limits};
 
 use crate::key_hasher::{CacheKey, KeyHasher};
 use crate::protobuf::WireError;
@@ -73,6 +73,40 @@ pub struct MetadataRef<'a> {
     pub fingerprint: u64,
 }
 
+/// Validates labels off the wire, of which there are `count`; `pairs` may lack those beyond the limit. Labels that are as
+/// they should be, sorted and complete, are not copied one by one.
+pub(crate) fn build_labels(pairs: &[(&[u8], &[u8])], count: usize) -> Result<Labels, BuildError> {
+    if count > limits::LABELS_PER_SERIES_MAX {
+        return Err(LabelError::TooMany { count, limit: limits::LABELS_PER_SERIES_MAX }.into());
+    }
+    let mut labels = Vec::with_capacity(pairs.len());
+    for (name, value) in pairs {
+        let fits = name.len() <= limits::LABEL_NAME_BYTES_MAX && value.len() <= limits::LABEL_VALUE_BYTES_MAX;
+        match (std::str::from_utf8(name), std::str::from_utf8(value)) {
+            (Ok(name), Ok(value)) if fits && !name.is_empty() && !value.is_empty() => {
+                labels.push(Label { name, value })
+            }
+            _ => return build_untidy_labels(pairs),
+        }
+    }
+    let is_sorted = labels.windows(2).all(|pair| pair[0].name < pair[1].name);
+    let is_named = labels.iter().any(|label| label.name == METRIC_NAME);
+    if is_sorted && is_named {
+        return Ok(Labels::from_sorted(labels.into_iter()));
+    }
+    build_untidy_labels(pairs)
+}
+
+/// Sorts what is not sorted, and says what is wrong.
+#[cold]
+fn build_untidy_labels(pairs: &[(&[u8], &[u8])]) -> Result<Labels, BuildError> {
+    let mut labels = LabelsBuilder::default();
+    for (name, value) in pairs {
+        labels.push_bytes(name, value)?;
+    }
+    Ok(labels.build_series()?)
+}
+
 /// The type that a number stands for; both versions use the same numbers.
 pub(crate) fn metric_kind(number: u64) -> MetricKind {
     usize::try_from(number).ok().and_then(|number| MetricKind::ALL.get(number)).copied().unwrap_or(MetricKind::Unknown)
@@ -81,7 +115,24 @@ pub(crate) fn metric_kind(number: u64) -> MetricKind {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::fmt::Write;
+
+    proptest! {
+        #[test]
+        fn tidy_labels_are_built_as_untidy_ones_are(
+            pairs in proptest::collection::vec(("(__name__|[a-c]{0,2})", "[xy]{0,2}"), 0..5),
+            invalid in proptest::option::of(any::<prop::sample::Index>()),
+        ) {
+            let mut pairs: Vec<(&[u8], &[u8])> = pairs.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())).collect();
+            if let Some(at) = invalid.filter(|_| !pairs.is_empty()) {
+                let at = at.index(pairs.len());
+                pairs[at].1 = b"\xff";
+            }
+            let text = |result: Result<Labels, BuildError>| result.map_err(|error| error.to_string());
+            prop_assert_eq!(text(build_labels(&pairs, pairs.len())), text(build_untidy_labels(&pairs)));
+        }
+    }
 
     /// A visitor that remembers what it heard.
     #[derive(Default)]

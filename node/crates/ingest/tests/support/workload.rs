@@ -14,10 +14,11 @@ const START_MS: i64 = 1_790_000_000_000;
 /// The labels of series number `at`: eight, about 250 bytes on the wire.
 pub fn labels(at: usize) -> Vec<(&'static str, String)> {
     let (host, m) = (at / SERIES_PER_HOST, at % SERIES_PER_HOST);
-    let instance = format!("10.{}.{}.{}:9100", host / 65536, (host / 256) % 256, host % 256);
+    let address = format!("ip-10-{}-{}-{}", host / 65536, (host / 256) % 256, host % 256);
+    let instance = format!("{address}.eu-west-1.compute.internal:9100");
     vec![
         ("__name__", format!("node_metric_family_{}_total", m / 8)),
-        ("cluster", "prod-eu-west-1".to_owned()),
+        ("cluster", "payments-production-eu-west-1".to_owned()),
         ("cpu", format!("{}", m % 8)),
         ("env", "production".to_owned()),
         ("instance", instance),
