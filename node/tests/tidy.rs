@@ -167,7 +167,7 @@ fn paths_in_markdown(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn documents_name_only_files_that_exist() {
+fn documents_that_are_named_exist_and_name_only_what_exists() {
     let mut wrong = Vec::new();
     let mut documents = files(&repository().join("node/docs"), "md");
     documents.push(PathBuf::from("README.md"));
@@ -175,6 +175,14 @@ fn documents_name_only_files_that_exist() {
         for path in paths_in_markdown(&text(&document)) {
             if !repository().join(&path).exists() {
                 wrong.push(format!("{} names {path}, which does not exist", document.display()));
+            }
+        }
+    }
+    for source in sources() {
+        let named = paths_in_markdown(&text(&source));
+        for path in named.iter().filter(|path| path.starts_with("node/docs/") && path.ends_with(".md")) {
+            if !repository().join(path).exists() {
+                wrong.push(format!("{} names {path}, which does not exist", source.display()));
             }
         }
     }
