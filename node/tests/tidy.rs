@@ -234,6 +234,6 @@ fn this_file_finds_what_it_looks_for() {
         metrics_in(r#"x("bellwether_a_total", "bellwether_server::y")"#)
             == BTreeSet::from(["bellwether_a_total".into()])
     );
-    assert!(formats_mentioned("see node/docs/format/pack.md.").contains("pack"));
+    assert!(formats_mentioned("see node/docs/format/shard.md.").contains("shard"));
     assert!(paths_in_markdown("run `deploy/start`, then\n    deploy/stop").len() == 2);
 }
