@@ -12,6 +12,7 @@ use super::answer::{Notes, Pieces};
 use super::params::Params;
 use super::{ApiError, ErrorKind, Gateway, answer, json};
 use crate::query::{TIME_MAX, TIME_MIN};
+use crate::shards::SelectError;
 
 /// Names or values that one answer lists when the client sets no limit; more are cut off with a warning.
 const NAMES_MAX: usize = 1_000_000;
@@ -32,7 +33,8 @@ pub(super) async fn series(
     let limit = asked.unwrap_or(max).min(max);
     let mut found: Vec<Labels> = Vec::new();
     for matchers in selectors {
-        found.extend(gateway.state.shards.series(&tenant, matchers, range, limit.saturating_add(1)).await?);
+        let more = gateway.state.shards.series(&tenant, matchers, range, limit.saturating_add(1));
+        found.extend(in_time(&gateway, more).await?);
     }
     found.sort_unstable();
     found.dedup();
@@ -55,7 +57,8 @@ pub(super) async fn label_names(
     let range = time_range(&params)?;
     let mut names = BTreeSet::new();
     for matchers in selectors_or_all(&params)? {
-        names.extend(gateway.state.shards.label_names(&tenant, matchers, range, limit + 1).await?);
+        let more = gateway.state.shards.label_names(&tenant, matchers, range, limit + 1);
+        names.extend(in_time(&gateway, more).await?);
     }
     Ok(texts(names, limit))
 }
@@ -76,7 +79,8 @@ pub(super) async fn label_values(
     let range = time_range(&params)?;
     let mut values = BTreeSet::new();
     for matchers in selectors_or_all(&params)? {
-        values.extend(gateway.state.shards.label_values(&tenant, &name, matchers, range, limit + 1).await?);
+        let more = gateway.state.shards.label_values(&tenant, &name, matchers, range, limit + 1);
+        values.extend(in_time(&gateway, more).await?);
     }
     Ok(texts(values, limit))
 }
@@ -97,7 +101,7 @@ pub(super) async fn metadata(
     let limit = number("limit")?.unwrap_or(usize::MAX);
     let per_metric = number("limit_per_metric")?.filter(|limit| *limit > 0).unwrap_or(usize::MAX);
     let only = params.get("metric");
-    let all = gateway.state.shards.metadata(&tenant).await?;
+    let all = in_time(&gateway, gateway.state.shards.metadata(&tenant)).await?;
     let chosen = all.iter().filter(|(metric, _)| only.is_none_or(|only| only == *metric)).take(limit);
     let mut data = vec![b'{'];
     for (at, (metric, metadata)) in chosen.enumerate() {
@@ -120,6 +124,18 @@ fn push_metadata(out: &mut Vec<u8>, metadata: &MetricMetadata) {
         json::push_string(out, value);
     }
     out.push(b'}');
+}
+
+/// Reads of labels take as long as a query may, at most.
+async fn in_time<T>(gateway: &Gateway, read: impl Future<Output = Result<T, SelectError>>) -> Result<T, ApiError> {
+    let limit = gateway.state.config.query.timeout;
+    match tokio::time::timeout(limit, read).await {
+        Ok(result) => Ok(result?),
+        Err(_) => {
+            let message = format!("reading labels took longer than {limit:?} (query.timeout)");
+            Err(ApiError::new(ErrorKind::Timeout, message))
+        }
+    }
 }
 
 fn time_range(params: &Params) -> Result<TimeRange, ApiError> {

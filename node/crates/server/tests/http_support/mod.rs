@@ -21,6 +21,7 @@ use bellwether_server::env::{
     BoxFuture, DiskSpace, Env, ExecutorHandle, Executors, Listener, Net, Seed, Volume, WallClock,
 };
 use bellwether_server::gateway::{self, GatewayState};
+use bellwether_server::grpc::{self, GrpcState};
 use bellwether_server::metrics::{StorageMetrics, WriteMetrics};
 use bellwether_server::query::Coordinator;
 use bellwether_server::shards::{Shards, open};
@@ -38,6 +39,8 @@ pub const NOW_MS: Timestamp = 1_795_161_600_000;
 /// A node without sockets.
 pub struct Node {
     router: Router,
+    grpc: Router,
+    pub registry: Registry,
     pub ready: watch::Sender<bool>,
     pub clock: Arc<TestClock>,
     pub write: Arc<WritePath>,
@@ -103,17 +106,33 @@ impl Node {
         let write = WritePath::new(shards.clone(), &config, &env, Arc::new(WriteMetrics::new(&registry).unwrap()));
         let queries = Arc::new(Coordinator::new(shards.clone(), scan, config.query.clone(), &registry));
         let (ready, is_ready) = watch::channel(true);
+        let config = Arc::new(config);
+        let grpc = grpc::routes(GrpcState {
+            shards: shards.clone(),
+            write: write.clone(),
+            queries: queries.clone(),
+            config: config.clone(),
+            clock: clock.clone(),
+            started_ms: NOW_MS,
+            http_address: config.http,
+            ready: is_ready.clone(),
+        });
         let router = gateway::router(GatewayState {
             shards,
             write: write.clone(),
             queries: queries.clone(),
-            config: Arc::new(config),
-            registry,
+            config,
+            registry: registry.clone(),
             clock: clock.clone(),
             started_ms: NOW_MS,
             ready: is_ready,
         });
-        Node { router, ready, clock, write, queries }
+        Node { router, grpc: grpc.unwrap(), registry, ready, clock, write, queries }
+    }
+
+    /// The gRPC services, for a client without sockets.
+    pub fn grpc(&self) -> Router {
+        self.grpc.clone()
     }
 
     pub async fn send(&self, request: Request<Body>) -> Answer {
