@@ -16,11 +16,9 @@ use parking_lot::Mutex;
 
 const GROUPS: u32 = 8;
 const IN_FLIGHT: usize = 256;
-const PER_CALLER: usize = 64;
+/// Log written per round; flushed in between, as a node does.
+const ROUND_BYTES: usize = 64 << 20;
 const PAYLOAD_BYTES: usize = 4096;
-/// Flushed beyond this, as a node does.
-const UNFLUSHED_BYTES_MAX: u64 = 64 << 20;
-
 type Job = Box<dyn FnOnce() + Send>;
 
 /// A thread for the log, one for applying, one for flushes.
@@ -144,32 +142,38 @@ async fn start(directory: &std::path::Path, groups: u32) -> (RaftNode, Vec<RaftG
     (node, started)
 }
 
-fn propose(bencher: divan::Bencher, groups: u32, in_flight: usize, bytes: usize) {
+/// Each of `in_flight` callers proposes one payload after the other.
+async fn propose_round(groups: &[RaftGroup], in_flight: usize, per_caller: usize, payload: &Bytes) {
+    let callers = (0..in_flight).map(|caller| {
+        let (group, payload) = (groups[caller % groups.len()].clone(), payload.clone());
+        tokio::spawn(async move {
+            for _ in 0..per_caller {
+                group.propose(payload.clone()).await.expect("room for it");
+            }
+        })
+    });
+    for caller in join_all(callers).await {
+        caller.expect("no panic");
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().expect("a runtime")
+}
+
+fn propose(bencher: divan::Bencher, groups: u32, in_flight: usize, bytes: usize, per_caller: usize) {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build();
-    let runtime = runtime.expect("a runtime");
+    let runtime = runtime();
     let (_node, groups) = runtime.block_on(start(directory.path(), groups));
     let payload = payload(bytes);
     bencher
-        .counter(divan::counter::ItemsCount::new(in_flight * PER_CALLER))
-        .counter(divan::counter::BytesCount::new(in_flight * PER_CALLER * bytes))
+        .counter(divan::counter::ItemsCount::new(in_flight * per_caller))
+        .counter(divan::counter::BytesCount::new(in_flight * per_caller * bytes))
         .bench_local(|| {
             runtime.block_on(async {
-                let callers = (0..in_flight).map(|caller| {
-                    let (group, payload) = (groups[caller % groups.len()].clone(), payload.clone());
-                    tokio::spawn(async move {
-                        for _ in 0..PER_CALLER {
-                            group.propose(payload.clone()).await.expect("room for it");
-                        }
-                    })
-                });
-                for caller in join_all(callers).await {
-                    caller.expect("no panic");
-                }
+                propose_round(&groups, in_flight, per_caller, &payload).await;
                 for group in &groups {
-                    if group.unflushed_log_bytes() > UNFLUSHED_BYTES_MAX / groups.len() as u64 {
-                        group.flush().await.expect("a counter flushes");
-                    }
+                    group.flush().await.expect("a counter flushes");
                 }
             });
         });
@@ -177,22 +181,42 @@ fn propose(bencher: divan::Bencher, groups: u32, in_flight: usize, bytes: usize)
 
 #[divan::bench(sample_count = 20, sample_size = 1)]
 fn eight_groups(bencher: divan::Bencher) {
-    propose(bencher, GROUPS, IN_FLIGHT, PAYLOAD_BYTES);
+    propose(bencher, GROUPS, IN_FLIGHT, PAYLOAD_BYTES, ROUND_BYTES / PAYLOAD_BYTES / IN_FLIGHT);
 }
 
 #[divan::bench(sample_count = 20, sample_size = 1)]
 fn one_group(bencher: divan::Bencher) {
-    propose(bencher, 1, IN_FLIGHT, PAYLOAD_BYTES);
+    propose(bencher, 1, IN_FLIGHT, PAYLOAD_BYTES, ROUND_BYTES / PAYLOAD_BYTES / IN_FLIGHT);
 }
 
 #[divan::bench(sample_count = 20, sample_size = 1)]
 fn one_caller(bencher: divan::Bencher) {
-    propose(bencher, 1, 1, PAYLOAD_BYTES);
+    propose(bencher, 1, 1, PAYLOAD_BYTES, 1000);
 }
 
-#[divan::bench(sample_count = 10, sample_size = 1)]
+#[divan::bench(sample_count = 20, sample_size = 1)]
 fn eight_groups_of_64_kib(bencher: divan::Bencher) {
-    propose(bencher, GROUPS, 128, 64 << 10);
+    propose(bencher, GROUPS, 64, 64 << 10, ROUND_BYTES / (64 << 10) / 64);
+}
+
+/// From opening the engine until 200 MiB of log are applied again.
+#[divan::bench(sample_count = 5, sample_size = 1)]
+fn start_again(bencher: divan::Bencher) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let runtime = runtime();
+    let (payload, bytes) = (payload(64 << 10), 200 << 20);
+    runtime.block_on(async {
+        let (node, groups) = start(directory.path(), GROUPS).await;
+        propose_round(&groups, 64, bytes / payload.len() / 64, &payload).await;
+        node.shutdown().await;
+    });
+    bencher.counter(divan::counter::BytesCount::new(bytes)).bench_local(|| {
+        runtime.block_on(async {
+            let (node, groups) = start(directory.path(), GROUPS).await;
+            drop(groups);
+            node.shutdown().await;
+        });
+    });
 }
 
 fn main() {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::blocking::{self, Blocking, BlockingClass};
 use crate::codec::{self, DecodeError};
-use crate::group_log::GroupLog;
+use crate::group_log::LogHandle;
 use crate::limits;
 use crate::metrics::RaftMetrics;
 use crate::state_machine::{Applied, Checkpoint, CommittedEntry, EntryPayload, FatalError, StateMachine};
@@ -57,7 +57,7 @@ fn applied(meta: &SnapshotMeta) -> Applied {
 pub(crate) struct Adapter {
     machine: Arc<dyn StateMachine>,
     executor: Arc<dyn Blocking>,
-    log: Arc<GroupLog>,
+    handle: LogHandle,
     metrics: Arc<RaftMetrics>,
     durable: Durable,
     applied: Option<LogId>,
@@ -115,12 +115,12 @@ impl Adapter {
     pub fn new(
         machine: Arc<dyn StateMachine>,
         executor: Arc<dyn Blocking>,
-        log: Arc<GroupLog>,
+        handle: LogHandle,
         metrics: Arc<RaftMetrics>,
         durable: Durable,
     ) -> Self {
         let SnapshotMeta { last_log_id, last_membership } = durable.meta();
-        Self { machine, executor, log, metrics, durable, applied: last_log_id, membership: last_membership }
+        Self { machine, executor, handle, metrics, durable, applied: last_log_id, membership: last_membership }
     }
 
     async fn call<T: Send + 'static>(
@@ -156,7 +156,7 @@ impl Adapter {
         if let Some(membership) = membership {
             self.membership = membership;
         }
-        self.log.on_applied(last.index);
+        self.handle.log.on_applied(last.index);
         let mut replies = replies.into_iter();
         for Waiting { responder, replied } in waiting {
             let reply = if replied { replies.next().unwrap_or_default() } else { Bytes::new() };
@@ -180,7 +180,7 @@ impl RaftStateMachine<Types> for Adapter {
     where
         S: Stream<Item = Result<EntryResponder<Types>, io::Error>> + Unpin + Send,
     {
-        if self.log.is_starting() {
+        if self.handle.log.is_starting() {
             // Nothing is known to be committed before openraft runs, and payloads are not read before.
             return Err(io::Error::other("openraft applied entries while it started"));
         }
@@ -215,8 +215,8 @@ impl RaftStateMachine<Types> for Adapter {
         self.membership = meta.last_membership.clone();
         *self.durable.0.lock() = meta.clone();
         if let Some(last) = meta.last_log_id {
-            self.log.on_applied(last.index);
-            self.log.on_flushed(last.index);
+            self.handle.log.on_applied(last.index);
+            self.handle.log.on_flushed(last.index);
         }
         Ok(())
     }
@@ -226,7 +226,7 @@ impl RaftStateMachine<Types> for Adapter {
         if durable.last_log_id.is_none() {
             return Ok(None);
         }
-        if self.log.is_starting() {
+        if self.handle.log.is_starting() {
             return Ok(Some(Snapshot { meta: durable, snapshot: None }));
         }
         let checkpoint = self.call(BlockingClass::Flush, |machine| machine.checkpoint()).await?;

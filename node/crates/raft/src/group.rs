@@ -9,6 +9,7 @@ use openraft::errors::{ClientWriteError, Fatal, ForwardToLeader, LinearizableRea
 use openraft::raft::{ClientWriteResult, ReadPolicy};
 use openraft::{ChangeMembers, ServerState};
 use openraft_rt::WatchReceiver;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::adapter::{Adapter, Durable};
@@ -18,6 +19,7 @@ use crate::errors::{AddressError, FlushError, MembershipError, ProposeError, Rea
 use crate::group_log::GroupLog;
 use crate::limits;
 use crate::node::{Groups, Shared};
+use crate::read_rounds::ReadRounds;
 use crate::state_machine::{Applied, Checkpoint, FatalError, StateMachine};
 use crate::types::{
     self, Command, GroupId, LeaderHint, LogPosition, Member, NodeId, ReplicaId, Reply, Snapshot, Types,
@@ -41,6 +43,9 @@ struct Inner {
     shared: Arc<Shared>,
     /// Where this replica is listed, to be struck off at shutdown.
     groups: Weak<Groups>,
+    /// Closed when openraft's last task has ended.
+    running: watch::Sender<()>,
+    reads: ReadRounds,
     /// One flush at a time.
     flushing: tokio::sync::Mutex<()>,
 }
@@ -80,6 +85,7 @@ impl RaftGroup {
         durable: Durable,
         shared: Arc<Shared>,
         groups: Weak<Groups>,
+        running: watch::Sender<()>,
     ) -> Self {
         let id = log.id();
         let budget = Budget::new("group", shared.options.group_in_flight_bytes);
@@ -93,6 +99,8 @@ impl RaftGroup {
             budget,
             shared,
             groups,
+            running,
+            reads: ReadRounds::default(),
             flushing: tokio::sync::Mutex::new(()),
         }))
     }
@@ -152,13 +160,20 @@ impl RaftGroup {
         if this.is_sole_voter_and_current() {
             return Ok(());
         }
-        match this.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
-            Ok(_) => Ok(()),
-            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
-                Err(ReadError::NotLeader { hint: hint(&forward) })
-            }
-            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => Err(ReadError::NoQuorum(this.group)),
-            Err(RaftError::Fatal(fatal)) => Err(ReadError::Stopped { group: this.group, reason: fatal.to_string() }),
+        let (answer, must_run) = this.reads.join();
+        if must_run {
+            // Not within this call: it may be cancelled, and others wait for the same answer.
+            let this = self.0.clone();
+            tokio::spawn(async move {
+                while let Some(round) = this.reads.begin() {
+                    round.answer(&this.confirm_leadership().await);
+                }
+            });
+        }
+        match answer.await {
+            Ok(answer) => answer,
+            // The runtime is going away.
+            Err(_) => Err(ReadError::Stopped { group: this.group, reason: this.failure() }),
         }
     }
 
@@ -308,6 +323,8 @@ impl RaftGroup {
         if let Err(error) = this.raft.shutdown().await {
             tracing::warn!(group = this.group.0, %error, "a group ended badly");
         }
+        // Its tasks end one after the other, and hold the log until then.
+        drop(timeout(limits::STORAGE_WAIT, this.running.closed()).await);
         // Not for ever: a full disk takes nothing. Starting this replica again waits for that.
         drop(timeout(limits::STORAGE_WAIT, this.shared.writer.settle()).await);
         if let Some(groups) = this.groups.upgrade() {
@@ -354,7 +371,7 @@ impl RaftGroup {
 }
 
 /// Waits until the log store has had trouble for as long as a caller should wait.
-async fn lasting_trouble(trouble: &mut tokio::sync::watch::Receiver<Option<StorageTrouble>>) -> StorageTrouble {
+async fn lasting_trouble(trouble: &mut watch::Receiver<Option<StorageTrouble>>) -> StorageTrouble {
     loop {
         // Cloned at once: the guard must not be held while this waits.
         let found = trouble.wait_for(Option::is_some).await.map(|found| found.clone());
@@ -427,6 +444,18 @@ impl Inner {
 
     fn damaged(&self, error: &impl Display) -> AddressError {
         AddressError::Damaged { group: self.group, reason: error.to_string() }
+    }
+
+    /// Asks a quorum whether this replica leads, and waits until everything committed before is applied.
+    async fn confirm_leadership(&self) -> Result<(), ReadError> {
+        match self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
+            Ok(_) => Ok(()),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
+                Err(ReadError::NotLeader { hint: hint(&forward) })
+            }
+            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => Err(ReadError::NoQuorum(self.group)),
+            Err(RaftError::Fatal(fatal)) => Err(ReadError::Stopped { group: self.group, reason: fatal.to_string() }),
+        }
     }
 
     /// A sole voter needs nobody's word that it still leads, and acknowledges nothing before it is applied: a read sees

@@ -299,7 +299,11 @@ fn operation_bytes(operation: &Operation) -> usize {
 
 /// openraft's handle to a [`GroupLog`].
 #[derive(Clone)]
-pub(crate) struct LogHandle(pub Arc<GroupLog>);
+pub(crate) struct LogHandle {
+    pub log: Arc<GroupLog>,
+    /// Tells, by being dropped, that openraft's last task has ended.
+    pub _running: watch::Receiver<()>,
+}
 
 fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
     let start = match range.start_bound() {
@@ -321,7 +325,7 @@ impl RaftLogReader<Types> for LogHandle {
         range: R,
     ) -> Result<Vec<Entry>, io::Error> {
         let (start, end) = bounds(&range);
-        self.0.read(start, end, u64::MAX >> 1).await
+        self.log.read(start, end, u64::MAX >> 1).await
     }
 
     async fn entries_stream<R: RangeBounds<u64> + Clone + Debug + Send>(
@@ -329,7 +333,7 @@ impl RaftLogReader<Types> for LogHandle {
         range: R,
     ) -> impl Stream<Item = io::Result<Entry>> + Send {
         let (start, end) = bounds(&range);
-        let log = self.0.clone();
+        let log = self.log.clone();
         let entries = stream::unfold((start, Vec::new().into_iter()), move |(mut next, mut ready)| {
             let log = log.clone();
             async move {
@@ -349,11 +353,11 @@ impl RaftLogReader<Types> for LogHandle {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
-        self.0.read(start, end, limits::READ_BYTES_MAX).await
+        self.log.read(start, end, limits::READ_BYTES_MAX).await
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
-        Ok(self.0.state.lock().vote)
+        Ok(self.log.state.lock().vote)
     }
 }
 
@@ -361,7 +365,7 @@ impl RaftLogStorage<Types> for LogHandle {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> Result<LogState<Types>, io::Error> {
-        let state = self.0.state.lock();
+        let state = self.log.state.lock();
         Ok(LogState { last_purged_log_id: state.index.purged(), last_log_id: state.index.last() })
     }
 
@@ -370,10 +374,10 @@ impl RaftLogStorage<Types> for LogHandle {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
-        let key = record::key(self.0.id, RecordKind::Vote, 0);
+        let key = record::key(self.log.id, RecordKind::Vote, 0);
         let value = record::encode_vote(&key, vote);
-        self.0.write(vec![Operation::Put(self.0.writer.space(), key.to_vec(), value)]).await?;
-        self.0.state.lock().vote = Some(*vote);
+        self.log.write(vec![Operation::Put(self.log.writer.space(), key.to_vec(), value)]).await?;
+        self.log.state.lock().vote = Some(*vote);
         Ok(())
     }
 
@@ -382,7 +386,7 @@ impl RaftLogStorage<Types> for LogHandle {
         I: IntoIterator<Item = Entry> + Send,
         I::IntoIter: Send,
     {
-        let log = &self.0;
+        let log = &self.log;
         let space = log.writer.space();
         let (mut operations, entries): (Vec<_>, Vec<_>) = entries
             .into_iter()
@@ -411,10 +415,10 @@ impl RaftLogStorage<Types> for LogHandle {
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
         let from = last.map_or(0, |id| id.index + 1);
-        let end = self.0.state.lock().index.next();
+        let end = self.log.state.lock().index.next();
         // Durable before the entries leave memory: whatever is appended next comes behind it in the queue.
-        self.0.write(vec![self.0.delete_entries(from, end.max(from))]).await?;
-        self.0.change(|state| {
+        self.log.write(vec![self.log.delete_entries(from, end.max(from))]).await?;
+        self.log.change(|state| {
             let kept = from.saturating_sub(state.tail_start()) as usize;
             let bytes: usize = state.tail.drain(kept.min(state.tail.len())..).map(|entry| memory_bytes(&entry)).sum();
             state.tail_bytes -= bytes;
@@ -425,15 +429,15 @@ impl RaftLogStorage<Types> for LogHandle {
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
-        let key = record::key(self.0.id, RecordKind::Purged, 0);
+        let key = record::key(self.log.id, RecordKind::Purged, 0);
         let value = record::encode_purged(&key, &upto);
-        let first = self.0.first();
+        let first = self.log.first();
         // The cut is written before, or together with, the loss of the entries: recovery starts behind it.
         let operations = vec![
-            Operation::Put(self.0.writer.space(), key.to_vec(), value),
-            self.0.delete_entries(first, (upto.index + 1).max(first)),
+            Operation::Put(self.log.writer.space(), key.to_vec(), value),
+            self.log.delete_entries(first, (upto.index + 1).max(first)),
         ];
-        self.0.change(|state| {
+        self.log.change(|state| {
             let start = state.tail_start();
             let count = (upto.index + 1).saturating_sub(start).min(state.tail.len() as u64) as usize;
             let bytes: usize = state.tail.drain(..count).map(|entry| memory_bytes(&entry)).sum();
@@ -441,7 +445,7 @@ impl RaftLogStorage<Types> for LogHandle {
             state.index.purge(upto);
             state.written = state.written.max(upto.index + 1);
         });
-        self.0.push(operations, 0, Then::Purged(upto.index));
+        self.log.push(operations, 0, Then::Purged(upto.index));
         Ok(())
     }
 }

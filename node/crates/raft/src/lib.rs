@@ -24,6 +24,7 @@ mod log_index;
 mod metrics;
 mod network;
 mod node;
+mod read_rounds;
 mod record;
 mod recovery;
 mod state_machine;

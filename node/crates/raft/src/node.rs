@@ -9,6 +9,7 @@ use bytes::Bytes;
 use openraft::{Config, SnapshotPolicy};
 use parking_lot::Mutex;
 use prometheus::Registry;
+use tokio::sync::watch;
 
 use crate::adapter::{Adapter, Durable};
 use crate::admission::Budget;
@@ -258,17 +259,19 @@ impl RaftNode {
             log.on_flushed(applied.index);
         }
         let pristine = log.is_pristine() && applied.log.is_none();
+        let (running, watched) = watch::channel(());
+        let handle = LogHandle { log: log.clone(), _running: watched };
         let adapter = Adapter::new(
             machine.clone(),
             shared.executor.clone(),
-            log.clone(),
+            handle.clone(),
             shared.metrics.clone(),
             durable.clone(),
         );
         let network = Network { id, transport };
         let seed = mix(shared.seed, mix(u64::from(group.0), replica.0));
         let build = async {
-            let raft = Raft::build(replica.0, shared.config.clone(), network, LogHandle(log.clone()), adapter).await?;
+            let raft = Raft::build(replica.0, shared.config.clone(), network, handle, adapter).await?;
             log.started();
             raft.run();
             Ok(raft)
@@ -276,11 +279,19 @@ impl RaftNode {
         let raft = Runtime::scope(seed, build).await;
         let stopped = |fatal: openraft::errors::Fatal<_>| StartError::Stopped { group, reason: fatal.to_string() };
         let raft = raft.map_err(stopped)?;
-        let started = RaftGroup::new(raft, log, machine, durable, shared.clone(), Arc::downgrade(groups));
-        if let (true, Some(members)) = (pristine, members) {
-            started.found(members).await.map_err(|reason| StartError::Founding { group, reason })?;
+        let started = RaftGroup::new(raft, log, machine, durable, shared.clone(), Arc::downgrade(groups), running);
+        let founded = match members.filter(|_| pristine) {
+            Some(members) => started.found(members).await.map_err(|reason| StartError::Founding { group, reason }),
+            None => Ok(()),
+        };
+        let elected = match founded {
+            Ok(()) => started.elect_sole_voter().await.map_err(stopped),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = elected {
+            started.shutdown().await;
+            return Err(error);
         }
-        started.elect_sole_voter().await.map_err(stopped)?;
         groups.0.lock().insert(id, Some(started.clone()));
         reserved.kept = true;
         Ok(started)
@@ -330,12 +341,12 @@ impl RaftNode {
         flushed.map_err(|error| FlushError::Reclaim(error.to_string()))
     }
 
-    /// Stops all groups, after what they have queued is written.
+    /// Stops all groups, after what they have queued is written, and lets go of the engine.
     pub async fn shutdown(&self) {
         for group in self.groups() {
             group.shutdown().await;
         }
-        self.0.shared.writer.close();
+        self.0.shared.writer.closed().await;
     }
 }
 

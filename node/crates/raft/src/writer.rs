@@ -11,6 +11,7 @@ use bellwether_kv::{Durability, Error, KvEngine, Operation, Space, WriteBatch};
 use openraft::storage::IOFlushed;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::blocking::{self, Blocking, BlockingClass};
@@ -75,7 +76,10 @@ struct Shared {
 }
 
 /// A handle to the writer, which runs until it is closed.
-pub(crate) struct Writer(Arc<Shared>);
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
 
 /// How a turn of the writer ended.
 enum Turn {
@@ -103,21 +107,21 @@ impl Writer {
             on_fatal,
             metrics,
         });
-        tokio::spawn(Shared::run(shared.clone(), executor));
-        Arc::new(Self(shared))
+        let task = tokio::spawn(Shared::run(shared.clone(), executor));
+        Arc::new(Self { shared, task: Mutex::new(Some(task)) })
     }
 
     pub fn space(&self) -> Space {
-        self.0.space
+        self.shared.space
     }
 
     pub fn engine(&self) -> &Arc<dyn KvEngine> {
-        &self.0.engine
+        &self.shared.engine
     }
 
     /// Queues a write.
     pub fn push(&self, request: Request) {
-        let mut queue = self.0.queue.lock();
+        let mut queue = self.shared.queue.lock();
         if queue.closed {
             drop(queue);
             Waiting { log: request.log, then: request.then }.finish(Err("the node was closed"));
@@ -125,7 +129,7 @@ impl Writer {
         }
         queue.requests.push_back(request);
         drop(queue);
-        self.0.wake.notify_one();
+        self.shared.wake.notify_one();
     }
 
     /// Waits until everything queued so far is durable, or was refused.
@@ -138,15 +142,25 @@ impl Writer {
 
     /// Why the store takes no writes, while it takes none.
     pub fn trouble(&self) -> watch::Receiver<Option<StorageTrouble>> {
-        self.0.trouble.subscribe()
+        self.shared.trouble.subscribe()
     }
 }
 
 impl Writer {
     /// Lets the writer end when nothing is queued, or when what is queued meets a full disk.
     pub fn close(&self) {
-        self.0.queue.lock().closed = true;
-        self.0.wake.notify_one();
+        self.shared.queue.lock().closed = true;
+        self.shared.wake.notify_one();
+    }
+
+    /// Closes, and waits until the writer has let go of the engine.
+    pub async fn closed(&self) {
+        self.close();
+        let task = self.task.lock().take();
+        if let Some(task) = task {
+            // It panicked, or its runtime is going away: it holds nothing in either case.
+            drop(task.await);
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The log on the real engine: what was acknowledged is there after the process is gone, and a flush gives space back.
 
+#![allow(clippy::unwrap_used, reason = "a failing test may panic")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
