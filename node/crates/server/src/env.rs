@@ -35,8 +35,11 @@ pub struct Env {
     /// Readings of the machine, if there is a machine.
     pub host: Option<Arc<dyn HostMetrics>>,
     /// Ends the process with a reason: after a failed fsync nothing in memory can be trusted to match the disk.
-    pub fatal: Arc<dyn Fn(&str) + Send + Sync>,
+    pub fatal: Fatal,
 }
+
+/// Ends the process with a reason; in the simulation it may return.
+pub type Fatal = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// A wall clock; may jump.
 pub trait WallClock: Send + Sync + 'static {

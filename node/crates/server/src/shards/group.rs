@@ -12,8 +12,8 @@ use bytes::Bytes;
 use super::AdminError;
 use super::placement::PlacedGroup;
 use super::replies;
-use super::state_machine::scope_of;
-use crate::env::{ExecutorHandle, WallClock};
+use super::state_machine::{end_if_sync_failed, scope_of};
+use crate::env::{ExecutorHandle, Fatal, WallClock};
 use crate::metrics::StorageMetrics;
 
 /// See the module.
@@ -28,6 +28,7 @@ pub struct ShardGroup {
     pub raft: RaftGroup,
     /// The latest time that this leader stamped, or found applied.
     stamped: AtomicI64,
+    fatal: Fatal,
 }
 
 /// What an entry of samples is stamped with.
@@ -41,9 +42,9 @@ pub struct Stamp {
 
 impl ShardGroup {
     /// A group that has applied its log.
-    pub fn new(index: u16, placed: PlacedGroup, shard: Arc<Shard>, raft: RaftGroup) -> ShardGroup {
+    pub fn new(index: u16, placed: PlacedGroup, shard: Arc<Shard>, raft: RaftGroup, fatal: Fatal) -> ShardGroup {
         let stamped = AtomicI64::new(shard.group_time());
-        ShardGroup { index, placed, shard, raft, stamped }
+        ShardGroup { index, placed, shard, raft, stamped, fatal }
     }
 
     /// The group's id.
@@ -111,6 +112,9 @@ impl ShardGroup {
         let shard = self.shard.clone();
         let sealed = background.run(move || shard.seal(now, when)).await.map_err(|error| failed(error.to_string()))?;
         metrics.seal_seconds.observe(started.elapsed().as_secs_f64());
-        sealed.map_err(|error| failed(error.to_string()))
+        sealed.map_err(|error| {
+            end_if_sync_failed(&error, &self.fatal);
+            failed(error.to_string())
+        })
     }
 }

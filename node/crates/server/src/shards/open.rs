@@ -29,7 +29,7 @@ use super::placement::{PLACEMENT_FILE, PlacedGroup, Placement, PlacementError};
 use super::state_machine::ShardStateMachine;
 use super::{Quarantined, ShardGroup, Shards, Slot};
 use crate::config::Config;
-use crate::env::{BALLAST_FILE, Env};
+use crate::env::{BALLAST_FILE, Env, Fatal};
 use crate::metrics::StorageMetrics;
 
 /// Where Raft's log is, below the data directory.
@@ -194,7 +194,7 @@ async fn start_group(
 ) -> Result<ShardGroup, GroupTrouble> {
     let shard = shard?;
     let damaged = |reason: String| GroupTrouble::Damaged(reason);
-    let machine = machine(shard.clone(), placed.range)?;
+    let machine = machine(shard.clone(), placed.range, env.fatal.clone())?;
     let raft = raft.clone();
     let start = async move {
         let (group, replica) = (GroupId(placed.id.0), ReplicaId(placed.replica));
@@ -215,11 +215,11 @@ async fn start_group(
         }
     };
     let started = on_raft(env, start).await.map_err(|error| damaged(error.to_string()))??;
-    Ok(ShardGroup::new(index, placed, shard, started))
+    Ok(ShardGroup::new(index, placed, shard, started, env.fatal.clone()))
 }
 
-fn machine(shard: Arc<Shard>, range: HashRange) -> Result<Arc<dyn StateMachine>, GroupTrouble> {
-    match ShardStateMachine::new(shard, range) {
+fn machine(shard: Arc<Shard>, range: HashRange, fatal: Fatal) -> Result<Arc<dyn StateMachine>, GroupTrouble> {
+    match ShardStateMachine::new(shard, range, fatal) {
         Ok(machine) => Ok(Arc::new(machine)),
         Err(error @ MarkError::NewerFormat { .. }) => Err(GroupTrouble::NewerFormat(error.to_string())),
         Err(error @ MarkError::Damaged) => Err(GroupTrouble::Damaged(error.to_string())),

@@ -10,13 +10,14 @@ use bellwether_ingest::{
 };
 use bellwether_model::{HashRange, Labels, Matcher, PlacementKey, SeriesHash, SeriesRef, Tenant, TimeRange};
 use bellwether_raft::{Applied, Checkpoint, CommittedEntry, EntryPayload, FatalError, StateMachine};
-use bellwether_tsdb::{AppliedMark, RegisterError, Shard, ShardWriter};
+use bellwether_tsdb::{AppliedMark, RegisterError, Shard, ShardWriter, StorageError};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::applied_mark;
 use super::replies;
+use crate::env::Fatal;
 
 /// The newest version of commands that this program understands; an entry raises the active one.
 const VERSION_SUPPORTED: u32 = 1;
@@ -26,6 +27,7 @@ pub struct ShardStateMachine {
     shard: Arc<Shard>,
     range: HashRange,
     scope: RefScope,
+    fatal: Fatal,
     /// Taken by apply alone; a mutex because the trait shares the machine.
     applying: Mutex<Applying>,
 }
@@ -45,13 +47,18 @@ struct Scratch {
 
 impl ShardStateMachine {
     /// A machine over an open shard that owns `range`.
-    pub fn new(shard: Arc<Shard>, range: HashRange) -> Result<ShardStateMachine, applied_mark::MarkError> {
+    pub fn new(
+        shard: Arc<Shard>,
+        range: HashRange,
+        fatal: Fatal,
+    ) -> Result<ShardStateMachine, applied_mark::MarkError> {
         let applied = applied_mark::decode(&shard.flushed().0)?;
         let scope = scope_of(&shard);
         Ok(ShardStateMachine {
             shard,
             range,
             scope,
+            fatal,
             applying: Mutex::new(Applying { applied, scratch: Scratch::default() }),
         })
     }
@@ -117,6 +124,13 @@ impl ShardStateMachine {
             ControlCommand::SetActiveVersion { .. } => {}
         }
         Ok(replies::encode_control(changed))
+    }
+}
+
+/// After a failed fsync nobody knows what the disk holds: the process ends, and the next one reads what is there.
+pub fn end_if_sync_failed(error: &StorageError, fatal: &Fatal) {
+    if error.is_sync_failed() {
+        fatal(&error.to_string());
     }
 }
 
@@ -220,7 +234,7 @@ impl Frames<'_, '_> {
         }
         self.writer.register(hash, tenant, &labels).map_err(|error| match error {
             RegisterError::HashConflict { .. } => Refused::HashConflict,
-            RegisterError::RefsExhausted { .. } => Refused::SeriesLimit,
+            RegisterError::RefsExhausted { .. } | RegisterError::IndexFull { .. } => Refused::SeriesLimit,
         })
     }
 }
@@ -240,7 +254,10 @@ impl StateMachine for ShardStateMachine {
     }
 
     fn flush(&self) -> Result<Applied, FatalError> {
-        let mark = self.shard.flush().map_err(|error| FatalError(error.to_string()))?;
+        let mark = self.shard.flush().map_err(|error| {
+            end_if_sync_failed(&error, &self.fatal);
+            FatalError(error.to_string())
+        })?;
         applied_mark::decode(&mark.0).map_err(|error| FatalError(error.to_string()))
     }
 
