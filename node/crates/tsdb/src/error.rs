@@ -38,6 +38,11 @@ impl StorageError {
         matches!(self, StorageError::Engine { source: bellwether_kv::Error::DiskFull(_), .. })
     }
 
+    /// Whether an fsync failed: what reached the disk is unknown, so the process must end without touching anything more.
+    pub fn is_sync_failed(&self) -> bool {
+        matches!(self, StorageError::Engine { source: bellwether_kv::Error::SyncFailed(_), .. })
+    }
+
     /// Whether stored bytes are damaged, wherever that was noticed.
     pub fn is_corrupt(&self) -> bool {
         match self {
@@ -81,6 +86,12 @@ pub enum RegisterError {
     RefsExhausted {
         /// The epoch.
         epoch: RefEpoch,
+    },
+    /// The shard holds as many tenants, or as much label text, as it can.
+    #[error("the shard's index has no room for more {what}")]
+    IndexFull {
+        /// What there is too much of.
+        what: &'static str,
     },
 }
 

@@ -50,7 +50,9 @@ impl Shard {
     pub fn flush(&self) -> Result<AppliedMark, StorageError> {
         let mut maintenance = self.maintenance.lock();
         self.flush_locked(&mut maintenance)?;
-        self.drop_retired(&mut maintenance)?;
+        if let Err(error) = self.drop_retired(&mut maintenance) {
+            tracing::warn!(%error, "runs that are no longer needed stay until the next flush");
+        }
         Ok(maintenance.flushed.mark.clone())
     }
 
@@ -58,8 +60,12 @@ impl Shard {
         let Some(mut cut) = self.cut() else { return Ok(()) };
         let timer = self.metrics.flush_seconds.start_timer();
         let flushed = self.write_runs(&mut cut).and_then(|runs| self.commit(maintenance, &cut, runs));
-        match flushed {
+        match &flushed {
             Ok(()) => timer.observe_duration(),
+            // Nothing is undone: the records may be on disk, and then they name these runs.
+            Err(error) if error.is_sync_failed() => {
+                timer.stop_and_discard();
+            }
             Err(_) => {
                 // The heads stay frozen and the next flush takes them again; only the notes about what changed go back.
                 timer.stop_and_discard();
@@ -79,7 +85,9 @@ impl Shard {
         if !std::mem::take(&mut state.is_dirty) {
             return None;
         }
-        state.freeze_head();
+        if state.head.samples() > 0 {
+            state.next_layer();
+        }
         Some(Cut {
             heads: state.frozen.clone(),
             logical: state.logical.clone(),
@@ -169,8 +177,7 @@ impl Shard {
         });
         let mut first = maintenance.stored_series;
         while first < cut.logical.series {
-            let end = cut.logical.series.min(first + registry::SERIES_PER_BLOCK);
-            let block = registry::encode(&self.state.read().index, first, end);
+            let (block, end) = registry::encode(&self.state.read().index, first, cut.logical.series);
             let key = keys::registry(SeriesRef(first));
             put_record(&mut batch, sealer, &key, REGISTRY_VERSION, &block, Compression::Zstd(REGISTRY_ZSTD_LEVEL));
             first = end;

@@ -64,10 +64,10 @@ impl PackBuilder {
         self.first
     }
 
-    /// Whether the pack should be written before a series of `next`'s tenant is added.
-    pub fn is_full(&self, next: SortKey) -> bool {
+    /// Whether the pack should be written before `rows` rows of the series `next` are added.
+    pub fn is_full(&self, next: SortKey, rows: usize) -> bool {
         self.values.len() + self.series.len() * DIRECTORY_BYTES_PER_SERIES >= PACK_BODY_BYTES
-            || self.series.len() >= PACK_SERIES_MAX
+            || self.series.len() + rows.div_ceil(ROWS_MAX as usize) > PACK_SERIES_MAX
             || self.first.is_some_and(|first| first.tenant != next.tenant)
     }
 

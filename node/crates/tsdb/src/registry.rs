@@ -11,11 +11,22 @@ use hashbrown::HashMap;
 use xxhash_rust::xxh3::Xxh3Builder;
 
 use crate::index::{Index, PairId, TenantId};
+use crate::record::RECORD_BYTES_MAX;
 
 /// Format of a block.
 pub const REGISTRY_VERSION: u8 = 1;
 /// Series per block, at most.
-pub const SERIES_PER_BLOCK: u32 = 2048;
+const SERIES_PER_BLOCK: u32 = 2048;
+/// A block is closed once its texts have this many bytes.
+const TEXT_BYTES_PER_BLOCK: usize = 4 << 20;
+
+// With one more series of the largest labels and all of a block's rows it still is a record.
+const _: () = assert!(
+    TEXT_BYTES_PER_BLOCK
+        + limits::LABELS_PER_SERIES_MAX * (limits::LABEL_NAME_BYTES_MAX + limits::LABEL_VALUE_BYTES_MAX)
+        + SERIES_PER_BLOCK as usize * limits::LABELS_PER_SERIES_MAX * 20
+        < RECORD_BYTES_MAX
+);
 
 /// Gives each distinct key the next position.
 struct Table<K> {
@@ -37,8 +48,8 @@ impl<K: std::hash::Hash + Eq + Copy> Table<K> {
     }
 }
 
-/// Writes the series from `first` to before `end`.
-pub fn encode(index: &Index, first: u32, end: u32) -> Vec<u8> {
+/// Writes series from `first` on, to before `end` or until the block is full. Returns the block and the first series that is not in it.
+pub fn encode(index: &Index, first: u32, end: u32) -> (Vec<u8>, u32) {
     let mut texts: Table<&str> = Table::new();
     let mut tenants: Table<TenantId> = Table::new();
     let mut pairs: Table<PairId> = Table::new();
@@ -48,7 +59,11 @@ pub fn encode(index: &Index, first: u32, end: u32) -> Vec<u8> {
     let mut tenant_firsts = Vec::new();
     let mut pair_tables = Vec::new();
 
-    for series in first..end {
+    let mut text_bytes = 0;
+    let mut next = first;
+    while next < end && next - first < SERIES_PER_BLOCK && text_bytes < TEXT_BYTES_PER_BLOCK {
+        let series = next;
+        next += 1;
         let sort = index.sort_key(bellwether_model::SeriesRef(series));
         let own = index.pairs_of(series);
         write_u64(&mut rows, own.len() as u64);
@@ -64,6 +79,7 @@ pub fn encode(index: &Index, first: u32, end: u32) -> Vec<u8> {
                     tenant_firsts.push((texts.position(name), sort.tenant));
                 }
                 let (name, value) = index.pair_text(*pair);
+                text_bytes += name.len() + value.len();
                 pair_tables.push((tenant, texts.position(name), texts.position(value)));
             }
             let before = previous.get(at).copied().unwrap_or_default();
@@ -76,7 +92,7 @@ pub fn encode(index: &Index, first: u32, end: u32) -> Vec<u8> {
     }
 
     let mut out = Vec::with_capacity(rows.len() * 2);
-    write_u64(&mut out, u64::from(end - first));
+    write_u64(&mut out, u64::from(next - first));
     write_u64(&mut out, texts.keys.len() as u64);
     for text in &texts.keys {
         write_u64(&mut out, text.len() as u64);
@@ -96,7 +112,7 @@ pub fn encode(index: &Index, first: u32, end: u32) -> Vec<u8> {
         write_u64(&mut out, value);
     }
     out.extend_from_slice(&rows);
-    out
+    (out, next)
 }
 
 fn counted(input: &mut &[u8], what: &'static str) -> Result<usize, DecodeError> {
@@ -205,8 +221,8 @@ mod tests {
     fn blocks_round_trip_with_refs_hashes_and_order() {
         let original = index();
         let mut read = Index::default();
-        decode_into(&encode(&original, 0, 2), &mut read).unwrap();
-        decode_into(&encode(&original, 2, 5), &mut read).unwrap();
+        decode_into(&encode(&original, 0, 2).0, &mut read).unwrap();
+        decode_into(&encode(&original, 2, 5).0, &mut read).unwrap();
         assert_eq!(read.len(), original.len());
         for series in (0..5).map(SeriesRef) {
             assert_eq!(read.labels(series), original.labels(series));
@@ -218,13 +234,13 @@ mod tests {
 
     #[test]
     fn stored_form_is_golden() {
-        let hex: String = encode(&index(), 0, 2).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex: String = encode(&index(), 0, 2).0.iter().map(|byte| format!("{byte:02x}")).collect();
         expect_test::expect!["02080108030402040103615f5f6e616d655f5f637075686f737468317a6f6e657a6d656d0100000400010200030400050600010703000002040302060000"].assert_eq(&hex);
     }
 
     #[test]
     fn damaged_blocks_are_errors() {
-        let block = encode(&index(), 0, 5);
+        let (block, _) = encode(&index(), 0, 5);
         for at in 0..block.len() {
             assert!(decode_into(&block[..at], &mut Index::default()).is_err());
             for bit in 0..8 {

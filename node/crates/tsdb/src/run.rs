@@ -86,7 +86,7 @@ impl<'a> RunBuilder<'a> {
     /// Adds a series' samples, ascending in time and not empty; `key` is above all keys so far.
     pub fn push(&mut self, key: SortKey, timestamps: &[Timestamp], values: &[f64]) -> Result<(), StorageError> {
         let (Some(first), Some(last)) = (timestamps.first(), timestamps.last()) else { return Ok(()) };
-        if self.pack.is_full(key) {
+        if self.pack.is_full(key, timestamps.len()) {
             self.write_pack()?;
         }
         let rows_max = ROWS_MAX as usize;

@@ -59,12 +59,18 @@ impl Shard {
         }
         let mut report = SealReport::default();
         let windows: Vec<WindowStart> = self.state.read().catalog.windows.keys().copied().collect();
+        let mut first_error = None;
         for window in windows {
-            self.seal_window(&mut maintenance, window, now, when, &mut report)?;
+            match self.seal_window(&mut maintenance, window, now, when, &mut report) {
+                Ok(()) => {}
+                Err(error) if error.is_sync_failed() => return Err(error),
+                // A damaged Window must not keep the others from being merged.
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
         }
         self.forget_tombstones(&mut maintenance)?;
         self.drop_retired(&mut maintenance)?;
-        Ok(report)
+        first_error.map_or(Ok(report), Err)
     }
 
     fn seal_window(
@@ -95,19 +101,28 @@ impl Shard {
         let timer = self.metrics.merge_seconds.start_timer();
         let mut merged = runs.clone();
         merged.sealed = seals;
+        let mut begun = None;
         if runs.runs.len() > 1 || has_hidden {
             let id = RunId(self.take_run_id());
+            begun = Some((window, id));
             let written = self.merge_runs(window, runs, &tombstones, id);
-            let written = written.inspect_err(|_| self.remove_begun(&[(window, id)]))?;
+            let written = written.inspect_err(|error| self.undo(begun, error))?;
             report.merged_runs += runs.runs.len() as u64;
             report.written_samples += written.map_or(0, |run| run.samples);
             self.metrics.merged_samples.inc_by(written.map_or(0, |run| run.samples));
             merged.runs = written.into_iter().collect();
         }
         report.sealed_windows += u64::from(seals);
-        self.replace_window(maintenance, &catalog, window, merged)?;
+        self.replace_window(maintenance, &catalog, window, merged).inspect_err(|error| self.undo(begun, error))?;
         timer.observe_duration();
         Ok(())
+    }
+
+    /// Removes a run that was begun, unless it may be named on disk already.
+    fn undo(&self, begun: Option<(WindowStart, RunId)>, error: &StorageError) {
+        if !error.is_sync_failed() {
+            self.remove_begun(begun.as_slice());
+        }
     }
 
     fn heads_touch(&self, window: WindowStart) -> bool {

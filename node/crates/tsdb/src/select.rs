@@ -8,6 +8,7 @@
 //! Timestamps are shared: series whose samples have equal times get one and the same column, whether it comes from a run or from a head,
 //! and what is computed per column is computed once.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -37,7 +38,7 @@ pub struct SelectRequest<'a> {
     pub tenant: &'a Tenant,
     /// Conditions, all of which hold.
     pub matchers: &'a [Matcher],
-    /// Samples inside it are returned; some outside may be as well.
+    /// Samples inside it are returned, none outside.
     pub range: TimeRange,
     /// Bounds of the answer.
     pub limits: SelectLimits,
@@ -86,7 +87,7 @@ impl Shard {
             head_values.clear();
             {
                 let state = self.state.read();
-                layers.refresh(&self.reader, &state.catalog, &state.frozen, &state.tombstones, range)?;
+                layers.note(&state.catalog, &state.frozen, &state.tombstones, range);
                 let reads_head = state.head.times().overlaps(range);
                 for key in some {
                     if reads_head {
@@ -95,6 +96,7 @@ impl Shard {
                     open.push((state.index.labels(SeriesRef(key.series)), head_times.len()));
                 }
             }
+            layers.open_runs(&self.reader, range)?;
             let mut from = 0;
             for (key, (labels, end)) in some.iter().zip(open.drain(..)) {
                 let newest = (&head_times[from..end], &head_values[from..end]);
@@ -181,7 +183,8 @@ struct Layers {
     /// Windows ascending; inside one, oldest first.
     runs: Vec<OpenRun>,
     frozen: Vec<Arc<Head>>,
-    open_layer_is_newest: bool,
+    /// The catalog that `runs` was opened from.
+    opened: Option<Arc<Catalog>>,
 }
 
 struct OpenRun {
@@ -211,24 +214,22 @@ impl Stretch {
 type Columns = (Arc<[Timestamp]>, Vec<f64>);
 
 impl Layers {
-    fn refresh(
-        &mut self,
-        reader: &RunReader,
-        catalog: &Arc<Catalog>,
-        frozen: &[Arc<Head>],
-        tombstones: &Arc<Vec<Tombstone>>,
-        range: TimeRange,
-    ) -> Result<(), StorageError> {
+    /// Notes the layers of this moment, under the state lock; reads nothing.
+    fn note(&mut self, catalog: &Arc<Catalog>, frozen: &[Arc<Head>], tombstones: &Arc<Vec<Tombstone>>, range: TimeRange) {
         self.frozen.clear();
         self.frozen.extend(frozen.iter().filter(|head| head.times().overlaps(range)).cloned());
         self.tombstones = tombstones.clone();
-        if self.open_layer_is_newest && Arc::ptr_eq(&self.catalog, catalog) {
+        self.catalog = catalog.clone();
+    }
+
+    /// Opens the runs of the noted catalog, which keeps them alive, unless they are open already.
+    fn open_runs(&mut self, reader: &RunReader, range: TimeRange) -> Result<(), StorageError> {
+        if self.opened.as_ref().is_some_and(|opened| Arc::ptr_eq(opened, &self.catalog)) {
             return Ok(());
         }
-        self.open_layer_is_newest = true;
-        self.catalog = catalog.clone();
+        self.opened = Some(self.catalog.clone());
         self.runs.clear();
-        for (window, runs) in catalog.overlapping(range) {
+        for (window, runs) in self.catalog.overlapping(range) {
             for run in runs.runs.iter().filter(|run| run.times.overlaps(range)) {
                 let directory = reader.directory(window, run.id)?;
                 self.runs.push(OpenRun { window, run: *run, directory, pack: None, column: None });
@@ -278,12 +279,14 @@ impl Layers {
             own.clear();
             head.read(key.series, range, &mut times, &mut own);
             bury(&self.tombstones, head.layer, key.series, 0, &mut times, &mut own);
-            values.append(&mut own);
-            add(columns.whole(&times));
+            let inside = rows_inside(&times, range);
+            values.extend_from_slice(&own[inside.clone()]);
+            add(columns.whole(&times[inside]));
         }
-        if !head_times.is_empty() {
-            values.extend_from_slice(head_values);
-            add(columns.whole(head_times));
+        let inside = rows_inside(head_times, range);
+        if !inside.is_empty() {
+            values.extend_from_slice(&head_values[inside.clone()]);
+            add(columns.whole(&head_times[inside]));
         }
         if values.is_empty() {
             return Ok(None);
@@ -333,8 +336,7 @@ impl OpenRun {
             let Some(own) = column.get(rows.first as usize..rows.first as usize + rows.count as usize) else {
                 return Err(corrupt(window, id, key, "rows beyond the end of their column"));
             };
-            let from = own.partition_point(|t| *t < range.first);
-            let to = own.partition_point(|t| *t <= range.last).max(from);
+            let Range { start: from, end: to } = rows_inside(own, range);
             if from == to {
                 continue;
             }
@@ -349,6 +351,12 @@ impl OpenRun {
         }
         Ok(())
     }
+}
+
+/// The rows of an ascending column that lie inside a range: what is outside may be below the retention floor.
+fn rows_inside(times: &[Timestamp], range: TimeRange) -> Range<usize> {
+    let from = times.partition_point(|t| *t < range.first);
+    from..times.partition_point(|t| *t <= range.last).max(from)
 }
 
 fn corrupt(window: WindowStart, run: RunId, key: SortKey, reason: &str) -> StorageError {

@@ -197,6 +197,10 @@ impl Shard {
         let catalog = Arc::new(load_catalog(&reader)?);
         remove_orphans(&reader, &catalog)?;
         let tombstones = load_tombstones(&reader)?;
+        // A merge may have raised a run's layer above that of the last flush.
+        let newest_run = catalog.all().map(|(_, run)| run.layer).max().unwrap_or_default();
+        let newest_tombstone = tombstones.iter().map(|tombstone| tombstone.layer).max().unwrap_or_default();
+        let logical = Logical { layer: logical.layer.max(newest_run + 1).max(newest_tombstone), ..logical };
         let metadata = load_metadata(&reader)?;
         let maintenance = Maintenance {
             stored_series: index.len(),
@@ -313,10 +317,12 @@ impl Shard {
             if Arc::strong_count(catalog) > 1 {
                 break;
             }
-            let (_, runs) = maintenance.retired.pop_front().expect("it was just looked at");
-            for (window, run) in runs {
-                drop_run(&self.reader, window, run)?;
+            if let Some((_, runs)) = maintenance.retired.front() {
+                for (window, run) in runs {
+                    drop_run(&self.reader, *window, *run)?;
+                }
             }
+            maintenance.retired.pop_front();
         }
         Ok(())
     }

@@ -13,8 +13,10 @@ use crate::tombstone::Tombstone;
 
 /// Rows ahead whose slots are asked for while a row is appended.
 const PREFETCH_ROWS: usize = 8;
-/// Metrics of one tenant whose metadata is kept; further ones are ignored.
-const METADATA_PER_TENANT_MAX: usize = 100_000;
+/// Metrics whose metadata one shard keeps; further ones are ignored.
+const METADATA_MAX: usize = 100_000;
+/// Bytes of a metric's name, help and unit together; longer ones are ignored.
+const METADATA_BYTES_MAX: usize = 16 << 10;
 
 /// What became of the rows of one append.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -55,6 +57,7 @@ impl<'a> ShardWriter<'a> {
         if state.index.len() == u32::MAX {
             return Err(RegisterError::RefsExhausted { epoch: state.logical.ref_epoch });
         }
+        state.index.has_room(tenant).map_err(|what| RegisterError::IndexFull { what })?;
         let series = state.index.add(hash, tenant, labels);
         let row = [hash.0.to_le_bytes().as_slice(), &series.0.to_le_bytes()].concat();
         state.logical.state_hash = xxh3_64_with_seed(&row, state.logical.state_hash);
@@ -114,7 +117,7 @@ impl<'a> ShardWriter<'a> {
             return series.len() as u64;
         }
         // What is written after this command goes to a newer layer, which the tombstone does not concern.
-        state.freeze_head();
+        state.next_layer();
         let matched = series.len() as u64;
         let tombstone = Tombstone { log_index, layer: state.logical.layer, range, series };
         Arc::make_mut(&mut state.tombstones).push(tombstone);
@@ -128,9 +131,9 @@ impl<'a> ShardWriter<'a> {
         if state.metadata.get(&key) == Some(&metadata) {
             return;
         }
-        let known = state.metadata.contains_key(&key);
-        let of_tenant = state.metadata.range((tenant.clone(), String::new())..).take_while(|((owner, _), _)| owner == tenant);
-        if !known && of_tenant.take(METADATA_PER_TENANT_MAX).count() == METADATA_PER_TENANT_MAX {
+        let texts = metric.len() + metadata.help.len() + metadata.unit.len();
+        let is_full = state.metadata.len() >= METADATA_MAX && !state.metadata.contains_key(&key);
+        if is_full || texts > METADATA_BYTES_MAX {
             return;
         }
         state.metadata.insert(key.clone(), metadata);
@@ -154,13 +157,12 @@ impl<'a> ShardWriter<'a> {
 }
 
 impl State {
-    /// Takes the open head away, if it has samples, and opens the next layer.
-    pub(crate) fn freeze_head(&mut self) {
-        if self.head.samples() == 0 {
-            return;
-        }
+    /// Takes the open head away, if it has samples, and opens the next layer in any case.
+    pub(crate) fn next_layer(&mut self) {
         self.logical.layer += 1;
         let head = std::mem::replace(&mut self.head, Head::new(self.logical.layer));
-        self.frozen.push(Arc::new(head));
+        if head.samples() > 0 {
+            self.frozen.push(Arc::new(head));
+        }
     }
 }

@@ -257,3 +257,49 @@ fn a_series_with_more_samples_than_a_chunk_holds_is_kept_whole() {
     assert_eq!(samples[5].1, 77f64.to_bits());
     assert!(samples.iter().enumerate().all(|(at, (t, v))| at == 5 || (*t, f64::from_bits(*v)) == (at as i64, (at % 1000) as f64)));
 }
+
+#[test]
+fn a_second_deletion_without_a_write_between_hides_as_well() {
+    let tenant = Tenant::default_tenant();
+    for restart in [false, true] {
+        let mut fixture = Fixture::new();
+        for series in [0, 1] {
+            fixture.write(&tenant, &labels(series), 0, 1.0);
+        }
+        let delete = |fixture: &mut Fixture, name: &str| {
+            let mark = fixture.mark();
+            let index = fixture.log_index;
+            let mut writer = fixture.shard().writer();
+            writer.delete(&tenant, &[Matcher::equal("__name__", name)], TimeRange::ALL, index);
+            writer.mark_applied(mark, 0, 1);
+        };
+        fixture.shard().flush().unwrap();
+        delete(&mut fixture, "m0");
+        fixture.shard().seal(WINDOW_MS, SealWhen::AllClosed).unwrap();
+        if restart {
+            fixture.shard().flush().unwrap();
+            fixture.reopen();
+        }
+        assert_eq!(fixture.read(&tenant, &[], TimeRange::ALL).len(), 1);
+        delete(&mut fixture, "m1");
+        assert!(fixture.read(&tenant, &[], TimeRange::ALL).is_empty());
+    }
+}
+
+#[test]
+fn series_with_the_largest_labels_allowed_can_be_flushed() {
+    use bellwether_model::limits;
+    let tenant = Tenant::default_tenant();
+    let mut fixture = Fixture::new();
+    for series in 0..120 {
+        let texts: Vec<(String, String)> = (0..limits::LABELS_PER_SERIES_MAX - 1)
+            .map(|label| (format!("{:a<1024}", format!("{label}x{series}y")), format!("{:b<4096}", format!("{label}-{series}"))))
+            .collect();
+        let mut pairs: Vec<(&str, &str)> = texts.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        pairs.push(("__name__", "wide"));
+        fixture.write(&tenant, &Labels::of(&pairs), 0, f64::from(series));
+    }
+    fixture.shard().flush().unwrap();
+    fixture.reopen();
+    assert_eq!(fixture.read(&tenant, &[], TimeRange::ALL).len(), 120);
+}

@@ -60,8 +60,7 @@ impl Index {
 
     fn name_pairs(&self, tenant: TenantId, name: &str) -> &[PairId] {
         let Some(symbol) = self.symbols.find(name) else { return &[] };
-        let names = &self.tenants[tenant.0 as usize].names;
-        names.iter().find(|name| name.symbol == symbol).map_or(&[], |name| &name.pairs)
+        self.tenants[tenant.0 as usize].names.get(&symbol).map_or(&[], Vec::as_slice)
     }
 
     /// The pairs of a label whose value passes a matcher that an absent label does not pass.
@@ -121,8 +120,8 @@ impl Index {
         let Some(tenant) = self.tenant(tenant) else { return BTreeSet::new() };
         match series {
             None => {
-                let names = &self.tenants[tenant.0 as usize].names;
-                names.iter().map(|name| self.symbols.text(name.symbol).to_owned()).collect()
+                let names = self.tenants[tenant.0 as usize].names.keys();
+                names.map(|name| self.symbols.text(*name).to_owned()).collect()
             }
             Some(series) => {
                 let symbols: BTreeSet<_> = series

@@ -11,10 +11,24 @@ pub mod lookup;
 pub mod postings;
 pub mod symbols;
 
-use bellwether_model::{Label, Labels, METRIC_NAME, SeriesHash, SeriesRef, Tenant};
+use std::collections::BTreeMap;
+
+use bellwether_model::{Label, Labels, METRIC_NAME, SeriesHash, SeriesRef, Tenant, limits};
 use hashbrown::HashTable;
 
 use self::symbols::{Symbol, Symbols};
+
+/// Tenants of one shard.
+pub const TENANTS_MAX: usize = u16::MAX as usize;
+/// Label texts of one shard, in bytes; a series adds at most its own labels to them.
+pub const TEXT_BYTES_MAX: usize = 3 << 30;
+/// Label pairs over all series of one shard.
+pub const SERIES_PAIRS_MAX: usize = u32::MAX as usize - limits::LABELS_PER_SERIES_MAX;
+
+const _: () = assert!(
+    TEXT_BYTES_MAX + limits::LABELS_PER_SERIES_MAX * (limits::LABEL_NAME_BYTES_MAX + limits::LABEL_VALUE_BYTES_MAX)
+        < u32::MAX as usize
+);
 
 /// One tenant's (label name, value).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,20 +57,13 @@ struct Pair {
     series: Vec<u32>,
 }
 
-/// One label name of one tenant.
-pub(crate) struct Name {
-    symbol: Symbol,
-    pairs: Vec<PairId>,
-}
-
 struct TenantIndex {
     tenant: Tenant,
     /// First ref ever given to this tenant.
     first: u32,
     /// Ascending.
     series: Vec<u32>,
-    /// In order of first appearance.
-    names: Vec<Name>,
+    names: BTreeMap<Symbol, Vec<PairId>>,
 }
 
 /// All series of a shard.
@@ -66,6 +73,7 @@ pub struct Index {
     pairs: Vec<Pair>,
     pair_of: HashTable<u32>,
     tenants: Vec<TenantIndex>,
+    tenant_ids: BTreeMap<Tenant, TenantId>,
     /// Per ref.
     hashes: Vec<SeriesHash>,
     /// Per ref: where its pairs end in `series_pairs`.
@@ -88,7 +96,18 @@ impl Index {
         found.map(|series| SeriesRef(*series))
     }
 
-    /// Adds a series that is not there yet; its ref is the next one.
+    /// Whether one more series of `tenant` fits; if not, says what there is too much of.
+    pub fn has_room(&self, tenant: &Tenant) -> Result<(), &'static str> {
+        if self.tenants.len() >= TENANTS_MAX && self.tenant(tenant).is_none() {
+            return Err("tenants");
+        }
+        if self.symbols.text_bytes() > TEXT_BYTES_MAX || self.series_pairs.len() > SERIES_PAIRS_MAX {
+            return Err("label text");
+        }
+        Ok(())
+    }
+
+    /// Adds a series that is not there yet and for which there is room; its ref is the next one.
     pub fn add(&mut self, hash: SeriesHash, tenant: &Tenant, labels: &Labels) -> SeriesRef {
         let series = self.len();
         let tenant = self.tenant_or_new(tenant, series);
@@ -133,8 +152,9 @@ impl Index {
         if let Some(id) = self.tenant(tenant) {
             return id;
         }
-        let id = TenantId(u16::try_from(self.tenants.len()).expect("a shard has at most 65,536 tenants"));
-        self.tenants.push(TenantIndex { tenant: tenant.clone(), first, series: Vec::new(), names: Vec::new() });
+        let id = TenantId(u16::try_from(self.tenants.len()).expect("`has_room` bounds tenants"));
+        self.tenants.push(TenantIndex { tenant: tenant.clone(), first, series: Vec::new(), names: BTreeMap::new() });
+        self.tenant_ids.insert(tenant.clone(), id);
         id
     }
 
@@ -159,16 +179,12 @@ impl Index {
             let pair = &pairs[*pair as usize];
             pair_hash(pair.tenant, pair.name, pair.value)
         });
-        let names = &mut self.tenants[tenant.0 as usize].names;
-        match names.iter_mut().find(|known| known.symbol == name) {
-            Some(known) => known.pairs.push(pair),
-            None => names.push(Name { symbol: name, pairs: vec![pair] }),
-        }
+        self.tenants[tenant.0 as usize].names.entry(name).or_default().push(pair);
         pair
     }
 
     pub(crate) fn tenant(&self, tenant: &Tenant) -> Option<TenantId> {
-        self.tenants.iter().position(|known| known.tenant == *tenant).map(|at| TenantId(at as u16))
+        self.tenant_ids.get(tenant).copied()
     }
 
     pub(crate) fn tenant_name(&self, id: TenantId) -> &Tenant {

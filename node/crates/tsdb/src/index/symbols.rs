@@ -26,7 +26,7 @@ impl Symbols {
         }
         let symbol = self.ends.len() as u32;
         self.text.push_str(text);
-        let end = u32::try_from(self.text.len()).expect("label texts of one shard fit in 4 GiB");
+        let end = u32::try_from(self.text.len()).expect("the index bounds its texts");
         self.ends.push(end);
         let (all, ends) = (&self.text, &self.ends);
         self.by_text.insert_unique(hash, symbol, |symbol| xxh3_64(get(all, ends, *symbol).as_bytes()));
@@ -42,6 +42,11 @@ impl Symbols {
     /// The text of a symbol of this table.
     pub fn text(&self, symbol: Symbol) -> &str {
         get(&self.text, &self.ends, symbol.0)
+    }
+
+    /// Bytes of all texts.
+    pub fn text_bytes(&self) -> usize {
+        self.text.len()
     }
 
     /// Bytes held.
