@@ -3,7 +3,7 @@
 //! In the steady state nothing is allocated: batches and tables come from the scratch and go back to it with
 //! [`DistributorScratch::recycle`].
 
-use bellwether_model::{Labels, MetricMetadata, PlacementKey, RefEpoch, Sample, SeriesHash, SeriesRef, Tenant};
+use bellwether_model::{Labels, MetricMetadata, PlacementKey, RefEpoch, Sample, SeriesHash, SeriesRef, Tenant, limits};
 use hashbrown::HashTable;
 
 use crate::group_table::GroupTable;
@@ -140,7 +140,13 @@ pub struct DistributorScratch {
 impl DistributorScratch {
     /// Takes back the memory of a result that is done with.
     pub fn recycle(&mut self, mut distributed: Distributed) {
-        self.spare_batches.extend(distributed.batches.drain(..).map(|(_, batch)| batch));
+        for (_, mut batch) in distributed.batches.drain(..) {
+            // The caller may have added batches of its own: no more are kept than there are groups.
+            if self.spare_batches.len() < self.batches.len() {
+                batch.reset(batch.scope());
+                self.spare_batches.push(batch);
+            }
+        }
         self.spare_list = distributed.batches;
     }
 
@@ -209,7 +215,8 @@ impl<'a> Distributor<'a> {
             let (batches, miss_index) = (&mut scratch.batches, &mut scratch.miss_index);
             let predicted = Known { group: 0, series_ref: SeriesRef(0) };
             let distributed = Distributed::default();
-            let mut collector = Collector { distributor: self, reader, predicted, batches, miss_index, distributed };
+            let mut collector =
+                Collector { distributor: self, reader, predicted, batches, miss_index, distributed, new_label_bytes: 0 };
             walk(&mut collector)?;
             collector.distributed
         };
@@ -227,6 +234,8 @@ struct Collector<'a> {
     batches: &'a mut [ShardBatch],
     miss_index: &'a mut HashTable<u32>,
     distributed: Distributed,
+    /// Bytes of the labels of all misses.
+    new_label_bytes: usize,
 }
 
 impl RequestVisitor for Collector<'_> {
@@ -303,6 +312,14 @@ impl Collector<'_> {
                 return Ok(());
             }
         };
+        // 2.0 names a text by number: a small body can mean very large labels.
+        self.new_label_bytes += labels.byte_len();
+        if self.new_label_bytes > limits::REQUEST_DECOMPRESSED_BYTES_MAX {
+            let bound = limits::REQUEST_DECOMPRESSED_BYTES_MAX;
+            let example = || format!("the labels of this request's new series have more than {bound} bytes");
+            self.distributed.refused.add(RefusalReason::InvalidLabels, samples.len(), example);
+            return Ok(());
+        }
         let key = key.expect("labels that can be built have a key");
         let tenant = self.distributor.tenant;
         let hash = SeriesHash::of(tenant, &labels);

@@ -146,6 +146,42 @@ impl<'a> Message<'a> {
         Ok(inner)
     }
 
+    /// Appends packed numbers, but lets `out` grow to `length_max` only, and says how many there are.
+    #[inline]
+    pub(crate) fn unpack_u32(
+        mut self,
+        out: &mut Vec<u32>,
+        length_max: usize,
+        too_large: &'static str,
+    ) -> Result<usize, WireError> {
+        let first = out.len();
+        // Room for as many as there can be: writing then needs no growing.
+        out.resize(first + self.rest().len().min(length_max.saturating_sub(first)), 0);
+        let mut count = 0;
+        while !self.is_at_end() {
+            let number = match self.rest() {
+                [low, ..] if *low < 0x80 => {
+                    self.at += 1;
+                    u32::from(*low)
+                }
+                [low, high, ..] if *high < 0x80 => {
+                    self.at += 2;
+                    u32::from(low & 0x7f) | u32::from(*high) << 7
+                }
+                _ => {
+                    let start = self;
+                    u32::try_from(self.varint_of_many_bytes()?).map_err(|_| start.error(too_large))?
+                }
+            };
+            if let Some(slot) = out.get_mut(first + count) {
+                *slot = number;
+            }
+            count += 1;
+        }
+        out.truncate(first + count);
+        Ok(count)
+    }
+
     #[inline]
     pub(crate) fn fixed64(&mut self) -> Result<u64, WireError> {
         match self.rest().first_chunk::<8>() {
@@ -196,6 +232,29 @@ mod tests {
             prop_assert_eq!(message.varint().unwrap(), value);
             prop_assert_eq!(message.offset(), length);
         }
+    }
+
+    proptest! {
+        #[test]
+        fn packed_numbers_round_trip_up_to_a_limit(
+            numbers in proptest::collection::vec(prop_oneof![0..300u32, any::<u32>()], 0..20),
+            length_max in 0..25usize,
+        ) {
+            let mut bytes = Vec::new();
+            numbers.iter().for_each(|number| put_varint(&mut bytes, u64::from(*number)));
+            let mut out = vec![7];
+            let count = Message::new(&bytes).unpack_u32(&mut out, length_max.max(1), "too large").unwrap();
+            prop_assert_eq!(count, numbers.len());
+            let kept: Vec<u32> = std::iter::once(7).chain(numbers).take(length_max.max(1)).collect();
+            prop_assert_eq!(out, kept);
+        }
+    }
+
+    #[test]
+    fn packed_numbers_that_are_too_large_or_cut_off_are_errors() {
+        let unpack = |bytes: &[u8]| Message::new(bytes).unpack_u32(&mut Vec::new(), 9, "too large").unwrap_err();
+        assert_eq!(unpack(&[1, 0x80, 0x80, 0x80, 0x80, 0x10]), WireError { offset: 1, what: "too large" });
+        assert_eq!(unpack(&[1, 2, 0x80]), WireError { offset: 2, what: "a number is cut off" });
     }
 
     #[test]

@@ -27,6 +27,11 @@ const METADATA_UNIT_REF: u64 = varint_field(4);
 /// Symbols of one request: an empty one takes two bytes and becomes twenty-four.
 const SYMBOLS_MAX: usize = 1 << 22;
 
+/// As many references as a series may have, and one more pair.
+const LABEL_REFS_KEPT_MAX: usize = 2 * (limits::LABELS_PER_SERIES_MAX + 1);
+
+const REFERENCE_TOO_LARGE: &str = "a symbol reference does not fit 32 bits";
+
 /// Buffers of a walk, for the next walk.
 #[derive(Debug, Default)]
 pub struct ScratchV2 {
@@ -74,7 +79,7 @@ pub fn walk<V: RequestVisitor>(
     collect_symbols(body, hasher, spans, hashes)?;
     let symbols = Symbols { body, spans, hashes };
     let metric_name = (0..spans.len() as u32).find(|at| symbols.get(*at) == Some(METRIC_NAME.as_bytes()));
-    let mut metadata_filter = LastMetadata { metric_name, fingerprint: None };
+    let mut metadata_filter = LastMetadata { metric_name, said: None };
     let mut request = Message::new(body);
     while !request.is_at_end() {
         match request.tag()? {
@@ -118,13 +123,13 @@ fn collect_symbols(
 }
 
 #[inline]
-fn walk_series<V: RequestVisitor>(
-    mut series: Message<'_>,
-    symbols: Symbols<'_>,
+fn walk_series<'a, V: RequestVisitor>(
+    mut series: Message<'a>,
+    symbols: Symbols<'a>,
     refs: &mut Vec<u32>,
     samples: &mut Vec<Sample>,
     samples_left: &mut usize,
-    last_metadata: &mut LastMetadata,
+    last_metadata: &mut LastMetadata<'a>,
     visitor: &mut V,
 ) -> Result<(), WireError> {
     refs.clear();
@@ -134,15 +139,14 @@ fn walk_series<V: RequestVisitor>(
     while !series.is_at_end() {
         match series.tag()? {
             SERIES_LABEL_REFS => {
-                let mut packed = series.message()?;
-                while !packed.is_at_end() {
-                    ref_count += 1;
-                    push_reference(&mut packed, refs)?;
-                }
+                ref_count += series.message()?.unpack_u32(refs, LABEL_REFS_KEPT_MAX, REFERENCE_TOO_LARGE)?;
             }
             SERIES_LABEL_REF => {
+                let reference = reference(&mut series)?;
                 ref_count += 1;
-                push_reference(&mut series, refs)?;
+                if refs.len() < LABEL_REFS_KEPT_MAX {
+                    refs.push(reference);
+                }
             }
             SERIES_SAMPLE => push_sample(&mut series, samples, samples_left)?,
             SERIES_HISTOGRAM => {
@@ -172,37 +176,36 @@ fn walk_series<V: RequestVisitor>(
     visitor.series(&RefLabels { refs, count: ref_count, symbols }, samples)
 }
 
-/// Keeps as many references as a series may have, and one more pair.
-#[inline]
-fn push_reference(message: &mut Message<'_>, refs: &mut Vec<u32>) -> Result<(), WireError> {
-    let reference = reference(message)?;
-    if refs.len() < 2 * (limits::LABELS_PER_SERIES_MAX + 1) {
-        refs.push(reference);
-    }
-    Ok(())
-}
-
 #[inline]
 fn reference(message: &mut Message<'_>) -> Result<u32, WireError> {
     let start = *message;
     // Protobuf cuts a number that is too large for its field; an error is kinder than a wrong label.
-    u32::try_from(message.varint()?).map_err(|_| start.error("a symbol reference does not fit 32 bits"))
+    u32::try_from(message.varint()?).map_err(|_| start.error(REFERENCE_TOO_LARGE))
 }
 
 /// Reads series' metadata and leaves out what the series before it has just said: neighbours are of one metric.
-struct LastMetadata {
+struct LastMetadata<'a> {
     /// The number of the symbol `__name__`.
     metric_name: Option<u32>,
-    fingerprint: Option<u64>,
+    /// The metadata's bytes and the number of the metric's name.
+    said: Option<(&'a [u8], u32)>,
 }
 
-impl LastMetadata {
-    fn read<'a>(
+impl<'a> LastMetadata<'a> {
+    fn read(
         &mut self,
-        mut message: Message<'_>,
+        mut message: Message<'a>,
         symbols: Symbols<'a>,
         label_refs: &[u32],
     ) -> Result<Option<MetadataRef<'a>>, WireError> {
+        let name = label_refs.chunks_exact(2).find(|pair| Some(pair[0]) == self.metric_name).map(|pair| pair[1]);
+        let Some(name) = name else {
+            return Ok(None);
+        };
+        let saying = Some((message.rest(), name));
+        if self.said == saying {
+            return Ok(None);
+        }
         let (mut kind, mut help, mut unit) = (0, 0, 0);
         while !message.is_at_end() {
             match message.tag()? {
@@ -212,10 +215,7 @@ impl LastMetadata {
                 other => message.skip(other)?,
             }
         }
-        let name = label_refs.chunks_exact(2).find(|pair| Some(pair[0]) == self.metric_name).map(|pair| pair[1]);
-        let Some(name) = name else {
-            return Ok(None);
-        };
+        self.said = saying;
         if kind == 0 && help == 0 && unit == 0 {
             return Ok(None);
         }
@@ -224,9 +224,6 @@ impl LastMetadata {
             return Err(message.error("a metadata reference is beyond the request's symbols"));
         };
         let fingerprint = name_hash.low ^ help_hash.high.rotate_left(1) ^ unit_hash.high.rotate_left(2) ^ kind;
-        if self.fingerprint.replace(fingerprint) == Some(fingerprint) {
-            return Ok(None);
-        }
         let text = |at: u32| symbols.get(at).unwrap_or_default();
         let kind = metric_kind(kind);
         Ok(Some(MetadataRef { kind, name: text(name), help: text(help), unit: text(unit), fingerprint }))
