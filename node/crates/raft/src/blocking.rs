@@ -1,5 +1,6 @@
 //! Where blocking work runs: the executor that the node gives to this crate.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// Kinds of blocking work, so that an executor can keep one kind from starving another.
@@ -46,14 +47,16 @@ impl Blocking for Inline {
 #[error("the executor dropped a job of class {0:?}, or the job panicked")]
 pub(crate) struct JobLost(pub BlockingClass);
 
-/// Runs `job` on the executor and waits for its result.
+/// Runs `job` on the executor and waits for its result. A panic ends the job alone: whoever asked is told, and nothing
+/// that the job held is used again.
 pub(crate) async fn call<T: Send + 'static>(
     executor: &Arc<dyn Blocking>,
     class: BlockingClass,
     job: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, JobLost> {
+    let job = move || catch_unwind(AssertUnwindSafe(job)).ok();
     if executor.is_inline(class) {
-        return Ok(job());
+        return job().ok_or(JobLost(class));
     }
     let (sender, receiver) = tokio::sync::oneshot::channel();
     executor.run(
@@ -63,5 +66,5 @@ pub(crate) async fn call<T: Send + 'static>(
             let _ = sender.send(job());
         }),
     );
-    receiver.await.map_err(|_| JobLost(class))
+    receiver.await.ok().flatten().ok_or(JobLost(class))
 }

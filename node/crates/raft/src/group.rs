@@ -325,11 +325,15 @@ impl RaftGroup {
         }
         // Its tasks end one after the other, and hold the log until then.
         drop(timeout(limits::STORAGE_WAIT, this.running.closed()).await);
-        // Not for ever: a full disk takes nothing. Starting this replica again waits for that.
-        drop(timeout(limits::STORAGE_WAIT, this.shared.writer.settle()).await);
-        if let Some(groups) = this.groups.upgrade() {
-            groups.remove(this.log.id());
-        }
+        // Not for ever: a full disk takes nothing. This replica can be started again once the disk has taken it.
+        let this = self.0.clone();
+        let mut settled = tokio::spawn(async move {
+            this.shared.writer.settle().await;
+            if let Some(groups) = this.groups.upgrade() {
+                groups.remove(this.log.id());
+            }
+        });
+        drop(timeout(limits::STORAGE_WAIT, &mut settled).await);
     }
 
     pub(crate) async fn handle(&self, message: Bytes) -> Result<Bytes, AddressError> {

@@ -60,6 +60,9 @@ pub const INSTALL_DEADLINE: Duration = Duration::from_secs(600);
 /// Entries in one message to a follower; their bytes are bounded by [`READ_BYTES_MAX`].
 pub const ENTRIES_PER_MESSAGE_MAX: u64 = 1024;
 
+/// Largest message that a transport has to carry: one entry, or several within [`READ_BYTES_MAX`], and what is said of them.
+pub const MESSAGE_BYTES_MAX: usize = ENTRY_BYTES_MAX + (1 << 20);
+
 /// Replicas in one membership, on disk and on the wire.
 pub const MEMBERS_MAX: usize = 64;
 

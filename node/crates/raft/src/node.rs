@@ -229,8 +229,6 @@ impl RaftNode {
                 Reserved { groups, id, kept: false }
             }
         };
-        // What an earlier run of this replica has queued counts as its log.
-        shared.writer.settle().await;
         let (writer, asked) = (shared.writer.clone(), machine.clone());
         let (recovered, applied) = blocking::call(&shared.executor, BlockingClass::Apply, move || {
             (recovery::recover(&**writer.engine(), writer.space(), id), asked.applied())

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bellwether_kv::{KvDisk, MemDisk, Space, SpaceConfig, SpaceKind};
@@ -28,6 +29,7 @@ pub(crate) struct Ledger {
     live: Mutex<LedgerState>,
     durable: Arc<Mutex<LedgerState>>,
     pub refuse: Mutex<Option<String>>,
+    pub panic: AtomicBool,
     pub batches: Mutex<Vec<usize>>,
 }
 
@@ -62,6 +64,7 @@ impl StateMachine for Ledger {
         if let Some(reason) = &*self.refuse.lock() {
             return Err(FatalError(reason.clone()));
         }
+        assert!(!self.panic.load(Ordering::Relaxed), "as asked for");
         self.batches.lock().push(entries.len());
         let mut live = self.live.lock();
         let mut replies = Vec::new();

@@ -354,6 +354,56 @@ async fn a_failed_sync_calls_for_the_end_and_acknowledges_nothing_more() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_failed_write_stops_its_group_and_leaves_no_hole() {
+    let disk = MemDisk::new();
+    let ledger = Arc::<Ledger>::default();
+    let node = open(&disk, options());
+    let group = sole(&node, 1, &ledger).await;
+    propose_all(&group, 0..10, 10).await;
+    disk.set_faults(Faults { write: Trigger::Nth(1), ..Faults::default() });
+    for result in join_all((10..20).map(|number| group.propose(payload(number, 10)))).await {
+        assert!(matches!(result, Err(ProposeError::Stopped { .. })), "{result:?}");
+    }
+    assert!(group.state().failure.unwrap().contains("write failed"));
+    group.shutdown().await;
+    let reopened = ledger.reopen();
+    let group = sole(&node, 1, &reopened).await;
+    propose_all(&group, 20..30, 10).await;
+    assert_eq!(reopened.payloads(), [expected(0..10, 10), expected(20..30, 10)].concat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_machine_that_panics_stops_its_group_alone() {
+    let node = open(&MemDisk::new(), options());
+    let (bad, good) = (Arc::<Ledger>::default(), Arc::<Ledger>::default());
+    let (first, second) = (sole(&node, 1, &bad).await, sole(&node, 2, &good).await);
+    bad.panic.store(true, Ordering::Relaxed);
+    let error = first.propose(payload(5, 10)).await.unwrap_err();
+    assert!(error.to_string().contains("the job panicked"), "{error}");
+    propose_all(&second, 0..5, 10).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_stops_on_a_full_disk_starts_again_when_there_is_room() {
+    let disk = MemDisk::new();
+    let ledger = Arc::<Ledger>::default();
+    let node = open(&disk, options());
+    let group = sole(&node, 1, &ledger).await;
+    propose_all(&group, 0..10, 1000).await;
+    disk.set_faults(Faults { capacity_bytes: Some(disk.used_bytes()), ..Faults::default() });
+    group.propose(payload(10, 1000)).await.unwrap_err();
+    group.shutdown().await;
+    let transport = Arc::new(Nobody);
+    let early = node.start_group(GroupId(1), ReplicaId(1), ledger.reopen(), transport.clone()).await;
+    assert!(matches!(early.map(drop), Err(StartError::Running(..))), "its last write is still to come");
+    disk.set_faults(Faults::default());
+    sleep(Duration::from_secs(1)).await;
+    let reopened = ledger.reopen();
+    sole(&node, 1, &reopened).await;
+    assert_eq!(reopened.payloads(), expected(0..11, 1000));
+}
+
+#[tokio::test(start_paused = true)]
 async fn proposals_beyond_the_budget_are_refused() {
     let disk = MemDisk::new();
     let mut options = options();
