@@ -60,11 +60,11 @@ pub(super) async fn allow_foreign_pages(request: Request, next: Next) -> Respons
     response
 }
 
-/// Refuses requests that a page of another origin makes a browser send: they could delete data of a node that listens
-/// only to its own machine.
+/// Refuses requests that a page of another origin makes a browser send: they could write to a node that listens only to
+/// its own machine, or delete its data.
 pub(super) async fn refuse_foreign_pages(request: Request, next: Next) -> Response {
     if is_foreign(request.headers()) {
-        let message = "pages of another origin may not use the admin API";
+        let message = "pages of another origin may not write to this node or administer it";
         return ApiError::new(ErrorKind::Forbidden, message).into_response();
     }
     next.run(request).await

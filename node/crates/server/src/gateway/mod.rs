@@ -98,7 +98,8 @@ pub fn router(state: GatewayState) -> Router {
     let writes = Router::new()
         .route("/api/v1/write", post(write::remote_write))
         .route("/api/v1/push", post(write::remote_write))
-        .method_not_allowed_fallback(pages::method_not_allowed);
+        .method_not_allowed_fallback(pages::method_not_allowed)
+        .layer(from_fn(guard::refuse_foreign_pages));
     let admin = Router::new()
         .route("/api/v1/admin/flush", post(admin::flush))
         .route("/api/v1/admin/seal", post(admin::seal))

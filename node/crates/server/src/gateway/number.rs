@@ -12,7 +12,6 @@ const PLAIN_MIN: f64 = 1e-6;
 const PLAIN_END: f64 = 1e21;
 /// Integers below this are exact in a float and print as integers do.
 const EXACT_INTEGER_END: f64 = 9_007_199_254_740_992.0;
-
 /// Between these the shortest decimal comes in plain notation, and needs no second look.
 const SURELY_PLAIN: std::ops::Range<f64> = 1e-3..1e15;
 /// Many metrics have at most three decimals.
@@ -20,93 +19,126 @@ const FEW_DECIMALS: f64 = 1000.0;
 /// Up to this many thousandths, one decimal with three places means one float, and no two of them the same: 15 digits.
 const THOUSANDTHS_END: f64 = 1e15;
 
+/// Room that any number takes: a sign, `0.00000` and 17 digits are 25 bytes. Formatting may write all of it.
+pub const NUMBER_BYTES: usize = 32;
+
 /// Appends a sample's value.
 #[inline]
 pub fn push_float(out: &mut Vec<u8>, value: f64) {
-    let magnitude = value.abs();
-    if magnitude < EXACT_INTEGER_END {
-        let whole = magnitude as u64;
-        if whole as f64 == magnitude {
-            if value.is_sign_negative() {
-                out.push(b'-');
-            }
-            return push_u64(out, whole);
-        }
-        let thousandths = (magnitude * FEW_DECIMALS).round_ties_even();
-        if thousandths < THOUSANDTHS_END && thousandths / FEW_DECIMALS == magnitude {
-            if value.is_sign_negative() {
-                out.push(b'-');
-            }
-            return push_thousandths(out, thousandths as u64);
-        }
-    } else if !value.is_finite() {
-        let name: &[u8] = if value.is_nan() {
-            b"NaN"
-        } else if value > 0.0 {
-            b"+Inf"
-        } else {
-            b"-Inf"
-        };
-        return out.extend_from_slice(name);
-    }
-    let mut buffer = zmij::Buffer::new();
-    let text = buffer.format_finite(value);
-    if SURELY_PLAIN.contains(&magnitude) {
-        return out.extend_from_slice(text.as_bytes());
-    }
-    push_digits(out, text, (PLAIN_MIN..PLAIN_END).contains(&magnitude));
-}
-
-/// A number that is not whole and has at most three decimals.
-#[inline]
-fn push_thousandths(out: &mut Vec<u8>, thousandths: u64) {
-    push_u64(out, thousandths / 1000);
-    let fraction = (thousandths % 1000) as usize;
-    let [tens, ones] = two_digits(fraction % 100);
-    let text = [b'.', b'0' + (fraction / 100) as u8, tens, ones];
-    let length = if ones != b'0' {
-        4
-    } else if tens != b'0' {
-        3
-    } else {
-        2
-    };
-    out.extend_from_slice(&text[..length]);
+    push(out, |room| write_float(room, value));
 }
 
 /// Appends a timestamp in seconds.
 #[inline]
 pub fn push_seconds(out: &mut Vec<u8>, timestamp: Timestamp) {
-    if timestamp < 0 {
-        out.push(b'-');
-    }
-    let magnitude = timestamp.unsigned_abs();
-    push_u64(out, magnitude / 1000);
-    let millis = (magnitude % 1000) as usize;
-    if millis != 0 {
-        let [tens, ones] = two_digits(millis % 100);
-        out.extend_from_slice(&[b'.', b'0' + (millis / 100) as u8, tens, ones]);
-    }
+    push(out, |room| write_seconds(room, timestamp));
 }
 
-/// Appends an integer.
 #[inline]
-pub fn push_u64(out: &mut Vec<u8>, mut value: u64) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    while value >= 100 {
+fn push(out: &mut Vec<u8>, write: impl FnOnce(&mut [u8; NUMBER_BYTES]) -> usize) {
+    let begin = out.len();
+    out.extend_from_slice(&[0; NUMBER_BYTES]);
+    let length = write(out.last_chunk_mut().expect("room was just made"));
+    out.truncate(begin + length);
+}
+
+/// Writes a sample's value at the beginning of `out`; returns its length.
+#[inline]
+pub fn write_float(out: &mut [u8; NUMBER_BYTES], value: f64) -> usize {
+    let magnitude = value.abs();
+    if magnitude < EXACT_INTEGER_END {
+        out[0] = b'-';
+        let sign = usize::from(value.is_sign_negative());
+        let whole = magnitude as u64;
+        if whole as f64 == magnitude {
+            return sign + write_u64(&mut out[sign..], whole);
+        }
+        let thousandths = (magnitude * FEW_DECIMALS).round_ties_even();
+        if thousandths < THOUSANDTHS_END && thousandths / FEW_DECIMALS == magnitude {
+            return sign + write_thousandths(&mut out[sign..], thousandths as u64);
+        }
+    } else if !value.is_finite() {
+        return copy(
+            out,
+            if value.is_nan() {
+                b"NaN"
+            } else if value > 0.0 {
+                b"+Inf"
+            } else {
+                b"-Inf"
+            },
+        );
+    }
+    let mut buffer = zmij::Buffer::new();
+    let text = buffer.format_finite(value);
+    if SURELY_PLAIN.contains(&magnitude) {
+        return copy(out, text.as_bytes());
+    }
+    let text = digits_anew(text, (PLAIN_MIN..PLAIN_END).contains(&magnitude));
+    out[..text.len()].copy_from_slice(&text);
+    text.len()
+}
+
+/// Writes a timestamp in seconds at the beginning of `out`; returns its length.
+#[inline]
+pub fn write_seconds(out: &mut [u8; NUMBER_BYTES], timestamp: Timestamp) -> usize {
+    out[0] = b'-';
+    let sign = usize::from(timestamp < 0);
+    let magnitude = timestamp.unsigned_abs();
+    let length = sign + write_u64(&mut out[sign..], magnitude / 1000);
+    let millis = (magnitude % 1000) as usize;
+    if millis == 0 {
+        return length;
+    }
+    let [tens, ones] = two_digits(millis % 100);
+    out[length..length + 4].copy_from_slice(&[b'.', b'0' + (millis / 100) as u8, tens, ones]);
+    length + 4
+}
+
+/// Copies a text of up to 24 bytes, in pieces of fixed size: that costs less than a call for so few.
+#[inline]
+fn copy(out: &mut [u8; NUMBER_BYTES], text: &[u8]) -> usize {
+    let length = text.len();
+    if let (Some(first), Some(last)) = (text.first_chunk::<16>(), text.last_chunk::<8>()) {
+        out[..16].copy_from_slice(first);
+        out[length - 8..length].copy_from_slice(last);
+    } else {
+        out[..length].copy_from_slice(text);
+    }
+    length
+}
+
+#[inline]
+fn write_u64(out: &mut [u8], mut value: u64) -> usize {
+    // In place, from the right: digits that are moved afterwards wait for their narrow writes.
+    let length = value.checked_ilog10().map_or(1, |log| log as usize + 1);
+    let digits = &mut out[..length];
+    let mut at = length;
+    while at >= 2 {
         at -= 2;
         digits[at..at + 2].copy_from_slice(&two_digits((value % 100) as usize));
         value /= 100;
     }
-    if value >= 10 {
-        at -= 2;
-        digits[at..at + 2].copy_from_slice(&two_digits(value as usize));
-    } else {
-        at -= 1;
-        digits[at] = b'0' + value as u8;
+    if at == 1 {
+        digits[0] = b'0' + value as u8;
     }
-    out.extend_from_slice(&digits[at..]);
+    length
+}
+
+/// A number that is not whole and has at most three decimals.
+#[inline]
+fn write_thousandths(out: &mut [u8], thousandths: u64) -> usize {
+    let length = write_u64(out, thousandths / 1000);
+    let fraction = (thousandths % 1000) as usize;
+    let [tens, ones] = two_digits(fraction % 100);
+    out[length..length + 4].copy_from_slice(&[b'.', b'0' + (fraction / 100) as u8, tens, ones]);
+    if ones != b'0' {
+        length + 4
+    } else if tens != b'0' {
+        length + 3
+    } else {
+        length + 2
+    }
 }
 
 /// `00` to `99`, one after the other.
@@ -128,7 +160,7 @@ fn two_digits(below_100: usize) -> [u8; 2] {
 
 /// Lays out anew the digits of a shortest decimal that uses the other notation, or another form of exponent.
 #[cold]
-fn push_digits(out: &mut Vec<u8>, text: &str, plain: bool) {
+fn digits_anew(text: &str, plain: bool) -> Vec<u8> {
     let (unsigned, negative) = text.strip_prefix('-').map_or((text, false), |rest| (rest, true));
     let (mantissa, exponent) = unsigned.split_once('e').unwrap_or((unsigned, "0"));
     let exponent: i32 = exponent.parse().expect("a formatted float has a small exponent");
@@ -141,6 +173,7 @@ fn push_digits(out: &mut Vec<u8>, text: &str, plain: bool) {
         digits.pop();
     }
     let point = whole.len() as i32 + exponent - leading as i32;
+    let mut out = Vec::with_capacity(NUMBER_BYTES);
     if negative {
         out.push(b'-');
     }
@@ -167,6 +200,7 @@ fn push_digits(out: &mut Vec<u8>, text: &str, plain: bool) {
             out.extend_from_slice(&digits[inside..]);
         }
     }
+    out
 }
 
 #[cfg(test)]

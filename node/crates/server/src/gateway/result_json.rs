@@ -5,13 +5,17 @@ use bellwether_promql::{MatrixSeries, Outcome, Point, Value, VectorSample};
 
 use super::answer::{Notes, Pieces};
 use super::json::{push_labels, push_string};
-use super::number::{push_float, push_seconds};
+use super::number::{NUMBER_BYTES, push_float, push_seconds, write_float, write_seconds};
 use crate::query::QueryCost;
 
 /// What Prometheus says when it cut a result.
 const TRUNCATED: &str = "results truncated due to limit";
-/// Room for one point, so that the common ones need no growth of the buffer: punctuation, a time, a value.
-const POINT_BYTES: usize = 48;
+/// What stands before a value in a list: a comma, a bracket, a time, a comma, a quote.
+const BEFORE_VALUE_BYTES: usize = 32;
+/// Room for one point of a list.
+const POINT_BYTES: usize = BEFORE_VALUE_BYTES + NUMBER_BYTES + 2;
+/// Times whose texts are kept: series of one result mostly have the same, and formatting them is a third of the work.
+const TIMES_MAX: usize = 4096;
 
 /// A result on its way out.
 pub struct QueryResult {
@@ -22,6 +26,7 @@ pub struct QueryResult {
     /// Points written of the series that comes next.
     points: usize,
     begun: bool,
+    times: TimeTexts,
 }
 
 impl QueryResult {
@@ -38,7 +43,7 @@ impl QueryResult {
         if cut {
             notes.warnings.push(TRUNCATED.to_owned());
         }
-        (QueryResult { value, stats, series: 0, points: 0, begun: false }, notes)
+        (QueryResult { value, stats, series: 0, points: 0, begun: false, times: TimeTexts::default() }, notes)
     }
 }
 
@@ -61,7 +66,7 @@ impl Pieces for QueryResult {
             out.extend_from_slice(head);
         }
         let ended = match &self.value {
-            Value::Matrix(series) => write_matrix(series, &mut self.series, &mut self.points, out, enough),
+            Value::Matrix(all) => write_matrix(all, &mut self.series, &mut self.points, &mut self.times, out, enough),
             Value::Vector(samples) => write_vector(samples, &mut self.series, out, enough),
             Value::Scalar(point) => {
                 push_inside(out, *point);
@@ -89,6 +94,7 @@ fn write_matrix(
     all: &[MatrixSeries],
     series: &mut usize,
     points: &mut usize,
+    times: &mut TimeTexts,
     out: &mut Vec<u8>,
     enough: usize,
 ) -> bool {
@@ -105,13 +111,19 @@ fn write_matrix(
         let room = (enough.saturating_sub(out.len()) / POINT_BYTES).max(1);
         let rest = &one.points[(*points).min(one.points.len())..];
         let now = &rest[..rest.len().min(room)];
-        out.reserve(now.len() * POINT_BYTES);
+        let mut at = out.len();
+        out.resize(at + now.len() * POINT_BYTES, 0);
         for point in now {
-            out.extend_from_slice(if *points > 0 { b",[" } else { b"[" });
-            push_inside(out, *point);
-            out.push(b']');
+            let before = times.before_value(*points, point.timestamp);
+            out[at..at + BEFORE_VALUE_BYTES].copy_from_slice(&before.text);
+            at += usize::from(before.length);
+            let value = out[at..].first_chunk_mut().expect("there is room for a point");
+            at += write_float(value, point.value);
+            out[at..at + 2].copy_from_slice(b"\"]");
+            at += 2;
             *points += 1;
         }
+        out.truncate(at);
         if *points >= one.points.len() {
             out.extend_from_slice(b"]}");
             *series += 1;
@@ -134,6 +146,51 @@ fn write_vector(all: &[VectorSample], series: &mut usize, out: &mut Vec<u8>, eno
         *series += 1;
     }
     true
+}
+
+/// The texts before the values of a list, by position; made anew where a series has another time there.
+#[derive(Default)]
+struct TimeTexts {
+    known: Vec<TimeText>,
+    other: TimeText,
+}
+
+#[derive(Clone, Copy, Default)]
+struct TimeText {
+    timestamp: Timestamp,
+    /// Zero: not made yet.
+    length: u8,
+    text: [u8; BEFORE_VALUE_BYTES],
+}
+
+impl TimeTexts {
+    /// `,[1435781451.781,"`; without the comma for the first point.
+    #[inline]
+    fn before_value(&mut self, position: usize, timestamp: Timestamp) -> &TimeText {
+        if self.known.len() <= position && position < TIMES_MAX {
+            self.known.resize(position + 1, TimeText::default());
+        }
+        let known = self.known.get_mut(position).unwrap_or(&mut self.other);
+        if known.timestamp != timestamp || known.length == 0 {
+            *known = TimeText::new(position > 0, timestamp);
+        }
+        known
+    }
+}
+
+impl TimeText {
+    fn new(comma: bool, timestamp: Timestamp) -> TimeText {
+        let mut number = [0; NUMBER_BYTES];
+        let digits = write_seconds(&mut number, timestamp);
+        let begin: &[u8] = if comma { b",[" } else { b"[" };
+        let mut text = [0; BEFORE_VALUE_BYTES];
+        let mut length = 0;
+        for part in [begin, &number[..digits], b",\""] {
+            text[length..length + part.len()].copy_from_slice(part);
+            length += part.len();
+        }
+        TimeText { timestamp, length: length as u8, text }
+    }
 }
 
 /// `1435781451.781,"1"`
@@ -228,6 +285,27 @@ mod tests {
             ]],
         );
         check(Value::Matrix(vec![]), expect![[r#"{"resultType":"matrix","result":[]}"#]]);
+    }
+
+    #[test]
+    fn a_series_may_have_times_of_its_own() {
+        let series = |name: &str, times: &[Timestamp]| MatrixSeries {
+            labels: Labels::of(&[("n", name)]),
+            points: times.iter().map(|time| point(*time, 0.0)).collect(),
+        };
+        check(
+            Value::Matrix(vec![series("a", &[0, 1]), series("b", &[1]), series("c", &[0, i64::MIN, i64::MAX])]),
+            expect![[
+                r#"{"resultType":"matrix","result":[{"metric":{"n":"a"},"values":[[0,"0"],[0.001,"0"]]},{"metric":{"n":"b"},"values":[[0.001,"0"]]},{"metric":{"n":"c"},"values":[[0,"0"],[-9223372036854775.808,"0"],[9223372036854775.807,"0"]]}]}"#
+            ]],
+        );
+        let long = Value::Matrix(vec![MatrixSeries {
+            labels: Labels::empty(),
+            points: (0..2 * TIMES_MAX as i64).map(|at| point(at * 1000, at as f64)).collect(),
+        }]);
+        let text = whole(QueryResult::new(outcome(long), None, None).0, 1 << 16);
+        let data: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(data["result"][0]["values"][5000].to_string(), "[5000,\"5000\"]");
     }
 
     #[test]

@@ -128,13 +128,18 @@ pub(super) async fn config(State(gateway): State<Arc<Gateway>>) -> Result<Respon
     json(&BTreeMap::from([("yaml", yaml)]), &Notes::default())
 }
 
-/// `/api/v1/status/active_queries`: what runs and waits now; not of Prometheus.
-pub(super) async fn active_queries(State(gateway): State<Arc<Gateway>>) -> Result<Response, ApiError> {
+/// `/api/v1/status/active_queries`: what the tenant has running and waiting now; not of Prometheus.
+pub(super) async fn active_queries(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let tenant = gateway.tenant(&headers)?;
     let queries: Vec<serde_json::Value> = gateway
         .state
         .queries
         .active()
         .into_iter()
+        .filter(|query| query.tenant == tenant)
         .map(|query| {
             serde_json::json!({
                 "id": query.id,
