@@ -270,12 +270,11 @@ impl Shared {
                 self.queue.lock().stalled = Some(collected);
                 return Turn::DiskFull;
             }
-            Err(error @ Error::SyncFailed(_)) => {
+            // An engine that failed to write takes nothing more: only a new process can go on.
+            Err(error) => {
                 self.fail(&error.to_string());
                 collected.finish(Err(&error.to_string()));
             }
-            // Nothing of the batch was written. The groups in it stop; the others go on.
-            Err(error) => collected.finish(Err(&error.to_string())),
         }
         Turn::Done
     }

@@ -4,6 +4,7 @@
 //! One loop does the storage work, one thing at a time, so that flush, seal and merge share one lane; another watches the
 //! disk, which must not wait for a flush.
 
+mod clock_watch;
 mod disk_watch;
 mod flush_choice;
 
@@ -21,6 +22,7 @@ use crate::env::Env;
 use crate::metrics::StorageMetrics;
 use crate::shards::{NodeStats, ShardGroup, Shards};
 use crate::write::WritePath;
+use clock_watch::ClockWatch;
 use disk_watch::DiskWatch;
 use flush_choice::{GroupLoad, Triggers};
 
@@ -51,6 +53,8 @@ struct Remembered {
     dirty_since: Option<Instant>,
     /// Series that were active when it was flushed last.
     active_series: u64,
+    /// After a flush that failed: when the next may be tried. Other groups go on meanwhile.
+    retry_at: Option<Instant>,
 }
 
 impl Maintenance {
@@ -89,16 +93,22 @@ impl Maintenance {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let groups: Vec<Arc<ShardGroup>> = self.shards.serving().cloned().collect();
         let mut remembered = vec![Remembered::default(); groups.len()];
+        let mut clock = ClockWatch::new(self.env.clock.now_ms());
         let (mut sealed_at, mut metadata_at) = (Instant::now(), Instant::now());
         loop {
             ticks.tick().await;
-            if let Some(chosen) = self.group_to_flush(&groups, &mut remembered) {
-                self.flush(&groups[chosen]).await;
+            if let Some(chosen) = self.group_to_flush(&groups, &mut remembered)
+                && !self.flush(&groups[chosen]).await
+            {
+                remembered[chosen].retry_at = Some(Instant::now() + FAILURE_PAUSE);
             }
+            clock.look(self.env.clock.now_ms());
             if sealed_at.elapsed() >= SEAL_TICK {
                 sealed_at = Instant::now();
                 for group in &groups {
-                    self.drop_expired(group).await;
+                    if clock.is_trusted() {
+                        self.drop_expired(group).await;
+                    }
                     self.seal(group).await;
                 }
             }
@@ -117,6 +127,9 @@ impl Maintenance {
             .iter()
             .zip(remembered.iter_mut())
             .map(|(group, remembered)| {
+                if remembered.retry_at.is_some_and(|at| at > now) {
+                    return GroupLoad::default();
+                }
                 let stats = group.shard.stats();
                 if stats.unflushed_samples == 0 {
                     remembered.dirty_since = None;
@@ -133,15 +146,17 @@ impl Maintenance {
             .collect();
         let chosen = self.triggers.choose(&loads)?;
         remembered[chosen] =
-            Remembered { dirty_since: None, active_series: groups[chosen].shard.stats().active_series };
+            Remembered { active_series: groups[chosen].shard.stats().active_series, ..Remembered::default() };
         Some(chosen)
     }
 
-    async fn flush(&self, group: &ShardGroup) {
-        if let Err(error) = group.flush(&self.metrics).await {
+    /// Whether it succeeded.
+    async fn flush(&self, group: &ShardGroup) -> bool {
+        let flushed = group.flush(&self.metrics).await;
+        if let Err(error) = &flushed {
             tracing::warn!(%error, "a flush failed");
-            tokio::time::sleep(FAILURE_PAUSE).await;
         }
+        flushed.is_ok()
     }
 
     async fn seal(&self, group: &Arc<ShardGroup>) {

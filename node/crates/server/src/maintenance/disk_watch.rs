@@ -19,7 +19,8 @@ pub struct DiskWatch {
     min_free_percent: u64,
     ballast_bytes: u64,
     refusing: bool,
-    has_ballast: bool,
+    /// `None` until the first change: an earlier process may have left a ballast.
+    has_ballast: Option<bool>,
 }
 
 /// What a look says.
@@ -30,7 +31,7 @@ pub struct Verdict {
 }
 
 impl DiskWatch {
-    /// As configured. Takes it that there is no ballast yet.
+    /// As configured.
     pub fn new(config: &StorageConfig, volume: Arc<dyn Volume>) -> DiskWatch {
         DiskWatch {
             volume,
@@ -38,7 +39,7 @@ impl DiskWatch {
             min_free_percent: u64::from(config.min_free_percent),
             ballast_bytes: config.ballast_bytes.0,
             refusing: false,
-            has_ballast: false,
+            has_ballast: None,
         }
     }
 
@@ -72,17 +73,19 @@ impl DiskWatch {
     }
 
     fn keep_ballast(&mut self, free_bytes: u64, watermark: u64, resume_at: u64) {
-        let wanted = if self.has_ballast {
-            free_bytes >= watermark / BALLAST_AT
-        } else {
-            free_bytes > resume_at.saturating_add(self.ballast_bytes)
+        let is_needed = free_bytes < watermark / BALLAST_AT;
+        let has_room = free_bytes > resume_at.saturating_add(self.ballast_bytes);
+        let wanted = match self.has_ballast {
+            Some(true) | None if is_needed => false,
+            Some(false) | None if has_room => true,
+            _ => return,
         };
-        if wanted == self.has_ballast || self.ballast_bytes == 0 {
+        if self.ballast_bytes == 0 {
             return;
         }
         match self.volume.reserve(if wanted { self.ballast_bytes } else { 0 }) {
             Ok(()) => {
-                self.has_ballast = wanted;
+                self.has_ballast = Some(wanted);
                 if !wanted {
                     tracing::warn!(freed = %ByteSize(self.ballast_bytes), "the ballast was given up to make room");
                 }
@@ -151,6 +154,14 @@ mod tests {
         watch.min_free_percent = 50;
         volume.0.lock().0 = 400 << 20;
         assert!(watch.look().refuse.is_some());
+    }
+
+    #[test]
+    fn a_ballast_of_an_earlier_process_is_given_up_as_well() {
+        let (volume, mut watch) = watch();
+        *volume.0.lock() = (30 << 20, 100 << 20);
+        watch.look();
+        assert_eq!(*volume.0.lock(), (130 << 20, 0));
     }
 
     #[test]
