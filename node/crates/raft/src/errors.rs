@@ -135,7 +135,7 @@ pub enum StorageTrouble {
     /// The disk is full. Writes go on by themselves once there is room.
     #[error("no space left on device: {0}")]
     DiskFull(String),
-    /// A sync failed: the process must end.
+    /// A write or a sync failed: the process must end.
     #[error("the log store failed: {0}")]
     Failed(String),
 }

@@ -48,7 +48,7 @@ pub struct RaftOptions {
     pub election_timeout_max: Duration,
     /// Where the metrics go.
     pub registry: Registry,
-    /// Called when a sync failed; in production it ends the process.
+    /// Called when a write or a sync failed; in production it ends the process.
     pub on_fatal: OnFatal,
 }
 

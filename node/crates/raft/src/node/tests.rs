@@ -335,41 +335,40 @@ async fn a_full_disk_refuses_at_once_and_writes_resume_by_themselves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_sync_calls_for_the_end_and_acknowledges_nothing_more() {
-    let disk = MemDisk::new();
-    let said = Arc::new(Mutex::new(Vec::new()));
-    let mut options = options();
-    let heard = said.clone();
-    options.on_fatal = Arc::new(move |reason| heard.lock().push(reason.to_owned()));
-    let node = open(&disk, options);
-    let group = sole(&node, 1, &Arc::default()).await;
-    disk.set_faults(Faults { sync: Trigger::Nth(1), ..Faults::default() });
-    let error = group.propose(payload(1, 10)).await.unwrap_err();
-    assert!(matches!(error, ProposeError::Stopped { .. }), "{error}");
-    disk.set_faults(Faults::default());
-    let error = group.propose(payload(2, 10)).await.unwrap_err();
-    assert!(matches!(error, ProposeError::StorageUnavailable { trouble: StorageTrouble::Failed(_), .. }), "{error}");
-    assert_eq!(said.lock().len(), 1);
-    assert!(said.lock()[0].contains("fsync failed"), "{said:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_failed_write_stops_its_group_and_leaves_no_hole() {
-    let disk = MemDisk::new();
-    let ledger = Arc::<Ledger>::default();
-    let node = open(&disk, options());
-    let group = sole(&node, 1, &ledger).await;
-    propose_all(&group, 0..10, 10).await;
-    disk.set_faults(Faults { write: Trigger::Nth(1), ..Faults::default() });
-    for result in join_all((10..20).map(|number| group.propose(payload(number, 10)))).await {
-        assert!(matches!(result, Err(ProposeError::Stopped { .. })), "{result:?}");
+async fn a_failed_write_or_sync_calls_for_the_end_and_acknowledges_nothing_more() {
+    let write = Faults { write: Trigger::Nth(1), ..Faults::default() };
+    let sync = Faults { sync: Trigger::Nth(1), ..Faults::default() };
+    for (faults, reason) in [(write, "write failed"), (sync, "fsync failed")] {
+        let disk = MemDisk::new();
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let mut options = options();
+        let heard = said.clone();
+        options.on_fatal = Arc::new(move |reason| heard.lock().push(reason.to_owned()));
+        let node = open(&disk, options);
+        let ledger = Arc::<Ledger>::default();
+        let group = sole(&node, 1, &ledger).await;
+        propose_all(&group, 0..10, 10).await;
+        disk.set_faults(faults);
+        for result in join_all((10..20).map(|number| group.propose(payload(number, 10)))).await {
+            assert!(matches!(result, Err(ProposeError::Stopped { .. })), "{result:?}");
+        }
+        disk.set_faults(Faults::default());
+        let error = group.propose(payload(20, 10)).await.unwrap_err();
+        assert!(
+            matches!(error, ProposeError::StorageUnavailable { trouble: StorageTrouble::Failed(_), .. }),
+            "{error}"
+        );
+        assert_eq!(said.lock().len(), 1);
+        assert!(said.lock()[0].contains(reason), "{said:?}");
+        // The next process finds everything acknowledged, and no hole.
+        disk.power_loss(Unsynced::Lost);
+        drop((group, node));
+        let reopened = ledger.reopen();
+        let node = open(&disk, testing::options());
+        let group = sole(&node, 1, &reopened).await;
+        assert_eq!(reopened.payloads(), expected(0..10, 10));
+        propose_all(&group, 10..20, 10).await;
     }
-    assert!(group.state().failure.unwrap().contains("write failed"));
-    group.shutdown().await;
-    let reopened = ledger.reopen();
-    let group = sole(&node, 1, &reopened).await;
-    propose_all(&group, 20..30, 10).await;
-    assert_eq!(reopened.payloads(), [expected(0..10, 10), expected(20..30, 10)].concat());
 }
 
 #[tokio::test(start_paused = true)]
