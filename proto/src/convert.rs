@@ -32,8 +32,10 @@ impl From<v1::Sample> for Sample {
 impl v1::Series {
     /// A series of a result.
     pub fn new(labels: &Labels, samples: impl Iterator<Item = Sample>) -> v1::Series {
-        let labels =
-            labels.iter().map(|label| v1::Label { name: label.name.to_owned(), value: label.value.to_owned() }).collect();
+        let labels = labels
+            .iter()
+            .map(|label| v1::Label { name: label.name.to_owned(), value: label.value.to_owned() })
+            .collect();
         v1::Series { labels, samples: samples.map(v1::Sample::from).collect() }
     }
 }
@@ -92,7 +94,8 @@ mod tests {
     fn a_bad_series_is_named_by_its_position() {
         let error = Vec::try_from(request(vec![label("job", "a")])).unwrap_err();
         assert_eq!(error.to_string(), "series 0: the series has no metric name (label __name__): {job=\"a\"}");
-        let error = Vec::try_from(request(vec![label("__name__", "up"), label("a", "1"), label("a", "2")])).unwrap_err();
+        let error =
+            Vec::try_from(request(vec![label("__name__", "up"), label("a", "1"), label("a", "2")])).unwrap_err();
         assert_eq!(error.to_string(), "series 0: label \"a\" occurs more than once");
     }
 

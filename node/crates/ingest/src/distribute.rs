@@ -215,8 +215,15 @@ impl<'a> Distributor<'a> {
             let (batches, miss_index) = (&mut scratch.batches, &mut scratch.miss_index);
             let predicted = Known { group: 0, series_ref: SeriesRef(0) };
             let distributed = Distributed::default();
-            let mut collector =
-                Collector { distributor: self, reader, predicted, batches, miss_index, distributed, new_label_bytes: 0 };
+            let mut collector = Collector {
+                distributor: self,
+                reader,
+                predicted,
+                batches,
+                miss_index,
+                distributed,
+                new_label_bytes: 0,
+            };
             walk(&mut collector)?;
             collector.distributed
         };

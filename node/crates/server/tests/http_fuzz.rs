@@ -12,8 +12,17 @@ use axum::http::{Request, header};
 use http_support::{NOW_MS, Node, series, snappy};
 use tokio::runtime::Runtime;
 
-const READS: [&str; 9] =
-    ["query", "query_range", "series", "labels", "label/a/values", "metadata", "parse_query", "format_query", "status/tsdb"];
+const READS: [&str; 9] = [
+    "query",
+    "query_range",
+    "series",
+    "labels",
+    "label/a/values",
+    "metadata",
+    "parse_query",
+    "format_query",
+    "status/tsdb",
+];
 
 /// Parameters that most requests need to get past their first check.
 const PREFIX: &str = "query=up&start=1&end=2&step=1&match[]=up&";

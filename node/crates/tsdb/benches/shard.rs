@@ -7,7 +7,9 @@ use std::sync::atomic::AtomicBool;
 
 use bellwether_kv::MemEngine;
 use bellwether_model::{Labels, Matcher, RefEpoch, SeriesHash, Tenant, TimeRange, limits::WINDOW_MS};
-use bellwether_tsdb::{AppliedMark, PackCache, SPACES, SealWhen, SelectLimits, SelectRequest, Shard, ShardMetrics, ShardOptions};
+use bellwether_tsdb::{
+    AppliedMark, PackCache, SPACES, SealWhen, SelectLimits, SelectRequest, Shard, ShardMetrics, ShardOptions,
+};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 

@@ -155,7 +155,12 @@ impl Shard {
         keys
     }
 
-    fn commit(&self, maintenance: &mut Maintenance, cut: &Cut, runs: Vec<(WindowStart, RunMeta)>) -> Result<(), StorageError> {
+    fn commit(
+        &self,
+        maintenance: &mut Maintenance,
+        cut: &Cut,
+        runs: Vec<(WindowStart, RunMeta)>,
+    ) -> Result<(), StorageError> {
         let mut batch = WriteBatch::default();
         let sealer = &mut maintenance.sealer;
         let mut catalog = Catalog::clone(&cut.catalog);
@@ -246,7 +251,12 @@ impl LayeredSamples {
     }
 
     /// Gives each Window its part of what lies inside `span`.
-    fn split(&self, span: TimeRange, builders: &mut [(WindowStart, RunBuilder<'_>)], key: SortKey) -> Result<(), StorageError> {
+    fn split(
+        &self,
+        span: TimeRange,
+        builders: &mut [(WindowStart, RunBuilder<'_>)],
+        key: SortKey,
+    ) -> Result<(), StorageError> {
         let mut from = self.timestamps.partition_point(|t| *t < span.first);
         for (window, builder) in builders {
             let end = from + self.timestamps[from..].partition_point(|t| *t < window.end());

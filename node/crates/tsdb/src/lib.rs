@@ -38,10 +38,8 @@ pub use shard::{AppliedMark, Shard, ShardOptions, ShardStats};
 pub use writer::{Appended, ShardWriter};
 
 /// The spaces of an engine that holds a shard, in order.
-pub const SPACES: &[SpaceConfig] = &[
-    SpaceConfig { name: "meta", kind: SpaceKind::Records },
-    SpaceConfig { name: "runs", kind: SpaceKind::Runs },
-];
+pub const SPACES: &[SpaceConfig] =
+    &[SpaceConfig { name: "meta", kind: SpaceKind::Records }, SpaceConfig { name: "runs", kind: SpaceKind::Runs }];
 
 /// State, windows, registry, metadata and tombstones.
 pub(crate) const META: Space = Space(0);

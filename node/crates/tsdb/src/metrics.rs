@@ -29,7 +29,8 @@ impl ShardMetrics {
         };
         let seconds = |name: &str, help: &str| {
             let buckets = prometheus::exponential_buckets(0.001, 2.0, 16).expect("sixteen buckets");
-            let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets)).expect("the name is legal");
+            let histogram =
+                Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets)).expect("the name is legal");
             registry.register(Box::new(histogram.clone())).expect("the name is free");
             histogram
         };

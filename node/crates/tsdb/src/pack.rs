@@ -21,7 +21,8 @@ const PACK_SERIES_MAX: usize = 4096;
 pub const ROWS_MAX: u64 = SAMPLES_PER_CHUNK_MAX as u64;
 
 // One sample each millisecond, in 8 bytes: the largest that one series can make of a pack.
-const _: () = assert!(bellwether_model::limits::WINDOW_MS as usize * 8 + PACK_BODY_BYTES + (1 << 20) < RECORD_BYTES_MAX);
+const _: () =
+    assert!(bellwether_model::limits::WINDOW_MS as usize * 8 + PACK_BODY_BYTES + (1 << 20) < RECORD_BYTES_MAX);
 
 /// The rows of a timestamp column that are a series' own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

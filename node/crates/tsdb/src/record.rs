@@ -39,7 +39,8 @@ impl Sealer {
         if let Compression::Zstd(level) = compression {
             out.resize(HEADER_BYTES + zstd::zstd_safe::compress_bound(body.len()), 0);
             let compressor = self.compressor(level);
-            let length = compressor.compress_to_buffer(body, &mut out[HEADER_BYTES..]).expect("the buffer holds the bound");
+            let length =
+                compressor.compress_to_buffer(body, &mut out[HEADER_BYTES..]).expect("the buffer holds the bound");
             if length < body.len() {
                 out.truncate(HEADER_BYTES + length);
                 flags |= FLAG_ZSTD;

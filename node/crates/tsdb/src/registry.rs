@@ -153,7 +153,8 @@ pub fn decode_into(mut input: &[u8], index: &mut Index) -> Result<(), DecodeErro
         let (name, first) = (read_u64(input)?, read_u64(input)?);
         let tenant = Tenant::new(at(&texts, name, "tenant's text")?);
         let tenant = tenant.map_err(|_| DecodeError::Invalid { what: "tenant", got: name })?;
-        let first = u32::try_from(first).map_err(|_| DecodeError::Invalid { what: "tenant's first ref", got: first })?;
+        let first =
+            u32::try_from(first).map_err(|_| DecodeError::Invalid { what: "tenant's first ref", got: first })?;
         tenants.push((index.tenant_or_new(&tenant, first), first));
     }
 

@@ -66,7 +66,12 @@ pub struct RunBuilder<'a> {
 
 impl<'a> RunBuilder<'a> {
     /// Begins a run of `window` that holds samples up to `layer`.
-    pub fn new(engine: &'a dyn KvEngine, window: WindowStart, id: RunId, layer: u64) -> Result<RunBuilder<'a>, StorageError> {
+    pub fn new(
+        engine: &'a dyn KvEngine,
+        window: WindowStart,
+        id: RunId,
+        layer: u64,
+    ) -> Result<RunBuilder<'a>, StorageError> {
         let writer = engine.begin_run(RUNS).map_err(StorageError::engine(place(window, id, "")))?;
         let times = TimeRange::new(Timestamp::MAX, Timestamp::MIN);
         Ok(RunBuilder {
@@ -224,7 +229,11 @@ impl ColumnSet {
         self.recent.iter().rev().find_map(|(column, all)| {
             let first = all.binary_search(timestamps.first()?).ok()?;
             let part = all.get(first..first + timestamps.len())?;
-            (part == timestamps).then_some(Rows { column: *column, first: first as u32, count: timestamps.len() as u32 })
+            (part == timestamps).then_some(Rows {
+                column: *column,
+                first: first as u32,
+                count: timestamps.len() as u32,
+            })
         })
     }
 
@@ -306,7 +315,8 @@ impl ColumnBlock {
 
     /// Bytes held once every column is decoded.
     fn bytes(&self) -> usize {
-        self.body.capacity() + self.columns.iter().map(|column| size_of::<Column>() + column.rows as usize * 8).sum::<usize>()
+        self.body.capacity()
+            + self.columns.iter().map(|column| size_of::<Column>() + column.rows as usize * 8).sum::<usize>()
     }
 }
 
@@ -388,7 +398,14 @@ fn place(window: WindowStart, id: RunId, part: &str) -> String {
 }
 
 impl RunReader {
-    fn stored(&self, window: WindowStart, id: RunId, part: RunPart, number: u32, version: u8) -> Result<Vec<u8>, StorageError> {
+    fn stored(
+        &self,
+        window: WindowStart,
+        id: RunId,
+        part: RunPart,
+        number: u32,
+        version: u8,
+    ) -> Result<Vec<u8>, StorageError> {
         let place = || place(window, id, &format!(", {part:?} {number}"));
         let key = keys::run(window, id, part, number);
         let stored = self.engine.get(RUNS, &key).map_err(|source| StorageError::Engine { place: place(), source })?;
@@ -443,7 +460,13 @@ impl RunReader {
     }
 
     /// One timestamp column of a run.
-    pub fn column(&self, window: WindowStart, id: RunId, directory: &RunDirectory, column: u32) -> Result<Arc<[Timestamp]>, StorageError> {
+    pub fn column(
+        &self,
+        window: WindowStart,
+        id: RunId,
+        directory: &RunDirectory,
+        column: u32,
+    ) -> Result<Arc<[Timestamp]>, StorageError> {
         let block = directory.blocks.partition_point(|first| *first <= column).saturating_sub(1);
         let part = PartId { owner: self.owner, run: id, part: RunPart::Columns, number: block as u32 };
         let found = match self.cache.get(&part) {
@@ -457,9 +480,9 @@ impl RunReader {
             }
         };
         let first = directory.blocks.get(block).copied().unwrap_or_default();
-        found.column((column - first) as usize).map_err(|error| {
-            StorageError::corrupt(place(window, id, &format!(", column {column}")), error.to_string())
-        })
+        found
+            .column((column - first) as usize)
+            .map_err(|error| StorageError::corrupt(place(window, id, &format!(", column {column}")), error.to_string()))
     }
 
     /// The refs of all series of a run, ascending.
@@ -469,7 +492,13 @@ impl RunReader {
     }
 
     /// The timestamps of a series of a pack.
-    pub fn timestamps(&self, window: WindowStart, id: RunId, directory: &RunDirectory, rows: Rows) -> Result<Arc<[Timestamp]>, StorageError> {
+    pub fn timestamps(
+        &self,
+        window: WindowStart,
+        id: RunId,
+        directory: &RunDirectory,
+        rows: Rows,
+    ) -> Result<Arc<[Timestamp]>, StorageError> {
         let column = self.column(window, id, directory, rows.column)?;
         if (rows.first as usize + rows.count as usize) > column.len() {
             return Err(StorageError::corrupt(place(window, id, ""), "rows beyond the end of their column"));

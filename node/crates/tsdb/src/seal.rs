@@ -248,7 +248,10 @@ fn is_due(window: WindowStart, runs: &WindowRuns, now: Timestamp) -> bool {
     let largest = runs.runs.iter().map(|run| run.samples).max().unwrap_or_default();
     let rest = runs.runs.iter().map(|run| run.samples).sum::<u64>() - largest;
     let is_first_seal = window.end().saturating_add(LATE_WAIT_MS) > now;
-    quiet && (is_first_seal || rest > largest / LATE_PART_OF_WINDOW || now.saturating_sub(LATE_WAIT_MS) >= runs.changed_at)
+    quiet
+        && (is_first_seal
+            || rest > largest / LATE_PART_OF_WINDOW
+            || now.saturating_sub(LATE_WAIT_MS) >= runs.changed_at)
 }
 
 /// Reads a run from its first series to its last.
@@ -298,7 +301,8 @@ impl<'a> RunCursor<'a> {
         let column = self.reader.timestamps(self.window, self.run.id, &self.directory, series.rows)?;
         timestamps.extend_from_slice(&column[series.rows.first as usize..][..series.rows.count as usize]);
         pack.values(&series, values).map_err(|error| {
-            let place = format!("run {} of the window at {} ms, series {}", self.run.id.0, self.window.0, series.series);
+            let place =
+                format!("run {} of the window at {} ms, series {}", self.run.id.0, self.window.0, series.series);
             StorageError::corrupt(place, error.to_string())
         })?;
         self.at += 1;

@@ -101,7 +101,9 @@ impl Shard {
             for (key, (labels, end)) in some.iter().zip(open.drain(..)) {
                 let newest = (&head_times[from..end], &head_values[from..end]);
                 from = end;
-                let Some((timestamps, values)) = layers.read(&self.reader, *key, range, newest, &mut columns)? else { continue };
+                let Some((timestamps, values)) = layers.read(&self.reader, *key, range, newest, &mut columns)? else {
+                    continue;
+                };
                 samples += values.len();
                 if samples > request.limits.samples {
                     return Err(SelectError::TooManySamples { limit: request.limits.samples });
@@ -116,20 +118,37 @@ impl Shard {
     }
 
     /// The labels of matching series that have a sample in a Window that `range` touches, at most `limit`.
-    pub fn series(&self, tenant: &Tenant, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Vec<Labels>, SelectError> {
+    pub fn series(
+        &self,
+        tenant: &Tenant,
+        matchers: &[Matcher],
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<Vec<Labels>, SelectError> {
         let refs = self.present(tenant, matchers, range)?;
         let state = self.state.read();
         Ok(refs.into_iter().take(limit).map(|series| state.index.labels(SeriesRef(series))).collect())
     }
 
     /// The label names of those series, ascending.
-    pub fn label_names(&self, tenant: &Tenant, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>, SelectError> {
+    pub fn label_names(
+        &self,
+        tenant: &Tenant,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<Vec<String>, SelectError> {
         let refs = self.present(tenant, matchers, range)?;
         Ok(self.state.read().index.label_names(tenant, Some(&refs)).into_iter().collect())
     }
 
     /// The values of one label in those series, ascending.
-    pub fn label_values(&self, tenant: &Tenant, name: &str, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>, SelectError> {
+    pub fn label_values(
+        &self,
+        tenant: &Tenant,
+        name: &str,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<Vec<String>, SelectError> {
         let refs = self.present(tenant, matchers, range)?;
         Ok(self.state.read().index.label_values(tenant, name, Some(&refs)).into_iter().collect())
     }
@@ -215,7 +234,13 @@ type Columns = (Arc<[Timestamp]>, Vec<f64>);
 
 impl Layers {
     /// Notes the layers of this moment, under the state lock; reads nothing.
-    fn note(&mut self, catalog: &Arc<Catalog>, frozen: &[Arc<Head>], tombstones: &Arc<Vec<Tombstone>>, range: TimeRange) {
+    fn note(
+        &mut self,
+        catalog: &Arc<Catalog>,
+        frozen: &[Arc<Head>],
+        tombstones: &Arc<Vec<Tombstone>>,
+        range: TimeRange,
+    ) {
         self.frozen.clear();
         self.frozen.extend(frozen.iter().filter(|head| head.times().overlaps(range)).cloned());
         self.tombstones = tombstones.clone();
@@ -408,7 +433,10 @@ impl ColumnTable {
         let hash = xxh3_64(&name);
         let same = |known: &[Stretch]| {
             known.len() == stretches.len()
-                && known.iter().zip(stretches).all(|(a, b)| Arc::ptr_eq(&a.column, &b.column) && (a.from, a.to) == (b.from, b.to))
+                && known
+                    .iter()
+                    .zip(stretches)
+                    .all(|(a, b)| Arc::ptr_eq(&a.column, &b.column) && (a.from, a.to) == (b.from, b.to))
         };
         let entry = self.joined.entry(hash, |(known, parts, _)| *known == hash && same(parts), |(hash, _, _)| *hash);
         let join = || {

@@ -96,11 +96,13 @@ impl Logical {
 
     fn decode(mut input: &[u8]) -> Result<Logical, DecodeError> {
         let input = &mut input;
-        let mut fixed = || Ok::<u64, DecodeError>(u64::from_le_bytes(read_bytes(input, 8, "state")?.try_into().expect("eight")));
+        let mut fixed =
+            || Ok::<u64, DecodeError>(u64::from_le_bytes(read_bytes(input, 8, "state")?.try_into().expect("eight")));
         let (ref_epoch, state_hash) = (RefEpoch(fixed()?), fixed()?);
         let (floor, group_time) = (read_i64(input)?, read_i64(input)?);
         let (layer, next_run, series) = (read_u64(input)?, read_u64(input)?, read_u64(input)?);
-        let series = u32::try_from(series).map_err(|_| DecodeError::Invalid { what: "number of series", got: series })?;
+        let series =
+            u32::try_from(series).map_err(|_| DecodeError::Invalid { what: "number of series", got: series })?;
         let length = read_u64(input)? as usize;
         let mark = AppliedMark(Bytes::copy_from_slice(read_bytes(input, length, "applied mark")?));
         Ok(Logical { ref_epoch, mark, state_hash, floor, group_time, layer, next_run, series })
@@ -278,7 +280,8 @@ impl Shard {
     /// What senders said about a tenant's metrics.
     pub fn metadata(&self, tenant: &Tenant) -> Vec<(String, MetricMetadata)> {
         let state = self.state.read();
-        let of_tenant = state.metadata.range((tenant.clone(), String::new())..).take_while(|((owner, _), _)| owner == tenant);
+        let of_tenant =
+            state.metadata.range((tenant.clone(), String::new())..).take_while(|((owner, _), _)| owner == tenant);
         of_tenant.map(|((_, metric), metadata)| (metric.clone(), metadata.clone())).collect()
     }
 
@@ -346,8 +349,15 @@ pub(crate) fn put_window(batch: &mut WriteBatch, sealer: &mut Sealer, window: Wi
     }
 }
 
-pub(crate) fn put_metadata(batch: &mut WriteBatch, sealer: &mut Sealer, tenant: &Tenant, metric: &str, metadata: &MetricMetadata) {
-    let mut body = vec![MetricKind::ALL.iter().position(|kind| *kind == metadata.kind).expect("ALL has every kind") as u8];
+pub(crate) fn put_metadata(
+    batch: &mut WriteBatch,
+    sealer: &mut Sealer,
+    tenant: &Tenant,
+    metric: &str,
+    metadata: &MetricMetadata,
+) {
+    let mut body =
+        vec![MetricKind::ALL.iter().position(|kind| *kind == metadata.kind).expect("ALL has every kind") as u8];
     for text in [&metadata.help, &metadata.unit] {
         write_u64(&mut body, text.len() as u64);
         body.extend_from_slice(text.as_bytes());
@@ -360,7 +370,14 @@ pub(crate) fn put_tombstone(batch: &mut WriteBatch, sealer: &mut Sealer, tombsto
     put_record(batch, sealer, &key, TOMBSTONE_VERSION, &tombstone.encode(), Compression::Zstd(1));
 }
 
-pub(crate) fn put_record(batch: &mut WriteBatch, sealer: &mut Sealer, key: &[u8], version: u8, body: &[u8], compression: Compression) {
+pub(crate) fn put_record(
+    batch: &mut WriteBatch,
+    sealer: &mut Sealer,
+    key: &[u8],
+    version: u8,
+    body: &[u8],
+    compression: Compression,
+) {
     let mut stored = Vec::new();
     sealer.seal(key, version, body, compression, &mut stored);
     batch.put(META, key, stored);
@@ -413,7 +430,8 @@ fn load_index(reader: &RunReader, series: u32) -> Result<Index, OpenError> {
 
 fn load_catalog(reader: &RunReader) -> Result<Catalog, OpenError> {
     let windows = load(reader, keys::WINDOWS, "window record", WINDOW_VERSION, |key, body| {
-        let time: [u8; 8] = key.get(2..10).and_then(|time| time.try_into().ok()).ok_or(DecodeError::Truncated { what: "key" })?;
+        let time: [u8; 8] =
+            key.get(2..10).and_then(|time| time.try_into().ok()).ok_or(DecodeError::Truncated { what: "key" })?;
         let start = WindowStart((u64::from_be_bytes(time) ^ (1 << 63)) as i64);
         Ok((start, WindowRuns::decode(&body)?))
     })?;
@@ -432,7 +450,9 @@ fn load_metadata(reader: &RunReader) -> Result<BTreeMap<(Tenant, String), Metric
         let tenant = Tenant::new(tenant).map_err(|_| invalid)?;
         let input = &mut body.as_slice();
         let kind = read_u8(input, "metric kind")?;
-        let kind = *MetricKind::ALL.get(kind as usize).ok_or(DecodeError::Invalid { what: "metric kind", got: u64::from(kind) })?;
+        let kind = *MetricKind::ALL
+            .get(kind as usize)
+            .ok_or(DecodeError::Invalid { what: "metric kind", got: u64::from(kind) })?;
         let mut text = || {
             let length = read_u64(input)? as usize;
             Ok(String::from_utf8_lossy(read_bytes(input, length, "text")?).into_owned())
@@ -465,4 +485,3 @@ fn remove_orphans(reader: &RunReader, catalog: &Catalog) -> Result<(), OpenError
         from = keys::whole_run(window, run).1.to_vec();
     }
 }
-

@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicBool;
 use bellwether_kv::{Damage, Faults, KeyRange, KvDisk, MemDisk, Space, Trigger, Unsynced};
 use bellwether_model::{Labels, RefEpoch, SeriesHash, Tenant, TimeRange, limits::WINDOW_MS};
 use bellwether_tsdb::{
-    AppliedMark, PackCache, SPACES, SealWhen, SelectError, SelectLimits, SelectRequest, Shard, ShardMetrics, ShardOptions,
+    AppliedMark, PackCache, SPACES, SealWhen, SelectError, SelectLimits, SelectRequest, Shard, ShardMetrics,
+    ShardOptions,
 };
 
 const SERIES: u32 = 20;
@@ -140,7 +141,10 @@ fn a_flipped_bit_in_any_stored_value_is_reported_with_its_place() {
                     },
                 };
                 assert!(message.contains("orrupt") || message.contains("format version"), "{message}");
-                assert!(["run", "record", "registry", "state", "window"].iter().any(|place| message.contains(place)), "{message}");
+                assert!(
+                    ["run", "record", "registry", "state", "window"].iter().any(|place| message.contains(place)),
+                    "{message}"
+                );
             }
         }
     }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bellwether_kv::{KvDisk, MemDisk};
-use bellwether_model::{Labels, Matcher, RefEpoch, SeriesHash, SeriesRef, Tenant, TimeRange, Timestamp, limits::WINDOW_MS};
+use bellwether_model::{
+    Labels, Matcher, RefEpoch, SeriesHash, SeriesRef, Tenant, TimeRange, Timestamp, limits::WINDOW_MS,
+};
 use bellwether_tsdb::{
-    AppliedMark, PackCache, SealWhen, SelectLimits, SelectRequest, Shard, ShardMetrics, ShardOptions, SPACES,
+    AppliedMark, PackCache, SPACES, SealWhen, SelectLimits, SelectRequest, Shard, ShardMetrics, ShardOptions,
 };
 use proptest::prelude::*;
 
@@ -24,7 +26,8 @@ const LIMITS: SelectLimits = SelectLimits { series: 1000, samples: 10_000_000 };
 impl Fixture {
     fn new() -> Fixture {
         let metrics = Arc::new(ShardMetrics::new(&prometheus::Registry::new()));
-        let mut fixture = Fixture { disk: MemDisk::new(), shard: None, cache: PackCache::new(1 << 16), metrics, log_index: 0 };
+        let mut fixture =
+            Fixture { disk: MemDisk::new(), shard: None, cache: PackCache::new(1 << 16), metrics, log_index: 0 };
         fixture.reopen();
         fixture
     }
@@ -255,7 +258,12 @@ fn a_series_with_more_samples_than_a_chunk_holds_is_kept_whole() {
     let samples = &read[&labels(0).to_string()];
     assert_eq!(samples.len(), SAMPLES as usize);
     assert_eq!(samples[5].1, 77f64.to_bits());
-    assert!(samples.iter().enumerate().all(|(at, (t, v))| at == 5 || (*t, f64::from_bits(*v)) == (at as i64, (at % 1000) as f64)));
+    assert!(
+        samples
+            .iter()
+            .enumerate()
+            .all(|(at, (t, v))| at == 5 || (*t, f64::from_bits(*v)) == (at as i64, (at % 1000) as f64))
+    );
 }
 
 #[test]
@@ -293,7 +301,9 @@ fn series_with_the_largest_labels_allowed_can_be_flushed() {
     let mut fixture = Fixture::new();
     for series in 0..120 {
         let texts: Vec<(String, String)> = (0..limits::LABELS_PER_SERIES_MAX - 1)
-            .map(|label| (format!("{:a<1024}", format!("{label}x{series}y")), format!("{:b<4096}", format!("{label}-{series}"))))
+            .map(|label| {
+                (format!("{:a<1024}", format!("{label}x{series}y")), format!("{:b<4096}", format!("{label}-{series}")))
+            })
             .collect();
         let mut pairs: Vec<(&str, &str)> = texts.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         pairs.push(("__name__", "wide"));

@@ -232,7 +232,11 @@ impl Head {
     pub fn all_series(&self) -> impl Iterator<Item = u32> + '_ {
         self.slot_of.iter().enumerate().flat_map(|(page, slots)| {
             slots.iter().flat_map(move |slots| {
-                slots.iter().enumerate().filter(|(_, slot)| **slot != NONE).map(move |(at, _)| (page * REFS_PER_PAGE + at) as u32)
+                slots
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, slot)| **slot != NONE)
+                    .map(move |(at, _)| (page * REFS_PER_PAGE + at) as u32)
             })
         })
     }
@@ -248,7 +252,11 @@ impl Head {
             }
         };
         // A chunk never crosses from one Window into the next.
-        self.slots.iter().flatten().filter(|slot| !slot.chunk.is_empty()).for_each(|slot| note(slot.chunk.first_timestamp()));
+        self.slots
+            .iter()
+            .flatten()
+            .filter(|slot| !slot.chunk.is_empty())
+            .for_each(|slot| note(slot.chunk.first_timestamp()));
         self.closed.iter().for_each(|closed| note(closed.chunk.first_timestamp()));
         self.late.values().flatten().for_each(|sample| note(sample.timestamp));
     }
@@ -259,7 +267,9 @@ impl Head {
         self.chunks(series, |chunk, _| {
             found |= range.overlaps(TimeRange::new(chunk.first_timestamp(), chunk.last_timestamp()));
         });
-        found || (self.late_samples > 0 && self.late.get(&series).is_some_and(|late| late.iter().any(|s| range.contains(s.timestamp))))
+        found
+            || (self.late_samples > 0
+                && self.late.get(&series).is_some_and(|late| late.iter().any(|s| range.contains(s.timestamp))))
     }
 
     /// Calls `visit` with the chunks of a series, oldest first.
@@ -315,7 +325,6 @@ impl Head {
         crate::merge::merge(&chunk_times, &chunk_values, &late_times, &late_values, timestamps, values);
     }
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -121,7 +121,13 @@ impl Index {
     }
 
     /// Adds a series whose pairs are known, as the registry stores it. `sort` is its stored sort key.
-    pub(crate) fn add_stored(&mut self, hash: SeriesHash, tenant: TenantId, pairs: &[PairId], sort: (u32, u32)) -> SeriesRef {
+    pub(crate) fn add_stored(
+        &mut self,
+        hash: SeriesHash,
+        tenant: TenantId,
+        pairs: &[PairId],
+        sort: (u32, u32),
+    ) -> SeriesRef {
         let start = self.series_pairs.len();
         self.series_pairs.extend_from_slice(pairs);
         self.finish(hash, tenant, start, Some(sort))
