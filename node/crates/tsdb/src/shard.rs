@@ -109,6 +109,9 @@ impl Logical {
     }
 }
 
+/// A catalog that has a successor, and the runs that the successor no longer names.
+pub(crate) type Retired = (Arc<Catalog>, Vec<(WindowStart, RunId)>);
+
 /// What flush, seal and clean-up share.
 pub(crate) struct Maintenance {
     /// Series whose labels are in the registry.
@@ -117,8 +120,8 @@ pub(crate) struct Maintenance {
     pub flushed: Logical,
     /// Tombstones that have a record.
     pub stored_tombstones: Vec<u64>,
-    /// Catalogs that queries may still read from, oldest first, each with the runs that its successor no longer names.
-    pub retired: VecDeque<(Arc<Catalog>, Vec<(WindowStart, RunId)>)>,
+    /// Catalogs that queries may still read from, oldest first.
+    pub retired: VecDeque<Retired>,
     pub sealer: Sealer,
 }
 

@@ -1,5 +1,7 @@
 //! A shard on a failing disk: nothing that was flushed is lost, nothing damaged is returned, and what failed can be tried again.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 

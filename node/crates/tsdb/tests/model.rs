@@ -1,5 +1,7 @@
 //! A shard against a model: whatever is written, deleted, flushed, sealed, merged and reopened, a read gives what the model says.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

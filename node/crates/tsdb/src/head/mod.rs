@@ -219,7 +219,7 @@ impl Head {
         let slot = self.slot_count;
         let page = self.slot_of[page].get_or_insert_with(|| Box::new([NONE; REFS_PER_PAGE]));
         page[series as usize % REFS_PER_PAGE] = slot;
-        if slot as usize % SLOTS_PER_PAGE == 0 {
+        if (slot as usize).is_multiple_of(SLOTS_PER_PAGE) {
             self.slots.push(Vec::with_capacity(SLOTS_PER_PAGE));
         }
         let slots = self.slots.last_mut().expect("a page was just made");

@@ -53,7 +53,7 @@ impl Words {
     #[cold]
     fn push_block(&mut self, chain: &mut Chain, word: u64) {
         let new = self.blocks;
-        if new as usize % BLOCKS_PER_PAGE == 0 {
+        if (new as usize).is_multiple_of(BLOCKS_PER_PAGE) {
             self.pages.push(Vec::with_capacity(BLOCKS_PER_PAGE));
         }
         let mut words = [0; WORDS_PER_BLOCK];
