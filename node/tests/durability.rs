@@ -1,5 +1,7 @@
 //! The real binary on a real disk: what is acknowledged stays, what is damaged is reported and never returned.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where its helper fails")]
+
 mod node_process;
 
 use std::path::Path;

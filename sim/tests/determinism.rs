@@ -1,5 +1,7 @@
 //! Before anything else that the simulation says counts: a seed says everything.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where its helper fails")]
+
 use bellwether_sim::simulate;
 
 #[test]

@@ -1,5 +1,7 @@
 //! RocksDB passes the suite that every engine passes.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where its helper fails")]
+
 use std::sync::Arc;
 
 use bellwether_kv::{Error, conformance};
