@@ -1,8 +1,6 @@
 //! Who may import whom, as one table. A crate that needs more than its row says is either in the wrong place or changes the
 //! table, where a reader sees it.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot read what it checks fails")]
-
 #![allow(clippy::unwrap_used, reason = "a test ends where its helper fails")]
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,7 +1,5 @@
 //! What a reader may rely on in every file of this repository, checked. Nothing here is about behaviour.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot read what it checks fails")]
-
 #![allow(clippy::unwrap_used, reason = "a test ends where its helper fails")]
 
 use std::collections::BTreeSet;
