@@ -52,7 +52,7 @@ pub struct Report {
 /// what was found, and after which events.
 pub fn simulate(seed: u64, echo: bool) -> Result<Report, String> {
     let thread = std::thread::Builder::new().name(format!("seed {seed}"));
-    let run = thread.spawn(move || Run::new(Plan::of(seed), echo).to_the_end());
+    let run = thread.spawn(move || Run::new(Plan::of(seed), echo).complete());
     match run.map_err(|error| error.to_string())?.join() {
         Ok(result) => result,
         Err(_) => Err(format!("seed {seed}: the node or the simulator panicked, see above")),
@@ -91,7 +91,7 @@ impl Run {
         }
     }
 
-    fn to_the_end(mut self) -> Result<Report, String> {
+    fn complete(mut self) -> Result<Report, String> {
         let mut steps: VecDeque<Step> = self.plan.steps.clone().into();
         loop {
             self.lives += 1;
@@ -385,8 +385,9 @@ async fn futures_of(server: &Server, prepared: &[Prepared]) -> Vec<Result<WriteO
 
 /// The logical state of every group.
 fn state_of(server: &Server) -> String {
-    let hashes = server.shards().serving().map(|group| format!("{:016x}", group.shard.state_hash()));
-    hashes.collect::<Vec<_>>().join(" ")
+    let groups = server.shards().serving();
+    let hashes: Vec<String> = groups.iter().map(|group| format!("{:016x}", group.shard.state_hash())).collect();
+    hashes.join(" ")
 }
 
 fn said<T: std::fmt::Debug, E: std::error::Error>(result: Result<T, E>) -> String {

@@ -14,6 +14,8 @@ pub mod metrics;
 pub mod query;
 pub mod self_collect;
 pub mod shards;
+#[cfg(test)]
+mod testing;
 pub mod write;
 
 use std::io;

@@ -8,6 +8,7 @@ mod clock_watch;
 mod disk_watch;
 mod flush_choice;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,10 @@ const SEAL_TICK: Duration = Duration::from_secs(60);
 const METADATA_TICK: Duration = Duration::from_secs(3600);
 /// Pause after a flush that failed: the disk is full, or damaged.
 const FAILURE_PAUSE: Duration = Duration::from_secs(10);
+
+/// Pause before a group that stopped is started a second time; doubled for each further time.
+const RESTART_WAIT_MIN: Duration = Duration::from_secs(2);
+const RESTART_WAIT_MAX: Duration = Duration::from_secs(300);
 
 /// See the module.
 pub struct Maintenance {
@@ -80,7 +85,7 @@ impl Maintenance {
     /// Works until `stop` is true.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let this = Arc::new(self);
-        let loops = async { tokio::join!(this.maintain_storage(), this.watch_disk()) };
+        let loops = async { tokio::join!(this.maintain_storage(), this.watch_disk(), this.restart_troubled()) };
         tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => {}
@@ -91,16 +96,17 @@ impl Maintenance {
     async fn maintain_storage(&self) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let groups: Vec<Arc<ShardGroup>> = self.shards.serving().cloned().collect();
-        let mut remembered = vec![Remembered::default(); groups.len()];
+        let mut remembered = vec![Remembered::default(); self.shards.placement().groups().len()];
         let mut clock = ClockWatch::new(self.env.clock.now_ms());
         let (mut sealed_at, mut metadata_at) = (Instant::now(), Instant::now());
         loop {
             ticks.tick().await;
+            let groups = self.shards.serving();
             if let Some(chosen) = self.group_to_flush(&groups, &mut remembered)
                 && !self.flush(&groups[chosen]).await
             {
-                remembered[chosen].retry_at = Some(Instant::now() + FAILURE_PAUSE);
+                let of_group = &mut remembered[usize::from(groups[chosen].index)];
+                of_group.retry_at = Some(Instant::now() + FAILURE_PAUSE);
             }
             clock.look(self.env.clock.now_ms());
             if sealed_at.elapsed() >= SEAL_TICK {
@@ -125,8 +131,8 @@ impl Maintenance {
         let now = Instant::now();
         let loads: Vec<GroupLoad> = groups
             .iter()
-            .zip(remembered.iter_mut())
-            .map(|(group, remembered)| {
+            .map(|group| {
+                let remembered = &mut remembered[usize::from(group.index)];
                 if remembered.retry_at.is_some_and(|at| at > now) {
                     return GroupLoad::default();
                 }
@@ -145,8 +151,8 @@ impl Maintenance {
             })
             .collect();
         let chosen = self.triggers.choose(&loads)?;
-        remembered[chosen] =
-            Remembered { active_series: groups[chosen].shard.stats().active_series, ..Remembered::default() };
+        let active_series = groups[chosen].shard.stats().active_series;
+        remembered[usize::from(groups[chosen].index)] = Remembered { active_series, ..Remembered::default() };
         Some(chosen)
     }
 
@@ -179,6 +185,29 @@ impl Maintenance {
         match group.command(&command, &*self.env.clock).await {
             Ok(_) => tracing::info!(group = group.id().0, before_ms = floor, "dropped Windows whose retention is over"),
             Err(error) => tracing::warn!(%error, "expired Windows were not dropped"),
+        }
+    }
+
+    /// Starts groups again that stopped or could not be opened, ever more rarely while it does not help.
+    async fn restart_troubled(&self) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut waits: BTreeMap<u16, (Instant, Duration)> = BTreeMap::new();
+        loop {
+            ticks.tick().await;
+            let troubled = self.shards.troubled();
+            waits.retain(|index, _| troubled.contains(index));
+            for index in troubled {
+                let (due, wait) = *waits.entry(index).or_insert((Instant::now(), RESTART_WAIT_MIN));
+                if due > Instant::now() {
+                    continue;
+                }
+                match self.shards.restart(index).await {
+                    Ok(()) => tracing::info!(group = index, "a shard group serves again"),
+                    Err(error) => tracing::warn!(%error, retry = ?wait, "a shard group could not be started again"),
+                }
+                waits.insert(index, (Instant::now() + wait, (wait * 2).min(RESTART_WAIT_MAX)));
+            }
         }
     }
 

@@ -33,9 +33,9 @@ pub struct WriteMetrics {
     pub proposed_bytes: IntCounter,
     /// Frames proposed: requests' parts, several to an entry.
     pub frames: IntCounter,
-    /// Series found in the cache.
+    /// Samples whose series the cache knew.
     pub cache_hits: IntCounter,
-    /// Series not found in the cache.
+    /// Samples whose series the cache did not know.
     pub cache_misses: IntCounter,
     /// Series proposed for registration.
     pub registrations: IntCounter,
@@ -118,8 +118,16 @@ impl WriteMetrics {
                 "Bytes of proposed log entries.",
             )?,
             frames: counter(registry, "bellwether_write_frames_total", "Requests' parts inside proposed log entries.")?,
-            cache_hits: counter(registry, "bellwether_series_cache_hits_total", "Series found in the cache.")?,
-            cache_misses: counter(registry, "bellwether_series_cache_misses_total", "Series not found in the cache.")?,
+            cache_hits: counter(
+                registry,
+                "bellwether_series_cache_hits_total",
+                "Samples whose series the cache knew.",
+            )?,
+            cache_misses: counter(
+                registry,
+                "bellwether_series_cache_misses_total",
+                "Samples whose series the cache did not know.",
+            )?,
             registrations: counter(
                 registry,
                 "bellwether_write_registrations_total",

@@ -20,23 +20,24 @@ use bellwether_ingest::{ControlCommand, GroupTable, MatcherText};
 use bellwether_model::{
     HashRange, Labels, METRIC_NAME, Matcher, MetricMetadata, PlacementKey, ShardGroupId, Tenant, TimeRange,
 };
-use bellwether_raft::RaftNode;
 use bellwether_tsdb::{SealReport, SealWhen, SelectRequest};
 use futures::future::try_join_all;
+use parking_lot::RwLock;
 
 use crate::env::{ExecutorHandle, WallClock};
 use crate::metrics::StorageMetrics;
 
 pub use bellwether_promql::FetchedSeries;
 pub use group::ShardGroup;
+use open::Opener;
 pub use placement::Placement;
 
 /// Every shard group that this node serves.
 pub struct Shards {
     placement: Placement,
     /// In the placement's order, which is that of their ranges.
-    slots: Vec<Slot>,
-    raft: RaftNode,
+    slots: Vec<RwLock<Slot>>,
+    opener: Opener,
     scan: ExecutorHandle,
     background: ExecutorHandle,
     clock: Arc<dyn WallClock>,
@@ -44,19 +45,19 @@ pub struct Shards {
 }
 
 /// A place in the placement.
-enum Slot {
-    Serving(Arc<ShardGroup>),
-    /// Its data is damaged or cannot be read: the others go on without it, and whatever needs it says why.
-    Quarantined(Quarantined),
-}
+type Slot = Result<Arc<ShardGroup>, Quarantined>;
 
-/// Why a group does not serve.
-#[derive(Debug, Clone)]
+/// Why a group does not serve: its data is damaged or cannot be read, or it stopped and is started again. The others go
+/// on without it, and whatever needs it says why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("shard group {group} does not serve: {reason}")]
 pub struct Quarantined {
     /// The group.
     pub group: ShardGroupId,
     /// What was found, and where.
     pub reason: String,
+    /// Whether it served before, and stopped.
+    pub stopped: bool,
 }
 
 /// What one selection may touch.
@@ -156,27 +157,18 @@ impl Shards {
     }
 
     /// The groups that serve.
-    pub fn serving(&self) -> impl Iterator<Item = &Arc<ShardGroup>> {
-        self.slots.iter().filter_map(|slot| match slot {
-            Slot::Serving(group) => Some(group),
-            Slot::Quarantined(_) => None,
-        })
+    pub fn serving(&self) -> Vec<Arc<ShardGroup>> {
+        self.slots.iter().filter_map(|slot| slot.read().clone().ok()).collect()
     }
 
     /// The groups that do not serve, and why.
-    pub fn quarantined(&self) -> impl Iterator<Item = &Quarantined> {
-        self.slots.iter().filter_map(|slot| match slot {
-            Slot::Serving(_) => None,
-            Slot::Quarantined(quarantined) => Some(quarantined),
-        })
+    pub fn quarantined(&self) -> Vec<Quarantined> {
+        self.slots.iter().filter_map(|slot| slot.read().clone().err()).collect()
     }
 
     /// The group at an index of [`group_table`](Self::group_table).
-    pub fn group(&self, index: u16) -> Result<&Arc<ShardGroup>, &Quarantined> {
-        match &self.slots[usize::from(index)] {
-            Slot::Serving(group) => Ok(group),
-            Slot::Quarantined(quarantined) => Err(quarantined),
-        }
+    pub fn group(&self, index: u16) -> Result<Arc<ShardGroup>, Quarantined> {
+        self.slots[usize::from(index)].read().clone()
     }
 
     /// Which group owns which point of the ring, by the groups' indexes.
@@ -286,14 +278,16 @@ impl Shards {
 
     /// Writes everything applied to runs and gives the log's space back. Answers when done.
     pub async fn flush_all(&self) -> Result<(), AdminError> {
-        try_join_all(self.serving().map(|group| group.flush(&self.metrics))).await?;
+        let groups = self.serving();
+        try_join_all(groups.iter().map(|group| group.flush(&self.metrics))).await?;
         self.reclaim().await
     }
 
     /// Flushes, then seals every closed Window. Answers when done.
     pub async fn seal_all(&self) -> Result<(), AdminError> {
         self.flush_all().await?;
-        try_join_all(self.serving().map(|group| self.seal(group, SealWhen::AllClosed))).await?;
+        let groups = self.serving();
+        try_join_all(groups.iter().map(|group| self.seal(group, SealWhen::AllClosed))).await?;
         Ok(())
     }
 
@@ -305,7 +299,7 @@ impl Shards {
     /// Makes the log store give back what flushes have cut.
     pub async fn reclaim(&self) -> Result<(), AdminError> {
         let Some(first) = self.placement.groups().first() else { return Ok(()) };
-        self.raft.reclaim().await.map_err(|error| AdminError { group: first.id, reason: error.to_string() })
+        self.opener.raft().reclaim().await.map_err(|error| AdminError { group: first.id, reason: error.to_string() })
     }
 
     /// Deletes samples of matching series inside `range`, through the log; returns how many series matched.
@@ -334,11 +328,11 @@ impl Shards {
     pub fn stats(&self) -> NodeStats {
         let mut sum = NodeStats {
             groups: self.slots.len() as u64,
-            quarantined: self.quarantined().count() as u64,
-            unflushed_log_bytes: self.raft.unflushed_log_bytes(),
+            quarantined: self.quarantined().len() as u64,
+            unflushed_log_bytes: self.opener.raft().unflushed_log_bytes(),
             ..NodeStats::default()
         };
-        for stats in self.serving().map(|group| group.shard.stats()) {
+        for stats in self.serving().iter().map(|group| group.shard.stats()) {
             sum.series += stats.series;
             sum.active_series += stats.active_series;
             sum.head_bytes += stats.head_bytes;
@@ -352,9 +346,41 @@ impl Shards {
         sum
     }
 
+    /// Groups that stopped while they served, and groups that do not serve: each may be [restarted](Self::restart).
+    pub fn troubled(&self) -> Vec<u16> {
+        let troubled = |slot: &Slot| match slot {
+            Ok(group) => group.raft.state().failure.is_some(),
+            Err(_) => true,
+        };
+        let indexes = self.slots.iter().enumerate().filter(|(_, slot)| troubled(&slot.read()));
+        indexes.map(|(index, _)| index as u16).collect()
+    }
+
+    /// Opens a troubled group again, from what is on disk: what it held in memory may be half of something.
+    pub async fn restart(&self, index: u16) -> Result<(), Quarantined> {
+        let slot = &self.slots[usize::from(index)];
+        let placed = self.placement.groups()[usize::from(index)];
+        let stopped = slot.read().clone().ok();
+        if let Some(group) = stopped {
+            let reason = group.raft.state().failure.unwrap_or_else(|| "it is started again".to_owned());
+            tracing::error!(group = placed.id.0, reason, "a shard group stopped");
+            *slot.write() = Err(Quarantined { group: placed.id, reason, stopped: true });
+            group.raft.shutdown().await;
+        }
+        // Whoever still reads the stopped group keeps its engine open; then this fails, and the next attempt succeeds.
+        let opened = self.opener.open(index, placed).await;
+        let opened = opened.map_err(|trouble| {
+            let stopped = slot.read().as_ref().is_err_and(|quarantined| quarantined.stopped);
+            Quarantined { group: placed.id, reason: trouble.into_reason(), stopped }
+        });
+        let result = opened.as_ref().map(|_| ()).map_err(Quarantined::clone);
+        *slot.write() = opened;
+        result
+    }
+
     /// Stops all groups. What was acknowledged is in the log or in runs.
     pub async fn shutdown(&self) {
-        self.raft.shutdown().await;
+        self.opener.raft().shutdown().await;
     }
 
     /// The groups that can hold matching series: few where the matchers fix the metric's name.
@@ -368,10 +394,13 @@ impl Shards {
         let concerned =
             |range: HashRange| points.as_ref().is_none_or(|points| points.iter().any(|p| p.overlaps(range)));
         let placed = self.placement.groups().iter().zip(&self.slots).filter(|(group, _)| concerned(group.range));
-        let serving = placed.map(|(_, slot)| match slot {
-            Slot::Serving(group) => Ok(group.clone()),
-            Slot::Quarantined(damaged) => {
-                Err(SelectError::Corrupt { group: damaged.group, place: damaged.reason.clone() })
+        let serving = placed.map(|(_, slot)| match &*slot.read() {
+            Ok(group) => Ok(group.clone()),
+            Err(Quarantined { group, reason, stopped: true }) => {
+                Err(SelectError::Unavailable { group: *group, reason: reason.clone() })
+            }
+            Err(Quarantined { group, reason, stopped: false }) => {
+                Err(SelectError::Corrupt { group: *group, place: reason.clone() })
             }
         });
         serving.collect()
@@ -382,3 +411,6 @@ fn merged(parts: Vec<Vec<String>>, limit: usize) -> Vec<String> {
     let all: BTreeSet<String> = parts.into_iter().flatten().collect();
     all.into_iter().take(limit).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,11 +15,13 @@ use std::time::Duration;
 use bellwether_kv::{Error, KvDisk, Space, SpaceConfig, SpaceKind};
 use bellwether_model::{HashRange, ShardGroupId};
 use bellwether_raft::{
-    Checkpoint, GroupId, Peer, RaftNode, RaftOptions, ReplicaId, StateMachine, Transport, TransportError,
+    Checkpoint, GroupId, LogError, Peer, RaftNode, RaftOptions, ReplicaId, StartError, StateMachine, Transport,
+    TransportError,
 };
 use bellwether_tsdb::{PackCache, Shard, ShardMetrics, ShardOptions};
 use bytes::Bytes;
 use futures::future::{BoxFuture, join_all};
+use parking_lot::RwLock;
 use prometheus::Registry;
 use tokio::sync::oneshot;
 
@@ -27,7 +29,7 @@ use super::applied_mark::MarkError;
 use super::identity::{IdentityError, NodeIdentity};
 use super::placement::{PLACEMENT_FILE, PlacedGroup, Placement, PlacementError};
 use super::state_machine::ShardStateMachine;
-use super::{Quarantined, ShardGroup, Shards, Slot};
+use super::{Quarantined, ShardGroup, Shards};
 use crate::config::Config;
 use crate::env::{BALLAST_FILE, Env, Fatal};
 use crate::metrics::StorageMetrics;
@@ -104,118 +106,124 @@ impl Shards {
         registry: &Registry,
         metrics: Arc<StorageMetrics>,
     ) -> Result<Shards, OpenError> {
-        let scan = &env.executors.scan;
-        let disk = env.disk.clone();
-        let log = scan.run(move || disk.open(LOG_PATH, LOG_SPACES)).await.map_err(|_| OpenError::Stopping)?;
-        let log = log.map_err(OpenError::Log)?;
-        let options = RaftOptions::new(registry.clone(), env.fatal.clone());
-        let (blocking, seed) = (env.executors.blocking.clone(), env.seed.split("raft").0);
-        let raft = on_raft(env, async move { RaftNode::open(log, LOG, options, blocking, seed) }).await??;
-
-        let cache = PackCache::new(pack_cache_bytes(config));
-        let shard_metrics = Arc::new(ShardMetrics::new(registry));
-        let opened =
-            placement.groups().iter().map(|group| open_shard(env, *group, cache.clone(), shard_metrics.clone()));
-        let opened = join_all(opened).await;
-        let started = placement
-            .groups()
-            .iter()
-            .zip(opened)
-            .enumerate()
-            .map(|(index, (placed, shard))| start_group(env, &raft, index as u16, *placed, shard));
-        let mut slots = Vec::with_capacity(placement.groups().len());
-        for (slot, placed) in join_all(started).await.into_iter().zip(placement.groups()) {
-            slots.push(match slot {
-                Ok(group) => Slot::Serving(Arc::new(group)),
+        let opener = Opener::new(config, env, registry).await?;
+        let placed = placement.groups().iter().enumerate();
+        let opened = join_all(placed.map(|(index, placed)| opener.open(index as u16, *placed))).await;
+        let mut slots = Vec::with_capacity(opened.len());
+        for (opened, placed) in opened.into_iter().zip(placement.groups()) {
+            slots.push(match opened {
+                Ok(group) => Ok(group),
                 Err(GroupTrouble::Damaged(reason)) => {
-                    tracing::error!(group = placed.id.0, reason, "a shard group does not serve: its data is damaged");
-                    Slot::Quarantined(Quarantined { group: placed.id, reason })
+                    tracing::error!(group = placed.id.0, reason, "a shard group does not serve");
+                    Err(Quarantined { group: placed.id, reason, stopped: false })
                 }
                 Err(GroupTrouble::NewerFormat(reason)) => {
                     return Err(OpenError::NewerFormat { group: placed.id, reason });
                 }
             });
         }
-        let shards = Shards {
+        let all_damaged = slots.iter().all(Result::is_err).then(|| slots.iter().find_map(|slot| slot.clone().err()));
+        if let Some(Some(first)) = all_damaged {
+            return Err(OpenError::AllDamaged(first.reason));
+        }
+        Ok(Shards {
             placement,
-            slots,
-            raft,
+            slots: slots.into_iter().map(RwLock::new).collect(),
+            opener,
             scan: env.executors.scan.clone(),
             background: env.executors.background.clone(),
             clock: env.clock.clone(),
             metrics,
-        };
-        let first_reason = shards.quarantined().next().map(|quarantined| quarantined.reason.clone());
-        match first_reason {
-            Some(reason) if shards.serving().next().is_none() => Err(OpenError::AllDamaged(reason)),
-            _ => Ok(shards),
-        }
+        })
     }
 }
 
 /// Why one group does not serve.
-enum GroupTrouble {
+pub(super) enum GroupTrouble {
     Damaged(String),
     NewerFormat(String),
 }
 
-async fn open_shard(
-    env: &Env,
-    placed: PlacedGroup,
-    cache: Arc<PackCache>,
-    metrics: Arc<ShardMetrics>,
-) -> Result<Arc<Shard>, GroupTrouble> {
-    let disk = env.disk.clone();
-    let open = move || {
-        let damaged = |reason: String| GroupTrouble::Damaged(reason);
-        let path = format!("shards/{}", placed.id);
-        let engine = disk.open(&path, bellwether_tsdb::SPACES).map_err(|error| damaged(format!("{path}: {error}")))?;
-        let options = ShardOptions { new_ref_epoch: placed.ref_epoch };
-        let shard = Shard::open(engine, options, cache, metrics).map_err(|error| match error {
-            bellwether_tsdb::OpenError::NewerFormat { .. } => GroupTrouble::NewerFormat(format!("{path}: {error}")),
-            other => damaged(format!("{path}: {other}")),
-        })?;
-        if shard.ref_epoch() != placed.ref_epoch {
-            let (found, expected) = (shard.ref_epoch().0, placed.ref_epoch.0);
-            let reason = format!("{path}: it is of incarnation {found:x}, the placement says {expected:x}");
-            return Err(damaged(reason));
+impl GroupTrouble {
+    pub fn into_reason(self) -> String {
+        match self {
+            GroupTrouble::Damaged(reason) | GroupTrouble::NewerFormat(reason) => reason,
         }
-        Ok(Arc::new(shard))
-    };
-    env.executors.scan.run(open).await.map_err(|error| GroupTrouble::Damaged(error.to_string())).flatten()
+    }
 }
 
-async fn start_group(
-    env: &Env,
-    raft: &RaftNode,
-    index: u16,
-    placed: PlacedGroup,
-    shard: Result<Arc<Shard>, GroupTrouble>,
-) -> Result<ShardGroup, GroupTrouble> {
-    let shard = shard?;
-    let damaged = |reason: String| GroupTrouble::Damaged(reason);
-    let machine = machine(shard.clone(), placed.range, env.fatal.clone())?;
-    let raft = raft.clone();
-    let start = async move {
-        let (group, replica) = (GroupId(placed.id.0), ReplicaId(placed.replica));
-        let members = BTreeMap::from([(replica, placed.node)]);
-        let started = raft.found_group(group, replica, members, machine, Arc::new(NoPeers)).await;
-        let started = started.map_err(|error| match error {
-            bellwether_raft::StartError::Log(bellwether_raft::LogError::Version { .. }) => {
-                GroupTrouble::NewerFormat(error.to_string())
+/// What opening a group takes.
+pub(super) struct Opener {
+    env: Env,
+    raft: RaftNode,
+    cache: Arc<PackCache>,
+    metrics: Arc<ShardMetrics>,
+}
+
+impl Opener {
+    async fn new(config: &Config, env: &Env, registry: &Registry) -> Result<Opener, OpenError> {
+        let disk = env.disk.clone();
+        let log = env.executors.scan.run(move || disk.open(LOG_PATH, LOG_SPACES)).await;
+        let log = log.map_err(|_| OpenError::Stopping)?.map_err(OpenError::Log)?;
+        let options = RaftOptions::new(registry.clone(), env.fatal.clone());
+        let (blocking, seed) = (env.executors.blocking.clone(), env.seed.split("raft").0);
+        let raft = on_raft(env, async move { RaftNode::open(log, LOG, options, blocking, seed) }).await??;
+        let cache = PackCache::new(pack_cache_bytes(config));
+        Ok(Opener { env: env.clone(), raft, cache, metrics: Arc::new(ShardMetrics::new(registry)) })
+    }
+
+    /// What all groups share of Raft.
+    pub fn raft(&self) -> &RaftNode {
+        &self.raft
+    }
+
+    /// Opens a group's data, starts its replica, and waits until it has applied its log.
+    pub async fn open(&self, index: u16, placed: PlacedGroup) -> Result<Arc<ShardGroup>, GroupTrouble> {
+        let shard = self.open_shard(placed).await?;
+        let fatal = self.env.fatal.clone();
+        let machine = machine(shard.clone(), placed.range, fatal.clone())?;
+        let raft = self.raft.clone();
+        let start = async move {
+            let (group, replica) = (GroupId(placed.id.0), ReplicaId(placed.replica));
+            let members = BTreeMap::from([(replica, placed.node)]);
+            let started = raft.found_group(group, replica, members, machine, Arc::new(NoPeers)).await;
+            let started = started.map_err(|error| match error {
+                StartError::Log(LogError::Version { .. }) => GroupTrouble::NewerFormat(error.to_string()),
+                other => GroupTrouble::Damaged(other.to_string()),
+            })?;
+            match started.ready().await {
+                Ok(()) => Ok(started),
+                Err(error) => {
+                    started.shutdown().await;
+                    Err(GroupTrouble::Damaged(error.to_string()))
+                }
             }
-            other => GroupTrouble::Damaged(other.to_string()),
-        })?;
-        match started.ready().await {
-            Ok(()) => Ok(started),
-            Err(error) => {
-                started.shutdown().await;
-                Err(GroupTrouble::Damaged(error.to_string()))
+        };
+        let started = on_raft(&self.env, start).await.map_err(|error| GroupTrouble::Damaged(error.to_string()))??;
+        Ok(Arc::new(ShardGroup::new(index, placed, shard, started, fatal)))
+    }
+
+    async fn open_shard(&self, placed: PlacedGroup) -> Result<Arc<Shard>, GroupTrouble> {
+        let (disk, cache, metrics) = (self.env.disk.clone(), self.cache.clone(), self.metrics.clone());
+        let open = move || {
+            let damaged = |reason: String| GroupTrouble::Damaged(reason);
+            let path = format!("shards/{}", placed.id);
+            let engine = disk.open(&path, bellwether_tsdb::SPACES);
+            let engine = engine.map_err(|error| damaged(format!("{path}: {error}")))?;
+            let options = ShardOptions { new_ref_epoch: placed.ref_epoch };
+            let shard = Shard::open(engine, options, cache, metrics).map_err(|error| match error {
+                bellwether_tsdb::OpenError::NewerFormat { .. } => GroupTrouble::NewerFormat(format!("{path}: {error}")),
+                other => damaged(format!("{path}: {other}")),
+            })?;
+            if shard.ref_epoch() != placed.ref_epoch {
+                let (found, expected) = (shard.ref_epoch().0, placed.ref_epoch.0);
+                let reason = format!("{path}: it is of incarnation {found:x}, the placement says {expected:x}");
+                return Err(damaged(reason));
             }
-        }
-    };
-    let started = on_raft(env, start).await.map_err(|error| damaged(error.to_string()))??;
-    Ok(ShardGroup::new(index, placed, shard, started, env.fatal.clone()))
+            Ok(Arc::new(shard))
+        };
+        self.env.executors.scan.run(open).await.map_err(|error| GroupTrouble::Damaged(error.to_string())).flatten()
+    }
 }
 
 fn machine(shard: Arc<Shard>, range: HashRange, fatal: Fatal) -> Result<Arc<dyn StateMachine>, GroupTrouble> {

@@ -110,7 +110,7 @@ impl WritePath {
     }
 
     /// Forgets all refs of a group, even those that belong to the scope it still has.
-    fn forget_group(&self, group: u16, scope: RefScope) {
+    pub(super) fn forget_group(&self, group: u16, scope: RefScope) {
         let nothing = RefScope { epoch: RefEpoch(!scope.epoch.0), range_generation: scope.range_generation };
         self.cache.set_scope(group, nothing);
         self.cache.set_scope(group, scope);

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::env::WallClock;
 use crate::metrics::WriteMetrics;
-use crate::shards::{ShardGroup, replies};
+use crate::shards::{Quarantined, ShardGroup, Shards, replies};
 
 /// Entries of one group under way at a time: while one is applied the next is synced.
 const PROPOSALS_IN_FLIGHT: usize = 2;
@@ -28,6 +28,9 @@ pub enum FrameError {
     /// Raft says no, or does not know.
     #[error(transparent)]
     Propose(#[from] ProposeError),
+    /// The group does not serve now.
+    #[error(transparent)]
+    Quarantined(#[from] Quarantined),
     /// Too much waits for the group.
     #[error("{bytes} bytes wait for the group, the limit is {WAITING_BYTES_MAX}")]
     QueueFull {
@@ -129,10 +132,11 @@ pub struct Stamping {
     pub series_max: u32,
 }
 
-/// Proposes what is queued for a group until the queue is closed and empty.
+/// Proposes what is queued for the group at an index until the queue is closed and empty.
 pub async fn propose_queued(
     queue: Arc<GroupQueue>,
-    group: Arc<ShardGroup>,
+    index: u16,
+    shards: Arc<Shards>,
     stamping: Stamping,
     metrics: Arc<WriteMetrics>,
 ) {
@@ -145,7 +149,7 @@ pub async fn propose_queued(
                     metrics.proposals.inc();
                     metrics.frames.inc_by(repliers.len() as u64);
                     metrics.proposed_bytes.inc_by(entry.byte_len() as u64);
-                    in_flight.push(propose(&group, &stamping, entry, repliers));
+                    in_flight.push(propose(shards.group(index), &stamping, entry, repliers));
                 }
                 Taken::Nothing => break,
                 Taken::Closed => closed = true,
@@ -163,20 +167,26 @@ pub async fn propose_queued(
 }
 
 async fn propose(
-    group: &ShardGroup,
+    group: Result<Arc<ShardGroup>, Quarantined>,
     stamping: &Stamping,
     entry: EntryBuilder,
     repliers: Vec<oneshot::Sender<Result<FrameReply, FrameError>>>,
 ) {
-    let stamp = group.stamp(&*stamping.clock, stamping.retention_ms, stamping.series_max);
-    // One voter: the bytes cross no network, and compressing costs more than syncing them.
-    let entry = entry.finish(stamp.now, stamp.limits, Compression::Never);
-    let reply = match group.propose(entry.into()).await {
+    let proposed = match group {
+        Ok(group) => {
+            let stamp = group.stamp(&*stamping.clock, stamping.retention_ms, stamping.series_max);
+            // One voter: the bytes cross no network, and compressing costs more than syncing them.
+            let entry = entry.finish(stamp.now, stamp.limits, Compression::Never);
+            group.propose(entry.into()).await.map_err(FrameError::from)
+        }
+        Err(quarantined) => Err(quarantined.into()),
+    };
+    let reply = match proposed {
         Ok(reply) => reply,
         Err(error) => {
             for replier in repliers {
                 // Whoever asked may have gone away.
-                let _ = replier.send(Err(error.clone().into()));
+                let _ = replier.send(Err(error.clone()));
             }
             return;
         }

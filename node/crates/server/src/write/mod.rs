@@ -99,10 +99,12 @@ impl WritePath {
         };
         let queues: Vec<Arc<GroupQueue>> = (0..count).map(|_| Arc::default()).collect();
         let cache = SeriesCache::new(env.seed.split("series cache").0, config.ingest.cache_bytes.as_usize());
+        for (index, queue) in queues.iter().enumerate() {
+            let (queue, index) = (queue.clone(), index as u16);
+            tokio::spawn(propose_queued(queue, index, shards.clone(), stamping.clone(), metrics.clone()));
+        }
         for group in shards.serving() {
             cache.set_scope(group.index, group.scope());
-            let queue = queues[usize::from(group.index)].clone();
-            tokio::spawn(propose_queued(queue, group.clone(), stamping.clone(), metrics.clone()));
         }
         Arc::new(WritePath {
             groups: shards.group_table(),
@@ -270,3 +272,6 @@ fn snappy_length(body: &[u8]) -> Option<u64> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,7 +75,9 @@ impl WritePath {
             RemoteWriteVersion::V2 => distributor.distribute_v2(&scratch.body, &mut scratch.distributor),
         };
         let mut distributed = distributed.map_err(DecodeError::Wire)?;
-        self.metrics.cache_misses.inc_by(distributed.misses.len() as u64);
+        let missed: usize = distributed.misses.iter().map(|miss| miss.samples.len()).sum();
+        self.metrics.cache_misses.inc_by(missed as u64);
+        self.metrics.cache_hits.inc_by((distributed.samples - missed) as u64);
         let mut sent = Sent {
             frames: Vec::new(),
             refused: Refusals::default(),
@@ -114,10 +116,14 @@ impl WritePath {
             let group = match self.shards.group(index as u16) {
                 Ok(group) => group,
                 Err(quarantined) => {
-                    sent.transient = Some(format!("shard group {}: {}", quarantined.group, quarantined.reason));
+                    sent.transient = Some(quarantined.to_string());
                     continue;
                 }
             };
+            // A group that served for the first time just now.
+            if self.cache.scope(group.index).is_none() {
+                self.cache.set_scope(group.index, group.scope());
+            }
             let found = group.shard.lookup_many(misses.iter().map(|(_, miss)| miss.hash));
             let at = batches.iter().position(|batch| batch.group == group.index).unwrap_or_else(|| {
                 let batch = ShardBatch::new(group.scope());

@@ -1,0 +1,117 @@
+//! Tests of groups that start, stop, fail and start again.
+
+use bellwether_kv::{Damage, MemDisk};
+use bellwether_model::{Sample, TimeRange};
+use bellwether_tsdb::SealWhen;
+
+use super::SelectError;
+use crate::testing::{NOW_MS, Storage};
+use crate::write::WriteError;
+
+/// Names that lie in both groups of a test's ring.
+const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+
+fn sample(value: f64) -> Sample {
+    Sample { timestamp: NOW_MS, value }
+}
+
+#[tokio::test]
+async fn what_was_written_is_read_after_a_crash_and_costs_no_log() {
+    let storage = Storage::open(MemDisk::new(), |_| {}).await;
+    storage.write(&NAMES, sample(1.0)).await.unwrap();
+    assert_eq!(storage.metrics.registrations.get(), NAMES.len() as u64);
+    let storage = Storage::open(storage.crash().await, |_| {}).await;
+    for name in NAMES {
+        assert_eq!(storage.values(name).await.unwrap(), [1.0]);
+    }
+    storage.write(&NAMES, Sample { timestamp: NOW_MS + 1, value: 2.0 }).await.unwrap();
+    assert_eq!(storage.metrics.registrations.get(), 0, "known series are looked up, not registered");
+    assert_eq!(storage.values("a").await.unwrap(), [1.0, 2.0]);
+}
+
+#[tokio::test]
+async fn a_group_that_stopped_is_started_again() {
+    let storage = Storage::open(MemDisk::new(), |_| {}).await;
+    storage.write(&NAMES, sample(1.0)).await.unwrap();
+    assert!(storage.shards.troubled().is_empty());
+    storage.shards.group(1).unwrap().raft.shutdown().await;
+    assert_eq!(storage.shards.troubled(), [1]);
+    assert!(matches!(storage.write(&NAMES, sample(2.0)).await, Err(WriteError::Transient { .. })));
+    storage.shards.restart(1).await.unwrap();
+    assert!(storage.shards.troubled().is_empty());
+    storage.write(&NAMES, sample(3.0)).await.unwrap();
+    for name in NAMES {
+        assert_eq!(storage.values(name).await.unwrap(), [3.0]);
+    }
+}
+
+#[tokio::test]
+async fn a_group_in_use_is_not_opened_twice() {
+    let storage = Storage::open(MemDisk::new(), |_| {}).await;
+    storage.write(&NAMES, sample(1.0)).await.unwrap();
+    let group = storage.shards.group(0).unwrap();
+    group.raft.shutdown().await;
+    let error = storage.shards.restart(0).await.unwrap_err();
+    assert!(error.stopped && error.reason.contains("shards/0"), "{error}");
+    let failed: Vec<_> = futures::future::join_all(NAMES.map(|name| storage.values(name))).await;
+    let unavailable = |error: &SelectError| matches!(error, SelectError::Unavailable { .. });
+    assert!(failed.iter().any(|found| found.as_ref().is_err_and(unavailable)));
+    drop(group);
+    storage.shards.restart(0).await.unwrap();
+    for name in NAMES {
+        assert_eq!(storage.values(name).await.unwrap(), [1.0]);
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_group_is_quarantined_alone_and_says_where() {
+    // A metric lies on eight points of the ring: among this many groups most metrics do without any given one.
+    let many_groups = |config: &mut crate::Config| config.shard_groups = 40;
+    let storage = Storage::open(MemDisk::new(), many_groups).await;
+    storage.write(&NAMES, sample(1.0)).await.unwrap();
+    storage.shards.flush_all().await.unwrap();
+    let with_data = storage.shards.serving().into_iter().find(|group| group.shard.stats().series > 0);
+    let path = format!("shards/{}", with_data.unwrap().id());
+    let disk = storage.crash().await;
+    disk.damage(&path, "meta", b"S", Damage::Silent { bit: 100 }).unwrap();
+    let storage = Storage::open(disk, |_| {}).await;
+    let [quarantined] = &storage.shards.quarantined()[..] else { panic!("one group is damaged") };
+    let reason = format!("{path}: corrupt data in the state record");
+    assert!(quarantined.reason.starts_with(&reason), "{quarantined}");
+    let (mut read, mut refused) = (0, 0);
+    for name in NAMES {
+        match storage.values(name).await {
+            Ok(values) => {
+                assert_eq!(values, [1.0]);
+                read += 1;
+            }
+            Err(SelectError::Corrupt { place, .. }) => {
+                assert!(place.contains("the state record"), "{place}");
+                refused += 1;
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(read > 0 && refused > 0, "{read} read, {refused} refused");
+    let error = storage.write(&NAMES, sample(2.0)).await.unwrap_err();
+    assert!(matches!(&error, WriteError::Transient { reason, .. } if reason.contains("the state record")), "{error}");
+}
+
+#[tokio::test]
+async fn retention_and_seal_go_through_the_group() {
+    let storage = Storage::open(MemDisk::new(), |_| {}).await;
+    storage.write(&NAMES, sample(1.0)).await.unwrap();
+    storage.clock.advance(5 * 3_600_000);
+    for group in storage.shards.serving() {
+        let report = storage.shards.seal(&group, SealWhen::AllClosed).await.unwrap();
+        assert!(report.sealed_windows <= 1);
+    }
+    let window = TimeRange::new(i64::MIN, NOW_MS);
+    let command = bellwether_ingest::ControlCommand::DropWindow { window, tenant: None };
+    for group in storage.shards.serving() {
+        group.command(&command, &*storage.clock).await.unwrap();
+    }
+    assert_eq!(storage.values("a").await.unwrap(), [0.0; 0]);
+    let refused = storage.write(&["a"], sample(2.0)).await.unwrap().refused;
+    assert_eq!(refused.count(), 1, "{refused}");
+}

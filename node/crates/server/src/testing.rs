@@ -1,0 +1,143 @@
+//! A node's storage in memory, for the tests of this crate: no sockets, no threads, a clock that is set by hand.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use bellwether_kv::MemDisk;
+use bellwether_model::{Labels, Matcher, Sample, Tenant, TimeRange, Timestamp};
+use bellwether_raft::Inline;
+use prometheus::Registry;
+
+use crate::config::Config;
+use crate::env::{
+    BoxFuture, DiskSpace, Env, Executor, ExecutorHandle, Executors, Job, Listener, Net, Seed, Spawner, Volume,
+    WallClock,
+};
+use crate::metrics::{StorageMetrics, WriteMetrics};
+use crate::shards::open::found_or_read;
+use crate::shards::{SelectError, SelectLimits, Shards};
+use crate::write::{WriteError, WriteOutcome, WritePath};
+
+/// The clock of every test begins here.
+pub const NOW_MS: Timestamp = 1_795_161_600_000;
+
+/// Shards and the way into them.
+pub struct Storage {
+    pub disk: MemDisk,
+    pub clock: Arc<TestClock>,
+    pub shards: Arc<Shards>,
+    pub write: Arc<WritePath>,
+    pub metrics: Arc<WriteMetrics>,
+}
+
+pub struct TestClock(AtomicI64);
+
+impl Storage {
+    /// Opens what a disk holds, with two groups if it is empty.
+    pub async fn open(disk: MemDisk, configure: impl FnOnce(&mut Config)) -> Storage {
+        let mut config = Config { shard_groups: 2, ..Config::default() };
+        configure(&mut config);
+        let clock = Arc::new(TestClock(AtomicI64::new(NOW_MS)));
+        let inline = ExecutorHandle::new(InlineExecutor, 1);
+        let env = Env {
+            disk: Arc::new(disk.clone()),
+            volume: Arc::new(LargeVolume),
+            clock: clock.clone(),
+            seed: Seed(1),
+            net: Arc::new(NoNet),
+            executors: Executors {
+                raft: Arc::new(ThisRuntime),
+                blocking: Arc::new(Inline),
+                ingest: inline.clone(),
+                scan: inline.clone(),
+                background: inline,
+            },
+            host: None,
+            fatal: Arc::new(|reason| panic!("{reason}")),
+        };
+        let registry = Registry::new();
+        let (_, placement) = found_or_read(&*env.disk, &config, &env).unwrap();
+        let storage_metrics = Arc::new(StorageMetrics::new(&registry).unwrap());
+        let shards = Shards::open(placement, &config, &env, &registry, storage_metrics).await.unwrap();
+        let shards = Arc::new(shards);
+        let metrics = Arc::new(WriteMetrics::new(&registry).unwrap());
+        let write = WritePath::new(shards.clone(), &config, &env, metrics.clone());
+        Storage { disk, clock, shards, write, metrics }
+    }
+
+    /// Ends without a farewell; the disk stays.
+    pub async fn crash(self) -> MemDisk {
+        self.write.close();
+        self.shards.shutdown().await;
+        self.disk.crash();
+        self.disk
+    }
+
+    /// Writes one sample of each series for the default tenant.
+    pub async fn write(&self, names: &[&str], sample: Sample) -> Result<WriteOutcome, WriteError> {
+        let samples = names.iter().map(|name| (Labels::of(&[("__name__", *name)]), sample)).collect();
+        self.write.write_samples(&Tenant::default_tenant(), samples, Vec::new()).await
+    }
+
+    /// The values of a metric, oldest first.
+    pub async fn values(&self, name: &str) -> Result<Vec<f64>, SelectError> {
+        let limits = SelectLimits { series: 10, samples: 1000, bytes: 1 << 20 };
+        let matchers: Arc<[Matcher]> = [Matcher::equal("__name__", name)].into();
+        let cancel = Arc::new(AtomicBool::new(false));
+        let tenant = Tenant::default_tenant();
+        let found = self.shards.select(&tenant, matchers, TimeRange::ALL, limits, cancel).await?;
+        Ok(found.into_iter().flat_map(|series| series.values).collect())
+    }
+}
+
+impl TestClock {
+    pub fn advance(&self, ms: i64) {
+        self.0.fetch_add(ms, Ordering::SeqCst);
+    }
+}
+
+impl WallClock for TestClock {
+    fn now_ms(&self) -> Timestamp {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+struct InlineExecutor;
+
+impl Executor for InlineExecutor {
+    fn submit(&self, job: Job) -> BoxFuture<'_, ()> {
+        Box::pin(async { job() })
+    }
+}
+
+struct ThisRuntime;
+
+impl Spawner for ThisRuntime {
+    fn spawn(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        tokio::spawn(task);
+    }
+}
+
+struct LargeVolume;
+
+impl Volume for LargeVolume {
+    fn space(&self) -> io::Result<DiskSpace> {
+        Ok(DiskSpace { free_bytes: 1 << 40, total_bytes: 1 << 41 })
+    }
+
+    fn reserve(&self, _bytes: u64) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct NoNet;
+
+impl Net for NoNet {
+    fn bind(&self, _address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
+        Box::pin(async { Err(io::Error::other("these tests have no sockets")) })
+    }
+}
