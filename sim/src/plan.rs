@@ -48,6 +48,8 @@ pub enum Step {
     Sleep(Duration),
     /// The volume says that it is nearly full, or no longer.
     Room(bool),
+    /// The disk misbehaves from now on.
+    Fault(Fault),
     /// The process ends while these requests are under way, and a new one starts later.
     End {
         /// How it ends.
@@ -58,6 +60,23 @@ pub enum Step {
         after: Duration,
         /// How long nothing runs.
         pause: Duration,
+    },
+}
+
+/// How a disk misbehaves.
+#[derive(Debug, Clone, Copy)]
+pub enum Fault {
+    /// It does not any more.
+    None,
+    /// It takes only so many more bytes.
+    Full {
+        /// Bytes that still fit.
+        room_bytes: u64,
+    },
+    /// The `nth` sync from now fails: the process must end itself.
+    SyncFails {
+        /// Which.
+        nth: u64,
     },
 }
 
@@ -117,8 +136,12 @@ impl Plan {
         let ends_percent = random.below(12);
         let long_sleeps_percent = random.below(15);
         let mut steps: Vec<Step> = Vec::new();
+        let faults_percent = if random.percent(60) { random.below(12) } else { 0 };
         let mut has_room = true;
         for _ in 0..count {
+            if random.percent(faults_percent) {
+                steps.push(Step::Fault(fault(&mut random)));
+            }
             let step = match random.below(100) {
                 roll if roll < ends_percent => end(&mut random),
                 12..40 => Step::Write(requests(&mut random)),
@@ -137,6 +160,14 @@ impl Plan {
         }
         steps.push(Step::Room(true));
         Plan { seed, shard_groups, flush_log_bytes, flush_age, steps }
+    }
+}
+
+fn fault(random: &mut Random) -> Fault {
+    match random.below(5) {
+        0 | 1 => Fault::None,
+        2 | 3 => Fault::Full { room_bytes: random.below(20_000) },
+        _ => Fault::SyncFails { nth: 1 + random.below(12) },
     }
 }
 

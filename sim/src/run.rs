@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use bellwether_kv::{Faults, Trigger};
 use bellwether_model::{Labels, Matcher, Sample, Tenant, TimeRange, Timestamp};
 use bellwether_server::Server;
 use bellwether_server::config::{ByteSize, Config};
@@ -18,7 +19,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::body;
 use crate::oracle::{Oracle, SeriesKey};
-use crate::plan::{End, Plan, Request, Selection, Step, TOO_FAR_AHEAD_MS, labels, tenant};
+use crate::plan::{End, Fault, Plan, Request, Selection, Step, TOO_FAR_AHEAD_MS, labels, tenant};
 use crate::random::Random;
 use crate::trace::Trace;
 use crate::world::{Life, Machine};
@@ -67,6 +68,8 @@ struct Run {
     random: Random,
     serial: u64,
     lives: u64,
+    /// A sync was asked to fail.
+    sync_may_fail: bool,
 }
 
 /// A write and what each of its samples should come to.
@@ -88,6 +91,7 @@ impl Run {
             random,
             serial: 0,
             lives: 0,
+            sync_may_fail: false,
         }
     }
 
@@ -105,7 +109,11 @@ impl Run {
             let machine = self.machine.clone();
             let ended = runtime.block_on(async {
                 let life = machine.boot(seed);
-                let ended = self.live(&life, &mut steps).await;
+                let ended = tokio::select! {
+                    biased;
+                    reason = machine.process_ended() => self.ended_itself(&life, reason),
+                    ended = self.live(&life, &mut steps) => ended,
+                };
                 // The process is gone before anything of it is dropped: destructors must not reach the disk.
                 match ended {
                     Ok(Some((End::Crash, _))) => machine.disk.crash(),
@@ -161,19 +169,40 @@ impl Run {
                     self.machine.set_free_bytes(if has_room { ROOM_BYTES } else { NO_ROOM_BYTES });
                     tokio::time::sleep(ROOM_NOTICED).await;
                 }
+                Step::Fault(fault) => self.disturb(life, fault),
                 Step::End { how, during, after, pause } => {
                     self.end(life, server, how, during, after).await?;
                     return Ok(Some((how, pause)));
                 }
             }
-            if let Some(reason) = self.machine.take_fatal() {
-                return Err(format!("the process ended itself: {reason}"));
-            }
         }
+        self.disturb(life, Fault::None);
         self.check_everything(life, &server).await?;
         self.event(life, format!("the end: {}", state_of(&server)));
         server.shutdown().await.map_err(|error| chain(&error))?;
         Ok(None)
+    }
+
+    /// The process ended itself: right after a sync that failed, and never otherwise. What was under way is unknown,
+    /// and the oracle took it for that when it began.
+    fn ended_itself(&mut self, life: &Life, reason: String) -> Result<Option<(End, Duration)>, String> {
+        if !std::mem::take(&mut self.sync_may_fail) {
+            return Err(format!("the process ended itself: {reason}"));
+        }
+        self.event(life, format!("the process ended itself: {reason}"));
+        Ok(Some((End::Crash, Duration::from_secs(1))))
+    }
+
+    fn disturb(&mut self, life: &Life, fault: Fault) {
+        self.event(life, format!("fault: {fault:?}"));
+        let capacity = |room_bytes| Some(self.machine.disk.used_bytes() + room_bytes);
+        self.machine.disk.set_faults(match fault {
+            Fault::None => Faults::default(),
+            Fault::Full { room_bytes } => Faults { capacity_bytes: capacity(room_bytes), ..Faults::default() },
+            Fault::SyncFails { nth } => Faults { sync: Trigger::Nth(nth), ..Faults::default() },
+        });
+        // Once asked for, the failure may come late: nothing counts how many syncs a step makes.
+        self.sync_may_fail |= matches!(fault, Fault::SyncFails { .. });
     }
 
     fn config(&self) -> Config {
@@ -214,6 +243,8 @@ impl Run {
             }
             series.push((labels, samples));
         }
+        // Until it is acknowledged.
+        accepted.iter().for_each(|(series, sample)| self.oracle.unknown(series, *sample));
         Prepared { tenant, body: body::remote_write(&series), accepted, refused }
     }
 
@@ -250,13 +281,11 @@ impl Run {
             Some(Ok(outcome)) => outcome,
             Some(Err(WriteError::Transient { reason, .. })) => {
                 self.event(life, format!("write of {} unknown: {reason}", prepared.accepted.len()));
-                prepared.accepted.iter().for_each(|(series, sample)| self.oracle.unknown(series, *sample));
                 return Ok(());
             }
             Some(Err(error)) => return Err(format!("a legal write was refused: {error}")),
             None => {
                 self.event(life, format!("write of {} cut off", prepared.accepted.len()));
-                prepared.accepted.iter().for_each(|(series, sample)| self.oracle.unknown(series, *sample));
                 return Ok(());
             }
         };
@@ -322,8 +351,11 @@ impl Run {
     async fn delete(&mut self, life: &Life, server: &Server, selection: &Selection) -> Result<(), String> {
         let range = TimeRange::new(life.now_ms() + selection.range.0, life.now_ms() + selection.range.1);
         let tenant = tenant(selection.tenant);
+        self.oracle.deleted(&tenant, &selection.matchers, range, false);
         let deleted = server.shards().delete_series(&tenant, selection.matchers.as_slice().into(), range).await;
-        self.oracle.deleted(&tenant, &selection.matchers, range, deleted.is_ok());
+        if deleted.is_ok() {
+            self.oracle.deleted(&tenant, &selection.matchers, range, true);
+        }
         self.event(life, format!("delete: {}", said(deleted.map(|series| format!("{series} series")))));
         Ok(())
     }
@@ -348,6 +380,7 @@ impl Run {
         tokio::time::sleep(after).await;
         let mut results: Vec<Option<Result<WriteOutcome, WriteError>>> = prepared.iter().map(|_| None).collect();
         if matches!(how, End::Graceful) {
+            self.disturb(life, Fault::None);
             server.shutdown().await.map_err(|error| chain(&error))?;
             while let Some(Ok((at, result))) = writes.join_next().await {
                 results[at] = Some(result);

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bellwether_kv::MemDisk;
+use bellwether_kv::{Faults, MemDisk};
 use bellwether_model::Timestamp;
 use bellwether_server::Env;
 use bellwether_server::env::{
@@ -17,7 +17,7 @@ use bellwether_server::env::{
     Spawner, Stream, Volume, WallClock,
 };
 use tokio::io::{DuplexStream, duplex};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::random::Random;
@@ -40,8 +40,8 @@ pub struct Machine {
     stopped_at_ms: Arc<Mutex<Timestamp>>,
     /// Free and total bytes of the volume.
     space: Arc<Mutex<DiskSpace>>,
-    /// Why the last process ended itself, if it did.
-    fatal: Arc<Mutex<Option<String>>>,
+    /// Why the process ended itself, if it did.
+    fatal: watch::Sender<Option<String>>,
 }
 
 /// One process's life on a machine.
@@ -62,12 +62,14 @@ impl Machine {
             disk: MemDisk::new(),
             stopped_at_ms: Arc::new(Mutex::new(EPOCH_MS)),
             space: Arc::new(Mutex::new(space)),
-            fatal: Arc::default(),
+            fatal: watch::Sender::new(None),
         }
     }
 
     /// Begins a process. Call inside the runtime that will carry it.
     pub fn boot(&self, seed: u64) -> Life {
+        self.fatal.send_replace(None);
+        self.disk.set_faults(Faults::default());
         let clock = Arc::new(SimClock { started: Instant::now(), wall_ms: *lock(&self.stopped_at_ms) });
         let net = MemNet::default();
         let blocking = |name: &str| Delays::new(seed, name);
@@ -87,7 +89,7 @@ impl Machine {
             },
             host: None,
             fatal: Arc::new(move |reason| {
-                lock(&fatal).get_or_insert_with(|| reason.to_owned());
+                fatal.send_replace(Some(reason.to_owned()));
             }),
         };
         Life { env, net, clock, machine: self.clone() }
@@ -108,9 +110,13 @@ impl Machine {
         lock(&self.space).free_bytes = free_bytes;
     }
 
-    /// Why the last process ended itself, if it did.
-    pub fn take_fatal(&self) -> Option<String> {
-        lock(&self.fatal).take()
+    /// Returns when the process ends itself, and says why.
+    pub async fn process_ended(&self) -> String {
+        let mut fatal = self.fatal.subscribe();
+        match fatal.wait_for(Option::is_some).await.map(|reason| reason.clone()) {
+            Ok(Some(reason)) => reason,
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
     }
 }
 
