@@ -27,7 +27,10 @@ impl ClockWatch {
     pub fn look(&mut self, wall_ms: Timestamp) {
         let expected = self.wall_ms.saturating_add(self.since.elapsed().as_millis() as i64);
         if expected.abs_diff(wall_ms) > JUMP_MS as u64 {
-            tracing::warn!(jump_ms = wall_ms.saturating_sub(expected), "the clock jumped: retention waits until it has settled");
+            tracing::warn!(
+                jump_ms = wall_ms.saturating_sub(expected),
+                "the clock jumped: retention waits until it has settled"
+            );
             *self = ClockWatch::new(wall_ms);
         }
     }
