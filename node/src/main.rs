@@ -52,7 +52,12 @@ async fn serve(config: Config, runtimes: &threads::Runtimes) -> anyhow::Result<(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let env = real_env::make(&config, runtimes)?;
-    let server = Server::start(config, env).await?;
+    let server = tokio::select! {
+        biased;
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+        server = Server::start(config, env) => server?,
+    };
     announce(&server)?;
     let name = tokio::select! {
         biased;

@@ -250,6 +250,7 @@ pub fn observe(stats: &NodeStats, metrics: &StorageMetrics) {
         ("active_series", stats.active_series),
         ("head_bytes", stats.head_bytes),
         ("index_bytes", stats.index_bytes),
+        ("pack_cache_bytes", stats.pack_cache_bytes),
         ("unflushed_samples", stats.unflushed_samples),
         ("unflushed_log_bytes", stats.unflushed_log_bytes),
         ("windows", stats.windows),

@@ -136,6 +136,8 @@ pub struct NodeStats {
     pub head_bytes: u64,
     /// Memory of the series indexes.
     pub index_bytes: u64,
+    /// Memory of decoded packs.
+    pub pack_cache_bytes: u64,
     /// Samples not yet in runs.
     pub unflushed_samples: u64,
     /// Log that a restart would apply again.
@@ -329,6 +331,7 @@ impl Shards {
         let mut sum = NodeStats {
             groups: self.slots.len() as u64,
             quarantined: self.quarantined().len() as u64,
+            pack_cache_bytes: self.opener.cache_bytes(),
             unflushed_log_bytes: self.opener.raft().unflushed_log_bytes(),
             ..NodeStats::default()
         };

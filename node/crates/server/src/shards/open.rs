@@ -177,6 +177,11 @@ impl Opener {
         &self.raft
     }
 
+    /// Memory of decoded packs.
+    pub fn cache_bytes(&self) -> u64 {
+        self.cache.bytes() as u64
+    }
+
     /// Opens a group's data, starts its replica, and waits until it has applied its log.
     pub async fn open(&self, index: u16, placed: PlacedGroup) -> Result<Arc<ShardGroup>, GroupTrouble> {
         let shard = self.open_shard(placed).await?;
