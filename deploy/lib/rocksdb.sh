@@ -32,11 +32,14 @@ is_archive() {
 make_rocksdb_archive() {
   local directory="$1" archive="${BELLWETHER_ROCKSDB_ARCHIVE:-}"
   if [[ -z "$archive" ]]; then
-    # From inside the checkout, whose .cargo/config.toml has the flags.
+    # What an interrupted run left may have been built against another archive.
+    rm -rf "$directory/target"
+    # From inside the checkout, whose .cargo/config.toml has the flags. ROCKSDB_COMPILE wins over a library directory
+    # that the user's own cargo configuration names.
     (
       cd "$repository" || exit
       unset ROCKSDB_LIB_DIR ROCKSDB_STATIC
-      CARGO_TARGET_DIR="$directory/target" cargo build --release --locked -p bellwether-kv-rocksdb >&2
+      ROCKSDB_COMPILE=1 CARGO_TARGET_DIR="$directory/target" cargo build --release --locked -p bellwether-kv-rocksdb >&2
     ) || return
     archive="$(find "$directory/target/release/build" -path '*/librocksdb-sys-*/out/librocksdb.a' -print -quit)"
   fi
