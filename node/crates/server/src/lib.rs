@@ -1,6 +1,6 @@
 //! A node: what listens, what stores, what answers, over an [`Env`].
 //!
-//! Reading order: [`env`] (the door to the world), [`config`], [`shards`] (the groups of this node and reads across
+//! Reading order: [`env`] (the door to the world), [`config`], [`replication`] (the log store), [`shards`] (the groups of this node and reads across
 //! them), [`write`] (from a request's body to acknowledged samples), [`maintenance`] (flush, seal, retention, disk
 //! space), then what clients see: [`gateway`], [`grpc`], [`query`], [`self_collect`].
 
@@ -12,6 +12,7 @@ mod listen;
 pub mod maintenance;
 pub mod metrics;
 pub mod query;
+pub mod replication;
 pub mod self_collect;
 pub mod shards;
 #[cfg(test)]
@@ -102,10 +103,12 @@ impl Server {
         let (identity, placement) = {
             let (config, env_of_job) = (config.clone(), env.clone());
             let read = move || shards::open::found_or_read(&*env_of_job.disk, &config, &env_of_job);
-            let read = env.executors.scan.run(read).await.map_err(|_| shards::open::OpenError::Stopping);
+            let read = env.executors.scan.run(read).await.map_err(|_| replication::Stopping.into());
             read.flatten().map_err(data)?
         };
-        let shards = Shards::open(placement, &config, &env, &registry, storage_metrics.clone()).await.map_err(data)?;
+        let raft = replication::open(&env, &registry).await.map_err(|error| data(error.into()))?;
+        let shards = Shards::open(placement, raft, &config, &env, &registry, storage_metrics.clone()).await;
+        let shards = shards.map_err(data)?;
         let shards = Arc::new(shards);
         let write = WritePath::new(shards.clone(), &config, &env, Arc::new(WriteMetrics::new(&registry)?));
         let queries = Coordinator::new(shards.clone(), env.executors.scan.clone(), config.query.clone(), &registry);

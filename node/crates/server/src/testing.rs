@@ -18,6 +18,7 @@ use crate::env::{
     WallClock,
 };
 use crate::metrics::{StorageMetrics, WriteMetrics};
+use crate::replication;
 use crate::shards::open::found_or_read;
 use crate::shards::{SelectError, SelectLimits, Shards};
 use crate::write::{WriteError, WriteOutcome, WritePath};
@@ -62,7 +63,8 @@ impl Storage {
         let registry = Registry::new();
         let (_, placement) = found_or_read(&*env.disk, &config, &env).unwrap();
         let storage_metrics = Arc::new(StorageMetrics::new(&registry).unwrap());
-        let shards = Shards::open(placement, &config, &env, &registry, storage_metrics).await.unwrap();
+        let raft = replication::open(&env, &registry).await.unwrap();
+        let shards = Shards::open(placement, raft, &config, &env, &registry, storage_metrics).await.unwrap();
         let shards = Arc::new(shards);
         let metrics = Arc::new(WriteMetrics::new(&registry).unwrap());
         let write = WritePath::new(shards.clone(), &config, &env, metrics.clone());

@@ -12,18 +12,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bellwether_kv::{Error, KvDisk, Space, SpaceConfig, SpaceKind};
+use bellwether_kv::KvDisk;
 use bellwether_model::{HashRange, ShardGroupId};
 use bellwether_raft::{
-    Checkpoint, GroupId, LogError, Peer, RaftNode, RaftOptions, ReplicaId, StartError, StateMachine, Transport,
-    TransportError,
+    Checkpoint, GroupId, LogError, Peer, RaftNode, ReplicaId, StartError, StateMachine, Transport, TransportError,
 };
 use bellwether_tsdb::{PackCache, Shard, ShardMetrics, ShardOptions};
 use bytes::Bytes;
 use futures::future::{BoxFuture, join_all};
 use parking_lot::RwLock;
 use prometheus::Registry;
-use tokio::sync::oneshot;
 
 use super::applied_mark::MarkError;
 use super::identity::{IdentityError, NodeIdentity};
@@ -33,11 +31,7 @@ use super::{Quarantined, ShardGroup, Shards};
 use crate::config::Config;
 use crate::env::{BALLAST_FILE, Env, Fatal};
 use crate::metrics::StorageMetrics;
-
-/// Where Raft's log is, below the data directory.
-const LOG_PATH: &str = "log";
-const LOG_SPACES: &[SpaceConfig] = &[SpaceConfig { name: "log", kind: SpaceKind::Log }];
-const LOG: Space = Space(0);
+use crate::replication::{ReplicationError, Stopping, on_raft};
 
 /// The first node of a cluster.
 const FOUNDER: u64 = 1;
@@ -60,12 +54,9 @@ pub enum OpenError {
     /// The map of the ring is missing, newer, or damaged.
     #[error(transparent)]
     Placement(#[from] PlacementError),
-    /// The log store cannot be opened: no group can run without it.
-    #[error("the log store in {LOG_PATH}/ cannot be opened")]
-    Log(#[source] Error),
-    /// The log store's options or metrics.
+    /// Raft does not run.
     #[error(transparent)]
-    Raft(#[from] bellwether_raft::OpenError),
+    Replication(#[from] ReplicationError),
     /// A newer program wrote a shard: starting without it would look like a loss.
     #[error("shard group {group}: {reason}")]
     NewerFormat {
@@ -78,8 +69,8 @@ pub enum OpenError {
     #[error("no shard group can be opened; the first says: {0}")]
     AllDamaged(String),
     /// A runtime ended while it was needed.
-    #[error("the node is shutting down")]
-    Stopping,
+    #[error(transparent)]
+    Stopping(#[from] Stopping),
 }
 
 /// Reads who the directory belongs to and its map of the ring, or founds both.
@@ -101,12 +92,13 @@ impl Shards {
     /// Opens every group of the placement and waits until each has applied its log.
     pub async fn open(
         placement: Placement,
+        raft: RaftNode,
         config: &Config,
         env: &Env,
         registry: &Registry,
         metrics: Arc<StorageMetrics>,
     ) -> Result<Shards, OpenError> {
-        let opener = Opener::new(config, env, registry).await?;
+        let opener = Opener::new(raft, config, env, registry);
         let placed = placement.groups().iter().enumerate();
         let opened = join_all(placed.map(|(index, placed)| opener.open(index as u16, *placed))).await;
         let mut slots = Vec::with_capacity(opened.len());
@@ -161,15 +153,9 @@ pub(super) struct Opener {
 }
 
 impl Opener {
-    async fn new(config: &Config, env: &Env, registry: &Registry) -> Result<Opener, OpenError> {
-        let disk = env.disk.clone();
-        let log = env.executors.scan.run(move || disk.open(LOG_PATH, LOG_SPACES)).await;
-        let log = log.map_err(|_| OpenError::Stopping)?.map_err(OpenError::Log)?;
-        let options = RaftOptions::new(registry.clone(), env.fatal.clone());
-        let (blocking, seed) = (env.executors.blocking.clone(), env.seed.split("raft").0);
-        let raft = on_raft(env, async move { RaftNode::open(log, LOG, options, blocking, seed) }).await??;
+    fn new(raft: RaftNode, config: &Config, env: &Env, registry: &Registry) -> Opener {
         let cache = PackCache::new(pack_cache_bytes(config));
-        Ok(Opener { env: env.clone(), raft, cache, metrics: Arc::new(ShardMetrics::new(registry)) })
+        Opener { env: env.clone(), raft, cache, metrics: Arc::new(ShardMetrics::new(registry)) }
     }
 
     /// What all groups share of Raft.
@@ -237,16 +223,6 @@ fn machine(shard: Arc<Shard>, range: HashRange, fatal: Fatal) -> Result<Arc<dyn 
         Err(error @ MarkError::NewerFormat { .. }) => Err(GroupTrouble::NewerFormat(error.to_string())),
         Err(error @ MarkError::Damaged) => Err(GroupTrouble::Damaged(error.to_string())),
     }
-}
-
-/// Runs `work` on Raft's runtime, which carries what it starts.
-async fn on_raft<T: Send + 'static>(env: &Env, work: impl Future<Output = T> + Send + 'static) -> Result<T, OpenError> {
-    let (reply, result) = oneshot::channel();
-    env.executors.raft.spawn(Box::pin(async move {
-        // The asker may have given up starting.
-        let _ = reply.send(work.await);
-    }));
-    result.await.map_err(|_| OpenError::Stopping)
 }
 
 fn pack_cache_bytes(config: &Config) -> usize {

@@ -102,7 +102,9 @@ impl Node {
         let registry = Registry::new();
         let (_identity, placement) = open::found_or_read(&*env.disk, &config, &env).unwrap();
         let storage = Arc::new(StorageMetrics::new(&registry).unwrap());
-        let shards = Arc::new(Shards::open(placement, &config, &env, &registry, storage).await.unwrap());
+        let raft = bellwether_server::replication::open(&env, &registry).await.unwrap();
+        let shards = Shards::open(placement, raft, &config, &env, &registry, storage).await;
+        let shards = Arc::new(shards.unwrap());
         let write = WritePath::new(shards.clone(), &config, &env, Arc::new(WriteMetrics::new(&registry).unwrap()));
         let queries = Arc::new(Coordinator::new(shards.clone(), scan, config.query.clone(), &registry));
         let (ready, is_ready) = watch::channel(true);

@@ -1,0 +1,57 @@
+//! Raft on this node: the log store that all groups share, and the runtime that their tasks live on.
+
+use std::future::Future;
+
+use bellwether_kv::{Space, SpaceConfig, SpaceKind};
+use bellwether_raft::{RaftNode, RaftOptions};
+use prometheus::Registry;
+use tokio::sync::oneshot;
+
+use crate::env::Env;
+
+/// Where Raft's log is, below the data directory.
+const LOG_PATH: &str = "log";
+const LOG_SPACES: &[SpaceConfig] = &[SpaceConfig { name: "log", kind: SpaceKind::Log }];
+const LOG: Space = Space(0);
+
+/// Why Raft does not run on this node.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplicationError {
+    /// The log store cannot be opened: no group can run without it.
+    #[error("the log store in {LOG_PATH}/ cannot be opened")]
+    Log(#[source] bellwether_kv::Error),
+    /// The log store's options or metrics.
+    #[error(transparent)]
+    Raft(#[from] bellwether_raft::OpenError),
+    /// A runtime ended while it was needed.
+    #[error(transparent)]
+    Stopping(#[from] Stopping),
+}
+
+/// A runtime ended while it was needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the node is shutting down")]
+pub struct Stopping;
+
+/// Opens the node's log store. No group runs yet.
+pub async fn open(env: &Env, registry: &Registry) -> Result<RaftNode, ReplicationError> {
+    let disk = env.disk.clone();
+    let log = env.executors.scan.run(move || disk.open(LOG_PATH, LOG_SPACES)).await;
+    let log = log.map_err(|_| Stopping)?.map_err(ReplicationError::Log)?;
+    let options = RaftOptions::new(registry.clone(), env.fatal.clone());
+    let (blocking, seed) = (env.executors.blocking.clone(), env.seed.split("raft").0);
+    Ok(on_raft(env, async move { RaftNode::open(log, LOG, options, blocking, seed) }).await??)
+}
+
+/// Runs `work` on Raft's runtime, which carries what it starts.
+pub async fn on_raft<T: Send + 'static>(
+    env: &Env,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Stopping> {
+    let (reply, result) = oneshot::channel();
+    env.executors.raft.spawn(Box::pin(async move {
+        // The asker may have given up starting.
+        let _ = reply.send(work.await);
+    }));
+    result.await.map_err(|_| Stopping)
+}
