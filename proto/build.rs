@@ -3,22 +3,25 @@
 use std::path::PathBuf;
 
 const INCLUDE: &str = "proto";
+/// The public interface.
 const FILES: [&str; 4] = [
     "proto/bellwether/v1/metrics.proto",
     "proto/bellwether/v1/node.proto",
     "proto/bellwether/v1/query.proto",
     "proto/bellwether/v1/write.proto",
 ];
+/// What nodes say to each other. Not described to clients.
+const PEER_FILES: [&str; 1] = ["proto/bellwether/peer/v1/peer.proto"];
 
 #[expect(clippy::disallowed_methods, reason = "cargo tells a build script by variables where to write")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed={INCLUDE}");
     let descriptors = protox::compile(FILES, [INCLUDE])?;
     let path = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?).join("descriptors.bin");
-    tonic_prost_build::configure()
-        .build_transport(false)
-        .emit_rerun_if_changed(false)
-        .compile_fds(descriptors.clone())?;
+    let generate = || tonic_prost_build::configure().build_transport(false).emit_rerun_if_changed(false);
+    generate().compile_fds(descriptors.clone())?;
+    // Large fields share the memory of the message that they came in.
+    generate().bytes(".bellwether.peer.v1").compile_fds(protox::compile(PEER_FILES, [INCLUDE])?)?;
     std::fs::write(&path, prost::Message::encode_to_vec(&descriptors))?;
     Ok(())
 }

@@ -224,16 +224,6 @@ pub struct MemNet {
     listeners: Arc<Mutex<BTreeMap<SocketAddr, mpsc::Sender<DuplexStream>>>>,
 }
 
-impl MemNet {
-    /// Connects to a listener, if somebody listens.
-    pub async fn connect(&self, to: SocketAddr) -> io::Result<DuplexStream> {
-        let listener = lock(&self.listeners).get(&to).cloned().ok_or(io::ErrorKind::ConnectionRefused)?;
-        let (ours, theirs) = duplex(CONNECTION_BYTES);
-        listener.send(theirs).await.map_err(|_| io::ErrorKind::ConnectionRefused)?;
-        Ok(ours)
-    }
-}
-
 struct MemListener {
     address: SocketAddr,
     incoming: mpsc::Receiver<DuplexStream>,
@@ -252,6 +242,17 @@ impl Net for MemNet {
             Some(_) => Err(io::ErrorKind::AddrInUse.into()),
         };
         Box::pin(std::future::ready(bound))
+    }
+
+    fn connect<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Stream>>> {
+        Box::pin(async move {
+            let to: SocketAddr =
+                address.parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "no such host"))?;
+            let listener = lock(&self.listeners).get(&to).cloned().ok_or(io::ErrorKind::ConnectionRefused)?;
+            let (ours, theirs) = duplex(CONNECTION_BYTES);
+            listener.send(theirs).await.map_err(|_| io::ErrorKind::ConnectionRefused)?;
+            Ok(Box::new(ours) as Box<dyn Stream>)
+        })
     }
 }
 

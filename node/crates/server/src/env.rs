@@ -28,7 +28,7 @@ pub struct Env {
     pub clock: Arc<dyn WallClock>,
     /// The root of all randomness.
     pub seed: Seed,
-    /// Listening sockets.
+    /// The network.
     pub net: Arc<dyn Net>,
     /// Where tasks run and where blocking work goes.
     pub executors: Executors,
@@ -58,10 +58,13 @@ impl Seed {
     }
 }
 
-/// Listening sockets.
+/// Listening sockets, and connections to those of others.
 pub trait Net: Send + Sync + 'static {
     /// Listens on an address; port 0 takes a free one.
     fn bind(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>>;
+    /// Connects to `host:port`; the host may be a name. Has no deadline of its own. An error of the kind
+    /// `ConnectionRefused` means that the host is there and nobody listens.
+    fn connect<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Stream>>>;
 }
 
 /// A listening socket.

@@ -14,7 +14,7 @@ use prometheus::Registry;
 
 use crate::config::Config;
 use crate::env::{
-    BoxFuture, DiskSpace, Env, Executor, ExecutorHandle, Executors, Job, Listener, Net, Seed, Spawner, Volume,
+    BoxFuture, DiskSpace, Env, Executor, ExecutorHandle, Executors, Job, Listener, Net, Seed, Spawner, Stream, Volume,
     WallClock,
 };
 use crate::metrics::{StorageMetrics, WriteMetrics};
@@ -140,6 +140,10 @@ struct NoNet;
 
 impl Net for NoNet {
     fn bind(&self, _address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
+        Box::pin(async { Err(io::Error::other("these tests have no sockets")) })
+    }
+
+    fn connect<'a>(&'a self, _address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Stream>>> {
         Box::pin(async { Err(io::Error::other("these tests have no sockets")) })
     }
 }

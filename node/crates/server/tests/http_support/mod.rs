@@ -18,7 +18,7 @@ use bellwether_model::Timestamp;
 use bellwether_raft::Inline;
 use bellwether_server::config::Config;
 use bellwether_server::env::{
-    BoxFuture, DiskSpace, Env, ExecutorHandle, Executors, Listener, Net, Seed, Volume, WallClock,
+    BoxFuture, DiskSpace, Env, ExecutorHandle, Executors, Listener, Net, Seed, Stream, Volume, WallClock,
 };
 use bellwether_server::gateway::{self, GatewayState};
 use bellwether_server::grpc::{self, GrpcState};
@@ -230,6 +230,10 @@ struct NoNet;
 
 impl Net for NoNet {
     fn bind(&self, _address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
+        Box::pin(async { Err(io::Error::other("these tests have no sockets")) })
+    }
+
+    fn connect<'a>(&'a self, _address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Stream>>> {
         Box::pin(async { Err(io::Error::other("these tests have no sockets")) })
     }
 }
