@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bellwether_kv::{Error, KvDisk, KvEngine, SpaceConfig, check_path};
+use bellwether_kv::{EngineExport, EngineImport, Error, KvDisk, KvEngine, SpaceConfig, check_path};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rocksdb::Env;
@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use crate::engine::RocksEngine;
 use crate::error::{from_file, from_rocksdb};
 use crate::files;
+use crate::transfer::{RocksExport, RocksImport};
 use crate::tuning::{RocksOptions, Tuning};
 
 const LOCK_NAME: &str = ".lock";
@@ -168,6 +169,17 @@ impl KvDisk for RocksDisk {
     fn exists(&self, path: &str) -> Result<bool, Error> {
         let path = self.shared.resolve(path)?;
         path.try_exists().map_err(|error| from_file("stat", &path, error))
+    }
+
+    fn export(&self, path: &str) -> Result<Box<dyn EngineExport>, Error> {
+        let path = self.shared.resolve(path)?;
+        Ok(Box::new(RocksExport::new(Claim::new(&self.shared, &path)?)?))
+    }
+
+    fn import(&self, path: &str) -> Result<Box<dyn EngineImport>, Error> {
+        let path = self.shared.resolve(path)?;
+        let claim = Claim::new(&self.shared, &path)?;
+        Ok(Box::new(RocksImport::new(claim, self.shared.staging_path())?))
     }
 
     fn free_bytes(&self) -> Result<u64, Error> {

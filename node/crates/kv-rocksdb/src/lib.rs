@@ -14,6 +14,7 @@ mod engine;
 mod error;
 mod files;
 mod run;
+mod transfer;
 mod tuning;
 
 pub use disk::RocksDisk;

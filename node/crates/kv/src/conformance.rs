@@ -4,6 +4,7 @@
 //! is tested beside it.
 
 mod disks;
+mod files;
 mod records;
 mod runs;
 
@@ -30,7 +31,7 @@ type Case = fn(&dyn KvDisk) -> Result<(), Error>;
 
 /// Runs every case on a disk from `new_disk`, which must be empty; panics at the first that fails.
 pub fn run(mut new_disk: impl FnMut() -> Arc<dyn KvDisk>) {
-    for (name, case) in records::CASES.iter().chain(runs::CASES).chain(disks::CASES) {
+    for (name, case) in records::CASES.iter().chain(runs::CASES).chain(disks::CASES).chain(files::CASES) {
         println!("conformance: {name}");
         if let Err(error) = case(new_disk().as_ref()) {
             panic!("conformance: {name}: {error}");

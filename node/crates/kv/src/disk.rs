@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{Error, KvEngine, SpaceConfig};
+use crate::{EngineExport, EngineImport, Error, KvEngine, SpaceConfig};
 
 /// A tree of engines and small files. What a method did is durable when it returns. All methods block.
 pub trait KvDisk: Send + Sync + 'static {
@@ -28,6 +28,12 @@ pub trait KvDisk: Send + Sync + 'static {
 
     /// Whether something is there.
     fn exists(&self, path: &str) -> Result<bool, Error>;
+
+    /// The closed engine at `path` as files, to be carried to another disk of this kind. [`Error::Locked`] if it is open.
+    fn export(&self, path: &str) -> Result<Box<dyn EngineExport>, Error>;
+
+    /// Begins an engine at `path`, where nothing is yet, from the files of an exported one.
+    fn import(&self, path: &str) -> Result<Box<dyn EngineImport>, Error>;
 
     /// Bytes free for unprivileged use.
     fn free_bytes(&self) -> Result<u64, Error>;

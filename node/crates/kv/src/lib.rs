@@ -13,6 +13,7 @@
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod disk;
+mod files;
 mod mem;
 
 use std::ops::ControlFlow;
@@ -21,6 +22,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 pub use disk::{KvDisk, check_path};
+pub use files::{ENGINE_FILES_MAX, EngineExport, EngineFile, EngineImport, check_file_name};
 pub use mem::{Damage, Faults, MemDisk, MemEngine, Trigger, Unsynced};
 
 /// One space of an engine: the position of its [`SpaceConfig`] in the list that the engine was opened with.

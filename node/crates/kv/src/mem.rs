@@ -6,6 +6,7 @@
 //! durable at once; a buffered write waits for one of these. No threads, no clock: the same calls give the same result.
 
 mod faults;
+mod files;
 mod state;
 
 use std::collections::BTreeMap;
@@ -18,7 +19,8 @@ use parking_lot::Mutex;
 
 use crate::disk::check_path;
 use crate::{
-    Durability, Error, KeyRange, KvDisk, KvEngine, Operation, RunWriter, Space, SpaceConfig, SpaceKind, WriteBatch,
+    Durability, EngineExport, EngineImport, Error, KeyRange, KvDisk, KvEngine, Operation, RunWriter, Space,
+    SpaceConfig, SpaceKind, WriteBatch,
 };
 use state::{EngineState, Records, SpaceState, bounds, put_bytes, record_bytes};
 
@@ -254,6 +256,14 @@ impl KvDisk for MemDisk {
         let mut disk = self.state.lock();
         disk.faults.check_read(path)?;
         Ok(!disk.paths_at(path).is_empty())
+    }
+
+    fn export(&self, path: &str) -> Result<Box<dyn EngineExport>, Error> {
+        Ok(Box::new(files::MemExport::new(self, path)?))
+    }
+
+    fn import(&self, path: &str) -> Result<Box<dyn EngineImport>, Error> {
+        Ok(Box::new(files::MemImport::new(self, path)?))
     }
 
     fn free_bytes(&self) -> Result<u64, Error> {

@@ -9,6 +9,7 @@
 
 pub mod cache;
 mod catalog;
+mod checkpoint;
 mod error;
 mod flush;
 mod head;
@@ -30,6 +31,7 @@ mod writer;
 use bellwether_kv::{Space, SpaceConfig, SpaceKind};
 
 pub use cache::PackCache;
+pub use checkpoint::{CheckpointFiles, CheckpointReceiver, inspect, install};
 pub use error::{OpenError, RegisterError, SelectError, StorageError};
 pub use metrics::ShardMetrics;
 pub use seal::{SealReport, SealWhen};

@@ -174,11 +174,7 @@ impl Shard {
         let reader = RunReader { engine, cache, owner, keeps: true };
         let mut sealer = Sealer::default();
         let logical = match reader.engine.get(META, keys::STATE).map_err(StorageError::engine("the state record"))? {
-            Some(stored) => {
-                let place = || "the state record".to_owned();
-                let (_, body) = record::open(&place, keys::STATE, &stored, STATE_VERSION)?;
-                Logical::decode(&body).map_err(|error| StorageError::corrupt(place(), error.to_string()))?
-            }
+            Some(stored) => load_state(&stored)?,
             None => {
                 let logical = Logical {
                     ref_epoch: options.new_ref_epoch,
@@ -338,6 +334,12 @@ pub(crate) fn drop_run(reader: &RunReader, window: WindowStart, run: RunId) -> R
     let (first, end) = keys::whole_run(window, run);
     let dropped = reader.engine.drop_range(RUNS, KeyRange { first: &first, end: Some(&end) });
     dropped.map_err(StorageError::engine(format!("dropping run {}", run.0)))
+}
+
+pub(crate) fn load_state(stored: &[u8]) -> Result<Logical, OpenError> {
+    let place = || "the state record".to_owned();
+    let (_, body) = record::open(&place, keys::STATE, stored, STATE_VERSION)?;
+    Ok(Logical::decode(&body).map_err(|error| StorageError::corrupt(place(), error.to_string()))?)
 }
 
 pub(crate) fn put_state(batch: &mut WriteBatch, sealer: &mut Sealer, logical: &Logical) {

@@ -1,0 +1,133 @@
+//! A closed RocksDB as the files that it consists of, and such files put in place as one.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use bellwether_kv::{ENGINE_FILES_MAX, EngineExport, EngineFile, EngineImport, Error, check_file_name};
+use bytes::Bytes;
+
+use crate::disk::Claim;
+use crate::error::{from_file, from_sync};
+use crate::files;
+
+/// Names the manifest that holds: without it a directory would open as a new and empty engine.
+const CURRENT_NAME: &str = "CURRENT";
+/// Held while RocksDB is open; empty, and made anew where it is missing.
+const LOCK_NAME: &str = "LOCK";
+
+pub(crate) struct RocksExport {
+    claim: Claim,
+    files: Vec<EngineFile>,
+}
+
+impl RocksExport {
+    pub(crate) fn new(claim: Claim) -> Result<Self, Error> {
+        let directory = claim.path();
+        let mut found = Vec::new();
+        for name in files::names(directory)? {
+            let path = directory.join(&name);
+            let metadata = fs::metadata(&path).map_err(|error| from_file("stat", &path, error))?;
+            if metadata.is_file() && name != LOCK_NAME {
+                found.push(EngineFile { name, bytes: metadata.len() });
+            }
+        }
+        if found.iter().all(|file| file.name != CURRENT_NAME) {
+            return Err(Error::Io(format!("{}: no engine is there", directory.display())));
+        }
+        Ok(Self { claim, files: found })
+    }
+}
+
+impl EngineExport for RocksExport {
+    fn files(&self) -> &[EngineFile] {
+        &self.files
+    }
+
+    fn read(&self, name: &str, offset: u64, length: usize) -> Result<Bytes, Error> {
+        let path = self.claim.path().join(name);
+        let Some(file) = self.files.iter().find(|file| file.name == name) else {
+            return Err(Error::Io(format!("{}: no file {name:?}", self.claim.path().display())));
+        };
+        let length = usize::try_from(file.bytes.saturating_sub(offset)).unwrap_or(usize::MAX).min(length);
+        let mut content = vec![0; length];
+        File::open(&path)
+            .and_then(|file| file.read_exact_at(&mut content, offset))
+            .map_err(|error| from_file("read", &path, error))?;
+        Ok(content.into())
+    }
+}
+
+pub(crate) struct RocksImport {
+    claim: Claim,
+    /// The directory that the files come into; it gets the engine's name when all are there.
+    staging: PathBuf,
+    /// Names so far, the last one's file still open.
+    names: Vec<String>,
+    open: Option<File>,
+}
+
+impl RocksImport {
+    pub(crate) fn new(claim: Claim, staging: PathBuf) -> Result<Self, Error> {
+        if claim.path().exists() {
+            return Err(Error::Misuse(format!("{}: exists already", claim.path().display())));
+        }
+        files::make_directory(&staging)?;
+        Ok(Self { claim, staging, names: Vec::new(), open: None })
+    }
+
+    /// Makes the content of the open file durable.
+    fn close_file(&mut self) -> Result<(), Error> {
+        match self.open.take() {
+            Some(file) => file.sync_all().map_err(|error| from_sync(&self.staging, error)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl EngineImport for RocksImport {
+    fn append(&mut self, name: &str, content: &[u8]) -> Result<(), Error> {
+        check_file_name(name)?;
+        let path = self.staging.join(name);
+        let file = match &mut self.open {
+            Some(file) if self.names.last().is_some_and(|last| last == name) => file,
+            _ => {
+                self.close_file()?;
+                if let Some(known) = self.names.iter().position(|known| known == name) {
+                    let name = self.names.remove(known);
+                    self.names.push(name);
+                } else if self.names.len() == ENGINE_FILES_MAX {
+                    let place = self.claim.path().display();
+                    return Err(Error::Corrupt(format!("{place}: more than {ENGINE_FILES_MAX} files")));
+                } else {
+                    self.names.push(name.to_owned());
+                }
+                let file = File::options().create(true).append(true).open(&path);
+                self.open.insert(file.map_err(|error| from_file("make", &path, error))?)
+            }
+        };
+        file.write_all(content).map_err(|error| from_file("write", &path, error))
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<(), Error> {
+        self.close_file()?;
+        let to = self.claim.path();
+        if self.names.iter().all(|name| name != CURRENT_NAME) {
+            return Err(Error::Corrupt(format!("{}: the files are no RocksDB", to.display())));
+        }
+        files::sync_directory(&self.staging)?;
+        if let Some(parent) = to.parent() {
+            files::make_directory(parent)?;
+        }
+        files::rename(&self.staging, to)
+    }
+}
+
+impl Drop for RocksImport {
+    fn drop(&mut self) {
+        self.open = None;
+        // After a finish there is nothing to remove; what cannot be removed now goes at the next start.
+        let _ = files::remove(&self.staging);
+    }
+}
