@@ -14,6 +14,7 @@ const WORKSPACE: &[(&str, &[&str])] = &[
     ("bellwether-chunk", &[]),
     ("bellwether-kv", &[]),
     ("bellwether-kv-rocksdb", &["bellwether-kv"]),
+    ("bellwether-placement", &["bellwether-model"]),
     ("bellwether-promql", &["bellwether-model"]),
     ("bellwether-ingest", &["bellwether-model"]),
     ("bellwether-tsdb", &["bellwether-chunk", "bellwether-kv", "bellwether-model"]),
@@ -25,6 +26,7 @@ const WORKSPACE: &[(&str, &[&str])] = &[
             "bellwether-ingest",
             "bellwether-kv",
             "bellwether-model",
+            "bellwether-placement",
             "bellwether-promql",
             "bellwether-proto",
             "bellwether-raft",
@@ -32,7 +34,10 @@ const WORKSPACE: &[(&str, &[&str])] = &[
         ],
     ),
     ("bellwether", &["bellwether-kv", "bellwether-kv-rocksdb", "bellwether-model", "bellwether-server"]),
-    ("bellwether-sim", &["bellwether-kv", "bellwether-model", "bellwether-proto", "bellwether-server"]),
+    (
+        "bellwether-sim",
+        &["bellwether-kv", "bellwether-model", "bellwether-placement", "bellwether-proto", "bellwether-server"],
+    ),
 ];
 
 /// A crate from outside (with `*`, all that begin so), and the only crates that may name it.

@@ -1,5 +1,7 @@
 //! The ring of placement keys and its ranges.
 
+use std::fmt;
+
 /// A point on the ring of series. How a series gets its point: [`PlacementKey::of`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PlacementKey(pub u64);
@@ -11,6 +13,18 @@ pub struct HashRange {
     pub first: PlacementKey,
     /// Highest key inside.
     pub last: PlacementKey,
+}
+
+impl fmt::Display for PlacementKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Display for HashRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
+    }
 }
 
 impl HashRange {
