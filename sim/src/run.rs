@@ -419,7 +419,7 @@ async fn futures_of(server: &Server, prepared: &[Prepared]) -> Vec<Result<WriteO
 /// The logical state of every group.
 fn state_of(server: &Server) -> String {
     let groups = server.shards().serving();
-    let hashes: Vec<String> = groups.iter().map(|group| format!("{:016x}", group.shard.state_hash())).collect();
+    let hashes: Vec<String> = groups.iter().map(|group| format!("{:016x}", group.shard().state_hash())).collect();
     hashes.join(" ")
 }
 

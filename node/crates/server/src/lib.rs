@@ -35,7 +35,7 @@ use maintenance::Maintenance;
 use metrics::{StorageMetrics, WriteMetrics};
 use query::Coordinator;
 use self_collect::SelfCollect;
-use shards::{AdminError, Shards};
+use shards::{AdminError, Replication, Ring, Shards};
 use write::WritePath;
 
 pub use config::Config;
@@ -107,9 +107,11 @@ impl Server {
             read.flatten().map_err(data)?
         };
         let raft = replication::open(&env, &registry).await.map_err(|error| data(error.into()))?;
-        let shards = Shards::open(placement, raft, &config, &env, &registry, storage_metrics.clone()).await;
-        let shards = shards.map_err(data)?;
-        let shards = Arc::new(shards);
+        let (ring, replication) = (Arc::new(Ring::from(&placement)), Replication::alone(raft));
+        let (_, ring) = watch::channel(ring);
+        let metrics = storage_metrics.clone();
+        let shards = Shards::open(identity.node, ring, replication, &config, &env, &registry, metrics).await;
+        let shards = Arc::new(shards.map_err(data)?);
         let write = WritePath::new(shards.clone(), &config, &env, Arc::new(WriteMetrics::new(&registry)?));
         let queries = Coordinator::new(shards.clone(), env.executors.scan.clone(), config.query.clone(), &registry);
         let queries = Arc::new(queries);

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_ingest::ControlCommand;
-use bellwether_model::{TimeRange, Timestamp, limits};
+use bellwether_model::{ShardGroupId, TimeRange, Timestamp, limits};
 use bellwether_tsdb::SealWhen;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -96,16 +96,17 @@ impl Maintenance {
     async fn maintain_storage(&self) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut remembered = vec![Remembered::default(); self.shards.placement().groups().len()];
+        let mut remembered: BTreeMap<ShardGroupId, Remembered> = BTreeMap::new();
         let mut clock = ClockWatch::new(self.env.clock.now_ms());
         let (mut sealed_at, mut metadata_at) = (Instant::now(), Instant::now());
         loop {
             ticks.tick().await;
             let groups = self.shards.serving();
+            remembered.retain(|id, _| groups.iter().any(|group| group.id() == *id));
             if let Some(chosen) = self.group_to_flush(&groups, &mut remembered)
                 && !self.flush(&groups[chosen]).await
             {
-                let of_group = &mut remembered[usize::from(groups[chosen].index)];
+                let of_group = remembered.entry(groups[chosen].id()).or_default();
                 of_group.retry_at = Some(Instant::now() + FAILURE_PAUSE);
             }
             clock.look(self.env.clock.now_ms());
@@ -127,16 +128,20 @@ impl Maintenance {
     }
 
     /// The group whose turn it is, if it is any group's.
-    fn group_to_flush(&self, groups: &[Arc<ShardGroup>], remembered: &mut [Remembered]) -> Option<usize> {
+    fn group_to_flush(
+        &self,
+        groups: &[Arc<ShardGroup>],
+        remembered: &mut BTreeMap<ShardGroupId, Remembered>,
+    ) -> Option<usize> {
         let now = Instant::now();
         let loads: Vec<GroupLoad> = groups
             .iter()
             .map(|group| {
-                let remembered = &mut remembered[usize::from(group.index)];
+                let remembered = remembered.entry(group.id()).or_default();
                 if remembered.retry_at.is_some_and(|at| at > now) {
                     return GroupLoad::default();
                 }
-                let stats = group.shard.stats();
+                let stats = group.shard().stats();
                 if stats.unflushed_samples == 0 {
                     remembered.dirty_since = None;
                 } else {
@@ -151,8 +156,8 @@ impl Maintenance {
             })
             .collect();
         let chosen = self.triggers.choose(&loads)?;
-        let active_series = groups[chosen].shard.stats().active_series;
-        remembered[usize::from(groups[chosen].index)] = Remembered { active_series, ..Remembered::default() };
+        let active_series = groups[chosen].shard().stats().active_series;
+        remembered.insert(groups[chosen].id(), Remembered { active_series, ..Remembered::default() });
         Some(chosen)
     }
 
@@ -178,7 +183,7 @@ impl Maintenance {
     /// Has Windows whose retention is over dropped, through the log.
     async fn drop_expired(&self, group: &ShardGroup) {
         let floor = retention_floor(group.time(&*self.env.clock), self.retention_ms);
-        if group.shard.stats().earliest >= floor || group.shard.floor() >= floor {
+        if group.shard().stats().earliest >= floor || group.shard().floor() >= floor {
             return;
         }
         let command = ControlCommand::DropWindow { window: TimeRange::new(Timestamp::MIN, floor - 1), tenant: None };
@@ -192,21 +197,21 @@ impl Maintenance {
     async fn restart_troubled(&self) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut waits: BTreeMap<u16, (Instant, Duration)> = BTreeMap::new();
+        let mut waits: BTreeMap<ShardGroupId, (Instant, Duration)> = BTreeMap::new();
         loop {
             ticks.tick().await;
             let troubled = self.shards.troubled();
-            waits.retain(|index, _| troubled.contains(index));
-            for index in troubled {
-                let (due, wait) = *waits.entry(index).or_insert((Instant::now(), RESTART_WAIT_MIN));
+            waits.retain(|group, _| troubled.contains(group));
+            for group in troubled {
+                let (due, wait) = *waits.entry(group).or_insert((Instant::now(), RESTART_WAIT_MIN));
                 if due > Instant::now() {
                     continue;
                 }
-                match self.shards.restart(index).await {
-                    Ok(()) => tracing::info!(group = index, "a shard group serves again"),
+                match self.shards.restart(group).await {
+                    Ok(()) => tracing::info!(group = group.0, "a shard group serves again"),
                     Err(error) => tracing::warn!(%error, retry = ?wait, "a shard group could not be started again"),
                 }
-                waits.insert(index, (Instant::now() + wait, (wait * 2).min(RESTART_WAIT_MAX)));
+                waits.insert(group, (Instant::now() + wait, (wait * 2).min(RESTART_WAIT_MAX)));
             }
         }
     }

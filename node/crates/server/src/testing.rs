@@ -11,6 +11,7 @@ use bellwether_kv::MemDisk;
 use bellwether_model::{Labels, Matcher, Sample, Tenant, TimeRange, Timestamp};
 use bellwether_raft::Inline;
 use prometheus::Registry;
+use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::env::{
@@ -20,7 +21,7 @@ use crate::env::{
 use crate::metrics::{StorageMetrics, WriteMetrics};
 use crate::replication;
 use crate::shards::open::found_or_read;
-use crate::shards::{SelectError, SelectLimits, Shards};
+use crate::shards::{Replication, Ring, SelectError, SelectLimits, Shards};
 use crate::write::{WriteError, WriteOutcome, WritePath};
 
 /// The clock of every test begins here.
@@ -61,11 +62,13 @@ impl Storage {
             fatal: Arc::new(|reason| panic!("{reason}")),
         };
         let registry = Registry::new();
-        let (_, placement) = found_or_read(&*env.disk, &config, &env).unwrap();
+        let (identity, placement) = found_or_read(&*env.disk, &config, &env).unwrap();
         let storage_metrics = Arc::new(StorageMetrics::new(&registry).unwrap());
         let raft = replication::open(&env, &registry).await.unwrap();
-        let shards = Shards::open(placement, raft, &config, &env, &registry, storage_metrics).await.unwrap();
-        let shards = Arc::new(shards);
+        let (_, ring) = watch::channel(Arc::new(Ring::from(&placement)));
+        let (node, replication) = (identity.node, Replication::alone(raft));
+        let shards = Shards::open(node, ring, replication, &config, &env, &registry, storage_metrics).await;
+        let shards = Arc::new(shards.unwrap());
         let metrics = Arc::new(WriteMetrics::new(&registry).unwrap());
         let write = WritePath::new(shards.clone(), &config, &env, metrics.clone());
         Storage { disk, clock, shards, write, metrics }

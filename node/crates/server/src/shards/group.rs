@@ -4,29 +4,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use bellwether_ingest::{ControlCommand, EntryLimits, RefScope};
-use bellwether_model::{ShardGroupId, Timestamp, limits};
-use bellwether_raft::{ProposeError, RaftGroup};
+use bellwether_model::{HashRange, ShardGroupId, Timestamp, limits};
+use bellwether_raft::{ProposeError, RaftGroup, ReplicaId};
 use bellwether_tsdb::{SealReport, SealWhen, Shard};
 use bytes::Bytes;
 
 use super::AdminError;
-use super::placement::PlacedGroup;
 use super::replies;
-use super::state_machine::{end_if_sync_failed, scope_of};
+use super::state_machine::{ShardStateMachine, end_if_sync_failed};
 use crate::env::{ExecutorHandle, Fatal, WallClock};
 use crate::metrics::StorageMetrics;
 
 /// See the module.
 pub struct ShardGroup {
-    /// Its index in the placement.
-    pub index: u16,
-    /// What the placement says.
-    pub placed: PlacedGroup,
-    /// Its data.
-    pub shard: Arc<Shard>,
+    id: ShardGroupId,
+    machine: Arc<ShardStateMachine>,
     /// Its replica here.
     pub raft: RaftGroup,
-    /// The latest time that this leader stamped, or found applied.
+    /// The latest time that this replica stamped.
     stamped: AtomicI64,
     fatal: Fatal,
 }
@@ -41,26 +36,42 @@ pub struct Stamp {
 }
 
 impl ShardGroup {
-    /// A group that has applied its log.
-    pub fn new(index: u16, placed: PlacedGroup, shard: Arc<Shard>, raft: RaftGroup, fatal: Fatal) -> ShardGroup {
-        let stamped = AtomicI64::new(shard.group_time());
-        ShardGroup { index, placed, shard, raft, stamped, fatal }
+    /// A group whose replica runs.
+    pub fn new(id: ShardGroupId, machine: Arc<ShardStateMachine>, raft: RaftGroup, fatal: Fatal) -> ShardGroup {
+        let stamped = AtomicI64::new(machine.time());
+        ShardGroup { id, machine, raft, stamped, fatal }
     }
 
     /// The group's id.
     pub fn id(&self) -> ShardGroupId {
-        self.placed.id
+        self.id
+    }
+
+    /// The id of its replica here.
+    pub fn replica(&self) -> ReplicaId {
+        self.raft.replica()
+    }
+
+    /// Its data as they are now. A copy from another replica takes their place at once: what was got before stays as it
+    /// was.
+    pub fn shard(&self) -> Arc<Shard> {
+        self.machine.shard()
+    }
+
+    /// What it owns.
+    pub fn range(&self) -> HashRange {
+        self.machine.range()
     }
 
     /// The incarnation that its refs belong to.
     pub fn scope(&self) -> RefScope {
-        scope_of(&self.shard)
+        self.machine.scope()
     }
 
     /// The group's time: the clock, but never below a time stamped before. A clock that jumps back stops group time; it
     /// does not turn it.
     pub fn time(&self, clock: &dyn WallClock) -> Timestamp {
-        let now = clock.now_ms();
+        let now = clock.now_ms().max(self.machine.time());
         now.max(self.stamped.fetch_max(now, Ordering::Relaxed))
     }
 
@@ -109,7 +120,7 @@ impl ShardGroup {
             AdminError { group: self.id(), reason }
         };
         let started = tokio::time::Instant::now();
-        let shard = self.shard.clone();
+        let shard = self.shard();
         let sealed = background.run(move || shard.seal(now, when)).await.map_err(|error| failed(error.to_string()))?;
         metrics.seal_seconds.observe(started.elapsed().as_secs_f64());
         sealed.map_err(|error| {

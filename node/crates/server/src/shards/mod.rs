@@ -1,14 +1,18 @@
-//! The shard groups of this node, and reads across them.
+//! The replicas of shard groups that this node has, and reads across them.
 //!
-//! Reading order: [`identity`] and [`placement`] (what a data directory says about itself), [`state_machine`] (what a
-//! group replicates), [`group`] (one group that runs), [`open`] (from a directory to running groups), then reads here.
+//! Reading order: [`identity`] and [`placement`] (what a data directory says about itself), [`ring`] (what routes by it),
+//! [`state_machine`] (what a group replicates), [`group`] (one replica that runs), [`replica_store`] and [`open`] (from a
+//! directory to running replicas), [`lifecycle`], then reads here.
 
 pub mod applied_mark;
 pub mod group;
 pub mod identity;
+mod lifecycle;
 pub mod open;
 pub mod placement;
+mod replica_store;
 pub mod replies;
+pub mod ring;
 mod scan;
 pub mod state_machine;
 
@@ -16,13 +20,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use bellwether_ingest::{ControlCommand, GroupTable, MatcherText};
+use bellwether_ingest::{ControlCommand, MatcherText};
 use bellwether_model::{
     HashRange, Labels, METRIC_NAME, Matcher, MetricMetadata, PlacementKey, ShardGroupId, Tenant, TimeRange,
 };
+use bellwether_raft::{NodeId, ReplicaId};
 use bellwether_tsdb::{SealReport, SealWhen, SelectRequest};
 use futures::future::try_join_all;
 use parking_lot::RwLock;
+use tokio::sync::watch;
 
 use crate::env::{ExecutorHandle, WallClock};
 use crate::metrics::StorageMetrics;
@@ -30,13 +36,15 @@ use crate::metrics::StorageMetrics;
 pub use bellwether_promql::FetchedSeries;
 pub use group::ShardGroup;
 use open::Opener;
+pub use open::{Replication, Start};
 pub use placement::Placement;
+pub use ring::{Ring, RingGroup};
 
-/// Every shard group that this node serves.
+/// Every replica of a shard group that this node has.
 pub struct Shards {
-    placement: Placement,
-    /// In the placement's order, which is that of their ranges.
-    slots: Vec<RwLock<Slot>>,
+    node: NodeId,
+    ring: watch::Receiver<Arc<Ring>>,
+    slots: RwLock<BTreeMap<ShardGroupId, Slot>>,
     opener: Opener,
     scan: ExecutorHandle,
     background: ExecutorHandle,
@@ -44,8 +52,24 @@ pub struct Shards {
     metrics: Arc<StorageMetrics>,
 }
 
-/// A place in the placement.
-type Slot = Result<Arc<ShardGroup>, Quarantined>;
+/// A replica of this node, whether it runs or not.
+#[derive(Clone)]
+struct Slot {
+    replica: ReplicaId,
+    start: Start,
+    state: Result<Arc<ShardGroup>, Quarantined>,
+}
+
+/// Why a group cannot be asked on this node.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotServed {
+    /// This node has no replica of it.
+    #[error("shard group {0} has no replica on this node")]
+    NotHere(ShardGroupId),
+    /// The replica here does not serve.
+    #[error(transparent)]
+    Quarantined(#[from] Quarantined),
+}
 
 /// Why a group does not serve: its data is damaged or cannot be read, or it stopped and is started again. The others go
 /// on without it, and whatever needs it says why.
@@ -153,37 +177,32 @@ pub struct NodeStats {
 }
 
 impl Shards {
-    /// The map of the ring.
-    pub fn placement(&self) -> &Placement {
-        &self.placement
+    /// This node.
+    pub fn node(&self) -> NodeId {
+        self.node
     }
 
-    /// The groups that serve.
+    /// Who owns what, as last heard.
+    pub fn ring(&self) -> Arc<Ring> {
+        self.ring.borrow().clone()
+    }
+
+    /// The replicas that serve.
     pub fn serving(&self) -> Vec<Arc<ShardGroup>> {
-        self.slots.iter().filter_map(|slot| slot.read().clone().ok()).collect()
+        self.slots.read().values().filter_map(|slot| slot.state.clone().ok()).collect()
     }
 
-    /// The groups that do not serve, and why.
+    /// The replicas that do not serve, and why.
     pub fn quarantined(&self) -> Vec<Quarantined> {
-        self.slots.iter().filter_map(|slot| slot.read().clone().err()).collect()
+        self.slots.read().values().filter_map(|slot| slot.state.clone().err()).collect()
     }
 
-    /// The group at an index of [`group_table`](Self::group_table).
-    pub fn group(&self, index: u16) -> Result<Arc<ShardGroup>, Quarantined> {
-        self.slots[usize::from(index)].read().clone()
-    }
-
-    /// Which group owns which point of the ring, by the groups' indexes.
-    pub fn group_table(&self) -> GroupTable {
-        let ranges = self.placement.groups().iter().enumerate().map(|(at, group)| (group.range, at as u16));
-        GroupTable::new(ranges.collect()).expect("a placement covers the ring exactly once")
-    }
-
-    /// The index of the group that keeps a metric's metadata.
-    pub fn metadata_group(&self, tenant: &Tenant, metric: &str) -> u16 {
-        let [first, ..] = PlacementKey::of_metric(tenant, metric);
-        let owner = self.placement.groups().iter().position(|group| group.range.contains(first.first));
-        owner.expect("a placement covers the ring exactly once") as u16
+    /// This node's replica of a group.
+    pub fn local(&self, group: ShardGroupId) -> Result<Arc<ShardGroup>, NotServed> {
+        match self.slots.read().get(&group) {
+            Some(slot) => Ok(slot.state.clone()?),
+            None => Err(NotServed::NotHere(group)),
+        }
     }
 
     /// All samples of the matching series inside `range`, in an order that is the same every time but not that of their
@@ -202,7 +221,7 @@ impl Shards {
         let parts = self.scan("select", groups, move |group| {
             let request =
                 SelectRequest { tenant: &tenant, matchers: &matchers, range, limits: tally.limits_of_shard() };
-            let selected = group.shard.select(&request, &cancel).map_err(|error| tally.error(group.id(), error))?;
+            let selected = group.shard().select(&request, &cancel).map_err(|error| tally.error(group.id(), error))?;
             tally.add(&selected)?;
             Ok(selected)
         });
@@ -226,7 +245,7 @@ impl Shards {
         let tenant = tenant.clone();
         let groups = self.groups_for(&tenant, &matchers)?;
         let parts = self.scan("series", groups, move |group| {
-            let found = group.shard.series(&tenant, &matchers, range, limit);
+            let found = group.shard().series(&tenant, &matchers, range, limit);
             found.map_err(|error| scan::plain_error(group.id(), error))
         });
         let mut all: Vec<Labels> = parts.await?.into_iter().flatten().collect();
@@ -246,7 +265,7 @@ impl Shards {
         let tenant = tenant.clone();
         let groups = self.groups_for(&tenant, &matchers)?;
         let parts = self.scan("label_names", groups, move |group| {
-            let found = group.shard.label_names(&tenant, &matchers, range);
+            let found = group.shard().label_names(&tenant, &matchers, range);
             found.map_err(|error| scan::plain_error(group.id(), error))
         });
         Ok(merged(parts.await?, limit))
@@ -264,7 +283,7 @@ impl Shards {
         let (tenant, name) = (tenant.clone(), name.to_owned());
         let groups = self.groups_for(&tenant, &matchers)?;
         let parts = self.scan("label_values", groups, move |group| {
-            let found = group.shard.label_values(&tenant, &name, &matchers, range);
+            let found = group.shard().label_values(&tenant, &name, &matchers, range);
             found.map_err(|error| scan::plain_error(group.id(), error))
         });
         Ok(merged(parts.await?, limit))
@@ -274,7 +293,7 @@ impl Shards {
     pub async fn metadata(&self, tenant: &Tenant) -> Result<BTreeMap<String, MetricMetadata>, SelectError> {
         let tenant = tenant.clone();
         let groups = self.groups_for(&tenant, &[])?;
-        let parts = self.scan("metadata", groups, move |group| Ok(group.shard.metadata(&tenant)));
+        let parts = self.scan("metadata", groups, move |group| Ok(group.shard().metadata(&tenant)));
         Ok(parts.await?.into_iter().flatten().collect())
     }
 
@@ -300,8 +319,8 @@ impl Shards {
 
     /// Makes the log store give back what flushes have cut.
     pub async fn reclaim(&self) -> Result<(), AdminError> {
-        let Some(first) = self.placement.groups().first() else { return Ok(()) };
-        self.opener.raft().reclaim().await.map_err(|error| AdminError { group: first.id, reason: error.to_string() })
+        let Some(first) = self.slots.read().keys().next().copied() else { return Ok(()) };
+        self.opener.raft().reclaim().await.map_err(|error| AdminError { group: first, reason: error.to_string() })
     }
 
     /// Deletes samples of matching series inside `range`, through the log; returns how many series matched.
@@ -329,13 +348,13 @@ impl Shards {
     /// What the groups hold, added up. Cheap enough for every scrape.
     pub fn stats(&self) -> NodeStats {
         let mut sum = NodeStats {
-            groups: self.slots.len() as u64,
+            groups: self.slots.read().len() as u64,
             quarantined: self.quarantined().len() as u64,
             pack_cache_bytes: self.opener.cache_bytes(),
             unflushed_log_bytes: self.opener.raft().unflushed_log_bytes(),
             ..NodeStats::default()
         };
-        for stats in self.serving().iter().map(|group| group.shard.stats()) {
+        for stats in self.serving().iter().map(|group| group.shard().stats()) {
             sum.series += stats.series;
             sum.active_series += stats.active_series;
             sum.head_bytes += stats.head_bytes;
@@ -347,38 +366,6 @@ impl Shards {
             sum.disk_bytes += stats.run_bytes;
         }
         sum
-    }
-
-    /// Groups that stopped while they served, and groups that do not serve: each may be [restarted](Self::restart).
-    pub fn troubled(&self) -> Vec<u16> {
-        let troubled = |slot: &Slot| match slot {
-            Ok(group) => group.raft.state().failure.is_some(),
-            Err(_) => true,
-        };
-        let indexes = self.slots.iter().enumerate().filter(|(_, slot)| troubled(&slot.read()));
-        indexes.map(|(index, _)| index as u16).collect()
-    }
-
-    /// Opens a troubled group again, from what is on disk: what it held in memory may be half of something.
-    pub async fn restart(&self, index: u16) -> Result<(), Quarantined> {
-        let slot = &self.slots[usize::from(index)];
-        let placed = self.placement.groups()[usize::from(index)];
-        let stopped = slot.read().clone().ok();
-        if let Some(group) = stopped {
-            let reason = group.raft.state().failure.unwrap_or_else(|| "it is started again".to_owned());
-            tracing::error!(group = placed.id.0, reason, "a shard group stopped");
-            *slot.write() = Err(Quarantined { group: placed.id, reason, stopped: true });
-            group.raft.shutdown().await;
-        }
-        // Whoever still reads the stopped group keeps its engine open; then this fails, and the next attempt succeeds.
-        let opened = self.opener.open(index, placed).await;
-        let opened = opened.map_err(|trouble| {
-            let stopped = slot.read().as_ref().is_err_and(|quarantined| quarantined.stopped);
-            Quarantined { group: placed.id, reason: trouble.into_reason(), stopped }
-        });
-        let result = opened.as_ref().map(|_| ()).map_err(Quarantined::clone);
-        *slot.write() = opened;
-        result
     }
 
     /// Stops all groups. What was acknowledged is in the log or in runs.
@@ -396,15 +383,16 @@ impl Shards {
             names.map(|names| names.iter().flat_map(|name| PlacementKey::of_metric(tenant, name)).collect());
         let concerned =
             |range: HashRange| points.as_ref().is_none_or(|points| points.iter().any(|p| p.overlaps(range)));
-        let placed = self.placement.groups().iter().zip(&self.slots).filter(|(group, _)| concerned(group.range));
-        let serving = placed.map(|(_, slot)| match &*slot.read() {
-            Ok(group) => Ok(group.clone()),
-            Err(Quarantined { group, reason, stopped: true }) => {
-                Err(SelectError::Unavailable { group: *group, reason: reason.clone() })
-            }
-            Err(Quarantined { group, reason, stopped: false }) => {
-                Err(SelectError::Corrupt { group: *group, place: reason.clone() })
-            }
+        let ring = self.ring();
+        let concerned = ring.groups().iter().filter(|group| concerned(group.range));
+        let serving = concerned.map(|group| {
+            self.local(group.id).map_err(|not_served| match not_served {
+                NotServed::Quarantined(Quarantined { group, reason, stopped: false }) => {
+                    SelectError::Corrupt { group, place: reason }
+                }
+                NotServed::Quarantined(Quarantined { group, reason, .. }) => SelectError::Unavailable { group, reason },
+                NotServed::NotHere(group) => SelectError::Unavailable { group, reason: not_served.to_string() },
+            })
         });
         serving.collect()
     }

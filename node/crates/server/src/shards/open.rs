@@ -1,10 +1,10 @@
-//! From a data directory to running shard groups.
+//! From a data directory to running replicas.
 //!
 //! ```text
 //! IDENTITY         who the directory belongs to; written last when a directory is founded, read first ever after
 //! PLACEMENT        which group owns which range
 //! log/             Raft's log of all groups: one engine
-//! shards/<group>/  one engine for each group's data
+//! shards/          the data of each replica: see [`super::replica_store`]
 //! ballast          room to flush and purge when the disk is full
 //! ```
 
@@ -13,23 +13,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_kv::KvDisk;
-use bellwether_model::{HashRange, ShardGroupId};
+use bellwether_model::ShardGroupId;
 use bellwether_raft::{
-    Checkpoint, GroupId, LogError, Peer, RaftNode, ReplicaId, StartError, StateMachine, Transport, TransportError,
+    Checkpoint, GroupId, LogError, NodeId, Peer, RaftNode, ReplicaId, StartError, Transport, TransportError,
 };
-use bellwether_tsdb::{PackCache, Shard, ShardMetrics, ShardOptions};
+use bellwether_tsdb::{PackCache, ShardMetrics};
 use bytes::Bytes;
 use futures::future::{BoxFuture, join_all};
 use parking_lot::RwLock;
 use prometheus::Registry;
+use tokio::sync::watch;
 
 use super::applied_mark::MarkError;
 use super::identity::{IdentityError, NodeIdentity};
-use super::placement::{PLACEMENT_FILE, PlacedGroup, Placement, PlacementError};
+use super::placement::{PLACEMENT_FILE, Placement, PlacementError};
+use super::replica_store::ReplicaStore;
 use super::state_machine::ShardStateMachine;
-use super::{Quarantined, ShardGroup, Shards};
+use super::{Quarantined, Ring, RingGroup, ShardGroup, Shards, Slot};
 use crate::config::Config;
-use crate::env::{BALLAST_FILE, Env, Fatal};
+use crate::env::{BALLAST_FILE, Env};
 use crate::metrics::StorageMetrics;
 use crate::replication::{ReplicationError, Stopping, on_raft};
 
@@ -89,44 +91,68 @@ pub fn found_or_read(disk: &dyn KvDisk, config: &Config, env: &Env) -> Result<(N
 }
 
 impl Shards {
-    /// Opens every group of the placement and waits until each has applied its log.
+    /// Opens the replicas that the ring gives to this node, and waits until those that are alone in their groups have
+    /// applied their logs. The others catch up with their leaders by themselves.
     pub async fn open(
-        placement: Placement,
-        raft: RaftNode,
+        node: NodeId,
+        ring: watch::Receiver<Arc<Ring>>,
+        replication: Replication,
         config: &Config,
         env: &Env,
         registry: &Registry,
         metrics: Arc<StorageMetrics>,
     ) -> Result<Shards, OpenError> {
-        let opener = Opener::new(raft, config, env, registry);
-        let placed = placement.groups().iter().enumerate();
-        let opened = join_all(placed.map(|(index, placed)| opener.open(index as u16, *placed))).await;
-        let mut slots = Vec::with_capacity(opened.len());
-        for (opened, placed) in opened.into_iter().zip(placement.groups()) {
-            slots.push(match opened {
-                Ok(group) => Ok(group),
+        let opener = Opener::new(node, replication, config, env, registry);
+        let now = ring.borrow().clone();
+        let here = now.groups().iter().filter_map(|group| Some((group, group.replica_on(node)?)));
+        let opened = join_all(here.map(|(group, replica)| {
+            let (opener, start) = (&opener, Start::of(group));
+            async move { (group.id, replica, start, opener.open(group, replica, start).await) }
+        }));
+        let mut slots = BTreeMap::new();
+        for (group, replica, start, opened) in opened.await {
+            let state = match opened {
+                Ok(running) => Ok(running),
                 Err(GroupTrouble::Damaged(reason)) => {
-                    tracing::error!(group = placed.id.0, reason, "a shard group does not serve");
-                    Err(Quarantined { group: placed.id, reason, stopped: false })
+                    tracing::error!(group = group.0, reason, "a shard group does not serve");
+                    Err(Quarantined { group, reason, stopped: false })
                 }
-                Err(GroupTrouble::NewerFormat(reason)) => {
-                    return Err(OpenError::NewerFormat { group: placed.id, reason });
-                }
-            });
+                Err(GroupTrouble::NewerFormat(reason)) => return Err(OpenError::NewerFormat { group, reason }),
+            };
+            slots.insert(group, Slot { replica, start, state });
         }
-        let all_damaged = slots.iter().all(Result::is_err).then(|| slots.iter().find_map(|slot| slot.clone().err()));
-        if let Some(Some(first)) = all_damaged {
-            return Err(OpenError::AllDamaged(first.reason));
+        if slots.values().all(|slot| slot.state.is_err())
+            && let Some(first) = slots.values().find_map(|slot| slot.state.as_ref().err())
+        {
+            return Err(OpenError::AllDamaged(first.reason.clone()));
         }
         Ok(Shards {
-            placement,
-            slots: slots.into_iter().map(RwLock::new).collect(),
+            node,
+            ring,
+            slots: RwLock::new(slots),
             opener,
             scan: env.executors.scan.clone(),
             background: env.executors.background.clone(),
             clock: env.clock.clone(),
             metrics,
         })
+    }
+}
+
+/// How a replica begins that has no log yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// As the first of its group, and its only member.
+    Founded,
+    /// Empty, waiting for the group's leader to add it and to bring it what there is.
+    Waiting,
+}
+
+impl Start {
+    /// Replicas are added to groups one after the other, each before another goes: only the first one is ever alone
+    /// without having a log.
+    pub fn of(group: &RingGroup) -> Start {
+        if group.replicas.len() == 1 { Start::Founded } else { Start::Waiting }
     }
 }
 
@@ -144,23 +170,40 @@ impl GroupTrouble {
     }
 }
 
-/// What opening a group takes.
+/// What replicas share to reach each other.
+#[derive(Clone)]
+pub struct Replication {
+    /// The log store and what runs on it.
+    pub raft: RaftNode,
+    /// The way to other nodes.
+    pub transport: Arc<dyn Transport>,
+}
+
+impl Replication {
+    /// Of a node that is alone.
+    pub fn alone(raft: RaftNode) -> Replication {
+        Replication { raft, transport: Arc::new(NoPeers) }
+    }
+}
+
+/// What opening a replica takes.
 pub(super) struct Opener {
+    node: NodeId,
     env: Env,
-    raft: RaftNode,
+    replication: Replication,
     cache: Arc<PackCache>,
     metrics: Arc<ShardMetrics>,
 }
 
 impl Opener {
-    fn new(raft: RaftNode, config: &Config, env: &Env, registry: &Registry) -> Opener {
+    fn new(node: NodeId, replication: Replication, config: &Config, env: &Env, registry: &Registry) -> Opener {
         let cache = PackCache::new(pack_cache_bytes(config));
-        Opener { env: env.clone(), raft, cache, metrics: Arc::new(ShardMetrics::new(registry)) }
+        Opener { node, env: env.clone(), replication, cache, metrics: Arc::new(ShardMetrics::new(registry)) }
     }
 
     /// What all groups share of Raft.
     pub fn raft(&self) -> &RaftNode {
-        &self.raft
+        &self.replication.raft
     }
 
     /// Memory of decoded packs.
@@ -168,20 +211,30 @@ impl Opener {
         self.cache.bytes() as u64
     }
 
-    /// Opens a group's data, starts its replica, and waits until it has applied its log.
-    pub async fn open(&self, index: u16, placed: PlacedGroup) -> Result<Arc<ShardGroup>, GroupTrouble> {
-        let shard = self.open_shard(placed).await?;
-        let fatal = self.env.fatal.clone();
-        let machine = machine(shard.clone(), placed.range, fatal.clone())?;
-        let raft = self.raft.clone();
-        let start = async move {
-            let (group, replica) = (GroupId(placed.id.0), ReplicaId(placed.replica));
-            let members = BTreeMap::from([(replica, placed.node)]);
-            let started = raft.found_group(group, replica, members, machine, Arc::new(NoPeers)).await;
+    /// Opens a replica's data and starts it. If it is alone in its group, waits until it has applied its log.
+    pub async fn open(
+        &self,
+        group: &RingGroup,
+        replica: ReplicaId,
+        start: Start,
+    ) -> Result<Arc<ShardGroup>, GroupTrouble> {
+        let machine = Arc::new(self.open_machine(group, replica).await?);
+        let (id, machine_of_group) = (group.id, machine.clone());
+        let Replication { raft, transport } = self.replication.clone();
+        let members = BTreeMap::from([(replica, self.node)]);
+        let started = on_raft(&self.env, async move {
+            let group = GroupId(id.0);
+            let started = match start {
+                Start::Founded => raft.found_group(group, replica, members, machine, transport).await,
+                Start::Waiting => raft.start_group(group, replica, machine, transport).await,
+            };
             let started = started.map_err(|error| match error {
                 StartError::Log(LogError::Version { .. }) => GroupTrouble::NewerFormat(error.to_string()),
                 other => GroupTrouble::Damaged(other.to_string()),
             })?;
+            if !started.state().voters.keys().eq([&replica]) {
+                return Ok(started);
+            }
             match started.ready().await {
                 Ok(()) => Ok(started),
                 Err(error) => {
@@ -189,39 +242,29 @@ impl Opener {
                     Err(GroupTrouble::Damaged(error.to_string()))
                 }
             }
-        };
-        let started = on_raft(&self.env, start).await.map_err(|error| GroupTrouble::Damaged(error.to_string()))??;
-        Ok(Arc::new(ShardGroup::new(index, placed, shard, started, fatal)))
+        });
+        let started = started.await.map_err(|error| GroupTrouble::Damaged(error.to_string()))??;
+        Ok(Arc::new(ShardGroup::new(id, machine_of_group, started, self.env.fatal.clone())))
     }
 
-    async fn open_shard(&self, placed: PlacedGroup) -> Result<Arc<Shard>, GroupTrouble> {
-        let (disk, cache, metrics) = (self.env.disk.clone(), self.cache.clone(), self.metrics.clone());
+    async fn open_machine(&self, group: &RingGroup, replica: ReplicaId) -> Result<ShardStateMachine, GroupTrouble> {
+        let store = ReplicaStore {
+            disk: self.env.disk.clone(),
+            cache: self.cache.clone(),
+            metrics: self.metrics.clone(),
+            group: group.id,
+            replica,
+            ref_epoch: group.ref_epoch,
+        };
+        let (range, fatal) = (group.range, self.env.fatal.clone());
         let open = move || {
-            let damaged = |reason: String| GroupTrouble::Damaged(reason);
-            let path = format!("shards/{}", placed.id);
-            let engine = disk.open(&path, bellwether_tsdb::SPACES);
-            let engine = engine.map_err(|error| damaged(format!("{path}: {error}")))?;
-            let options = ShardOptions { new_ref_epoch: placed.ref_epoch };
-            let shard = Shard::open(engine, options, cache, metrics).map_err(|error| match error {
-                bellwether_tsdb::OpenError::NewerFormat { .. } => GroupTrouble::NewerFormat(format!("{path}: {error}")),
-                other => damaged(format!("{path}: {other}")),
-            })?;
-            if shard.ref_epoch() != placed.ref_epoch {
-                let (found, expected) = (shard.ref_epoch().0, placed.ref_epoch.0);
-                let reason = format!("{path}: it is of incarnation {found:x}, the placement says {expected:x}");
-                return Err(damaged(reason));
-            }
-            Ok(Arc::new(shard))
+            let (_, shard) = store.open()?;
+            ShardStateMachine::new(Arc::new(shard), range, fatal).map_err(|error| match error {
+                MarkError::NewerFormat { .. } => GroupTrouble::NewerFormat(error.to_string()),
+                MarkError::Damaged => GroupTrouble::Damaged(error.to_string()),
+            })
         };
         self.env.executors.scan.run(open).await.map_err(|error| GroupTrouble::Damaged(error.to_string())).flatten()
-    }
-}
-
-fn machine(shard: Arc<Shard>, range: HashRange, fatal: Fatal) -> Result<Arc<dyn StateMachine>, GroupTrouble> {
-    match ShardStateMachine::new(shard, range, fatal) {
-        Ok(machine) => Ok(Arc::new(machine)),
-        Err(error @ MarkError::NewerFormat { .. }) => Err(GroupTrouble::NewerFormat(error.to_string())),
-        Err(error @ MarkError::Damaged) => Err(GroupTrouble::Damaged(error.to_string())),
     }
 }
 

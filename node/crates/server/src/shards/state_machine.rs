@@ -4,15 +4,16 @@
 //! proposing leader knew of these is stamped into the entry.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use bellwether_ingest::{
     Command, ControlCommand, Entry, EntryLimits, FrameReader, FrameReply, RefScope, Refused, RowColumns, SamplesEntry,
 };
-use bellwether_model::{HashRange, Labels, Matcher, PlacementKey, SeriesHash, SeriesRef, Tenant, TimeRange};
+use bellwether_model::{HashRange, Labels, Matcher, PlacementKey, SeriesHash, SeriesRef, Tenant, TimeRange, Timestamp};
 use bellwether_raft::{Applied, Checkpoint, CommittedEntry, EntryPayload, FatalError, StateMachine};
 use bellwether_tsdb::{AppliedMark, RegisterError, Shard, ShardWriter, StorageError};
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::applied_mark;
@@ -24,9 +25,11 @@ const VERSION_SUPPORTED: u32 = 1;
 
 /// A shard under a Raft group.
 pub struct ShardStateMachine {
-    shard: Arc<Shard>,
+    /// The data; another shard once a copy from another replica has taken its place.
+    shard: RwLock<Arc<Shard>>,
     range: HashRange,
-    scope: RefScope,
+    /// The latest time that an applied entry carries.
+    time: AtomicI64,
     fatal: Fatal,
     /// Taken by apply alone; a mutex because the trait shares the machine.
     applying: Mutex<Applying>,
@@ -53,20 +56,41 @@ impl ShardStateMachine {
         fatal: Fatal,
     ) -> Result<ShardStateMachine, applied_mark::MarkError> {
         let applied = applied_mark::decode(&shard.flushed().0)?;
-        let scope = scope_of(&shard);
-        Ok(ShardStateMachine {
-            shard,
-            range,
-            scope,
-            fatal,
-            applying: Mutex::new(Applying { applied, scratch: Scratch::default() }),
-        })
+        let applying = Mutex::new(Applying { applied, scratch: Scratch::default() });
+        let time = AtomicI64::new(shard.group_time());
+        Ok(ShardStateMachine { shard: RwLock::new(shard), range, time, fatal, applying })
     }
 
-    fn apply_one(&self, applying: &mut Applying, entry: CommittedEntry) -> Result<Option<Bytes>, FatalError> {
+    /// The data as they are now.
+    pub fn shard(&self) -> Arc<Shard> {
+        self.shard.read().clone()
+    }
+
+    /// The latest time that an applied entry carries.
+    pub fn time(&self) -> Timestamp {
+        self.time.load(Ordering::Relaxed)
+    }
+
+    /// What the group owns.
+    pub fn range(&self) -> HashRange {
+        self.range
+    }
+
+    /// The incarnation that its refs belong to. Ranges do not change yet.
+    pub fn scope(&self) -> RefScope {
+        RefScope { epoch: self.shard.read().ref_epoch(), range_generation: 0 }
+    }
+
+    fn apply_one(
+        &self,
+        shard: &Shard,
+        scope: RefScope,
+        applying: &mut Applying,
+        entry: CommittedEntry,
+    ) -> Result<Option<Bytes>, FatalError> {
         applying.applied.log = Some(entry.position);
         let index = entry.position.index;
-        let mut writer = self.shard.writer();
+        let mut writer = shard.writer();
         let (reply, time, hash) = match entry.payload {
             EntryPayload::Blank => (None, i64::MIN, index),
             EntryPayload::Membership(membership) => {
@@ -80,8 +104,8 @@ impl ShardStateMachine {
                     .map_err(|error| FatalError(format!("log entry {index} cannot be applied: {error}")))?;
                 let reply = match entry.command {
                     Command::Samples(samples) => {
-                        let mut frames =
-                            Frames { machine: self, writer: &mut writer, limits: samples.limits, rows, refs };
+                        let (writer, limits) = (&mut writer, samples.limits);
+                        let mut frames = Frames { range: self.range, scope, writer, limits, rows, refs };
                         frames.apply(&samples)
                     }
                     Command::Control(command) => self.control(&mut writer, command, index)?,
@@ -89,6 +113,7 @@ impl ShardStateMachine {
                 (Some(reply), entry.proposed_at, xxh3_64(&payload))
             }
         };
+        self.time.fetch_max(time, Ordering::Relaxed);
         writer.mark_applied(AppliedMark(applied_mark::encode(&applying.applied)), time, hash);
         Ok(reply)
     }
@@ -134,14 +159,10 @@ pub fn end_if_sync_failed(error: &StorageError, fatal: &Fatal) {
     }
 }
 
-/// The incarnation that a shard's refs belong to. Ranges do not change yet.
-pub fn scope_of(shard: &Shard) -> RefScope {
-    RefScope { epoch: shard.ref_epoch(), range_generation: 0 }
-}
-
 /// The frames of one entry on their way into the shard.
 struct Frames<'a, 'w> {
-    machine: &'a ShardStateMachine,
+    range: HashRange,
+    scope: RefScope,
     writer: &'a mut ShardWriter<'w>,
     limits: EntryLimits,
     rows: &'a mut RowColumns,
@@ -152,7 +173,7 @@ impl Frames<'_, '_> {
     fn apply(&mut self, samples: &SamplesEntry<'_>) -> Bytes {
         let mut replies = replies::Encoder::default();
         for frame in samples.frames() {
-            let mut reply = FrameReply::new(self.machine.scope);
+            let mut reply = FrameReply::new(self.scope);
             // Part of a damaged frame may be applied: on every replica the same part.
             if frame.and_then(|frame| self.frame(frame, &mut reply)).is_err() {
                 reply.refuse(Refused::Damaged, 1);
@@ -164,7 +185,7 @@ impl Frames<'_, '_> {
 
     fn frame(&mut self, bytes: &[u8], reply: &mut FrameReply) -> Result<(), bellwether_ingest::FormatError> {
         let frame = FrameReader::new(bytes)?;
-        if frame.scope() == self.machine.scope {
+        if frame.scope() == self.scope {
             frame.read_rows(self.rows)?;
             self.refs.clear();
             self.refs.extend(self.rows.refs.iter().map(|series| series.0));
@@ -225,7 +246,7 @@ impl Frames<'_, '_> {
         if SeriesHash::of(tenant, &labels) != hash {
             return Err(Refused::Damaged);
         }
-        if !self.machine.range.contains(PlacementKey::of(tenant, metric, hash)) {
+        if !self.range.contains(PlacementKey::of(tenant, metric, hash)) {
             return Err(Refused::Moved);
         }
         let is_full = self.writer.series_count() >= u64::from(self.limits.series_max);
@@ -246,15 +267,16 @@ impl StateMachine for ShardStateMachine {
 
     fn apply(&self, entries: Vec<CommittedEntry>) -> Result<Vec<Bytes>, FatalError> {
         let mut applying = self.applying.lock();
+        let (shard, scope) = (self.shard(), self.scope());
         let mut replies = Vec::with_capacity(entries.len());
         for entry in entries {
-            replies.extend(self.apply_one(&mut applying, entry)?);
+            replies.extend(self.apply_one(&shard, scope, &mut applying, entry)?);
         }
         Ok(replies)
     }
 
     fn flush(&self) -> Result<Applied, FatalError> {
-        let mark = self.shard.flush().map_err(|error| {
+        let mark = self.shard().flush().map_err(|error| {
             end_if_sync_failed(&error, &self.fatal);
             FatalError(error.to_string())
         })?;

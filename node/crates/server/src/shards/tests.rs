@@ -1,10 +1,10 @@
 //! Tests of groups that start, stop, fail and start again.
 
 use bellwether_kv::{Damage, MemDisk};
-use bellwether_model::{Sample, TimeRange};
+use bellwether_model::{Sample, ShardGroupId, TimeRange};
 use bellwether_tsdb::SealWhen;
 
-use super::SelectError;
+use super::{NotServed, SelectError};
 use crate::testing::{NOW_MS, Storage};
 use crate::write::WriteError;
 
@@ -34,10 +34,10 @@ async fn a_group_that_stopped_is_started_again() {
     let storage = Storage::open(MemDisk::new(), |_| {}).await;
     storage.write(&NAMES, sample(1.0)).await.unwrap();
     assert!(storage.shards.troubled().is_empty());
-    storage.shards.group(1).unwrap().raft.shutdown().await;
-    assert_eq!(storage.shards.troubled(), [1]);
+    storage.shards.local(ShardGroupId(1)).unwrap().raft.shutdown().await;
+    assert_eq!(storage.shards.troubled(), [ShardGroupId(1)]);
     assert!(matches!(storage.write(&NAMES, sample(2.0)).await, Err(WriteError::Transient { .. })));
-    storage.shards.restart(1).await.unwrap();
+    storage.shards.restart(ShardGroupId(1)).await.unwrap();
     assert!(storage.shards.troubled().is_empty());
     storage.write(&NAMES, sample(3.0)).await.unwrap();
     for name in NAMES {
@@ -49,15 +49,16 @@ async fn a_group_that_stopped_is_started_again() {
 async fn a_group_in_use_is_not_opened_twice() {
     let storage = Storage::open(MemDisk::new(), |_| {}).await;
     storage.write(&NAMES, sample(1.0)).await.unwrap();
-    let group = storage.shards.group(0).unwrap();
+    let group = storage.shards.local(ShardGroupId(0)).unwrap();
     group.raft.shutdown().await;
-    let error = storage.shards.restart(0).await.unwrap_err();
-    assert!(error.stopped && error.reason.contains("shards/0"), "{error}");
+    let error = storage.shards.restart(ShardGroupId(0)).await.unwrap_err();
+    let NotServed::Quarantined(error) = error else { panic!("{error}") };
+    assert!(error.stopped && error.reason.contains("shards/0-1/0"), "{error}");
     let failed: Vec<_> = futures::future::join_all(NAMES.map(|name| storage.values(name))).await;
     let unavailable = |error: &SelectError| matches!(error, SelectError::Unavailable { .. });
     assert!(failed.iter().any(|found| found.as_ref().is_err_and(unavailable)));
     drop(group);
-    storage.shards.restart(0).await.unwrap();
+    storage.shards.restart(ShardGroupId(0)).await.unwrap();
     for name in NAMES {
         assert_eq!(storage.values(name).await.unwrap(), [1.0]);
     }
@@ -70,8 +71,8 @@ async fn a_damaged_group_is_quarantined_alone_and_says_where() {
     let storage = Storage::open(MemDisk::new(), many_groups).await;
     storage.write(&NAMES, sample(1.0)).await.unwrap();
     storage.shards.flush_all().await.unwrap();
-    let with_data = storage.shards.serving().into_iter().find(|group| group.shard.stats().series > 0);
-    let path = format!("shards/{}", with_data.unwrap().id());
+    let with_data = storage.shards.serving().into_iter().find(|group| group.shard().stats().series > 0);
+    let path = with_data.map(|group| format!("shards/{}-{}/0", group.id(), group.replica())).unwrap();
     let disk = storage.crash().await;
     disk.damage(&path, "meta", b"S", Damage::Silent { bit: 100 }).unwrap();
     let storage = Storage::open(disk, |_| {}).await;

@@ -1,7 +1,9 @@
 //! The part of a write that waits: the groups' replies, and what they mean for the request.
 
+use std::collections::BTreeMap;
+
 use bellwether_ingest::{CacheEntry, ControlCommand, FrameReply, RefScope, Refused};
-use bellwether_model::{MetricMetadata, RefEpoch, Tenant, limits};
+use bellwether_model::{MetricMetadata, RefEpoch, ShardGroupId, Tenant, limits};
 use bellwether_raft::ProposeError;
 use futures::future::join_all;
 
@@ -118,23 +120,26 @@ impl WritePath {
 
     /// Stores metadata. Nobody is promised that it is kept: what is lost is told again.
     async fn store_metadata(&self, tenant: &Tenant, metadata: Vec<(String, MetricMetadata)>) {
-        let mut by_group: Vec<Vec<(String, MetricMetadata)>> = Vec::new();
+        let ring = self.shards.ring();
+        let mut by_group: BTreeMap<ShardGroupId, Vec<(String, MetricMetadata)>> = BTreeMap::new();
         for (metric, about) in metadata {
-            let group = usize::from(self.shards.metadata_group(tenant, &metric));
-            if by_group.len() <= group {
-                by_group.resize_with(group + 1, Vec::new);
-            }
-            by_group[group].push((metric, about));
+            let Some(group) = ring.metadata_owner(tenant, &metric) else { continue };
+            by_group.entry(group).or_default().push((metric, about));
         }
-        let of_groups = by_group.into_iter().enumerate().filter(|(_, metadata)| !metadata.is_empty());
-        let stored = join_all(of_groups.map(|(index, metadata)| self.store_in_group(tenant, index as u16, metadata)));
+        let stored = by_group.into_iter().map(|(group, metadata)| self.store_in_group(tenant, group, metadata));
+        let stored = join_all(stored);
         if !stored.await.into_iter().all(|stored| stored) {
             self.metadata.clear();
         }
     }
 
-    async fn store_in_group(&self, tenant: &Tenant, index: u16, metadata: Vec<(String, MetricMetadata)>) -> bool {
-        let Ok(group) = self.shards.group(index) else { return false };
+    async fn store_in_group(
+        &self,
+        tenant: &Tenant,
+        group: ShardGroupId,
+        metadata: Vec<(String, MetricMetadata)>,
+    ) -> bool {
+        let Ok(group) = self.shards.local(group) else { return false };
         let mut rest = metadata.into_iter().peekable();
         while rest.peek().is_some() {
             let mut bytes = 0;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bellwether_ingest::{Compression, EntryBuilder, FrameReply};
-use bellwether_model::limits;
+use bellwether_model::{ShardGroupId, limits};
 use bellwether_raft::ProposeError;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -14,7 +14,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::env::WallClock;
 use crate::metrics::WriteMetrics;
-use crate::shards::{Quarantined, ShardGroup, Shards, replies};
+use crate::shards::{NotServed, ShardGroup, Shards, replies};
 
 /// Entries of one group under way at a time: while one is applied the next is synced.
 const PROPOSALS_IN_FLIGHT: usize = 2;
@@ -30,7 +30,7 @@ pub enum FrameError {
     Propose(#[from] ProposeError),
     /// The group does not serve now.
     #[error(transparent)]
-    Quarantined(#[from] Quarantined),
+    NotServed(#[from] NotServed),
     /// Too much waits for the group.
     #[error("{bytes} bytes wait for the group, the limit is {WAITING_BYTES_MAX}")]
     QueueFull {
@@ -132,10 +132,10 @@ pub struct Stamping {
     pub series_max: u32,
 }
 
-/// Proposes what is queued for the group at an index until the queue is closed and empty.
+/// Proposes what is queued for the group until the queue is closed and empty.
 pub async fn propose_queued(
     queue: Arc<GroupQueue>,
-    index: u16,
+    group: ShardGroupId,
     shards: Arc<Shards>,
     stamping: Stamping,
     metrics: Arc<WriteMetrics>,
@@ -149,7 +149,7 @@ pub async fn propose_queued(
                     metrics.proposals.inc();
                     metrics.frames.inc_by(repliers.len() as u64);
                     metrics.proposed_bytes.inc_by(entry.byte_len() as u64);
-                    in_flight.push(propose(shards.group(index), &stamping, entry, repliers));
+                    in_flight.push(propose(shards.local(group), &stamping, entry, repliers));
                 }
                 Taken::Nothing => break,
                 Taken::Closed => closed = true,
@@ -167,7 +167,7 @@ pub async fn propose_queued(
 }
 
 async fn propose(
-    group: Result<Arc<ShardGroup>, Quarantined>,
+    group: Result<Arc<ShardGroup>, NotServed>,
     stamping: &Stamping,
     entry: EntryBuilder,
     repliers: Vec<oneshot::Sender<Result<FrameReply, FrameError>>>,
@@ -179,7 +179,7 @@ async fn propose(
             let entry = entry.finish(stamp.now, stamp.limits, Compression::Never);
             group.propose(entry.into()).await.map_err(FrameError::from)
         }
-        Err(quarantined) => Err(quarantined.into()),
+        Err(not_served) => Err(not_served.into()),
     };
     let reply = match proposed {
         Ok(reply) => reply,

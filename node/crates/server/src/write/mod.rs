@@ -16,10 +16,11 @@ mod scratch;
 mod sending;
 mod series_budget;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bellwether_ingest::{BodyError, Encoding, GroupTable, MetadataFilter, SeriesCache};
+use bellwether_ingest::{BodyError, Encoding, MetadataFilter, SeriesCache};
 use bellwether_model::{Labels, MetricMetadata, Sample, Tenant};
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -31,6 +32,7 @@ use crate::config::Config;
 use crate::env::{Env, ExecutorHandle, WallClock};
 use crate::metrics::WriteMetrics;
 use crate::shards::Shards;
+use crate::shards::ring::{id_of, index_of};
 use admission::Admission;
 use exchange::Attempt;
 use group_queue::{GroupQueue, Stamping, propose_queued};
@@ -63,9 +65,8 @@ pub enum RemoteWriteVersion {
 /// The way in. Shared by all connections.
 pub struct WritePath {
     shards: Arc<Shards>,
-    groups: GroupTable,
     /// By group index.
-    queues: Vec<Arc<GroupQueue>>,
+    queues: BTreeMap<u16, Arc<GroupQueue>>,
     cache: SeriesCache,
     metadata: MetadataFilter,
     budget: SeriesBudget,
@@ -90,24 +91,25 @@ impl WritePath {
     /// A way into `shards`. Starts one proposer for each group on the current runtime; they end with
     /// [`close`](Self::close).
     pub fn new(shards: Arc<Shards>, config: &Config, env: &Env, metrics: Arc<WriteMetrics>) -> Arc<WritePath> {
-        let count = shards.placement().groups().len() as u64;
+        let ring = shards.ring();
+        let count = ring.groups().len() as u64;
         let share = (config.ingest.max_series.saturating_mul(SERIES_SHARE_SLACK) / count).clamp(1, u64::from(u32::MAX));
         let stamping = Stamping {
             clock: env.clock.clone(),
             retention_ms: config.retention.as_millis() as i64,
             series_max: share as u32,
         };
-        let queues: Vec<Arc<GroupQueue>> = (0..count).map(|_| Arc::default()).collect();
+        let queues: BTreeMap<u16, Arc<GroupQueue>> =
+            ring.groups().iter().map(|group| (index_of(group.id), Arc::default())).collect();
         let cache = SeriesCache::new(env.seed.split("series cache").0, config.ingest.cache_bytes.as_usize());
-        for (index, queue) in queues.iter().enumerate() {
-            let (queue, index) = (queue.clone(), index as u16);
-            tokio::spawn(propose_queued(queue, index, shards.clone(), stamping.clone(), metrics.clone()));
+        for (index, queue) in &queues {
+            let (queue, group) = (queue.clone(), id_of(*index));
+            tokio::spawn(propose_queued(queue, group, shards.clone(), stamping.clone(), metrics.clone()));
         }
         for group in shards.serving() {
-            cache.set_scope(group.index, group.scope());
+            cache.set_scope(index_of(group.id()), group.scope());
         }
         Arc::new(WritePath {
-            groups: shards.group_table(),
             queues,
             cache,
             metadata: MetadataFilter::default(),
@@ -159,7 +161,7 @@ impl WritePath {
 
     /// Proposes what is queued and takes nothing in any more.
     pub fn close(&self) {
-        self.queues.iter().for_each(|queue| queue.close());
+        self.queues.values().for_each(|queue| queue.close());
     }
 
     /// Lets senders' metadata through once more: what was passed on may have been lost by a limit.

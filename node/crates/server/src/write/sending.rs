@@ -1,6 +1,8 @@
 //! The part of a write that takes CPU and never waits: decode the body, resolve what the cache does not know, and queue
 //! frames for the groups.
 
+use std::collections::BTreeMap;
+
 use bellwether_ingest::{
     BodyError, CacheEntry, CacheKey, Distributed, Distributor, Miss, ShardBatch, TenantKey, WireError, decompress,
 };
@@ -10,6 +12,7 @@ use tokio::time::Instant;
 use super::group_queue::PendingReply;
 use super::outcome::{RefusalReason, Refusals};
 use super::{Body, RemoteWriteVersion, WritePath};
+use crate::shards::ring::id_of;
 
 /// Why a body could not be decoded.
 pub enum DecodeError {
@@ -69,7 +72,8 @@ impl WritePath {
         let mut scratch = self.scratch.take();
         let decompressed = decompress(body.encoding, &body.bytes, self.decompressed_bytes_max, &mut scratch.body);
         decompressed.map_err(DecodeError::Body)?;
-        let distributor = Distributor::new(tenant, &self.cache, &self.metadata, &self.groups);
+        let ring = self.shards.ring();
+        let distributor = Distributor::new(tenant, &self.cache, &self.metadata, ring.table());
         let distributed = match body.version {
             RemoteWriteVersion::V1 => distributor.distribute_v1(&scratch.body, &mut scratch.distributor),
             RemoteWriteVersion::V2 => distributor.distribute_v2(&scratch.body, &mut scratch.distributor),
@@ -104,37 +108,34 @@ impl WritePath {
 
     /// Finds the series that the cache does not know in their groups, and has registered what the groups do not know.
     fn resolve(&self, tenant: &Tenant, misses: Vec<Miss>, batches: &mut Vec<GroupBatch>, sent: &mut Sent) {
-        let mut by_group: Vec<Vec<(u32, Miss)>> = Vec::new();
+        let mut by_group: BTreeMap<u16, Vec<(u32, Miss)>> = BTreeMap::new();
         for (order, miss) in misses.into_iter().enumerate() {
-            let group = usize::from(miss.group);
-            if by_group.len() <= group {
-                by_group.resize_with(group + 1, Vec::new);
-            }
-            by_group[group].push((order as u32, miss));
+            by_group.entry(miss.group).or_default().push((order as u32, miss));
         }
-        for (index, misses) in by_group.into_iter().enumerate().filter(|(_, misses)| !misses.is_empty()) {
-            let group = match self.shards.group(index as u16) {
+        for (index, misses) in by_group {
+            let group = match self.shards.local(id_of(index)) {
                 Ok(group) => group,
-                Err(quarantined) => {
-                    sent.transient = Some(quarantined.to_string());
+                Err(not_served) => {
+                    sent.transient = Some(not_served.to_string());
                     continue;
                 }
             };
             // A group that served for the first time just now.
-            if self.cache.scope(group.index).is_none() {
-                self.cache.set_scope(group.index, group.scope());
+            if self.cache.scope(index).is_none() {
+                self.cache.set_scope(index, group.scope());
             }
-            let found = group.shard.lookup_many(misses.iter().map(|(_, miss)| miss.hash));
-            let at = batches.iter().position(|batch| batch.group == group.index).unwrap_or_else(|| {
+            let shard = group.shard();
+            let found = shard.lookup_many(misses.iter().map(|(_, miss)| miss.hash));
+            let at = batches.iter().position(|batch| batch.group == index).unwrap_or_else(|| {
                 let batch = ShardBatch::new(group.scope());
-                batches.push(GroupBatch { group: group.index, batch, registered: Vec::new() });
+                batches.push(GroupBatch { group: index, batch, registered: Vec::new() });
                 batches.len() - 1
             });
             let GroupBatch { batch, registered, .. } = &mut batches[at];
             let mut unknown = Vec::new();
             for ((order, miss), found) in misses.into_iter().zip(found) {
                 // Another series may have the same hash: then the state machine refuses to register this one.
-                let same = found.filter(|series| group.shard.labels(*series).as_ref() == Some(&miss.labels));
+                let same = found.filter(|series| shard.labels(*series).as_ref() == Some(&miss.labels));
                 let Some(series_ref) = same else {
                     unknown.push((order, miss));
                     continue;
@@ -142,7 +143,7 @@ impl WritePath {
                 for sample in &miss.samples {
                     batch.push(series_ref, sample.timestamp, sample.value);
                 }
-                let entry = CacheEntry { key: miss.key, group: group.index, scope: batch.scope(), series_ref };
+                let entry = CacheEntry { key: miss.key, group: index, scope: batch.scope(), series_ref };
                 sent.known.push((order, entry));
             }
             let granted = self.budget.take(tenant, unknown.len(), Instant::now());
@@ -169,7 +170,11 @@ impl WritePath {
         let frames = from.batch.encode(tenant);
         let registered: Vec<Vec<Registered>> =
             frames.iter().map(|frame| from.registered[frame.registrations.clone()].to_vec()).collect();
-        match self.queues[usize::from(from.group)].push(frames.into_iter().map(|frame| frame.bytes)) {
+        let Some(queue) = self.queues.get(&from.group) else {
+            sent.transient = Some(format!("shard group {} is not known here yet", from.group));
+            return;
+        };
+        match queue.push(frames.into_iter().map(|frame| frame.bytes)) {
             Ok(replies) => {
                 let with_replies = replies.into_iter().zip(registered);
                 let group = from.group;

@@ -8,6 +8,7 @@ use bellwether_model::{Labels, Sample, SeriesRef, Tenant};
 
 use super::own_body;
 use super::*;
+use crate::shards::ring::id_of;
 use crate::testing::{NOW_MS, Storage};
 
 fn sample(value: f64) -> Sample {
@@ -42,10 +43,10 @@ async fn a_ref_that_the_group_does_not_know_is_resolved_and_sent_again() {
     let body = own_body::encode(&[(Labels::of(&[("__name__", "m")]), sample(2.0))], &[]);
     let tenant = Tenant::default_tenant();
     let empty = SeriesCache::new(storage.write.cache.seed(), 1 << 16);
-    let distributor =
-        bellwether_ingest::Distributor::new(&tenant, &empty, &storage.write.metadata, &storage.write.groups);
+    let ring = storage.shards.ring();
+    let distributor = bellwether_ingest::Distributor::new(&tenant, &empty, &storage.write.metadata, ring.table());
     let miss = distributor.distribute_v1(&body, &mut Default::default()).unwrap().misses.remove(0);
-    let scope = storage.shards.group(miss.group).unwrap().scope();
+    let scope = storage.shards.local(id_of(miss.group)).unwrap().scope();
     let wrong = CacheEntry { key: miss.key, group: miss.group, scope, series_ref: SeriesRef(4_000_000) };
     storage.write.forget_group(miss.group, scope);
     storage.write.cache.insert(distributor.tenant_key(), &[wrong]);

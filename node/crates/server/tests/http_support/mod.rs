@@ -24,7 +24,7 @@ use bellwether_server::gateway::{self, GatewayState};
 use bellwether_server::grpc::{self, GrpcState};
 use bellwether_server::metrics::{StorageMetrics, WriteMetrics};
 use bellwether_server::query::Coordinator;
-use bellwether_server::shards::{Shards, open};
+use bellwether_server::shards::{Replication, Ring, Shards, open};
 use bellwether_server::write::WritePath;
 use prometheus::Registry;
 use tokio::sync::watch;
@@ -100,10 +100,12 @@ impl Node {
             fatal: Arc::new(|reason| panic!("{reason}")),
         };
         let registry = Registry::new();
-        let (_identity, placement) = open::found_or_read(&*env.disk, &config, &env).unwrap();
+        let (identity, placement) = open::found_or_read(&*env.disk, &config, &env).unwrap();
         let storage = Arc::new(StorageMetrics::new(&registry).unwrap());
         let raft = bellwether_server::replication::open(&env, &registry).await.unwrap();
-        let shards = Shards::open(placement, raft, &config, &env, &registry, storage).await;
+        let (_, ring) = watch::channel(Arc::new(Ring::from(&placement)));
+        let (node, replication) = (identity.node, Replication::alone(raft));
+        let shards = Shards::open(node, ring, replication, &config, &env, &registry, storage).await;
         let shards = Arc::new(shards.unwrap());
         let write = WritePath::new(shards.clone(), &config, &env, Arc::new(WriteMetrics::new(&registry).unwrap()));
         let queries = Arc::new(Coordinator::new(shards.clone(), scan, config.query.clone(), &registry));

@@ -1,0 +1,76 @@
+//! Replicas that start, stop, fail and start again while the node runs.
+
+use std::sync::Arc;
+
+use bellwether_model::ShardGroupId;
+use bellwether_raft::ReplicaId;
+
+use super::open::{GroupTrouble, Start};
+use super::{NotServed, Quarantined, RingGroup, ShardGroup, Shards, Slot};
+
+impl Shards {
+    /// Starts a replica of a group on this node, which must have none of it. Where it cannot be opened it is quarantined,
+    /// with the reason returned.
+    pub async fn start_replica(&self, group: &RingGroup, replica: ReplicaId, start: Start) -> Result<(), Quarantined> {
+        let reason = "it is being started".to_owned();
+        let starting = Err(Quarantined { group: group.id, reason, stopped: true });
+        self.slots.write().insert(group.id, Slot { replica, start, state: starting });
+        let opened = self.opener.open(group, replica, start).await;
+        self.fill(group.id, opened.map_err(|trouble| (trouble, false)))
+    }
+
+    /// Stops this node's replica of a group; what it has stays on the disk. Who still reads it keeps its data open.
+    pub async fn stop_replica(&self, group: ShardGroupId) {
+        let removed = self.slots.write().remove(&group);
+        if let Some(Slot { state: Ok(running), .. }) = removed {
+            running.raft.shutdown().await;
+        }
+    }
+
+    /// Groups whose replica stopped while it served, and groups whose replica does not serve: each may be
+    /// [restarted](Self::restart).
+    pub fn troubled(&self) -> Vec<ShardGroupId> {
+        let troubled = |slot: &Slot| match &slot.state {
+            Ok(group) => group.raft.state().failure.is_some(),
+            Err(_) => true,
+        };
+        self.slots.read().iter().filter(|(_, slot)| troubled(slot)).map(|(group, _)| *group).collect()
+    }
+
+    /// Opens a troubled replica again, from what is on disk: what it held in memory may be half of something.
+    pub async fn restart(&self, group: ShardGroupId) -> Result<(), NotServed> {
+        let not_here = || NotServed::NotHere(group);
+        let ring = self.ring();
+        let of_ring = ring.group(group).ok_or_else(not_here)?;
+        let Slot { replica, start, state } = self.slots.read().get(&group).cloned().ok_or_else(not_here)?;
+        let mut stopped = state.as_ref().is_err_and(|quarantined| quarantined.stopped);
+        if let Ok(running) = state {
+            let reason = running.raft.state().failure.unwrap_or_else(|| "it is started again".to_owned());
+            tracing::error!(group = group.0, reason, "a shard group stopped");
+            stopped = true;
+            let state = Err(Quarantined { group, reason, stopped });
+            self.slots.write().insert(group, Slot { replica, start, state });
+            running.raft.shutdown().await;
+        }
+        // Whoever still reads the stopped replica keeps its engine open; then this fails, and the next attempt succeeds.
+        let opened = self.opener.open(of_ring, replica, start).await;
+        Ok(self.fill(group, opened.map_err(|trouble| (trouble, stopped)))?)
+    }
+
+    /// Puts what opening came to into the group's slot.
+    fn fill(
+        &self,
+        group: ShardGroupId,
+        opened: Result<Arc<ShardGroup>, (GroupTrouble, bool)>,
+    ) -> Result<(), Quarantined> {
+        let state = opened.map_err(|(trouble, stopped)| {
+            let reason = trouble.into_reason();
+            Quarantined { group, reason, stopped }
+        });
+        let result = state.as_ref().map(|_| ()).map_err(Quarantined::clone);
+        if let Some(slot) = self.slots.write().get_mut(&group) {
+            slot.state = state;
+        }
+        result
+    }
+}

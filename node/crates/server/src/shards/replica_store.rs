@@ -1,0 +1,94 @@
+//! Where a replica's data is on the disk, and how it is opened.
+//!
+//! ```text
+//! shards/<group>-<replica>/<generation>/   one engine: the replica's data; the highest generation is the live one
+//! ```
+//! A copy from another replica comes in as the next generation, whole or not at all. The one before it goes as soon as
+//! nobody reads it any more, at the latest when the replica is opened again.
+
+use std::sync::Arc;
+
+use bellwether_kv::{Error, KvDisk};
+use bellwether_model::{RefEpoch, ShardGroupId};
+use bellwether_raft::ReplicaId;
+use bellwether_tsdb::{PackCache, Shard, ShardMetrics, ShardOptions};
+
+use super::open::GroupTrouble;
+
+/// The directory of all replicas.
+pub const SHARDS_PATH: &str = "shards";
+
+/// The data of one replica on the disk.
+#[derive(Clone)]
+pub struct ReplicaStore {
+    /// The node's disk.
+    pub disk: Arc<dyn KvDisk>,
+    /// Decoded packs of all replicas.
+    pub cache: Arc<PackCache>,
+    /// Of all shards.
+    pub metrics: Arc<ShardMetrics>,
+    /// The group.
+    pub group: ShardGroupId,
+    /// The replica.
+    pub replica: ReplicaId,
+    /// The group's incarnation.
+    pub ref_epoch: RefEpoch,
+}
+
+impl ReplicaStore {
+    /// The directory of everything that the replica has.
+    pub fn directory(&self) -> String {
+        format!("{SHARDS_PATH}/{}-{}", self.group, self.replica)
+    }
+
+    /// Where a generation's engine is.
+    pub fn generation(&self, generation: u64) -> String {
+        format!("{}/{generation}", self.directory())
+    }
+
+    /// Opens the live generation, the first one if there is none, and removes the others.
+    pub fn open(&self) -> Result<(u64, Shard), GroupTrouble> {
+        let directory = self.directory();
+        let names = self.disk.list(&directory).map_err(|error| damaged(&directory, &error))?;
+        let generations: Vec<u64> = names.iter().filter_map(|name| name.parse().ok()).collect();
+        let live = generations.iter().copied().max().unwrap_or_default();
+        for old in generations.into_iter().filter(|generation| *generation != live) {
+            self.remove(old);
+        }
+        Ok((live, self.open_generation(live)?))
+    }
+
+    /// Opens one generation.
+    pub fn open_generation(&self, generation: u64) -> Result<Shard, GroupTrouble> {
+        let path = self.generation(generation);
+        let engine = self.disk.open(&path, bellwether_tsdb::SPACES).map_err(|error| damaged(&path, &error))?;
+        let options = ShardOptions { new_ref_epoch: self.ref_epoch };
+        let shard =
+            Shard::open(engine, options, self.cache.clone(), self.metrics.clone()).map_err(|error| match error {
+                bellwether_tsdb::OpenError::NewerFormat { .. } => GroupTrouble::NewerFormat(format!("{path}: {error}")),
+                other => damaged(&path, &other),
+            })?;
+        if shard.ref_epoch() == self.ref_epoch {
+            return Ok(shard);
+        }
+        let (found, expected) = (shard.ref_epoch().0, self.ref_epoch.0);
+        let reason = format!("{path}: it is of incarnation {found:x}, the placement says {expected:x}");
+        Err(GroupTrouble::Damaged(reason))
+    }
+
+    /// Removes a generation; says whether it is gone. It stays while somebody reads it.
+    pub fn remove(&self, generation: u64) -> bool {
+        match self.disk.remove(&self.generation(generation)) {
+            Ok(()) => true,
+            Err(Error::Locked(_)) => false,
+            Err(error) => {
+                tracing::warn!(group = self.group.0, generation, %error, "old data of a replica was not removed");
+                false
+            }
+        }
+    }
+}
+
+fn damaged(path: &str, error: &dyn std::error::Error) -> GroupTrouble {
+    GroupTrouble::Damaged(format!("{path}: {error}"))
+}
