@@ -156,7 +156,7 @@ impl Adapter {
         if let Some(membership) = membership {
             self.membership = membership;
         }
-        self.handle.log.on_applied(last.index);
+        self.handle.log.on_applied(types::position(&last));
         let mut replies = replies.into_iter();
         for Waiting { responder, replied } in waiting {
             let reply = if replied { replies.next().unwrap_or_default() } else { Bytes::new() };
@@ -215,7 +215,7 @@ impl RaftStateMachine<Types> for Adapter {
         self.membership = meta.last_membership.clone();
         *self.durable.0.lock() = meta.clone();
         if let Some(last) = meta.last_log_id {
-            self.handle.log.on_applied(last.index);
+            self.handle.log.on_applied(types::position(&last));
             self.handle.log.on_flushed(last.index);
         }
         Ok(())

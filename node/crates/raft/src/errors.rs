@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::blocking::JobLost;
 use crate::codec::{DecodeError, VERSION};
 use crate::state_machine::FatalError;
-use crate::types::{GroupId, LeaderHint, ReplicaId, ReplicaKey};
+use crate::types::{GroupId, LeaderHint, LogPosition, ReplicaId, ReplicaKey};
 
 /// The log store holds something that it should not, or cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -248,6 +248,10 @@ fn leader_suffix(hint: &Option<LeaderHint>) -> String {
     }
 }
 
+fn applied_or_nothing(applied: &Option<u64>) -> String {
+    applied.map_or_else(|| "nothing".to_owned(), |index| format!("its log up to {index}"))
+}
+
 /// A read could not be ordered after everything acknowledged before it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
@@ -260,6 +264,16 @@ pub enum ReadError {
     /// No quorum confirmed that this replica leads.
     #[error("no quorum of group {0} answered")]
     NoQuorum(GroupId),
+    /// This replica has not applied enough of its log by the deadline.
+    #[error("group {group}: this replica has applied {}, the read needs {wanted}", applied_or_nothing(.applied))]
+    Behind {
+        /// Which group.
+        group: GroupId,
+        /// Index that must be applied.
+        wanted: u64,
+        /// Index of the last entry applied here.
+        applied: Option<u64>,
+    },
     /// The group does not run.
     #[error("group {group} stopped: {reason}")]
     Stopped {
@@ -312,7 +326,39 @@ pub enum MembershipError {
         /// Who does, if known.
         hint: Option<LeaderHint>,
     },
-    /// The change is not allowed now, or not at all.
+    /// Leadership changed before the change was committed: it may or may not hold.
+    #[error("leadership changed meanwhile, the fate of the change is unknown{}", leader_suffix(.hint))]
+    Unknown {
+        /// Who leads now, if known.
+        hint: Option<LeaderHint>,
+    },
+    /// The change was planned against another membership than the one that holds.
+    #[error(
+        "membership of group {group}: planned against the one at {expected}, but the one at {} holds",
+        position_or_none(.found)
+    )]
+    Stale {
+        /// Which group.
+        group: GroupId,
+        /// Where the membership stands that the change was planned against.
+        expected: LogPosition,
+        /// Where the one stands that holds.
+        found: Option<LogPosition>,
+    },
+    /// An earlier change is not committed yet.
+    #[error("membership of group {0}: an earlier change is not committed yet")]
+    InProgress(GroupId),
+    /// A replica that is to vote lacks too much of the log.
+    #[error("membership of group {group}: replica {replica} has not caught up, so it cannot vote yet")]
+    NotCaughtUp {
+        /// Which group.
+        group: GroupId,
+        /// Which replica.
+        replica: ReplicaId,
+        /// Bytes of log that it lacks; `None` if it has answered nothing yet.
+        bytes_behind: Option<u64>,
+    },
+    /// The change is not allowed at all.
     #[error("membership of group {group}: {reason}")]
     Refused {
         /// Which group.
@@ -325,6 +371,78 @@ pub enum MembershipError {
     Stopped {
         /// Which group.
         group: GroupId,
+        /// Why.
+        reason: String,
+    },
+}
+
+fn position_or_none(position: &Option<LogPosition>) -> String {
+    position.map_or_else(|| "none".to_owned(), |position| position.to_string())
+}
+
+/// Leadership was not handed over as asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TransferError {
+    /// Another replica than the one asked for leads, or none does.
+    #[error("this replica does not lead the group{}", leader_suffix(.hint))]
+    NotLeader {
+        /// Who does, if known.
+        hint: Option<LeaderHint>,
+    },
+    /// Only a voter can lead.
+    #[error("replica {replica} is no voter of group {group}")]
+    NotAVoter {
+        /// Which group.
+        group: GroupId,
+        /// Which replica.
+        replica: ReplicaId,
+    },
+    /// The replica lacks too much of the log, or does not answer. Nothing was stopped.
+    #[error("group {group}: replica {replica} does not answer or lacks too much of the log: {bytes_behind} bytes")]
+    Behind {
+        /// Which group.
+        group: GroupId,
+        /// Which replica.
+        replica: ReplicaId,
+        /// Bytes of log that it lacks.
+        bytes_behind: u64,
+    },
+    /// Nobody had taken over by the deadline; somebody will.
+    #[error("group {0}: nobody has taken over by the deadline")]
+    Deadline(GroupId),
+    /// The group does not run.
+    #[error("group {group} stopped: {reason}")]
+    Stopped {
+        /// Which group.
+        group: GroupId,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// An election could not be started.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("group {group} stopped: {reason}")]
+pub struct ElectError {
+    /// Which group.
+    pub group: GroupId,
+    /// Why.
+    pub reason: String,
+}
+
+/// A replica's log could not be removed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RemoveError {
+    /// The replica is being started, or has not ended yet. Worth trying again.
+    #[error("group {0}, replica {1} is being started or stopped")]
+    Busy(GroupId, ReplicaId),
+    /// The log store took the removal no more, or could not give the space back.
+    #[error("removing the log of group {group}, replica {replica}: {reason}")]
+    Storage {
+        /// Whose log.
+        group: GroupId,
+        /// Whose log.
+        replica: ReplicaId,
         /// Why.
         reason: String,
     },

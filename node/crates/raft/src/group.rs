@@ -1,13 +1,18 @@
-//! One replica of a group on this node: proposing, reading, flushing.
+//! One replica of a group on this node: proposing, flushing, messages. Reads, changes of membership and hand-overs of
+//! leadership are in files of their own.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod leadership;
+mod membership;
+mod reads;
+mod state;
+
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use openraft::errors::{ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError, RaftError};
-use openraft::raft::{ClientWriteResult, ReadPolicy};
-use openraft::{ChangeMembers, ServerState};
+use openraft::errors::{ClientWriteError, Fatal, ForwardToLeader};
+use openraft::raft::ClientWriteResult;
 use openraft_rt::WatchReceiver;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -15,16 +20,17 @@ use tokio::time::timeout;
 use crate::adapter::{Adapter, Durable};
 use crate::admission::{self, Budget};
 use crate::blocking::{self, BlockingClass};
-use crate::errors::{AddressError, FlushError, MembershipError, ProposeError, ReadError, StorageTrouble};
+use crate::errors::{AddressError, ElectError, FlushError, ProposeError, ReadError, StorageTrouble};
 use crate::group_log::GroupLog;
 use crate::limits;
 use crate::node::{Groups, Shared};
 use crate::read_rounds::ReadRounds;
 use crate::state_machine::{Applied, Checkpoint, FatalError, StateMachine};
-use crate::types::{
-    self, Command, GroupId, LeaderHint, LogPosition, Member, NodeId, ReplicaId, Reply, Snapshot, Types,
-};
+use crate::types::{Command, GroupId, LeaderHint, Member, NodeId, ReplicaId, Reply, Snapshot, Types};
 use crate::wire::{Answer, InstallHeader, Message};
+
+pub use membership::Members;
+pub use state::{GroupState, ReplicaProgress};
 
 pub(crate) type Raft = openraft::Raft<Types, Adapter>;
 
@@ -48,33 +54,6 @@ struct Inner {
     reads: ReadRounds,
     /// One flush at a time.
     flushing: tokio::sync::Mutex<()>,
-}
-
-/// What a replica knows of its group.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GroupState {
-    /// Who leads, if known.
-    pub leader: Option<LeaderHint>,
-    /// Whether this replica leads.
-    pub is_leader: bool,
-    /// The current term.
-    pub term: u64,
-    /// Index of the last entry of this replica's log.
-    pub last: Option<u64>,
-    /// The last entry that this replica knows to be committed.
-    pub committed: Option<LogPosition>,
-    /// The last entry applied here.
-    pub applied: Option<LogPosition>,
-    /// The last entry in the state machine's durable state.
-    pub flushed: Option<LogPosition>,
-    /// The last entry cut from the log.
-    pub purged: Option<LogPosition>,
-    /// The replicas that vote, and their nodes.
-    pub voters: BTreeMap<ReplicaId, NodeId>,
-    /// The replicas that only learn, and their nodes.
-    pub learners: BTreeMap<ReplicaId, NodeId>,
-    /// Why the group stopped, if it did.
-    pub failure: Option<String>,
 }
 
 impl RaftGroup {
@@ -153,30 +132,6 @@ impl RaftGroup {
         }
     }
 
-    /// Returns once everything that was acknowledged before the call is applied here, so that a read of the state
-    /// machine sees it. Only the leader can tell.
-    pub async fn read_barrier(&self) -> Result<(), ReadError> {
-        let this = &*self.0;
-        if this.is_sole_voter_and_current() {
-            return Ok(());
-        }
-        let (answer, must_run) = this.reads.join();
-        if must_run {
-            // Not within this call: it may be cancelled, and others wait for the same answer.
-            let this = self.0.clone();
-            tokio::spawn(async move {
-                while let Some(round) = this.reads.begin() {
-                    round.answer(&this.confirm_leadership().await);
-                }
-            });
-        }
-        match answer.await {
-            Ok(answer) => answer,
-            // The runtime is going away.
-            Err(_) => Err(ReadError::Stopped { group: this.group, reason: this.failure() }),
-        }
-    }
-
     /// Waits until the group has a leader and this replica has applied all that was committed when it was elected: after
     /// a start, until the log is applied again.
     pub async fn ready(&self) -> Result<(), ReadError> {
@@ -231,90 +186,14 @@ impl RaftGroup {
         self.0.log.unflushed_bytes()
     }
 
-    /// What this replica knows of its group.
-    pub fn state(&self) -> GroupState {
-        let this = &*self.0;
-        let metrics = this.raft.metrics();
-        let now = metrics.borrow_watched();
-        let membership = now.membership_config.membership();
-        let node = |replica: u64| membership.get_node(&replica).map_or(0, |member| member.node);
-        let members = |replicas: Vec<u64>| {
-            replicas.into_iter().map(|replica| (ReplicaId(replica), node(replica))).collect::<BTreeMap<_, _>>()
-        };
-        let failure = match &now.running_state {
-            Ok(()) => this.log.failure(),
-            Err(fatal) => Some(fatal.to_string()),
-        };
-        GroupState {
-            leader: now.current_leader.map(|leader| LeaderHint { replica: ReplicaId(leader), node: node(leader) }),
-            is_leader: now.state == ServerState::Leader && failure.is_none(),
-            term: now.current_term,
-            last: now.last_log_index,
-            committed: now.local_committed.as_ref().map(types::position),
-            applied: now.last_applied.as_ref().map(types::position),
-            flushed: now.snapshot.as_ref().map(types::position),
-            purged: now.purged.as_ref().map(types::position),
-            voters: members(membership.voter_ids().collect()),
-            learners: members(membership.learner_ids().collect()),
-            failure,
-        }
-    }
-
-    /// Waits until the state is as wanted. `false`: the group stopped before.
-    pub async fn wait_until(&self, mut wanted: impl FnMut(&GroupState) -> bool) -> bool {
-        let mut metrics = self.0.raft.metrics();
-        loop {
-            // Seen before it is looked at: a change in between ends the wait below.
-            let stopped = metrics.borrow_and_update().running_state.is_err();
-            let state = self.state();
-            if wanted(&state) {
-                return true;
-            }
-            if stopped || metrics.changed().await.is_err() {
-                return false;
-            }
-        }
-    }
-
-    /// Adds a replica that learns. Returns when the membership is committed, before the replica has caught up.
-    pub async fn add_learner(&self, replica: ReplicaId, node: NodeId) -> Result<(), MembershipError> {
-        let this = &*self.0;
-        let member_count = this.raft.metrics().borrow_watched().membership_config.nodes().count();
-        if member_count >= limits::MEMBERS_MAX {
-            let reason = format!("it has {member_count} members already");
-            return Err(MembershipError::Refused { group: this.group, reason });
-        }
-        let added = this.raft.add_learner(replica.0, Member { node }, false).await;
-        this.membership_changed(added.map(drop))
-    }
-
-    /// Makes exactly these replicas voters, by joint consensus; they must be learners or voters. Other voters are
-    /// removed from the group.
-    pub async fn change_voters(&self, voters: BTreeSet<ReplicaId>) -> Result<(), MembershipError> {
-        let this = &*self.0;
-        let voters = ChangeMembers::ReplaceAllVoters(voters.into_iter().map(|replica| replica.0).collect());
-        let changed = this.raft.change_membership(voters, false).await;
-        this.membership_changed(changed.map(drop))
-    }
-
-    /// Removes learners from the group.
-    pub async fn remove_learners(&self, learners: BTreeSet<ReplicaId>) -> Result<(), MembershipError> {
-        let this = &*self.0;
-        let learners = ChangeMembers::RemoveNodes(learners.into_iter().map(|replica| replica.0).collect());
-        let changed = this.raft.change_membership(learners, false).await;
-        this.membership_changed(changed.map(drop))
-    }
-
-    /// Asks a voter to take over. Does nothing where this replica does not lead.
-    pub async fn transfer_leadership(&self, to: ReplicaId) -> Result<(), MembershipError> {
-        let this = &*self.0;
-        this.raft.trigger().transfer_leader(to.0).await.map_err(|fatal| this.membership_stopped(&fatal))
-    }
-
     /// Starts an election now, if a quorum would grant it: for a peer that is known to be dead.
-    pub async fn elect(&self) -> Result<(), MembershipError> {
+    pub async fn elect(&self) -> Result<(), ElectError> {
         let this = &*self.0;
-        this.raft.trigger().elect(true).await.map_err(|fatal| this.membership_stopped(&fatal))
+        this.raft
+            .trigger()
+            .elect(true)
+            .await
+            .map_err(|fatal| ElectError { group: this.group, reason: fatal.to_string() })
     }
 
     /// Stops this replica, after what it has queued is written. It can be started again.
@@ -334,6 +213,11 @@ impl RaftGroup {
             }
         });
         drop(timeout(limits::STORAGE_WAIT, &mut settled).await);
+    }
+
+    /// Nothing is written for this replica any more.
+    pub(crate) fn refuse_writes(&self, reason: &str) {
+        self.0.log.fail(reason);
     }
 
     pub(crate) async fn handle(&self, message: Bytes) -> Result<Bytes, AddressError> {
@@ -410,10 +294,6 @@ impl Inner {
         ProposeError::Stopped { group: self.group, reason: reason.to_string() }
     }
 
-    fn membership_stopped(&self, fatal: &Fatal<Types>) -> MembershipError {
-        MembershipError::Stopped { group: self.group, reason: fatal.to_string() }
-    }
-
     fn proposed(&self, result: ClientWriteResult<Types>) -> Result<Bytes, ProposeError> {
         match result {
             Ok(response) => Ok(response.data),
@@ -426,53 +306,12 @@ impl Inner {
         }
     }
 
-    fn membership_changed(
-        &self,
-        result: Result<(), RaftError<Types, ClientWriteError<Types>>>,
-    ) -> Result<(), MembershipError> {
-        match result {
-            Ok(()) => Ok(()),
-            Err(RaftError::Fatal(fatal)) => Err(self.membership_stopped(&fatal)),
-            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
-                Err(MembershipError::NotLeader { hint: hint(&forward) })
-            }
-            Err(RaftError::APIError(error)) => {
-                Err(MembershipError::Refused { group: self.group, reason: error.to_string() })
-            }
-        }
-    }
-
     fn answered<T>(&self, result: Result<T, impl Display>) -> Result<T, AddressError> {
         result.map_err(|fatal| AddressError::Stopped { group: self.group, reason: fatal.to_string() })
     }
 
     fn damaged(&self, error: &impl Display) -> AddressError {
         AddressError::Damaged { group: self.group, reason: error.to_string() }
-    }
-
-    /// Asks a quorum whether this replica leads, and waits until everything committed before is applied.
-    async fn confirm_leadership(&self) -> Result<(), ReadError> {
-        match self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
-            Ok(_) => Ok(()),
-            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
-                Err(ReadError::NotLeader { hint: hint(&forward) })
-            }
-            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => Err(ReadError::NoQuorum(self.group)),
-            Err(RaftError::Fatal(fatal)) => Err(ReadError::Stopped { group: self.group, reason: fatal.to_string() }),
-        }
-    }
-
-    /// A sole voter needs nobody's word that it still leads, and acknowledges nothing before it is applied: a read sees
-    /// everything acknowledged as soon as an entry of its own term is applied.
-    fn is_sole_voter_and_current(&self) -> bool {
-        let metrics = self.raft.metrics();
-        let now = metrics.borrow_watched();
-        now.state == ServerState::Leader
-            && now.running_state.is_ok()
-            && now.membership_config.voter_ids().eq([self.replica.0])
-            && now.last_applied.as_ref().is_some_and(|applied| {
-                applied.leader_id.term == now.current_term && applied.leader_id.node_id == self.replica.0
-            })
     }
 
     /// Cuts the log up to `flushed`, or less where a replica is behind.

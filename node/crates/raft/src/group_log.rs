@@ -12,7 +12,7 @@ use bellwether_kv::Operation;
 use futures::{Stream, StreamExt, stream};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use parking_lot::Mutex;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use crate::blocking::{self, Blocking, BlockingClass};
 use crate::errors::LogError;
@@ -21,8 +21,8 @@ use crate::log_index::LogIndex;
 use crate::metrics::RaftMetrics;
 use crate::record::{self, EntryRange, RecordKind};
 use crate::recovery::{self, Recovered};
-use crate::types::{Entry, LogId, Payload, ReplicaKey, Types, Vote};
-use crate::writer::{Request, Then, Writer};
+use crate::types::{Entry, LogId, LogPosition, Payload, ReplicaKey, Types, Vote};
+use crate::writer::{Request, Then, Writer, operation_bytes};
 
 /// See the module.
 pub(crate) struct GroupLog {
@@ -34,6 +34,8 @@ pub(crate) struct GroupLog {
     state: Mutex<State>,
     /// Index up to which the cut is durable.
     purged: watch::Sender<Option<u64>>,
+    /// The last entry that the state machine has applied. Changes before whoever proposed the entry is answered.
+    applied: watch::Sender<Option<LogPosition>>,
     /// While openraft starts it looks only at positions and memberships: those come from the index, so that the log is
     /// not read a second time.
     starting: AtomicBool,
@@ -114,6 +116,7 @@ impl GroupLog {
             applied_tail_bytes,
             state: Mutex::new(state),
             purged: watch::Sender::new(purged),
+            applied: watch::Sender::new(None),
             starting: AtomicBool::new(true),
         }
     }
@@ -157,11 +160,29 @@ impl GroupLog {
         self.state.lock().index.start_of_last(bytes)
     }
 
-    /// Entries up to and with `index` are applied.
-    pub fn on_applied(&self, index: u64) {
+    /// Bytes of the entries from index `from` on.
+    pub fn bytes_from(&self, from: u64) -> u64 {
+        self.state.lock().index.bytes_from(from)
+    }
+
+    /// The last entry that the state machine has applied.
+    pub fn applied(&self) -> watch::Receiver<Option<LogPosition>> {
+        self.applied.subscribe()
+    }
+
+    /// Entries up to and with this one are applied.
+    pub fn on_applied(&self, position: LogPosition) {
         let mut state = self.state.lock();
-        state.applied = state.applied.max(index + 1);
+        state.applied = state.applied.max(position.index + 1);
         state.trim(self.applied_tail_bytes);
+        drop(state);
+        self.applied.send_if_modified(|applied| {
+            let is_news = applied.is_none_or(|applied| applied.index < position.index);
+            if is_news {
+                *applied = Some(position);
+            }
+            is_news
+        });
     }
 
     /// Entries up to and with `index` are in the state machine's durable state.
@@ -201,17 +222,11 @@ impl GroupLog {
 
     /// Queues `operations` and waits until they are durable.
     async fn write(self: &Arc<Self>, operations: Vec<Operation>) -> io::Result<()> {
-        let (sender, receiver) = oneshot::channel();
-        self.push(operations, 0, Then::Answer(sender));
-        match receiver.await {
-            Ok(result) => result.map_err(io::Error::other),
-            Err(_) => Err(io::Error::other("the log writer ended")),
-        }
+        self.writer.write(Some(self.clone()), operations).await.map_err(io::Error::other)
     }
 
     fn push(self: &Arc<Self>, operations: Vec<Operation>, entries: usize, then: Then) {
-        let bytes = operations.iter().map(operation_bytes).sum();
-        self.writer.push(Request { log: Some(self.clone()), operations, bytes, entries, then });
+        self.writer.push(Request::new(Some(self.clone()), operations, entries, then));
     }
 
     fn delete_entries(&self, first: u64, end: u64) -> Operation {
@@ -287,14 +302,6 @@ fn skeleton(index: &LogIndex, at: u64) -> Entry {
         None => Payload::Blank,
     };
     Entry { log_id, payload }
-}
-
-fn operation_bytes(operation: &Operation) -> usize {
-    match operation {
-        Operation::Put(_, key, value) => key.len() + value.len(),
-        Operation::Delete(_, key) => key.len(),
-        Operation::DeleteRange(_, first, end) => first.len() + end.len(),
-    }
 }
 
 /// openraft's handle to a [`GroupLog`].

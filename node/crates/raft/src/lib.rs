@@ -37,11 +37,12 @@ mod testing;
 
 pub use blocking::{Blocking, BlockingClass, Inline};
 pub use errors::{
-    AddressError, FlushError, LogError, MembershipError, OpenError, ProposeError, ReadError, StartError, StorageTrouble,
+    AddressError, ElectError, FlushError, LogError, MembershipError, OpenError, ProposeError, ReadError, RemoveError,
+    StartError, StorageTrouble, TransferError,
 };
-pub use group::{GroupState, RaftGroup};
+pub use group::{GroupState, Members, RaftGroup, ReplicaProgress};
 pub use network::{Peer, Transport, TransportError};
-pub use node::{RaftNode, RaftOptions};
+pub use node::{HandOver, RaftNode, RaftOptions};
 pub use state_machine::{Applied, Checkpoint, CommittedEntry, EntryPayload, FatalError, StateMachine};
 pub use types::{GroupId, LeaderHint, LogPosition, NodeId, ReplicaId};
 pub use writer::OnFatal;

@@ -42,6 +42,12 @@ pub const APPLIED_TAIL_BYTES: usize = 256 << 10;
 /// Bytes of log that a flush leaves for a replica that is behind, per group. Default.
 pub const LAGGING_LOG_BYTES: u64 = 1 << 30;
 
+/// A replica that lacks more than this is not made a voter.
+pub const PROMOTION_LAG_BYTES_MAX: u64 = 16 << 20;
+
+/// Leadership is not handed over to a replica that lacks more than this: nothing can be proposed until it has it.
+pub const TRANSFER_LAG_BYTES_MAX: u64 = 4 << 20;
+
 /// How long a flush waits for the log to be cut. Replication in flight can hold that up; the next flush catches up.
 pub const PURGE_WAIT: Duration = Duration::from_secs(5);
 

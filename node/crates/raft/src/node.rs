@@ -1,6 +1,10 @@
 //! What the groups of a node share: the log store and its writer, limits, metrics, and the list of groups.
 
+mod hand_over;
+mod removal;
+
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +28,8 @@ use crate::recovery;
 use crate::state_machine::{Checkpoint, StateMachine};
 use crate::types::{GroupId, NodeId, ReplicaId, ReplicaKey, Runtime};
 use crate::writer::{OnFatal, Writer};
+
+pub use hand_over::HandOver;
 
 /// What a node chooses.
 #[derive(Clone)]
@@ -113,19 +119,30 @@ pub(crate) struct Shared {
 pub(crate) struct Groups(Mutex<BTreeMap<ReplicaKey, Option<RaftGroup>>>);
 
 impl Groups {
+    /// Keeps others from starting or removing a replica; `None` if somebody does, or if it runs.
+    fn reserve(self: &Arc<Self>, id: ReplicaKey) -> Option<Reserved> {
+        match self.0.lock().entry(id) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(vacant) => {
+                vacant.insert(None);
+                Some(Reserved { groups: self.clone(), id, kept: false })
+            }
+        }
+    }
+
     pub fn remove(&self, id: ReplicaKey) {
         self.0.lock().remove(&id);
     }
 }
 
 /// A place in the list of groups, given back unless the group starts.
-struct Reserved<'a> {
-    groups: &'a Groups,
+struct Reserved {
+    groups: Arc<Groups>,
     id: ReplicaKey,
     kept: bool,
 }
 
-impl Drop for Reserved<'_> {
+impl Drop for Reserved {
     fn drop(&mut self) {
         if !self.kept {
             self.groups.remove(self.id);
@@ -222,13 +239,7 @@ impl RaftNode {
     ) -> Result<RaftGroup, StartError> {
         let NodeInner { shared, groups } = &*self.0;
         let id = ReplicaKey { group, replica };
-        let mut reserved = match groups.0.lock().entry(id) {
-            std::collections::btree_map::Entry::Occupied(_) => return Err(StartError::Running(group, replica)),
-            std::collections::btree_map::Entry::Vacant(vacant) => {
-                vacant.insert(None);
-                Reserved { groups, id, kept: false }
-            }
-        };
+        let mut reserved = groups.reserve(id).ok_or(StartError::Running(group, replica))?;
         let (writer, asked) = (shared.writer.clone(), machine.clone());
         let (recovered, applied) = blocking::call(&shared.executor, BlockingClass::Apply, move || {
             (recovery::recover(&**writer.engine(), writer.space(), id), asked.applied())
@@ -253,7 +264,7 @@ impl RaftNode {
             shared.options.applied_tail_bytes,
         ));
         if let Some(applied) = applied.log {
-            log.on_applied(applied.index);
+            log.on_applied(applied);
             log.on_flushed(applied.index);
         }
         let pristine = log.is_pristine() && applied.log.is_none();

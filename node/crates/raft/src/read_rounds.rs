@@ -4,8 +4,10 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::errors::ReadError;
+use crate::types::LogPosition;
 
-type Waiting = Vec<oneshot::Sender<Result<(), ReadError>>>;
+type Confirmation = Result<LogPosition, ReadError>;
+type Waiting = Vec<oneshot::Sender<Confirmation>>;
 
 /// Reads that wait for the next round. A round answers only those that came before it began: what was acknowledged before
 /// a later read may not have been when the round asked.
@@ -20,7 +22,7 @@ struct Rounds {
 
 impl ReadRounds {
     /// Joins the next round. The caller must run the rounds if the second value says so.
-    pub fn join(&self) -> (oneshot::Receiver<Result<(), ReadError>>, bool) {
+    pub fn join(&self) -> (oneshot::Receiver<Confirmation>, bool) {
         let (sender, receiver) = oneshot::channel();
         let mut rounds = self.0.lock();
         rounds.waiting.push(sender);
@@ -40,7 +42,7 @@ impl ReadRounds {
 pub(crate) struct Round(Waiting);
 
 impl Round {
-    pub fn answer(self, result: &Result<(), ReadError>) {
+    pub fn answer(self, result: &Confirmation) {
         for reader in self.0 {
             // It may have given up.
             drop(reader.send(result.clone()));
@@ -60,6 +62,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn reads_that_come_during_a_round_share_the_next_one() {
+        let position = LogPosition { term: 1, leader: crate::ReplicaId(1), index: 5 };
         let (rounds, asked) = (Arc::new(ReadRounds::default()), Arc::new(AtomicU64::new(0)));
         let reads = (0..100).map(|number| {
             let (rounds, asked) = (rounds.clone(), asked.clone());
@@ -73,7 +76,7 @@ mod tests {
                         while let Some(round) = rounds.begin() {
                             asked.fetch_add(1, Ordering::Relaxed);
                             tokio::time::sleep(Duration::from_millis(10)).await;
-                            round.answer(&Ok(()));
+                            round.answer(&Ok(position));
                         }
                     });
                 }

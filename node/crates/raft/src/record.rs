@@ -61,6 +61,14 @@ impl EntryRange {
     }
 }
 
+/// Bounds of all records of a replica, the second excluded.
+pub(crate) fn replica_bounds(id: ReplicaKey) -> ([u8; KEY_BYTES], [u8; KEY_BYTES]) {
+    let first = key(id, RecordKind::Vote, 0);
+    let mut end = [u8::MAX; KEY_BYTES];
+    end[..12].copy_from_slice(&first[..12]);
+    (first, end)
+}
+
 /// The index in an entry's key; `None` if it is no such key.
 pub(crate) fn entry_index(key: &[u8]) -> Option<u64> {
     if key.len() != KEY_BYTES || key[12] != RecordKind::Entry as u8 {

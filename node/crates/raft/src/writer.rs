@@ -35,6 +35,22 @@ pub(crate) struct Request {
     pub then: Then,
 }
 
+impl Request {
+    pub fn new(log: Option<Arc<GroupLog>>, operations: Vec<Operation>, entries: usize, then: Then) -> Self {
+        let bytes = operations.iter().map(operation_bytes).sum();
+        Self { log, operations, bytes, entries, then }
+    }
+}
+
+/// Bytes of keys and values.
+pub(crate) fn operation_bytes(operation: &Operation) -> usize {
+    match operation {
+        Operation::Put(_, key, value) => key.len() + value.len(),
+        Operation::Delete(_, key) => key.len(),
+        Operation::DeleteRange(_, first, end) => first.len() + end.len(),
+    }
+}
+
 /// Whom to tell that a write is durable.
 pub(crate) enum Then {
     /// Entries below `next` are in the engine.
@@ -132,12 +148,17 @@ impl Writer {
         self.shared.wake.notify_one();
     }
 
+    /// Queues `operations` and waits until they are durable.
+    pub async fn write(&self, log: Option<Arc<GroupLog>>, operations: Vec<Operation>) -> Result<(), String> {
+        let (sender, receiver) = oneshot::channel();
+        self.push(Request::new(log, operations, 0, Then::Answer(sender)));
+        receiver.await.unwrap_or_else(|_| Err("the log writer ended".to_owned()))
+    }
+
     /// Waits until everything queued so far is durable, or was refused.
     pub async fn settle(&self) {
-        let (sender, receiver) = oneshot::channel();
-        self.push(Request { log: None, operations: Vec::new(), bytes: 0, entries: 0, then: Then::Answer(sender) });
         // Its place in the queue is what counts, not the answer.
-        drop(receiver.await);
+        drop(self.write(None, Vec::new()).await);
     }
 
     /// Why the store takes no writes, while it takes none.

@@ -1,0 +1,89 @@
+//! Handing leadership over.
+//!
+//! Leadership moves when a leader dies, or when it is handed over here; there are no priorities by which it would move
+//! back by itself. Whoever wants it elsewhere asks for it.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::{GroupState, RaftGroup};
+use crate::errors::TransferError;
+use crate::limits;
+use crate::types::ReplicaId;
+
+impl RaftGroup {
+    /// Hands leadership over to a voter, and waits for the outcome no longer than `within`. Until the voter has nearly
+    /// caught up nothing is stopped; from then on this replica takes no proposals, and if the voter fails to take over,
+    /// any voter does after an election timeout.
+    pub async fn transfer_leadership(&self, to: ReplicaId, within: Duration) -> Result<(), TransferError> {
+        let this = &*self.0;
+        let stopped = || TransferError::Stopped { group: this.group, reason: this.failure() };
+        let deadline = Instant::now() + within;
+        let state = self.state();
+        if !state.is_leader {
+            return Err(TransferError::NotLeader { hint: state.leader });
+        }
+        if to == this.replica {
+            return Ok(());
+        }
+        if !state.voters.contains_key(&to) {
+            return Err(TransferError::NotAVoter { group: this.group, replica: to });
+        }
+        let ready = self.wait_until(|state| !state.is_leader || is_near(state, to));
+        match timeout_at(deadline, ready).await {
+            Ok(true) => {}
+            Ok(false) => return Err(stopped()),
+            Err(_) => {
+                let bytes_behind = self.state().progress.get(&to).map_or(0, |progress| progress.bytes_behind);
+                return Err(TransferError::Behind { group: this.group, replica: to, bytes_behind });
+            }
+        }
+        this.raft
+            .trigger()
+            .transfer_leader(to.0)
+            .await
+            .map_err(|fatal| TransferError::Stopped { group: this.group, reason: fatal.to_string() })?;
+        let mut found = None;
+        let taken = self.wait_until(|state| {
+            found = state.leader.filter(|leader| leader.replica != this.replica);
+            found.is_some()
+        });
+        match timeout_at(deadline, taken).await {
+            Ok(true) => {}
+            Ok(false) => return Err(stopped()),
+            Err(_) => return Err(TransferError::Deadline(this.group)),
+        }
+        match found {
+            Some(leader) if leader.replica == to => Ok(()),
+            hint => Err(TransferError::NotLeader { hint }),
+        }
+    }
+
+    /// The voters that could take over, best first: those that answer before those that do not, then those that lack
+    /// the least. Among equals `order` decides, so that many groups do not all choose the same node.
+    pub(crate) fn successors(&self, order: impl Fn(ReplicaId) -> u64) -> Vec<ReplicaId> {
+        let state = self.state();
+        let silence_max = self.0.shared.options.election_timeout_max;
+        let mut successors: Vec<_> = state
+            .progress
+            .iter()
+            .filter(|(replica, _)| state.voters.contains_key(replica))
+            .map(|(replica, progress)| {
+                let is_silent = progress.silent.is_none_or(|silent| silent > silence_max);
+                (is_silent, progress.bytes_behind, order(*replica), *replica)
+            })
+            .collect();
+        successors.sort_unstable();
+        successors.into_iter().map(|(.., replica)| replica).collect()
+    }
+}
+
+/// Whether a voter lacks so little that it has it before callers notice.
+fn is_near(state: &GroupState, replica: ReplicaId) -> bool {
+    state.progress.get(&replica).is_some_and(|progress| {
+        progress.matched.is_some()
+            && progress.silent.is_some()
+            && progress.bytes_behind <= limits::TRANSFER_LAG_BYTES_MAX
+    })
+}

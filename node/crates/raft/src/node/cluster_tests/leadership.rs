@@ -1,0 +1,115 @@
+//! Leadership is handed over, and the outcome is known.
+
+use tokio::time::Instant;
+
+use super::*;
+use crate::TransferError;
+
+const PATIENCE: Duration = Duration::from_secs(3);
+
+#[tokio::test(start_paused = true)]
+async fn leadership_is_handed_over() {
+    let mut cluster = Cluster::found(3, 8).await;
+    cluster.propose_many(5).await;
+    let (old, next) = (cluster.leader().await, cluster.follower().await);
+    let began = Instant::now();
+    cluster.group(old).transfer_leadership(ReplicaId(next), PATIENCE).await.unwrap();
+    assert!(began.elapsed() < Duration::from_millis(300), "{:?}", began.elapsed());
+    assert_eq!(cluster.leader().await, next);
+    assert!(!cluster.group(old).state().is_leader);
+    cluster.propose_many(5).await;
+    cluster.converge().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_cannot_lead_is_not_asked_to() {
+    let mut cluster = Cluster::found(3, 41).await;
+    cluster.start(4, MemDisk::new(), Arc::default()).await;
+    cluster.propose_many(5).await;
+    cluster.change(members([1, 2, 3], [4])).await;
+    let (leader, dead) = (cluster.leader().await, cluster.follower().await);
+    let group = cluster.group(leader);
+    group.transfer_leadership(ReplicaId(leader), PATIENCE).await.unwrap();
+    let error = group.transfer_leadership(ReplicaId(4), PATIENCE).await.unwrap_err();
+    assert_eq!(error, TransferError::NotAVoter { group: GROUP, replica: ReplicaId(4) });
+    let error = cluster.group(dead).transfer_leadership(ReplicaId(leader), PATIENCE).await.unwrap_err();
+    assert!(matches!(error, TransferError::NotLeader { hint: Some(hint) } if hint.node == leader), "{error}");
+    // One that lacks much: nothing is stopped for it.
+    cluster.network.cut_off(dead);
+    for number in 0..30 {
+        group.propose(payload(number, 200_000)).await.unwrap();
+    }
+    let error = group.transfer_leadership(ReplicaId(dead), PATIENCE).await.unwrap_err();
+    assert!(matches!(error, TransferError::Behind { bytes_behind: 6_000_000.., .. }), "{error}");
+    assert!(group.state().is_leader);
+    group.propose(payload(99, 10)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hand_over_that_fails_leaves_a_group_that_elects() {
+    let mut cluster = Cluster::found(3, 42).await;
+    cluster.propose_many(5).await;
+    let (leader, dead) = (cluster.leader().await, cluster.follower().await);
+    cluster.network.cut_off(dead);
+    let error = cluster.group(leader).transfer_leadership(ReplicaId(dead), Duration::from_millis(500)).await;
+    assert_eq!(error, Err(TransferError::Deadline(GROUP)));
+    cluster.propose_many(5).await;
+    cluster.network.heal();
+    cluster.converge().await;
+}
+
+/// Groups 1 to `groups`, each with a replica on each node.
+async fn found_many(cluster: &Cluster, groups: u32) -> Vec<GroupId> {
+    for group in 2..=groups {
+        for (&id, host) in &cluster.hosts {
+            let (founders, transport) = (cluster.founders.clone(), cluster.network.of(id));
+            let machine = Arc::<Ledger>::default();
+            host.node.found_group(GroupId(group), ReplicaId(id), founders, machine, transport).await.unwrap();
+        }
+    }
+    (1..=groups).map(GroupId).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_stops_hands_every_group_over_first() {
+    let cluster = Cluster::found(3, 43).await;
+    let groups = found_many(&cluster, 40).await;
+    sleep(Duration::from_secs(10)).await;
+    let led_by = |id: NodeId| -> Vec<GroupId> {
+        let node = &cluster.hosts[&id].node;
+        groups.iter().copied().filter(|group| node.group(*group, ReplicaId(id)).unwrap().state().is_leader).collect()
+    };
+    let stopping = [1, 2, 3].into_iter().max_by_key(|id| led_by(*id).len()).unwrap();
+    let led = led_by(stopping);
+    let began = Instant::now();
+    let done = cluster.hosts[&stopping].node.hand_over_all(PATIENCE).await;
+    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+    assert_eq!((done.moved, done.alone, done.kept), (led.len(), 0, Vec::new()));
+    let others: Vec<Vec<GroupId>> = [1, 2, 3].into_iter().filter(|id| *id != stopping).map(led_by).collect();
+    assert!(led_by(stopping).is_empty());
+    assert_eq!(others.iter().map(Vec::len).sum::<usize>(), groups.len());
+    assert!(others.iter().all(|taken| taken.len() >= led.len() / 4), "all went to one node: {others:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hand_over_skips_the_dead_and_gives_up_in_time() {
+    let mut cluster = Cluster::found(3, 44).await;
+    cluster.propose_many(3).await;
+    let leader = cluster.leader().await;
+    let others: Vec<NodeId> = [1, 2, 3].into_iter().filter(|id| *id != leader).collect();
+    cluster.network.cut_off(others[0]);
+    sleep(Duration::from_secs(2)).await;
+    let done = cluster.hosts[&leader].node.hand_over_all(PATIENCE).await;
+    assert_eq!((done.moved, done.kept), (1, Vec::new()));
+    assert_eq!(cluster.leader().await, others[1]);
+    cluster.network.cut_off(leader);
+    sleep(Duration::from_millis(400)).await;
+    let began = Instant::now();
+    let done = cluster.hosts[&others[1]].node.hand_over_all(PATIENCE).await;
+    assert!(began.elapsed() <= PATIENCE);
+    assert_eq!((done.moved, done.kept.len()), (0, 1));
+    // Nobody else votes there: nothing to hand over.
+    let alone = Cluster::found(1, 45).await;
+    alone.leader().await;
+    assert_eq!(alone.hosts[&1].node.hand_over_all(PATIENCE).await.alone, 1);
+}
