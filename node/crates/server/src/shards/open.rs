@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bellwether_kv::KvDisk;
@@ -27,7 +28,7 @@ use tokio::sync::watch;
 use super::applied_mark::MarkError;
 use super::identity::{IdentityError, NodeIdentity};
 use super::placement::{PLACEMENT_FILE, Placement, PlacementError};
-use super::replica_store::ReplicaStore;
+use super::replica_store::{COPIES_PATH, ReplicaStore};
 use super::state_machine::ShardStateMachine;
 use super::{Quarantined, Ring, RingGroup, ShardGroup, Shards, Slot};
 use crate::config::Config;
@@ -59,6 +60,9 @@ pub enum OpenError {
     /// Raft does not run.
     #[error(transparent)]
     Replication(#[from] ReplicationError),
+    /// The directory of copies cannot be cleared.
+    #[error("copies of an earlier run in {COPIES_PATH}/ cannot be removed")]
+    Copies(#[source] bellwether_kv::Error),
     /// A newer program wrote a shard: starting without it would look like a loss.
     #[error("shard group {group}: {reason}")]
     NewerFormat {
@@ -103,6 +107,7 @@ impl Shards {
         metrics: Arc<StorageMetrics>,
     ) -> Result<Shards, OpenError> {
         let opener = Opener::new(node, replication, config, env, registry);
+        opener.clear_copies().await?;
         let now = ring.borrow().clone();
         let here = now.groups().iter().filter_map(|group| Some((group, group.replica_on(node)?)));
         let opened = join_all(here.map(|(group, replica)| {
@@ -193,12 +198,15 @@ pub(super) struct Opener {
     replication: Replication,
     cache: Arc<PackCache>,
     metrics: Arc<ShardMetrics>,
+    /// Copies of replicas made so far.
+    copies: Arc<AtomicU64>,
 }
 
 impl Opener {
     fn new(node: NodeId, replication: Replication, config: &Config, env: &Env, registry: &Registry) -> Opener {
         let cache = PackCache::new(pack_cache_bytes(config));
-        Opener { node, env: env.clone(), replication, cache, metrics: Arc::new(ShardMetrics::new(registry)) }
+        let metrics = Arc::new(ShardMetrics::new(registry));
+        Opener { node, env: env.clone(), replication, cache, metrics, copies: Arc::default() }
     }
 
     /// What all groups share of Raft.
@@ -209,6 +217,13 @@ impl Opener {
     /// Memory of decoded packs.
     pub fn cache_bytes(&self) -> u64 {
         self.cache.bytes() as u64
+    }
+
+    /// Removes copies whose sending ended with the process.
+    async fn clear_copies(&self) -> Result<(), OpenError> {
+        let disk = self.env.disk.clone();
+        let cleared = self.env.executors.scan.run(move || disk.remove(COPIES_PATH)).await.map_err(|_| Stopping)?;
+        cleared.map_err(OpenError::Copies)
     }
 
     /// Opens a replica's data and starts it. If it is alone in its group, waits until it has applied its log.
@@ -255,11 +270,11 @@ impl Opener {
             group: group.id,
             replica,
             ref_epoch: group.ref_epoch,
+            copies: self.copies.clone(),
         };
         let (range, fatal) = (group.range, self.env.fatal.clone());
         let open = move || {
-            let (_, shard) = store.open()?;
-            ShardStateMachine::new(Arc::new(shard), range, fatal).map_err(|error| match error {
+            ShardStateMachine::new(store.open()?, store, range, fatal).map_err(|error| match error {
                 MarkError::NewerFormat { .. } => GroupTrouble::NewerFormat(error.to_string()),
                 MarkError::Damaged => GroupTrouble::Damaged(error.to_string()),
             })

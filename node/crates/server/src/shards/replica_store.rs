@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! shards/<group>-<replica>/<generation>/   one engine: the replica's data; the highest generation is the live one
+//! copies/<group>-<replica>-<number>/       a copy that is being sent; cleared when the node starts
 //! ```
 //! A copy from another replica comes in as the next generation, whole or not at all. The one before it goes as soon as
 //! nobody reads it any more, at the latest when the replica is opened again.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bellwether_kv::{Error, KvDisk};
 use bellwether_model::{RefEpoch, ShardGroupId};
@@ -17,6 +19,8 @@ use super::open::GroupTrouble;
 
 /// The directory of all replicas.
 pub const SHARDS_PATH: &str = "shards";
+/// The directory of copies that are being sent.
+pub const COPIES_PATH: &str = "copies";
 
 /// The data of one replica on the disk.
 #[derive(Clone)]
@@ -33,6 +37,8 @@ pub struct ReplicaStore {
     pub replica: ReplicaId,
     /// The group's incarnation.
     pub ref_epoch: RefEpoch,
+    /// Copies made so far, of all replicas.
+    pub copies: Arc<AtomicU64>,
 }
 
 impl ReplicaStore {
@@ -46,8 +52,14 @@ impl ReplicaStore {
         format!("{}/{generation}", self.directory())
     }
 
+    /// A fresh place for a copy.
+    pub fn fresh_copy(&self) -> String {
+        let number = self.copies.fetch_add(1, Ordering::Relaxed);
+        format!("{COPIES_PATH}/{}-{}-{number}", self.group, self.replica)
+    }
+
     /// Opens the live generation, the first one if there is none, and removes the others.
-    pub fn open(&self) -> Result<(u64, Shard), GroupTrouble> {
+    pub(super) fn open(&self) -> Result<(u64, Shard), GroupTrouble> {
         let directory = self.directory();
         let names = self.disk.list(&directory).map_err(|error| damaged(&directory, &error))?;
         let generations: Vec<u64> = names.iter().filter_map(|name| name.parse().ok()).collect();
@@ -59,7 +71,7 @@ impl ReplicaStore {
     }
 
     /// Opens one generation.
-    pub fn open_generation(&self, generation: u64) -> Result<Shard, GroupTrouble> {
+    pub(super) fn open_generation(&self, generation: u64) -> Result<Shard, GroupTrouble> {
         let path = self.generation(generation);
         let engine = self.disk.open(&path, bellwether_tsdb::SPACES).map_err(|error| damaged(&path, &error))?;
         let options = ShardOptions { new_ref_epoch: self.ref_epoch };

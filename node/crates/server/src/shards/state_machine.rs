@@ -17,6 +17,7 @@ use parking_lot::{Mutex, RwLock};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::applied_mark;
+use super::replica_store::ReplicaStore;
 use super::replies;
 use crate::env::Fatal;
 
@@ -27,12 +28,21 @@ const VERSION_SUPPORTED: u32 = 1;
 pub struct ShardStateMachine {
     /// The data; another shard once a copy from another replica has taken its place.
     shard: RwLock<Arc<Shard>>,
+    store: ReplicaStore,
+    generations: Mutex<Generations>,
     range: HashRange,
     /// The latest time that an applied entry carries.
     time: AtomicI64,
     fatal: Fatal,
     /// Taken by apply alone; a mutex because the trait shares the machine.
     applying: Mutex<Applying>,
+}
+
+/// Which of the replica's directories is which.
+struct Generations {
+    live: u64,
+    /// No longer live, and still read by somebody when it was last tried to remove them.
+    old: Vec<u64>,
 }
 
 struct Applying {
@@ -49,16 +59,19 @@ struct Scratch {
 }
 
 impl ShardStateMachine {
-    /// A machine over an open shard that owns `range`.
+    /// A machine over a shard that owns `range`, opened from `store` as its generation `live`.
     pub fn new(
-        shard: Arc<Shard>,
+        (live, shard): (u64, Shard),
+        store: ReplicaStore,
         range: HashRange,
         fatal: Fatal,
     ) -> Result<ShardStateMachine, applied_mark::MarkError> {
         let applied = applied_mark::decode(&shard.flushed().0)?;
         let applying = Mutex::new(Applying { applied, scratch: Scratch::default() });
         let time = AtomicI64::new(shard.group_time());
-        Ok(ShardStateMachine { shard: RwLock::new(shard), range, time, fatal, applying })
+        let generations = Mutex::new(Generations { live, old: Vec::new() });
+        let shard = RwLock::new(Arc::new(shard));
+        Ok(ShardStateMachine { shard, store, generations, range, time, fatal, applying })
     }
 
     /// The data as they are now.
@@ -79,6 +92,11 @@ impl ShardStateMachine {
     /// The incarnation that its refs belong to. Ranges do not change yet.
     pub fn scope(&self) -> RefScope {
         RefScope { epoch: self.shard.read().ref_epoch(), range_generation: 0 }
+    }
+
+    fn failed(&self, error: &StorageError) -> FatalError {
+        end_if_sync_failed(error, &self.fatal);
+        FatalError(error.to_string())
     }
 
     fn apply_one(
@@ -276,18 +294,49 @@ impl StateMachine for ShardStateMachine {
     }
 
     fn flush(&self) -> Result<Applied, FatalError> {
-        let mark = self.shard().flush().map_err(|error| {
-            end_if_sync_failed(&error, &self.fatal);
-            FatalError(error.to_string())
-        })?;
+        self.generations.lock().old.retain(|old| !self.store.remove(*old));
+        self.shard().flush().map_err(|error| self.failed(&error))?;
+        // A copy may have taken its place meanwhile.
+        let mark = self.shard().flushed();
         applied_mark::decode(&mark.0).map_err(|error| FatalError(error.to_string()))
     }
 
     fn checkpoint(&self) -> Result<Checkpoint, FatalError> {
-        Err(FatalError("a shard cannot be copied to another node yet".to_owned()))
+        let target = self.store.fresh_copy();
+        let copy = self.shard().checkpoint(&*self.store.disk, &target).map_err(|error| self.failed(&error))?;
+        let applied = applied_mark::decode(&copy.applied.0).map_err(|error| FatalError(error.to_string()))?;
+        Ok(Checkpoint { applied, directory: target.into() })
     }
 
-    fn install(&self, _checkpoint: Checkpoint) -> Result<(), FatalError> {
-        Err(FatalError("a shard cannot be copied from another node yet".to_owned()))
+    fn install(&self, checkpoint: Checkpoint) -> Result<(), FatalError> {
+        let received = checkpoint.directory.to_string_lossy();
+        let (mark, _) = bellwether_tsdb::inspect(&*self.store.disk, &received).map_err(|error| unusable(&error))?;
+        let applied = applied_mark::decode(&mark.0).map_err(|error| unusable(&error))?;
+        if applied.log != checkpoint.applied.log {
+            let (found, expected) = (applied.log, checkpoint.applied.log);
+            return Err(unusable(&format!("it is as of {found:?}, not of {expected:?}")));
+        }
+        let mut applying = self.applying.lock();
+        let mut generations = self.generations.lock();
+        let next = generations.live + 1;
+        let target = self.store.generation(next);
+        bellwether_tsdb::install(&*self.store.disk, &received, &mark, &target).map_err(|error| unusable(&error))?;
+        let shard = self.store.open_generation(next).map_err(|trouble| unusable(&trouble.into_reason()))?;
+        self.time.fetch_max(shard.group_time(), Ordering::Relaxed);
+        *self.shard.write() = Arc::new(shard);
+        applying.applied = applied;
+        let old = std::mem::replace(&mut generations.live, next);
+        if !self.store.remove(old) {
+            generations.old.push(old);
+        }
+        Ok(())
     }
 }
+
+fn unusable(reason: &dyn std::fmt::Display) -> FatalError {
+    FatalError(format!("the copy that came from another replica cannot be used: {reason}"))
+}
+
+#[cfg(test)]
+#[path = "state_machine_tests.rs"]
+mod tests;

@@ -1,0 +1,99 @@
+//! Tests of copies that go from one replica to another.
+
+use bellwether_ingest::{Compression, EntryBuilder, ShardBatch};
+use bellwether_kv::{KvDisk, MemDisk};
+use bellwether_model::{RefEpoch, Sample, ShardGroupId};
+use bellwether_raft::{LogPosition, ReplicaId};
+use bellwether_tsdb::{PackCache, SelectLimits, SelectRequest, ShardMetrics};
+
+use super::*;
+
+const NOW_MS: Timestamp = 1_795_161_600_000;
+const RING: HashRange = HashRange { first: PlacementKey(0), last: PlacementKey(u64::MAX) };
+
+fn store(disk: &MemDisk, replica: u64) -> ReplicaStore {
+    ReplicaStore {
+        disk: Arc::new(disk.clone()),
+        cache: PackCache::new(1 << 20),
+        metrics: Arc::new(ShardMetrics::new(&prometheus::Registry::new())),
+        group: ShardGroupId(4),
+        replica: ReplicaId(replica),
+        ref_epoch: RefEpoch(9),
+        copies: Arc::default(),
+    }
+}
+
+fn machine(store: &ReplicaStore) -> ShardStateMachine {
+    let Ok(opened) = store.open() else { panic!("{} cannot be opened", store.directory()) };
+    let fatal: Fatal = Arc::new(|reason| panic!("{reason}"));
+    ShardStateMachine::new(opened, store.clone(), RING, fatal).unwrap()
+}
+
+/// Entry `index` registers one series of its own, with one sample.
+fn apply(machine: &ShardStateMachine, index: u64) {
+    let (tenant, labels) = (Tenant::default_tenant(), Labels::of(&[("__name__", &format!("m{index}"))]));
+    let mut batch = ShardBatch::new(machine.scope());
+    let sample = Sample { timestamp: NOW_MS, value: index as f64 };
+    batch.register(SeriesHash::of(&tenant, &labels), labels, &[sample]);
+    let mut entry = EntryBuilder::default();
+    batch.encode(&tenant).iter().for_each(|frame| assert!(entry.push(&frame.bytes)));
+    let limits = EntryLimits { oldest: 0, newest: NOW_MS, series_max: 1000 };
+    let payload = EntryPayload::Normal(entry.finish(NOW_MS, limits, Compression::Never).into());
+    let position = LogPosition { term: 1, leader: ReplicaId(1), index };
+    machine.apply(vec![CommittedEntry { position, payload }]).unwrap();
+}
+
+fn values(shard: &Shard) -> Vec<f64> {
+    let limits = SelectLimits { series: 100, samples: 100 };
+    let request =
+        SelectRequest { tenant: &Tenant::default_tenant(), matchers: &[], range: TimeRange::new(0, NOW_MS), limits };
+    let found = shard.select(&request, &std::sync::atomic::AtomicBool::new(false)).unwrap();
+    found.into_iter().flat_map(|series| series.values).collect()
+}
+
+#[test]
+fn a_copy_takes_the_place_of_a_replicas_data_at_once_and_for_good() {
+    let disk = MemDisk::new();
+    let (source, target) = (machine(&store(&disk, 1)), machine(&store(&disk, 2)));
+    (1..=3).for_each(|index| apply(&source, index));
+    apply(&target, 1);
+    source.flush().unwrap();
+    apply(&source, 4);
+    let checkpoint = source.checkpoint().unwrap();
+    assert_eq!(checkpoint.applied.log.map(|log| log.index), Some(3), "what is not flushed is in the log");
+
+    let before = target.shard();
+    target.install(checkpoint).unwrap();
+    assert_eq!(target.applied().log.map(|log| log.index), Some(3));
+    assert_eq!(values(&before), [1.0], "who reads goes on with what there was");
+    assert_eq!(values(&target.shard()), [1.0, 2.0, 3.0]);
+    assert!(disk.exists("shards/4-2/0").unwrap(), "somebody reads it");
+    drop(before);
+    apply(&target, 4);
+    assert_eq!(target.shard().state_hash(), source.shard().state_hash());
+    target.flush().unwrap();
+    assert_eq!(disk.list("shards/4-2").unwrap(), ["1"], "nobody reads the old one any more");
+
+    drop(target);
+    let reopened = machine(&store(&disk, 2));
+    assert_eq!(values(&reopened.shard()), [1.0, 2.0, 3.0, 4.0]);
+    assert!(disk.list("copies").unwrap().is_empty());
+}
+
+#[test]
+fn a_copy_that_is_not_what_was_announced_changes_nothing() {
+    let disk = MemDisk::new();
+    let (source, target) = (machine(&store(&disk, 1)), machine(&store(&disk, 2)));
+    apply(&source, 1);
+    source.flush().unwrap();
+    apply(&target, 1);
+    let checkpoint = source.checkpoint().unwrap();
+    let announced = LogPosition { term: 1, leader: ReplicaId(1), index: 9 };
+    let applied = Applied { log: Some(announced), membership: None };
+    let error = target.install(Checkpoint { applied, directory: checkpoint.directory }).unwrap_err();
+    assert!(error.to_string().contains("cannot be used: it is as of"), "{error}");
+    assert!(target.install(Checkpoint { applied: Applied::default(), directory: "copies/none".into() }).is_err());
+    assert_eq!(values(&target.shard()), [1.0]);
+    apply(&target, 2);
+    assert_eq!(values(&target.shard()), [1.0, 2.0]);
+}
