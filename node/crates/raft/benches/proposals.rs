@@ -1,8 +1,10 @@
-//! Proposals per second through groups of one voter on a real disk: 8 groups, 4 KiB payloads, 256 in flight.
+//! Proposals per second on a real disk: through groups of one voter, and through groups of three whose messages take a
+//! millisecond.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use bellwether_kv::{KvDisk, Space, SpaceConfig, SpaceKind};
 use bellwether_kv_rocksdb::{RocksDisk, RocksOptions};
@@ -96,7 +98,7 @@ impl StateMachine for Counter {
 struct Nobody;
 
 impl Transport for Nobody {
-    fn call(&self, _: Peer, _: Bytes, _: std::time::Duration) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+    fn call(&self, _: Peer, _: Bytes, _: Duration) -> BoxFuture<'static, Result<Bytes, TransportError>> {
         Box::pin(async { Err(TransportError::Deadline) })
     }
 
@@ -105,7 +107,7 @@ impl Transport for Nobody {
         _: Peer,
         _: Bytes,
         _: Checkpoint,
-        _: std::time::Duration,
+        _: Duration,
     ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
         Box::pin(async { Err(TransportError::Deadline) })
     }
@@ -124,12 +126,16 @@ fn payload(bytes: usize) -> Bytes {
         .collect()
 }
 
-async fn start(directory: &std::path::Path, groups: u32) -> (RaftNode, Vec<RaftGroup>) {
+fn open(directory: &std::path::Path, seed: u64) -> RaftNode {
     let disk = RocksDisk::new(directory.to_owned(), RocksOptions::default()).expect("an empty directory");
     let spaces = [SpaceConfig { name: "log", kind: SpaceKind::Log }];
     let engine = disk.open("log", &spaces).expect("an empty directory");
     let options = RaftOptions::new(prometheus::Registry::new(), Arc::new(|reason| panic!("{reason}")));
-    let node = RaftNode::open(engine, Space(0), options, Arc::new(Threads::start()), 1).expect("valid options");
+    RaftNode::open(engine, Space(0), options, Arc::new(Threads::start()), seed).expect("valid options")
+}
+
+async fn start(directory: &std::path::Path, groups: u32) -> (RaftNode, Vec<RaftGroup>) {
+    let node = open(directory, 1);
     let mut started = Vec::new();
     for group in 0..groups {
         let members = BTreeMap::from([(ReplicaId(1), 1)]);
@@ -155,6 +161,121 @@ async fn propose_round(groups: &[RaftGroup], in_flight: usize, per_caller: usize
     for caller in join_all(callers).await {
         caller.expect("no panic");
     }
+}
+
+/// How long a message takes to another node. Its answer takes no time.
+const LATENCY: Duration = Duration::from_millis(1);
+
+/// The way between nodes of one process: messages to a node arrive in order, each after [`LATENCY`].
+#[derive(Clone, Default)]
+struct Links(Arc<Mutex<BTreeMap<u64, tokio::sync::mpsc::UnboundedSender<Sent>>>>);
+
+struct Sent {
+    at: tokio::time::Instant,
+    to: Peer,
+    message: Bytes,
+    answer: tokio::sync::oneshot::Sender<Bytes>,
+}
+
+impl Links {
+    fn attach(&self, id: u64, node: RaftNode) {
+        let (sender, mut sent) = tokio::sync::mpsc::unbounded_channel::<Sent>();
+        self.0.lock().insert(id, sender);
+        tokio::spawn(async move {
+            while let Some(Sent { at, to, message, answer }) = sent.recv().await {
+                tokio::time::sleep_until(at).await;
+                let handling = node.handle(to.group, to.replica, message);
+                tokio::spawn(async move {
+                    if let Ok(bytes) = handling.await {
+                        // Whoever asked may have given up.
+                        drop(answer.send(bytes));
+                    }
+                });
+            }
+        });
+    }
+}
+
+impl Transport for Links {
+    fn call(&self, to: Peer, message: Bytes, _: Duration) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let at = tokio::time::Instant::now() + LATENCY;
+        if let Some(link) = self.0.lock().get(&to.node) {
+            drop(link.send(Sent { at, to, message, answer }));
+        }
+        Box::pin(async { answered.await.map_err(|_| TransportError::Deadline) })
+    }
+
+    fn send_checkpoint(
+        &self,
+        _: Peer,
+        _: Bytes,
+        _: Checkpoint,
+        _: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+        Box::pin(async { Err(TransportError::Deadline) })
+    }
+}
+
+/// Three nodes with a replica each of `groups` groups. Returns the leaders, and all replicas.
+async fn start_three(directory: &std::path::Path, groups: u32) -> (Vec<RaftGroup>, Vec<RaftGroup>) {
+    let links = Links::default();
+    let nodes: Vec<RaftNode> = (1..=3).map(|id| open(&directory.join(id.to_string()), id)).collect();
+    let mut replicas = Vec::new();
+    for (id, node) in (1..=3).zip(&nodes) {
+        links.attach(id, node.clone());
+    }
+    for group in 0..groups {
+        for (id, node) in (1..=3).zip(&nodes) {
+            let members = (1..=3).map(|id| (ReplicaId(id), id)).collect();
+            let (machine, transport) = (Arc::new(Counter::default()), Arc::new(links.clone()));
+            let started = node.found_group(GroupId(group), ReplicaId(id), members, machine, transport).await;
+            replicas.push(started.expect("a new group"));
+        }
+    }
+    for replica in &replicas {
+        replica.ready().await.expect("three voters");
+    }
+    let leaders = replicas.iter().filter(|replica| replica.state().is_leader).cloned().collect();
+    (leaders, replicas)
+}
+
+fn replicate(bencher: divan::Bencher, groups: u32, in_flight: usize, bytes: usize, per_caller: usize) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let runtime = runtime();
+    let (leaders, replicas) = runtime.block_on(start_three(directory.path(), groups));
+    let payload = payload(bytes);
+    bencher
+        .counter(divan::counter::ItemsCount::new(in_flight * per_caller))
+        .counter(divan::counter::BytesCount::new(in_flight * per_caller * bytes))
+        .bench_local(|| {
+            runtime.block_on(async {
+                propose_round(&leaders, in_flight, per_caller, &payload).await;
+                for replica in &replicas {
+                    replica.flush().await.expect("a counter flushes");
+                }
+            });
+        });
+}
+
+#[divan::bench(sample_count = 10, sample_size = 1)]
+fn three_replicas_one_caller(bencher: divan::Bencher) {
+    replicate(bencher, 1, 1, PAYLOAD_BYTES, 500);
+}
+
+#[divan::bench(sample_count = 10, sample_size = 1)]
+fn three_replicas_eight_callers(bencher: divan::Bencher) {
+    replicate(bencher, 1, 8, PAYLOAD_BYTES, 500);
+}
+
+#[divan::bench(sample_count = 10, sample_size = 1)]
+fn three_replicas_256_callers(bencher: divan::Bencher) {
+    replicate(bencher, 1, IN_FLIGHT, PAYLOAD_BYTES, 64);
+}
+
+#[divan::bench(sample_count = 10, sample_size = 1)]
+fn three_replicas_of_eight_groups_of_64_kib(bencher: divan::Bencher) {
+    replicate(bencher, GROUPS, 32, 64 << 10, 16);
 }
 
 fn runtime() -> tokio::runtime::Runtime {

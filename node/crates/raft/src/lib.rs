@@ -24,6 +24,7 @@ mod log_index;
 mod metrics;
 mod network;
 mod node;
+mod pipeline;
 mod read_rounds;
 mod record;
 mod recovery;
@@ -41,7 +42,7 @@ pub use errors::{
     StartError, StorageTrouble, TransferError,
 };
 pub use group::{GroupState, Members, RaftGroup, ReplicaProgress};
-pub use network::{Peer, Transport, TransportError};
+pub use network::{Peer, Transport, TransportError, is_heartbeat};
 pub use node::{HandOver, RaftNode, RaftOptions};
 pub use state_machine::{Applied, Checkpoint, CommittedEntry, EntryPayload, FatalError, StateMachine};
 pub use types::{GroupId, LeaderHint, LogPosition, NodeId, ReplicaId};

@@ -66,6 +66,18 @@ pub const INSTALL_DEADLINE: Duration = Duration::from_secs(600);
 /// Entries in one message to a follower; their bytes are bounded by [`READ_BYTES_MAX`].
 pub const ENTRIES_PER_MESSAGE_MAX: u64 = 1024;
 
+/// Messages with entries on their way to one replica of a group, not yet answered.
+pub const APPENDS_ON_THE_WAY_MAX: usize = 32;
+
+/// Bytes of appends on their way to one replica of a group; the one that reaches this is the last.
+pub const APPEND_BYTES_ON_THE_WAY: usize = 4 << 20;
+
+/// Bytes of appends on their way from a node to all replicas of all groups. Above this, each gets one message at a time.
+pub const NODE_APPEND_BYTES_ON_THE_WAY: usize = 64 << 20;
+
+/// Deadline of an append with entries: for its way, for the disk of the follower, and for those before it.
+pub const APPEND_DEADLINE: Duration = Duration::from_secs(2);
+
 /// Largest message that a transport has to carry: one entry, or several within [`READ_BYTES_MAX`], and what is said of them.
 pub const MESSAGE_BYTES_MAX: usize = ENTRY_BYTES_MAX + (1 << 20);
 

@@ -1,23 +1,27 @@
 //! How replicas of a group reach each other: the transport that the node gives, and what openraft sees of it.
 
+use std::fmt::Debug;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, Either};
+use futures::stream::BoxStream;
+use futures::{FutureExt, Stream, StreamExt};
 use openraft::RaftNetworkV2;
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::{RPCOption, RPCTypes, RaftNetworkFactory};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse,
-    VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 
 use crate::limits;
+use crate::pipeline::{OnTheWay, Pipeline};
 use crate::state_machine::Checkpoint;
 use crate::types::{GroupId, Member, NodeId, ReplicaId, ReplicaKey, Snapshot, Types, Vote};
-use crate::wire::{Answer, InstallHeader, Message};
+use crate::wire::{self, Answer, InstallHeader, Message};
 
 /// A replica of a group, and where it lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,9 +36,18 @@ pub struct Peer {
 
 /// Carries messages between nodes. What is sent may be lost, late or sent twice; it must not be changed.
 ///
-/// A future may be dropped before it is done. Every call ends by its deadline.
+/// A future may be dropped before it is done: nobody waits for the answer any more. Every call ends by its deadline, and
+/// before it where the way to the peer breaks.
 pub trait Transport: Send + Sync + 'static {
     /// Brings `message` to [`RaftNode::handle`](crate::RaftNode::handle) on the peer's node, and its answer back.
+    ///
+    /// Many calls are under way at a time, to one replica too. Messages to one node must be handed over there in the
+    /// order in which this was called (the call itself queues the message, before its future is polled); answers may
+    /// come in any order. Disorder does no harm but costs time: a replica refuses what it cannot append yet. Bytes on
+    /// their way to one replica of a group are bounded by [`limits::APPEND_BYTES_ON_THE_WAY`], to all together by
+    /// [`limits::NODE_APPEND_BYTES_ON_THE_WAY`] and one message each.
+    ///
+    /// Messages that wait for the same node are best sent together: most of them are small, see [`is_heartbeat`].
     fn call(&self, to: Peer, message: Bytes, deadline: Duration) -> BoxFuture<'static, Result<Bytes, TransportError>>;
 
     /// Brings a checkpoint's files and `header` to [`RaftNode::install`](crate::RaftNode::install) on the peer's node,
@@ -60,50 +73,105 @@ pub enum TransportError {
     Deadline,
 }
 
+/// Whether a message carries no entries: a sign of life, or how far the log is committed. A transport may let those of
+/// many groups wait for each other a little, though reads and followers wait with them; it must not drop or reorder
+/// them.
+pub fn is_heartbeat(message: &[u8]) -> bool {
+    wire::is_empty_append(message)
+}
+
 /// Makes a group's connections.
 pub(crate) struct Network {
     pub id: ReplicaKey,
     pub transport: Arc<dyn Transport>,
+    pub on_the_way: Arc<OnTheWay>,
+}
+
+impl Network {
+    fn connection(&self, target: u64, member: &Member, append_deadline: Duration) -> Connection {
+        Connection {
+            from: self.id.replica,
+            peer: Peer { group: self.id.group, replica: ReplicaId(target), node: member.node },
+            transport: self.transport.clone(),
+            append_deadline,
+            on_the_way: self.on_the_way.clone(),
+        }
+    }
 }
 
 impl RaftNetworkFactory<Types> for Network {
     type Network = Connection;
 
     async fn new_client(&mut self, target: u64, member: &Member) -> Connection {
-        let peer = Peer { group: self.id.group, replica: ReplicaId(target), node: member.node };
-        Connection { from: self.id.replica, peer, transport: self.transport.clone() }
+        self.connection(target, member, limits::APPEND_DEADLINE)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, member: &Member) -> Connection {
+        self.connection(target, member, limits::HEARTBEAT)
     }
 }
 
 /// openraft's way to one peer.
+#[derive(Clone)]
 pub(crate) struct Connection {
     from: ReplicaId,
     peer: Peer,
     transport: Arc<dyn Transport>,
+    append_deadline: Duration,
+    on_the_way: Arc<OnTheWay>,
 }
 
 impl Connection {
-    async fn call(&self, action: RPCTypes, message: Message, option: &RPCOption) -> Result<Answer, RPCError<Types>> {
-        let deadline = option.hard_ttl();
-        let answer = self.transport.call(self.peer, message.encode(), deadline).await;
-        let answer = answer.map_err(|error| self.error(action, deadline, error))?;
-        Answer::decode(answer).map_err(|error| Unreachable::new(&error).into())
+    /// Bytes of appends on their way from this node.
+    pub fn on_the_way(&self) -> &Arc<OnTheWay> {
+        &self.on_the_way
     }
 
-    fn error(&self, action: RPCTypes, timeout: Duration, error: TransportError) -> RPCError<Types> {
-        match error {
-            TransportError::Unreachable(_) => Unreachable::new(&error).into(),
-            TransportError::Deadline => {
-                Timeout { action, id: self.from.0, target: self.peer.replica.0, timeout }.into()
-            }
+    /// Sends at once, also if the future is never polled.
+    fn call(
+        &self,
+        action: RPCTypes,
+        message: Bytes,
+        deadline: Duration,
+    ) -> impl Future<Output = Result<Answer, RPCError<Types>>> + Send + 'static + use<> {
+        let (from, target) = (self.from.0, self.peer.replica.0);
+        let answer = self.transport.call(self.peer, message, deadline);
+        async move {
+            let answer = answer.await.map_err(|error| rpc_error(action, from, target, deadline, error))?;
+            Answer::decode(answer).map_err(|error| Unreachable::new(&error).into())
         }
     }
 
-    /// The peer answered another question than was asked.
-    fn confused(&self, answer: &Answer) -> RPCError<Types> {
-        Unreachable::from_string(format!("replica {} answered {answer:?}", self.peer.replica)).into()
+    /// Sends an append, at once.
+    pub fn append(
+        &self,
+        message: Bytes,
+    ) -> impl Future<Output = Result<AppendEntriesResponse<Types>, RPCError<Types>>> + Send + 'static + use<> {
+        let answer = self.call(RPCTypes::AppendEntries, message, self.append_deadline);
+        async move {
+            match answer.await? {
+                Answer::Append(answer) => Ok(answer),
+                other => Err(confused(other)),
+            }
+        }
     }
 }
+
+fn rpc_error(action: RPCTypes, id: u64, target: u64, timeout: Duration, error: TransportError) -> RPCError<Types> {
+    match error {
+        TransportError::Unreachable(_) => Unreachable::new(&error).into(),
+        TransportError::Deadline => Timeout { action, id, target, timeout }.into(),
+    }
+}
+
+/// The peer's answer does not belong to what it was asked.
+pub(crate) fn confused(answer: impl Debug) -> RPCError<Types> {
+    Unreachable::from_string(format!("the peer answered {answer:?}")).into()
+}
+
+/// Answers to a stream of appends, and what comes before them; the shape is openraft's.
+type Answers<'s> = BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>;
+type Answering<'s> = BoxFuture<'s, Result<Answers<'s>, RPCError<Types>>>;
 
 impl RaftNetworkV2<Types> for Connection {
     type SnapshotData = Option<Checkpoint>;
@@ -111,12 +179,17 @@ impl RaftNetworkV2<Types> for Connection {
     async fn append_entries(
         &mut self,
         request: AppendEntriesRequest<Types>,
-        option: RPCOption,
+        _option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
-        match self.call(RPCTypes::AppendEntries, Message::Append(request), &option).await? {
-            Answer::Append(answer) => Ok(answer),
-            other => Err(self.confused(&other)),
-        }
+        self.append(Message::Append(request).encode()).await
+    }
+
+    fn stream_append<'s, S>(&'s mut self, requests: S, _option: RPCOption) -> Answering<'s>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
+    {
+        let pipeline: Answers<'s> = Pipeline::new(self.clone(), requests).boxed();
+        async move { Ok(pipeline) }.boxed()
     }
 
     async fn vote(
@@ -124,9 +197,9 @@ impl RaftNetworkV2<Types> for Connection {
         request: VoteRequest<Types>,
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        match self.call(RPCTypes::Vote, Message::Vote(request), &option).await? {
+        match self.call(RPCTypes::Vote, Message::Vote(request).encode(), option.hard_ttl()).await? {
             Answer::Vote(answer) => Ok(answer),
-            other => Err(self.confused(&other)),
+            other => Err(confused(other)),
         }
     }
 
@@ -135,9 +208,9 @@ impl RaftNetworkV2<Types> for Connection {
         request: VoteRequest<Types>,
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        match self.call(RPCTypes::Vote, Message::PreVote(request), &option).await? {
+        match self.call(RPCTypes::Vote, Message::PreVote(request).encode(), option.hard_ttl()).await? {
             Answer::Vote(answer) => Ok(answer),
-            other => Err(self.confused(&other)),
+            other => Err(confused(other)),
         }
     }
 
@@ -146,9 +219,9 @@ impl RaftNetworkV2<Types> for Connection {
         request: TransferLeaderRequest<Types>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
-        match self.call(RPCTypes::TransferLeader, Message::TransferLeader(request), &option).await? {
+        match self.call(RPCTypes::TransferLeader, Message::TransferLeader(request).encode(), option.hard_ttl()).await? {
             Answer::TransferLeader(answer) => Ok(answer),
-            other => Err(self.confused(&other)),
+            other => Err(confused(other)),
         }
     }
 
@@ -169,10 +242,11 @@ impl RaftNetworkV2<Types> for Connection {
             Either::Left((closed, _)) => return Err(closed.into()),
             Either::Right((answer, _)) => answer,
         };
-        let answer = answer.map_err(|error| self.error(RPCTypes::InstallSnapshot, deadline, error))?;
+        let answer = answer
+            .map_err(|error| rpc_error(RPCTypes::InstallSnapshot, self.from.0, self.peer.replica.0, deadline, error))?;
         match Answer::decode(answer).map_err(|error| Unreachable::new(&error))? {
             Answer::Install(answer) => Ok(answer),
-            other => Err(self.confused(&other).into()),
+            other => Err(confused(other).into()),
         }
     }
 }

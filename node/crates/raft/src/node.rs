@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use bellwether_kv::{KvEngine, Space};
 use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::{self, Either};
 use openraft::{Config, SnapshotPolicy};
 use parking_lot::Mutex;
 use prometheus::Registry;
@@ -24,6 +26,7 @@ use crate::group_log::{GroupLog, LogHandle};
 use crate::limits;
 use crate::metrics::RaftMetrics;
 use crate::network::{Network, Transport};
+use crate::pipeline::OnTheWay;
 use crate::recovery;
 use crate::state_machine::{Checkpoint, StateMachine};
 use crate::types::{GroupId, NodeId, ReplicaId, ReplicaKey, Runtime};
@@ -110,6 +113,7 @@ pub(crate) struct Shared {
     pub writer: Arc<Writer>,
     pub metrics: Arc<RaftMetrics>,
     pub budget: Budget,
+    on_the_way: Arc<OnTheWay>,
     config: Arc<Config>,
     seed: u64,
 }
@@ -182,7 +186,8 @@ impl RaftNode {
         let metrics = Arc::new(RaftMetrics::new(&options.registry)?);
         let writer = Writer::start(log, space, executor.clone(), options.on_fatal.clone(), metrics.clone());
         let budget = Budget::new("node", options.node_in_flight_bytes);
-        let shared = Arc::new(Shared { options, executor, writer, metrics, budget, config, seed });
+        let shared =
+            Arc::new(Shared { options, executor, writer, metrics, budget, on_the_way: Arc::default(), config, seed });
         Ok(Self(Arc::new(NodeInner { shared, groups: Arc::default() })))
     }
 
@@ -277,7 +282,7 @@ impl RaftNode {
             shared.metrics.clone(),
             durable.clone(),
         );
-        let network = Network { id, transport };
+        let network = Network { id, transport, on_the_way: shared.on_the_way.clone() };
         let seed = mix(shared.seed, mix(u64::from(group.0), replica.0));
         let build = async {
             let raft = Raft::build(replica.0, shared.config.clone(), network, handle, adapter).await?;
@@ -321,8 +326,22 @@ impl RaftNode {
     }
 
     /// Handles a message that another node's [`Transport`] brought, and returns the answer to take back.
-    pub async fn handle(&self, group: GroupId, replica: ReplicaId, message: Bytes) -> Result<Bytes, AddressError> {
-        self.addressed(group, replica)?.handle(message).await
+    ///
+    /// The message is in the replica's queue when this returns: messages that come one after the other are to be
+    /// handed over so, while the answers may be waited for in any order.
+    pub fn handle(
+        &self,
+        group: GroupId,
+        replica: ReplicaId,
+        message: Bytes,
+    ) -> impl Future<Output = Result<Bytes, AddressError>> + Send + 'static {
+        let addressed = self.addressed(group, replica);
+        // Out of reach of tokio's budgets, so that a single look is enough to queue the message.
+        let mut handling = Box::pin(tokio::task::unconstrained(async move { addressed?.handle(message).await }));
+        match (&mut handling).now_or_never() {
+            Some(answer) => Either::Left(future::ready(answer)),
+            None => Either::Right(handling),
+        }
     }
 
     /// Handles a checkpoint that another node's [`Transport`] brought, and returns the answer to take back.

@@ -12,7 +12,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use prometheus::Registry;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::{
     Applied, Blocking, Checkpoint, CommittedEntry, EntryPayload, FatalError, GroupId, Inline, NodeId, Peer, RaftGroup,
@@ -156,9 +157,13 @@ pub(crate) fn payload(number: u64, bytes: usize) -> Bytes {
     payload.into()
 }
 
-/// Messages between nodes in memory: late, lost, or cut off, as a seed decides.
+/// Messages between nodes in memory: late, lost, or cut off, as a seed decides. Those that arrive do so in order, unless
+/// they are to be shuffled.
 #[derive(Clone)]
 pub(crate) struct MemoryNetwork(Arc<Mutex<NetworkState>>);
+
+/// Bytes by receiver.
+pub(crate) type HeldBytes = Arc<Mutex<BTreeMap<NodeId, usize>>>;
 
 struct NetworkState {
     nodes: BTreeMap<NodeId, RaftNode>,
@@ -166,6 +171,11 @@ struct NetworkState {
     cut_off: BTreeSet<NodeId>,
     /// Of a thousand messages, how many are lost.
     lost_per_mille: u64,
+    /// Whether messages overtake each other.
+    shuffled: bool,
+    links: BTreeMap<(NodeId, NodeId), Link>,
+    /// A node whose messages are held back, and the bytes held per receiver.
+    held: Option<(NodeId, HeldBytes)>,
     random: u64,
     /// Hash of all messages so far, in order.
     trace: u64,
@@ -179,6 +189,9 @@ impl MemoryNetwork {
             nodes: BTreeMap::new(),
             cut_off: BTreeSet::new(),
             lost_per_mille: 0,
+            shuffled: false,
+            links: BTreeMap::new(),
+            held: None,
             random: seed,
             trace: 0,
             messages: 0,
@@ -202,6 +215,18 @@ impl MemoryNetwork {
         let mut state = self.0.lock();
         state.cut_off.clear();
         state.lost_per_mille = 0;
+        state.shuffled = false;
+    }
+
+    /// Takes the messages of a node and delivers none. Returns the bytes taken so far, by receiver.
+    pub fn hold(&self, id: NodeId) -> HeldBytes {
+        let held = Arc::default();
+        self.0.lock().held = Some((id, Arc::clone(&held)));
+        held
+    }
+
+    pub fn shuffle(&self) {
+        self.0.lock().shuffled = true;
     }
 
     pub fn lose(&self, per_mille: u64) {
@@ -224,6 +249,32 @@ impl MemoryNetwork {
         (state.random >> 33) % below
     }
 
+    /// Puts a message on its way; `None` if it is lost.
+    fn send(&self, from: NodeId, to: Peer, message: Bytes) -> Option<oneshot::Receiver<Bytes>> {
+        let (node, delay) = self.route(from, to, &message)?;
+        let (answer, answered) = oneshot::channel();
+        let mut state = self.0.lock();
+        let shuffled = state.shuffled;
+        if let Some((_, held)) = state.held.as_ref().filter(|(id, _)| *id == from) {
+            *held.lock().entry(to.node).or_default() += message.len();
+            return None;
+        }
+        let at = Instant::now() + delay;
+        if shuffled {
+            tokio::spawn(async move {
+                sleep_until(at).await;
+                if let Ok(bytes) = node.handle(to.group, to.replica, message).await {
+                    drop(answer.send(bytes));
+                }
+            });
+        } else {
+            let link = state.links.entry((from, to.node)).or_insert_with(Link::new);
+            link.last = link.last.max(at);
+            drop(link.sender.send(Sent { at: link.last, node, to, message, answer }));
+        }
+        Some(answered)
+    }
+
     /// Where a message goes and how late it is; `None` if it is lost.
     fn route(&self, from: NodeId, to: Peer, message: &[u8]) -> Option<(RaftNode, Duration)> {
         let mut state = self.0.lock();
@@ -237,6 +288,38 @@ impl MemoryNetwork {
             return None;
         }
         Some((state.nodes.get(&to.node)?.clone(), delay))
+    }
+}
+
+/// One direction between two nodes.
+struct Link {
+    last: Instant,
+    sender: mpsc::UnboundedSender<Sent>,
+}
+
+struct Sent {
+    at: Instant,
+    node: RaftNode,
+    to: Peer,
+    message: Bytes,
+    answer: oneshot::Sender<Bytes>,
+}
+
+impl Link {
+    fn new() -> Self {
+        let (sender, mut sent) = mpsc::unbounded_channel::<Sent>();
+        tokio::spawn(async move {
+            while let Some(Sent { at, node, to, message, answer }) = sent.recv().await {
+                sleep_until(at).await;
+                let handling = node.handle(to.group, to.replica, message);
+                tokio::spawn(async move {
+                    if let Ok(bytes) = handling.await {
+                        drop(answer.send(bytes));
+                    }
+                });
+            }
+        });
+        Self { last: Instant::now(), sender }
     }
 }
 
@@ -265,10 +348,9 @@ async fn by_deadline(
 impl Transport for NodeTransport {
     fn call(&self, to: Peer, message: Bytes, deadline: Duration) -> BoxFuture<'static, Result<Bytes, TransportError>> {
         let (from, network) = (self.from, self.network.clone());
+        let answered = network.send(from, to, message);
         let exchange = async move {
-            let (node, delay) = network.route(from, to, &message)?;
-            sleep(delay).await;
-            let answer = node.handle(to.group, to.replica, message).await.ok()?;
+            let answer = answered?.await.ok()?;
             let (_, delay) = network.route(to.node, Peer { node: from, ..to }, &answer)?;
             sleep(delay).await;
             Some(answer)

@@ -53,6 +53,11 @@ const ACCEPTED: u8 = 0;
 const VOTE_CHANGED: u8 = 1;
 const LOG_NOT_FLUSHED: u8 = 2;
 
+/// Term, candidate, and whether it is committed.
+const VOTE_BYTES: usize = 8 + 8 + 1;
+/// Term, leader and index.
+const LOG_ID_BYTES: usize = 8 + 8 + 8;
+
 /// Index, kind, term, leader and length of an entry.
 const ENTRY_HEADER_BYTES: usize = 8 + 1 + 8 + 8 + 4;
 
@@ -114,6 +119,14 @@ fn encode_append(request: &AppendEntriesRequest<Types>) -> Bytes {
         out.extend_from_slice(&payload);
     }
     out.into()
+}
+
+/// Whether a message is an append without entries. Looks at no more than it must: every message is looked at.
+pub(crate) fn is_empty_append(message: &[u8]) -> bool {
+    let Some(fields) = message.strip_prefix(&[VERSION, APPEND]) else { return false };
+    let behind_position = |at: usize| Some(at + 1 + if *fields.get(at)? == 0 { 0 } else { LOG_ID_BYTES });
+    let count = behind_position(VOTE_BYTES).and_then(behind_position).and_then(|at| fields.get(at..));
+    count.is_some_and(|count| count == [0; 4])
 }
 
 fn decode_append(reader: &mut Reader) -> Result<AppendEntriesRequest<Types>, DecodeError> {

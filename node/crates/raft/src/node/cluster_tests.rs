@@ -239,6 +239,68 @@ async fn lost_messages_cost_time_only() {
     cluster.converge().await;
 }
 
+/// Proposes many at once through the leader, and returns how many messages that took.
+async fn propose_at_once(cluster: &mut Cluster, count: u64, bytes: usize) -> u64 {
+    let leader = cluster.group(cluster.leader().await);
+    let (_, before) = cluster.network.trace();
+    let payloads: Vec<Bytes> = (cluster.next..cluster.next + count).map(|number| payload(number, bytes)).collect();
+    cluster.next += count;
+    // One after the other, so that each is an append of its own, but none waits for the one before.
+    let mut proposals = Vec::new();
+    for payload in &payloads {
+        let (leader, payload) = (leader.clone(), payload.clone());
+        proposals.push(tokio::spawn(async move { leader.propose(payload).await.map(drop) }));
+        sleep(Duration::from_millis(1)).await;
+    }
+    for proposal in proposals {
+        proposal.await.unwrap().unwrap();
+    }
+    cluster.acknowledged.extend(payloads);
+    cluster.network.trace().1 - before
+}
+
+#[tokio::test(start_paused = true)]
+async fn appends_do_not_wait_for_each_other() {
+    let mut cluster = Cluster::found(3, 15).await;
+    cluster.propose_many(3).await;
+    let began = tokio::time::Instant::now();
+    propose_at_once(&mut cluster, 300, 200).await;
+    // A message takes up to three milliseconds either way; one exchange after the other would take 1.5 s.
+    assert!(began.elapsed() < Duration::from_millis(330), "{:?}", began.elapsed());
+    cluster.converge().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_on_the_way_to_a_replica_is_bounded() {
+    let mut cluster = Cluster::found(3, 16).await;
+    cluster.propose_many(3).await;
+    let leader = cluster.leader().await;
+    let stopped = cluster.network.hold(leader);
+    let group = cluster.group(leader);
+    for number in 0..60 {
+        let group = group.clone();
+        tokio::spawn(async move { group.propose(payload(number, 300_000)).await });
+        sleep(Duration::from_millis(2)).await;
+    }
+    sleep(Duration::from_millis(100)).await;
+    let held = stopped.lock().clone();
+    assert!(held.len() == 2, "{held:?}");
+    for bytes in held.values() {
+        assert!((4_000_000..6_000_000).contains(bytes), "{bytes} on the way");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_that_overtake_each_other_cost_time_only() {
+    let mut cluster = Cluster::found(3, 17).await;
+    cluster.network.shuffle();
+    propose_at_once(&mut cluster, 200, 200).await;
+    cluster.network.lose(20);
+    cluster.propose_many(20).await;
+    cluster.network.heal();
+    cluster.converge().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_replica_far_behind_gets_a_checkpoint() {
     let mut cluster = Cluster::found(3, 5).await;

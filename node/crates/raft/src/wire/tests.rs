@@ -167,10 +167,33 @@ fn hostile_bytes_are_refused_or_understood() {
         let framed = Bytes::from(framed);
         if let Ok(message) = Message::decode(framed.clone()) {
             assert_eq!(message.encode(), framed);
+            let is_empty = matches!(message, Message::Append(request) if request.entries.is_empty());
+            assert_eq!(is_empty_append(&framed), is_empty);
         }
+        is_empty_append(bytes);
         if let Ok(answer) = Answer::decode(framed.clone()) {
             assert_eq!(answer.encode(), framed);
         }
         let _ = InstallHeader::decode(framed);
     });
+}
+
+#[test]
+fn an_append_without_entries_is_known_by_its_first_bytes() {
+    let append = |prev_log_id, leader_commit, entries| {
+        Message::Append(AppendEntriesRequest { vote: vote(), prev_log_id, entries, leader_commit }).encode()
+    };
+    let entry = || vec![Entry { log_id: log_id(0), payload: Payload::Blank }];
+    for prev in [None, Some(log_id(5))] {
+        for commit in [None, Some(log_id(4))] {
+            let empty = append(prev, commit, Vec::new());
+            assert!(is_empty_append(&empty));
+            for end in 0..empty.len() {
+                assert!(!is_empty_append(&empty[..end]));
+            }
+        }
+    }
+    assert!(!is_empty_append(&append(None, Some(log_id(4)), entry())));
+    let request = VoteRequest { vote: vote(), last_log_id: None, leadership_transfer: false };
+    assert!(!is_empty_append(&Message::Vote(request).encode()));
 }
