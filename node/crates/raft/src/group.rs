@@ -30,7 +30,7 @@ use crate::types::{Command, GroupId, LeaderHint, Member, NodeId, ReplicaId, Repl
 use crate::wire::{Answer, InstallHeader, Message};
 
 pub use membership::Members;
-pub use state::{GroupState, ReplicaProgress};
+pub use state::{GroupState, Leadership, ReplicaProgress};
 
 pub(crate) type Raft = openraft::Raft<Types, Adapter>;
 

@@ -41,7 +41,7 @@ pub use errors::{
     AddressError, ElectError, FlushError, LogError, MembershipError, OpenError, ProposeError, ReadError, RemoveError,
     StartError, StorageTrouble, TransferError,
 };
-pub use group::{GroupState, Members, RaftGroup, ReplicaProgress};
+pub use group::{GroupState, Leadership, Members, RaftGroup, ReplicaProgress};
 pub use network::{Peer, Transport, TransportError, is_heartbeat};
 pub use node::{HandOver, RaftNode, RaftOptions};
 pub use state_machine::{Applied, Checkpoint, CommittedEntry, EntryPayload, FatalError, StateMachine};

@@ -13,6 +13,7 @@ pub mod maintenance;
 pub mod metrics;
 pub mod query;
 pub mod replication;
+pub mod routing;
 pub mod self_collect;
 pub mod shards;
 #[cfg(test)]
@@ -34,6 +35,8 @@ use grpc::GrpcState;
 use maintenance::Maintenance;
 use metrics::{StorageMetrics, WriteMetrics};
 use query::Coordinator;
+use routing::Router;
+use routing::remote::Alone;
 use self_collect::SelfCollect;
 use shards::{AdminError, Replication, Ring, Shards};
 use write::WritePath;
@@ -112,7 +115,9 @@ impl Server {
         let metrics = storage_metrics.clone();
         let shards = Shards::open(identity.node, ring, replication, &config, &env, &registry, metrics).await;
         let shards = Arc::new(shards.map_err(data)?);
-        let write = WritePath::new(shards.clone(), &config, &env, Arc::new(WriteMetrics::new(&registry)?));
+        let write_metrics = Arc::new(WriteMetrics::new(&registry)?);
+        let router = Router::new(shards.clone(), Arc::new(Alone), &config, &env, write_metrics.clone());
+        let write = WritePath::new(router, &config, &env, write_metrics);
         let queries = Coordinator::new(shards.clone(), env.executors.scan.clone(), config.query.clone(), &registry);
         let queries = Arc::new(queries);
 

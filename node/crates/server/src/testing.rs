@@ -20,6 +20,8 @@ use crate::env::{
 };
 use crate::metrics::{StorageMetrics, WriteMetrics};
 use crate::replication;
+use crate::routing::Router;
+use crate::routing::remote::Alone;
 use crate::shards::open::found_or_read;
 use crate::shards::{Replication, Ring, SelectError, SelectLimits, Shards};
 use crate::write::{WriteError, WriteOutcome, WritePath};
@@ -70,7 +72,8 @@ impl Storage {
         let shards = Shards::open(node, ring, replication, &config, &env, &registry, storage_metrics).await;
         let shards = Arc::new(shards.unwrap());
         let metrics = Arc::new(WriteMetrics::new(&registry).unwrap());
-        let write = WritePath::new(shards.clone(), &config, &env, metrics.clone());
+        let router = Router::new(shards.clone(), Arc::new(Alone), &config, &env, metrics.clone());
+        let write = WritePath::new(router, &config, &env, metrics.clone());
         Storage { disk, clock, shards, write, metrics }
     }
 

@@ -57,7 +57,38 @@ pub struct ReplicaProgress {
     pub silent: Option<Duration>,
 }
 
+/// Who leads a group, as one of its replicas sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leadership {
+    /// That replica.
+    Here,
+    /// Another one.
+    There(LeaderHint),
+    /// Nobody that it knows of: an election is under way, or it has not heard from the others yet.
+    Unknown,
+}
+
 impl RaftGroup {
+    /// Who leads: a part of [`state`](Self::state), for those that ask for every request.
+    pub fn leadership(&self) -> Leadership {
+        let metrics = self.0.raft.metrics();
+        let now = metrics.borrow_watched();
+        if now.state == ServerState::Leader && now.running_state.is_ok() {
+            return Leadership::Here;
+        }
+        let Some(leader) = now.current_leader.filter(|leader| *leader != self.0.replica.0) else {
+            return Leadership::Unknown;
+        };
+        let member = now.membership_config.membership().get_node(&leader).map(|member| member.node);
+        let hint = |node| Leadership::There(LeaderHint { replica: ReplicaId(leader), node });
+        member.map_or(Leadership::Unknown, hint)
+    }
+
+    /// Whether other replicas get what this one proposes.
+    pub fn has_others(&self) -> bool {
+        self.0.raft.metrics().borrow_watched().membership_config.nodes().nth(1).is_some()
+    }
+
     /// What this replica knows of its group.
     pub fn state(&self) -> GroupState {
         let this = &*self.0;

@@ -26,6 +26,17 @@ pub struct ShardGroup {
     fatal: Fatal,
 }
 
+/// Why a control command was not, or may not have been, replicated.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// Raft says no, or does not know.
+    #[error(transparent)]
+    Propose(#[from] ProposeError),
+    /// Our own broken promise.
+    #[error("the state machine's reply cannot be read")]
+    Reply,
+}
+
 /// What an entry of samples is stamped with.
 #[derive(Debug, Clone, Copy)]
 pub struct Stamp {
@@ -89,11 +100,9 @@ impl ShardGroup {
     }
 
     /// Replicates a control command; returns how many series or records it concerned.
-    pub async fn command(&self, command: &ControlCommand, clock: &dyn WallClock) -> Result<u64, AdminError> {
-        let failed = |reason: String| AdminError { group: self.id(), reason };
-        let reply =
-            self.propose(command.encode(self.time(clock)).into()).await.map_err(|error| failed(error.to_string()))?;
-        replies::decode_control(&reply).ok_or_else(|| failed("the state machine's reply cannot be read".to_owned()))
+    pub async fn command(&self, command: &ControlCommand, clock: &dyn WallClock) -> Result<u64, CommandError> {
+        let reply = self.propose(command.encode(self.time(clock)).into()).await?;
+        replies::decode_control(&reply).ok_or(CommandError::Reply)
     }
 
     /// Writes everything applied to runs and cuts the log.

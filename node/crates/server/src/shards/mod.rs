@@ -34,7 +34,7 @@ use crate::env::{ExecutorHandle, WallClock};
 use crate::metrics::StorageMetrics;
 
 pub use bellwether_promql::FetchedSeries;
-pub use group::ShardGroup;
+pub use group::{CommandError, ShardGroup};
 use open::Opener;
 pub use open::{Replication, Start};
 pub use placement::Placement;
@@ -341,8 +341,11 @@ impl Shards {
             SelectError::Corrupt { group, place } => AdminError { group, reason: place },
             other => AdminError { group: ShardGroupId(0), reason: other.to_string() },
         })?;
-        let counts = try_join_all(groups.iter().map(|group| group.command(&command, &*self.clock))).await?;
-        Ok(counts.into_iter().sum())
+        let counts = groups.iter().map(|group| async {
+            let done = group.command(&command, &*self.clock).await;
+            done.map_err(|error| AdminError { group: group.id(), reason: error.to_string() })
+        });
+        Ok(try_join_all(counts).await?.into_iter().sum())
     }
 
     /// What the groups hold, added up. Cheap enough for every scrape.

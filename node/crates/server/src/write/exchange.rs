@@ -8,9 +8,10 @@ use bellwether_raft::ProposeError;
 use futures::future::join_all;
 
 use super::WritePath;
-use super::group_queue::FrameError;
 use super::outcome::{RETRY_AFTER, RefusalReason, WriteError, WriteOutcome};
-use super::sending::{Registered, Sent, SentFrame};
+use super::sending::{PartState, Registered, Sent, SentPart, Unresolved};
+use crate::routing::{Collected, FrameError, collect};
+use crate::shards::ring::id_of;
 
 /// Metadata of one log entry, in bytes of text: far below what an entry may have.
 const METADATA_ENTRY_BYTES_MAX: usize = 256 << 10;
@@ -27,6 +28,17 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// A group did not store its part, or may not have.
+    fn fail(&mut self, group: u16, error: &FrameError) {
+        match error {
+            FrameError::Reply(_) | FrameError::Propose(ProposeError::TooLarge { .. }) => {
+                self.internal = Some(error.to_string());
+            }
+            FrameError::NotServed(_) | FrameError::NoLeader(_) => self.transient = Some(error.to_string()),
+            _ => self.transient = Some(format!("shard group {group}: {error}")),
+        }
+    }
+
     /// What the sender is told. A part that may succeed later outweighs one that was refused for good: the sender comes
     /// again, and what is stored already stays the same.
     pub fn settled(self) -> Result<WriteOutcome, WriteError> {
@@ -44,19 +56,37 @@ impl Attempt {
 
 impl WritePath {
     /// Waits for the replies to everything that was sent.
-    pub(super) async fn answers(&self, tenant: &Tenant, sent: Sent) -> Attempt {
-        let Sent { frames, refused, transient, metadata, mut known, tenant_key } = sent;
+    pub(super) async fn answers(&self, tenant: &Tenant, mut sent: Sent) -> Attempt {
+        if !sent.unresolved.is_empty() {
+            self.resolve_elsewhere(tenant, &mut sent).await;
+        }
+        let Sent { parts, refused, transient, metadata, mut known, tenant_key, .. } = sent;
         let mut attempt = Attempt { transient, ..Attempt::default() };
         attempt.outcome.refused = refused;
-        for SentFrame { group, reply, registered } in frames {
-            match reply.await {
-                Ok(Ok(reply)) => self.read_reply(group, &reply, registered, &mut attempt, &mut known),
-                Ok(Err(FrameError::Reply(reason))) => attempt.internal = Some(reason),
-                Ok(Err(FrameError::Propose(error @ ProposeError::TooLarge { .. }))) => {
-                    attempt.internal = Some(error.to_string());
+        let mut failed = Vec::new();
+        for SentPart { group, state, mut registered } in parts {
+            let (error, frames) = match state {
+                PartState::Failed(error, frames) => (error, frames),
+                PartState::Queued(pending) => {
+                    let Collected { replies, failed } = collect(id_of(group), pending).await;
+                    let left = registered.split_off(replies.len());
+                    self.read_replies(group, replies, registered, &mut attempt, &mut known);
+                    registered = left;
+                    let Some(failed) = failed else { continue };
+                    failed
                 }
-                Ok(Err(error)) => attempt.transient = Some(error.to_string()),
-                Err(_) => attempt.transient = Some(FrameError::Stopping.to_string()),
+            };
+            failed.push((group, error, frames, registered));
+        }
+        if !failed.is_empty() {
+            let again = failed.into_iter().map(|(group, error, frames, registered)| async move {
+                (group, self.router.write_frames_again(id_of(group), error, frames).await, registered)
+            });
+            for (group, written, registered) in join_all(again).await {
+                match written {
+                    Ok(replies) => self.read_replies(group, replies, registered, &mut attempt, &mut known),
+                    Err(error) => attempt.fail(group, &error),
+                }
             }
         }
         known.sort_unstable_by_key(|(order, _)| *order);
@@ -66,6 +96,37 @@ impl WritePath {
             self.store_metadata(tenant, metadata).await;
         }
         attempt
+    }
+
+    /// Has series looked up by nodes that have a replica of their group, and sends them on.
+    async fn resolve_elsewhere(&self, tenant: &Tenant, sent: &mut Sent) {
+        let unresolved = std::mem::take(&mut sent.unresolved);
+        let resolved = join_all(unresolved.into_iter().map(|Unresolved { group, misses }| async move {
+            let series: Vec<_> = misses.iter().map(|(_, miss)| (miss.hash, &miss.labels)).collect();
+            let resolved = self.router.resolve(id_of(group), tenant, &series).await;
+            (group, misses, resolved)
+        }));
+        let mut batches = Vec::new();
+        for (group, misses, resolved) in resolved.await {
+            match resolved {
+                Ok(resolved) => self.settle_misses(tenant, group, misses, &resolved, &mut batches, sent),
+                Err(error) => sent.transient = Some(format!("shard group {group}: {error}")),
+            }
+        }
+        batches.iter_mut().for_each(|batch| self.queue(tenant, batch, sent));
+    }
+
+    fn read_replies(
+        &self,
+        group: u16,
+        replies: Vec<FrameReply>,
+        registered: Vec<Vec<Registered>>,
+        attempt: &mut Attempt,
+        known: &mut Vec<(u32, CacheEntry)>,
+    ) {
+        for (reply, registered) in replies.iter().zip(registered) {
+            self.read_reply(group, reply, registered, attempt, known);
+        }
     }
 
     fn read_reply(
@@ -139,7 +200,6 @@ impl WritePath {
         group: ShardGroupId,
         metadata: Vec<(String, MetricMetadata)>,
     ) -> bool {
-        let Ok(group) = self.shards.local(group) else { return false };
         let mut rest = metadata.into_iter().peekable();
         while rest.peek().is_some() {
             let mut bytes = 0;
@@ -149,7 +209,7 @@ impl WritePath {
                 part.push((metric, about));
             }
             let command = ControlCommand::StoreMetadata { tenant: tenant.clone(), metadata: part };
-            if let Err(error) = group.command(&command, &*self.clock).await {
+            if let Err(error) = self.router.command(group, &command).await {
                 tracing::debug!(%error, "metadata was not stored");
                 return false;
             }

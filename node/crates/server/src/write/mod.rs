@@ -4,19 +4,17 @@
 //! 2. The body is decompressed and walked in place; known series become batches for their groups, unknown ones misses.
 //! 3. A miss is looked up in its group's applied state, so that a restarted node costs no log. What the group lacks is
 //!    registered, within the tenant's [`series_budget`].
-//! 4. Batches become frames, which queue for their groups ([`group_queue`]) and are proposed several to an entry.
+//! 4. Batches become frames, which the [router](crate::routing) brings to their groups' leaders.
 //! 5. Each request is acknowledged by the replies to its own frames.
 
 mod admission;
 mod exchange;
-mod group_queue;
 mod outcome;
 mod own_body;
 mod scratch;
 mod sending;
 mod series_budget;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,11 +29,11 @@ pub use outcome::{RETRY_AFTER, Refusal, RefusalReason, Refusals, WriteError, Wri
 use crate::config::Config;
 use crate::env::{Env, ExecutorHandle, WallClock};
 use crate::metrics::WriteMetrics;
+use crate::routing::Router;
 use crate::shards::Shards;
-use crate::shards::ring::{id_of, index_of};
+use crate::shards::ring::index_of;
 use admission::Admission;
 use exchange::Attempt;
-use group_queue::{GroupQueue, Stamping, propose_queued};
 use scratch::ScratchPool;
 use sending::DecodeError;
 use series_budget::SeriesBudget;
@@ -46,9 +44,6 @@ const INLINE_BODY_BYTES_MAX: usize = 96 << 10;
 
 /// How often a request whose refs turned out unknown is resolved and sent again.
 const RESENDS_MAX: usize = 1;
-
-/// A group may have this many times its even share of the series that there may be: groups are not filled evenly.
-const SERIES_SHARE_SLACK: u64 = 4;
 
 /// What a zstd body that does not declare its size is taken to expand by.
 const ZSTD_RATIO_ASSUMED: u64 = 16;
@@ -64,9 +59,8 @@ pub enum RemoteWriteVersion {
 
 /// The way in. Shared by all connections.
 pub struct WritePath {
+    router: Arc<Router>,
     shards: Arc<Shards>,
-    /// By group index.
-    queues: BTreeMap<u16, Arc<GroupQueue>>,
     cache: SeriesCache,
     metadata: MetadataFilter,
     budget: SeriesBudget,
@@ -88,29 +82,15 @@ struct Body {
 }
 
 impl WritePath {
-    /// A way into `shards`. Starts one proposer for each group on the current runtime; they end with
-    /// [`close`](Self::close).
-    pub fn new(shards: Arc<Shards>, config: &Config, env: &Env, metrics: Arc<WriteMetrics>) -> Arc<WritePath> {
-        let ring = shards.ring();
-        let count = ring.groups().len() as u64;
-        let share = (config.ingest.max_series.saturating_mul(SERIES_SHARE_SLACK) / count).clamp(1, u64::from(u32::MAX));
-        let stamping = Stamping {
-            clock: env.clock.clone(),
-            retention_ms: config.retention.as_millis() as i64,
-            series_max: share as u32,
-        };
-        let queues: BTreeMap<u16, Arc<GroupQueue>> =
-            ring.groups().iter().map(|group| (index_of(group.id), Arc::default())).collect();
+    /// A way in through `router`.
+    pub fn new(router: Arc<Router>, config: &Config, env: &Env, metrics: Arc<WriteMetrics>) -> Arc<WritePath> {
+        let shards = router.shards().clone();
         let cache = SeriesCache::new(env.seed.split("series cache").0, config.ingest.cache_bytes.as_usize());
-        for (index, queue) in &queues {
-            let (queue, group) = (queue.clone(), id_of(*index));
-            tokio::spawn(propose_queued(queue, group, shards.clone(), stamping.clone(), metrics.clone()));
-        }
         for group in shards.serving() {
             cache.set_scope(index_of(group.id()), group.scope());
         }
         Arc::new(WritePath {
-            queues,
+            router,
             cache,
             metadata: MetadataFilter::default(),
             budget: SeriesBudget::new(config.ingest.max_new_series_per_second),
@@ -159,9 +139,9 @@ impl WritePath {
         self.admission.set_closed(reason)
     }
 
-    /// Proposes what is queued and takes nothing in any more.
+    /// Sends on what waits and takes nothing in any more.
     pub fn close(&self) {
-        self.queues.values().for_each(|queue| queue.close());
+        self.router.close();
     }
 
     /// Lets senders' metadata through once more: what was passed on may have been lost by a limit.

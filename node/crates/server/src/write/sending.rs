@@ -9,9 +9,9 @@ use bellwether_ingest::{
 use bellwether_model::{Labels, MetricMetadata, Tenant};
 use tokio::time::Instant;
 
-use super::group_queue::PendingReply;
 use super::outcome::{RefusalReason, Refusals};
 use super::{Body, RemoteWriteVersion, WritePath};
+use crate::routing::{Frame, FrameError, PendingReply, Resolved, resolve_here};
 use crate::shards::ring::id_of;
 
 /// Why a body could not be decoded.
@@ -24,8 +24,10 @@ pub enum DecodeError {
 
 /// A request whose frames are queued.
 pub struct Sent {
-    /// In the order in which their replies are read.
-    pub frames: Vec<SentFrame>,
+    /// What is on its way.
+    pub parts: Vec<SentPart>,
+    /// Series that only other nodes can look up: still to be resolved and sent.
+    pub unresolved: Vec<Unresolved>,
     /// What was refused before anything was sent.
     pub refused: Refusals,
     /// Why the request must come again, if it must, whatever the groups answer.
@@ -38,14 +40,30 @@ pub struct Sent {
     pub tenant_key: TenantKey,
 }
 
-/// One frame on its way.
-pub struct SentFrame {
-    /// The index of its group.
+/// What of a request goes to one group.
+pub struct SentPart {
+    /// The group's index.
     pub group: u16,
-    /// The reply, when it comes.
-    pub reply: PendingReply,
-    /// The series that it registers, in the order in which the reply gives their refs.
-    pub registered: Vec<Registered>,
+    /// What becomes of its frames, in their order; or why they could not be queued.
+    pub state: PartState,
+    /// For each frame the series that it registers, in the order in which the reply gives their refs.
+    pub registered: Vec<Vec<Registered>>,
+}
+
+/// See [`SentPart::state`].
+pub enum PartState {
+    /// The frames wait for their leader.
+    Queued(Vec<PendingReply>),
+    /// They do not: another attempt may succeed.
+    Failed(FrameError, Vec<Frame>),
+}
+
+/// Series of one group without a replica here.
+pub struct Unresolved {
+    /// The group's index.
+    pub group: u16,
+    /// The series, each with its place in the request.
+    pub misses: Vec<(u32, Miss)>,
 }
 
 /// A series that the log is told about.
@@ -60,7 +78,7 @@ pub struct Registered {
 }
 
 /// A batch and what its registrations are to be remembered by.
-struct GroupBatch {
+pub(super) struct GroupBatch {
     group: u16,
     batch: ShardBatch,
     registered: Vec<Registered>,
@@ -83,7 +101,8 @@ impl WritePath {
         self.metrics.cache_misses.inc_by(missed as u64);
         self.metrics.cache_hits.inc_by((distributed.samples - missed) as u64);
         let mut sent = Sent {
-            frames: Vec::new(),
+            parts: Vec::new(),
+            unresolved: Vec::new(),
             refused: Refusals::default(),
             transient: None,
             metadata: std::mem::take(&mut distributed.metadata),
@@ -115,73 +134,79 @@ impl WritePath {
         for (index, misses) in by_group {
             let group = match self.shards.local(id_of(index)) {
                 Ok(group) => group,
-                Err(not_served) => {
-                    sent.transient = Some(not_served.to_string());
+                // Others may have a replica that serves.
+                Err(_) => {
+                    sent.unresolved.push(Unresolved { group: index, misses });
                     continue;
                 }
             };
-            // A group that served for the first time just now.
-            if self.cache.scope(index).is_none() {
-                self.cache.set_scope(index, group.scope());
+            let hashes = misses.iter().map(|(_, miss)| miss.hash);
+            let resolved = resolve_here(&group, hashes, misses.iter().map(|(_, miss)| &miss.labels));
+            self.settle_misses(tenant, index, misses, &resolved, batches, sent);
+        }
+    }
+
+    /// Puts series that were looked up into the batches of their group; those that are not known, to be registered.
+    pub(super) fn settle_misses(
+        &self,
+        tenant: &Tenant,
+        index: u16,
+        misses: Vec<(u32, Miss)>,
+        resolved: &Resolved,
+        batches: &mut Vec<GroupBatch>,
+        sent: &mut Sent,
+    ) {
+        // A group that is met for the first time.
+        if self.cache.scope(index).is_none() {
+            self.cache.set_scope(index, resolved.scope);
+        }
+        let of_group = |batch: &GroupBatch| batch.group == index && batch.batch.scope() == resolved.scope;
+        let at = batches.iter().position(of_group).unwrap_or_else(|| {
+            let batch = ShardBatch::new(resolved.scope);
+            batches.push(GroupBatch { group: index, batch, registered: Vec::new() });
+            batches.len() - 1
+        });
+        let GroupBatch { batch, registered, .. } = &mut batches[at];
+        let mut unknown = Vec::new();
+        for ((order, miss), found) in misses.into_iter().zip(&resolved.refs) {
+            let Some(series_ref) = *found else {
+                unknown.push((order, miss));
+                continue;
+            };
+            for sample in &miss.samples {
+                batch.push(series_ref, sample.timestamp, sample.value);
             }
-            let shard = group.shard();
-            let found = shard.lookup_many(misses.iter().map(|(_, miss)| miss.hash));
-            let at = batches.iter().position(|batch| batch.group == index).unwrap_or_else(|| {
-                let batch = ShardBatch::new(group.scope());
-                batches.push(GroupBatch { group: index, batch, registered: Vec::new() });
-                batches.len() - 1
-            });
-            let GroupBatch { batch, registered, .. } = &mut batches[at];
-            let mut unknown = Vec::new();
-            for ((order, miss), found) in misses.into_iter().zip(found) {
-                // Another series may have the same hash: then the state machine refuses to register this one.
-                let same = found.filter(|series| shard.labels(*series).as_ref() == Some(&miss.labels));
-                let Some(series_ref) = same else {
-                    unknown.push((order, miss));
-                    continue;
-                };
-                for sample in &miss.samples {
-                    batch.push(series_ref, sample.timestamp, sample.value);
-                }
-                let entry = CacheEntry { key: miss.key, group: index, scope: batch.scope(), series_ref };
-                sent.known.push((order, entry));
-            }
-            let granted = self.budget.take(tenant, unknown.len(), Instant::now());
-            if granted < unknown.len() {
-                let refused = unknown.len() - granted;
-                sent.transient = Some(format!(
-                    "tenant {tenant} creates new series too fast: {refused} of this request must wait \
-                     (ingest.max_new_series_per_second)"
-                ));
-            }
-            self.metrics.registrations.inc_by(granted as u64);
-            for (order, miss) in unknown.into_iter().take(granted) {
-                registered.push(Registered { order, key: miss.key, labels: miss.labels.clone() });
-                batch.register(miss.hash, miss.labels, &miss.samples);
-            }
+            let entry = CacheEntry { key: miss.key, group: index, scope: batch.scope(), series_ref };
+            sent.known.push((order, entry));
+        }
+        let granted = self.budget.take(tenant, unknown.len(), Instant::now());
+        if granted < unknown.len() {
+            let refused = unknown.len() - granted;
+            sent.transient = Some(format!(
+                "tenant {tenant} creates new series too fast: {refused} of this request must wait \
+                 (ingest.max_new_series_per_second)"
+            ));
+        }
+        self.metrics.registrations.inc_by(granted as u64);
+        for (order, miss) in unknown.into_iter().take(granted) {
+            registered.push(Registered { order, key: miss.key, labels: miss.labels.clone() });
+            batch.register(miss.hash, miss.labels, &miss.samples);
         }
     }
 
     /// Queues a batch's frames for its group.
-    fn queue(&self, tenant: &Tenant, from: &mut GroupBatch, sent: &mut Sent) {
+    pub(super) fn queue(&self, tenant: &Tenant, from: &mut GroupBatch, sent: &mut Sent) {
         if from.batch.is_empty() {
             return;
         }
-        let frames = from.batch.encode(tenant);
-        let registered: Vec<Vec<Registered>> =
-            frames.iter().map(|frame| from.registered[frame.registrations.clone()].to_vec()).collect();
-        let Some(queue) = self.queues.get(&from.group) else {
-            sent.transient = Some(format!("shard group {} is not known here yet", from.group));
-            return;
+        let encoded = from.batch.encode(tenant);
+        let registered = encoded.iter().map(|frame| from.registered[frame.registrations.clone()].to_vec()).collect();
+        let frames = encoded.into_iter().map(|frame| Frame::Made(frame.bytes)).collect();
+        let state = match self.router.queue_frames(id_of(from.group), frames) {
+            Ok(replies) => PartState::Queued(replies),
+            Err((error, frames)) => PartState::Failed(error, frames),
         };
-        match queue.push(frames.into_iter().map(|frame| frame.bytes)) {
-            Ok(replies) => {
-                let with_replies = replies.into_iter().zip(registered);
-                let group = from.group;
-                sent.frames.extend(with_replies.map(|(reply, registered)| SentFrame { group, reply, registered }));
-            }
-            Err(error) => sent.transient = Some(error.to_string()),
-        }
+        sent.parts.push(SentPart { group: from.group, state, registered });
     }
 }
 

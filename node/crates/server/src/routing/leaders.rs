@@ -1,0 +1,67 @@
+//! Who leads which group, as far as this node knows: its own replica's word first, then what others answered lately, then
+//! where the placement says that replicas are.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bellwether_model::ShardGroupId;
+use bellwether_raft::{Leadership, NodeId};
+use parking_lot::RwLock;
+
+use super::frames::FrameError;
+use crate::shards::{NotServed, ShardGroup, Shards};
+
+/// What others answered.
+#[derive(Default)]
+pub struct Hints(RwLock<BTreeMap<ShardGroupId, NodeId>>);
+
+/// Where a group's leader is thought to be.
+pub enum Leader {
+    /// This node.
+    Here(Arc<ShardGroup>),
+    /// Another node.
+    There(NodeId),
+    /// Nobody knows, and why.
+    Nowhere(FrameError),
+}
+
+impl Hints {
+    /// Remembers who is said to lead a group.
+    pub fn learn(&self, group: ShardGroupId, node: NodeId) {
+        self.0.write().insert(group, node);
+    }
+
+    /// Forgets `node`, which does not lead the group after all.
+    pub fn forget(&self, group: ShardGroupId, node: NodeId) {
+        let mut hints = self.0.write();
+        if hints.get(&group) == Some(&node) {
+            hints.remove(&group);
+        }
+    }
+
+    /// Who leads `group`. Where nobody has said so, each `attempt` asks another of the nodes that have a replica.
+    pub fn leader_of(&self, shards: &Shards, group: ShardGroupId, attempt: usize) -> Leader {
+        let local = shards.local(group);
+        if let Ok(local) = &local {
+            match local.raft.leadership() {
+                Leadership::Here => return Leader::Here(local.clone()),
+                Leadership::There(hint) => return Leader::There(hint.node),
+                Leadership::Unknown => {}
+            }
+        }
+        let own = shards.node();
+        if let Some(node) = self.0.read().get(&group).copied().filter(|node| *node != own) {
+            return Leader::There(node);
+        }
+        let ring = shards.ring();
+        let others: Vec<NodeId> =
+            ring.group(group).into_iter().flat_map(|group| group.nodes()).filter(|node| *node != own).collect();
+        match (others.get(attempt % others.len().max(1)), local) {
+            (Some(node), _) => Leader::There(*node),
+            // Alone, and between two terms: the proposal itself finds out.
+            (None, Ok(local)) => Leader::Here(local),
+            (None, Err(NotServed::NotHere(_))) => Leader::Nowhere(FrameError::NoLeader(group)),
+            (None, Err(not_served)) => Leader::Nowhere(not_served.into()),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Any node takes any request: here it finds its way to the replicas that can answer it.
+//!
+//! Writes go to the leaders of the groups that own the series ([`writes`]): into the group's queue where this node leads
+//! ([`proposer`]), else with whatever else waits for the leader's node ([`outbox`]). What fails because a leader has
+//! changed is tried again with the better knowledge ([`leaders`]), within a budget ([`pace`]). What other nodes ask of
+//! this one is in [`serve`].
+
+mod commands;
+mod frames;
+mod leaders;
+mod outbox;
+mod pace;
+mod proposer;
+pub mod remote;
+mod resolve;
+mod serve;
+mod writes;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bellwether_model::ShardGroupId;
+use bellwether_raft::NodeId;
+use parking_lot::RwLock;
+
+pub use frames::{Frame, FrameError, PendingReply};
+pub use resolve::{Resolved, resolve_here};
+pub use writes::{Collected, collect};
+
+use crate::config::Config;
+use crate::env::Env;
+use crate::metrics::WriteMetrics;
+use crate::shards::Shards;
+use frames::FrameQueue;
+use leaders::{Hints, Leader};
+use pace::Jitter;
+use proposer::Stamping;
+use remote::Remote;
+
+/// A group may have this many times its even share of the series that there may be: groups are not filled evenly.
+const SERIES_SHARE_SLACK: u64 = 4;
+
+/// See the module.
+pub struct Router {
+    shards: Arc<Shards>,
+    remote: Arc<dyn Remote>,
+    hints: Hints,
+    jitter: Jitter,
+    stamping: Stamping,
+    queues: RwLock<Queues>,
+}
+
+/// The queues of frames that wait. Each is made when it is first needed, together with the task that empties it.
+#[derive(Default)]
+struct Queues {
+    groups: BTreeMap<ShardGroupId, Arc<FrameQueue>>,
+    nodes: BTreeMap<NodeId, Arc<FrameQueue>>,
+    closed: bool,
+}
+
+impl Router {
+    /// A router over a node's replicas and the way to other nodes.
+    pub fn new(
+        shards: Arc<Shards>,
+        remote: Arc<dyn Remote>,
+        config: &Config,
+        env: &Env,
+        metrics: Arc<WriteMetrics>,
+    ) -> Arc<Router> {
+        let groups = shards.ring().groups().len().max(1) as u64;
+        let share = config.ingest.max_series.saturating_mul(SERIES_SHARE_SLACK) / groups;
+        let stamping = Stamping {
+            clock: env.clock.clone(),
+            retention_ms: config.retention.as_millis() as i64,
+            series_max: share.clamp(1, u64::from(u32::MAX)) as u32,
+            ingest: env.executors.ingest.clone(),
+            metrics,
+        };
+        let jitter = Jitter::new(env.seed.split("routing"));
+        Arc::new(Router { shards, remote, hints: Hints::default(), jitter, stamping, queues: RwLock::default() })
+    }
+
+    /// This node's replicas.
+    pub fn shards(&self) -> &Arc<Shards> {
+        &self.shards
+    }
+
+    /// Sends on what waits, and takes nothing in any more.
+    pub fn close(&self) {
+        let mut queues = self.queues.write();
+        queues.closed = true;
+        queues.groups.values().chain(queues.nodes.values()).for_each(|queue| queue.close());
+    }
+
+    /// Who leads a group; each attempt may give another answer.
+    fn leader_of(&self, group: ShardGroupId, attempt: usize) -> Leader {
+        self.hints.leader_of(&self.shards, group, attempt)
+    }
+
+    /// The queue of a group that is led here.
+    fn group_queue(&self, group: ShardGroupId) -> Result<Arc<FrameQueue>, FrameError> {
+        if let Some(queue) = self.queues.read().groups.get(&group) {
+            return Ok(queue.clone());
+        }
+        let mut queues = self.queues.write();
+        if queues.closed {
+            return Err(FrameError::Stopping);
+        }
+        let queue = queues.groups.entry(group).or_insert_with(|| {
+            let queue = Arc::<FrameQueue>::default();
+            let (shards, stamping) = (self.shards.clone(), self.stamping.clone());
+            tokio::spawn(proposer::propose_queued(queue.clone(), group, shards, stamping));
+            queue
+        });
+        Ok(queue.clone())
+    }
+
+    /// The queue of another node.
+    fn node_queue(&self, node: NodeId) -> Result<Arc<FrameQueue>, FrameError> {
+        if let Some(queue) = self.queues.read().nodes.get(&node) {
+            return Ok(queue.clone());
+        }
+        let mut queues = self.queues.write();
+        if queues.closed {
+            return Err(FrameError::Stopping);
+        }
+        let queue = queues.nodes.entry(node).or_insert_with(|| {
+            let queue = Arc::<FrameQueue>::default();
+            tokio::spawn(outbox::send_queued(queue.clone(), node, self.remote.clone()));
+            queue
+        });
+        Ok(queue.clone())
+    }
+}
