@@ -53,6 +53,33 @@ fn applied(meta: &SnapshotMeta) -> Applied {
     }
 }
 
+/// What openraft takes for the data of a snapshot.
+pub(crate) enum SnapshotData {
+    /// A flush says that it is done; there is nothing to carry.
+    Reported,
+    /// Another replica needs a checkpoint, which is made when that replica is there to take it.
+    Wanted(CheckpointMaker),
+    /// Another replica sent one.
+    Received(Checkpoint),
+}
+
+/// Makes a checkpoint when it is needed.
+pub(crate) struct CheckpointMaker {
+    machine: Arc<dyn StateMachine>,
+    executor: Arc<dyn Blocking>,
+}
+
+impl CheckpointMaker {
+    /// A checkpoint and what openraft is told of it.
+    pub async fn make(self) -> Result<(Checkpoint, SnapshotMeta), FatalError> {
+        let Self { machine, executor } = self;
+        let made = blocking::call(&executor, BlockingClass::Flush, move || machine.checkpoint()).await;
+        let checkpoint = made.map_err(FatalError::from).flatten()?;
+        let meta = meta(&checkpoint.applied).map_err(|error| FatalError(error.to_string()))?;
+        Ok((checkpoint, meta))
+    }
+}
+
 /// openraft's view of a state machine.
 pub(crate) struct Adapter {
     machine: Arc<dyn StateMachine>,
@@ -169,7 +196,7 @@ impl Adapter {
 }
 
 impl RaftStateMachine<Types> for Adapter {
-    type SnapshotData = Option<Checkpoint>;
+    type SnapshotData = SnapshotData;
     type SnapshotBuilder = FlushReport;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
@@ -205,8 +232,8 @@ impl RaftStateMachine<Types> for Adapter {
         FlushReport(self.durable.clone())
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Option<Checkpoint>) -> Result<(), io::Error> {
-        let Some(mut checkpoint) = snapshot else {
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> Result<(), io::Error> {
+        let SnapshotData::Received(mut checkpoint) = snapshot else {
             return Err(io::Error::other("a checkpoint without files cannot be installed"));
         };
         checkpoint.applied = applied(meta);
@@ -227,11 +254,15 @@ impl RaftStateMachine<Types> for Adapter {
             return Ok(None);
         }
         if self.handle.log.is_starting() {
-            return Ok(Some(Snapshot { meta: durable, snapshot: None }));
+            return Ok(Some(Snapshot { meta: durable, snapshot: SnapshotData::Reported }));
         }
-        let checkpoint = self.call(BlockingClass::Flush, |machine| machine.checkpoint()).await?;
-        let meta = meta(&checkpoint.applied).map_err(io::Error::other)?;
-        Ok(Some(Snapshot { meta, snapshot: Some(checkpoint) }))
+        if let Some(last) = durable.last_log_id {
+            // Flushes go on until it is made and sent.
+            self.handle.log.pins().made(last.index + 1);
+        }
+        let (machine, executor) = (self.machine.clone(), self.executor.clone());
+        let wanted = SnapshotData::Wanted(CheckpointMaker { machine, executor });
+        Ok(Some(Snapshot { meta: durable, snapshot: wanted }))
     }
 }
 
@@ -239,9 +270,9 @@ impl RaftStateMachine<Types> for Adapter {
 pub(crate) struct FlushReport(Durable);
 
 impl RaftSnapshotBuilder<Types> for FlushReport {
-    type SnapshotData = Option<Checkpoint>;
+    type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        Ok(Snapshot { meta: self.0.meta(), snapshot: None })
+        Ok(Snapshot { meta: self.0.meta(), snapshot: SnapshotData::Reported })
     }
 }

@@ -420,16 +420,6 @@ pub enum TransferError {
     },
 }
 
-/// An election could not be started.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("group {group} stopped: {reason}")]
-pub struct ElectError {
-    /// Which group.
-    pub group: GroupId,
-    /// Why.
-    pub reason: String,
-}
-
 /// A replica's log could not be removed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RemoveError {

@@ -1,6 +1,8 @@
-//! One replica of a group on this node: proposing, flushing, messages. Reads, changes of membership and hand-overs of
-//! leadership are in files of their own.
+//! One replica of a group on this node: proposing, messages. Flushes, reads, changes of membership and
+//! hand-overs of leadership are in files of their own.
 
+mod election;
+mod flush;
 mod leadership;
 mod membership;
 mod reads;
@@ -8,6 +10,7 @@ mod state;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
@@ -17,15 +20,14 @@ use openraft_rt::WatchReceiver;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::adapter::{Adapter, Durable};
+use crate::adapter::{Adapter, Durable, SnapshotData};
 use crate::admission::{self, Budget};
-use crate::blocking::{self, BlockingClass};
-use crate::errors::{AddressError, ElectError, FlushError, ProposeError, ReadError, StorageTrouble};
+use crate::errors::{AddressError, ProposeError, ReadError, StorageTrouble};
 use crate::group_log::GroupLog;
 use crate::limits;
 use crate::node::{Groups, Shared};
 use crate::read_rounds::ReadRounds;
-use crate::state_machine::{Applied, Checkpoint, FatalError, StateMachine};
+use crate::state_machine::{Checkpoint, StateMachine};
 use crate::types::{Command, GroupId, LeaderHint, Member, NodeId, ReplicaId, Reply, Snapshot, Types};
 use crate::wire::{Answer, InstallHeader, Message};
 
@@ -54,6 +56,8 @@ struct Inner {
     reads: ReadRounds,
     /// One flush at a time.
     flushing: tokio::sync::Mutex<()>,
+    /// Whether an election is being held because the leader's node was lost.
+    electing: AtomicBool,
 }
 
 impl RaftGroup {
@@ -81,6 +85,7 @@ impl RaftGroup {
             running,
             reads: ReadRounds::default(),
             flushing: tokio::sync::Mutex::new(()),
+            electing: AtomicBool::new(false),
         }))
     }
 
@@ -132,6 +137,11 @@ impl RaftGroup {
         }
     }
 
+    /// Bytes of flushed log that are kept for other replicas.
+    pub fn kept_log_bytes(&self) -> u64 {
+        self.0.log.kept_bytes()
+    }
+
     /// Waits until the group has a leader and this replica has applied all that was committed when it was elected: after
     /// a start, until the log is applied again.
     pub async fn ready(&self) -> Result<(), ReadError> {
@@ -157,43 +167,9 @@ impl RaftGroup {
         }
     }
 
-    /// Makes what is applied durable in the state machine, then cuts the log up to there and gives its space back. Says
-    /// how far the durable state has come.
-    ///
-    /// The log stays longer where a replica is behind, up to a budget, and where replication is using it; the next flush
-    /// cuts it. [`RaftNode::reclaim`](crate::RaftNode::reclaim) afterwards makes the engine shrink at once.
-    pub async fn flush(&self) -> Result<Applied, FlushError> {
-        let this = &*self.0;
-        let _one = this.flushing.lock().await;
-        let machine = this.machine.clone();
-        let flushed = blocking::call(&this.shared.executor, BlockingClass::Flush, move || machine.flush()).await;
-        let applied = flushed
-            .map_err(FatalError::from)
-            .flatten()
-            .map_err(|source| FlushError::StateMachine { group: this.group, source })?;
-        let Some(position) = applied.log else { return Ok(applied) };
-        this.durable.set(&applied).map_err(|error| FlushError::StateMachine {
-            group: this.group,
-            source: FatalError(format!("it returned a damaged membership: {error}")),
-        })?;
-        this.log.on_flushed(position.index);
-        this.cut(position.index).await?;
-        Ok(applied)
-    }
-
     /// Bytes of log that would be applied again after a restart.
     pub fn unflushed_log_bytes(&self) -> u64 {
         self.0.log.unflushed_bytes()
-    }
-
-    /// Starts an election now, if a quorum would grant it: for a peer that is known to be dead.
-    pub async fn elect(&self) -> Result<(), ElectError> {
-        let this = &*self.0;
-        this.raft
-            .trigger()
-            .elect(true)
-            .await
-            .map_err(|fatal| ElectError { group: this.group, reason: fatal.to_string() })
     }
 
     /// Stops this replica, after what it has queued is written. It can be started again.
@@ -236,7 +212,7 @@ impl RaftGroup {
     pub(crate) async fn install(&self, header: Bytes, checkpoint: Checkpoint) -> Result<Bytes, AddressError> {
         let this = &*self.0;
         let InstallHeader { vote, meta } = InstallHeader::decode(header).map_err(|error| this.damaged(&error))?;
-        let snapshot = Snapshot { meta, snapshot: Some(checkpoint) };
+        let snapshot = Snapshot { meta, snapshot: SnapshotData::Received(checkpoint) };
         let answer = this.answered(this.raft.install_full_snapshot(vote, snapshot).await)?;
         Ok(Answer::Install(answer).encode())
     }
@@ -312,55 +288,5 @@ impl Inner {
 
     fn damaged(&self, error: &impl Display) -> AddressError {
         AddressError::Damaged { group: self.group, reason: error.to_string() }
-    }
-
-    /// Cuts the log up to `flushed`, or less where a replica is behind.
-    async fn cut(&self, flushed: u64) -> Result<(), FlushError> {
-        let stopped = |fatal: Fatal<Types>| FlushError::Stopped { group: self.group, reason: fatal.to_string() };
-        let mut metrics = self.raft.metrics();
-        if metrics.borrow_watched().snapshot.as_ref().is_none_or(|snapshot| snapshot.index < flushed) {
-            self.raft.trigger().snapshot().await.map_err(stopped)?;
-            let known = timeout(limits::PURGE_WAIT, async {
-                while metrics.borrow_watched().snapshot.as_ref().is_none_or(|snapshot| snapshot.index < flushed) {
-                    if metrics.changed().await.is_err() {
-                        return;
-                    }
-                }
-            });
-            if known.await.is_err() {
-                return Ok(());
-            }
-        }
-        let Some(upto) = self.cut_limit(flushed) else { return Ok(()) };
-        let mut purged = self.log.purged();
-        self.raft.trigger().purge_log(upto).await.map_err(stopped)?;
-        let cut = timeout(limits::PURGE_WAIT, purged.wait_for(|purged| purged.is_some_and(|purged| purged >= upto)));
-        match cut.await {
-            Ok(Ok(_)) => {}
-            // Replication holds the log, or the disk is full: the next flush catches up.
-            Ok(Err(_)) | Err(_) => return Ok(()),
-        }
-        let log = self.log.clone();
-        let dropped =
-            blocking::call(&self.shared.executor, BlockingClass::Flush, move || log.drop_below(upto + 1)).await;
-        let space = |reason: String| FlushError::Space { group: self.group, reason };
-        dropped.map_err(|lost| space(lost.to_string()))?.map_err(|error| space(error.to_string()))
-    }
-
-    /// The last index to cut; `None` if there is nothing to cut.
-    fn cut_limit(&self, flushed: u64) -> Option<u64> {
-        let metrics = self.raft.metrics();
-        let now = metrics.borrow_watched();
-        // Index behind which all that follow still need the log.
-        let needed = now
-            .replication
-            .iter()
-            .flatten()
-            .map(|(_, matched)| matched.as_ref().map_or(0, |matched| matched.index + 1))
-            .min()
-            .unwrap_or(u64::MAX);
-        let budget = self.log.start_of_last(self.shared.options.lagging_log_bytes);
-        let end = (flushed + 1).min(needed.max(budget));
-        (end > self.log.first()).then(|| end - 1)
     }
 }

@@ -19,6 +19,7 @@ use crate::errors::LogError;
 use crate::limits;
 use crate::log_index::LogIndex;
 use crate::metrics::RaftMetrics;
+use crate::pins::Pins;
 use crate::record::{self, EntryRange, RecordKind};
 use crate::recovery::{self, Recovered};
 use crate::types::{Entry, LogId, LogPosition, Payload, ReplicaKey, Types, Vote};
@@ -36,6 +37,7 @@ pub(crate) struct GroupLog {
     purged: watch::Sender<Option<u64>>,
     /// The last entry that the state machine has applied. Changes before whoever proposed the entry is answered.
     applied: watch::Sender<Option<LogPosition>>,
+    pins: Arc<Pins>,
     /// While openraft starts it looks only at positions and memberships: those come from the index, so that the log is
     /// not read a second time.
     starting: AtomicBool,
@@ -58,6 +60,15 @@ struct State {
 }
 
 impl State {
+    fn unflushed_bytes(&self) -> u64 {
+        self.index.bytes_from(self.flushed)
+    }
+
+    /// Bytes of flushed entries that are still here.
+    fn kept_bytes(&self) -> u64 {
+        self.index.bytes() - self.unflushed_bytes()
+    }
+
     fn tail_start(&self) -> u64 {
         self.index.next() - self.tail.len() as u64
     }
@@ -117,6 +128,7 @@ impl GroupLog {
             state: Mutex::new(state),
             purged: watch::Sender::new(purged),
             applied: watch::Sender::new(None),
+            pins: Arc::default(),
             starting: AtomicBool::new(true),
         }
     }
@@ -151,13 +163,30 @@ impl GroupLog {
 
     /// Bytes of the entries that would be applied again after a restart.
     pub fn unflushed_bytes(&self) -> u64 {
-        let state = self.state.lock();
-        state.index.bytes_from(state.flushed)
+        self.state.lock().unflushed_bytes()
     }
 
-    /// The lowest index such that the entries from it on have at most `bytes` together.
-    pub fn start_of_last(&self, bytes: u64) -> u64 {
-        self.state.lock().index.start_of_last(bytes)
+    /// The lowest index such that the entries from it on, up to and with `flushed`, have at most `bytes` together.
+    pub fn start_of_kept(&self, bytes: u64, flushed: u64) -> u64 {
+        let state = self.state.lock();
+        let unflushed = state.index.bytes_from(flushed + 1);
+        state.index.start_of_last(unflushed.saturating_add(bytes))
+    }
+
+    /// Bytes of flushed entries that are still here.
+    pub fn kept_bytes(&self) -> u64 {
+        self.state.lock().kept_bytes()
+    }
+
+    /// Bytes of flushed entries that the other logs of this node keep.
+    pub fn bytes_kept_by_others(&self) -> u64 {
+        let own = self.kept_bytes();
+        u64::try_from(self.metrics.kept_bytes.get()).unwrap_or(0).saturating_sub(own)
+    }
+
+    /// What checkpoints on their way need of this log.
+    pub fn pins(&self) -> &Arc<Pins> {
+        &self.pins
     }
 
     /// Bytes of the entries from index `from` on.
@@ -210,13 +239,13 @@ impl GroupLog {
         self.state.lock().failure.clone()
     }
 
-    /// Changes the state and keeps the metric of unflushed bytes right.
+    /// Changes the state and keeps the metrics of its bytes right.
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state.lock();
-        let before = state.index.bytes_from(state.flushed);
+        let (unflushed, kept) = (state.unflushed_bytes(), state.kept_bytes());
         let result = change(&mut state);
-        let after = state.index.bytes_from(state.flushed);
-        self.metrics.unflushed_bytes.add(after as i64 - before as i64);
+        self.metrics.unflushed_bytes.add(state.unflushed_bytes() as i64 - unflushed as i64);
+        self.metrics.kept_bytes.add(state.kept_bytes() as i64 - kept as i64);
         result
     }
 
@@ -290,7 +319,9 @@ impl GroupLog {
 
 impl Drop for GroupLog {
     fn drop(&mut self) {
-        self.metrics.unflushed_bytes.sub(self.unflushed_bytes() as i64);
+        let state = self.state.lock();
+        self.metrics.unflushed_bytes.sub(state.unflushed_bytes() as i64);
+        self.metrics.kept_bytes.sub(state.kept_bytes() as i64);
     }
 }
 
@@ -438,11 +469,11 @@ impl RaftLogStorage<Types> for LogHandle {
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
         let key = record::key(self.log.id, RecordKind::Purged, 0);
         let value = record::encode_purged(&key, &upto);
-        let first = self.log.first();
-        // The cut is written before, or together with, the loss of the entries: recovery starts behind it.
+        // The cut is written before, or together with, the loss of the entries: recovery starts behind it. What lies
+        // before the index goes too: entries that were flushed before this replica started.
         let operations = vec![
             Operation::Put(self.log.writer.space(), key.to_vec(), value),
-            self.log.delete_entries(first, (upto.index + 1).max(first)),
+            self.log.delete_entries(0, upto.index + 1),
         ];
         self.log.change(|state| {
             let start = state.tail_start();

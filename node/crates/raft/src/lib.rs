@@ -24,6 +24,7 @@ mod log_index;
 mod metrics;
 mod network;
 mod node;
+mod pins;
 mod pipeline;
 mod read_rounds;
 mod record;
@@ -38,8 +39,8 @@ mod testing;
 
 pub use blocking::{Blocking, BlockingClass, Inline};
 pub use errors::{
-    AddressError, ElectError, FlushError, LogError, MembershipError, OpenError, ProposeError, ReadError, RemoveError,
-    StartError, StorageTrouble, TransferError,
+    AddressError, FlushError, LogError, MembershipError, OpenError, ProposeError, ReadError, RemoveError, StartError,
+    StorageTrouble, TransferError,
 };
 pub use group::{GroupState, Leadership, Members, RaftGroup, ReplicaProgress};
 pub use network::{Peer, Transport, TransportError, is_heartbeat};

@@ -42,6 +42,15 @@ pub const APPLIED_TAIL_BYTES: usize = 256 << 10;
 /// Bytes of log that a flush leaves for a replica that is behind, per group. Default.
 pub const LAGGING_LOG_BYTES: u64 = 1 << 30;
 
+/// Bytes of log that flushes leave for replicas that are behind, of all groups of a node. Default.
+pub const NODE_LAGGING_LOG_BYTES: u64 = 4 << 30;
+
+/// Bytes of log that a flush leaves where this replica does not lead: the others may lack that much when it is elected.
+pub const FOLLOWER_TAIL_BYTES: u64 = 16 << 20;
+
+/// How long the log behind a checkpoint stays for a replica that has just received it, or is about to.
+pub const CHECKPOINT_GRACE: Duration = Duration::from_secs(10);
+
 /// A replica that lacks more than this is not made a voter.
 pub const PROMOTION_LAG_BYTES_MAX: u64 = 16 << 20;
 
@@ -54,11 +63,19 @@ pub const PURGE_WAIT: Duration = Duration::from_secs(5);
 /// Interval of heartbeats.
 pub const HEARTBEAT: Duration = Duration::from_millis(300);
 
-/// Shortest election timeout.
-pub const ELECTION_TIMEOUT_MIN: Duration = Duration::from_millis(900);
+/// How long a follower that has heard its leader votes for nobody else. It elects when it has heard nothing for that long
+/// and a random time between [`ELECTION_TIMEOUT_MIN`] and this more: after 1.35 to 1.8 s.
+pub const ELECTION_TIMEOUT_MAX: Duration = Duration::from_millis(900);
 
-/// Longest election timeout.
-pub const ELECTION_TIMEOUT_MAX: Duration = Duration::from_millis(1500);
+/// See [`ELECTION_TIMEOUT_MAX`].
+pub const ELECTION_TIMEOUT_MIN: Duration = Duration::from_millis(450);
+
+/// Followers of a leader whose process is gone elect within this time, each at a random moment of it.
+pub const LOST_LEADER_JITTER: Duration = Duration::from_millis(100);
+
+/// How often such an election is tried: other followers may learn of the loss later. After that they wait for the
+/// election timeout.
+pub const LOST_LEADER_ATTEMPTS: u64 = 8;
 
 /// Deadline for a follower to install a checkpoint that is sent to it.
 pub const INSTALL_DEADLINE: Duration = Duration::from_secs(600);
@@ -78,6 +95,12 @@ pub const NODE_APPEND_BYTES_ON_THE_WAY: usize = 64 << 20;
 /// Deadline of an append with entries: for its way, for the disk of the follower, and for those before it.
 pub const APPEND_DEADLINE: Duration = Duration::from_secs(2);
 
+/// Pauses between attempts to send to a replica that cannot be reached: doubled up to the last.
+pub const UNREACHABLE_BACKOFF: &str = "100ms 200ms ...2s";
+
+/// Checkpoints that a node sends at a time.
+pub const CHECKPOINTS_AT_ONCE: usize = 2;
+
 /// Largest message that a transport has to carry: one entry, or several within [`READ_BYTES_MAX`], and what is said of them.
 pub const MESSAGE_BYTES_MAX: usize = ENTRY_BYTES_MAX + (1 << 20);
 
@@ -93,5 +116,5 @@ pub const GROUP_QUEUE_MESSAGES: u64 = 65_536;
 const _: () = assert!(ENTRY_BYTES_MAX <= GROUP_IN_FLIGHT_BYTES);
 const _: () = assert!(GROUP_IN_FLIGHT_BYTES <= NODE_IN_FLIGHT_BYTES);
 const _: () = assert!(NODE_IN_FLIGHT_BYTES <= u32::MAX as usize);
-const _: () = assert!(HEARTBEAT.as_millis() * 3 <= ELECTION_TIMEOUT_MIN.as_millis());
+const _: () = assert!(HEARTBEAT.as_millis() * 3 <= ELECTION_TIMEOUT_MAX.as_millis());
 const _: () = assert!(ELECTION_TIMEOUT_MIN.as_millis() < ELECTION_TIMEOUT_MAX.as_millis());

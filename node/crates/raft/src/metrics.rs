@@ -13,6 +13,7 @@ pub(crate) struct RaftMetrics {
     pub write_seconds: Histogram,
     pub bytes_appended: IntCounter,
     pub unflushed_bytes: IntGauge,
+    pub kept_bytes: IntGauge,
     pub apply_seconds: Histogram,
     pub entries_applied: IntCounter,
 }
@@ -66,6 +67,10 @@ impl RaftMetrics {
             unflushed_bytes: gauge(
                 "bellwether_raft_unflushed_bytes",
                 "Bytes of log that would be applied again after a restart, of all groups.",
+            )?,
+            kept_bytes: gauge(
+                "bellwether_raft_kept_bytes",
+                "Bytes of flushed log kept for replicas that are behind or may turn out to be, of all groups.",
             )?,
             apply_seconds: add(
                 registry,

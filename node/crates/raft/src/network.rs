@@ -1,8 +1,9 @@
 //! How replicas of a group reach each other: the transport that the node gives, and what openraft sees of it.
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,10 +18,15 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 
+use tokio::sync::Semaphore;
+
+use crate::adapter::SnapshotData;
+use crate::group_log::GroupLog;
 use crate::limits;
-use crate::pipeline::{OnTheWay, Pipeline};
+use crate::pins::Pins;
+use crate::pipeline::Pipeline;
 use crate::state_machine::Checkpoint;
-use crate::types::{GroupId, Member, NodeId, ReplicaId, ReplicaKey, Snapshot, Types, Vote};
+use crate::types::{GroupId, Member, NodeId, ReplicaId, Snapshot, Types, Vote};
 use crate::wire::{self, Answer, InstallHeader, Message};
 
 /// A replica of a group, and where it lives.
@@ -80,21 +86,38 @@ pub fn is_heartbeat(message: &[u8]) -> bool {
     wire::is_empty_append(message)
 }
 
+/// What is on its way from a node to others, of all groups.
+pub(crate) struct Outgoing {
+    /// Bytes of appends.
+    pub append_bytes: AtomicUsize,
+    /// One permit per checkpoint.
+    checkpoints: Semaphore,
+}
+
+impl Default for Outgoing {
+    fn default() -> Self {
+        Self { append_bytes: AtomicUsize::new(0), checkpoints: Semaphore::new(limits::CHECKPOINTS_AT_ONCE) }
+    }
+}
+
 /// Makes a group's connections.
 pub(crate) struct Network {
-    pub id: ReplicaKey,
+    pub log: Arc<GroupLog>,
     pub transport: Arc<dyn Transport>,
-    pub on_the_way: Arc<OnTheWay>,
+    pub heartbeat: Duration,
+    pub outgoing: Arc<Outgoing>,
 }
 
 impl Network {
     fn connection(&self, target: u64, member: &Member, append_deadline: Duration) -> Connection {
+        let id = self.log.id();
         Connection {
-            from: self.id.replica,
-            peer: Peer { group: self.id.group, replica: ReplicaId(target), node: member.node },
+            from: id.replica,
+            peer: Peer { group: id.group, replica: ReplicaId(target), node: member.node },
             transport: self.transport.clone(),
             append_deadline,
-            on_the_way: self.on_the_way.clone(),
+            outgoing: self.outgoing.clone(),
+            pins: self.log.pins().clone(),
         }
     }
 }
@@ -107,7 +130,7 @@ impl RaftNetworkFactory<Types> for Network {
     }
 
     async fn new_heartbeat_client(&mut self, target: u64, member: &Member) -> Connection {
-        self.connection(target, member, limits::HEARTBEAT)
+        self.connection(target, member, self.heartbeat)
     }
 }
 
@@ -118,13 +141,13 @@ pub(crate) struct Connection {
     peer: Peer,
     transport: Arc<dyn Transport>,
     append_deadline: Duration,
-    on_the_way: Arc<OnTheWay>,
+    outgoing: Arc<Outgoing>,
+    pins: Arc<Pins>,
 }
 
 impl Connection {
-    /// Bytes of appends on their way from this node.
-    pub fn on_the_way(&self) -> &Arc<OnTheWay> {
-        &self.on_the_way
+    pub fn outgoing(&self) -> &Arc<Outgoing> {
+        &self.outgoing
     }
 
     /// Sends at once, also if the future is never polled.
@@ -174,7 +197,7 @@ type Answers<'s> = BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Type
 type Answering<'s> = BoxFuture<'s, Result<Answers<'s>, RPCError<Types>>>;
 
 impl RaftNetworkV2<Types> for Connection {
-    type SnapshotData = Option<Checkpoint>;
+    type SnapshotData = SnapshotData;
 
     async fn append_entries(
         &mut self,
@@ -232,21 +255,49 @@ impl RaftNetworkV2<Types> for Connection {
         cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
-        let Some(checkpoint) = snapshot.snapshot else {
-            return Err(Unreachable::from_string("the state machine made no checkpoint").into());
-        };
-        let header = InstallHeader { vote, meta: snapshot.meta }.encode();
-        let deadline = limits::INSTALL_DEADLINE;
-        let sending = self.transport.send_checkpoint(self.peer, header, checkpoint, deadline);
-        let answer = match futures::future::select(std::pin::pin!(cancel), sending).await {
-            Either::Left((closed, _)) => return Err(closed.into()),
-            Either::Right((answer, _)) => answer,
-        };
-        let answer = answer
-            .map_err(|error| rpc_error(RPCTypes::InstallSnapshot, self.from.0, self.peer.replica.0, deadline, error))?;
-        match Answer::decode(answer).map_err(|error| Unreachable::new(&error))? {
-            Answer::Install(answer) => Ok(answer),
-            other => Err(confused(other).into()),
+        let sending = std::pin::pin!(self.send_checkpoint(vote, snapshot));
+        match futures::future::select(std::pin::pin!(cancel), sending).await {
+            Either::Left((closed, _)) => Err(closed.into()),
+            Either::Right((answer, _)) => Ok(answer?),
         }
     }
+}
+
+impl Connection {
+    /// Every error is answered by a pause and another attempt, which must therefore be cheap while the peer is away.
+    async fn send_checkpoint(
+        &self,
+        vote: Vote,
+        snapshot: Snapshot,
+    ) -> Result<SnapshotResponse<Types>, RPCError<Types>> {
+        let Snapshot { meta, snapshot: SnapshotData::Wanted(maker) } = snapshot else {
+            return Err(refused("the snapshot was not made for another replica"));
+        };
+        let prev_log_id = meta.last_log_id;
+        let probe = AppendEntriesRequest { vote, prev_log_id, entries: Vec::new(), leader_commit: None };
+        match self.append(Message::Append(probe).encode()).await? {
+            AppendEntriesResponse::Conflict => {}
+            AppendEntriesResponse::HigherVote(vote) => return Ok(SnapshotResponse { vote }),
+            // It has what the checkpoint would bring: the last one arrived, its answer did not.
+            AppendEntriesResponse::Success | AppendEntriesResponse::PartialSuccess(_) => {
+                return Ok(SnapshotResponse { vote });
+            }
+        }
+        let Ok(_permit) = self.outgoing.checkpoints.try_acquire() else {
+            return Err(refused("as many checkpoints are being sent as may be"));
+        };
+        let _pinned = meta.last_log_id.map(|last| self.pins.sending(self.peer.replica, last.index + 1));
+        let (checkpoint, meta) = maker.make().await.map_err(refused)?;
+        let header = InstallHeader { vote, meta }.encode();
+        let sent = self.transport.send_checkpoint(self.peer, header, checkpoint, limits::INSTALL_DEADLINE).await;
+        match Answer::decode(sent.map_err(refused)?).map_err(refused)? {
+            Answer::Install(answer) => Ok(answer),
+            other => Err(confused(other)),
+        }
+    }
+}
+
+/// Nothing was sent, or it did not arrive: worth a pause before the next attempt.
+fn refused(reason: impl Display) -> RPCError<Types> {
+    Unreachable::from_string(reason).into()
 }

@@ -25,8 +25,7 @@ use crate::group::{Raft, RaftGroup};
 use crate::group_log::{GroupLog, LogHandle};
 use crate::limits;
 use crate::metrics::RaftMetrics;
-use crate::network::{Network, Transport};
-use crate::pipeline::OnTheWay;
+use crate::network::{Network, Outgoing, Transport};
 use crate::recovery;
 use crate::state_machine::{Checkpoint, StateMachine};
 use crate::types::{GroupId, NodeId, ReplicaId, ReplicaKey, Runtime};
@@ -49,11 +48,14 @@ pub struct RaftOptions {
     pub applied_tail_bytes: usize,
     /// Bytes of log that a flush leaves for a replica that is behind, per group.
     pub lagging_log_bytes: u64,
+    /// Bytes of log that flushes leave for replicas that are behind, of all groups.
+    pub node_lagging_log_bytes: u64,
     /// Interval of heartbeats.
     pub heartbeat: Duration,
-    /// Shortest election timeout; well above the heartbeat.
+    /// A follower elects when it has heard nothing for a random time between this and
+    /// [`election_timeout_max`](Self::election_timeout_max), behind that.
     pub election_timeout_min: Duration,
-    /// Longest election timeout.
+    /// How long a follower that has heard its leader votes for nobody else; several heartbeats.
     pub election_timeout_max: Duration,
     /// Where the metrics go.
     pub registry: Registry,
@@ -71,6 +73,7 @@ impl RaftOptions {
             admission_wait: limits::ADMISSION_WAIT,
             applied_tail_bytes: limits::APPLIED_TAIL_BYTES,
             lagging_log_bytes: limits::LAGGING_LOG_BYTES,
+            node_lagging_log_bytes: limits::NODE_LAGGING_LOG_BYTES,
             heartbeat: limits::HEARTBEAT,
             election_timeout_min: limits::ELECTION_TIMEOUT_MIN,
             election_timeout_max: limits::ELECTION_TIMEOUT_MAX,
@@ -92,6 +95,7 @@ impl RaftOptions {
             election_timeout_max: millis(self.election_timeout_max),
             install_snapshot_timeout: millis(limits::INSTALL_DEADLINE),
             max_payload_entries: limits::ENTRIES_PER_MESSAGE_MAX,
+            backoff: limits::UNREACHABLE_BACKOFF.to_owned(),
             api_channel_size: Some(limits::GROUP_QUEUE_MESSAGES),
             notification_channel_size: Some(limits::GROUP_QUEUE_MESSAGES),
             // A flush is the snapshot, and the flush cuts the log.
@@ -113,9 +117,9 @@ pub(crate) struct Shared {
     pub writer: Arc<Writer>,
     pub metrics: Arc<RaftMetrics>,
     pub budget: Budget,
-    on_the_way: Arc<OnTheWay>,
+    outgoing: Arc<Outgoing>,
     config: Arc<Config>,
-    seed: u64,
+    pub seed: u64,
 }
 
 /// The replicas that run on this node; `None` while one starts.
@@ -187,7 +191,7 @@ impl RaftNode {
         let writer = Writer::start(log, space, executor.clone(), options.on_fatal.clone(), metrics.clone());
         let budget = Budget::new("node", options.node_in_flight_bytes);
         let shared =
-            Arc::new(Shared { options, executor, writer, metrics, budget, on_the_way: Arc::default(), config, seed });
+            Arc::new(Shared { options, executor, writer, metrics, budget, outgoing: Arc::default(), config, seed });
         Ok(Self(Arc::new(NodeInner { shared, groups: Arc::default() })))
     }
 
@@ -247,19 +251,14 @@ impl RaftNode {
         let mut reserved = groups.reserve(id).ok_or(StartError::Running(group, replica))?;
         let (writer, asked) = (shared.writer.clone(), machine.clone());
         let (recovered, applied) = blocking::call(&shared.executor, BlockingClass::Apply, move || {
-            (recovery::recover(&**writer.engine(), writer.space(), id), asked.applied())
+            let applied = asked.applied();
+            (recovery::recover(&**writer.engine(), writer.space(), id, applied.log), applied)
         })
         .await
         .map_err(|_| LogError::executor(id))?;
         let recovered = recovered?;
         let damaged = |error: crate::codec::DecodeError| StartError::Membership { group, reason: error.to_string() };
         let durable = Durable::new(&applied).map_err(damaged)?;
-        if let Some(purged) = recovered.index.purged() {
-            let applied = applied.log.map(|log| log.index);
-            if applied.is_none_or(|applied| applied < purged.index) {
-                return Err(LogError::StateBehindLog { group, replica, purged: purged.index, applied }.into());
-            }
-        }
         let log = Arc::new(GroupLog::new(
             id,
             recovered,
@@ -282,7 +281,12 @@ impl RaftNode {
             shared.metrics.clone(),
             durable.clone(),
         );
-        let network = Network { id, transport, on_the_way: shared.on_the_way.clone() };
+        let network = Network {
+            log: log.clone(),
+            transport,
+            heartbeat: shared.options.heartbeat,
+            outgoing: shared.outgoing.clone(),
+        };
         let seed = mix(shared.seed, mix(u64::from(group.0), replica.0));
         let build = async {
             let raft = Raft::build(replica.0, shared.config.clone(), network, handle, adapter).await?;
@@ -355,6 +359,22 @@ impl RaftNode {
         self.addressed(group, replica)?.install(header, checkpoint).await
     }
 
+    /// Tells that a node's process is gone: a connection to it was refused, or ended and cannot be made again. Groups
+    /// that it led elect at once, each at a random moment shortly after, instead of when they notice. Where the
+    /// other voters still hear from it, they refuse, and nothing changes. Returns at once.
+    pub fn peer_lost(&self, node: NodeId) {
+        for group in self.groups() {
+            group.leader_lost(node);
+        }
+    }
+
+    /// Tells that a node can be reached again: replicas there are sent at once what they lack. Returns at once.
+    pub fn peer_found(&self, node: NodeId) {
+        for group in self.groups() {
+            group.follower_found(node);
+        }
+    }
+
     /// Bytes of log that would be applied again after a restart, of all groups here.
     pub fn unflushed_log_bytes(&self) -> u64 {
         self.groups().iter().map(RaftGroup::unflushed_log_bytes).sum()
@@ -379,7 +399,7 @@ impl RaftNode {
 }
 
 /// Mixes two numbers into one that differs wherever they do (splitmix64's finalizer).
-fn mix(left: u64, right: u64) -> u64 {
+pub(crate) fn mix(left: u64, right: u64) -> u64 {
     let mut mixed = left ^ right.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

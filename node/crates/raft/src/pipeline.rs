@@ -5,7 +5,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
@@ -15,25 +15,21 @@ use openraft::errors::{NetworkError, RPCError};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, StreamAppendResult};
 
 use crate::limits;
-use crate::network::{Connection, confused};
+use crate::network::{Connection, Outgoing, confused};
 use crate::types::{LogId, Types};
 use crate::wire::Message;
 
 type Outcome = Result<StreamAppendResult<Types>, RPCError<Types>>;
 
-/// Bytes of appends that are on their way from this node, to all followers of all groups.
-#[derive(Default)]
-pub(crate) struct OnTheWay(AtomicUsize);
-
 /// The bytes of one append, until it is answered or given up.
 struct Counted {
     bytes: usize,
-    total: Arc<OnTheWay>,
+    outgoing: Arc<Outgoing>,
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.total.0.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.outgoing.append_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -59,7 +55,8 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Unpin> Pipeline<S> {
         self.unanswered.is_empty()
             || (self.unanswered.len() < limits::APPENDS_ON_THE_WAY_MAX
                 && self.unanswered_bytes < limits::APPEND_BYTES_ON_THE_WAY
-                && self.connection.on_the_way().0.load(Ordering::Relaxed) < limits::NODE_APPEND_BYTES_ON_THE_WAY)
+                && self.connection.outgoing().append_bytes.load(Ordering::Relaxed)
+                    < limits::NODE_APPEND_BYTES_ON_THE_WAY)
     }
 
     fn send(&mut self, request: AppendEntriesRequest<Types>) {
@@ -68,9 +65,9 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Unpin> Pipeline<S> {
         let is_first = std::mem::take(&mut self.is_first);
         let message = Message::Append(request).encode();
         let bytes = message.len();
-        let total = self.connection.on_the_way().clone();
-        total.0.fetch_add(bytes, Ordering::Relaxed);
-        let counted = Counted { bytes, total };
+        let outgoing = self.connection.outgoing().clone();
+        outgoing.append_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let counted = Counted { bytes, outgoing };
         // Called now, not when it is first polled: the order of the calls is the order of the messages.
         let answer = self.connection.append(message);
         self.unanswered_bytes += bytes;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::errors::LogError;
 use crate::log_index::LogIndex;
 use crate::record::{self, EntryRange, RecordKind};
-use crate::types::{Entry, Payload, ReplicaKey, Vote};
+use crate::types::{self, Entry, LogPosition, Payload, ReplicaKey, Vote};
 
 /// What a replica's records say.
 #[derive(Debug)]
@@ -29,8 +29,14 @@ fn get(
     Ok(value.map(|value| (key, value)))
 }
 
-/// Reads and checks all of a replica's records.
-pub(crate) fn recover(engine: &dyn KvEngine, space: Space, id: ReplicaKey) -> Result<Recovered, LogError> {
+/// Reads and checks a replica's records. Entries that the state machine has in its durable state are not looked at: what
+/// was kept of them for replicas that were behind is as good as cut.
+pub(crate) fn recover(
+    engine: &dyn KvEngine,
+    space: Space,
+    id: ReplicaKey,
+    applied: Option<LogPosition>,
+) -> Result<Recovered, LogError> {
     let vote = match get(engine, space, id, RecordKind::Vote)? {
         Some((key, value)) => {
             Some(record::decode_vote(&key, &value).map_err(|error| LogError::record(id, "vote", &error))?)
@@ -43,8 +49,14 @@ pub(crate) fn recover(engine: &dyn KvEngine, space: Space, id: ReplicaKey) -> Re
         }
         None => None,
     };
-    let mut index = LogIndex::new(purged);
-    // Entries up to the cut may still be there: their space is given back later.
+    if let Some(purged) = purged.map(|purged| purged.index)
+        && applied.is_none_or(|applied| applied.index < purged)
+    {
+        let applied = applied.map(|applied| applied.index);
+        return Err(LogError::StateBehindLog { group: id.group, replica: id.replica, purged, applied });
+    }
+    let mut index = LogIndex::new(applied.as_ref().map(|applied| types::log_id(*applied)));
+    // Entries up to there may still be stored: their space is given back later.
     let first = index.first();
     visit(engine, space, id, first, u64::MAX, |entry, bytes| {
         let membership = match entry.payload {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bellwether_kv::{KvDisk, MemDisk, Space, SpaceConfig, SpaceKind};
@@ -32,6 +32,7 @@ pub(crate) struct Ledger {
     pub refuse: Mutex<Option<String>>,
     pub panic: AtomicBool,
     pub batches: Mutex<Vec<usize>>,
+    pub checkpoints: AtomicUsize,
 }
 
 #[derive(Default, Clone)]
@@ -92,6 +93,7 @@ impl StateMachine for Ledger {
     }
 
     fn checkpoint(&self) -> Result<Checkpoint, FatalError> {
+        self.checkpoints.fetch_add(1, Ordering::Relaxed);
         let state = self.durable.lock().clone();
         let mut checkpoints = CHECKPOINTS.lock();
         let directory = PathBuf::from(format!("{:p}/{}", self, checkpoints.len()));
@@ -169,11 +171,16 @@ struct NetworkState {
     nodes: BTreeMap<NodeId, RaftNode>,
     /// Nodes that reach nobody and are reached by nobody.
     cut_off: BTreeSet<NodeId>,
+    /// Nodes that refuse what is sent to them.
+    refusing: BTreeSet<NodeId>,
     /// Of a thousand messages, how many are lost.
     lost_per_mille: u64,
     /// Whether messages overtake each other.
     shuffled: bool,
     links: BTreeMap<(NodeId, NodeId), Link>,
+    checkpoints: u64,
+    checkpoint_delay: Duration,
+    lose_answers_of_checkpoints: bool,
     /// A node whose messages are held back, and the bytes held per receiver.
     held: Option<(NodeId, HeldBytes)>,
     random: u64,
@@ -188,9 +195,13 @@ impl MemoryNetwork {
         Self(Arc::new(Mutex::new(NetworkState {
             nodes: BTreeMap::new(),
             cut_off: BTreeSet::new(),
+            refusing: BTreeSet::new(),
             lost_per_mille: 0,
             shuffled: false,
             links: BTreeMap::new(),
+            checkpoints: 0,
+            checkpoint_delay: Duration::ZERO,
+            lose_answers_of_checkpoints: false,
             held: None,
             random: seed,
             trace: 0,
@@ -211,9 +222,14 @@ impl MemoryNetwork {
         self.0.lock().cut_off.insert(id);
     }
 
+    pub fn refuse(&self, id: NodeId) {
+        self.0.lock().refusing.insert(id);
+    }
+
     pub fn heal(&self) {
         let mut state = self.0.lock();
         state.cut_off.clear();
+        state.refusing.clear();
         state.lost_per_mille = 0;
         state.shuffled = false;
     }
@@ -223,6 +239,20 @@ impl MemoryNetwork {
         let held = Arc::default();
         self.0.lock().held = Some((id, Arc::clone(&held)));
         held
+    }
+
+    /// How many checkpoints were sent.
+    pub fn checkpoints(&self) -> u64 {
+        self.0.lock().checkpoints
+    }
+
+    pub fn lose_answers_of_checkpoints(&self) {
+        self.0.lock().lose_answers_of_checkpoints = true;
+    }
+
+    /// Checkpoints take this long from now on.
+    pub fn slow_checkpoints(&self, delay: Duration) {
+        self.0.lock().checkpoint_delay = delay;
     }
 
     pub fn shuffle(&self) {
@@ -348,6 +378,9 @@ async fn by_deadline(
 impl Transport for NodeTransport {
     fn call(&self, to: Peer, message: Bytes, deadline: Duration) -> BoxFuture<'static, Result<Bytes, TransportError>> {
         let (from, network) = (self.from, self.network.clone());
+        if network.0.lock().refusing.contains(&to.node) {
+            return async { Err(TransportError::Unreachable("refused".to_owned())) }.boxed();
+        }
         let answered = network.send(from, to, message);
         let exchange = async move {
             let answer = answered?.await.ok()?;
@@ -368,8 +401,16 @@ impl Transport for NodeTransport {
         let (from, network) = (self.from, self.network.clone());
         let exchange = async move {
             let (node, delay) = network.route(from, to, &header)?;
-            sleep(delay).await;
+            let slow = {
+                let mut state = network.0.lock();
+                state.checkpoints += 1;
+                state.checkpoint_delay
+            };
+            sleep(delay + slow).await;
             let answer = node.install(to.group, to.replica, header, checkpoint).await.ok()?;
+            if network.0.lock().lose_answers_of_checkpoints {
+                return None;
+            }
             let (_, delay) = network.route(to.node, Peer { node: from, ..to }, &answer)?;
             sleep(delay).await;
             Some(answer)

@@ -150,7 +150,7 @@ pub(crate) type Payload = openraft::alias::EntryPayloadOf<Types>;
 pub(crate) type Membership = openraft::Membership<u64, Member>;
 pub(crate) type StoredMembership = openraft::alias::StoredMembershipOf<Types>;
 pub(crate) type SnapshotMeta = openraft::alias::SnapshotMetaOf<Types>;
-pub(crate) type Snapshot = openraft::alias::SnapshotOf<Types, Option<crate::Checkpoint>>;
+pub(crate) type Snapshot = openraft::alias::SnapshotOf<Types, crate::adapter::SnapshotData>;
 
 pub(crate) fn position(id: &LogId) -> LogPosition {
     LogPosition { term: id.leader_id.term, leader: ReplicaId(id.leader_id.node_id), index: id.index }

@@ -58,18 +58,6 @@ async fn a_hand_over_that_fails_leaves_a_group_that_elects() {
     cluster.converge().await;
 }
 
-/// Groups 1 to `groups`, each with a replica on each node.
-async fn found_many(cluster: &Cluster, groups: u32) -> Vec<GroupId> {
-    for group in 2..=groups {
-        for (&id, host) in &cluster.hosts {
-            let (founders, transport) = (cluster.founders.clone(), cluster.network.of(id));
-            let machine = Arc::<Ledger>::default();
-            host.node.found_group(GroupId(group), ReplicaId(id), founders, machine, transport).await.unwrap();
-        }
-    }
-    (1..=groups).map(GroupId).collect()
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_node_that_stops_hands_every_group_over_first() {
     let cluster = Cluster::found(3, 43).await;

@@ -1,0 +1,79 @@
+//! What a group does when it is told that a node is gone or back: nobody has to notice by waiting.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use openraft::errors::Fatal;
+use openraft::raft::TransferLeaderRequest;
+use tokio::time::sleep;
+
+use super::{Inner, RaftGroup};
+use crate::limits;
+use crate::node::mix;
+use crate::types::{NodeId, Types};
+
+impl RaftGroup {
+    /// Elects, if the lost node led this group and this replica may vote.
+    pub(crate) fn leader_lost(&self, node: NodeId) {
+        let this = &self.0;
+        if !self.is_led_by(node) || this.electing.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let group = self.clone();
+        tokio::spawn(async move {
+            for attempt in 0..limits::LOST_LEADER_ATTEMPTS {
+                sleep(group.0.jitter(attempt)).await;
+                // A group that stopped elects nobody.
+                if !group.is_led_by(node) || group.0.elect_now().await.is_err() {
+                    break;
+                }
+            }
+            group.0.electing.store(false, Ordering::Relaxed);
+        });
+    }
+
+    /// Sends what they lack to the replicas on a node that can be reached again, if this replica leads.
+    pub(crate) fn follower_found(&self, node: NodeId) {
+        let state = self.state();
+        let members = state.voters.iter().chain(&state.learners);
+        let found: Vec<u64> = members.filter(|(_, lives_on)| **lives_on == node).map(|(id, _)| id.0).collect();
+        if !state.is_leader || found.is_empty() {
+            return;
+        }
+        let group = self.clone();
+        tokio::spawn(async move {
+            // A group that stopped sends nothing.
+            drop(group.0.raft.trigger().reset_backoff(found).await);
+        });
+    }
+
+    fn is_led_by(&self, node: NodeId) -> bool {
+        let state = self.state();
+        let is_voter = state.voters.contains_key(&self.0.replica);
+        is_voter && !state.is_leader && state.leader.is_some_and(|leader| leader.node == node)
+    }
+}
+
+impl Inner {
+    /// A moment of the time in which an attempt is made, different for every replica and attempt.
+    fn jitter(self: &Arc<Self>, attempt: u64) -> Duration {
+        let drawn = mix(mix(self.shared.seed, attempt), mix(u64::from(self.group.0), self.replica.0));
+        let micros = limits::LOST_LEADER_JITTER.as_micros() as u64;
+        Duration::from_micros(drawn % micros)
+    }
+
+    /// Asks the others whether they would elect this replica, and if a quorum would, has them do so. They refuse as
+    /// long as they have heard the leader lately, unless they know of the loss too.
+    async fn elect_now(&self) -> Result<(), Fatal<Types>> {
+        let vote = self.raft.with_raft_state(|state| *state.vote_ref()).await?;
+        if vote.committed {
+            // Said to be the leader's own word that it hands over, which ends this replica's loyalty to it, and to
+            // somebody else than this replica, which would elect without asking.
+            let leader = vote.leader_id.node_id;
+            let released = self.raft.handle_transfer_leader(TransferLeaderRequest::new(vote, leader, None)).await;
+            released?.ok();
+        }
+        self.raft.trigger().elect(true).await
+    }
+}
