@@ -36,6 +36,7 @@ use maintenance::Maintenance;
 use metrics::{StorageMetrics, WriteMetrics};
 use query::Coordinator;
 use routing::Router;
+use routing::reconcile::reconcile;
 use routing::remote::Alone;
 use self_collect::SelfCollect;
 use shards::{AdminError, Replication, Ring, Shards};
@@ -117,7 +118,7 @@ impl Server {
         let shards = Arc::new(shards.map_err(data)?);
         let write_metrics = Arc::new(WriteMetrics::new(&registry)?);
         let router = Router::new(shards.clone(), Arc::new(Alone), &config, &env, write_metrics.clone());
-        let write = WritePath::new(router, &config, &env, write_metrics);
+        let write = WritePath::new(router.clone(), &config, &env, write_metrics);
         let queries = Coordinator::new(shards.clone(), env.executors.scan.clone(), config.query.clone(), &registry);
         let queries = Arc::new(queries);
 
@@ -149,6 +150,7 @@ impl Server {
         tasks.spawn(listen::serve(grpc, grpc_routes, stopped.clone()));
         let maintenance = Maintenance::new(shards.clone(), write.clone(), &config, &env, storage_metrics);
         tasks.spawn(maintenance.run(stopped.clone()));
+        tasks.spawn(reconcile(router, stopped.clone()));
         if config.self_collect.enabled {
             let collect = SelfCollect {
                 config: config.self_collect.clone(),

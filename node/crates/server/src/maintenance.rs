@@ -36,10 +36,6 @@ const METADATA_TICK: Duration = Duration::from_secs(3600);
 /// Pause after a flush that failed: the disk is full, or damaged.
 const FAILURE_PAUSE: Duration = Duration::from_secs(10);
 
-/// Pause before a group that stopped is started a second time; doubled for each further time.
-const RESTART_WAIT_MIN: Duration = Duration::from_secs(2);
-const RESTART_WAIT_MAX: Duration = Duration::from_secs(300);
-
 /// See the module.
 pub struct Maintenance {
     shards: Arc<Shards>,
@@ -85,7 +81,7 @@ impl Maintenance {
     /// Works until `stop` is true.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let this = Arc::new(self);
-        let loops = async { tokio::join!(this.maintain_storage(), this.watch_disk(), this.restart_troubled()) };
+        let loops = async { tokio::join!(this.maintain_storage(), this.watch_disk()) };
         tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => {}
@@ -190,29 +186,6 @@ impl Maintenance {
         match group.command(&command, &*self.env.clock).await {
             Ok(_) => tracing::info!(group = group.id().0, before_ms = floor, "dropped Windows whose retention is over"),
             Err(error) => tracing::warn!(%error, "expired Windows were not dropped"),
-        }
-    }
-
-    /// Starts groups again that stopped or could not be opened, ever more rarely while it does not help.
-    async fn restart_troubled(&self) {
-        let mut ticks = tokio::time::interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut waits: BTreeMap<ShardGroupId, (Instant, Duration)> = BTreeMap::new();
-        loop {
-            ticks.tick().await;
-            let troubled = self.shards.troubled();
-            waits.retain(|group, _| troubled.contains(group));
-            for group in troubled {
-                let (due, wait) = *waits.entry(group).or_insert((Instant::now(), RESTART_WAIT_MIN));
-                if due > Instant::now() {
-                    continue;
-                }
-                match self.shards.restart(group).await {
-                    Ok(()) => tracing::info!(group = group.0, "a shard group serves again"),
-                    Err(error) => tracing::warn!(%error, retry = ?wait, "a shard group could not be started again"),
-                }
-                waits.insert(group, (Instant::now() + wait, (wait * 2).min(RESTART_WAIT_MAX)));
-            }
         }
     }
 

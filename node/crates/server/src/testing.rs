@@ -45,24 +45,8 @@ impl Storage {
     pub async fn open(disk: MemDisk, configure: impl FnOnce(&mut Config)) -> Storage {
         let mut config = Config { shard_groups: 2, ..Config::default() };
         configure(&mut config);
-        let clock = Arc::new(TestClock(AtomicI64::new(NOW_MS)));
-        let inline = ExecutorHandle::new(InlineExecutor, 1);
-        let env = Env {
-            disk: Arc::new(disk.clone()),
-            volume: Arc::new(LargeVolume),
-            clock: clock.clone(),
-            seed: Seed(1),
-            net: Arc::new(NoNet),
-            executors: Executors {
-                raft: Arc::new(ThisRuntime),
-                blocking: Arc::new(Inline),
-                ingest: inline.clone(),
-                scan: inline.clone(),
-                background: inline,
-            },
-            host: None,
-            fatal: Arc::new(|reason| panic!("{reason}")),
-        };
+        let clock = Arc::new(TestClock::default());
+        let env = env(disk.clone(), clock.clone(), Arc::new(NoNet));
         let registry = Registry::new();
         let (identity, placement) = found_or_read(&*env.disk, &config, &env).unwrap();
         let storage_metrics = Arc::new(StorageMetrics::new(&registry).unwrap());
@@ -114,6 +98,33 @@ impl WallClock for TestClock {
     }
 }
 
+impl Default for TestClock {
+    fn default() -> TestClock {
+        TestClock(AtomicI64::new(NOW_MS))
+    }
+}
+
+/// A world in which all work is done where it is asked for.
+pub fn env(disk: MemDisk, clock: Arc<dyn WallClock>, net: Arc<dyn Net>) -> Env {
+    let inline = ExecutorHandle::new(InlineExecutor, 1);
+    Env {
+        disk: Arc::new(disk),
+        volume: Arc::new(LargeVolume),
+        clock,
+        seed: Seed(1),
+        net,
+        executors: Executors {
+            raft: Arc::new(ThisRuntime),
+            blocking: Arc::new(Inline),
+            ingest: inline.clone(),
+            scan: inline.clone(),
+            background: inline,
+        },
+        host: None,
+        fatal: Arc::new(|reason| panic!("{reason}")),
+    }
+}
+
 struct InlineExecutor;
 
 impl Executor for InlineExecutor {
@@ -142,7 +153,7 @@ impl Volume for LargeVolume {
     }
 }
 
-struct NoNet;
+pub struct NoNet;
 
 impl Net for NoNet {
     fn bind(&self, _address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {

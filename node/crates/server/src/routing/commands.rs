@@ -5,10 +5,9 @@ use bellwether_model::ShardGroupId;
 use bellwether_proto::peer::v1::CommandRequest;
 
 use super::Router;
-use super::frames::FrameError;
 use super::leaders::Leader;
 use super::pace::Pace;
-use crate::shards::{AdminError, CommandError};
+use crate::shards::AdminError;
 
 impl Router {
     /// Replicates a command that may be repeated, with the group's leader wherever it is; returns how many series or
@@ -36,15 +35,6 @@ impl Router {
                 return Err(AdminError { group, reason: error.to_string() });
             }
             attempt += 1;
-        }
-    }
-}
-
-impl From<CommandError> for FrameError {
-    fn from(error: CommandError) -> FrameError {
-        match error {
-            CommandError::Propose(error) => error.into(),
-            CommandError::Reply => FrameError::Reply("it is no count".to_owned()),
         }
     }
 }

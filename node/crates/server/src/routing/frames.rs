@@ -5,16 +5,14 @@ use std::collections::VecDeque;
 
 use bellwether_ingest::FrameReply;
 use bellwether_model::{ShardGroupId, limits};
-use bellwether_raft::ProposeError;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
-use super::remote::{Again, RemoteError};
-use crate::shards::NotServed;
+use super::error::RouteError;
 
 /// Bytes of frames that may wait in one queue; beyond them a write is refused.
-const WAITING_BYTES_MAX: usize = 16 * limits::RAFT_ENTRY_BYTES_MAX;
+pub const WAITING_BYTES_MAX: usize = 16 * limits::RAFT_ENTRY_BYTES_MAX;
 
 /// The bytes of a frame.
 #[derive(Debug, Clone)]
@@ -43,60 +41,11 @@ impl From<Frame> for Bytes {
     }
 }
 
-/// Why a frame was not, or may not have been, stored. Storing it again is harmless.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum FrameError {
-    /// Raft says no, or does not know.
-    #[error(transparent)]
-    Propose(#[from] ProposeError),
-    /// The group does not serve here now.
-    #[error(transparent)]
-    NotServed(#[from] NotServed),
-    /// Another node says no, or does not answer.
-    #[error(transparent)]
-    Remote(#[from] RemoteError),
-    /// Nobody is known to lead the group.
-    #[error("shard group {0} has no leader that is known here")]
-    NoLeader(ShardGroupId),
-    /// Too much waits for the group.
-    #[error("{bytes} bytes wait for the group, the limit is {WAITING_BYTES_MAX}")]
-    QueueFull {
-        /// Bytes that wait.
-        bytes: usize,
-    },
-    /// They have more bytes than are queued for another node as a whole: they go one part after the other.
-    #[error("the frames are sent in parts")]
-    TooLargeAtOnce,
-    /// Some of a request's frames were stored and frames before them were not: all must come again, in order.
-    #[error("shard group {0} stored a part of the request while its leader changed")]
-    Torn(ShardGroupId),
-    /// The server is stopping.
-    #[error("the node is stopping")]
-    Stopping,
-    /// The state machine's reply is not one: our own broken promise.
-    #[error("the state machine's reply cannot be read: {0}")]
-    Reply(String),
-}
-
-impl FrameError {
-    /// Whether a repeat can help, soon.
-    pub fn again(&self) -> Again {
-        let at = |hint: &Option<bellwether_raft::LeaderHint>| hint.map_or(Again::Later, |hint| Again::At(hint.node));
-        match self {
-            FrameError::Propose(ProposeError::NotLeader { hint } | ProposeError::Unknown { hint }) => at(hint),
-            FrameError::Propose(_) | FrameError::QueueFull { .. } | FrameError::Torn(_) => Again::No,
-            FrameError::NotServed(_) | FrameError::NoLeader(_) | FrameError::TooLargeAtOnce => Again::Later,
-            FrameError::Remote(error) => error.again(),
-            FrameError::Stopping | FrameError::Reply(_) => Again::No,
-        }
-    }
-}
-
 /// A frame that comes back.
 #[derive(Debug)]
 pub struct Undelivered {
     /// Why.
-    pub error: FrameError,
+    pub error: RouteError,
     /// The frame, to be sent again.
     pub frame: Frame,
 }
@@ -121,12 +70,12 @@ pub struct Waiting {
 
 impl Waiting {
     /// Sends the frame back.
-    pub fn fail(self, error: FrameError) {
+    pub fn fail(self, error: RouteError) {
         self.settle(Err(error));
     }
 
     /// Tells what became of the frame.
-    pub fn settle(self, result: Result<FrameReply, FrameError>) {
+    pub fn settle(self, result: Result<FrameReply, RouteError>) {
         let Waiting { frame, reply, .. } = self;
         // Whoever asked may have gone away.
         let _ = reply.send(result.map_err(|error| Box::new(Undelivered { error, frame })));
@@ -149,13 +98,13 @@ struct State {
 
 impl FrameQueue {
     /// Queues frames that belong together, in order: all of them, or none, which gives them back.
-    pub fn push(&self, group: ShardGroupId, frames: Vec<Frame>) -> Result<Vec<PendingReply>, (FrameError, Vec<Frame>)> {
+    pub fn push(&self, group: ShardGroupId, frames: Vec<Frame>) -> Result<Vec<PendingReply>, (RouteError, Vec<Frame>)> {
         let mut state = self.state.lock();
         if state.closed {
-            return Err((FrameError::Stopping, frames));
+            return Err((RouteError::Stopping, frames));
         }
         if state.bytes > WAITING_BYTES_MAX {
-            return Err((FrameError::QueueFull { bytes: state.bytes }, frames));
+            return Err((RouteError::QueueFull { bytes: state.bytes }, frames));
         }
         let mut left = frames.len();
         let mut pending = Vec::with_capacity(left);

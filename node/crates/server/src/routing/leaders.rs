@@ -8,7 +8,7 @@ use bellwether_model::ShardGroupId;
 use bellwether_raft::{Leadership, NodeId};
 use parking_lot::RwLock;
 
-use super::frames::FrameError;
+use super::error::RouteError;
 use crate::shards::{NotServed, ShardGroup, Shards};
 
 /// What others answered.
@@ -22,7 +22,7 @@ pub enum Leader {
     /// Another node.
     There(NodeId),
     /// Nobody knows, and why.
-    Nowhere(FrameError),
+    Nowhere(RouteError),
 }
 
 impl Hints {
@@ -60,7 +60,7 @@ impl Hints {
             (Some(node), _) => Leader::There(*node),
             // Alone, and between two terms: the proposal itself finds out.
             (None, Ok(local)) => Leader::Here(local),
-            (None, Err(NotServed::NotHere(_))) => Leader::Nowhere(FrameError::NoLeader(group)),
+            (None, Err(NotServed::NotHere(_))) => Leader::Nowhere(RouteError::NoLeader(group)),
             (None, Err(not_served)) => Leader::Nowhere(not_served.into()),
         }
     }

@@ -6,11 +6,14 @@
 //! this one is in [`serve`].
 
 mod commands;
+mod error;
 mod frames;
+mod freshness;
 mod leaders;
 mod outbox;
 mod pace;
 mod proposer;
+pub mod reconcile;
 pub mod remote;
 mod resolve;
 mod serve;
@@ -23,7 +26,8 @@ use bellwether_model::ShardGroupId;
 use bellwether_raft::NodeId;
 use parking_lot::RwLock;
 
-pub use frames::{Frame, FrameError, PendingReply};
+pub use error::{Again, RouteError};
+pub use frames::{Frame, PendingReply};
 pub use resolve::{Resolved, resolve_here};
 pub use writes::{Collected, collect};
 
@@ -98,13 +102,13 @@ impl Router {
     }
 
     /// The queue of a group that is led here.
-    fn group_queue(&self, group: ShardGroupId) -> Result<Arc<FrameQueue>, FrameError> {
+    fn group_queue(&self, group: ShardGroupId) -> Result<Arc<FrameQueue>, RouteError> {
         if let Some(queue) = self.queues.read().groups.get(&group) {
             return Ok(queue.clone());
         }
         let mut queues = self.queues.write();
         if queues.closed {
-            return Err(FrameError::Stopping);
+            return Err(RouteError::Stopping);
         }
         let queue = queues.groups.entry(group).or_insert_with(|| {
             let queue = Arc::<FrameQueue>::default();
@@ -116,13 +120,13 @@ impl Router {
     }
 
     /// The queue of another node.
-    fn node_queue(&self, node: NodeId) -> Result<Arc<FrameQueue>, FrameError> {
+    fn node_queue(&self, node: NodeId) -> Result<Arc<FrameQueue>, RouteError> {
         if let Some(queue) = self.queues.read().nodes.get(&node) {
             return Ok(queue.clone());
         }
         let mut queues = self.queues.write();
         if queues.closed {
-            return Err(FrameError::Stopping);
+            return Err(RouteError::Stopping);
         }
         let queue = queues.nodes.entry(node).or_insert_with(|| {
             let queue = Arc::<FrameQueue>::default();
@@ -132,3 +136,8 @@ impl Router {
         Ok(queue.clone())
     }
 }
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,8 @@ use bellwether_raft::NodeId;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
-use super::frames::{Frame, FrameError, FrameQueue, Taken, Waiting};
+use super::error::RouteError;
+use super::frames::{Frame, FrameQueue, Taken, Waiting};
 use super::remote::{Remote, RemoteError};
 
 /// Calls to one node under way at a time: while one is committed there the next travels.
@@ -83,7 +84,7 @@ fn fail(waiting: Vec<Waiting>, error: &RemoteError) {
     waiting.into_iter().for_each(|waiting| waiting.fail(error.clone().into()));
 }
 
-fn read(node: NodeId, outcome: FrameOutcome) -> Result<FrameReply, FrameError> {
+fn read(node: NodeId, outcome: FrameOutcome) -> Result<FrameReply, RouteError> {
     let unreadable = |reason: String| RemoteError::Unreadable { node, reason }.into();
     match outcome.outcome {
         Some(Outcome::Reply(reply)) => FrameReply::decode(&reply).map_err(|error| unreadable(error.to_string())),

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
-use super::frames::{FrameError, FrameQueue, Taken, Waiting};
+use super::error::RouteError;
+use super::frames::{FrameQueue, Taken, Waiting};
 use crate::env::{ExecutorHandle, WallClock};
 use crate::metrics::WriteMetrics;
 use crate::shards::{ShardGroup, Shards, replies};
@@ -72,7 +73,7 @@ pub async fn propose_queued(queue: Arc<FrameQueue>, group: ShardGroupId, shards:
     }
 }
 
-async fn propose(group: &ShardGroup, stamping: &Stamping, entry: EntryBuilder) -> Result<Bytes, FrameError> {
+async fn propose(group: &ShardGroup, stamping: &Stamping, entry: EntryBuilder) -> Result<Bytes, RouteError> {
     let stamp = group.stamp(&*stamping.clock, stamping.retention_ms, stamping.series_max);
     let entry = finished(entry, stamp.now, stamp.limits, group.raft.has_others(), &stamping.ingest).await?;
     Ok(group.propose(entry).await?)
@@ -86,16 +87,16 @@ async fn finished(
     limits: EntryLimits,
     has_others: bool,
     ingest: &ExecutorHandle,
-) -> Result<Bytes, FrameError> {
+) -> Result<Bytes, RouteError> {
     let compression = if has_others { Compression::WhenItPays } else { Compression::Never };
     if !has_others || entry.byte_len() <= INLINE_COMPRESS_BYTES_MAX {
         return Ok(entry.finish(now, limits, compression).into());
     }
     let compressed = ingest.run(move || entry.finish(now, limits, compression)).await;
-    compressed.map(Bytes::from).map_err(|_| FrameError::Stopping)
+    compressed.map(Bytes::from).map_err(|_| RouteError::Stopping)
 }
 
-fn settle(frames: Vec<Waiting>, proposed: Result<Bytes, FrameError>) {
+fn settle(frames: Vec<Waiting>, proposed: Result<Bytes, RouteError>) {
     let reply = match proposed {
         Ok(reply) => reply,
         Err(error) => return frames.into_iter().for_each(|waiting| waiting.fail(error.clone())),
@@ -104,8 +105,8 @@ fn settle(frames: Vec<Waiting>, proposed: Result<Bytes, FrameError>) {
     for waiting in frames {
         waiting.settle(match replies.next() {
             Some(Ok(reply)) => Ok(reply),
-            Some(Err(error)) => Err(FrameError::Reply(error.to_string())),
-            None => Err(FrameError::Reply("it ends early".to_owned())),
+            Some(Err(error)) => Err(RouteError::Reply(error.to_string())),
+            None => Err(RouteError::Reply("it ends early".to_owned())),
         });
     }
 }

@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use bellwether_proto::peer::v1::failure::Reason;
 use bellwether_proto::peer::v1::{
     CommandAnswer, CommandRequest, Failure, MaintainAnswer, MaintainRequest, ReadIndexAnswer, ReadIndexRequest,
     ResolveAnswer, ResolveRequest, ScanPart, ScanRequest, WriteAnswer, WriteRequest,
@@ -73,40 +72,6 @@ pub enum RemoteError {
         /// What is wrong with it.
         reason: String,
     },
-}
-
-/// Whether a repeat can help.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Again {
-    /// With this node: it leads.
-    At(NodeId),
-    /// After a pause, with whoever leads then.
-    Later,
-    /// Not here: the caller is told.
-    No,
-}
-
-impl RemoteError {
-    /// Whether a repeat can help, where repeating is harmless.
-    pub fn again(&self) -> Again {
-        match self {
-            RemoteError::Failed { failure, .. } => again(failure),
-            RemoteError::Unreachable { .. } => Again::Later,
-            RemoteError::Unreadable { .. } => Again::No,
-        }
-    }
-}
-
-/// Whether a repeat can help after what a node said.
-pub fn again(failure: &Failure) -> Again {
-    match &failure.reason {
-        Some(Reason::NotLeader(leader)) if leader.node != 0 => Again::At(leader.node),
-        Some(Reason::FateUnknown(leader)) if leader.node != 0 => Again::At(leader.node),
-        Some(Reason::NotLeader(_) | Reason::FateUnknown(_) | Reason::UnknownGroup(_) | Reason::Unavailable(_)) => {
-            Again::Later
-        }
-        _ => Again::No,
-    }
 }
 
 /// Of a node that is alone.

@@ -7,7 +7,7 @@ use bellwether_raft::NodeId;
 use bytes::Bytes;
 
 use super::Router;
-use super::frames::FrameError;
+use super::error::RouteError;
 use super::leaders::Leader;
 use super::pace::Pace;
 use super::remote::RemoteError;
@@ -42,7 +42,7 @@ impl Router {
         group: ShardGroupId,
         tenant: &Tenant,
         series: &[(SeriesHash, &Labels)],
-    ) -> Result<Resolved, FrameError> {
+    ) -> Result<Resolved, RouteError> {
         let hashes: Vec<u8> = series.iter().flat_map(|(hash, _)| hash.0.to_be_bytes()).collect();
         let request = ResolveRequest {
             group: group.0,

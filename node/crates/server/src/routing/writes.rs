@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 
 use bellwether_ingest::FrameReply;
 use bellwether_model::ShardGroupId;
+use bellwether_raft::{NodeId, ProposeError, ReadError};
 
 use super::Router;
-use super::frames::{Frame, FrameError, PendingReply};
+use super::error::{Again, RouteError};
+use super::frames::{Frame, PendingReply};
 use super::leaders::Leader;
 use super::outbox::PART_BYTES_MAX;
 use super::pace::Pace;
-use super::remote::Again;
 
 /// What became of frames that belong together.
 #[derive(Debug)]
@@ -18,22 +19,22 @@ pub struct Collected {
     /// The replies to the frames before the first that failed.
     pub replies: Vec<FrameReply>,
     /// That frame and those after it, and why it failed.
-    pub failed: Option<(FrameError, Vec<Frame>)>,
+    pub failed: Option<(RouteError, Vec<Frame>)>,
 }
 
 /// Waits for what becomes of frames that were queued together, of one group.
 pub async fn collect(group: ShardGroupId, pending: Vec<PendingReply>) -> Collected {
     let mut replies = Vec::with_capacity(pending.len());
-    let mut failed: Option<(FrameError, Vec<Frame>)> = None;
+    let mut failed: Option<(RouteError, Vec<Frame>)> = None;
     for reply in pending {
         match (reply.await, &mut failed) {
             (Ok(Ok(reply)), None) => replies.push(reply),
             // The last of two samples with one timestamp must stay the last: frames are not stored out of order.
-            (Ok(Ok(_)), Some((error, _))) => *error = FrameError::Torn(group),
+            (Ok(Ok(_)), Some((error, _))) => *error = RouteError::Torn(group),
             (Ok(Err(undelivered)), None) => failed = Some((undelivered.error, vec![undelivered.frame])),
             (Ok(Err(undelivered)), Some((_, frames))) => frames.push(undelivered.frame),
-            (Err(_), None) => failed = Some((FrameError::Stopping, Vec::new())),
-            (Err(_), Some((error, _))) => *error = FrameError::Stopping,
+            (Err(_), None) => failed = Some((RouteError::Stopping, Vec::new())),
+            (Err(_), Some((error, _))) => *error = RouteError::Stopping,
         }
     }
     Collected { replies, failed }
@@ -46,11 +47,11 @@ impl Router {
         &self,
         group: ShardGroupId,
         frames: Vec<Frame>,
-    ) -> Result<Vec<PendingReply>, (FrameError, Vec<Frame>)> {
+    ) -> Result<Vec<PendingReply>, (RouteError, Vec<Frame>)> {
         let bytes: usize = frames.iter().map(|frame| frame.as_ref().len()).sum();
         let queue = match self.leader_of(group, 0) {
             Leader::Here(_) => self.group_queue(group),
-            Leader::There(_) if bytes > PART_BYTES_MAX => Err(FrameError::TooLargeAtOnce),
+            Leader::There(_) if bytes > PART_BYTES_MAX => Err(RouteError::TooLargeAtOnce),
             Leader::There(node) => self.node_queue(node),
             Leader::Nowhere(error) => Err(error),
         };
@@ -62,7 +63,7 @@ impl Router {
 
     /// Stores frames of one group, in order, with its leader wherever it is. An error says why not all of them are stored,
     /// or may not be; storing them again is harmless.
-    pub async fn write_frames(&self, group: ShardGroupId, frames: Vec<Frame>) -> Result<Vec<FrameReply>, FrameError> {
+    pub async fn write_frames(&self, group: ShardGroupId, frames: Vec<Frame>) -> Result<Vec<FrameReply>, RouteError> {
         let mut replies = Vec::with_capacity(frames.len());
         let mut left = VecDeque::from(frames);
         let mut pace = Pace::begin(&self.jitter);
@@ -96,11 +97,11 @@ impl Router {
     pub async fn write_frames_again(
         &self,
         group: ShardGroupId,
-        error: FrameError,
+        error: RouteError,
         frames: Vec<Frame>,
-    ) -> Result<Vec<FrameReply>, FrameError> {
+    ) -> Result<Vec<FrameReply>, RouteError> {
         let mut pace = Pace::begin(&self.jitter);
-        let is_first_attempt = error == FrameError::TooLargeAtOnce;
+        let is_first_attempt = error == RouteError::TooLargeAtOnce;
         if !is_first_attempt && !self.try_again(group, &error, self.shards.node(), &mut pace).await {
             return Err(error);
         }
@@ -111,28 +112,36 @@ impl Router {
     pub(super) async fn try_again(
         &self,
         group: ShardGroupId,
-        error: &FrameError,
-        asked: bellwether_raft::NodeId,
+        error: &RouteError,
+        asked: NodeId,
         pace: &mut Pace<'_>,
     ) -> bool {
         // A replica that stopped is started again in seconds; meanwhile another leads, if there is one.
         let is_alone = || self.shards.ring().group(group).is_none_or(|group| group.replicas.len() < 2);
         let again = match error {
-            FrameError::Propose(bellwether_raft::ProposeError::Stopped { .. }) if !is_alone() => Again::Later,
-            FrameError::NotServed(_) if is_alone() => Again::No,
+            RouteError::Propose(ProposeError::Stopped { .. }) | RouteError::Read(ReadError::Stopped { .. })
+                if !is_alone() =>
+            {
+                Again::Later
+            }
+            RouteError::NotServed(_) if is_alone() => Again::No,
             other => other.again(),
         };
+        self.learn(group, error, asked);
         match again {
             Again::No => false,
-            Again::Later => {
-                self.hints.forget(group, asked);
-                pace.pause().await
-            }
+            Again::Later => pace.pause().await,
             Again::At(node) if node == asked => pace.pause().await,
-            Again::At(node) => {
-                self.hints.learn(group, node);
-                pace.hop().await
-            }
+            Again::At(_) => pace.hop().await,
+        }
+    }
+
+    /// Remembers what a failure says about who leads.
+    pub(super) fn learn(&self, group: ShardGroupId, error: &RouteError, asked: NodeId) {
+        match error.again() {
+            Again::No => {}
+            Again::Later => self.hints.forget(group, asked),
+            Again::At(node) => self.hints.learn(group, node),
         }
     }
 }

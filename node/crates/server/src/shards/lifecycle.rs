@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use bellwether_model::ShardGroupId;
-use bellwether_raft::ReplicaId;
+use bellwether_raft::{GroupId, RemoveError, ReplicaId};
 
 use super::open::{GroupTrouble, Start};
+use super::replica_store::replica_directory;
 use super::{NotServed, Quarantined, RingGroup, ShardGroup, Shards, Slot};
 
 impl Shards {
@@ -25,6 +26,26 @@ impl Shards {
         if let Some(Slot { state: Ok(running), .. }) = removed {
             running.raft.shutdown().await;
         }
+    }
+
+    /// Stops this node's replica of a group and removes its log, for good; returns the directory that its data are in, which
+    /// is to be removed once nobody reads it. Only for a replica that its group does not have any more.
+    pub async fn remove_replica(&self, group: ShardGroupId, replica: ReplicaId) -> Result<String, RemoveError> {
+        if self.slots.read().get(&group).is_some_and(|slot| slot.replica == replica) {
+            self.stop_replica(group).await;
+        }
+        self.opener.raft().remove_replica(GroupId(group.0), replica).await?;
+        Ok(replica_directory(group, replica))
+    }
+
+    /// Removes a directory that [`remove_replica`](Self::remove_replica) returned; says whether it is gone.
+    pub async fn remove_directory(&self, directory: String) -> bool {
+        self.opener.remove_directory(directory).await
+    }
+
+    /// The replicas that this node has, running or not.
+    pub fn replicas(&self) -> Vec<(ShardGroupId, ReplicaId)> {
+        self.slots.read().iter().map(|(group, slot)| (*group, slot.replica)).collect()
     }
 
     /// Groups whose replica stopped while it served, and groups whose replica does not serve: each may be

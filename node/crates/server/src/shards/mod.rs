@@ -187,6 +187,11 @@ impl Shards {
         self.ring.borrow().clone()
     }
 
+    /// Tells of every change of who owns what.
+    pub fn watch_ring(&self) -> watch::Receiver<Arc<Ring>> {
+        self.ring.clone()
+    }
+
     /// The replicas that serve.
     pub fn serving(&self) -> Vec<Arc<ShardGroup>> {
         self.slots.read().values().filter_map(|slot| slot.state.clone().ok()).collect()

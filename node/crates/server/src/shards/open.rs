@@ -8,7 +8,7 @@
 //! ballast          room to flush and purge when the disk is full
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -28,7 +28,7 @@ use tokio::sync::watch;
 use super::applied_mark::MarkError;
 use super::identity::{IdentityError, NodeIdentity};
 use super::placement::{PLACEMENT_FILE, Placement, PlacementError};
-use super::replica_store::{COPIES_PATH, ReplicaStore};
+use super::replica_store::{COPIES_PATH, ReplicaStore, SHARDS_PATH, replica_of};
 use super::state_machine::ShardStateMachine;
 use super::{Quarantined, Ring, RingGroup, ShardGroup, Shards, Slot};
 use crate::config::Config;
@@ -60,9 +60,12 @@ pub enum OpenError {
     /// Raft does not run.
     #[error(transparent)]
     Replication(#[from] ReplicationError),
-    /// The directory of copies cannot be cleared.
-    #[error("copies of an earlier run in {COPIES_PATH}/ cannot be removed")]
-    Copies(#[source] bellwether_kv::Error),
+    /// The log store does not say which replicas it has.
+    #[error("the list of replicas in the log store cannot be read")]
+    StoredReplicas(#[source] bellwether_kv::Error),
+    /// What an earlier run left cannot be cleared.
+    #[error("what an earlier run left in {COPIES_PATH}/ and {SHARDS_PATH}/ cannot be removed")]
+    Leftovers(#[source] bellwether_kv::Error),
     /// A newer program wrote a shard: starting without it would look like a loss.
     #[error("shard group {group}: {reason}")]
     NewerFormat {
@@ -107,10 +110,12 @@ impl Shards {
         metrics: Arc<StorageMetrics>,
     ) -> Result<Shards, OpenError> {
         let opener = Opener::new(node, replication, config, env, registry);
-        opener.clear_copies().await?;
         let now = ring.borrow().clone();
-        let here = now.groups().iter().filter_map(|group| Some((group, group.replica_on(node)?)));
-        let opened = join_all(here.map(|(group, replica)| {
+        let stored = opener.raft().stored_replicas().await.map_err(OpenError::StoredReplicas)?;
+        let stored = stored.into_iter().map(|(group, replica)| (ShardGroupId(group.0), replica)).collect();
+        let here = replicas_here(&now, node, &stored);
+        opener.clear_leftovers(&now, stored).await?;
+        let opened = join_all(here.into_iter().map(|(group, replica)| {
             let (opener, start) = (&opener, Start::of(group));
             async move { (group.id, replica, start, opener.open(group, replica, start).await) }
         }));
@@ -142,6 +147,20 @@ impl Shards {
             metrics,
         })
     }
+}
+
+/// The replicas that this node is to run: those of the ring, and those that have a log here all the same. Such a one goes
+/// only when its group says that it does not have it any more.
+fn replicas_here<'a>(
+    ring: &'a Ring,
+    node: NodeId,
+    stored: &BTreeSet<(ShardGroupId, ReplicaId)>,
+) -> Vec<(&'a RingGroup, ReplicaId)> {
+    let of_group = |group: &RingGroup| {
+        let mut stored = stored.range((group.id, ReplicaId(0))..=(group.id, ReplicaId(u64::MAX)));
+        group.replica_on(node).or_else(|| stored.next_back().map(|(_, replica)| *replica))
+    };
+    ring.groups().iter().filter_map(|group| Some((group, of_group(group)?))).collect()
 }
 
 /// How a replica begins that has no log yet.
@@ -219,11 +238,39 @@ impl Opener {
         self.cache.bytes() as u64
     }
 
-    /// Removes copies whose sending ended with the process.
-    async fn clear_copies(&self) -> Result<(), OpenError> {
+    /// Removes copies whose sending ended with the process, and the data of replicas whose log was removed, which is the
+    /// first thing that goes.
+    async fn clear_leftovers(
+        &self,
+        ring: &Ring,
+        mut known: BTreeSet<(ShardGroupId, ReplicaId)>,
+    ) -> Result<(), OpenError> {
+        known.extend(ring.groups().iter().flat_map(|group| group.replicas.keys().map(|replica| (group.id, *replica))));
         let disk = self.env.disk.clone();
-        let cleared = self.env.executors.scan.run(move || disk.remove(COPIES_PATH)).await.map_err(|_| Stopping)?;
-        cleared.map_err(OpenError::Copies)
+        let clear = move || {
+            disk.remove(COPIES_PATH)?;
+            for name in disk.list(SHARDS_PATH)? {
+                if replica_of(&name).is_some_and(|replica| !known.contains(&replica)) {
+                    tracing::info!(directory = name, "removing the data of a replica that was removed");
+                    disk.remove(&format!("{SHARDS_PATH}/{name}"))?;
+                }
+            }
+            Ok(())
+        };
+        self.env.executors.scan.run(clear).await.map_err(|_| Stopping)?.map_err(OpenError::Leftovers)
+    }
+
+    /// Removes the data of a replica; says whether they are gone. They stay while somebody reads them.
+    pub async fn remove_directory(&self, directory: String) -> bool {
+        let disk = self.env.disk.clone();
+        let removed = self.env.executors.background.run(move || match disk.remove(&directory) {
+            Err(error) if !matches!(error, bellwether_kv::Error::Locked(_)) => {
+                tracing::warn!(directory, %error, "the data of a replica were not removed");
+                false
+            }
+            removed => removed.is_ok(),
+        });
+        removed.await.unwrap_or(false)
     }
 
     /// Opens a replica's data and starts it. If it is alone in its group, waits until it has applied its log.

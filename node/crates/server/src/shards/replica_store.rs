@@ -44,7 +44,7 @@ pub struct ReplicaStore {
 impl ReplicaStore {
     /// The directory of everything that the replica has.
     pub fn directory(&self) -> String {
-        format!("{SHARDS_PATH}/{}-{}", self.group, self.replica)
+        replica_directory(self.group, self.replica)
     }
 
     /// Where a generation's engine is.
@@ -99,6 +99,17 @@ impl ReplicaStore {
             }
         }
     }
+}
+
+/// The directory of everything that a replica has.
+pub fn replica_directory(group: ShardGroupId, replica: ReplicaId) -> String {
+    format!("{SHARDS_PATH}/{group}-{replica}")
+}
+
+/// The replica that a directory below [`SHARDS_PATH`] is of.
+pub fn replica_of(name: &str) -> Option<(ShardGroupId, ReplicaId)> {
+    let (group, replica) = name.split_once('-')?;
+    Some((ShardGroupId(group.parse().ok()?), ReplicaId(replica.parse().ok()?)))
 }
 
 fn damaged(path: &str, error: &dyn std::error::Error) -> GroupTrouble {

@@ -10,7 +10,7 @@ use futures::future::join_all;
 use super::WritePath;
 use super::outcome::{RETRY_AFTER, RefusalReason, WriteError, WriteOutcome};
 use super::sending::{PartState, Registered, Sent, SentPart, Unresolved};
-use crate::routing::{Collected, FrameError, collect};
+use crate::routing::{Collected, RouteError, collect};
 use crate::shards::ring::id_of;
 
 /// Metadata of one log entry, in bytes of text: far below what an entry may have.
@@ -29,12 +29,12 @@ pub struct Attempt {
 
 impl Attempt {
     /// A group did not store its part, or may not have.
-    fn fail(&mut self, group: u16, error: &FrameError) {
+    fn fail(&mut self, group: u16, error: &RouteError) {
         match error {
-            FrameError::Reply(_) | FrameError::Propose(ProposeError::TooLarge { .. }) => {
+            RouteError::Reply(_) | RouteError::Propose(ProposeError::TooLarge { .. }) => {
                 self.internal = Some(error.to_string());
             }
-            FrameError::NotServed(_) | FrameError::NoLeader(_) => self.transient = Some(error.to_string()),
+            RouteError::NotServed(_) | RouteError::NoLeader(_) => self.transient = Some(error.to_string()),
             _ => self.transient = Some(format!("shard group {group}: {error}")),
         }
     }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::outcome::{RefusalReason, Refusals};
 use super::{Body, RemoteWriteVersion, WritePath};
-use crate::routing::{Frame, FrameError, PendingReply, Resolved, resolve_here};
+use crate::routing::{Frame, PendingReply, Resolved, RouteError, resolve_here};
 use crate::shards::ring::id_of;
 
 /// Why a body could not be decoded.
@@ -55,7 +55,7 @@ pub enum PartState {
     /// The frames wait for their leader.
     Queued(Vec<PendingReply>),
     /// They do not: another attempt may succeed.
-    Failed(FrameError, Vec<Frame>),
+    Failed(RouteError, Vec<Frame>),
 }
 
 /// Series of one group without a replica here.

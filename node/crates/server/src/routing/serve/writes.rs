@@ -49,7 +49,7 @@ impl Router {
     }
 
     async fn outcome(&self, group: ShardGroupId, reply: PendingReply) -> FrameOutcome {
-        use crate::routing::FrameError::Stopping;
+        use crate::routing::RouteError::Stopping;
         let outcome = match reply.await {
             Ok(Ok(reply)) => {
                 let mut bytes = Vec::new();

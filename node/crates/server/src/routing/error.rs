@@ -1,0 +1,104 @@
+//! Why what was asked of a group was not done, and whether to ask again.
+
+use bellwether_model::ShardGroupId;
+use bellwether_proto::peer::v1::Failure;
+use bellwether_proto::peer::v1::failure::Reason;
+use bellwether_raft::{LeaderHint, NodeId, ProposeError, ReadError};
+
+use super::frames::WAITING_BYTES_MAX;
+use super::remote::RemoteError;
+use crate::shards::{CommandError, NotServed};
+
+/// Why something was not done, or may not have been. All that is routed may be asked for again.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum RouteError {
+    /// Raft says no to a proposal, or does not know.
+    #[error(transparent)]
+    Propose(#[from] ProposeError),
+    /// Raft says no to a read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The group does not serve here now.
+    #[error(transparent)]
+    NotServed(#[from] NotServed),
+    /// Another node says no, or does not answer.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// Nobody is known to lead the group.
+    #[error("shard group {0} has no leader that is known here")]
+    NoLeader(ShardGroupId),
+    /// Too much waits for the group.
+    #[error("{bytes} bytes wait for the group, the limit is {WAITING_BYTES_MAX}")]
+    QueueFull {
+        /// Bytes that wait.
+        bytes: usize,
+    },
+    /// They have more bytes than are queued for another node as a whole: they go one part after the other.
+    #[error("the frames are sent in parts")]
+    TooLargeAtOnce,
+    /// Some of a request's frames were stored and frames before them were not: all must come again, in order.
+    #[error("shard group {0} stored a part of the request while its leader changed")]
+    Torn(ShardGroupId),
+    /// The server is stopping.
+    #[error("the node is stopping")]
+    Stopping,
+    /// The state machine's reply is not one: our own broken promise.
+    #[error("the state machine's reply cannot be read: {0}")]
+    Reply(String),
+}
+
+/// Whether a repeat can help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// With this node: it leads.
+    At(NodeId),
+    /// After a pause, with whoever leads then.
+    Later,
+    /// Not now: the caller is told.
+    No,
+}
+
+impl RouteError {
+    /// Whether a repeat can help, soon.
+    pub fn again(&self) -> Again {
+        let at = |hint: &Option<LeaderHint>| hint.map_or(Again::Later, |hint| Again::At(hint.node));
+        match self {
+            RouteError::Propose(ProposeError::NotLeader { hint } | ProposeError::Unknown { hint })
+            | RouteError::Read(ReadError::NotLeader { hint }) => at(hint),
+            RouteError::Read(ReadError::NoQuorum(_))
+            | RouteError::NotServed(_)
+            | RouteError::NoLeader(_)
+            | RouteError::TooLargeAtOnce => Again::Later,
+            RouteError::Remote(RemoteError::Failed { failure, .. }) => again(failure),
+            RouteError::Remote(RemoteError::Unreachable { .. }) => Again::Later,
+            RouteError::Propose(_)
+            | RouteError::Read(_)
+            | RouteError::Remote(_)
+            | RouteError::QueueFull { .. }
+            | RouteError::Torn(_)
+            | RouteError::Stopping
+            | RouteError::Reply(_) => Again::No,
+        }
+    }
+}
+
+/// Whether a repeat can help after what a node said.
+fn again(failure: &Failure) -> Again {
+    match &failure.reason {
+        Some(Reason::NotLeader(leader)) if leader.node != 0 => Again::At(leader.node),
+        Some(Reason::FateUnknown(leader)) if leader.node != 0 => Again::At(leader.node),
+        Some(Reason::NotLeader(_) | Reason::FateUnknown(_) | Reason::UnknownGroup(_) | Reason::Unavailable(_)) => {
+            Again::Later
+        }
+        _ => Again::No,
+    }
+}
+
+impl From<CommandError> for RouteError {
+    fn from(error: CommandError) -> RouteError {
+        match error {
+            CommandError::Propose(error) => error.into(),
+            CommandError::Reply => RouteError::Reply("it is no count".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Makes this node's replicas what the placement says, and starts those again that stopped.
+//!
+//! One task does all of it, so that no replica is started and stopped at a time. What the placement gives to this node is
+//! started; what it does not mention any more goes on, until the group's own leader confirms a membership without it that
+//! a quorum has: the placement is intent, the membership is the truth.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bellwether_model::ShardGroupId;
+use bellwether_raft::ReplicaId;
+use futures::future::join_all;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::Router;
+use crate::shards::Start;
+
+/// How often it is looked whether something is to be done, where the placement does not change.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Pause before a replica that stopped is started a second time; doubled for each further time.
+const RESTART_WAIT_MIN: Duration = Duration::from_secs(2);
+const RESTART_WAIT_MAX: Duration = Duration::from_secs(300);
+
+/// What one round leaves to the next.
+#[derive(Default)]
+struct Pending {
+    /// When a replica that stopped may be started again, and how long it waits after that.
+    restarts: BTreeMap<ShardGroupId, (Instant, Duration)>,
+    /// Data of removed replicas that somebody still read.
+    directories: Vec<String>,
+}
+
+/// Works until `stop` is true.
+pub async fn reconcile(router: Arc<Router>, mut stop: watch::Receiver<bool>) {
+    let work = async {
+        let mut ring = router.shards.watch_ring();
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut pending = Pending::default();
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                Ok(()) = ring.changed() => {}
+            }
+            router.start_missing().await;
+            router.restart_troubled(&mut pending).await;
+            router.remove_superfluous(&mut pending).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = stop.wait_for(|stop| *stop) => {}
+        () = work => {}
+    }
+}
+
+impl Router {
+    /// Starts the replicas that the placement gives to this node.
+    async fn start_missing(&self) {
+        let ring = self.shards.ring();
+        let present = self.shards.replicas();
+        let missing = ring.groups().iter().filter_map(|group| {
+            let replica = group.replica_on(self.shards.node())?;
+            (!present.iter().any(|(of, _)| *of == group.id)).then_some((group, replica))
+        });
+        join_all(missing.map(|(group, replica)| async move {
+            match self.shards.start_replica(group, replica, Start::of(group)).await {
+                Ok(()) => tracing::info!(group = group.id.0, replica = replica.0, "a replica was started"),
+                Err(error) => tracing::error!(%error, replica = replica.0, "a replica could not be started"),
+            }
+        }))
+        .await;
+    }
+
+    /// Starts replicas again that stopped or could not be opened, ever more rarely while it does not help.
+    async fn restart_troubled(&self, pending: &mut Pending) {
+        let troubled = self.shards.troubled();
+        pending.restarts.retain(|group, _| troubled.contains(group));
+        for group in troubled {
+            let (due, wait) = *pending.restarts.entry(group).or_insert((Instant::now(), RESTART_WAIT_MIN));
+            if due > Instant::now() {
+                continue;
+            }
+            match self.shards.restart(group).await {
+                Ok(()) => tracing::info!(group = group.0, "a shard group serves again"),
+                Err(error) => tracing::warn!(%error, retry = ?wait, "a shard group could not be started again"),
+            }
+            pending.restarts.insert(group, (Instant::now() + wait, (wait * 2).min(RESTART_WAIT_MAX)));
+        }
+    }
+
+    /// Removes replicas that the placement does not mention any more and that their groups do not have any more.
+    async fn remove_superfluous(&self, pending: &mut Pending) {
+        for directory in std::mem::take(&mut pending.directories) {
+            if !self.shards.remove_directory(directory.clone()).await {
+                pending.directories.push(directory);
+            }
+        }
+        let ring = self.shards.ring();
+        for (group, replica) in self.shards.replicas() {
+            let is_placed = ring.group(group).is_none_or(|group| group.replicas.contains_key(&replica));
+            if is_placed || !self.has_left(group, replica).await {
+                continue;
+            }
+            match self.shards.remove_replica(group, replica).await {
+                Ok(directory) => {
+                    tracing::info!(
+                        group = group.0,
+                        replica = replica.0,
+                        "a replica was removed: its group goes on without it"
+                    );
+                    pending.directories.push(directory);
+                }
+                Err(error) => tracing::warn!(group = group.0, replica = replica.0, %error, "a replica was not removed"),
+            }
+        }
+    }
+
+    /// Whether the group's leader confirms that the group does not have a replica.
+    async fn has_left(&self, group: ShardGroupId, replica: ReplicaId) -> bool {
+        match self.members_of(group).await {
+            Ok(members) => !members.is_empty() && !members.contains(&replica),
+            Err(error) => {
+                tracing::debug!(group = group.0, %error, "nobody says who is in the group");
+                false
+            }
+        }
+    }
+}

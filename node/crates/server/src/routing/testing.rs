@@ -1,0 +1,327 @@
+//! Nodes that share a process and a list of each other: no sockets, and wires that can be cut.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bellwether_kv::MemDisk;
+use bellwether_model::{HashRange, Labels, RefEpoch, Sample, ShardGroupId, Tenant};
+use bellwether_proto::peer::v1::{
+    CommandAnswer, CommandRequest, Failure, MaintainAnswer, MaintainRequest, ReadIndexAnswer, ReadIndexRequest,
+    ResolveAnswer, ResolveRequest, ScanPart, ScanRequest, WriteAnswer, WriteRequest,
+};
+use bellwether_raft::{Checkpoint, Members, NodeId, Peer, RaftNode, ReplicaId, Transport, TransportError};
+use bellwether_tsdb::CheckpointReceiver;
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::stream::BoxStream;
+use parking_lot::Mutex;
+use prometheus::Registry;
+use tokio::sync::watch;
+
+use super::Router;
+use super::reconcile::reconcile;
+use super::remote::{Answered, Remote, RemoteError};
+use crate::config::Config;
+use crate::env::{BoxFuture, Env, Seed};
+use crate::metrics::{StorageMetrics, WriteMetrics};
+use crate::replication;
+use crate::shards::{Replication, Ring, RingGroup, ShardGroup, Shards};
+use crate::testing::{NoNet, TestClock, env};
+use crate::write::{WriteError, WriteOutcome, WritePath};
+
+/// The wires between the nodes.
+#[derive(Default)]
+pub struct Wires {
+    nodes: Mutex<BTreeMap<NodeId, Place>>,
+    /// Nodes that nobody reaches and that reach nobody.
+    cut: Mutex<BTreeSet<NodeId>>,
+    /// Calls of `Write` that arrived.
+    pub writes: Mutex<u64>,
+}
+
+struct Place {
+    raft: RaftNode,
+    disk: MemDisk,
+    router: Option<Weak<Router>>,
+}
+
+impl Wires {
+    pub fn cut(&self, node: NodeId) {
+        self.cut.lock().insert(node);
+    }
+
+    pub fn mend(&self, node: NodeId) {
+        self.cut.lock().remove(&node);
+    }
+
+    fn reaches(&self, from: NodeId, to: NodeId) -> bool {
+        let cut = self.cut.lock();
+        !cut.contains(&from) && !cut.contains(&to)
+    }
+
+    fn raft(&self, from: NodeId, to: NodeId) -> Result<(RaftNode, MemDisk), TransportError> {
+        let nodes = self.nodes.lock();
+        let place = nodes.get(&to).filter(|_| self.reaches(from, to));
+        let place = place.ok_or_else(|| TransportError::Unreachable(format!("node {to}")))?;
+        Ok((place.raft.clone(), place.disk.clone()))
+    }
+
+    fn router(&self, from: NodeId, to: NodeId) -> Result<Arc<Router>, RemoteError> {
+        let nodes = self.nodes.lock();
+        let place = nodes.get(&to).filter(|_| self.reaches(from, to));
+        let router = place.and_then(|place| place.router.as_ref()?.upgrade());
+        router.ok_or_else(|| RemoteError::Unreachable { node: to, reason: "the wire is cut".to_owned() })
+    }
+}
+
+/// Raft's side of a wire.
+struct TestTransport(Arc<Wires>, NodeId);
+
+impl Transport for TestTransport {
+    fn call(&self, to: Peer, message: Bytes, deadline: Duration) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+        let (wires, from) = (self.0.clone(), self.1);
+        Box::pin(async move {
+            let (raft, _) = wires.raft(from, to.node)?;
+            let handled = tokio::time::timeout(deadline, raft.handle(to.group, to.replica, message)).await;
+            if !wires.reaches(from, to.node) {
+                return Err(TransportError::Deadline);
+            }
+            let refused = |error: bellwether_raft::AddressError| TransportError::Unreachable(error.to_string());
+            handled.map_err(|_| TransportError::Deadline)?.map_err(refused)
+        })
+    }
+
+    fn send_checkpoint(
+        &self,
+        to: Peer,
+        header: Bytes,
+        checkpoint: Checkpoint,
+        _: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+        use bellwether_kv::KvDisk;
+        let (wires, from) = (self.0.clone(), self.1);
+        Box::pin(async move {
+            let own = wires.nodes.lock()[&from].disk.clone();
+            let (raft, disk) = wires.raft(from, to.node)?;
+            let directory = checkpoint.directory.to_str().unwrap().to_owned();
+            let export = own.export(&directory).unwrap();
+            let target = format!("incoming/{}", to.replica);
+            disk.remove(&target).unwrap();
+            let mut receiver = CheckpointReceiver::new(&disk, &target, export.files().to_vec()).unwrap();
+            for file in export.files() {
+                receiver.append(&file.name, &export.read(&file.name, 0, usize::MAX >> 1).unwrap()).unwrap();
+            }
+            receiver.finish().unwrap();
+            drop(export);
+            own.remove(&directory).unwrap();
+            let received = Checkpoint { applied: checkpoint.applied, directory: target.into() };
+            let installed = raft.install(to.group, to.replica, header, received).await;
+            installed.map_err(|error| TransportError::Unreachable(error.to_string()))
+        })
+    }
+}
+
+/// Routing's side of a wire.
+struct TestRemote(Arc<Wires>, NodeId);
+
+impl TestRemote {
+    fn ask<'a, T: Send + 'a, F: Future<Output = Result<T, Failure>> + Send + 'a>(
+        &self,
+        node: NodeId,
+        ask: impl FnOnce(Arc<Router>) -> F + Send + 'a,
+    ) -> Answered<'a, T> {
+        let (wires, from) = (self.0.clone(), self.1);
+        Box::pin(async move {
+            let answered = ask(wires.router(from, node)?).await;
+            wires.router(from, node)?;
+            answered.map_err(|failure| RemoteError::Failed { node, failure: Box::new(failure) })
+        })
+    }
+}
+
+impl Remote for TestRemote {
+    fn write(&self, node: NodeId, request: WriteRequest) -> Answered<'_, WriteAnswer> {
+        *self.0.writes.lock() += 1;
+        self.ask(node, |router| async move { Ok(router.serve_write(request).await) })
+    }
+
+    fn resolve(&self, node: NodeId, request: ResolveRequest) -> Answered<'_, ResolveAnswer> {
+        self.ask(node, |router| async move { router.serve_resolve(&request) })
+    }
+
+    fn read_index(&self, node: NodeId, request: ReadIndexRequest) -> Answered<'_, ReadIndexAnswer> {
+        self.ask(node, |router| async move { Ok(router.serve_read_index(&request).await) })
+    }
+
+    fn scan(&self, node: NodeId, _: ScanRequest) -> Answered<'_, BoxStream<'static, Result<ScanPart, RemoteError>>> {
+        let error = RemoteError::Unreachable { node, reason: "no scans".to_owned() };
+        async move { Err(error) }.boxed()
+    }
+
+    fn command(&self, node: NodeId, request: CommandRequest) -> Answered<'_, CommandAnswer> {
+        self.ask(node, |router| async move { router.serve_command(&request).await })
+    }
+
+    fn maintain(&self, node: NodeId, _: MaintainRequest) -> Answered<'_, MaintainAnswer> {
+        let error = RemoteError::Unreachable { node, reason: "no maintenance".to_owned() };
+        async move { Err(error) }.boxed()
+    }
+}
+
+/// One node.
+pub struct TestNode {
+    pub id: NodeId,
+    pub router: Arc<Router>,
+    pub write: Arc<WritePath>,
+    pub metrics: Arc<WriteMetrics>,
+    pub disk: MemDisk,
+    stop: watch::Sender<bool>,
+}
+
+impl TestNode {
+    pub fn shards(&self) -> &Arc<Shards> {
+        self.router.shards()
+    }
+
+    pub fn group(&self, id: u32) -> Arc<ShardGroup> {
+        self.shards().local(ShardGroupId(id)).unwrap()
+    }
+
+    pub async fn write(&self, names: &[&str], sample: Sample) -> Result<WriteOutcome, WriteError> {
+        let samples = names.iter().map(|name| (Labels::of(&[("__name__", *name)]), sample)).collect();
+        self.write.write_samples(&Tenant::default_tenant(), samples, Vec::new()).await
+    }
+}
+
+/// Some nodes and the ring that all of them follow.
+pub struct TestCluster {
+    pub nodes: BTreeMap<NodeId, TestNode>,
+    pub wires: Arc<Wires>,
+    pub clock: Arc<TestClock>,
+    ring: watch::Sender<Arc<Ring>>,
+}
+
+/// The ring of two groups whose replicas are on these nodes; replica ids are `10 * group + node`.
+fn ring(epoch: u64, nodes: &[[&[NodeId]; 2]; 1]) -> Arc<Ring> {
+    let groups = HashRange::split_ring(2).into_iter().zip(nodes[0]).zip(0..);
+    let groups = groups.map(|((range, nodes), id)| RingGroup {
+        id: ShardGroupId(id),
+        range,
+        ref_epoch: RefEpoch(u64::from(id) + 100),
+        replicas: nodes.iter().map(|node| (replica(id, *node), *node)).collect(),
+    });
+    Arc::new(Ring::new(epoch, groups.collect()).unwrap())
+}
+
+pub fn replica(group: u32, node: NodeId) -> ReplicaId {
+    ReplicaId(u64::from(group) * 10 + node)
+}
+
+impl TestCluster {
+    /// Nodes from 1 to `count`, both groups on the first alone.
+    pub async fn start(count: u64) -> TestCluster {
+        let (ring, _) = watch::channel(ring(1, &[[&[1], &[1]]]));
+        let (wires, clock) = (Arc::<Wires>::default(), Arc::<TestClock>::default());
+        let mut cluster = TestCluster { nodes: BTreeMap::new(), wires, clock, ring };
+        for id in 1..=count {
+            cluster.boot(id, MemDisk::new()).await;
+        }
+        cluster
+    }
+
+    /// Starts a node on what its disk holds.
+    pub async fn boot(&mut self, id: NodeId, disk: MemDisk) {
+        let config = Config::default();
+        let mut env: Env = env(disk.clone(), self.clock.clone(), Arc::new(NoNet));
+        env.seed = Seed(id);
+        let registry = Registry::new();
+        let raft = replication::open(&env, &registry).await.unwrap();
+        let place = Place { raft: raft.clone(), disk: disk.clone(), router: None };
+        self.wires.nodes.lock().insert(id, place);
+        let transport = Arc::new(TestTransport(self.wires.clone(), id));
+        let metrics = Arc::new(StorageMetrics::new(&registry).unwrap());
+        let replication = Replication { raft, transport };
+        let shards = Shards::open(id, self.ring.subscribe(), replication, &config, &env, &registry, metrics).await;
+        let (shards, remote) = (Arc::new(shards.unwrap()), Arc::new(TestRemote(self.wires.clone(), id)));
+        let metrics = Arc::new(WriteMetrics::new(&registry).unwrap());
+        let router = Router::new(shards, remote, &config, &env, metrics.clone());
+        let write = WritePath::new(router.clone(), &config, &env, metrics.clone());
+        let (stop, stopped) = watch::channel(false);
+        tokio::spawn(reconcile(router.clone(), stopped));
+        self.wires.nodes.lock().get_mut(&id).unwrap().router = Some(Arc::downgrade(&router));
+        self.nodes.insert(id, TestNode { id, router, write, metrics, disk, stop });
+    }
+
+    /// Ends a node without a farewell; its disk stays.
+    pub async fn crash(&mut self, id: NodeId) -> MemDisk {
+        let node = self.nodes.remove(&id).unwrap();
+        self.wires.nodes.lock().get_mut(&id).unwrap().router = None;
+        self.wires.cut(id);
+        node.stop.send_replace(true);
+        node.write.close();
+        node.shards().shutdown().await;
+        node.disk.crash();
+        self.wires.mend(id);
+        node.disk
+    }
+
+    /// Says where the replicas of both groups are meant to be.
+    pub fn place(&self, nodes: [&[NodeId]; 2]) {
+        let epoch = self.ring.borrow().epoch() + 1;
+        self.ring.send_replace(ring(epoch, &[nodes]));
+    }
+
+    /// The node whose replica leads a group.
+    pub async fn leader(&self, group: u32) -> &TestNode {
+        loop {
+            for node in self.nodes.values().filter(|node| self.wires.reaches(node.id, node.id)) {
+                let local = node.shards().local(ShardGroupId(group));
+                if local.is_ok_and(|local| local.raft.state().is_leader && local.raft.state().failure.is_none()) {
+                    return node;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Makes these nodes the members of a group, all voters.
+    pub async fn vote(&self, group: u32, nodes: &[NodeId]) {
+        let members: BTreeMap<ReplicaId, NodeId> = nodes.iter().map(|node| (replica(group, *node), *node)).collect();
+        for as_learners in [true, false] {
+            let leader = self.leader(group).await.group(group);
+            let state = leader.raft.state();
+            let new = members.clone().into_iter().filter(|(id, _)| !state.voters.contains_key(id));
+            let wanted = match as_learners {
+                true => Members { voters: state.voters.clone(), learners: new.collect() },
+                false => Members { voters: members.clone(), learners: BTreeMap::new() },
+            };
+            leader.raft.change_members(state.membership.unwrap(), wanted).await.unwrap();
+            let caught_up = leader.raft.wait_until(|state| {
+                state.progress.values().all(|progress| progress.entries_behind == 0) && state.membership_committed
+            });
+            assert!(caught_up.await);
+        }
+    }
+
+    /// Three nodes, each of which has a voter of both groups.
+    pub async fn of_three() -> TestCluster {
+        let cluster = TestCluster::start(3).await;
+        cluster.place([&[1, 2, 3], &[1, 2, 3]]);
+        for group in 0..2 {
+            cluster.eventually("the replicas start", |node| node.shards().replicas().len() == 2).await;
+            cluster.vote(group, &[1, 2, 3]).await;
+        }
+        cluster
+    }
+
+    /// Waits until something holds on every node.
+    pub async fn eventually(&self, what: &str, holds: impl Fn(&TestNode) -> bool) {
+        let waited = tokio::time::timeout(Duration::from_secs(30), async {
+            while !self.nodes.values().all(&holds) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        assert!(waited.await.is_ok(), "{what}");
+    }
+}

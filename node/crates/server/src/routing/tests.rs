@@ -1,0 +1,156 @@
+//! Tests of requests that reach any node of several.
+
+use std::time::Duration;
+
+use bellwether_kv::KvDisk;
+use bellwether_model::{Sample, ShardGroupId};
+use bellwether_raft::{Leadership, NodeId};
+
+use super::testing::{TestCluster, TestNode, replica};
+use crate::testing::NOW_MS;
+use crate::write::WriteError;
+
+/// Names that lie in both groups.
+const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+
+fn sample(value: f64) -> Sample {
+    Sample { timestamp: NOW_MS + value as i64, value }
+}
+
+/// Waits until the replicas of a group have applied the same, and compares their states.
+async fn assert_equal(cluster: &TestCluster, nodes: &[NodeId]) {
+    for group in 0..2 {
+        let leader = cluster.leader(group).await.group(group);
+        let position = leader.raft.read_index().await.unwrap();
+        leader.raft.read_barrier().await.unwrap();
+        for node in nodes {
+            let local = cluster.nodes[node].group(group);
+            let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+            local.raft.wait_applied(position, deadline).await.unwrap();
+            assert_eq!(local.shard().state_hash(), leader.shard().state_hash(), "group {group} on node {node}");
+        }
+    }
+}
+
+fn leaders(cluster: &TestCluster, group: u32) -> usize {
+    let leads = |node: &&TestNode| {
+        let local = node.shards().local(ShardGroupId(group));
+        local.is_ok_and(|local| local.raft.leadership() == Leadership::Here)
+    };
+    cluster.nodes.values().filter(leads).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_to_any_node_is_stored_by_the_leaders_and_reaches_all_replicas() {
+    let cluster = TestCluster::of_three().await;
+    for node in cluster.nodes.values() {
+        assert_eq!(node.write(&NAMES, sample(node.id as f64)).await.unwrap().samples, 8, "node {}", node.id);
+    }
+    assert_equal(&cluster, &[1, 2, 3]).await;
+    let registrations: u64 = cluster.nodes.values().map(|node| node.metrics.registrations.get()).sum();
+    assert!(registrations >= 8, "{registrations}");
+    assert_eq!(
+        cluster.nodes[&3].group(0).shard().stats().series + cluster.nodes[&3].group(1).shard().stats().series,
+        8
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_without_replicas_finds_out_and_writes_all_the_same() {
+    let cluster = TestCluster::start(2).await;
+    assert!(cluster.nodes[&2].shards().replicas().is_empty());
+    cluster.nodes[&1].write(&NAMES[..4], sample(1.0)).await.unwrap();
+    assert_eq!(cluster.nodes[&2].write(&NAMES, sample(2.0)).await.unwrap().samples, 8);
+    assert_eq!(cluster.nodes[&2].metrics.registrations.get(), 4, "what the leader knows costs no log");
+    let calls = *cluster.wires.writes.lock();
+    assert_eq!(cluster.nodes[&2].write(&NAMES, sample(3.0)).await.unwrap().samples, 8);
+    assert_eq!(cluster.nodes[&2].metrics.resends.get(), 0);
+    assert_eq!(*cluster.wires.writes.lock() - calls, 1, "the frames of both groups travel together");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_outlives_the_leader_that_it_was_meant_for() {
+    let mut cluster = TestCluster::of_three().await;
+    cluster.nodes[&1].write(&NAMES, sample(1.0)).await.unwrap();
+    let leader = cluster.leader(0).await.id;
+    let other = if leader == 3 { 2 } else { 3 };
+    cluster.nodes[&other].write(&NAMES, sample(2.0)).await.unwrap();
+    let disk = cluster.crash(leader).await;
+    assert_eq!(cluster.nodes[&other].write(&NAMES, sample(3.0)).await.unwrap().samples, 8);
+    cluster.boot(leader, disk).await;
+    assert_eq!(cluster.nodes[&leader].write(&NAMES, sample(4.0)).await.unwrap().samples, 8);
+    assert_equal(&cluster, &[1, 2, 3]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_nobody_hears_gives_up_and_its_clients_are_told_to_come_again() {
+    let cluster = TestCluster::of_three().await;
+    let leader = cluster.leader(0).await.id;
+    cluster.wires.cut(leader);
+    let error = cluster.nodes[&leader].write(&NAMES, sample(1.0)).await.unwrap_err();
+    assert!(matches!(&error, WriteError::Transient { .. }), "{error}");
+    let other = if leader == 3 { 2 } else { 3 };
+    assert_eq!(cluster.nodes[&other].write(&NAMES, sample(2.0)).await.unwrap().samples, 8);
+    cluster.wires.mend(leader);
+    assert_eq!(cluster.nodes[&leader].write(&NAMES, sample(3.0)).await.unwrap().samples, 8);
+    assert_equal(&cluster, &[1, 2, 3]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn leadership_that_is_handed_over_is_no_error_for_writers() {
+    let cluster = TestCluster::of_three().await;
+    for round in 0..6 {
+        let leader = cluster.leader(round % 2).await;
+        let to = replica(round % 2, leader.id % 3 + 1);
+        leader.group(round % 2).raft.transfer_leadership(to, Duration::from_secs(2)).await.unwrap();
+        for node in cluster.nodes.values() {
+            assert_eq!(node.write(&NAMES, sample(f64::from(round))).await.unwrap().samples, 8, "round {round}");
+        }
+    }
+    assert_equal(&cluster, &[1, 2, 3]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_goes_only_when_its_group_goes_on_without_it() {
+    let cluster = TestCluster::of_three().await;
+    cluster.nodes[&1].write(&NAMES, sample(1.0)).await.unwrap();
+    cluster.place([&[1, 2], &[1, 2, 3]]);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(cluster.nodes[&3].shards().replicas().len(), 2, "its group still has it");
+    if cluster.leader(0).await.id == 3 {
+        let leader = cluster.nodes[&3].group(0);
+        leader.raft.transfer_leadership(replica(0, 1), Duration::from_secs(2)).await.unwrap();
+    }
+    cluster.vote(0, &[1, 2]).await;
+    tokio::time::timeout(Duration::from_secs(30), async {
+        while cluster.nodes[&3].disk.exists("shards/0-3").unwrap() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(cluster.nodes[&3].shards().replicas(), [(ShardGroupId(1), replica(1, 3))]);
+    assert!(cluster.nodes[&3].disk.exists("shards/1-13").unwrap());
+    assert_eq!(leaders(&cluster, 0), 1);
+    assert_eq!(cluster.nodes[&3].write(&NAMES, sample(2.0)).await.unwrap().samples, 8);
+    assert_equal(&cluster, &[1, 2]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_replica_gets_a_copy_where_the_log_is_cut() {
+    let cluster = TestCluster::start(2).await;
+    for value in 1..20 {
+        cluster.nodes[&1].write(&NAMES, sample(f64::from(value))).await.unwrap();
+    }
+    cluster.nodes[&1].shards().flush_all().await.unwrap();
+    cluster.nodes[&1].write(&NAMES, sample(20.0)).await.unwrap();
+    assert!(cluster.nodes[&1].group(0).raft.state().purged.is_some());
+    cluster.place([&[1, 2], &[1, 2]]);
+    cluster.eventually("the replicas start", |node| node.shards().replicas().len() == 2).await;
+    for group in 0..2 {
+        cluster.vote(group, &[1, 2]).await;
+    }
+    assert_eq!(cluster.nodes[&2].write(&NAMES, sample(21.0)).await.unwrap().samples, 8);
+    assert_equal(&cluster, &[1, 2]).await;
+    assert_eq!(cluster.nodes[&2].group(0).shard().stats().runs, 1, "what was flushed came as it was");
+}
