@@ -23,7 +23,7 @@ pub struct NodeInfo {
     pub state: NodeState,
     /// Whether it answers.
     pub liveness: Liveness,
-    /// Bytes of the disk that holds the data.
+    /// Bytes of the disk that holds the data; the highest number where that is not known.
     pub disk_bytes: u64,
     /// Bytes of it that are in use, by whomever.
     pub disk_used_bytes: u64,

@@ -245,7 +245,7 @@ impl Placement {
             .collect()
     }
 
-    /// A change to the map, checked as a whole. Nothing changes when it is refused.
+    /// For `changes`, which keeps the invariant.
     pub(crate) fn parts_mut(&mut self) -> &mut PlacementParts {
         &mut self.0
     }

@@ -13,7 +13,7 @@ pub struct Policy {
     pub copies_per_node_max: u32,
     /// Copies that may be under way at the same time in all.
     pub copies_max: u32,
-    /// Leaderships that one plan moves for the sake of balance.
+    /// Leaderships that one plan moves for the sake of balance; a chain of them that has begun is completed.
     pub transfers_max: u32,
     /// How far above the mean a node's load may lie before groups move for that alone, in percent.
     pub load_tolerance_percent: u32,
@@ -45,6 +45,13 @@ impl Default for Policy {
             free_disk_bytes_min: 2 << 30,
             free_disk_percent_min: 10,
         }
+    }
+}
+
+impl Policy {
+    /// Copies of a group in a cluster of so many members.
+    pub(crate) fn copies(&self, member_count: usize) -> usize {
+        member_count.min(self.replication_factor.max(1) as usize).max(1)
     }
 }
 
