@@ -177,7 +177,8 @@ fn log(level: LogLevel, message: &str) {
     let message = message.trim_end();
     match level {
         LogLevel::Error | LogLevel::Fatal => tracing::error!(target: "rocksdb", "{message}"),
-        LogLevel::Warn => tracing::warn!(target: "rocksdb", "{message}"),
+        // What it calls a warning is mostly how it goes about its work; what fails comes back as an error.
+        LogLevel::Warn => tracing::debug!(target: "rocksdb", "{message}"),
         // Headers list the options at every open, whatever the level.
         LogLevel::Debug | LogLevel::Info | LogLevel::Header => {}
     }
