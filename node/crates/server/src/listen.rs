@@ -1,6 +1,7 @@
 //! Accepting connections and serving a router on them, until told to stop.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -9,14 +10,19 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tower::ServiceExt;
 
 use crate::env::{Listener, Stream};
 
 /// Connections open at a time on one listener; more wait in the system's queue.
 const CONNECTIONS_MAX: usize = 10_000;
 
-/// How long a client may take to send a request's headers.
+/// How long a client may take to send a request's headers, counted from the connection's beginning for the first.
 const HEADERS_WAIT: Duration = Duration::from_secs(30);
+
+/// A client of HTTP/2 that says nothing for so long is asked whether it is there, and has so long to answer.
+const PING_AFTER: Duration = Duration::from_secs(60);
+const PING_WAIT: Duration = Duration::from_secs(20);
 
 /// Pause after a failed accept: running out of file descriptors must not become a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -62,13 +68,30 @@ pub async fn serve(mut listener: Box<dyn Listener>, router: Router, mut stop: wa
 async fn connection(stream: Box<dyn Stream>, router: Router, mut stop: watch::Receiver<bool>) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_WAIT);
-    builder.http2().timer(TokioTimer::new());
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING_AFTER).keep_alive_timeout(PING_WAIT);
+    // Whether a request has begun: until then not even the protocol's version may be known, so hyper's own limit on
+    // headers does not hold yet.
+    let spoke = Arc::new(AtomicBool::new(false));
+    let router = router.map_request({
+        let spoke = spoke.clone();
+        move |request: hyper::Request<hyper::body::Incoming>| {
+            spoke.store(true, Ordering::Relaxed);
+            request
+        }
+    });
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
+    let silent = async {
+        tokio::time::sleep(HEADERS_WAIT).await;
+        if spoke.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
     let ended = tokio::select! {
         biased;
         () = stopped(&mut stop) => None,
         ended = connection.as_mut() => Some(ended),
+        () = silent => return tracing::debug!("a connection without a request was closed after {HEADERS_WAIT:?}"),
     };
     let ended = match ended {
         Some(ended) => ended,
@@ -86,4 +109,70 @@ async fn connection(stream: Box<dyn Stream>, router: Router, mut stop: watch::Re
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     // An error means that the server is gone, which is a stop too.
     let _ = stop.wait_for(|stop| *stop).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::net::SocketAddr;
+
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::sync::mpsc;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::env::BoxFuture;
+
+    const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
+
+    struct Queue(mpsc::Receiver<DuplexStream>);
+
+    impl Listener for Queue {
+        fn local_address(&self) -> SocketAddr {
+            ADDRESS
+        }
+
+        fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Stream>, SocketAddr)>> {
+            Box::pin(async {
+                match self.0.recv().await {
+                    Some(stream) => Ok((Box::new(stream) as Box<dyn Stream>, ADDRESS)),
+                    None => std::future::pending().await,
+                }
+            })
+        }
+    }
+
+    /// How long a connection lives on which only these bytes are sent, and what is answered.
+    async fn life(sent: &[u8]) -> (Duration, Vec<u8>) {
+        let (clients, accepted) = mpsc::channel(1);
+        let (_stop, stopped) = watch::channel(false);
+        let router = Router::new().route("/", get(|| async { "here" }));
+        let server = tokio::spawn(serve(Box::new(Queue(accepted)), router, stopped));
+        let (mut client, stream) = duplex(1 << 16);
+        let began = Instant::now();
+        clients.send(stream).await.unwrap();
+        client.write_all(sent).await.unwrap();
+        let mut answer = Vec::new();
+        // A reset is an end as well.
+        let _ = client.read_to_end(&mut answer).await;
+        server.abort();
+        (began.elapsed(), answer)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_without_a_request_is_closed() {
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".as_slice();
+        for sent in [b"".as_slice(), b"P", b"GET / HTTP/1.1\r\nHo", b"PRI * HTTP/2.0\r\n", preface] {
+            let (lived, _) = life(sent).await;
+            assert!(lived >= HEADERS_WAIT && lived < HEADERS_WAIT * 2, "{sent:?}: {lived:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_is_answered_and_the_next_has_as_long() {
+        let (lived, answer) = life(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        assert!(answer.starts_with(b"HTTP/1.1 200 OK") && answer.ends_with(b"here"));
+        assert!(lived >= HEADERS_WAIT && lived < HEADERS_WAIT * 3, "{lived:?}");
+    }
 }

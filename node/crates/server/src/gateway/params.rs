@@ -15,6 +15,8 @@ use crate::query::{TIME_MAX, TIME_MIN};
 
 /// Bytes of a form: Go's limit, hence Prometheus's.
 const FORM_BYTES_MAX: usize = 10 << 20;
+/// Parameters of one request: many selectors at most, and a parameter of two bytes takes fifty in memory.
+const PAIRS_MAX: usize = 10_000;
 /// What Prometheus's clients send for "since ever" and "for ever" (Go's extreme times, formatted).
 const FORMATTED_MIN: &str = "-292273086-05-16T16:47:06Z";
 const FORMATTED_MAX: &str = "+292277025-08-18T07:12:54.999999999Z";
@@ -27,9 +29,14 @@ pub struct Params {
 
 impl Params {
     /// Parses a form and a URL's query.
-    pub fn parse(form: &[u8], query: &str) -> Params {
+    pub fn parse(form: &[u8], query: &str) -> Result<Params, ApiError> {
         let pairs = form_urlencoded::parse(form).chain(form_urlencoded::parse(query.as_bytes()));
-        Params { pairs: pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect() }
+        let pairs = pairs.map(|(name, value)| (name.into_owned(), value.into_owned()));
+        let pairs: Vec<_> = pairs.take(PAIRS_MAX + 1).collect();
+        if pairs.len() > PAIRS_MAX {
+            return Err(ApiError::bad_data(format!("the request has more than {PAIRS_MAX} parameters")));
+        }
+        Ok(Params { pairs })
     }
 
     /// The first value of a name; an empty one counts as absent.
@@ -91,7 +98,7 @@ impl<S: Send + Sync> FromRequest<S> for Params {
         } else {
             Bytes::new()
         };
-        Ok(Params::parse(&form, &query))
+        Params::parse(&form, &query)
     }
 }
 
@@ -217,7 +224,7 @@ mod tests {
 
     #[test]
     fn the_form_comes_before_the_url() {
-        let params = Params::parse(b"query=a%2Bb&match[]=x", "query=c&match%5B%5D=y&nocache=1&empty=");
+        let params = Params::parse(b"query=a%2Bb&match[]=x", "query=c&match%5B%5D=y&nocache=1&empty=").unwrap();
         assert_eq!(params.get("query"), Some("a+b"));
         assert_eq!(params.all("match[]").collect::<Vec<_>>(), ["x", "y"]);
         assert_eq!(params.get("empty"), None);
@@ -225,9 +232,18 @@ mod tests {
     }
 
     #[test]
+    fn a_request_has_so_many_parameters_at_most() {
+        assert!(Params::parse("a&".repeat(PAIRS_MAX).as_bytes(), "").is_ok());
+        let error = Params::parse("a&".repeat(PAIRS_MAX).as_bytes(), "b").unwrap_err();
+        assert_eq!(error.to_string(), "the request has more than 10000 parameters");
+    }
+
+    #[test]
     fn a_limit_is_a_number_that_is_not_negative() {
-        let limit =
-            |text: &str| Params::parse(b"", &format!("limit={text}")).limit().map_err(|error| error.to_string());
+        let limit = |text: &str| {
+            let params = Params::parse(b"", &format!("limit={text}"));
+            params.and_then(|params| params.limit()).map_err(|error| error.to_string())
+        };
         assert_eq!(limit("3"), Ok(Some(3)));
         assert_eq!(limit("0"), Ok(None));
         assert_eq!(limit(""), Ok(None));
