@@ -2,11 +2,9 @@
 //! messages and the model.
 //!
 //! The `.proto` files under `proto/` are the interface; nothing but this crate, the server's edge and the client names
-//! their types. A conversion from outside data checks everything and says what is wrong and where.
+//! their types.
 
 mod convert;
-
-pub use convert::MessageError;
 
 /// Version 1 of the interface. Within a version, fields are only added.
 #[allow(missing_docs, reason = "generated; the documentation is in the .proto files")]

@@ -1,5 +1,7 @@
 //! Bodies off the wire: decompressed into a reused buffer, never beyond a limit.
 
+mod zstd_bound;
+
 use std::io::Read;
 
 use zstd::zstd_safe;
@@ -92,6 +94,16 @@ impl std::fmt::Display for AtLeast {
     }
 }
 
+/// The most bytes that [`decompress`] can make of a body, found without decompressing it: what it will cost. Never above
+/// `limit`; exact for bodies that declare their length, as nearly all do.
+pub fn decompressed_bound(encoding: Encoding, body: &[u8], limit: usize) -> Result<usize, BodyError> {
+    match encoding {
+        Encoding::Snappy => snappy_length(body, limit),
+        Encoding::Zstd => zstd_length(body, limit).map(|bound| bound.unwrap_or(limit)),
+        Encoding::Identity => check_size(encoding, body.len() as u64, limit).map(|()| body.len()),
+    }
+}
+
 /// Replaces the contents of `out` by the decompressed body. Neither a declared nor a real size beyond `limit` is ever
 /// allocated. What `out` held does not matter, but it should be the buffer of an earlier body: nothing is zeroed twice.
 pub fn decompress(encoding: Encoding, body: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), BodyError> {
@@ -121,6 +133,14 @@ fn check_size(encoding: Encoding, size: u64, limit: usize) -> Result<(), BodyErr
 }
 
 fn snappy(body: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), BodyError> {
+    let size = snappy_length(body, limit)?;
+    out.resize(size, 0);
+    let written = snap::raw::Decoder::new().decompress(body, out).map_err(|error| snappy_error(body, error))?;
+    debug_assert_eq!(written, size);
+    Ok(())
+}
+
+fn snappy_length(body: &[u8], limit: usize) -> Result<usize, BodyError> {
     let encoding = Encoding::Snappy.as_str();
     if body.is_empty() {
         return Err(BodyError::Empty { encoding });
@@ -132,10 +152,7 @@ fn snappy(body: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), BodyError>
         let reason = format!("it declares {size} bytes, more than its own length can stand for");
         return Err(BodyError::Corrupt { encoding, length: body.len(), reason });
     }
-    out.resize(size, 0);
-    let written = snap::raw::Decoder::new().decompress(body, out).map_err(|error| snappy_error(body, error))?;
-    debug_assert_eq!(written, size);
-    Ok(())
+    Ok(size)
 }
 
 fn snappy_error(body: &[u8], error: snap::Error) -> BodyError {
@@ -154,13 +171,8 @@ fn snappy_error(body: &[u8], error: snap::Error) -> BodyError {
 }
 
 fn zstd(body: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), BodyError> {
-    if body.is_empty() {
-        return Err(BodyError::Empty { encoding: Encoding::Zstd.as_str() });
-    }
+    let bound = zstd_length(body, limit)?;
     let declared = zstd_safe::get_frame_content_size(body).ok().flatten();
-    if let Some(size) = declared {
-        check_size(Encoding::Zstd, size, limit)?;
-    }
     // One frame that says how long it is, the usual case, needs neither a window nor a growing buffer.
     if let (Some(size), Ok(length)) = (declared, zstd_safe::find_frame_compressed_size(body))
         && length == body.len()
@@ -173,19 +185,42 @@ fn zstd(body: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), BodyError> {
         // The buffer may have held more than was declared.
         return check_size(Encoding::Zstd, written as u64, limit);
     }
-    zstd_stream(body, limit, out)
+    zstd_stream(body, bound, limit, out)
 }
 
-fn zstd_stream(body: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), BodyError> {
+/// An upper bound of what the frames hold, within the limit; `None` where they are damaged.
+fn zstd_length(body: &[u8], limit: usize) -> Result<Option<usize>, BodyError> {
+    let encoding = Encoding::Zstd;
+    if body.is_empty() {
+        return Err(BodyError::Empty { encoding: encoding.as_str() });
+    }
+    let Some(bound) = zstd_bound::of_frames(body) else {
+        if let Ok(Some(declared)) = zstd_safe::get_frame_content_size(body) {
+            check_size(encoding, declared, limit)?;
+        }
+        return Ok(None);
+    };
+    check_size(encoding, bound.declared, limit)?;
+    Ok(Some(usize::try_from(bound.declared.saturating_add(bound.undeclared)).unwrap_or(limit).min(limit)))
+}
+
+fn zstd_stream(body: &[u8], bound: Option<usize>, limit: usize, out: &mut Vec<u8>) -> Result<(), BodyError> {
     out.clear();
+    out.reserve(bound.unwrap_or(0));
     let decoder = zstd::stream::read::Decoder::with_buffer(body);
     let mut decoder = decoder.map_err(|error| zstd_error(body, error))?;
     decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|error| zstd_error(body, error))?;
-    let read = decoder.take(limit as u64 + 1).read_to_end(out).map_err(|error| zstd_error(body, error))?;
-    if read > limit {
-        return Err(BodyError::TooLarge { encoding: Encoding::Zstd.as_str(), size: None, limit });
+    let most = bound.unwrap_or(limit);
+    let read = decoder.take(most as u64 + 1).read_to_end(out).map_err(|error| zstd_error(body, error))?;
+    let encoding = Encoding::Zstd.as_str();
+    match read {
+        _ if read <= most => Ok(()),
+        _ if most == limit => Err(BodyError::TooLarge { encoding, size: None, limit }),
+        _ => {
+            let reason = format!("it has more than the {most} bytes that its frames stand for");
+            Err(BodyError::Corrupt { encoding, length: body.len(), reason })
+        }
     }
-    Ok(())
 }
 
 fn zstd_error(body: &[u8], error: std::io::Error) -> BodyError {
@@ -232,6 +267,23 @@ mod tests {
         }
 
         #[test]
+        fn the_bound_holds_for_frames_of_every_sort(
+            parts in proptest::collection::vec((any::<bool>(), proptest::collection::vec(0u8..4, 0..5000)), 1..5)
+        ) {
+            let whole: Vec<u8> = parts.iter().flat_map(|(_, data)| data).copied().collect();
+            let frame = |(declares, data): &(bool, Vec<u8>)| {
+                if *declares { compress(Encoding::Zstd, data) } else { compress_undeclared(data) }
+            };
+            let body: Vec<u8> = parts.iter().flat_map(frame).collect();
+            let bound = decompressed_bound(Encoding::Zstd, &body, LIMIT).unwrap();
+            prop_assert!(whole.len() <= bound && bound <= LIMIT);
+            if parts.iter().all(|(declares, _)| *declares) {
+                prop_assert_eq!(whole.len(), bound);
+            }
+            prop_assert_eq!(decompressed(Encoding::Zstd, &body).unwrap(), whole);
+        }
+
+        #[test]
         fn a_flipped_bit_never_panics_or_passes_the_limit(
             data in proptest::collection::vec(0u8..4, 1..3000), at in any::<prop::sample::Index>(), bit in 0..8u32
         ) {
@@ -275,7 +327,25 @@ mod tests {
         assert_eq!(streamed, "the zstd body decompresses to more than 65536 bytes, beyond the limit of 65536");
         let mut two_frames = compress(Encoding::Zstd, &data[..LIMIT - 1]);
         two_frames.extend(compress(Encoding::Zstd, &data[..2]));
-        assert!(matches!(decompressed(Encoding::Zstd, &two_frames), Err(BodyError::TooLarge { size: None, .. })));
+        let error = decompressed(Encoding::Zstd, &two_frames).unwrap_err();
+        assert!(matches!(error, BodyError::TooLarge { size: Some(65537), .. }), "{error}");
+    }
+
+    #[test]
+    fn a_small_first_frame_does_not_hide_what_follows() {
+        let mut body = compress(Encoding::Zstd, b"x");
+        body.extend(compress(Encoding::Zstd, &vec![0; LIMIT - 1]));
+        assert!(body.len() < 100);
+        assert_eq!(decompressed_bound(Encoding::Zstd, &body, LIMIT), Ok(LIMIT));
+        body.extend(compress(Encoding::Zstd, b"x"));
+        assert!(matches!(decompressed_bound(Encoding::Zstd, &body, LIMIT), Err(BodyError::TooLarge { .. })));
+        // A run of one byte in a block: four bytes that stand for 128 KiB, and nothing declares it.
+        let body = compress_undeclared(&vec![0; 1 << 20]);
+        assert!(body.len() < 200);
+        assert_eq!(decompressed_bound(Encoding::Zstd, &body, 8 << 20), Ok(1 << 20));
+        let snappy = compress(Encoding::Snappy, &[7; 1000]);
+        assert_eq!(decompressed_bound(Encoding::Snappy, &snappy, LIMIT), Ok(1000));
+        assert_eq!(decompressed_bound(Encoding::Identity, &snappy, LIMIT), Ok(snappy.len()));
     }
 
     #[test]

@@ -9,12 +9,18 @@ use hashbrown::HashTable;
 use crate::group_table::GroupTable;
 use crate::key_hasher::{CacheKey, KeyHasher, TenantKey};
 use crate::metadata_filter::MetadataFilter;
-use crate::protobuf::WireError;
 use crate::remote_write_v1::{self, ScratchV1};
 use crate::remote_write_v2::{self, ScratchV2};
 use crate::series_cache::{CacheReader, Known, SeriesCache};
 use crate::shard_batch::{RefScope, ShardBatch};
-use crate::visitor::{BuildError, MetadataRef, RequestVisitor, WireLabels};
+use crate::visitor::{BuildError, MetadataRef, RequestVisitor, WalkError, WireLabels};
+
+/// Memory of the new series of one request. The smallest series takes ten times its bytes in the body.
+pub const NEW_SERIES_BYTES_MAX: usize = 64 << 20;
+/// What a new series takes beside its labels and samples: itself, its place in the table, what allocations cost.
+const MISS_BYTES: usize = size_of::<Miss>() + 64;
+/// Memory of the metadata that one request may tell.
+const METADATA_BYTES_MAX: usize = 16 << 20;
 
 /// Distributes the requests of one tenant.
 #[derive(Debug)]
@@ -39,6 +45,8 @@ pub struct Distributed {
     pub metadata: Vec<(String, MetricMetadata)>,
     /// Samples in batches and misses.
     pub samples: usize,
+    /// Memory of the misses, about.
+    pub new_series_bytes: usize,
 }
 
 /// A series to be resolved: by asking its group, or by registering it.
@@ -67,7 +75,7 @@ pub enum RefusalReason {
     Exemplars,
     /// Native histograms, which cannot be stored yet. Permanent.
     Histograms,
-    /// Metadata that is not UTF-8. Permanent.
+    /// Metadata that is not UTF-8, too long, too much, or refers to what is not there. Permanent.
     InvalidMetadata,
     /// Samples of a series whose point on the ring nobody owns at the moment. Transient.
     NoGroup,
@@ -87,7 +95,7 @@ pub struct Refusal {
     pub reason: RefusalReason,
     /// How many samples, exemplars, histograms or metadata.
     pub count: usize,
-    /// What was wrong with the first of them.
+    /// What was wrong with the first of them; empty where the reason says it all.
     pub example: String,
 }
 
@@ -150,6 +158,12 @@ impl DistributorScratch {
         self.spare_list = distributed.batches;
     }
 
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        let batches: usize = self.batches.iter().chain(&self.spare_batches).map(ShardBatch::bytes).sum();
+        self.v1.bytes() + self.v2.bytes() + batches + self.miss_index.capacity() * (size_of::<u32>() + 1)
+    }
+
     fn begin(&mut self, reader: &CacheReader<'_>) {
         let unknown = RefScope { epoch: RefEpoch(0), range_generation: 0 };
         self.batches.resize_with(reader.group_count(), || ShardBatch::new(unknown));
@@ -187,7 +201,7 @@ impl<'a> Distributor<'a> {
     }
 
     /// Distributes a decompressed remote-write 1.0 body. After an error nothing of the body may be stored.
-    pub fn distribute_v1(&self, body: &[u8], scratch: &mut DistributorScratch) -> Result<Distributed, WireError> {
+    pub fn distribute_v1(&self, body: &[u8], scratch: &mut DistributorScratch) -> Result<Distributed, WalkError> {
         let mut buffers = std::mem::take(&mut scratch.v1);
         let done = self.distribute(scratch, |collector| remote_write_v1::walk(body, &mut buffers, collector));
         scratch.v1 = buffers;
@@ -195,7 +209,7 @@ impl<'a> Distributor<'a> {
     }
 
     /// Distributes a decompressed remote-write 2.0 body. After an error nothing of the body may be stored.
-    pub fn distribute_v2(&self, body: &[u8], scratch: &mut DistributorScratch) -> Result<Distributed, WireError> {
+    pub fn distribute_v2(&self, body: &[u8], scratch: &mut DistributorScratch) -> Result<Distributed, WalkError> {
         let mut buffers = std::mem::take(&mut scratch.v2);
         let walk = |collector: &mut Collector<'_>| remote_write_v2::walk(body, &self.hasher, &mut buffers, collector);
         let done = self.distribute(scratch, walk);
@@ -207,23 +221,16 @@ impl<'a> Distributor<'a> {
     fn distribute(
         &self,
         scratch: &mut DistributorScratch,
-        walk: impl FnOnce(&mut Collector<'_>) -> Result<(), WireError>,
-    ) -> Result<Distributed, WireError> {
+        walk: impl FnOnce(&mut Collector<'_>) -> Result<(), WalkError>,
+    ) -> Result<Distributed, WalkError> {
         let reader = self.cache.read();
         scratch.begin(&reader);
         let mut distributed = {
             let (batches, miss_index) = (&mut scratch.batches, &mut scratch.miss_index);
             let predicted = Known { group: 0, series_ref: SeriesRef(0) };
             let distributed = Distributed::default();
-            let mut collector = Collector {
-                distributor: self,
-                reader,
-                predicted,
-                batches,
-                miss_index,
-                distributed,
-                new_label_bytes: 0,
-            };
+            let mut collector =
+                Collector { distributor: self, reader, predicted, batches, miss_index, distributed, metadata_bytes: 0 };
             walk(&mut collector)?;
             collector.distributed
         };
@@ -241,13 +248,13 @@ struct Collector<'a> {
     batches: &'a mut [ShardBatch],
     miss_index: &'a mut HashTable<u32>,
     distributed: Distributed,
-    /// Bytes of the labels of all misses.
-    new_label_bytes: usize,
+    /// Memory of the metadata told.
+    metadata_bytes: usize,
 }
 
 impl RequestVisitor for Collector<'_> {
     #[inline]
-    fn series<L: WireLabels>(&mut self, labels: &L, samples: &[Sample]) -> Result<(), WireError> {
+    fn series<L: WireLabels>(&mut self, labels: &L, samples: &[Sample]) -> Result<(), WalkError> {
         let key = labels.key(&self.distributor.hasher);
         let Some(known) = key.and_then(|key| self.reader.find(key)) else {
             return self.miss(key, labels, samples);
@@ -270,25 +277,54 @@ impl RequestVisitor for Collector<'_> {
 
     fn unsupported(&mut self, exemplars: usize, histograms: usize) {
         let refused = &mut self.distributed.refused;
-        refused.add(RefusalReason::Exemplars, exemplars, || "exemplars are not stored yet".to_owned());
-        refused.add(RefusalReason::Histograms, histograms, || "native histograms are not stored yet".to_owned());
+        refused.add(RefusalReason::Exemplars, exemplars, String::new);
+        refused.add(RefusalReason::Histograms, histograms, String::new);
     }
 
     fn metadata(&mut self, metadata: MetadataRef<'_>) {
+        if self.metadata_bytes > METADATA_BYTES_MAX {
+            return self.invalid_metadata(format!("a request may tell {METADATA_BYTES_MAX} bytes of metadata"));
+        }
         // What one tenant has told says nothing about another.
         if !self.distributor.metadata.is_news(metadata.fingerprint ^ self.distributor.hasher.tenant_key().0.low) {
             return;
         }
-        let text = |bytes: &[u8]| std::str::from_utf8(bytes).map(str::to_owned);
-        let (Ok(name), Ok(help), Ok(unit)) = (text(metadata.name), text(metadata.help), text(metadata.unit)) else {
-            let name = String::from_utf8_lossy(metadata.name);
-            let example = || format!("the metadata of metric {name:?} is not valid UTF-8");
-            self.distributed.refused.add(RefusalReason::InvalidMetadata, 1, example);
-            return;
-        };
-        self.distributed.metadata.push((name, MetricMetadata { kind: metadata.kind, help, unit }));
+        match owned(metadata) {
+            Ok((name, metadata)) => {
+                let texts = name.len() + metadata.help.len() + metadata.unit.len();
+                self.metadata_bytes += size_of::<(String, MetricMetadata)>() + texts;
+                self.distributed.metadata.push((name, metadata));
+            }
+            Err(why) => self.invalid_metadata(why),
+        }
+    }
+
+    fn invalid_metadata(&mut self, why: String) {
+        self.distributed.refused.add(RefusalReason::InvalidMetadata, 1, || why);
     }
 }
+
+/// Metadata with texts of its own, if they are valid.
+fn owned(metadata: MetadataRef<'_>) -> Result<(String, MetricMetadata), String> {
+    let name = || {
+        let shown = &metadata.name[..metadata.name.len().min(NAME_BYTES_SHOWN)];
+        format!("the metadata of metric {:?}", String::from_utf8_lossy(shown))
+    };
+    let text = |what: &str, bytes: &[u8], limit: usize| {
+        if bytes.len() > limit {
+            return Err(format!("{}: the {what} has {} bytes, the limit is {limit}", name(), bytes.len()));
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| format!("{}: the {what} is not valid UTF-8", name()))?;
+        Ok(text.to_owned())
+    };
+    let metric = text("name", metadata.name, limits::METADATA_NAME_BYTES_MAX)?;
+    let help = text("help", metadata.help, limits::METADATA_HELP_BYTES_MAX)?;
+    let unit = text("unit", metadata.unit, limits::METADATA_UNIT_BYTES_MAX)?;
+    Ok((metric, MetricMetadata { kind: metadata.kind, help, unit }))
+}
+
+/// Bytes of a metric's name that a message shows.
+const NAME_BYTES_SHOWN: usize = 64;
 
 impl Collector<'_> {
     #[inline]
@@ -301,32 +337,27 @@ impl Collector<'_> {
     }
 
     #[inline(never)]
-    fn miss<L: WireLabels>(&mut self, key: Option<CacheKey>, labels: &L, samples: &[Sample]) -> Result<(), WireError> {
+    fn miss<L: WireLabels>(&mut self, key: Option<CacheKey>, labels: &L, samples: &[Sample]) -> Result<(), WalkError> {
         if let Some(key) = key
             && let Some(at) = self.miss_index.find(key.hash.low, |at| self.distributed.misses[*at as usize].key == key)
         {
-            self.distributed.misses[*at as usize].samples.extend_from_slice(samples);
+            let at = *at as usize;
+            self.hold(size_of_val(samples))?;
+            self.distributed.misses[at].samples.extend_from_slice(samples);
             self.distributed.samples += samples.len();
             return Ok(());
         }
         // Building labels costs as much as finding twenty series: others may write meanwhile.
         let labels = match self.reader.unlocked(|| labels.build()) {
             Ok(labels) => labels,
-            Err(BuildError::Wire(error)) => return Err(error),
+            Err(BuildError::Wire(error)) => return Err(error.into()),
             Err(refused) => {
                 let reason = RefusalReason::InvalidLabels;
                 self.distributed.refused.add(reason, samples.len(), || refused.to_string());
                 return Ok(());
             }
         };
-        // 2.0 names a text by number: a small body can mean very large labels.
-        self.new_label_bytes += labels.byte_len();
-        if self.new_label_bytes > limits::REQUEST_DECOMPRESSED_BYTES_MAX {
-            let bound = limits::REQUEST_DECOMPRESSED_BYTES_MAX;
-            let example = || format!("the labels of this request's new series have more than {bound} bytes");
-            self.distributed.refused.add(RefusalReason::InvalidLabels, samples.len(), example);
-            return Ok(());
-        }
+        self.hold(MISS_BYTES + labels.byte_len() + size_of_val(samples))?;
         let key = key.expect("labels that can be built have a key");
         let tenant = self.distributor.tenant;
         let hash = SeriesHash::of(tenant, &labels);
@@ -342,6 +373,13 @@ impl Collector<'_> {
         misses.push(Miss { key, labels, hash, placement, group, samples: samples.to_vec() });
         self.distributed.samples += samples.len();
         Ok(())
+    }
+
+    /// Counts memory of new series.
+    fn hold(&mut self, bytes: usize) -> Result<(), WalkError> {
+        let held = &mut self.distributed.new_series_bytes;
+        *held += bytes;
+        if *held > NEW_SERIES_BYTES_MAX { Err(WalkError::NewSeries { limit: NEW_SERIES_BYTES_MAX }) } else { Ok(()) }
     }
 }
 
@@ -377,7 +415,7 @@ mod tests {
             }
         }
 
-        fn distribute(&mut self, version: u32, body: &[u8]) -> Result<Distributed, WireError> {
+        fn distribute(&mut self, version: u32, body: &[u8]) -> Result<Distributed, WalkError> {
             let distributor = Distributor::new(&self.tenant, &self.cache, &self.metadata, &self.groups);
             match version {
                 1 => distributor.distribute_v1(body, &mut self.scratch),
@@ -515,6 +553,50 @@ mod tests {
             assert_eq!(fixture.distribute(version, &body).unwrap().metadata.len(), 1);
             fixture.tenant = Tenant::default_tenant();
         }
+    }
+
+    #[test]
+    fn metadata_beyond_a_limit_is_refused_and_named() {
+        let mut fixture = Fixture::new();
+        let mut body = Vec::new();
+        put_metadata_v1(&mut body, 2, "up", "Is it up?", "");
+        put_metadata_v1(&mut body, 2, &"n".repeat(limits::METADATA_NAME_BYTES_MAX + 1), "", "");
+        put_metadata_v1(&mut body, 2, "h", &"h".repeat(limits::METADATA_HELP_BYTES_MAX + 1), "");
+        put_metadata_v1(&mut body, 2, "u", "", &"u".repeat(limits::METADATA_UNIT_BYTES_MAX + 1));
+        let distributed = fixture.distribute(1, &body).unwrap();
+        assert_eq!(distributed.metadata.len(), 1);
+        let [refusal] = &distributed.refused.refusals[..] else { panic!("{:?}", distributed.refused) };
+        assert_eq!((refusal.reason, refusal.count), (RefusalReason::InvalidMetadata, 3));
+        let name = "n".repeat(NAME_BYTES_SHOWN);
+        let example = format!("the metadata of metric \"{name}\": the name has 4097 bytes, the limit is 4096");
+        assert_eq!(refusal.example, example);
+    }
+
+    #[test]
+    fn a_request_tells_so_much_metadata_and_no_more() {
+        let mut fixture = Fixture::new();
+        let (mut body, help) = (Vec::new(), "h".repeat(limits::METADATA_HELP_BYTES_MAX));
+        for metric in 0..METADATA_BYTES_MAX / help.len() + 100 {
+            put_metadata_v1(&mut body, 2, &format!("metric_{metric}"), &help, "");
+        }
+        let distributed = fixture.distribute(1, &body).unwrap();
+        let held: usize = distributed.metadata.iter().map(|(name, about)| name.len() + about.help.len()).sum();
+        assert!(held <= METADATA_BYTES_MAX + 2 * help.len(), "{held}");
+        assert!(distributed.refused.count(RefusalReason::InvalidMetadata) >= 100);
+    }
+
+    #[test]
+    fn a_body_of_tiny_new_series_ends_at_the_memory_they_take() {
+        let mut fixture = Fixture::new();
+        let mut body = Vec::new();
+        for number in 0..NEW_SERIES_BYTES_MAX / MISS_BYTES {
+            put_bytes(&mut body, 1, &series_v1(&labels_v1(&[("__name__", &number.to_string())]), &[(1, 1.0)]));
+        }
+        let error = fixture.distribute(1, &body).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the new series of one request take more than 67108864 bytes of memory: send them in several requests"
+        );
     }
 
     #[test]

@@ -42,8 +42,8 @@ pub struct EntryLimits {
     pub oldest: Timestamp,
     /// The newest timestamp that is accepted.
     pub newest: Timestamp,
-    /// Series that the group may have.
-    pub series_max: u32,
+    /// Series that one tenant may have in the group.
+    pub tenant_series_max: u32,
 }
 
 /// Whether an entry of samples is compressed.
@@ -178,7 +178,7 @@ impl EntryBuilder {
         put_header(&mut header, KIND_SAMPLES, proposed_at);
         header.extend_from_slice(&stamped.oldest.to_le_bytes());
         header.extend_from_slice(&stamped.newest.to_le_bytes());
-        header.extend_from_slice(&stamped.series_max.to_le_bytes());
+        header.extend_from_slice(&stamped.tenant_series_max.to_le_bytes());
         header.push(PLAIN);
         self.bytes[..SAMPLES_HEADER_BYTES].copy_from_slice(&header);
         let frames = &self.bytes[SAMPLES_HEADER_BYTES..];
@@ -300,7 +300,7 @@ impl<'a> SamplesEntry<'a> {
         let limits = EntryLimits {
             oldest: cursor.i64("the oldest timestamp")?,
             newest: cursor.i64("the newest timestamp")?,
-            series_max: cursor.u32("the series limit")?,
+            tenant_series_max: cursor.u32("the series limit")?,
         };
         let frames = match cursor.u8("the compression")? {
             PLAIN => cursor.take(cursor.remaining(), "frames")?,
@@ -415,7 +415,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const LIMITS: EntryLimits = EntryLimits { oldest: -5, newest: 1_790_000_600_000, series_max: 1_000_000 };
+    const LIMITS: EntryLimits = EntryLimits { oldest: -5, newest: 1_790_000_600_000, tenant_series_max: 1_000_000 };
     const NOW: Timestamp = 1_790_000_000_000;
 
     fn samples(frames: &[&[u8]], compression: Compression) -> Vec<u8> {

@@ -26,7 +26,7 @@ pub mod series_cache;
 pub mod shard_batch;
 mod visitor;
 
-pub use body::{BodyError, Encoding, decompress};
+pub use body::{BodyError, Encoding, decompress, decompressed_bound};
 pub use cursor::FormatError;
 pub use distribute::{Distributed, Distributor, DistributorScratch, Miss, Refusal, RefusalReason, Refusals};
 pub use entry::{Command, Compression, ControlCommand, Entry, EntryBuilder, EntryLimits, MatcherText, SamplesEntry};
@@ -39,7 +39,7 @@ pub use reply::{FrameReply, Refused};
 pub use row_columns::RowColumns;
 pub use series_cache::{CacheEntry, CacheReader, CacheStats, Known, SeriesCache};
 pub use shard_batch::{EncodedFrame, RefScope, Registration, ShardBatch};
-pub use visitor::{BuildError, MetadataRef, RequestVisitor, WireLabels};
+pub use visitor::{BuildError, MetadataRef, RequestVisitor, WalkError, WireLabels};
 
 #[cfg(test)]
 #[path = "../tests/support/protobuf_writer.rs"]

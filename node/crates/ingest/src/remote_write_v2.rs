@@ -8,7 +8,7 @@ use bellwether_model::{Labels, METRIC_NAME, Sample, limits};
 use crate::key_hasher::{CacheKey, KeyHash, KeyHasher};
 use crate::protobuf::{Message, WireError, bytes_field, varint_field};
 use crate::remote_write_v1::{SAMPLES_PER_REQUEST_MAX, push_sample};
-use crate::visitor::{BuildError, MetadataRef, RequestVisitor, WireLabels, build_labels, metric_kind};
+use crate::visitor::{BuildError, MetadataRef, RequestVisitor, WalkError, WireLabels, build_labels, metric_kind};
 
 const REQUEST_SYMBOL: u64 = bytes_field(4);
 const REQUEST_SERIES: u64 = bytes_field(5);
@@ -42,6 +42,16 @@ pub struct ScratchV2 {
     samples_left: usize,
 }
 
+impl ScratchV2 {
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.spans.capacity() * size_of::<Span>()
+            + self.hashes.capacity() * size_of::<KeyHash>()
+            + self.label_refs.capacity() * size_of::<u32>()
+            + self.samples.capacity() * size_of::<Sample>()
+    }
+}
+
 /// Where a symbol lies in the body.
 #[derive(Debug, Clone, Copy)]
 struct Span {
@@ -73,7 +83,7 @@ pub fn walk<V: RequestVisitor>(
     hasher: &KeyHasher,
     scratch: &mut ScratchV2,
     visitor: &mut V,
-) -> Result<(), WireError> {
+) -> Result<(), WalkError> {
     let ScratchV2 { spans, hashes, label_refs, samples, samples_left } = scratch;
     *samples_left = SAMPLES_PER_REQUEST_MAX;
     collect_symbols(body, hasher, spans, hashes)?;
@@ -109,6 +119,10 @@ fn collect_symbols(
         match request.tag()? {
             REQUEST_SYMBOL => {
                 let symbol = request.message()?;
+                // The protocol's word for "not given", in metadata above all.
+                if spans.is_empty() && !symbol.rest().is_empty() {
+                    return Err(symbol.error("the first symbol is not the empty string"));
+                }
                 if spans.len() == SYMBOLS_MAX {
                     return Err(symbol.error("the request has too many symbols"));
                 }
@@ -131,7 +145,7 @@ fn walk_series<'a, V: RequestVisitor>(
     samples_left: &mut usize,
     last_metadata: &mut LastMetadata<'a>,
     visitor: &mut V,
-) -> Result<(), WireError> {
+) -> Result<(), WalkError> {
     refs.clear();
     samples.clear();
     let (mut ref_count, mut exemplars, mut histograms) = (0, 0, 0);
@@ -165,10 +179,12 @@ fn walk_series<'a, V: RequestVisitor>(
     if exemplars + histograms > 0 {
         visitor.unsupported(exemplars, histograms);
     }
-    if let Some(metadata) = metadata
-        && let Some(metadata) = last_metadata.read(metadata, symbols, refs)?
-    {
-        visitor.metadata(metadata);
+    if let Some(metadata) = metadata {
+        match last_metadata.read(metadata, symbols, refs)? {
+            Said::Nothing => {}
+            Said::Metadata(metadata) => visitor.metadata(metadata),
+            Said::Invalid(why) => visitor.invalid_metadata(why),
+        }
     }
     if samples.is_empty() {
         return Ok(());
@@ -191,42 +207,57 @@ struct LastMetadata<'a> {
     said: Option<(&'a [u8], u32)>,
 }
 
+/// What a series says about its metric.
+enum Said<'a> {
+    /// Nothing, or what its neighbour has just said.
+    Nothing,
+    Metadata(MetadataRef<'a>),
+    /// What cannot be understood, and why.
+    Invalid(String),
+}
+
 impl<'a> LastMetadata<'a> {
     fn read(
         &mut self,
         mut message: Message<'a>,
         symbols: Symbols<'a>,
         label_refs: &[u32],
-    ) -> Result<Option<MetadataRef<'a>>, WireError> {
+    ) -> Result<Said<'a>, WireError> {
         let name = label_refs.chunks_exact(2).find(|pair| Some(pair[0]) == self.metric_name).map(|pair| pair[1]);
         let Some(name) = name else {
-            return Ok(None);
+            return Ok(Said::Nothing);
         };
         let saying = Some((message.rest(), name));
         if self.said == saying {
-            return Ok(None);
+            return Ok(Said::Nothing);
         }
         let (mut kind, mut help, mut unit) = (0, 0, 0);
         while !message.is_at_end() {
             match message.tag()? {
                 METADATA_KIND => kind = message.varint()?,
-                METADATA_HELP_REF => help = reference(&mut message)?,
-                METADATA_UNIT_REF => unit = reference(&mut message)?,
+                METADATA_HELP_REF => help = message.varint()?,
+                METADATA_UNIT_REF => unit = message.varint()?,
                 other => message.skip(other)?,
             }
         }
         self.said = saying;
         if kind == 0 && help == 0 && unit == 0 {
-            return Ok(None);
+            return Ok(Said::Nothing);
         }
-        let hash = |at: u32| symbols.hashes.get(at as usize);
-        let (Some(name_hash), Some(help_hash), Some(unit_hash)) = (hash(name), hash(help), hash(unit)) else {
-            return Err(message.error("a metadata reference is beyond the request's symbols"));
+        let symbol = |reference: u64| {
+            let at = u32::try_from(reference).ok()?;
+            Some((symbols.hashes.get(at as usize)?, symbols.get(at)?))
         };
+        let beyond = |field: &str, reference: u64| {
+            let symbols = symbols.spans.len();
+            Said::Invalid(format!("metadata {field} {reference} is beyond the request's {symbols} symbols"))
+        };
+        // A name that is beyond them is the series' own mistake, and refused with it.
+        let Some((name_hash, name)) = symbol(u64::from(name)) else { return Ok(Said::Nothing) };
+        let Some((help_hash, help)) = symbol(help) else { return Ok(beyond("help_ref", help)) };
+        let Some((unit_hash, unit)) = symbol(unit) else { return Ok(beyond("unit_ref", unit)) };
         let fingerprint = name_hash.low ^ help_hash.high.rotate_left(1) ^ unit_hash.high.rotate_left(2) ^ kind;
-        let text = |at: u32| symbols.get(at).unwrap_or_default();
-        let kind = metric_kind(kind);
-        Ok(Some(MetadataRef { kind, name: text(name), help: text(help), unit: text(unit), fingerprint }))
+        Ok(Said::Metadata(MetadataRef { kind: metric_kind(kind), name, help, unit, fingerprint }))
     }
 }
 
@@ -273,7 +304,7 @@ mod tests {
     use crate::visitor::tests::Listener;
     use expect_test::{Expect, expect};
 
-    fn listen(body: &[u8]) -> (Listener, Result<(), WireError>) {
+    fn listen(body: &[u8]) -> (Listener, Result<(), WalkError>) {
         let mut listener = Listener::default();
         let result = walk(body, &Listener::hasher(), &mut ScratchV2::default(), &mut listener);
         (listener, result)
@@ -352,6 +383,42 @@ mod tests {
             refused: label reference 99 is beyond the request's 3 symbols
             refused: the series has 3 label references, which is not an even number
             up 2@1
+        "#]],
+        );
+    }
+
+    #[test]
+    fn bad_metadata_references_cost_the_metadata_and_no_samples() {
+        let mut request = RequestV2::default();
+        for (field, reference) in [(3, 9), (4, u64::from(u32::MAX) + 1)] {
+            let mut metadata = Vec::new();
+            put_number(&mut metadata, 1, 2);
+            put_number(&mut metadata, field, reference);
+            put_bytes(request.push(&[("__name__", "up")], &[(1, 2.0)]), 5, &metadata);
+        }
+        let good = request.metadata(2, "Is it up?", "");
+        put_bytes(request.push(&[("__name__", "up")], &[(2, 2.0)]), 5, &good);
+        check(
+            &request.body(),
+            expect![[r#"
+            invalid metadata: metadata help_ref 9 is beyond the request's 4 symbols
+            up 2@1
+            invalid metadata: metadata unit_ref 4294967296 is beyond the request's 4 symbols
+            up 2@1
+            metadata: gauge up "Is it up?" ""
+            up 2@2
+        "#]],
+        );
+    }
+
+    #[test]
+    fn the_first_symbol_must_be_empty() {
+        let mut request = RequestV2 { symbols: vec!["__name__".into()], ..RequestV2::default() };
+        request.push(&[("__name__", "up")], &[(1, 2.0)]);
+        check(
+            &request.body(),
+            expect![[r#"
+            malformed protobuf at byte 2: the first symbol is not the empty string
         "#]],
         );
     }

@@ -108,6 +108,12 @@ impl ShardBatch {
         self.rows.len() + self.registered_rows.len()
     }
 
+    /// Bytes held, without those of labels.
+    pub fn bytes(&self) -> usize {
+        (self.rows.capacity() + self.registered_rows.capacity()) * size_of::<Row>()
+            + self.registrations.capacity() * size_of::<Registration>()
+    }
+
     /// Whether there is nothing to send.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty() && self.registrations.is_empty()

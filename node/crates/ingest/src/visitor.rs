@@ -8,7 +8,7 @@ use crate::protobuf::WireError;
 /// Listens to a walk over a write request. A visitor must be ready to throw away what it heard: an error can come last.
 pub trait RequestVisitor {
     /// A series with at least one sample.
-    fn series<L: WireLabels>(&mut self, labels: &L, samples: &[Sample]) -> Result<(), WireError>;
+    fn series<L: WireLabels>(&mut self, labels: &L, samples: &[Sample]) -> Result<(), WalkError>;
 
     /// Whether the bytes of a series begin with the labels that the visitor expects next, followed by the byte `next`, and
     /// how long those are. After this the walk need not look into them.
@@ -22,6 +22,23 @@ pub trait RequestVisitor {
 
     /// Type, help and unit of a metric. Version 2.0 tells them once per series.
     fn metadata(&mut self, metadata: MetadataRef<'_>);
+
+    /// Metadata that says nothing that could be used, and why.
+    fn invalid_metadata(&mut self, why: String);
+}
+
+/// Why a walk ended before the body did. Nothing of the body may be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WalkError {
+    /// The body is not the message that it should be.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// The visitor holds as much of series that nobody knows yet as it may.
+    #[error("the new series of one request take more than {limit} bytes of memory: send them in several requests")]
+    NewSeries {
+        /// Bytes that they may take.
+        limit: usize,
+    },
 }
 
 /// A series' labels as they lie on the wire, not validated.
@@ -157,7 +174,7 @@ pub(crate) mod tests {
             })
         }
 
-        pub(crate) fn text(&self, result: Result<(), WireError>) -> String {
+        pub(crate) fn text(&self, result: Result<(), WalkError>) -> String {
             let mut text = String::new();
             for heard in &self.heard {
                 match heard {
@@ -177,13 +194,13 @@ pub(crate) mod tests {
     }
 
     impl RequestVisitor for Listener {
-        fn series<L: WireLabels>(&mut self, labels: &L, samples: &[Sample]) -> Result<(), WireError> {
+        fn series<L: WireLabels>(&mut self, labels: &L, samples: &[Sample]) -> Result<(), WalkError> {
             self.heard.push(match labels.build() {
                 Ok(built) => {
                     let key = labels.key(&Listener::hasher()).expect("labels that can be built have a key");
                     Heard::Series { labels: built, key, samples: samples.to_vec() }
                 }
-                Err(BuildError::Wire(error)) => return Err(error),
+                Err(BuildError::Wire(error)) => return Err(error.into()),
                 Err(refused) => Heard::Other(format!("refused: {refused}")),
             });
             Ok(())
@@ -207,6 +224,10 @@ pub(crate) mod tests {
             let (name, help, unit) = (text(metadata.name), text(metadata.help), text(metadata.unit));
             let text = format!("metadata: {} {name} {help:?} {unit:?}", metadata.kind.as_str());
             self.heard.push(Heard::Other(text));
+        }
+
+        fn invalid_metadata(&mut self, why: String) {
+            self.heard.push(Heard::Other(format!("invalid metadata: {why}")));
         }
     }
 }

@@ -24,7 +24,7 @@ fn valid_frame() -> Vec<u8> {
 }
 
 fn valid_entries() -> Vec<Vec<u8>> {
-    let stamped = EntryLimits { oldest: 0, newest: 1, series_max: 2 };
+    let stamped = EntryLimits { oldest: 0, newest: 1, tenant_series_max: 2 };
     let entry = |frames: usize| {
         let mut builder = EntryBuilder::default();
         (0..frames).for_each(|_| assert!(builder.push(&valid_frame())));

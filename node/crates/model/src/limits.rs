@@ -15,6 +15,13 @@ pub const REQUEST_BODY_BYTES_MAX: usize = 32 << 20;
 /// Bytes of one request's body once decompressed.
 pub const REQUEST_DECOMPRESSED_BYTES_MAX: usize = 128 << 20;
 
+/// Bytes of a metric's name in metadata: as in a series' label.
+pub const METADATA_NAME_BYTES_MAX: usize = LABEL_VALUE_BYTES_MAX;
+/// Bytes of a metric's help text.
+pub const METADATA_HELP_BYTES_MAX: usize = 8192;
+/// Bytes of a metric's unit.
+pub const METADATA_UNIT_BYTES_MAX: usize = 1024;
+
 /// Bytes of one proposed log entry: requests are combined up to this.
 pub const RAFT_ENTRY_BYTES_MAX: usize = 4 << 20;
 /// Bytes of one frame (one request's part for one shard group) inside an entry; larger parts are cut.

@@ -96,15 +96,13 @@ impl Maintenance {
         let mut clock = ClockWatch::new(self.env.clock.now_ms());
         let (mut sealed_at, mut metadata_at) = (Instant::now(), Instant::now());
         loop {
-            ticks.tick().await;
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = self.write.head_room().exceeded() => {}
+            }
             let groups = self.shards.serving();
             remembered.retain(|id, _| groups.iter().any(|group| group.id() == *id));
-            if let Some(chosen) = self.group_to_flush(&groups, &mut remembered)
-                && !self.flush(&groups[chosen]).await
-            {
-                let of_group = remembered.entry(groups[chosen].id()).or_default();
-                of_group.retry_at = Some(Instant::now() + FAILURE_PAUSE);
-            }
+            self.flush_what_is_due(&groups, &mut remembered).await;
             clock.look(self.env.clock.now_ms());
             if sealed_at.elapsed() >= SEAL_TICK {
                 sealed_at = Instant::now();
@@ -121,6 +119,34 @@ impl Maintenance {
             }
             self.observe();
         }
+    }
+
+    /// One group at a time, so that flushes are spread out; one after the other while writes are refused for lack of
+    /// memory.
+    async fn flush_what_is_due(&self, groups: &[Arc<ShardGroup>], remembered: &mut BTreeMap<ShardGroupId, Remembered>) {
+        self.tell_head_room(groups);
+        loop {
+            let is_urgent = self.write.head_room().is_exceeded();
+            let Some(chosen) = self.group_to_flush(groups, remembered) else { return };
+            if is_urgent {
+                tracing::warn!(
+                    group = groups[chosen].id().0,
+                    "writes are refused until unflushed samples take less memory"
+                );
+            }
+            if !self.flush(&groups[chosen]).await {
+                let of_group = remembered.entry(groups[chosen].id()).or_default();
+                of_group.retry_at = Some(Instant::now() + FAILURE_PAUSE);
+            }
+            self.tell_head_room(groups);
+            if !self.write.head_room().is_exceeded() {
+                return;
+            }
+        }
+    }
+
+    fn tell_head_room(&self, groups: &[Arc<ShardGroup>]) {
+        self.write.head_room().set(groups.iter().map(|group| (group.id(), group.shard().head_bytes())));
     }
 
     /// The group whose turn it is, if it is any group's.

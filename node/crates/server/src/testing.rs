@@ -18,6 +18,7 @@ use crate::env::{
     BoxFuture, DiskSpace, Env, Executor, ExecutorHandle, Executors, Job, Listener, Net, Seed, Spawner, Stream, Volume,
     WallClock,
 };
+use crate::maintenance::Maintenance;
 use crate::metrics::{StorageMetrics, WriteMetrics};
 use crate::replication;
 use crate::routing::Router;
@@ -36,6 +37,9 @@ pub struct Storage {
     pub shards: Arc<Shards>,
     pub write: Arc<WritePath>,
     pub metrics: Arc<WriteMetrics>,
+    config: Config,
+    env: Env,
+    storage_metrics: Arc<StorageMetrics>,
 }
 
 pub struct TestClock(AtomicI64);
@@ -53,12 +57,18 @@ impl Storage {
         let raft = replication::open(&env, &registry).await.unwrap();
         let (_, ring) = watch::channel(Arc::new(Ring::from(&placement)));
         let (node, replication) = (identity.node, Replication::alone(raft));
-        let shards = Shards::open(node, ring, replication, &config, &env, &registry, storage_metrics).await;
+        let shards = Shards::open(node, ring, replication, &config, &env, &registry, storage_metrics.clone()).await;
         let shards = Arc::new(shards.unwrap());
         let metrics = Arc::new(WriteMetrics::new(&registry).unwrap());
         let router = Router::new(shards.clone(), Arc::new(Alone), &config, &env, metrics.clone());
         let write = WritePath::new(router, &config, &env, metrics.clone());
-        Storage { disk, clock, shards, write, metrics }
+        Storage { disk, clock, shards, write, metrics, config, env, storage_metrics }
+    }
+
+    /// What looks after it, not yet running.
+    pub fn maintenance(&self) -> Maintenance {
+        let (shards, write) = (self.shards.clone(), self.write.clone());
+        Maintenance::new(shards, write, &self.config, &self.env, self.storage_metrics.clone())
     }
 
     /// Ends without a farewell; the disk stays.

@@ -133,22 +133,22 @@ async fn times_outside_what_is_kept_are_refused() {
     check(
         series("old", &[(0, 1.0)]),
         expect![[r#"
-        400 1 refused: 1 older than retention allows (retention is 34128000s); stored: 1 samples
+        400 1 refused: 1 older than retention allows (retention is 395d); stored: 1 samples
     "#]],
     )
     .await;
     check(
         series("older", &[(i64::MIN, 1.0)]),
         expect![[r#"
-        400 1 refused: 1 older than retention allows (retention is 34128000s); stored: 1 samples
+        400 1 refused: 1 older than retention allows (retention is 395d); stored: 1 samples
     "#]],
     )
     .await;
     check(series("ahead", &[(NOW_MS + limits::FUTURE_SAMPLE_MS_MAX + 1, 1.0)]), expect![[r#"
-        400 1 refused: 1 too far in the future (more than 600 s ahead of the clock, which says 1795161600000 ms); stored: 1 samples
+        400 1 refused: 1 too far in the future (more than 10m ahead of the clock, which says 1795161600000 ms); stored: 1 samples
     "#]]).await;
     check(series("furthest", &[(i64::MAX, 1.0)]), expect![[r#"
-        400 1 refused: 1 too far in the future (more than 600 s ahead of the clock, which says 1795161600000 ms); stored: 1 samples
+        400 1 refused: 1 too far in the future (more than 10m ahead of the clock, which says 1795161600000 ms); stored: 1 samples
     "#]]).await;
     let node = Node::start().await;
     let edges = [(NOW_MS - limits::RETENTION_MS_DEFAULT + 60_000, 1.0), (NOW_MS + limits::FUTURE_SAMPLE_MS_MAX, 2.0)];
@@ -160,7 +160,7 @@ async fn part_of_a_series_may_be_too_old() {
     let node = Node::start().await;
     let answer = node.write(&[series("m", &[(1, 1.0), (2, 1.0), (NOW_MS, 3.0)])]).await;
     expect![[r#"
-        400 2 refused: 2 older than retention allows (retention is 34128000s); stored: 1 samples
+        400 2 refused: 2 older than retention allows (retention is 395d); stored: 1 samples
     "#]]
     .assert_eq(&answer.shown());
     assert_eq!(node.instant("m", NOW).await.json()["data"]["result"][0]["value"][1], "3");
@@ -335,6 +335,34 @@ async fn a_form_that_is_too_large_is_413() {
     let request = Request::post("/api/v1/query").header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
     let answer = node.send(request.body(Body::from(vec![b'a'; (10 << 20) + 1])).unwrap()).await;
     expect![[r#"413 {"status":"error","errorType":"bad_data","error":"the request's body has 10485761 bytes or more, the limit is 10485760"}"#]].assert_eq(&answer.shown());
+}
+
+#[tokio::test]
+async fn a_form_of_a_million_parameters_is_refused() {
+    let node = Node::start().await;
+    let request = Request::post("/api/v1/query").header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+    let answer = node.send(request.body(Body::from("a&".repeat(1_000_000))).unwrap()).await;
+    expect![[r#"400 {"status":"error","errorType":"bad_data","error":"the request has more than 10000 parameters"}"#]]
+        .assert_eq(&answer.shown());
+}
+
+#[tokio::test]
+async fn a_page_that_calls_the_node_by_a_name_of_its_own_gets_nothing() {
+    let configure = |config: &mut bellwether_server::Config| config.hosts.0.push("metrics.example".to_owned());
+    let node = Node::with(configure, ExecutorHandle::new(InlineExecutor, 1)).await;
+    let ask = async |path: &str, host: &str| {
+        let method = if path.ends_with("write") { "POST" } else { "GET" };
+        let request = Request::builder().method(method).uri(path).header(header::HOST, host);
+        node.send(request.body(Body::empty()).unwrap()).await
+    };
+    for path in ["/", "/metrics", "/api/v1/query?query=1", "/api/v1/write", "/-/healthy", "/nothing"] {
+        let refused = ask(path, "rebound.example:9480").await;
+        assert_eq!(refused.status, 403, "{path}");
+        assert!(refused.json()["error"].as_str().unwrap().starts_with("host \"rebound.example:9480\" is not one"));
+    }
+    for host in ["localhost:9480", "127.0.0.1:9480", "[::1]:9480", "metrics.example"] {
+        assert_eq!(ask("/api/v1/query?query=1", host).await.status, 200, "{host}");
+    }
 }
 
 #[tokio::test]

@@ -4,15 +4,20 @@
 
 mod http_support;
 
+use axum::body::Body;
 use bellwether_proto::v1::node_client::NodeClient;
 use bellwether_proto::v1::query_client::QueryClient;
 use bellwether_proto::v1::query_response::Result as Shape;
 use bellwether_proto::v1::write_client::WriteClient;
 use bellwether_proto::v1::{self, InstantRequest, RangeRequest, StatusRequest, WriteRequest};
-use http_support::{NOW_MS, Node};
+use bellwether_server::config::ByteSize;
+use bellwether_server::env::ExecutorHandle;
+use futures::StreamExt;
+use http_support::{InlineExecutor, NOW_MS, Node};
 use tonic::{Code, Request};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
+use tower::ServiceExt;
 
 fn series(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> v1::Series {
     let labels = labels.iter().map(|(name, value)| v1::Label { name: (*name).into(), value: (*value).into() });
@@ -66,10 +71,75 @@ async fn errors_have_the_code_of_their_sort() {
 
     let mut writes = WriteClient::new(node.grpc());
     let nameless = WriteRequest { series: vec![series(&[("a", "1")], &[(NOW_MS, 1.0)])] };
-    assert_eq!(writes.write(nameless).await.unwrap_err().code(), Code::InvalidArgument);
+    let answer = writes.write(nameless).await.unwrap().into_inner();
+    assert_eq!((answer.samples, answer.refused), (0, 1));
+    assert!(answer.refused_because.contains("no metric name"), "{}", answer.refused_because);
     let mut request = Request::new(WriteRequest::default());
     request.metadata_mut().insert("x-scope-orgid", "a/b".parse().unwrap());
     assert_eq!(writes.write(request).await.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn labels_count_once_however_many_samples_they_have() {
+    let node = Node::start().await;
+    let long = "x".repeat(4000);
+    let samples: Vec<(i64, f64)> = (0..50_000).map(|at| (NOW_MS - at, 1.0)).collect();
+    let series = series(&[("__name__", "m"), ("long", &long)], &samples);
+    let answer = WriteClient::new(node.grpc()).write(WriteRequest { series: vec![series] }).await.unwrap();
+    assert_eq!(answer.into_inner().samples, 50_000);
+}
+
+#[tokio::test]
+async fn a_message_is_let_in_by_its_announced_length_before_it_comes() {
+    let configure = |config: &mut bellwether_server::Config| {
+        config.ingest.max_decompressed_bytes = ByteSize(50_000);
+        config.ingest.max_inflight_bytes = ByteSize(20_000);
+    };
+    let node = Node::with(configure, ExecutorHandle::new(InlineExecutor, 1)).await;
+    // Headers of messages that never come: nothing but these decides.
+    for (length, code, message) in [
+        (30_000_u32, Code::Unavailable, "no room for 30000 more"),
+        (60_000, Code::ResourceExhausted, "the message has 60000 bytes, the limit is 50000"),
+    ] {
+        let header = [&[0][..], &length.to_be_bytes()].concat();
+        let pieces =
+            futures::stream::iter([Ok::<_, std::convert::Infallible>(header)]).chain(futures::stream::pending());
+        let status = raw(&node, Body::from_stream(pieces)).await;
+        assert_eq!(status.code(), code);
+        assert!(status.message().contains(message), "{}", status.message());
+    }
+    for (body, message) in [
+        (b"\0\0\0".to_vec(), "the message ends after 3 of 5 bytes"),
+        (b"\0\0\0\0\x02x".to_vec(), "the message ends after 6 of 7 bytes"),
+        (b"\0\0\0\0\0\0\0\0\0\0".to_vec(), "the request has more than one message"),
+        (b"\0\0\0\0\x02\x0a\x05".to_vec(), "malformed protobuf at byte 1"),
+    ] {
+        let status = raw(&node, Body::from(body)).await;
+        assert_eq!(status.code(), Code::InvalidArgument, "{message}");
+        assert!(status.message().contains(message), "{}", status.message());
+    }
+    assert_eq!(raw(&node, Body::from(&b"\x01\0\0\0\0"[..])).await.code(), Code::Unimplemented);
+}
+
+/// What a call with these bytes fails with.
+async fn raw(node: &Node, body: Body) -> tonic::Status {
+    let request = axum::http::Request::post("/bellwether.v1.Write/Write").header("content-type", "application/grpc");
+    let answer = node.grpc().oneshot(request.body(body).unwrap()).await.unwrap();
+    tonic::Status::from_header_map(answer.headers()).unwrap()
+}
+
+#[tokio::test]
+async fn calls_for_another_host_are_refused() {
+    let node = Node::start().await;
+    for (host, path) in
+        [("evil.example", "/bellwether.v1.Write/Write"), ("evil.example:1", "/bellwether.v1.Node/Status")]
+    {
+        let request = axum::http::Request::post(format!("http://{host}{path}")).body(Body::empty()).unwrap();
+        let answer = node.grpc().oneshot(request).await.unwrap();
+        let status = tonic::Status::from_header_map(answer.headers()).unwrap();
+        assert_eq!(status.code(), Code::PermissionDenied);
+        assert!(status.message().contains("is not one that this node is called by"), "{}", status.message());
+    }
 }
 
 #[tokio::test]

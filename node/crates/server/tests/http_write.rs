@@ -66,7 +66,7 @@ async fn what_cannot_be_stored_yet_is_refused_with_its_count_and_the_rest_stored
     assert_eq!(answer.header("x-prometheus-remote-write-samples-written"), Some("1"));
     assert_eq!(answer.header("x-prometheus-remote-write-histograms-written"), Some("0"));
     expect![[r#"
-        5 refused: 2 are native histograms, which are not stored yet (native histograms are not stored yet), 3 are exemplars, which are not stored yet (exemplars are not stored yet); stored: 1 samples
+        5 refused: 2 are native histograms, which are not stored yet, 3 are exemplars, which are not stored yet; stored: 1 samples
     "#]].assert_eq(answer.text());
     assert_eq!(value(&node, "a").await, r#"[{"metric":{"__name__":"a"},"value":[1795161600,"1"]}]"#);
 }

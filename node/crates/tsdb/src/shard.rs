@@ -284,6 +284,12 @@ impl Shard {
         of_tenant.map(|((_, metric), metadata)| (metric.clone(), metadata.clone())).collect()
     }
 
+    /// Bytes of all heads; cheaper than [`stats`](Self::stats).
+    pub fn head_bytes(&self) -> u64 {
+        let state = self.state.read();
+        state.frozen.iter().map(Arc::as_ref).chain([&state.head]).map(|head| head.bytes() as u64).sum()
+    }
+
     /// Samples before `end` that no run holds yet would be in these many bytes of head.
     pub fn stats(&self) -> ShardStats {
         let state = self.state.read();

@@ -70,9 +70,9 @@ impl<'a> ShardWriter<'a> {
         self.state.index.find(hash).is_some()
     }
 
-    /// How many series are registered.
-    pub fn series_count(&self) -> u64 {
-        u64::from(self.state.index.len())
+    /// How many series of a tenant are registered.
+    pub fn tenant_series_count(&self, tenant: &Tenant) -> u64 {
+        self.state.index.tenant_series_count(tenant)
     }
 
     /// Appends one sample per ref. `timestamps` has one entry for all rows, or one per row. Samples outside `bounds`, or

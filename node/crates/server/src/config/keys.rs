@@ -56,6 +56,7 @@ keys! {
     "data_dir" => data_dir, "where everything is stored";
     "http" => http, "address of the HTTP API; port 0 takes a free one and prints it";
     "grpc" => grpc, "address of the gRPC API; port 0 takes a free one and prints it";
+    "hosts" => hosts, "names that requests may address a listener on loopback by, beside localhost and loopback addresses";
     "insecure_listen" => insecure_listen, "allow listeners on other addresses than loopback without TLS";
     "join" => join, "nodes of the cluster to join";
     "shard_groups" => shard_groups, "shard groups of a new cluster; later starts use what is stored";

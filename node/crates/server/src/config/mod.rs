@@ -5,6 +5,7 @@
 //! files nor the environment: it is handed their contents.
 
 mod keys;
+mod memory;
 mod setting;
 
 use std::net::SocketAddr;
@@ -14,7 +15,8 @@ use std::time::Duration;
 use bellwether_model::{Tenant, limits};
 
 pub use keys::{KeyInfo, keys};
-pub use setting::{ByteSize, LogFormat, PeerList};
+pub use memory::HEADS_MEMORY_MAX_PERCENT;
+pub use setting::{ByteSize, HostList, LogFormat, PeerList, duration_text};
 
 /// How a node is set up. Every field is a key of the table in `keys.rs`.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +27,8 @@ pub struct Config {
     pub http: SocketAddr,
     /// Address of the gRPC API.
     pub grpc: SocketAddr,
+    /// Names that requests may address a listener on loopback by, beside those of loopback.
+    pub hosts: HostList,
     /// Allows plain-text listeners on addresses other than loopback.
     pub insecure_listen: bool,
     /// Nodes of a cluster to join.
@@ -88,7 +92,7 @@ pub struct IngestConfig {
     pub max_tenant_inflight_bytes: ByteSize,
     /// New series per second that a tenant may create.
     pub max_new_series_per_second: u64,
-    /// Series that a tenant may have active in one shard group's share.
+    /// Series that a tenant may have.
     pub max_series: u64,
     /// Memory of the cache of known series.
     pub cache_bytes: ByteSize,
@@ -194,6 +198,7 @@ impl Default for Config {
             data_dir: PathBuf::from("data"),
             http: SocketAddr::from(([127, 0, 0, 1], 9480)),
             grpc: SocketAddr::from(([127, 0, 0, 1], 9481)),
+            hosts: HostList::default(),
             insecure_listen: false,
             join: PeerList::default(),
             shard_groups: 8,
@@ -327,24 +332,51 @@ impl Config {
         if self.query.max_concurrent == 0 {
             return invalid("query.max_concurrent", "may not be zero".to_owned());
         }
-        if self.ingest.max_decompressed_bytes.0 > limits::REQUEST_DECOMPRESSED_BYTES_MAX as u64 {
-            let limit = ByteSize(limits::REQUEST_DECOMPRESSED_BYTES_MAX as u64);
-            return invalid("ingest.max_decompressed_bytes", format!("is above the limit of {limit}"));
-        }
-        if self.ingest.max_inflight_bytes.0 < self.ingest.max_decompressed_bytes.0 {
-            return invalid(
-                "ingest.max_inflight_bytes",
-                "is less than ingest.max_decompressed_bytes: a large body could never be taken".to_owned(),
-            );
-        }
-        if self.ingest.max_tenant_inflight_bytes.0 < self.ingest.max_decompressed_bytes.0 {
-            return invalid(
-                "ingest.max_tenant_inflight_bytes",
-                "is less than ingest.max_decompressed_bytes: a large body could never be taken".to_owned(),
-            );
-        }
+        self.validate_write_limits()?;
         if self.storage.min_free_percent > 50 {
             return invalid("storage.min_free_percent", "is above 50".to_owned());
+        }
+        Ok(())
+    }
+
+    /// A request that is within its own limits must fit into those of all requests together.
+    fn validate_write_limits(&self) -> Result<(), ConfigError> {
+        let ingest = &self.ingest;
+        let invalid = |key, reason: String| Err(ConfigError::Invalid { key, reason });
+        for (key, value) in [
+            ("ingest.max_body_bytes", ingest.max_body_bytes),
+            ("ingest.max_decompressed_bytes", ingest.max_decompressed_bytes),
+        ] {
+            if value.0 == 0 {
+                return invalid(key, "may not be zero".to_owned());
+            }
+        }
+        let limit = ByteSize(limits::REQUEST_DECOMPRESSED_BYTES_MAX as u64);
+        if ingest.max_decompressed_bytes > limit {
+            return invalid("ingest.max_decompressed_bytes", format!("is above the limit of {limit}"));
+        }
+        if ingest.max_body_bytes > ingest.max_inflight_bytes {
+            let (one, all) = (ingest.max_body_bytes, ingest.max_inflight_bytes);
+            return invalid(
+                "ingest.max_body_bytes",
+                format!("{one} is more than ingest.max_inflight_bytes, {all}: a large body could never be taken"),
+            );
+        }
+        let new_series = ByteSize(bellwether_ingest::distribute::NEW_SERIES_BYTES_MAX as u64);
+        for (key, all) in [
+            ("ingest.max_inflight_bytes", ingest.max_inflight_bytes),
+            ("ingest.max_tenant_inflight_bytes", ingest.max_tenant_inflight_bytes),
+        ] {
+            let one = ingest.max_decompressed_bytes;
+            if all.0 < one.0.saturating_add(new_series.0) {
+                return invalid(
+                    key,
+                    format!(
+                        "{all} is less than ingest.max_decompressed_bytes, {one}, and the {new_series} that a \
+                         request's new series may take: a large body could never be taken"
+                    ),
+                );
+            }
         }
         Ok(())
     }

@@ -91,12 +91,17 @@ impl Setting for Duration {
     }
 
     fn print(&self) -> String {
-        let ms = self.as_millis() as u64;
-        const WHOLE: [(&str, u64); 4] = [("d", 24 * 3_600_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
-        match WHOLE.iter().find(|(_, unit)| ms >= *unit && ms.is_multiple_of(*unit)) {
-            Some((name, unit)) => format!("{}{name}", ms / unit),
-            None => format!("{ms}ms"),
-        }
+        duration_text(*self)
+    }
+}
+
+/// A duration as configurations write it: `395d`, `90m`.
+pub fn duration_text(duration: Duration) -> String {
+    const WHOLE: [(&str, u64); 4] = [("d", 24 * 3_600_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
+    let ms = duration.as_millis() as u64;
+    match WHOLE.iter().find(|(_, unit)| ms >= *unit && ms.is_multiple_of(*unit)) {
+        Some((name, unit)) => format!("{}{name}", ms / unit),
+        None => format!("{ms}ms"),
     }
 }
 
@@ -199,6 +204,27 @@ impl Setting for PeerList {
         match peers.iter().find(|peer| !port_is_given(peer)) {
             Some(peer) => Err(format!("has an entry that is not host:port: {peer:?}")),
             None => Ok(PeerList(peers)),
+        }
+    }
+
+    fn print(&self) -> String {
+        self.0.join(",")
+    }
+}
+
+/// Names of hosts, without ports, separated by commas.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostList(pub Vec<String>);
+
+impl Setting for HostList {
+    const KIND: &'static str = "names";
+
+    fn parse(text: &str) -> Result<HostList, String> {
+        let hosts = text.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_ascii_lowercase);
+        let hosts: Vec<String> = hosts.collect();
+        match hosts.iter().find(|host| host.contains(['/', ':', ' ', '*'])) {
+            Some(host) => Err(format!("has an entry that is not a host's name without a port: {host:?}")),
+            None => Ok(HostList(hosts)),
         }
     }
 

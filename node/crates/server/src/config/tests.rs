@@ -77,6 +77,39 @@ fn other_addresses_than_loopback_need_consent() {
 }
 
 #[test]
+fn limits_of_writes_fit_into_each_other() {
+    let check = |text: &str, message: &str| assert_eq!(toml(text).unwrap_err().to_string(), message);
+    check(
+        "[ingest]\nmax_body_bytes = \"300MB\"",
+        "configuration key \"ingest.max_body_bytes\": 300MB is more than ingest.max_inflight_bytes, 256MB: a large body \
+         could never be taken",
+    );
+    check(
+        "[ingest]\nmax_inflight_bytes = \"128MB\"",
+        "configuration key \"ingest.max_inflight_bytes\": 128MB is less than ingest.max_decompressed_bytes, 128MB, and \
+         the 64MB that a request's new series may take: a large body could never be taken",
+    );
+    check(
+        "[ingest]\nmax_tenant_inflight_bytes = \"1MB\"",
+        "configuration key \"ingest.max_tenant_inflight_bytes\": 1MB is less than ingest.max_decompressed_bytes, 128MB, \
+         and the 64MB that a request's new series may take: a large body could never be taken",
+    );
+    check(
+        "[ingest]\nmax_decompressed_bytes = \"1GB\"",
+        "configuration key \"ingest.max_decompressed_bytes\": is above the limit of 128MB",
+    );
+    check("[ingest]\nmax_body_bytes = 0", "configuration key \"ingest.max_body_bytes\": may not be zero");
+}
+
+#[test]
+fn hosts_are_names_without_ports() {
+    let config = toml("hosts = [\"Metrics.Example\", \"b\"]").unwrap();
+    assert_eq!(config.hosts.0, ["metrics.example", "b"]);
+    let error = toml("hosts = \"a:1\"").unwrap_err().to_string();
+    assert!(error.ends_with("\"a:1\" has an entry that is not a host's name without a port: \"a:1\""), "{error}");
+}
+
+#[test]
 fn sizes_and_durations_have_units() {
     use super::setting::Setting;
     for (text, bytes) in [("1", 1), ("2KB", 2048), ("3 MiB", 3 << 20), ("4gb", 4 << 30), ("5B", 5)] {

@@ -1,8 +1,8 @@
 //! HTTP: remote write in, Prometheus's query API out, and what operators ask for.
 //!
 //! This part turns requests into calls of [`WritePath`], [`Shards`] and [`Coordinator`] and their results into bytes; it
-//! stores nothing and evaluates nothing. Reading order: this file (what is served where), `guard.rs` (what happens around
-//! every request), `params.rs` and `error.rs` (the two languages that clients speak), then one file for each family of
+//! stores nothing and evaluates nothing. Reading order: this file (what is served where), `guard.rs` and `hosts.rs` (what happens
+//! around every request), `params.rs` and `error.rs` (the two languages that clients speak), then one file for each family of
 //! endpoints; `answer.rs`, `json.rs` and `number.rs` write answers.
 
 mod admin;
@@ -13,6 +13,7 @@ mod calendar;
 mod compress;
 mod error;
 mod guard;
+mod hosts;
 mod json;
 mod metrics;
 mod number;
@@ -34,6 +35,7 @@ use bellwether_model::{Tenant, Timestamp};
 use tokio::sync::{Semaphore, watch};
 
 pub use error::{ApiError, ErrorKind};
+pub use hosts::Hosts;
 pub use number::{push_float, push_seconds};
 pub use query::query_answer;
 
@@ -86,6 +88,7 @@ struct Gateway {
 
 /// All HTTP endpoints of a node.
 pub fn router(state: GatewayState) -> Router {
+    let hosts = Hosts::new(state.config.http, &state.config.hosts);
     let gateway = Arc::new(Gateway {
         metrics: GatewayMetrics::new(&state.registry),
         reads: Semaphore::new(READS_IN_FLIGHT_MAX),
@@ -132,6 +135,7 @@ pub fn router(state: GatewayState) -> Router {
         .route("/-/ready", get(pages::ready))
         .fallback(pages::not_found)
         .method_not_allowed_fallback(pages::method_not_allowed)
+        .layer(from_fn_with_state(hosts, hosts::refuse_other_hosts))
         .with_state(gateway)
 }
 

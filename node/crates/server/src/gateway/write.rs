@@ -106,7 +106,9 @@ impl From<WriteError> for Refusal {
         let message = error.to_string();
         match error {
             WriteError::Malformed(_) => Refusal::bad(message),
-            WriteError::TooLarge { .. } => Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message),
+            WriteError::TooLarge { .. } | WriteError::TooManyNewSeries(_) => {
+                Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+            }
             WriteError::Transient { retry_after, .. } => Refusal::transient(message, retry_after),
             WriteError::Internal(_) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, message),
         }

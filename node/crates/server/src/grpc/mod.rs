@@ -11,6 +11,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::post;
 use bellwether_model::{Tenant, Timestamp};
 use bellwether_proto::{FILE_DESCRIPTOR_SET, v1};
 use tokio::sync::watch;
@@ -21,6 +26,7 @@ use tonic_health::pb::health_server::HealthServer;
 
 use crate::config::Config;
 use crate::env::WallClock;
+use crate::gateway::Hosts;
 use crate::query::Coordinator;
 use crate::shards::Shards;
 use crate::write::WritePath;
@@ -59,14 +65,22 @@ pub fn routes(state: GrpcState) -> Result<Router, tonic_reflection::server::Erro
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let limit = usize::try_from(state.config.ingest.max_decompressed_bytes.0).unwrap_or(usize::MAX);
+    let hosts = Hosts::new(state.config.grpc, &state.config.hosts);
     let routes = Routes::new(HealthServer::new(health::Health::new(state.ready.clone())))
         .add_service(reflection(tonic_reflection::server::Builder::configure()).build_v1()?)
         .add_service(reflection(tonic_reflection::server::Builder::configure()).build_v1alpha()?)
         .add_service(v1::node_server::NodeServer::new(node::Node(state.clone())))
-        .add_service(v1::query_server::QueryServer::new(query::Query(state.clone())))
-        .add_service(v1::write_server::WriteServer::new(write::Write(state)).max_decoding_message_size(limit));
-    Ok(routes.into_axum_router())
+        .add_service(v1::query_server::QueryServer::new(query::Query(state.clone())));
+    let writes = Router::new().route(write::PATH, post(write::write)).with_state(state);
+    Ok(routes.into_axum_router().merge(writes).layer(from_fn_with_state(hosts, refuse_other_hosts)))
+}
+
+/// Refuses calls for other hosts.
+async fn refuse_other_hosts(State(hosts): State<Hosts>, request: axum::extract::Request, next: Next) -> Response {
+    match hosts.check(&request) {
+        Ok(()) => next.run(request).await,
+        Err(message) => Status::permission_denied(message).into_http::<Body>(),
+    }
 }
 
 impl GrpcState {

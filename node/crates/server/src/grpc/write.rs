@@ -1,27 +1,158 @@
-//! Storing samples.
+//! Storing samples. A request's message lies on the wire as a remote-write 1.0 body does, so it is never decoded here: it
+//! takes the way in of all bodies, with the same bounds. Room is taken by the length that its frame announces, before it
+//! is received.
 
-use bellwether_model::{Labels, Sample};
-use bellwether_proto::v1::{WriteRequest, WriteResponse, write_server};
-use tonic::{Request, Response, Status};
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use bellwether_proto::v1::WriteResponse;
+use bytes::{Buf, BytesMut};
+use futures::StreamExt;
+use prost::Message;
+use tonic::Status;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::metadata::MetadataMap;
+use tonic::server::{Grpc, UnaryService};
 
 use super::GrpcState;
-use crate::write::WriteError;
+use crate::env::BoxFuture;
+use crate::write::{Admitted, WriteError};
 
-/// See the interface's `write.proto`.
-pub struct Write(pub GrpcState);
+/// Where the method is found: see the interface's `write.proto`.
+pub const PATH: &str = "/bellwether.v1.Write/Write";
 
-#[tonic::async_trait]
-impl write_server::Write for Write {
-    async fn write(&self, request: Request<WriteRequest>) -> Result<Response<WriteResponse>, Status> {
-        let tenant = self.0.admit(&request)?;
-        let rows: Vec<(Labels, Sample)> = request
-            .into_inner()
-            .try_into()
-            .map_err(|error: bellwether_proto::MessageError| Status::invalid_argument(error.to_string()))?;
-        let outcome = self.0.write.write_samples(&tenant, rows, Vec::new()).await.map_err(status)?;
-        let refused_because = if outcome.refused.is_empty() { String::new() } else { outcome.refused.to_string() };
-        let refused = outcome.refused.count();
-        Ok(Response::new(WriteResponse { samples: outcome.samples, refused, refused_because }))
+/// A message must arrive within this time: slow senders would hold memory for ever.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// In front of a message: whether it is compressed, and its length.
+const FRAME_HEADER_BYTES: usize = 5;
+
+/// Answers one call.
+pub async fn write(State(state): State<GrpcState>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let received = tokio::time::timeout(MESSAGE_TIMEOUT, receive(&state, &parts.headers, body)).await;
+    let late =
+        || Status::unavailable(format!("the message did not arrive within {} seconds", MESSAGE_TIMEOUT.as_secs()));
+    match received.unwrap_or_else(|_| Err(late())) {
+        Ok((admitted, frame)) => {
+            let length = frame.len();
+            let request = Request::from_parts(parts, Body::from(frame));
+            let mut grpc = Grpc::new(RawCodec::<WriteResponse>(PhantomData)).max_decoding_message_size(length);
+            grpc.unary(Call { state, admitted: Some(admitted) }, request).await.into_response()
+        }
+        Err(status) => status.into_http::<Body>(),
+    }
+}
+
+/// Lets a message in and reads it, header and all.
+async fn receive(state: &GrpcState, headers: &axum::http::HeaderMap, body: Body) -> Result<(Admitted, Bytes), Status> {
+    let tenant = state.admit(&tonic::Request::from_parts(
+        MetadataMap::from_headers(headers.clone()),
+        tonic::Extensions::default(),
+        (),
+    ))?;
+    let mut pieces = body.into_data_stream();
+    let mut frame = BytesMut::new();
+    let mut admitted = None;
+    let mut expected = FRAME_HEADER_BYTES;
+    loop {
+        if admitted.is_none()
+            && let Some(header) = frame.first_chunk::<FRAME_HEADER_BYTES>()
+        {
+            let length = announced(header, state.config.ingest.max_decompressed_bytes.0)?;
+            expected += length;
+            admitted = Some(state.write.admit(&tenant, length as u64).map_err(status)?);
+            frame.reserve(expected - frame.len().min(expected));
+        }
+        if frame.len() > expected {
+            return Err(Status::invalid_argument("the request has more than one message"));
+        }
+        match pieces.next().await.transpose().map_err(|error| Status::unavailable(error.to_string()))? {
+            Some(piece) => frame.extend_from_slice(&piece),
+            None => break,
+        }
+    }
+    match admitted {
+        Some(admitted) if frame.len() == expected => Ok((admitted, frame.freeze())),
+        _ => Err(Status::invalid_argument(format!("the message ends after {} of {expected} bytes", frame.len()))),
+    }
+}
+
+/// The length of a message by its header.
+fn announced(header: &[u8; FRAME_HEADER_BYTES], limit: u64) -> Result<usize, Status> {
+    let [compressed, length @ ..] = *header;
+    if compressed != 0 {
+        return Err(Status::unimplemented("compressed messages are not taken"));
+    }
+    let length = u32::from_be_bytes(length);
+    if u64::from(length) > limit {
+        let message = format!("the message has {length} bytes, the limit is {limit} (ingest.max_decompressed_bytes)");
+        return Err(Status::resource_exhausted(message));
+    }
+    Ok(length as usize)
+}
+
+/// A call whose message has been let in.
+struct Call {
+    state: GrpcState,
+    admitted: Option<Admitted>,
+}
+
+impl UnaryService<Bytes> for Call {
+    type Response = WriteResponse;
+    type Future = BoxFuture<'static, Result<tonic::Response<WriteResponse>, Status>>;
+
+    fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
+        let (write, admitted) = (self.state.write.clone(), self.admitted.take());
+        Box::pin(async move {
+            let admitted = admitted.ok_or_else(|| Status::internal("a call was made twice"))?;
+            let outcome = write.write_admitted(admitted, request.into_inner()).await.map_err(status)?;
+            let refused_because = if outcome.refused.is_empty() { String::new() } else { outcome.refused.to_string() };
+            let refused = outcome.refused.count();
+            Ok(tonic::Response::new(WriteResponse { samples: outcome.samples, refused, refused_because }))
+        })
+    }
+}
+
+/// Takes messages as they came, and sends those of a type.
+struct RawCodec<T>(PhantomData<T>);
+
+impl<T: Message + 'static> Codec for RawCodec<T> {
+    type Encode = T;
+    type Decode = Bytes;
+    type Encoder = MessageEncoder<T>;
+    type Decoder = RawDecoder;
+
+    fn encoder(&mut self) -> MessageEncoder<T> {
+        MessageEncoder(PhantomData)
+    }
+
+    fn decoder(&mut self) -> RawDecoder {
+        RawDecoder
+    }
+}
+
+struct MessageEncoder<T>(PhantomData<T>);
+
+impl<T: Message> Encoder for MessageEncoder<T> {
+    type Item = T;
+    type Error = Status;
+
+    fn encode(&mut self, message: T, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        message.encode(out).map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
+struct RawDecoder;
+
+impl Decoder for RawDecoder {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, message: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(message.copy_to_bytes(message.remaining())))
     }
 }
 
@@ -29,7 +160,7 @@ fn status(error: WriteError) -> Status {
     let message = error.to_string();
     match error {
         WriteError::Malformed(_) => Status::invalid_argument(message),
-        WriteError::TooLarge { .. } => Status::resource_exhausted(message),
+        WriteError::TooLarge { .. } | WriteError::TooManyNewSeries(_) => Status::resource_exhausted(message),
         WriteError::Transient { .. } => Status::unavailable(message),
         WriteError::Internal(_) => Status::internal(message),
     }

@@ -4,9 +4,6 @@ use std::time::Duration;
 
 use crate::config::Config;
 
-/// Heads may take this share of the memory limit, in per cent, before the largest is flushed.
-const HEADS_MEMORY_PERCENT: u64 = 35;
-
 /// When to flush.
 #[derive(Debug, Clone, Copy)]
 pub struct Triggers {
@@ -32,12 +29,11 @@ pub struct GroupLoad {
 impl Triggers {
     /// As configured.
     pub fn new(config: &Config) -> Triggers {
-        let memory_limit = if config.memory_limit.0 == 0 { u64::MAX } else { config.memory_limit.0 };
         Triggers {
             log_bytes: config.storage.flush_log_bytes.0,
             log_bytes_per_series: config.storage.flush_log_bytes_per_series.0,
             age: config.storage.flush_age,
-            heads_bytes: memory_limit / 100 * HEADS_MEMORY_PERCENT,
+            heads_bytes: config.heads_bytes_flush(),
         }
     }
 

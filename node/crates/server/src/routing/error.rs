@@ -6,6 +6,7 @@ use bellwether_proto::peer::v1::failure::Reason;
 use bellwether_raft::{LeaderHint, NodeId, ProposeError, ReadError};
 
 use super::frames::WAITING_BYTES_MAX;
+use super::head_room::HeadsFull;
 use super::remote::RemoteError;
 use crate::shards::{CommandError, NotServed};
 
@@ -33,6 +34,9 @@ pub enum RouteError {
         /// Bytes that wait.
         bytes: usize,
     },
+    /// Nothing is taken until heads take less memory.
+    #[error(transparent)]
+    HeadsFull(#[from] HeadsFull),
     /// They have more bytes than are queued for another node as a whole: they go one part after the other.
     #[error("the frames are sent in parts")]
     TooLargeAtOnce,
@@ -75,6 +79,7 @@ impl RouteError {
             | RouteError::Read(_)
             | RouteError::Remote(_)
             | RouteError::QueueFull { .. }
+            | RouteError::HeadsFull(_)
             | RouteError::Torn(_)
             | RouteError::Stopping
             | RouteError::Reply(_) => Again::No,

@@ -9,6 +9,7 @@ mod commands;
 mod error;
 mod frames;
 mod freshness;
+mod head_room;
 mod leaders;
 mod outbox;
 mod pace;
@@ -28,6 +29,7 @@ use parking_lot::RwLock;
 
 pub use error::{Again, RouteError};
 pub use frames::{Frame, PendingReply};
+pub use head_room::{HeadRoom, HeadsFull};
 pub use resolve::{Resolved, resolve_here};
 pub use writes::{Collected, collect};
 
@@ -41,7 +43,7 @@ use pace::Jitter;
 use proposer::Stamping;
 use remote::Remote;
 
-/// A group may have this many times its even share of the series that there may be: groups are not filled evenly.
+/// A group may have this many times its even share of the series that a tenant may have: groups are not filled evenly.
 const SERIES_SHARE_SLACK: u64 = 4;
 
 /// See the module.
@@ -72,11 +74,13 @@ impl Router {
         metrics: Arc<WriteMetrics>,
     ) -> Arc<Router> {
         let groups = shards.ring().groups().len().max(1) as u64;
-        let share = config.ingest.max_series.saturating_mul(SERIES_SHARE_SLACK) / groups;
+        let series_max = config.ingest.max_series;
+        let share = (series_max.saturating_mul(SERIES_SHARE_SLACK) / groups).min(series_max);
         let stamping = Stamping {
             clock: env.clock.clone(),
             retention_ms: config.retention.as_millis() as i64,
-            series_max: share.clamp(1, u64::from(u32::MAX)) as u32,
+            tenant_series_max: share.clamp(1, u64::from(u32::MAX)) as u32,
+            head_room: Arc::new(HeadRoom::new(config)),
             ingest: env.executors.ingest.clone(),
             metrics,
         };
@@ -87,6 +91,11 @@ impl Router {
     /// This node's replicas.
     pub fn shards(&self) -> &Arc<Shards> {
         &self.shards
+    }
+
+    /// Follows the memory of this node's heads.
+    pub fn head_room(&self) -> &HeadRoom {
+        &self.stamping.head_room
     }
 
     /// Sends on what waits, and takes nothing in any more.

@@ -11,6 +11,7 @@ use futures::stream::FuturesUnordered;
 
 use super::error::RouteError;
 use super::frames::{FrameQueue, Taken, Waiting};
+use super::head_room::HeadRoom;
 use crate::env::{ExecutorHandle, WallClock};
 use crate::metrics::WriteMetrics;
 use crate::shards::{ShardGroup, Shards, replies};
@@ -28,8 +29,10 @@ pub struct Stamping {
     pub clock: Arc<dyn WallClock>,
     /// How long samples are kept.
     pub retention_ms: i64,
-    /// Series that one group may have.
-    pub series_max: u32,
+    /// Series that one tenant may have in one group.
+    pub tenant_series_max: u32,
+    /// Refuses while heads take too much memory.
+    pub head_room: Arc<HeadRoom>,
     /// Where large entries are compressed.
     pub ingest: ExecutorHandle,
     /// Counts entries.
@@ -74,9 +77,13 @@ pub async fn propose_queued(queue: Arc<FrameQueue>, group: ShardGroupId, shards:
 }
 
 async fn propose(group: &ShardGroup, stamping: &Stamping, entry: EntryBuilder) -> Result<Bytes, RouteError> {
-    let stamp = group.stamp(&*stamping.clock, stamping.retention_ms, stamping.series_max);
+    // What other nodes send has passed no gate here.
+    stamping.head_room.check()?;
+    let stamp = group.stamp(&*stamping.clock, stamping.retention_ms, stamping.tenant_series_max);
     let entry = finished(entry, stamp.now, stamp.limits, group.raft.has_others(), &stamping.ingest).await?;
-    Ok(group.propose(entry).await?)
+    let proposed = group.propose(entry).await;
+    stamping.head_room.grown(group.id(), group.shard().head_bytes());
+    Ok(proposed?)
 }
 
 /// The entry's bytes, compressed where they go to other nodes. With one replica they cross no network, and compressing

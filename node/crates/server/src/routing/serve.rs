@@ -57,9 +57,9 @@ fn failure(group: ShardGroupId, error: &RouteError, placement_epoch: u64) -> Fai
         RouteError::Propose(
             ProposeError::StorageUnavailable { in_flight: true, .. } | ProposeError::Stopped { .. },
         ) => fate_unknown(None),
-        RouteError::Propose(ProposeError::Overloaded { .. }) | RouteError::QueueFull { .. } => {
-            Reason::Overloaded(Overloaded { retry_after_ms: RETRY_AFTER_MS })
-        }
+        RouteError::Propose(ProposeError::Overloaded { .. })
+        | RouteError::QueueFull { .. }
+        | RouteError::HeadsFull(_) => Reason::Overloaded(Overloaded { retry_after_ms: RETRY_AFTER_MS }),
         RouteError::Propose(ProposeError::TooLarge { .. }) | RouteError::Reply(_) => Reason::Rejected(Rejected {}),
         RouteError::NotServed(NotServed::NotHere(_)) => {
             Reason::UnknownGroup(UnknownGroup { group: group.0, placement_epoch })

@@ -87,11 +87,11 @@ impl ShardGroup {
     }
 
     /// What an entry proposed now is stamped with.
-    pub fn stamp(&self, clock: &dyn WallClock, retention_ms: i64, series_max: u32) -> Stamp {
+    pub fn stamp(&self, clock: &dyn WallClock, retention_ms: i64, tenant_series_max: u32) -> Stamp {
         let now = self.time(clock);
         let oldest = now.saturating_sub(retention_ms);
         let newest = now.saturating_add(limits::FUTURE_SAMPLE_MS_MAX);
-        Stamp { now, limits: EntryLimits { oldest, newest, series_max } }
+        Stamp { now, limits: EntryLimits { oldest, newest, tenant_series_max } }
     }
 
     /// Replicates an entry and returns the state machine's reply.

@@ -267,7 +267,7 @@ impl Frames<'_, '_> {
         if !self.range.contains(PlacementKey::of(tenant, metric, hash)) {
             return Err(Refused::Moved);
         }
-        let is_full = self.writer.series_count() >= u64::from(self.limits.series_max);
+        let is_full = self.writer.tenant_series_count(tenant) >= u64::from(self.limits.tenant_series_max);
         if is_full && !self.writer.is_registered(hash) {
             return Err(Refused::SeriesLimit);
         }

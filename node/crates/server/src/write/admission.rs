@@ -37,6 +37,13 @@ pub struct Admitted {
     bytes: u64,
 }
 
+impl Admitted {
+    /// Whose request it is.
+    pub fn tenant(&self) -> &Tenant {
+        &self.tenant
+    }
+}
+
 impl Admission {
     /// An open gate. The gauge follows the bytes inside.
     pub fn new(limit_bytes: u64, tenant_limit_bytes: u64, gauge: IntGauge) -> Arc<Admission> {

@@ -1,6 +1,7 @@
 //! The part of a write that waits: the groups' replies, and what they mean for the request.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bellwether_ingest::{CacheEntry, ControlCommand, FrameReply, RefScope, Refused};
 use bellwether_model::{MetricMetadata, RefEpoch, ShardGroupId, Tenant, limits};
@@ -10,6 +11,7 @@ use futures::future::join_all;
 use super::WritePath;
 use super::outcome::{RETRY_AFTER, RefusalReason, WriteError, WriteOutcome};
 use super::sending::{PartState, Registered, Sent, SentPart, Unresolved};
+use crate::config::duration_text;
 use crate::routing::{Collected, RouteError, collect};
 use crate::shards::ring::id_of;
 
@@ -60,7 +62,7 @@ impl WritePath {
         if !sent.unresolved.is_empty() {
             self.resolve_elsewhere(tenant, &mut sent).await;
         }
-        let Sent { parts, refused, transient, metadata, mut known, tenant_key, .. } = sent;
+        let Sent { parts, refused, transient, metadata, mut known, tenant_key, room: _room, .. } = sent;
         let mut attempt = Attempt { transient, ..Attempt::default() };
         attempt.outcome.refused = refused;
         let mut failed = Vec::new();
@@ -70,7 +72,7 @@ impl WritePath {
                 PartState::Queued(pending) => {
                     let Collected { replies, failed } = collect(id_of(group), pending).await;
                     let left = registered.split_off(replies.len());
-                    self.read_replies(group, replies, registered, &mut attempt, &mut known);
+                    self.read_replies(tenant, group, replies, registered, &mut attempt, &mut known);
                     registered = left;
                     let Some(failed) = failed else { continue };
                     failed
@@ -84,7 +86,7 @@ impl WritePath {
             });
             for (group, written, registered) in join_all(again).await {
                 match written {
-                    Ok(replies) => self.read_replies(group, replies, registered, &mut attempt, &mut known),
+                    Ok(replies) => self.read_replies(tenant, group, replies, registered, &mut attempt, &mut known),
                     Err(error) => attempt.fail(group, &error),
                 }
             }
@@ -118,6 +120,7 @@ impl WritePath {
 
     fn read_replies(
         &self,
+        tenant: &Tenant,
         group: u16,
         replies: Vec<FrameReply>,
         registered: Vec<Vec<Registered>>,
@@ -125,12 +128,13 @@ impl WritePath {
         known: &mut Vec<(u32, CacheEntry)>,
     ) {
         for (reply, registered) in replies.iter().zip(registered) {
-            self.read_reply(group, reply, registered, attempt, known);
+            self.read_reply(tenant, group, reply, registered, attempt, known);
         }
     }
 
     fn read_reply(
         &self,
+        tenant: &Tenant,
         group: u16,
         reply: &FrameReply,
         registered: Vec<Registered>,
@@ -156,14 +160,16 @@ impl WritePath {
                     self.forget_group(group, reply.scope);
                     attempt.must_resend = true;
                 }
-                Refused::TooOld => {
-                    refused.add(RefusalReason::TooOld, count, || format!("retention is {:?}", self.retention))
-                }
+                Refused::TooOld => refused
+                    .add(RefusalReason::TooOld, count, || format!("retention is {}", duration_text(self.retention))),
                 Refused::TooFarAhead => refused.add(RefusalReason::TooFarAhead, count, || {
-                    let ahead_s = limits::FUTURE_SAMPLE_MS_MAX / 1000;
-                    format!("more than {ahead_s} s ahead of the clock, which says {} ms", self.clock.now_ms())
+                    let ahead = duration_text(Duration::from_millis(limits::FUTURE_SAMPLE_MS_MAX.unsigned_abs()));
+                    format!("more than {ahead} ahead of the clock, which says {} ms", self.clock.now_ms())
                 }),
-                Refused::SeriesLimit => refused.add(RefusalReason::SeriesLimit, count, of_series),
+                Refused::SeriesLimit => refused.add(RefusalReason::SeriesLimit, count, || {
+                    let limit = self.series_max;
+                    format!("tenant {tenant} may have {limit} series, ingest.max_series; the first is {}", of_series())
+                }),
                 Refused::HashConflict => refused.add(RefusalReason::HashConflict, count, of_series),
                 Refused::Damaged => {
                     attempt.internal = Some(format!("shard group {group} could not read a frame: {}", of_series()));

@@ -18,18 +18,19 @@ mod series_budget;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bellwether_ingest::{BodyError, Encoding, MetadataFilter, SeriesCache};
+use bellwether_ingest::{BodyError, Encoding, MetadataFilter, SeriesCache, WalkError, decompressed_bound};
 use bellwether_model::{Labels, MetricMetadata, Sample, Tenant};
 use bytes::Bytes;
 use tokio::time::Instant;
 
+pub use admission::Admitted;
 pub use bellwether_ingest::Encoding as ContentEncoding;
 pub use outcome::{RETRY_AFTER, Refusal, RefusalReason, Refusals, WriteError, WriteOutcome};
 
 use crate::config::Config;
 use crate::env::{Env, ExecutorHandle, WallClock};
 use crate::metrics::WriteMetrics;
-use crate::routing::Router;
+use crate::routing::{HeadRoom, Router};
 use crate::shards::Shards;
 use crate::shards::ring::index_of;
 use admission::Admission;
@@ -38,15 +39,12 @@ use scratch::ScratchPool;
 use sending::DecodeError;
 use series_budget::SeriesBudget;
 
-/// Bodies up to this size are decoded where they arrive, on the runtime that serves connections: about half a
-/// millisecond. Larger ones go to the ingest executor, so that they do not hold up other connections.
-const INLINE_BODY_BYTES_MAX: usize = 96 << 10;
+/// Bodies that decompress to no more than this are decoded where they arrive, on the runtime that serves connections:
+/// about half a millisecond. Larger ones go to the ingest executor, so that they do not hold up other connections.
+const INLINE_DECOMPRESSED_BYTES_MAX: usize = 256 << 10;
 
 /// How often a request whose refs turned out unknown is resolved and sent again.
 const RESENDS_MAX: usize = 1;
-
-/// What a zstd body that does not declare its size is taken to expand by.
-const ZSTD_RATIO_ASSUMED: u64 = 16;
 
 /// Version of the remote-write protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +67,7 @@ pub struct WritePath {
     ingest: ExecutorHandle,
     clock: Arc<dyn WallClock>,
     retention: Duration,
+    series_max: u64,
     decompressed_bytes_max: usize,
     timeout: Duration,
     metrics: Arc<WriteMetrics>,
@@ -79,6 +78,8 @@ struct Body {
     version: RemoteWriteVersion,
     encoding: Encoding,
     bytes: Bytes,
+    /// What decompressing it costs at most.
+    decompressed_bytes_max: usize,
 }
 
 impl WritePath {
@@ -103,6 +104,7 @@ impl WritePath {
             ingest: env.executors.ingest.clone(),
             clock: env.clock.clone(),
             retention: config.retention,
+            series_max: config.ingest.max_series,
             decompressed_bytes_max: config.ingest.max_decompressed_bytes.as_usize(),
             timeout: config.ingest.timeout,
             metrics,
@@ -118,8 +120,34 @@ impl WritePath {
         encoding: ContentEncoding,
         body: Bytes,
     ) -> Result<WriteOutcome, WriteError> {
-        let body = Body { version, encoding, bytes: body };
-        self.measured(self.acknowledged(tenant, body)).await
+        let stored = async {
+            let body = self.body(version, encoding, body)?;
+            let admitted = self.let_in(tenant, body.decompressed_bytes_max as u64)?;
+            self.acknowledged(admitted, body).await
+        };
+        self.measured(stored).await
+    }
+
+    /// Room for a body of `bytes` that is not compressed and has not been received yet.
+    pub fn admit(&self, tenant: &Tenant, bytes: u64) -> Result<Admitted, WriteError> {
+        let admitted = self.let_in(tenant, bytes);
+        if admitted.is_err() {
+            self.metrics.requests.with_label_values(&["transient"]).inc();
+        }
+        admitted
+    }
+
+    /// Stores a body that has been let in: a remote-write 1.0 body that is not compressed.
+    pub async fn write_admitted(
+        self: &Arc<Self>,
+        admitted: Admitted,
+        bytes: Bytes,
+    ) -> Result<WriteOutcome, WriteError> {
+        let stored = async {
+            let body = self.body(RemoteWriteVersion::V1, Encoding::Identity, bytes)?;
+            self.acknowledged(admitted, body).await
+        };
+        self.measured(stored).await
     }
 
     /// Stores samples of our own making; the labels are already valid.
@@ -130,8 +158,12 @@ impl WritePath {
         metadata: Vec<(String, MetricMetadata)>,
     ) -> Result<WriteOutcome, WriteError> {
         let bytes = own_body::encode(&samples, &metadata).into();
-        let body = Body { version: RemoteWriteVersion::V1, encoding: Encoding::Identity, bytes };
-        self.measured(self.acknowledged(tenant, body)).await
+        self.remote_write(tenant, RemoteWriteVersion::V1, Encoding::Identity, bytes).await
+    }
+
+    /// Follows the memory of heads, and refuses writes while it is too much.
+    pub fn head_room(&self) -> &HeadRoom {
+        self.router.head_room()
     }
 
     /// Refuses all writes with this reason, or takes them again. Returns whether that is a change.
@@ -179,7 +211,7 @@ impl WritePath {
                 if outcome.refused.is_empty() { "ok" } else { "partial" }
             }
             Err(WriteError::Malformed(_)) => "malformed",
-            Err(WriteError::TooLarge { .. }) => "too_large",
+            Err(WriteError::TooLarge { .. } | WriteError::TooManyNewSeries(_)) => "too_large",
             Err(WriteError::Transient { .. }) => "transient",
             Err(WriteError::Internal(_)) => "internal",
         };
@@ -187,9 +219,20 @@ impl WritePath {
         result
     }
 
-    async fn acknowledged(self: &Arc<Self>, tenant: &Tenant, body: Body) -> Result<WriteOutcome, WriteError> {
-        let bytes = self.claimed_bytes(&body)?;
-        let _admitted = self.admission.admit(tenant, bytes)?;
+    fn body(&self, version: RemoteWriteVersion, encoding: Encoding, bytes: Bytes) -> Result<Body, WriteError> {
+        let decompressed_bytes_max = decompressed_bound(encoding, &bytes, self.decompressed_bytes_max);
+        let decompressed_bytes_max = decompressed_bytes_max.map_err(refused_body)?;
+        Ok(Body { version, encoding, bytes, decompressed_bytes_max })
+    }
+
+    fn let_in(&self, tenant: &Tenant, bytes: u64) -> Result<Admitted, WriteError> {
+        let full = |reason: String| WriteError::Transient { reason, retry_after: RETRY_AFTER };
+        self.router.head_room().check().map_err(|error| full(error.to_string()))?;
+        self.admission.admit(tenant, bytes)
+    }
+
+    async fn acknowledged(self: &Arc<Self>, admitted: Admitted, body: Body) -> Result<WriteOutcome, WriteError> {
+        let tenant = admitted.tenant();
         let mut attempt = self.attempt(tenant, &body).await?;
         for _ in 0..RESENDS_MAX {
             if !attempt.must_resend {
@@ -202,26 +245,8 @@ impl WritePath {
         attempt.settled()
     }
 
-    /// Bytes that the body says it has once decompressed, or about as many as it will.
-    fn claimed_bytes(&self, body: &Body) -> Result<u64, WriteError> {
-        let limit = self.decompressed_bytes_max as u64;
-        let received = body.bytes.len() as u64;
-        let claimed = match body.encoding {
-            Encoding::Identity => received,
-            Encoding::Snappy => snappy_length(&body.bytes).unwrap_or(received),
-            Encoding::Zstd => match zstd::zstd_safe::get_frame_content_size(&body.bytes) {
-                Ok(Some(declared)) => declared,
-                _ => received.saturating_mul(ZSTD_RATIO_ASSUMED).min(limit),
-            },
-        };
-        if claimed > limit {
-            return Err(WriteError::TooLarge { what: "decompressed body", got_bytes: claimed, limit_bytes: limit });
-        }
-        Ok(claimed)
-    }
-
     async fn attempt(self: &Arc<Self>, tenant: &Tenant, body: &Body) -> Result<Attempt, WriteError> {
-        let sent = if body.bytes.len() <= INLINE_BODY_BYTES_MAX {
+        let sent = if body.decompressed_bytes_max <= INLINE_DECOMPRESSED_BYTES_MAX {
             self.send(tenant, body)
         } else {
             let (path, tenant) = (self.clone(), tenant.clone());
@@ -231,28 +256,25 @@ impl WritePath {
         };
         match sent {
             Ok(sent) => Ok(self.answers(tenant, sent).await),
-            Err(DecodeError::Wire(error)) => Err(WriteError::Malformed(error.to_string())),
-            Err(DecodeError::Body(BodyError::TooLarge { size, limit, .. })) => Err(WriteError::TooLarge {
-                what: "decompressed body",
-                got_bytes: size.unwrap_or(limit as u64 + 1),
-                limit_bytes: limit as u64,
-            }),
-            Err(DecodeError::Body(error)) => Err(WriteError::Malformed(error.to_string())),
+            Err(DecodeError::Walk(WalkError::Wire(error))) => Err(WriteError::Malformed(error.to_string())),
+            Err(DecodeError::Walk(error @ WalkError::NewSeries { .. })) => {
+                Err(WriteError::TooManyNewSeries(error.to_string()))
+            }
+            Err(DecodeError::Body(error)) => Err(refused_body(error)),
+            Err(DecodeError::NoRoom(error)) => Err(error),
         }
     }
 }
 
-/// The length that a snappy block begins with.
-fn snappy_length(body: &[u8]) -> Option<u64> {
-    const VARINT_BYTES_MAX: usize = 5;
-    let mut length = 0;
-    for (at, byte) in body.iter().take(VARINT_BYTES_MAX).enumerate() {
-        length |= u64::from(byte & 0x7f) << (7 * at);
-        if byte & 0x80 == 0 {
-            return Some(length);
-        }
+fn refused_body(error: BodyError) -> WriteError {
+    match error {
+        BodyError::TooLarge { size, limit, .. } => WriteError::TooLarge {
+            what: "decompressed body",
+            got_bytes: size.unwrap_or(limit as u64 + 1),
+            limit_bytes: limit as u64,
+        },
+        error => WriteError::Malformed(error.to_string()),
     }
-    None
 }
 
 #[cfg(test)]

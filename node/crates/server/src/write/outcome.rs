@@ -153,6 +153,9 @@ pub enum WriteError {
         /// The limit.
         limit_bytes: u64,
     },
+    /// 413: nothing was stored, because the series that are new take too much memory.
+    #[error("{0}")]
+    TooManyNewSeries(String),
     /// 503 with Retry-After: the same request may succeed later; parts of it may have been stored, which is harmless
     /// because a retry is idempotent.
     #[error("{reason}")]

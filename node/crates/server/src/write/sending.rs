@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 
 use bellwether_ingest::{
-    BodyError, CacheEntry, CacheKey, Distributed, Distributor, Miss, ShardBatch, TenantKey, WireError, decompress,
+    BodyError, CacheEntry, CacheKey, Distributed, Distributor, Miss, ShardBatch, TenantKey, WalkError, decompress,
 };
 use bellwether_model::{Labels, MetricMetadata, Tenant};
 use tokio::time::Instant;
 
 use super::outcome::{RefusalReason, Refusals};
-use super::{Body, RemoteWriteVersion, WritePath};
+use super::{Admitted, Body, RemoteWriteVersion, WriteError, WritePath};
 use crate::routing::{Frame, PendingReply, Resolved, RouteError, resolve_here};
 use crate::shards::ring::id_of;
 
@@ -18,8 +18,10 @@ use crate::shards::ring::id_of;
 pub enum DecodeError {
     /// It cannot be decompressed.
     Body(BodyError),
-    /// It is not the protocol's message.
-    Wire(WireError),
+    /// It is not the protocol's message, or too much of it is new.
+    Walk(WalkError),
+    /// There is no room for its new series at the moment.
+    NoRoom(WriteError),
 }
 
 /// A request whose frames are queued.
@@ -38,6 +40,8 @@ pub struct Sent {
     pub known: Vec<(u32, CacheEntry)>,
     /// What the cache calls the tenant.
     pub tenant_key: TenantKey,
+    /// Room for the new series.
+    pub room: Option<Admitted>,
 }
 
 /// What of a request goes to one group.
@@ -96,7 +100,11 @@ impl WritePath {
             RemoteWriteVersion::V1 => distributor.distribute_v1(&scratch.body, &mut scratch.distributor),
             RemoteWriteVersion::V2 => distributor.distribute_v2(&scratch.body, &mut scratch.distributor),
         };
-        let mut distributed = distributed.map_err(DecodeError::Wire)?;
+        let mut distributed = distributed.map_err(DecodeError::Walk)?;
+        let room = match distributed.new_series_bytes {
+            0 => None,
+            bytes => Some(self.admission.admit(tenant, bytes as u64).map_err(DecodeError::NoRoom)?),
+        };
         let missed: usize = distributed.misses.iter().map(|miss| miss.samples.len()).sum();
         self.metrics.cache_misses.inc_by(missed as u64);
         self.metrics.cache_hits.inc_by((distributed.samples - missed) as u64);
@@ -108,6 +116,7 @@ impl WritePath {
             metadata: std::mem::take(&mut distributed.metadata),
             known: Vec::new(),
             tenant_key: distributor.tenant_key(),
+            room,
         };
         refuse_early(&distributed, &mut sent);
         let mut batches: Vec<GroupBatch> = distributed

@@ -8,6 +8,7 @@ use bellwether_model::{Labels, Sample, SeriesRef, Tenant};
 
 use super::own_body;
 use super::*;
+use crate::config::ByteSize;
 use crate::shards::ring::id_of;
 use crate::testing::{NOW_MS, Storage};
 
@@ -28,7 +29,7 @@ async fn too_old_and_too_new_are_refused_with_reason_while_the_rest_is_stored() 
     assert_eq!((outcome.samples, outcome.refused.count()), (1, 2));
     assert_eq!(
         outcome.refused.to_string(),
-        "2 refused: 1 older than retention allows (retention is 34128000s), 1 too far in the future (more than 600 s \
+        "2 refused: 1 older than retention allows (retention is 395d), 1 too far in the future (more than 10m \
          ahead of the clock, which says 1795161600000 ms)"
     );
     assert_eq!(storage.values("ok").await.unwrap(), [1.0]);
@@ -72,17 +73,104 @@ async fn new_series_beyond_the_budget_wait() {
 }
 
 #[tokio::test]
-async fn series_beyond_the_limit_are_refused_for_good_and_known_ones_are_not() {
+async fn series_beyond_a_tenants_limit_are_refused_for_good_and_nobody_elses() {
     let storage = Storage::open(MemDisk::new(), |config| {
         config.shard_groups = 1;
-        config.ingest.max_series = 1;
+        config.ingest.max_series = 2;
     })
     .await;
-    let names = ["a", "b", "c", "d"];
-    assert_eq!(storage.write(&names, sample(1.0)).await.unwrap().samples, 4, "a group may hold four times its share");
-    let outcome = storage.write(&["a", "e"], sample(2.0)).await.unwrap();
-    assert_eq!((outcome.samples, outcome.refused.count()), (1, 1));
-    assert!(outcome.refused.to_string().contains("new series over the tenant's limit (e)"), "{}", outcome.refused);
+    let of = |names: [&str; 2], value| {
+        names.map(|name| (Labels::of(&[("__name__", name)]), sample(value))).into_iter().collect::<Vec<_>>()
+    };
+    let (one, two) = (Tenant::new("one").unwrap(), Tenant::new("two").unwrap());
+    let write = |tenant, samples| storage.write.write_samples(tenant, samples, Vec::new());
+    assert_eq!(write(&one, of(["a", "b"], 1.0)).await.unwrap().samples, 2);
+    let outcome = write(&one, of(["a", "c"], 2.0)).await.unwrap();
+    assert_eq!(outcome.samples, 1, "a known series goes on");
+    assert_eq!(
+        outcome.refused.to_string(),
+        "1 refused: 1 of new series over the tenant's limit (tenant one may have 2 series, ingest.max_series; the first \
+         is c)"
+    );
+    assert_eq!(write(&two, of(["a", "b"], 1.0)).await.unwrap().samples, 2, "another tenant has a limit of its own");
+}
+
+#[tokio::test]
+async fn a_body_counts_as_what_it_decompresses_to_whatever_its_first_frame_says() {
+    let storage = Storage::open(MemDisk::new(), |config| config.ingest.max_inflight_bytes = ByteSize(100_000)).await;
+    let mut body = zstd::bulk::compress(b"", 1).unwrap();
+    body.extend(zstd::bulk::compress(&vec![0; 200_000], 1).unwrap());
+    let tenant = Tenant::default_tenant();
+    let error =
+        storage.write.remote_write(&tenant, RemoteWriteVersion::V1, Encoding::Zstd, body.into()).await.unwrap_err();
+    assert_eq!(error.to_string(), "overloaded: 0 of 100000 bytes of writes are in flight, no room for 200000 more");
+}
+
+#[tokio::test]
+async fn a_body_of_tiny_new_series_is_refused_before_it_takes_the_memory() {
+    let storage = Storage::open(MemDisk::new(), |_| {}).await;
+    let metrics = (0..400_000).map(|number: u32| (Labels::of(&[("__name__", &number.to_string())]), sample(1.0)));
+    let body = own_body::encode(&metrics.collect::<Vec<_>>(), &[]);
+    assert!(body.len() < 20 << 20);
+    let tenant = Tenant::default_tenant();
+    let sent = storage.write.remote_write(&tenant, RemoteWriteVersion::V1, Encoding::Identity, body.into()).await;
+    let Err(WriteError::TooManyNewSeries(reason)) = sent else { panic!("{sent:?}") };
+    assert_eq!(
+        reason,
+        "the new series of one request take more than 67108864 bytes of memory: send them in several requests"
+    );
+    assert_eq!(storage.shards.stats().series, 0);
+}
+
+/// Many samples of one series, which compress badly.
+fn noise(from: usize) -> Vec<(Labels, Sample)> {
+    let labels = Labels::of(&[("__name__", "noise")]);
+    let value = |at: usize| f64::from_bits(xxhash_rust::xxh3::xxh3_64(&at.to_le_bytes()) >> 2);
+    let sample = |at: usize| Sample { timestamp: NOW_MS - 3_000_000 + at as i64, value: value(at) };
+    (from..from + 2000).map(|at| (labels.clone(), sample(at))).collect()
+}
+
+#[tokio::test]
+async fn writes_are_refused_while_unflushed_samples_take_too_much_memory() {
+    let storage = Storage::open(MemDisk::new(), |config| config.memory_limit = ByteSize(4 << 20)).await;
+    let tenant = Tenant::default_tenant();
+    let mut accepted = 0;
+    let error = loop {
+        match storage.write.write_samples(&tenant, noise(accepted), Vec::new()).await {
+            Ok(outcome) => accepted += outcome.samples as usize,
+            Err(error) => break error,
+        }
+        assert!(accepted < 1_000_000, "{}", storage.shards.stats().head_bytes);
+    };
+    let WriteError::Transient { reason, retry_after } = error else { panic!("{error}") };
+    assert!(reason.contains("the limit is 2.0 MB (50 % of memory_limit)"), "{reason}");
+    assert_eq!(retry_after, RETRY_AFTER);
+    let held = storage.shards.stats().head_bytes;
+    assert!(held > 2 << 20 && held < 3 << 20, "{held}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_takes_too_much_memory_is_flushed_at_once() {
+    let storage = Storage::open(MemDisk::new(), |config| config.memory_limit = ByteSize(4 << 20)).await;
+    let (_stop, stopped) = tokio::sync::watch::channel(false);
+    tokio::spawn(storage.maintenance().run(stopped));
+    let tenant = Tenant::default_tenant();
+    let (mut accepted, mut refused) = (0, 0);
+    let began = Instant::now();
+    while accepted < 1_000_000 {
+        match storage.write.write_samples(&tenant, noise(accepted), Vec::new()).await {
+            Ok(outcome) => accepted += outcome.samples as usize,
+            Err(WriteError::Transient { .. }) => {
+                refused += 1;
+                tokio::task::yield_now().await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+        assert!(refused < 10_000);
+        assert!(storage.shards.stats().head_bytes < 3 << 20);
+    }
+    assert!(began.elapsed() < Duration::from_secs(1), "without waiting for the next look: {:?}", began.elapsed());
+    assert!(storage.shards.stats().run_samples > 500_000);
 }
 
 #[tokio::test]
@@ -109,12 +197,4 @@ async fn metadata_is_kept_and_found_again() {
     let storage = Storage::open(storage.crash().await, |_| {}).await;
     let found = storage.shards.metadata(&tenant).await.unwrap();
     assert_eq!(found, metadata.into_iter().collect());
-}
-
-#[test]
-fn snappy_lengths_are_read() {
-    assert_eq!(snappy_length(&[0x80, 0x01, 9]), Some(128));
-    assert_eq!(snappy_length(&[0x7f]), Some(127));
-    assert_eq!(snappy_length(&[]), None);
-    assert_eq!(snappy_length(&[0x80]), None);
 }

@@ -193,6 +193,11 @@ impl Index {
         self.tenant_ids.get(tenant).copied()
     }
 
+    /// How many series a tenant has.
+    pub(crate) fn tenant_series_count(&self, tenant: &Tenant) -> u64 {
+        self.tenant(tenant).map_or(0, |id| self.tenants[id.0 as usize].series.len() as u64)
+    }
+
     pub(crate) fn tenant_name(&self, id: TenantId) -> &Tenant {
         &self.tenants[id.0 as usize].tenant
     }
