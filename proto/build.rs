@@ -20,8 +20,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?).join("descriptors.bin");
     let generate = || tonic_prost_build::configure().build_transport(false).emit_rerun_if_changed(false);
     generate().compile_fds(descriptors.clone())?;
-    // Large fields share the memory of the message that they came in.
-    generate().bytes(".bellwether.peer.v1").compile_fds(protox::compile(PEER_FILES, [INCLUDE])?)?;
+    // Large fields share the memory of the message that they came in. A call without a handler is unimplemented.
+    let peer = generate().bytes(".bellwether.peer.v1").generate_default_stubs(true);
+    peer.compile_fds(protox::compile(PEER_FILES, [INCLUDE])?)?;
     std::fs::write(&path, prost::Message::encode_to_vec(&descriptors))?;
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! their types.
 
 mod convert;
+mod failure;
 
 /// Version 1 of the interface. Within a version, fields are only added.
 #[allow(missing_docs, reason = "generated; the documentation is in the .proto files")]

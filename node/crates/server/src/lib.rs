@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`env`] (the door to the world), [`config`], [`replication`] (the log store), [`shards`] (the groups of this node and reads across
 //! them), [`write`] (from a request's body to acknowledged samples), [`maintenance`] (flush, seal, retention, disk
-//! space), then what clients see: [`gateway`], [`grpc`], [`query`], [`self_collect`].
+//! space), [`peers`] (other nodes), then what clients see: [`gateway`], [`grpc`], [`query`], [`self_collect`].
 
 pub mod config;
 pub mod env;
@@ -11,6 +11,7 @@ pub mod grpc;
 mod listen;
 pub mod maintenance;
 pub mod metrics;
+pub mod peers;
 pub mod query;
 pub mod replication;
 pub mod routing;
@@ -20,10 +21,12 @@ pub mod shards;
 mod testing;
 pub mod write;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bellwether_model::NodeId;
 use prometheus::Registry;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -34,6 +37,8 @@ use gateway::GatewayState;
 use grpc::GrpcState;
 use maintenance::Maintenance;
 use metrics::{StorageMetrics, WriteMetrics};
+use peers::Peers;
+use peers::service::PeerService;
 use query::Coordinator;
 use routing::Router;
 use routing::reconcile::reconcile;
@@ -86,6 +91,9 @@ pub enum StartError {
     /// Two metrics have one name: our own mistake.
     #[error("metrics")]
     Metrics(#[from] prometheus::Error),
+    /// Other nodes cannot be served.
+    #[error(transparent)]
+    Peers(#[from] peers::service::ServiceError),
     /// The gRPC interface's description is damaged: our own mistake.
     #[error("gRPC reflection: {0}")]
     Reflection(String),
@@ -111,8 +119,11 @@ impl Server {
             read.flatten().map_err(data)?
         };
         let raft = replication::open(&env, &registry).await.map_err(|error| data(error.into()))?;
-        let (ring, replication) = (Arc::new(Ring::from(&placement)), Replication::alone(raft));
-        let (_, ring) = watch::channel(ring);
+        // A cluster of one node.
+        let (_, nobody) = watch::channel(BTreeMap::new());
+        let peers = Peers::new(&env, NodeId(identity.node), nobody, identity.cluster, &registry)?;
+        let (_, ring) = watch::channel(Arc::new(Ring::from(&placement)));
+        let replication = Replication { raft: raft.clone(), transport: peers.transport() };
         let metrics = storage_metrics.clone();
         let shards = Shards::open(identity.node, ring, replication, &config, &env, &registry, metrics).await;
         let shards = Arc::new(shards.map_err(data)?);
@@ -146,6 +157,8 @@ impl Server {
             ready: is_ready,
         })
         .map_err(|error| StartError::Reflection(error.to_string()))?;
+        let service = PeerService::open(raft, peers, env.clone(), stopped.clone()).await?;
+        let grpc_routes = service.add_to(grpc_routes);
         tasks.spawn(listen::serve(http, http_routes, stopped.clone()));
         tasks.spawn(listen::serve(grpc, grpc_routes, stopped.clone()));
         let maintenance = Maintenance::new(shards.clone(), write.clone(), &config, &env, storage_metrics);

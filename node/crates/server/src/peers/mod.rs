@@ -1,0 +1,238 @@
+//! The way to the other nodes of the cluster, and what they ask of this one.
+//!
+//! [`Peers`] has two connections to each node. One carries Raft and nothing else, on Raft's own runtime: neither a large
+//! scan's bytes nor a busy runtime stands before a heartbeat. The other carries every other call and is made when it is
+//! first used. Both go to wherever the node is at the moment, find out within seconds that the other side is gone, and
+//! are made again after a pause. Every call has a deadline.
+//!
+//! [`service`] is the other side. Who calls says who he is (`identity`), and is refused where he has no business.
+//!
+//! Reading order: `identity`, `error`, `dial`, `client`, `link` (Raft's stream), `transport` (what Raft sees of it),
+//! `clock_filter`, `checkpoint` (copies of replicas), then `service`.
+
+mod checkpoint;
+mod client;
+mod clock_filter;
+mod dial;
+pub mod error;
+pub mod identity;
+pub mod limits;
+mod link;
+mod metrics;
+mod pace;
+pub mod service;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod throttle;
+mod transport;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use bellwether_model::NodeId;
+use bellwether_raft::Transport;
+use parking_lot::Mutex;
+use prometheus::Registry;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tonic::transport::Channel;
+
+use self::dial::Dialer;
+use self::identity::{Identity, Introduction};
+use self::limits::CHECKPOINT_BYTES_PER_SECOND;
+use self::link::{Carrier, Link};
+use self::metrics::PeerMetrics;
+use self::pace::Pace;
+use self::throttle::Throttle;
+use self::transport::PeersTransport;
+use crate::env::{Env, Seed};
+
+pub use client::{PeerClient, ScanStream};
+pub use error::{Callee, LimitKind, PeerError};
+
+/// Where the gRPC interfaces of the cluster's nodes are, `host:port`.
+pub type Addresses = watch::Receiver<BTreeMap<NodeId, String>>;
+
+/// Told of a node where nobody listens any more.
+type OnLost = Arc<dyn Fn(Callee) + Send + Sync>;
+
+/// The other nodes of the cluster. Clones are the same.
+#[derive(Clone)]
+pub struct Peers(Arc<Inner>);
+
+struct Inner {
+    env: Env,
+    seed: Seed,
+    own: Identity,
+    addresses: Addresses,
+    /// Where connections live that do not carry Raft.
+    runtime: Handle,
+    metrics: Arc<PeerMetrics>,
+    checkpoint_budget: Throttle,
+    peers: Mutex<BTreeMap<NodeId, Peer>>,
+    lost: OnceLock<Box<dyn Fn(NodeId) + Send + Sync>>,
+    /// Closes when the last clone is gone.
+    alive: watch::Sender<()>,
+}
+
+/// One node, for as long as the cluster has it.
+struct Peer {
+    channel: Channel,
+    link: Arc<Link>,
+    /// Dropped, it ends the link.
+    _alive: watch::Sender<()>,
+}
+
+impl Peers {
+    /// The nodes in `addresses`, of which the own may be one. Connects to each as it appears there, and lets go of it when
+    /// it disappears. Calls' connections live on the runtime that this is called on, Raft's on its own.
+    pub fn new(
+        env: &Env,
+        own: NodeId,
+        addresses: Addresses,
+        cluster: u128,
+        registry: &Registry,
+    ) -> prometheus::Result<Peers> {
+        let inner = Arc::new(Inner {
+            env: env.clone(),
+            seed: env.seed.split("peers"),
+            own: Identity { cluster, node: own },
+            addresses: addresses.clone(),
+            runtime: Handle::current(),
+            metrics: Arc::new(PeerMetrics::new(registry)?),
+            checkpoint_budget: Throttle::new(CHECKPOINT_BYTES_PER_SECOND),
+            peers: Mutex::default(),
+            lost: OnceLock::new(),
+            alive: watch::Sender::new(()),
+        });
+        let (watched, alive) = (Arc::downgrade(&inner), inner.alive.subscribe());
+        let follow = async move {
+            let (mut addresses, mut alive) = (addresses, alive);
+            loop {
+                match watched.upgrade() {
+                    Some(inner) => inner.follow(&addresses.borrow_and_update()),
+                    None => return,
+                }
+                tokio::select! {
+                    _ = alive.changed() => return,
+                    changed = addresses.changed() => if changed.is_err() { return },
+                }
+            }
+        };
+        env.executors.raft.spawn(Box::pin(follow));
+        Ok(Peers(inner))
+    }
+
+    /// The way to a node of the cluster.
+    pub fn client(&self, node: NodeId) -> Result<PeerClient, PeerError> {
+        self.0.client(node).ok_or(PeerError::UnknownNode(node))
+    }
+
+    /// The way to whoever is at an address, over a connection of its own.
+    pub fn client_at(&self, address: &str) -> PeerClient {
+        at_address(&self.0.env, Some(self.0.own), address)
+    }
+
+    /// Raft's way to the other nodes.
+    pub fn transport(&self) -> Arc<dyn Transport> {
+        Arc::new(PeersTransport(self.0.clone()))
+    }
+
+    /// Each other node's wall clock minus ours in milliseconds, where there is a connection.
+    pub fn clock_offsets(&self) -> BTreeMap<NodeId, i64> {
+        let peers = self.0.peers.lock();
+        let offsets = peers.iter().filter_map(|(node, peer)| Some((*node, peer.link.clock()?.offset_ms)));
+        offsets.collect()
+    }
+
+    /// Who this node is.
+    pub fn identity(&self) -> Identity {
+        self.0.own
+    }
+
+    fn metrics(&self) -> &PeerMetrics {
+        &self.0.metrics
+    }
+
+    /// `lost` is told of a node when it turns out that nobody listens there any more, at each attempt to reach it. To be
+    /// called once.
+    pub fn on_lost(&self, lost: impl Fn(NodeId) + Send + Sync + 'static) {
+        assert!(self.0.lost.set(Box::new(lost)).is_ok(), "one part of the node follows who is lost");
+    }
+}
+
+/// The way to a node at an address, for one that has no identity yet. Only `Join` is answered.
+pub fn stranger(env: &Env, address: &str) -> PeerClient {
+    at_address(env, None, address)
+}
+
+fn at_address(env: &Env, own: Option<Identity>, address: &str) -> PeerClient {
+    let dialer = Dialer::to_address(env.net.clone(), address.to_owned());
+    let callee = dialer.callee();
+    let channel = dialer.lazy(&Handle::current(), Pace::new(env.seed.split(address)));
+    PeerClient::new(callee, channel, Introduction::new(own, None))
+}
+
+impl Inner {
+    /// Makes the list of nodes what it should be.
+    fn follow(self: &Arc<Self>, addresses: &BTreeMap<NodeId, String>) {
+        for node in addresses.keys() {
+            self.with_peer(*node, |_| ());
+        }
+        let mut peers = self.peers.lock();
+        let gone: Vec<NodeId> = peers.keys().filter(|node| !addresses.contains_key(node)).copied().collect();
+        for node in gone {
+            peers.remove(&node);
+            self.metrics.forget(node);
+        }
+    }
+
+    /// Finds a node that the cluster has.
+    fn with_peer<T>(self: &Arc<Self>, node: NodeId, found: impl FnOnce(&Peer) -> T) -> Option<T> {
+        let mut peers = self.peers.lock();
+        if let Some(peer) = peers.get(&node) {
+            return Some(found(peer));
+        }
+        if !self.addresses.borrow().contains_key(&node) {
+            return None;
+        }
+        Some(found(peers.entry(node).or_insert_with(|| self.connect(node))))
+    }
+
+    fn client(self: &Arc<Self>, node: NodeId) -> Option<PeerClient> {
+        let channel = self.with_peer(node, |peer| peer.channel.clone())?;
+        Some(PeerClient::new(Callee::Node(node), channel, Introduction::new(Some(self.own), Some(node))))
+    }
+
+    fn connect(self: &Arc<Self>, node: NodeId) -> Peer {
+        let dialer = Dialer::to_node(self.env.net.clone(), node, self.addresses.clone());
+        let seed = |part: &str| self.seed.split(&format!("{part} {node}"));
+        let channel = dialer.lazy(&self.runtime, Pace::new(seed("calls")));
+        let link = Arc::new(Link::new(self.metrics.of_peer(node)));
+        let (alive, watched) = watch::channel(());
+        // Nothing that this node says to itself is Raft's.
+        if node != self.own.node {
+            let inner = Arc::downgrade(self);
+            let on_lost = move |_| {
+                if let Some(inner) = inner.upgrade()
+                    && let Some(lost) = inner.lost.get()
+                {
+                    lost(node);
+                }
+            };
+            let carrier = Carrier {
+                link: link.clone(),
+                dialer,
+                introduction: Introduction::new(Some(self.own), Some(node)),
+                spawner: self.env.executors.raft.clone(),
+                clock: self.env.clock.clone(),
+                pace: Pace::new(seed("raft")),
+                on_lost: Arc::new(on_lost),
+            };
+            self.env.executors.raft.spawn(Box::pin(carrier.run(watched)));
+        }
+        Peer { channel, link, _alive: alive }
+    }
+}

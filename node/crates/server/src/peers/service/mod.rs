@@ -1,0 +1,107 @@
+//! What other nodes ask of this one: the service of `bellwether.peer.v1`, one file per concern. A call that has no handler
+//! here is answered as unimplemented.
+
+mod guard;
+mod install;
+mod raft;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use axum::Router;
+use bellwether_kv::Error;
+use bellwether_model::NodeId;
+use bellwether_proto::peer::v1::peer_server::{Peer, PeerServer, SERVICE_NAME};
+use bellwether_proto::peer::v1::{InstallAnswer, InstallChunk, RaftBatch};
+use bellwether_raft::RaftNode;
+use tokio::sync::{Semaphore, watch};
+use tonic::codegen::BoxStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use self::guard::Guard;
+use super::Peers;
+use super::identity::Caller;
+use super::limits::{CHECKPOINTS_RECEIVED_MAX, MESSAGE_BYTES_MAX};
+use crate::env::Env;
+use crate::replication::Stopping;
+
+/// Whether a node of this cluster may still call.
+pub type Admits = Arc<dyn Fn(NodeId) -> bool + Send + Sync>;
+
+/// What the handlers need of their node.
+#[derive(Clone)]
+pub struct PeerService {
+    /// The groups of this node.
+    pub raft: RaftNode,
+    /// The other nodes.
+    pub peers: Peers,
+    /// The world.
+    pub env: Env,
+    /// Whether a node was removed from the cluster, or is still one of it.
+    pub admits: Admits,
+    /// True once the node stops: streams end, so that the listener can.
+    pub stopped: watch::Receiver<bool>,
+    /// Checkpoints that come in.
+    pub arrivals: Arc<Arrivals>,
+}
+
+/// Checkpoints that come in.
+#[derive(Debug)]
+pub struct Arrivals {
+    /// For so many at a time.
+    room: Arc<Semaphore>,
+    /// How many have come: each gets a place of its own, while one that was given up may still be ending.
+    count: AtomicU64,
+}
+
+/// Why the service cannot be given.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// What an earlier process left of checkpoints cannot be removed.
+    #[error("checkpoints that did not arrive whole cannot be removed")]
+    Leftovers(#[source] Error),
+    /// The node is going away.
+    #[error(transparent)]
+    Stopping(#[from] Stopping),
+}
+
+impl PeerService {
+    /// A service that admits every node of the cluster, after removing what an earlier process left of checkpoints.
+    pub async fn open(
+        raft: RaftNode,
+        peers: Peers,
+        env: Env,
+        stopped: watch::Receiver<bool>,
+    ) -> Result<PeerService, ServiceError> {
+        let disk = env.disk.clone();
+        let cleared = env.executors.scan.run(move || install::remove_leftovers(&*disk)).await;
+        cleared.map_err(|_| Stopping)?.map_err(ServiceError::Leftovers)?;
+        let room = Arc::new(Semaphore::new(CHECKPOINTS_RECEIVED_MAX));
+        let arrivals = Arc::new(Arrivals { room, count: AtomicU64::new(0) });
+        Ok(PeerService { raft, peers, env, admits: Arc::new(|_| true), stopped, arrivals })
+    }
+
+    /// Adds the service to others of the same listener.
+    pub fn add_to(self, router: Router) -> Router {
+        let (own, admits) = (self.peers.identity(), self.admits.clone());
+        let server = PeerServer::new(self).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        router.route_service(&format!("/{SERVICE_NAME}/{{*call}}"), Guard::new(server, own, admits))
+    }
+}
+
+/// Who sent a request that the guard let in.
+fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
+    let caller = request.extensions().get().copied();
+    caller.ok_or_else(|| Status::internal("the guard does not stand before the service"))
+}
+
+#[tonic::async_trait]
+impl Peer for PeerService {
+    async fn raft(&self, requests: Request<Streaming<RaftBatch>>) -> Result<Response<BoxStream<RaftBatch>>, Status> {
+        Ok(Response::new(self.serve_raft(requests)?))
+    }
+
+    async fn install(&self, chunks: Request<Streaming<InstallChunk>>) -> Result<Response<InstallAnswer>, Status> {
+        self.receive_checkpoint(chunks).await.map(Response::new)
+    }
+}

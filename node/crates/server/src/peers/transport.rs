@@ -1,0 +1,36 @@
+//! What Raft sees of the other nodes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bellwether_model::NodeId;
+use bellwether_raft::{Checkpoint, Peer, Transport, TransportError};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+
+use super::Inner;
+
+/// See [`Peers::transport`](super::Peers::transport).
+pub struct PeersTransport(pub(super) Arc<Inner>);
+
+impl Transport for PeersTransport {
+    fn call(&self, to: Peer, message: Bytes, deadline: Duration) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+        let link = self.0.with_peer(NodeId(to.node), |peer| peer.link.clone());
+        Box::pin(async move {
+            let unknown = || TransportError::Unreachable(format!("node {} is not known here", to.node));
+            let link = link.ok_or_else(unknown)?;
+            link.call(to, message, deadline).await
+        })
+    }
+
+    fn send_checkpoint(
+        &self,
+        to: Peer,
+        header: Bytes,
+        checkpoint: Checkpoint,
+        deadline: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+        let inner = self.0.clone();
+        Box::pin(async move { inner.send_checkpoint(to, header, checkpoint, deadline).await })
+    }
+}
