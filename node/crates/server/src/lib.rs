@@ -25,6 +25,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bellwether_model::NodeId;
 use prometheus::Registry;
@@ -49,6 +50,9 @@ use write::WritePath;
 
 pub use config::Config;
 pub use env::Env;
+
+/// How long others may take to take over what a node leads that stops.
+const HAND_OVER_WAIT: Duration = Duration::from_secs(5);
 
 /// A node that runs.
 pub struct Server {
@@ -134,7 +138,7 @@ impl Server {
         let queries = Arc::new(queries);
 
         let (stop, stopped) = watch::channel(false);
-        let (ready, is_ready) = watch::channel(true);
+        let (ready, is_ready) = watch::channel(router.is_alone());
         let mut tasks = JoinSet::new();
         let http_routes = gateway::router(GatewayState {
             shards: shards.clone(),
@@ -163,6 +167,9 @@ impl Server {
         tasks.spawn(listen::serve(grpc, grpc_routes, stopped.clone()));
         let maintenance = Maintenance::new(shards.clone(), write.clone(), &config, &env, storage_metrics);
         tasks.spawn(maintenance.run(stopped.clone()));
+        if !router.is_alone() {
+            tasks.spawn(router.clone().become_ready(ready.clone(), stopped.clone()));
+        }
         tasks.spawn(reconcile(router, stopped.clone()));
         if config.self_collect.enabled {
             let collect = SelfCollect {
@@ -212,9 +219,11 @@ impl Server {
         &self.registry
     }
 
-    /// Lets requests under way end, writes everything to runs, and stops: the next start has no log to apply.
+    /// Hands over what the node leads, lets requests under way end, writes everything to runs, and stops: the next start
+    /// has no log to apply, and writers that repeat what failed notice nothing.
     pub async fn shutdown(mut self) -> Result<(), AdminError> {
         self.ready.send_replace(false);
+        self.shards.hand_over(HAND_OVER_WAIT).await;
         self.stop.send_replace(true);
         while let Some(ended) = self.tasks.join_next().await {
             if let Err(error) = ended {

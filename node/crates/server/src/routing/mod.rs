@@ -14,6 +14,7 @@ mod leaders;
 mod outbox;
 mod pace;
 mod proposer;
+mod readiness;
 pub mod reconcile;
 pub mod remote;
 mod resolve;

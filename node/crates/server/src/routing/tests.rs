@@ -154,3 +154,27 @@ async fn a_new_replica_gets_a_copy_where_the_log_is_cut() {
     assert_equal(&cluster, &[1, 2]).await;
     assert_eq!(cluster.nodes[&2].group(0).shard().stats().runs, 1, "what was flushed came as it was");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_rolling_restart_is_invisible_to_writers() {
+    let mut cluster = TestCluster::of_three().await;
+    cluster.nodes[&1].write(&NAMES, sample(0.0)).await.unwrap();
+    for id in 1..=3 {
+        let other = id % 3 + 1;
+        cluster.nodes[&id].shards().hand_over(Duration::from_secs(5)).await;
+        assert_eq!(cluster.nodes[&id].write(&NAMES, sample(id as f64)).await.unwrap().samples, 8);
+        let disk = cluster.crash(id).await;
+        let began = tokio::time::Instant::now();
+        assert_eq!(cluster.nodes[&other].write(&NAMES, sample(10.0 + id as f64)).await.unwrap().samples, 8);
+        assert!(began.elapsed() < Duration::from_millis(500), "nobody waits for an election: {:?}", began.elapsed());
+        cluster.boot(id, disk).await;
+        let (ready, mut is_ready) = tokio::sync::watch::channel(false);
+        let (_stop, stopped) = tokio::sync::watch::channel(false);
+        assert!(!cluster.nodes[&id].router.is_alone());
+        cluster.nodes[&id].router.clone().become_ready(ready, stopped).await;
+        assert!(*is_ready.borrow_and_update());
+        let behind = cluster.nodes[&id].group(0).raft.state().applied.map(|applied| applied.index);
+        assert!(behind >= cluster.nodes[&other].group(0).raft.state().committed.map(|committed| committed.index));
+    }
+    assert_equal(&cluster, &[1, 2, 3]).await;
+}

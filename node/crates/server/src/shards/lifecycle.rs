@@ -1,9 +1,10 @@
 //! Replicas that start, stop, fail and start again while the node runs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bellwether_model::ShardGroupId;
-use bellwether_raft::{GroupId, RemoveError, ReplicaId};
+use bellwether_raft::{GroupId, HandOver, RemoveError, ReplicaId};
 
 use super::open::{GroupTrouble, Start};
 use super::replica_store::replica_directory;
@@ -41,6 +42,18 @@ impl Shards {
     /// Removes a directory that [`remove_replica`](Self::remove_replica) returned; says whether it is gone.
     pub async fn remove_directory(&self, directory: String) -> bool {
         self.opener.remove_directory(directory).await
+    }
+
+    /// Hands every group over that is led here and has another voter. Where nobody takes over in time, the others elect one
+    /// when this node is gone.
+    pub async fn hand_over(&self, within: Duration) {
+        let HandOver { moved, kept, .. } = self.opener.raft().hand_over_all(within).await;
+        if moved > 0 {
+            tracing::info!(groups = moved, "leadership was handed over");
+        }
+        for (group, error) in kept {
+            tracing::warn!(group = group.0, %error, "leadership was not handed over");
+        }
     }
 
     /// The replicas that this node has, running or not.
