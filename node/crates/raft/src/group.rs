@@ -14,6 +14,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
+use futures::FutureExt;
+use openraft::ServerState;
 use openraft::errors::{ClientWriteError, Fatal, ForwardToLeader};
 use openraft::raft::ClientWriteResult;
 use openraft_rt::WatchReceiver;
@@ -189,6 +191,15 @@ impl RaftGroup {
             }
         });
         drop(timeout(limits::STORAGE_WAIT, &mut settled).await);
+    }
+
+    /// Shows the others that this replica leads, if it does.
+    pub(crate) fn beat(&self) {
+        let raft = &self.0.raft;
+        if raft.metrics().borrow_watched().state == ServerState::Leader {
+            // One look is enough to queue it. A group whose queue is full has worse troubles than a missed beat.
+            tokio::task::unconstrained(raft.trigger().heartbeat()).now_or_never();
+        }
     }
 
     /// Nothing is written for this replica any more.

@@ -57,6 +57,9 @@ pub const PROMOTION_LAG_BYTES_MAX: u64 = 16 << 20;
 /// Leadership is not handed over to a replica that lacks more than this: nothing can be proposed until it has it.
 pub const TRANSFER_LAG_BYTES_MAX: u64 = 4 << 20;
 
+/// How long a leader that has lost its vote tries to hand over.
+pub const TRANSFER_WAIT: Duration = Duration::from_secs(3);
+
 /// How long a flush waits for the log to be cut. Replication in flight can hold that up; the next flush catches up.
 pub const PURGE_WAIT: Duration = Duration::from_secs(5);
 

@@ -1,6 +1,7 @@
 //! What the groups of a node share: the log store and its writer, limits, metrics, and the list of groups.
 
 mod hand_over;
+mod heartbeats;
 mod removal;
 
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use bellwether_kv::{KvEngine, Space};
 use bytes::Bytes;
 use futures::FutureExt;
-use futures::future::{self, Either};
+use futures::future::{self, Either, join_all};
 use openraft::{Config, SnapshotPolicy};
 use parking_lot::Mutex;
 use prometheus::Registry;
@@ -101,6 +102,8 @@ impl RaftOptions {
             // A flush is the snapshot, and the flush cuts the log.
             snapshot_policy: SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: u64::MAX,
+            // See `heartbeats`.
+            enable_heartbeat: false,
             enable_pre_vote: Some(true),
             // The state machine goes back to its last flush: a leader must win an election to know what is committed.
             enable_leader_restore: Some(false),
@@ -192,7 +195,10 @@ impl RaftNode {
         let budget = Budget::new("node", options.node_in_flight_bytes);
         let shared =
             Arc::new(Shared { options, executor, writer, metrics, budget, outgoing: Arc::default(), config, seed });
-        Ok(Self(Arc::new(NodeInner { shared, groups: Arc::default() })))
+        let period = shared.options.heartbeat;
+        let node = Arc::new(NodeInner { shared, groups: Arc::default() });
+        tokio::spawn(heartbeats::beat(Arc::downgrade(&node), period));
+        Ok(Self(node))
     }
 
     /// The replicas that have a log here, whether they run or not.
@@ -391,9 +397,7 @@ impl RaftNode {
 
     /// Stops all groups, after what they have queued is written, and lets go of the engine.
     pub async fn shutdown(&self) {
-        for group in self.groups() {
-            group.shutdown().await;
-        }
+        join_all(self.groups().iter().map(RaftGroup::shutdown)).await;
         self.0.shared.writer.closed().await;
     }
 }

@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{GroupState, RaftGroup};
 use crate::errors::TransferError;
 use crate::limits;
+use crate::node::mix;
 use crate::types::ReplicaId;
 
 impl RaftGroup {
@@ -60,10 +61,34 @@ impl RaftGroup {
         }
     }
 
+    /// Hands leadership over to the voter that has the most of the log, or the next one if that does not answer. `None`:
+    /// nobody else votes.
+    pub(crate) async fn hand_over(&self, deadline: Instant) -> Option<Result<(), TransferError>> {
+        let successors = self.successors();
+        let mut outcome = None;
+        let count = successors.len() as u32;
+        for (tried, successor) in successors.into_iter().enumerate() {
+            // Each gets an equal share of what is left, so that one that does not answer leaves time for the next.
+            let left = deadline.saturating_duration_since(Instant::now());
+            let transferred = match self.transfer_leadership(successor, left / (count - tried as u32)).await {
+                // Somebody else was faster: what matters is that this replica does not lead any more.
+                Err(TransferError::NotLeader { hint: Some(_) }) => Ok(()),
+                other => other,
+            };
+            let go_on = matches!(transferred, Err(TransferError::Behind { .. }));
+            outcome = Some(transferred);
+            if !go_on {
+                break;
+            }
+        }
+        outcome
+    }
+
     /// The voters that could take over, best first: those that answer before those that do not, then those that lack
-    /// the least. Among equals `order` decides, so that many groups do not all choose the same node.
-    pub(crate) fn successors(&self, order: impl Fn(ReplicaId) -> u64) -> Vec<ReplicaId> {
+    /// the least. Among equals the group's number decides, so that many groups do not all choose the same node.
+    fn successors(&self) -> Vec<ReplicaId> {
         let state = self.state();
+        let group = u64::from(self.0.group.0);
         let silence_max = self.0.shared.options.election_timeout_max;
         let mut successors: Vec<_> = state
             .progress
@@ -71,7 +96,7 @@ impl RaftGroup {
             .filter(|(replica, _)| state.voters.contains_key(replica))
             .map(|(replica, progress)| {
                 let is_silent = progress.silent.is_none_or(|silent| silent > silence_max);
-                (is_silent, progress.bytes_behind, order(*replica), *replica)
+                (is_silent, progress.bytes_behind, mix(group, replica.0), *replica)
             })
             .collect();
         successors.sort_unstable();

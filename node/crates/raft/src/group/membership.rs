@@ -6,6 +6,8 @@ use openraft::ChangeMembers;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, Fatal, PreconditionFailed, RaftError};
 use openraft::raft::Precondition;
 
+use tokio::time::Instant;
+
 use super::{Inner, RaftGroup, hint};
 use crate::errors::MembershipError;
 use crate::limits;
@@ -37,7 +39,8 @@ impl RaftGroup {
     ///
     /// A change of voters goes through one joint membership. Where it is interrupted by a change of leader, the group
     /// is left in that: a call with the same members, or with the former ones, ends it. Replicas added as learners need
-    /// not have started yet; one that is made a voter must have caught up.
+    /// not have started yet; one that is made a voter must have caught up. A leader that is a voter no more hands over
+    /// afterwards.
     pub async fn change_members(
         &self,
         expected: LogPosition,
@@ -57,6 +60,11 @@ impl RaftGroup {
         if !then_remove.is_empty() {
             position = this.change(position, ChangeMembers::RemoveNodes(then_remove), true).await?;
         }
+        if !members.voters.contains_key(&this.replica) {
+            // It may go on leading without a vote of its own, but counts for no quorum.
+            let (group, deadline) = (self.clone(), Instant::now() + limits::TRANSFER_WAIT);
+            tokio::spawn(async move { group.hand_over(deadline).await });
+        }
         Ok(position)
     }
 
@@ -65,7 +73,9 @@ impl RaftGroup {
         let this = &*self.0;
         let voting: BTreeSet<u64> = current.voter_ids().collect();
         let progress = self.state().progress;
-        for replica in members.voters.keys().filter(|replica| !voting.contains(&replica.0)) {
+        let promoted =
+            members.voters.keys().filter(|replica| !voting.contains(&replica.0) && **replica != this.replica);
+        for replica in promoted {
             let progress = progress.get(replica).filter(|progress| progress.matched.is_some());
             if progress.is_none_or(|progress| progress.bytes_behind > limits::PROMOTION_LAG_BYTES_MAX) {
                 let bytes_behind = progress.map(|progress| progress.bytes_behind);

@@ -1,5 +1,6 @@
 //! Three nodes in one process over a network that loses, delays and cuts off: one log, whatever happens.
 
+mod chaos;
 mod elections;
 mod lagging;
 mod leadership;
@@ -129,17 +130,22 @@ impl Cluster {
 
     /// Changes the members from what the leader knows, until it is done.
     async fn change(&self, wanted: Members) {
+        let mut last = String::new();
         let changed = timeout(Duration::from_secs(60), async {
             loop {
                 let leader = self.group(self.leader().await);
                 let expected = leader.state().membership.unwrap();
                 match leader.change_members(expected, wanted.clone()).await {
                     Ok(_) => return,
-                    Err(_) => sleep(Duration::from_millis(100)).await,
+                    Err(error) => last = error.to_string(),
                 }
+                sleep(Duration::from_millis(100)).await;
             }
         });
-        changed.await.expect("a quorum takes changes");
+        if changed.await.is_err() {
+            let states: Vec<_> = self.hosts.values().map(|host| host.group.state()).collect();
+            panic!("a quorum takes changes: {last}\n{states:#?}");
+        }
     }
 
     async fn propose_many(&mut self, count: usize) {

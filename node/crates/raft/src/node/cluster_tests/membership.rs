@@ -114,6 +114,21 @@ async fn a_leader_can_remove_itself() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_leader_without_a_vote_hands_over_and_may_have_it_back() {
+    let mut cluster = Cluster::found(3, 38).await;
+    cluster.propose_many(2).await;
+    let old = cluster.leader().await;
+    let [left, right] = [1, 2, 3].into_iter().filter(|id| *id != old).collect::<Vec<_>>().try_into().unwrap();
+    cluster.change(members([left, right], [old])).await;
+    let group = cluster.group(old);
+    assert!(timeout(Duration::from_millis(500), group.wait_until(|state| !state.is_leader)).await.unwrap());
+    cluster.propose_many(2).await;
+    cluster.change(members([1, 2, 3], [])).await;
+    cluster.propose_many(2).await;
+    cluster.converge().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_change_interrupted_by_a_crash_can_be_ended_either_way() {
     for (seed, goes_on) in [(35, true), (36, false)] {
         let mut cluster = Cluster::found(3, seed).await;
