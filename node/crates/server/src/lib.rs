@@ -43,7 +43,6 @@ use peers::service::PeerService;
 use query::Coordinator;
 use routing::Router;
 use routing::reconcile::reconcile;
-use routing::remote::Alone;
 use self_collect::SelfCollect;
 use shards::{AdminError, Replication, Ring, Shards};
 use write::WritePath;
@@ -132,7 +131,7 @@ impl Server {
         let shards = Shards::open(identity.node, ring, replication, &config, &env, &registry, metrics).await;
         let shards = Arc::new(shards.map_err(data)?);
         let write_metrics = Arc::new(WriteMetrics::new(&registry)?);
-        let router = Router::new(shards.clone(), Arc::new(Alone), &config, &env, write_metrics.clone());
+        let router = Router::new(shards.clone(), Arc::new(peers.clone()), &config, &env, write_metrics.clone());
         let write = WritePath::new(router.clone(), &config, &env, write_metrics);
         let queries = Coordinator::new(shards.clone(), env.executors.scan.clone(), config.query.clone(), &registry);
         let queries = Arc::new(queries);
@@ -162,7 +161,7 @@ impl Server {
         })
         .map_err(|error| StartError::Reflection(error.to_string()))?;
         let service = PeerService::open(raft, peers, env.clone(), stopped.clone()).await?;
-        let grpc_routes = service.add_to(grpc_routes);
+        let grpc_routes = service.with_router(router.clone()).add_to(grpc_routes);
         tasks.spawn(listen::serve(http, http_routes, stopped.clone()));
         tasks.spawn(listen::serve(grpc, grpc_routes, stopped.clone()));
         let maintenance = Maintenance::new(shards.clone(), write.clone(), &config, &env, storage_metrics);

@@ -1,12 +1,20 @@
-//! Control commands on their way to the leader of their group.
+//! Control commands and changes of members on their way to the leader of their group, and what all nodes are to do.
+
+use std::collections::BTreeSet;
 
 use bellwether_ingest::ControlCommand;
 use bellwether_model::ShardGroupId;
-use bellwether_proto::peer::v1::CommandRequest;
+use bellwether_proto::peer::v1::maintain_request::What;
+use bellwether_proto::peer::v1::{CommandRequest, MaintainRequest, MembershipAnswer, MembershipRequest};
+use bellwether_raft::NodeId;
+use futures::future::{try_join, try_join_all};
 
 use super::Router;
+use super::error::RouteError;
 use super::leaders::Leader;
 use super::pace::Pace;
+use super::remote::callee;
+use crate::peers::PeerError;
 use crate::shards::AdminError;
 
 impl Router {
@@ -37,4 +45,79 @@ impl Router {
             attempt += 1;
         }
     }
+
+    /// Changes the members of a group, or its leader, with the group's leader wherever it is. The membership that the
+    /// request expects guards against doing it twice.
+    pub async fn membership(
+        &self,
+        group: ShardGroupId,
+        request: MembershipRequest,
+    ) -> Result<MembershipAnswer, RouteError> {
+        let mut pace = Pace::begin(&self.jitter);
+        let mut attempt = 0;
+        loop {
+            let (asked, error) = match self.leader_of(group, attempt) {
+                Leader::Here(_) => {
+                    let node = self.shards.node();
+                    match self.serve_membership(request.clone()).await {
+                        Ok(answer) => return Ok(answer),
+                        Err(failure) => (node, PeerError::of_failure(callee(node), failure).into()),
+                    }
+                }
+                Leader::There(node) => match self.remote.membership(node, request.clone()).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(error) => (node, error.into()),
+                },
+                Leader::Nowhere(error) => (self.shards.node(), error),
+            };
+            let nothing_done = match &error {
+                RouteError::Remote(error) => error.nothing_done(),
+                _ => true,
+            };
+            if !nothing_done || !self.try_again(group, &error, asked, &mut pace).await {
+                return Err(error);
+            }
+            attempt += 1;
+        }
+    }
+
+    /// Writes everything applied to runs, on all nodes, and gives the log's space back. Answers when done.
+    pub async fn flush_all(&self) -> Result<(), MaintainError> {
+        self.maintain(What::Flush).await
+    }
+
+    /// Flushes, then seals every closed Window, on all nodes. Answers when done.
+    pub async fn seal_all(&self) -> Result<(), MaintainError> {
+        self.maintain(What::Seal).await
+    }
+
+    async fn maintain(&self, what: What) -> Result<(), MaintainError> {
+        let ring = self.shards.ring();
+        let own = self.shards.node();
+        let others: BTreeSet<NodeId> =
+            ring.groups().iter().flat_map(|group| group.nodes()).filter(|node| *node != own).collect();
+        let there = try_join_all(others.into_iter().map(|node| async move {
+            let request = MaintainRequest { what: what.into() };
+            self.remote.maintain(node, request).await.map(drop).map_err(MaintainError::There)
+        }));
+        let here = async {
+            match what {
+                What::Seal => self.shards.seal_all().await,
+                What::Flush | What::Unspecified => self.shards.flush_all().await,
+            }
+            .map_err(MaintainError::Here)
+        };
+        try_join(here, there).await.map(drop)
+    }
+}
+
+/// Why a flush or seal of the whole cluster failed.
+#[derive(Debug, thiserror::Error)]
+pub enum MaintainError {
+    /// On this node.
+    #[error(transparent)]
+    Here(AdminError),
+    /// On another node.
+    #[error(transparent)]
+    There(PeerError),
 }

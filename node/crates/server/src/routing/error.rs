@@ -1,13 +1,11 @@
 //! Why what was asked of a group was not done, and whether to ask again.
 
 use bellwether_model::ShardGroupId;
-use bellwether_proto::peer::v1::Failure;
-use bellwether_proto::peer::v1::failure::Reason;
 use bellwether_raft::{LeaderHint, NodeId, ProposeError, ReadError};
 
 use super::frames::WAITING_BYTES_MAX;
 use super::head_room::HeadsFull;
-use super::remote::RemoteError;
+use crate::peers::PeerError;
 use crate::shards::{CommandError, NotServed};
 
 /// Why something was not done, or may not have been. All that is routed may be asked for again.
@@ -24,7 +22,7 @@ pub enum RouteError {
     NotServed(#[from] NotServed),
     /// Another node says no, or does not answer.
     #[error(transparent)]
-    Remote(#[from] RemoteError),
+    Remote(#[from] PeerError),
     /// Nobody is known to lead the group.
     #[error("shard group {0} has no leader that is known here")]
     NoLeader(ShardGroupId),
@@ -73,8 +71,14 @@ impl RouteError {
             | RouteError::NotServed(_)
             | RouteError::NoLeader(_)
             | RouteError::TooLargeAtOnce => Again::Later,
-            RouteError::Remote(RemoteError::Failed { failure, .. }) => again(failure),
-            RouteError::Remote(RemoteError::Unreachable { .. }) => Again::Later,
+            RouteError::Remote(PeerError::NotLeader { hint, .. } | PeerError::FateUnknown { hint, .. }) => at(hint),
+            RouteError::Remote(
+                PeerError::UnknownNode(_)
+                | PeerError::Unreachable { .. }
+                | PeerError::Deadline { .. }
+                | PeerError::UnknownGroup { .. }
+                | PeerError::Unavailable { .. },
+            ) => Again::Later,
             RouteError::Propose(_)
             | RouteError::Read(_)
             | RouteError::Remote(_)
@@ -84,18 +88,6 @@ impl RouteError {
             | RouteError::Stopping
             | RouteError::Reply(_) => Again::No,
         }
-    }
-}
-
-/// Whether a repeat can help after what a node said.
-fn again(failure: &Failure) -> Again {
-    match &failure.reason {
-        Some(Reason::NotLeader(leader)) if leader.node != 0 => Again::At(leader.node),
-        Some(Reason::FateUnknown(leader)) if leader.node != 0 => Again::At(leader.node),
-        Some(Reason::NotLeader(_) | Reason::FateUnknown(_) | Reason::UnknownGroup(_) | Reason::Unavailable(_)) => {
-            Again::Later
-        }
-        _ => Again::No,
     }
 }
 

@@ -13,7 +13,8 @@ use super::Router;
 use super::error::RouteError;
 use super::leaders::Leader;
 use super::pace::Pace;
-use super::remote::RemoteError;
+use super::remote::{callee, unreadable};
+use crate::peers::{self, PeerError};
 use crate::shards::ShardGroup;
 
 /// What a group's leader says.
@@ -104,7 +105,7 @@ impl Router {
             Ok(answer) if answer.groups.len() == groups.len() => answer.groups,
             Ok(answer) => {
                 let reason = format!("{} answers for {} groups", answer.groups.len(), groups.len());
-                let error = RemoteError::Unreadable { node, reason };
+                let error = unreadable(node, reason);
                 return groups.into_iter().map(|group| (group, node, Err(error.clone().into()))).collect();
             }
             Err(error) => return groups.into_iter().map(|group| (group, node, Err(error.clone().into()))).collect(),
@@ -116,13 +117,13 @@ impl Router {
 fn read(node: NodeId, answer: ReadIndex) -> Result<Freshness, RouteError> {
     match answer.outcome {
         Some(Outcome::Position(position)) => Ok(Freshness {
-            position: LogPosition { term: position.term, leader: ReplicaId(position.leader), index: position.index },
+            position: peers::error::position(position),
             members: answer.members.into_iter().map(ReplicaId).collect(),
         }),
-        Some(Outcome::Failure(failure)) => Err(RemoteError::Failed { node, failure: Box::new(failure) }.into()),
+        Some(Outcome::Failure(failure)) => Err(PeerError::of_failure(callee(node), failure).into()),
         None => {
             let reason = format!("nothing is said of shard group {}", answer.group);
-            Err(RemoteError::Unreadable { node, reason }.into())
+            Err(unreadable(node, reason).into())
         }
     }
 }

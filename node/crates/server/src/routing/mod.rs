@@ -26,8 +26,9 @@ use std::sync::Arc;
 
 use bellwether_model::ShardGroupId;
 use bellwether_raft::NodeId;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
+pub use commands::MaintainError;
 pub use error::{Again, RouteError};
 pub use frames::{Frame, PendingReply};
 pub use head_room::{HeadRoom, HeadsFull};
@@ -55,6 +56,8 @@ pub struct Router {
     jitter: Jitter,
     stamping: Stamping,
     queues: RwLock<Queues>,
+    /// The newest mover that asked something of a group.
+    mover_epochs: Mutex<BTreeMap<ShardGroupId, u64>>,
 }
 
 /// The queues of frames that wait. Each is made when it is first needed, together with the task that empties it.
@@ -86,7 +89,15 @@ impl Router {
             metrics,
         };
         let jitter = Jitter::new(env.seed.split("routing"));
-        Arc::new(Router { shards, remote, hints: Hints::default(), jitter, stamping, queues: RwLock::default() })
+        Arc::new(Router {
+            shards,
+            remote,
+            hints: Hints::default(),
+            jitter,
+            stamping,
+            queues: RwLock::default(),
+            mover_epochs: Mutex::default(),
+        })
     }
 
     /// This node's replicas.

@@ -12,7 +12,8 @@ use futures::stream::FuturesUnordered;
 
 use super::error::RouteError;
 use super::frames::{Frame, FrameQueue, Taken, Waiting};
-use super::remote::{Remote, RemoteError};
+use super::remote::{Remote, callee, unreadable};
+use crate::peers::PeerError;
 
 /// Calls to one node under way at a time: while one is committed there the next travels.
 const CALLS_IN_FLIGHT: usize = 4;
@@ -74,21 +75,22 @@ async fn send(remote: &dyn Remote, node: NodeId, frames: Vec<Waiting>) {
         }
         Ok(answer) => {
             let reason = format!("{} outcomes for {} frames", answer.outcomes.len(), waiting.len());
-            fail(waiting, &RemoteError::Unreadable { node, reason });
+            fail(waiting, &unreadable(node, reason));
         }
         Err(error) => fail(waiting, &error),
     }
 }
 
-fn fail(waiting: Vec<Waiting>, error: &RemoteError) {
+fn fail(waiting: Vec<Waiting>, error: &PeerError) {
     waiting.into_iter().for_each(|waiting| waiting.fail(error.clone().into()));
 }
 
 fn read(node: NodeId, outcome: FrameOutcome) -> Result<FrameReply, RouteError> {
-    let unreadable = |reason: String| RemoteError::Unreadable { node, reason }.into();
     match outcome.outcome {
-        Some(Outcome::Reply(reply)) => FrameReply::decode(&reply).map_err(|error| unreadable(error.to_string())),
-        Some(Outcome::Failure(failure)) => Err(RemoteError::Failed { node, failure: Box::new(failure) }.into()),
-        None => Err(unreadable("an outcome of a frame says nothing".to_owned())),
+        Some(Outcome::Reply(reply)) => {
+            FrameReply::decode(&reply).map_err(|error| unreadable(node, error.to_string()).into())
+        }
+        Some(Outcome::Failure(failure)) => Err(PeerError::of_failure(callee(node), failure).into()),
+        None => Err(unreadable(node, "an outcome of a frame says nothing".to_owned()).into()),
     }
 }

@@ -10,7 +10,8 @@ use super::Router;
 use super::error::RouteError;
 use super::leaders::Leader;
 use super::pace::Pace;
-use super::remote::RemoteError;
+use super::remote::unreadable;
+use crate::peers::PeerError;
 use crate::shards::ShardGroup;
 
 /// What a replica knows of series.
@@ -72,15 +73,14 @@ impl Router {
     }
 }
 
-fn read(node: NodeId, answer: ResolveAnswer, expected: usize) -> Result<Resolved, RemoteError> {
-    let unreadable = |reason: String| RemoteError::Unreadable { node, reason };
+fn read(node: NodeId, answer: ResolveAnswer, expected: usize) -> Result<Resolved, PeerError> {
     if answer.refs.len() != expected {
-        return Err(unreadable(format!("{} refs for {expected} series", answer.refs.len())));
+        return Err(unreadable(node, format!("{} refs for {expected} series", answer.refs.len())));
     }
     let refs = answer.refs.into_iter().map(|number| match number.checked_sub(1) {
         None => Ok(None),
         Some(number) => {
-            let number = u32::try_from(number).map_err(|_| unreadable(format!("{number} is no ref")))?;
+            let number = u32::try_from(number).map_err(|_| unreadable(node, format!("{number} is no ref")))?;
             Ok(Some(SeriesRef(number)))
         }
     });

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bellwether_kv::MemDisk;
 use bellwether_model::{HashRange, Labels, RefEpoch, Sample, ShardGroupId, Tenant};
 use bellwether_proto::peer::v1::{
-    CommandAnswer, CommandRequest, Failure, MaintainAnswer, MaintainRequest, ReadIndexAnswer, ReadIndexRequest,
-    ResolveAnswer, ResolveRequest, ScanPart, ScanRequest, WriteAnswer, WriteRequest,
+    CommandAnswer, CommandRequest, Failure, MaintainAnswer, MaintainRequest, MembershipAnswer, MembershipRequest,
+    ReadIndexAnswer, ReadIndexRequest, ResolveAnswer, ResolveRequest, ScanPart, ScanRequest, WriteAnswer, WriteRequest,
 };
 use bellwether_raft::{Checkpoint, Members, NodeId, Peer, RaftNode, ReplicaId, Transport, TransportError};
 use bellwether_tsdb::CheckpointReceiver;
@@ -21,10 +21,11 @@ use tokio::sync::watch;
 
 use super::Router;
 use super::reconcile::reconcile;
-use super::remote::{Answered, Remote, RemoteError};
+use super::remote::{Answered, Remote, callee};
 use crate::config::Config;
 use crate::env::{BoxFuture, Env, Seed};
 use crate::metrics::{StorageMetrics, WriteMetrics};
+use crate::peers::PeerError;
 use crate::replication;
 use crate::shards::{Replication, Ring, RingGroup, ShardGroup, Shards};
 use crate::testing::{NoNet, TestClock, env};
@@ -67,11 +68,11 @@ impl Wires {
         Ok((place.raft.clone(), place.disk.clone()))
     }
 
-    fn router(&self, from: NodeId, to: NodeId) -> Result<Arc<Router>, RemoteError> {
+    fn router(&self, from: NodeId, to: NodeId) -> Result<Arc<Router>, PeerError> {
         let nodes = self.nodes.lock();
         let place = nodes.get(&to).filter(|_| self.reaches(from, to));
         let router = place.and_then(|place| place.router.as_ref()?.upgrade());
-        router.ok_or_else(|| RemoteError::Unreachable { node: to, reason: "the wire is cut".to_owned() })
+        router.ok_or_else(|| PeerError::Unreachable { callee: callee(to), reason: "the wire is cut".to_owned() })
     }
 }
 
@@ -135,7 +136,7 @@ impl TestRemote {
         Box::pin(async move {
             let answered = ask(wires.router(from, node)?).await;
             wires.router(from, node)?;
-            answered.map_err(|failure| RemoteError::Failed { node, failure: Box::new(failure) })
+            answered.map_err(|failure| PeerError::of_failure(callee(node), failure))
         })
     }
 }
@@ -154,8 +155,8 @@ impl Remote for TestRemote {
         self.ask(node, |router| async move { Ok(router.serve_read_index(&request).await) })
     }
 
-    fn scan(&self, node: NodeId, _: ScanRequest) -> Answered<'_, BoxStream<'static, Result<ScanPart, RemoteError>>> {
-        let error = RemoteError::Unreachable { node, reason: "no scans".to_owned() };
+    fn scan(&self, node: NodeId, _: ScanRequest) -> Answered<'_, BoxStream<'static, Result<ScanPart, PeerError>>> {
+        let error = PeerError::Unreachable { callee: callee(node), reason: "no scans".to_owned() };
         async move { Err(error) }.boxed()
     }
 
@@ -163,9 +164,12 @@ impl Remote for TestRemote {
         self.ask(node, |router| async move { router.serve_command(&request).await })
     }
 
-    fn maintain(&self, node: NodeId, _: MaintainRequest) -> Answered<'_, MaintainAnswer> {
-        let error = RemoteError::Unreachable { node, reason: "no maintenance".to_owned() };
-        async move { Err(error) }.boxed()
+    fn membership(&self, node: NodeId, request: MembershipRequest) -> Answered<'_, MembershipAnswer> {
+        self.ask(node, |router| async move { router.serve_membership(request).await })
+    }
+
+    fn maintain(&self, node: NodeId, request: MaintainRequest) -> Answered<'_, MaintainAnswer> {
+        self.ask(node, move |router| async move { router.serve_maintain(&request).await })
     }
 }
 

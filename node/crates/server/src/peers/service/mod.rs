@@ -4,6 +4,7 @@
 mod guard;
 mod install;
 mod raft;
+mod routed;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -12,7 +13,11 @@ use axum::Router;
 use bellwether_kv::Error;
 use bellwether_model::NodeId;
 use bellwether_proto::peer::v1::peer_server::{Peer, PeerServer, SERVICE_NAME};
-use bellwether_proto::peer::v1::{InstallAnswer, InstallChunk, RaftBatch};
+use bellwether_proto::peer::v1::{
+    CommandAnswer, CommandRequest, InstallAnswer, InstallChunk, MaintainAnswer, MaintainRequest, MembershipAnswer,
+    MembershipRequest, RaftBatch, ReadIndexAnswer, ReadIndexRequest, ResolveAnswer, ResolveRequest, WriteAnswer,
+    WriteRequest,
+};
 use bellwether_raft::RaftNode;
 use tokio::sync::{Semaphore, watch};
 use tonic::codegen::BoxStream;
@@ -24,6 +29,7 @@ use super::identity::Caller;
 use super::limits::{CHECKPOINTS_RECEIVED_MAX, MESSAGE_BYTES_MAX};
 use crate::env::Env;
 use crate::replication::Stopping;
+use crate::routing;
 
 /// Whether a node of this cluster may still call.
 pub type Admits = Arc<dyn Fn(NodeId) -> bool + Send + Sync>;
@@ -43,6 +49,8 @@ pub struct PeerService {
     pub stopped: watch::Receiver<bool>,
     /// Checkpoints that come in.
     pub arrivals: Arc<Arrivals>,
+    /// What carries out the others' requests. Without it they are answered as unimplemented.
+    pub router: Option<Arc<routing::Router>>,
 }
 
 /// Checkpoints that come in.
@@ -78,7 +86,13 @@ impl PeerService {
         cleared.map_err(|_| Stopping)?.map_err(ServiceError::Leftovers)?;
         let room = Arc::new(Semaphore::new(CHECKPOINTS_RECEIVED_MAX));
         let arrivals = Arc::new(Arrivals { room, count: AtomicU64::new(0) });
-        Ok(PeerService { raft, peers, env, admits: Arc::new(|_| true), stopped, arrivals })
+        Ok(PeerService { raft, peers, env, admits: Arc::new(|_| true), stopped, arrivals, router: None })
+    }
+
+    /// The same, for a node that carries out the others' requests.
+    pub fn with_router(mut self, router: Arc<routing::Router>) -> PeerService {
+        self.router = Some(router);
+        self
     }
 
     /// Adds the service to others of the same listener.
@@ -103,5 +117,29 @@ impl Peer for PeerService {
 
     async fn install(&self, chunks: Request<Streaming<InstallChunk>>) -> Result<Response<InstallAnswer>, Status> {
         self.receive_checkpoint(chunks).await.map(Response::new)
+    }
+
+    async fn write(&self, request: Request<WriteRequest>) -> Result<Response<WriteAnswer>, Status> {
+        self.serve_write(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn resolve(&self, request: Request<ResolveRequest>) -> Result<Response<ResolveAnswer>, Status> {
+        self.serve_resolve(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn read_index(&self, request: Request<ReadIndexRequest>) -> Result<Response<ReadIndexAnswer>, Status> {
+        self.serve_read_index(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn command(&self, request: Request<CommandRequest>) -> Result<Response<CommandAnswer>, Status> {
+        self.serve_command(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn membership(&self, request: Request<MembershipRequest>) -> Result<Response<MembershipAnswer>, Status> {
+        self.serve_membership(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn maintain(&self, request: Request<MaintainRequest>) -> Result<Response<MaintainAnswer>, Status> {
+        self.serve_maintain(request.into_inner()).await.map(Response::new)
     }
 }

@@ -1,9 +1,10 @@
 //! What other nodes want to read.
 
 use bellwether_proto::peer::v1::read_index::Outcome;
-use bellwether_proto::peer::v1::{LogPosition, ReadIndex, ReadIndexAnswer, ReadIndexRequest};
+use bellwether_proto::peer::v1::{ReadIndex, ReadIndexAnswer, ReadIndexRequest};
 use futures::future::join_all;
 
+use crate::peers::error::wire_position;
 use crate::routing::Router;
 use crate::routing::freshness::freshness_here;
 
@@ -24,8 +25,7 @@ impl Router {
         };
         match fresh {
             Ok(fresh) => {
-                let (term, leader, index) = (fresh.position.term, fresh.position.leader.0, fresh.position.index);
-                let outcome = Some(Outcome::Position(LogPosition { term, leader, index }));
+                let outcome = Some(Outcome::Position(wire_position(fresh.position)));
                 ReadIndex { group, outcome, members: fresh.members.into_iter().map(|replica| replica.0).collect() }
             }
             Err(failure) => ReadIndex { group, outcome: Some(Outcome::Failure(failure)), members: Vec::new() },

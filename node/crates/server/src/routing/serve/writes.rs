@@ -1,13 +1,13 @@
 //! Frames and questions of other nodes' gateways.
 
 use bellwether_model::{Labels, SeriesHash, ShardGroupId};
-use bellwether_proto::peer::v1::failure::Reason;
 use bellwether_proto::peer::v1::frame_outcome::Outcome;
 use bellwether_proto::peer::v1::{
-    Failure, FrameOutcome, GroupFrames, Rejected, ResolveAnswer, ResolveRequest, WriteAnswer, WriteRequest,
+    Failure, FrameOutcome, GroupFrames, ResolveAnswer, ResolveRequest, WriteAnswer, WriteRequest,
 };
 use futures::future::join_all;
 
+use super::rejected;
 use crate::routing::Router;
 use crate::routing::frames::{Frame, PendingReply};
 use crate::routing::resolve::resolve_here;
@@ -64,7 +64,6 @@ impl Router {
 
     /// The refs of series that the replica here has applied.
     pub fn serve_resolve(&self, request: &ResolveRequest) -> Result<ResolveAnswer, Failure> {
-        let rejected = |message: String| Failure { message, reason: Some(Reason::Rejected(Rejected {})) };
         let local = self.replica_here(request.group)?;
         let (hashes, rest) = request.hashes.as_chunks::<16>();
         if !rest.is_empty() || hashes.len() != request.labels.len() || hashes.len() > RESOLVED_MAX {
