@@ -85,9 +85,9 @@ pub enum ControlCommand {
         /// Which of their samples.
         range: TimeRange,
     },
-    /// Free the slots of series whose newest sample is older than this.
+    /// Forget series, some ten thousand at a time, whose last Window is gone.
     ExpireSeries {
-        /// The oldest timestamp that keeps a slot.
+        /// Only those are meant whose last Window is before the one that holds this time.
         idle_since: Timestamp,
     },
     /// Begin to write and understand what this version brought.

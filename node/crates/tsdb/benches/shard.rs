@@ -168,3 +168,25 @@ fn select_one_host(bencher: Bencher, flushed: bool) {
 fn select_everything(bencher: Bencher, flushed: bool) {
     select(bencher, flushed, &[]);
 }
+
+/// A backfill: 500 series, 200 samples each or one per Window if that is more, evenly over so many Windows.
+#[divan::bench(args = [8, 200, 2000], sample_count = 3, sample_size = 1)]
+fn flush_windows(bencher: Bencher, windows: i64) {
+    const BACKFILLED: u32 = 500;
+    let refs: Vec<u32> = (0..BACKFILLED).collect();
+    let rows = windows.max(200);
+    let backfilled = || {
+        let shard = open();
+        register(&shard);
+        for row in 0..rows {
+            let values: Vec<f64> = refs.iter().map(|series| f64::from(*series) + row as f64 / 4.0).collect();
+            let timestamp = START + row * (windows * WINDOW_MS / rows);
+            shard.writer().append(&refs, &[timestamp], &values, TimeRange::ALL);
+        }
+        shard
+    };
+    bencher.counter(ItemsCount::new(rows as usize * refs.len())).with_inputs(backfilled).bench_values(|shard| {
+        shard.flush().expect("memory does not fail");
+        shard
+    });
+}

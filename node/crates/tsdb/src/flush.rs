@@ -1,34 +1,33 @@
 //! Flush: everything applied becomes durable as runs, and the log before it can go.
 //!
 //! 1. Under the state lock, take the open head away and note what is applied: the only moment that apply waits for.
-//! 2. Write one run per Window that the taken heads touch. A run that no Window record names does not exist.
-//! 3. In one small synced write: the changed Window records, new registry rows, metadata and tombstones, and the state record
-//!    with the applied mark.
+//! 2. Write one run per Window that the taken heads touch, one at a time. A run that no Window record names does not exist.
+//! 3. In one small synced write: the changed Window records, new registry rows and those of series that expired, their last Windows, metadata and
+//!    tombstones, and the state record with the applied mark.
 //! 4. Under the state lock, swap the heads for the runs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bellwether_kv::{Durability, WriteBatch};
-use bellwether_model::{SeriesRef, Tenant, TimeRange, Timestamp};
+use bellwether_model::{SeriesRef, Tenant};
 
 use crate::catalog::Catalog;
 use crate::error::StorageError;
+use crate::expiry;
 use crate::head::Head;
 use crate::index::SortKey;
 use crate::keys::{self, RunId};
-use crate::merge::merge;
-use crate::record::Compression;
+use crate::pieces::{Pieces, Scratch};
+use crate::record::{Compression, Sealer};
 use crate::registry::{self, REGISTRY_VERSION};
 use crate::run::{RunBuilder, RunMeta};
 use crate::shard::{
     AppliedMark, Logical, Maintenance, Shard, drop_run, put_metadata, put_record, put_state, put_tombstone, put_window,
 };
-use crate::tombstone::{Tombstone, bury};
+use crate::tombstone::Tombstone;
 use crate::window::WindowStart;
 
-/// Windows written in one pass over the heads; more take further passes.
-const WINDOWS_PER_PASS: usize = 8;
 /// Series looked up under one hold of the state lock.
 const SERIES_PER_LOCK: usize = 4096;
 /// Registry blocks are rarely written and kept for long.
@@ -41,6 +40,8 @@ struct Cut {
     catalog: Arc<Catalog>,
     tombstones: Arc<Vec<Tombstone>>,
     metadata: Vec<(Tenant, String)>,
+    /// Series that expired since the flush before.
+    expired: BTreeSet<u32>,
     /// Runs begun; if the flush fails, those that exist are removed again.
     begun: Vec<(WindowStart, RunId)>,
 }
@@ -58,6 +59,7 @@ impl Shard {
 
     pub(crate) fn flush_locked(&self, maintenance: &mut Maintenance) -> Result<(), StorageError> {
         let Some(mut cut) = self.cut() else { return Ok(()) };
+        maintenance.unstored_windows.extend(self.note_last_windows(&cut.heads));
         let timer = self.metrics.flush_seconds.start_timer();
         let flushed = self.write_runs(&mut cut).and_then(|runs| self.commit(maintenance, &cut, runs));
         match &flushed {
@@ -72,6 +74,7 @@ impl Shard {
                 let mut state = self.state.write();
                 state.is_dirty = true;
                 state.changed_metadata.append(&mut cut.metadata);
+                state.expired.append(&mut cut.expired);
                 state.logical.next_run = cut.logical.next_run;
                 drop(state);
                 self.remove_begun(&cut.begun);
@@ -94,6 +97,7 @@ impl Shard {
             catalog: state.catalog.clone(),
             tombstones: state.tombstones.clone(),
             metadata: std::mem::take(&mut state.changed_metadata),
+            expired: std::mem::take(&mut state.expired),
             begun: Vec::new(),
         })
     }
@@ -107,7 +111,7 @@ impl Shard {
         }
     }
 
-    /// Writes the heads' samples; the cut's `next_run` moves on.
+    /// Writes the heads' samples, one run per Window; the cut's `next_run` moves on.
     fn write_runs(&self, cut: &mut Cut) -> Result<Vec<(WindowStart, RunMeta)>, StorageError> {
         let Some(layer) = cut.heads.last().map(|head| head.layer) else { return Ok(Vec::new()) };
         let series = self.sorted_series(&cut.heads);
@@ -115,25 +119,20 @@ impl Shard {
         for head in &cut.heads {
             head.windows(&mut windows);
         }
-        let windows: Vec<WindowStart> = windows.into_iter().filter(|window| window.end() > cut.logical.floor).collect();
+        let floor = cut.logical.floor;
+        let windows: Vec<WindowStart> = windows.into_iter().filter(|window| window.end() > floor).collect();
+        let pieces = Pieces::new(&cut.heads, &series, &windows);
+        let (mut sealer, mut scratch) = (Sealer::default(), Scratch::default());
         let mut runs = Vec::new();
-        for pass in windows.chunks(WINDOWS_PER_PASS) {
-            let mut builders = Vec::with_capacity(pass.len());
-            for window in pass {
-                let id = RunId(cut.logical.next_run);
-                cut.logical.next_run += 1;
-                cut.begun.push((*window, id));
-                builders.push((*window, RunBuilder::new(self.reader.engine.as_ref(), *window, id, layer)?));
-            }
-            let span = TimeRange::new(pass[0].0.max(cut.logical.floor), pass[pass.len() - 1].end() - 1);
-            let mut samples = LayeredSamples::default();
-            for key in &series {
-                samples.read(&cut.heads, &cut.tombstones, key.series, span);
-                samples.split(span, &mut builders, *key)?;
-            }
-            for (window, builder) in builders {
-                runs.extend(builder.finish()?.map(|run| (window, run)));
-            }
+        for (at, of_window) in pieces.by_window() {
+            let (window, id) = (windows[at], RunId(cut.logical.next_run));
+            cut.logical.next_run += 1;
+            cut.begun.push((window, id));
+            let mut builder = RunBuilder::new(self.reader.engine.as_ref(), window, id, layer, &mut sealer)?;
+            of_window.visit(&cut.tombstones, floor, &mut scratch, |key, timestamps, values| {
+                builder.push(key, timestamps, values)
+            })?;
+            runs.extend(builder.finish()?.map(|run| (window, run)));
         }
         self.metrics.flushed_samples.inc_by(runs.iter().map(|(_, run)| run.samples).sum());
         Ok(runs)
@@ -149,7 +148,9 @@ impl Shard {
         let mut keys = Vec::with_capacity(series.len());
         for some in series.chunks(SERIES_PER_LOCK) {
             let state = self.state.read();
-            keys.extend(some.iter().map(|series| state.index.sort_key(SeriesRef(*series))));
+            // What is left of a series that expired since lies before the floor.
+            let living = some.iter().filter(|series| state.index.is_living(**series));
+            keys.extend(living.map(|series| state.index.sort_key(SeriesRef(*series))));
         }
         keys.sort_unstable();
         keys
@@ -180,12 +181,16 @@ impl Shard {
             }
             keep
         });
-        let mut first = maintenance.stored_series;
-        while first < cut.logical.series {
-            let (block, end) = registry::encode(&self.state.read().index, first, cut.logical.series);
-            let key = keys::registry(SeriesRef(first));
-            put_record(&mut batch, sealer, &key, REGISTRY_VERSION, &block, Compression::Zstd(REGISTRY_ZSTD_LEVEL));
-            first = end;
+        let mut blocks = maintenance.registry_blocks.clone();
+        self.put_registry(&mut batch, sealer, cut, maintenance.stored_series, &mut blocks);
+        if maintenance.stored_series < cut.logical.series {
+            let first = expiry::block_of(maintenance.stored_series);
+            maintenance.unstored_windows.extend((first..cut.logical.series).step_by(expiry::SERIES_PER_BLOCK as usize));
+        }
+        for first in &maintenance.unstored_windows {
+            let body = expiry::encode(&self.state.read().index, *first, cut.logical.series);
+            let key = keys::last_windows(SeriesRef(*first));
+            put_record(&mut batch, sealer, &key, expiry::LAST_WINDOWS_VERSION, &body, Compression::Zstd(1));
         }
         for (tenant, metric) in &cut.metadata {
             if let Some(metadata) = self.state.read().metadata.get(&(tenant.clone(), metric.clone())) {
@@ -200,6 +205,8 @@ impl Shard {
         self.reader.engine.write(&batch, Durability::Synced).map_err(StorageError::engine("a flush's records"))?;
 
         maintenance.stored_series = cut.logical.series;
+        maintenance.registry_blocks = blocks;
+        maintenance.unstored_windows.clear();
         maintenance.stored_tombstones = cut.tombstones.iter().map(|tombstone| tombstone.log_index).collect();
         maintenance.flushed = cut.logical.clone();
         let catalog = Arc::new(catalog);
@@ -213,58 +220,35 @@ impl Shard {
         // Freed here, outside the lock.
         drop(old_heads);
         maintenance.retired.push_back((old_catalog, gone));
+        if !cut.expired.is_empty() {
+            self.forget_expired(&cut.expired);
+        }
         Ok(())
     }
-}
 
-/// One series' samples over all layers of heads.
-#[derive(Default)]
-struct LayeredSamples {
-    timestamps: Vec<Timestamp>,
-    values: Vec<f64>,
-    next_timestamps: Vec<Timestamp>,
-    next_values: Vec<f64>,
-    merged: (Vec<Timestamp>, Vec<f64>),
-}
-
-impl LayeredSamples {
-    fn read(&mut self, heads: &[Arc<Head>], tombstones: &[Tombstone], series: u32, span: TimeRange) {
-        self.timestamps.clear();
-        self.values.clear();
-        for head in heads {
-            self.next_timestamps.clear();
-            self.next_values.clear();
-            head.read(series, span, &mut self.next_timestamps, &mut self.next_values);
-            bury(tombstones, head.layer, series, 0, &mut self.next_timestamps, &mut self.next_values);
-            if self.timestamps.is_empty() {
-                std::mem::swap(&mut self.timestamps, &mut self.next_timestamps);
-                std::mem::swap(&mut self.values, &mut self.next_values);
-            } else if !self.next_timestamps.is_empty() {
-                let (timestamps, values) = &mut self.merged;
-                timestamps.clear();
-                values.clear();
-                merge(&self.timestamps, &self.values, &self.next_timestamps, &self.next_values, timestamps, values);
-                std::mem::swap(&mut self.timestamps, timestamps);
-                std::mem::swap(&mut self.values, values);
+    /// Writes the registry's blocks of new series, and again those of series that expired.
+    fn put_registry(
+        &self,
+        batch: &mut WriteBatch,
+        sealer: &mut Sealer,
+        cut: &Cut,
+        stored_series: u32,
+        blocks: &mut BTreeMap<u32, u32>,
+    ) {
+        let block_of = |series: &u32| blocks.range(..=series).next_back().filter(|(_, end)| series < *end);
+        let changed: BTreeMap<u32, u32> = cut.expired.iter().filter_map(block_of).map(|(k, v)| (*k, *v)).collect();
+        let new = (stored_series < cut.logical.series).then_some((stored_series, cut.logical.series));
+        for (mut first, end) in changed.into_iter().chain(new) {
+            while first < end {
+                let (block, next) = {
+                    let state = self.state.read();
+                    registry::encode(&state.index, first, end, &state.expired)
+                };
+                let key = keys::registry(SeriesRef(first));
+                put_record(batch, sealer, &key, REGISTRY_VERSION, &block, Compression::Zstd(REGISTRY_ZSTD_LEVEL));
+                blocks.insert(first, next);
+                first = next;
             }
         }
-    }
-
-    /// Gives each Window its part of what lies inside `span`.
-    fn split(
-        &self,
-        span: TimeRange,
-        builders: &mut [(WindowStart, RunBuilder<'_>)],
-        key: SortKey,
-    ) -> Result<(), StorageError> {
-        let mut from = self.timestamps.partition_point(|t| *t < span.first);
-        for (window, builder) in builders {
-            let end = from + self.timestamps[from..].partition_point(|t| *t < window.end());
-            // Windows of a pass need not touch: what lies between belongs to another pass.
-            let begin = from + self.timestamps[from..end].partition_point(|t| *t < window.0);
-            builder.push(key, &self.timestamps[begin..end], &self.values[begin..end])?;
-            from = end;
-        }
-        Ok(())
     }
 }

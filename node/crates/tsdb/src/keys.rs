@@ -49,6 +49,14 @@ pub fn registry(first: SeriesRef) -> Vec<u8> {
 /// Meta space: all registry blocks.
 pub const REGISTRY: (&[u8], &[u8]) = (b"R", b"S");
 
+/// Meta space: the last Windows of the series from `first` on.
+pub fn last_windows(first: SeriesRef) -> Vec<u8> {
+    [b"L".as_slice(), &first.0.to_be_bytes()].concat()
+}
+
+/// Meta space: all blocks of last Windows.
+pub const LAST_WINDOWS: (&[u8], &[u8]) = (b"L", b"M");
+
 /// Meta space: what senders say about one metric of one tenant.
 pub fn metadata(tenant: &str, metric: &str) -> Vec<u8> {
     // A tenant's name never holds a zero byte.
@@ -122,6 +130,7 @@ mod tests {
     fn meta_keys_are_golden() {
         assert_eq!(window(WindowStart(7_200_000)), b"W\x00\x80\x00\x00\x00\x00\x6d\xdd\x00\x00");
         assert_eq!(registry(SeriesRef(258)), b"R\x00\x00\x01\x02");
+        assert_eq!(last_windows(SeriesRef(4096)), b"L\x00\x00\x10\x00");
         assert_eq!(metadata("t", "up"), b"Mt\0up");
         assert_eq!(tombstone(1), b"T\0\0\0\0\0\0\0\x01");
     }

@@ -1,20 +1,23 @@
 //! Registry blocks: the labels of consecutive series, as stored.
 //!
 //! A block names each text, each (tenant, name, value) and each tenant once; a series is a list of positions in those tables, written as
-//! differences to the series before it. Hashes are not stored: they are computed again, which also proves the labels.
+//! differences to the series before it. Hashes are not stored: they are computed again, which also proves the labels. A series that has
+//! expired is a row without labels.
 //! Byte diagram: `node/docs/format/shard.md`.
 
 use bellwether_chunk::DecodeError;
 use bellwether_chunk::varint::{read_bytes, read_i64, read_u64, write_i64, write_u64};
 use bellwether_model::{Label, Labels, SeriesHash, Tenant, limits};
+use std::collections::BTreeSet;
+
 use hashbrown::HashMap;
 use xxhash_rust::xxh3::Xxh3Builder;
 
 use crate::index::{Index, PairId, TenantId};
 use crate::record::RECORD_BYTES_MAX;
 
-/// Format of a block.
-pub const REGISTRY_VERSION: u8 = 1;
+/// Format of a block: version 1 knew no expired series.
+pub const REGISTRY_VERSION: u8 = 2;
 /// Series per block, at most.
 const SERIES_PER_BLOCK: u32 = 2048;
 /// A block is closed once its texts have this many bytes.
@@ -49,7 +52,8 @@ impl<K: std::hash::Hash + Eq + Copy> Table<K> {
 }
 
 /// Writes series from `first` on, to before `end` or until the block is full. Returns the block and the first series that is not in it.
-pub fn encode(index: &Index, first: u32, end: u32) -> (Vec<u8>, u32) {
+/// Series in `later` expired after the moment that is stored: then they lived.
+pub fn encode(index: &Index, first: u32, end: u32, later: &BTreeSet<u32>) -> (Vec<u8>, u32) {
     let mut texts: Table<&str> = Table::new();
     let mut tenants: Table<TenantId> = Table::new();
     let mut pairs: Table<PairId> = Table::new();
@@ -64,6 +68,10 @@ pub fn encode(index: &Index, first: u32, end: u32) -> (Vec<u8>, u32) {
     while next < end && next - first < SERIES_PER_BLOCK && text_bytes < TEXT_BYTES_PER_BLOCK {
         let series = next;
         next += 1;
+        if !index.is_living(series) && !later.contains(&series) {
+            write_u64(&mut rows, 0);
+            continue;
+        }
         let sort = index.sort_key(bellwether_model::SeriesRef(series));
         let own = index.pairs_of(series);
         write_u64(&mut rows, own.len() as u64);
@@ -173,7 +181,11 @@ pub fn decode_into(mut input: &[u8], index: &mut Index) -> Result<(), DecodeErro
     let mut own = Vec::new();
     for _ in 0..series_count {
         let count = read_u64(input)?;
-        if count == 0 || count > limits::LABELS_PER_SERIES_MAX as u64 {
+        if count == 0 {
+            index.add_forgotten();
+            continue;
+        }
+        if count > limits::LABELS_PER_SERIES_MAX as u64 {
             return Err(DecodeError::Invalid { what: "number of labels", got: count });
         }
         metric = metric.wrapping_add(read_i64(input)?);
@@ -213,7 +225,7 @@ mod tests {
         {
             let tenant = Tenant::new(tenant).unwrap();
             let labels = Labels::of(&[("__name__", metric), ("host", host), ("zone", "z")]);
-            index.add(SeriesHash::of(&tenant, &labels), &tenant, &labels);
+            index.add(SeriesHash::of(&tenant, &labels), &tenant, &labels, 0);
         }
         index
     }
@@ -222,8 +234,8 @@ mod tests {
     fn blocks_round_trip_with_refs_hashes_and_order() {
         let original = index();
         let mut read = Index::default();
-        decode_into(&encode(&original, 0, 2).0, &mut read).unwrap();
-        decode_into(&encode(&original, 2, 5).0, &mut read).unwrap();
+        decode_into(&encode(&original, 0, 2, &BTreeSet::new()).0, &mut read).unwrap();
+        decode_into(&encode(&original, 2, 5, &BTreeSet::new()).0, &mut read).unwrap();
         assert_eq!(read.len(), original.len());
         for series in (0..5).map(SeriesRef) {
             assert_eq!(read.labels(series), original.labels(series));
@@ -234,14 +246,29 @@ mod tests {
     }
 
     #[test]
+    fn an_expired_series_is_a_row_without_labels_unless_it_expired_later() {
+        let mut original = index();
+        original.expire(&[0, 2, 3]);
+        let (block, end) = encode(&original, 0, 5, &BTreeSet::from([2]));
+        let mut read = Index::default();
+        decode_into(&block, &mut read).unwrap();
+        assert_eq!((end, read.len(), read.living()), (5, 5, 3));
+        assert!([0, 3].iter().all(|series| !read.is_living(*series)));
+        for series in [1, 2, 4].map(SeriesRef) {
+            assert_eq!(read.labels(series), original.labels(series));
+            assert_eq!(read.sort_key(series), original.sort_key(series));
+        }
+    }
+
+    #[test]
     fn stored_form_is_golden() {
-        let hex: String = encode(&index(), 0, 2).0.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex: String = encode(&index(), 0, 2, &BTreeSet::new()).0.iter().map(|byte| format!("{byte:02x}")).collect();
         expect_test::expect!["02080108030402040103615f5f6e616d655f5f637075686f737468317a6f6e657a6d656d0100000400010200030400050600010703000002040302060000"].assert_eq(&hex);
     }
 
     #[test]
     fn damaged_blocks_are_errors() {
-        let (block, _) = encode(&index(), 0, 5);
+        let (block, _) = encode(&index(), 0, 5, &BTreeSet::new());
         for at in 0..block.len() {
             assert!(decode_into(&block[..at], &mut Index::default()).is_err());
             for bit in 0..8 {

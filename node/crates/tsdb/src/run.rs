@@ -59,7 +59,7 @@ pub struct RunBuilder<'a> {
     packs: Vec<SortKey>,
     columns: ColumnSet,
     series: Vec<u32>,
-    sealer: Sealer,
+    sealer: &'a mut Sealer,
     body: Vec<u8>,
     stored: Vec<u8>,
 }
@@ -71,6 +71,7 @@ impl<'a> RunBuilder<'a> {
         window: WindowStart,
         id: RunId,
         layer: u64,
+        sealer: &'a mut Sealer,
     ) -> Result<RunBuilder<'a>, StorageError> {
         let writer = engine.begin_run(RUNS).map_err(StorageError::engine(place(window, id, "")))?;
         let times = TimeRange::new(Timestamp::MAX, Timestamp::MIN);
@@ -82,7 +83,7 @@ impl<'a> RunBuilder<'a> {
             packs: Vec::new(),
             columns: ColumnSet::default(),
             series: Vec::new(),
-            sealer: Sealer::default(),
+            sealer,
             body: Vec::new(),
             stored: Vec::new(),
         })

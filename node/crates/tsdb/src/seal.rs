@@ -12,6 +12,7 @@ use crate::index::SortKey;
 use crate::keys::{self, RunId};
 use crate::merge::merge;
 use crate::pack::Pack;
+use crate::record::Sealer;
 use crate::run::{RunBuilder, RunDirectory, RunMeta, RunReader};
 use crate::shard::{Maintenance, Shard, put_state, put_window};
 use crate::tombstone::{Tombstone, bury, hides};
@@ -152,7 +153,8 @@ impl Shard {
         // The result holds nothing that these tombstones still concern.
         let buried = tombstones.iter().map(|tombstone| tombstone.layer).max().unwrap_or_default();
         let layer = runs.runs.iter().map(|run| run.layer).max().unwrap_or_default().max(buried);
-        let mut builder = RunBuilder::new(self.reader.engine.as_ref(), window, id, layer)?;
+        let mut sealer = Sealer::default();
+        let mut builder = RunBuilder::new(self.reader.engine.as_ref(), window, id, layer, &mut sealer)?;
         let (mut timestamps, mut values) = (Vec::new(), Vec::new());
         let (mut next_timestamps, mut next_values) = (Vec::new(), Vec::new());
         let mut merged = (Vec::new(), Vec::new());

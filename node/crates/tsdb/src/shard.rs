@@ -3,7 +3,7 @@
 //! Two locks. `state` guards everything that apply changes; it is held for microseconds. `maintenance` keeps flush, seal and clean-up
 //! apart from each other; they do their work on immutable layers and take `state` only to swap them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::cache::PackCache;
 use crate::catalog::{Catalog, WINDOW_VERSION, WindowRuns};
 use crate::error::{OpenError, StorageError};
+use crate::expiry;
 use crate::head::Head;
 use crate::index::Index;
 use crate::keys::{self, RunId};
@@ -59,6 +60,8 @@ pub(crate) struct State {
     /// Metadata that changed since the last flush.
     pub changed_metadata: Vec<(Tenant, String)>,
     pub logical: Logical,
+    /// Series that expired since the last flush: until the next one they keep their rows.
+    pub expired: BTreeSet<u32>,
     /// Whether anything was applied since the last flush.
     pub is_dirty: bool,
 }
@@ -114,8 +117,12 @@ pub(crate) type Retired = (Arc<Catalog>, Vec<(WindowStart, RunId)>);
 
 /// What flush, seal and clean-up share.
 pub(crate) struct Maintenance {
-    /// Series whose labels are in the registry.
+    /// Refs that the stored registry knows.
     pub stored_series: u32,
+    /// The stored registry's blocks: the first ref of each, and the first after it.
+    pub registry_blocks: BTreeMap<u32, u32>,
+    /// First refs of the blocks whose last Windows changed since they were stored.
+    pub unstored_windows: BTreeSet<u32>,
     /// The state record as stored.
     pub flushed: Logical,
     /// Tombstones that have a record.
@@ -194,7 +201,8 @@ impl Shard {
                 logical
             }
         };
-        let index = load_index(&reader, logical.series)?;
+        let (mut index, registry_blocks) = load_index(&reader, logical.series)?;
+        let unstored_windows = load_last_windows(&reader, &mut index, WindowStart::of(logical.group_time))?;
         let catalog = Arc::new(load_catalog(&reader)?);
         remove_orphans(&reader, &catalog)?;
         let tombstones = load_tombstones(&reader)?;
@@ -205,6 +213,8 @@ impl Shard {
         let metadata = load_metadata(&reader)?;
         let maintenance = Maintenance {
             stored_series: index.len(),
+            registry_blocks,
+            unstored_windows,
             flushed: logical.clone(),
             stored_tombstones: tombstones.iter().map(|tombstone| tombstone.log_index).collect(),
             retired: VecDeque::new(),
@@ -218,6 +228,7 @@ impl Shard {
             tombstones: Arc::new(tombstones),
             metadata,
             changed_metadata: Vec::new(),
+            expired: BTreeSet::new(),
             logical,
             is_dirty: false,
         };
@@ -258,7 +269,7 @@ impl Shard {
     /// The labels of a series, if the ref is in use.
     pub fn labels(&self, series: SeriesRef) -> Option<Labels> {
         let state = self.state.read();
-        (series.0 < state.index.len()).then(|| state.index.labels(series))
+        state.index.is_living(series.0).then(|| state.index.labels(series))
     }
 
     /// The latest time that a command carried; `Timestamp::MIN` before the first.
@@ -299,7 +310,7 @@ impl Shard {
             times = TimeRange::new(times.first.min(range.first), times.last.max(range.last));
         }
         ShardStats {
-            series: u64::from(state.index.len()),
+            series: u64::from(state.index.living()),
             active_series: u64::from(state.head.series()),
             unflushed_samples: heads().map(Head::samples).sum(),
             head_bytes: heads().map(|head| head.bytes() as u64).sum(),
@@ -424,19 +435,45 @@ fn load<T>(
     failed.map_or(Ok(loaded), Err)
 }
 
-fn load_index(reader: &RunReader, series: u32) -> Result<Index, OpenError> {
+fn load_index(reader: &RunReader, series: u32) -> Result<(Index, BTreeMap<u32, u32>), OpenError> {
     let mut index = Index::default();
+    let mut blocks = BTreeMap::new();
     load(reader, keys::REGISTRY, "registry block", REGISTRY_VERSION, |key, body| {
         if key != keys::registry(SeriesRef(index.len())) {
             return Err(DecodeError::Invalid { what: "first ref of a block; expected", got: u64::from(index.len()) });
         }
-        registry::decode_into(&body, &mut index)
+        let first = index.len();
+        registry::decode_into(&body, &mut index)?;
+        blocks.insert(first, index.len());
+        Ok(())
     })?;
     if index.len() != series {
         let reason = format!("{} series where the state record says {series}", index.len());
         return Err(StorageError::corrupt("the registry", reason).into());
     }
-    Ok(index)
+    Ok((index, blocks))
+}
+
+/// Reads the series' last Windows. Blocks that are not there were written before there were any: their series count as written to in
+/// `otherwise`. Returns these blocks.
+fn load_last_windows(
+    reader: &RunReader,
+    index: &mut Index,
+    otherwise: WindowStart,
+) -> Result<BTreeSet<u32>, OpenError> {
+    let mut missing: BTreeSet<u32> = (0..index.len()).step_by(expiry::SERIES_PER_BLOCK as usize).collect();
+    load(reader, keys::LAST_WINDOWS, "last windows of series from", expiry::LAST_WINDOWS_VERSION, |key, body| {
+        let first = key.get(1..5).and_then(|first| first.try_into().ok()).map(u32::from_be_bytes);
+        let first = first.ok_or(DecodeError::Truncated { what: "key" })?;
+        missing.remove(&first);
+        expiry::decode_into(first, &body, index)
+    })?;
+    for first in &missing {
+        for series in *first..index.len().min(first + expiry::SERIES_PER_BLOCK) {
+            index.rows_mut().raise_last_window(series, otherwise.number());
+        }
+    }
+    Ok(missing)
 }
 
 fn load_catalog(reader: &RunReader) -> Result<Catalog, OpenError> {

@@ -16,6 +16,12 @@ impl WindowStart {
         WindowStart(timestamp.saturating_sub(timestamp.rem_euclid(limits::WINDOW_MS)))
     }
 
+    /// Its number, counted from 1970; times beyond 400,000 years share the first and the last.
+    pub fn number(self) -> i32 {
+        let number = self.0.div_euclid(limits::WINDOW_MS);
+        i32::try_from(number).unwrap_or(if number < 0 { i32::MIN } else { i32::MAX })
+    }
+
     /// All its times.
     pub fn range(self) -> TimeRange {
         TimeRange::new(self.0, self.0.saturating_add(limits::WINDOW_MS - 1))

@@ -10,6 +10,7 @@ use crate::error::RegisterError;
 use crate::head::{Head, Inserted};
 use crate::shard::{AppliedMark, State};
 use crate::tombstone::Tombstone;
+use crate::window::WindowStart;
 
 /// Rows ahead whose slots are asked for while a row is appended.
 const PREFETCH_ROWS: usize = 8;
@@ -58,7 +59,8 @@ impl<'a> ShardWriter<'a> {
             return Err(RegisterError::RefsExhausted { epoch: state.logical.ref_epoch });
         }
         state.index.has_room(tenant).map_err(|what| RegisterError::IndexFull { what })?;
-        let series = state.index.add(hash, tenant, labels);
+        let window = WindowStart::of(state.logical.group_time).number();
+        let series = state.index.add(hash, tenant, labels, window);
         let row = [hash.0.to_le_bytes().as_slice(), &series.0.to_le_bytes()].concat();
         state.logical.state_hash = xxh3_64_with_seed(&row, state.logical.state_hash);
         state.logical.series = state.index.len();
@@ -85,7 +87,6 @@ impl<'a> ShardWriter<'a> {
         assert!(timestamps.len() == 1 || timestamps.len() == refs.len(), "one timestamp, or one per ref");
         let state = &mut *self.state;
         let bounds = TimeRange::new(bounds.first.max(state.logical.floor), bounds.last);
-        let series = state.index.len();
         let shared = timestamps.len() == 1;
         let mut appended = Appended::default();
         for (row, (&series_ref, &value)) in refs.iter().zip(values).enumerate() {
@@ -97,7 +98,7 @@ impl<'a> ShardWriter<'a> {
                 appended.too_old += 1;
             } else if timestamp > bounds.last {
                 appended.too_far_ahead += 1;
-            } else if series_ref >= series {
+            } else if !state.index.is_living(series_ref) {
                 appended.unknown_ref += 1;
             } else {
                 match state.head.append(series_ref, timestamp, value) {
@@ -144,6 +145,12 @@ impl<'a> ShardWriter<'a> {
     pub fn raise_floor(&mut self, floor: Timestamp) {
         let logical = &mut self.state.logical;
         logical.floor = logical.floor.max(floor);
+    }
+
+    /// Expires series: those whose last Window is before the retention floor, and before the one that `idle_since` lies in. At most
+    /// some ten thousand at a time; returns how many. Their refs are unknown from now on.
+    pub fn expire_series(&mut self, idle_since: Timestamp) -> u64 {
+        self.state.expire(idle_since)
     }
 
     /// Says how far the log is applied, after the commands up to there. `time` is the time that the last command carried, `command_hash`

@@ -5,12 +5,19 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use bellwether_kv::{Damage, Faults, KeyRange, KvDisk, MemDisk, Space, Trigger, Unsynced};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use bellwether_kv::{
+    Damage, Durability, Error, Faults, KeyRange, KvDisk, KvEngine, MemDisk, RunWriter, Space, Trigger, Unsynced,
+    WriteBatch,
+};
 use bellwether_model::{Labels, RefEpoch, SeriesHash, Tenant, TimeRange, limits::WINDOW_MS};
 use bellwether_tsdb::{
     AppliedMark, PackCache, SPACES, SealWhen, SelectError, SelectLimits, SelectRequest, Shard, ShardMetrics,
     ShardOptions,
 };
+use parking_lot::Mutex;
 
 const SERIES: u32 = 20;
 
@@ -174,4 +181,141 @@ fn runs_of_an_unfinished_flush_are_removed_at_open() {
 fn keys_after(disk: &MemDisk, shard: Shard) -> Vec<Vec<u8>> {
     drop(shard);
     keys(disk, Space(1))
+}
+
+/// Series 0 to 9 are last written in Window 0, the others in Window 3; then Window 0 goes.
+fn write_and_drop(shard: &Shard) {
+    write(shard, 0, 50);
+    shard.flush().unwrap();
+    let kept: Vec<u32> = (SERIES / 2..SERIES).collect();
+    let mut writer = shard.writer();
+    writer.append(&kept, &[3 * WINDOW_MS], &vec![1.0; kept.len()], TimeRange::ALL);
+    writer.raise_floor(WINDOW_MS);
+    writer.mark_applied(AppliedMark("dropped".into()), 0, 1);
+}
+
+fn expire(shard: &Shard) {
+    let mut writer = shard.writer();
+    assert_eq!(writer.expire_series(WINDOW_MS), u64::from(SERIES / 2));
+    writer.mark_applied(AppliedMark("expired".into()), 0, 2);
+}
+
+#[test]
+fn an_expiry_survives_a_flush_that_fails_at_any_write() {
+    for nth in 1.. {
+        let disk = MemDisk::new();
+        let shard = open(&disk).unwrap();
+        write_and_drop(&shard);
+        let dropped = shard.state_hash();
+        expire(&shard);
+        let expired = shard.state_hash();
+        disk.set_faults(Faults { write: Trigger::Nth(nth), ..Faults::default() });
+        let failed = shard.flush().is_err();
+        disk.set_faults(Faults::default());
+        assert_eq!(shard.stats().series, u64::from(SERIES / 2));
+        if nth % 2 == 0 {
+            shard.flush().unwrap();
+        }
+        drop(shard);
+        disk.power_loss(Unsynced::SomeKept { seed: nth });
+        let shard = open(&disk).unwrap();
+        if shard.flushed() == AppliedMark("0".into()) {
+            assert_eq!(shard.stats().series, u64::from(SERIES));
+        } else {
+            assert_eq!((shard.flushed(), shard.state_hash()), (AppliedMark("expired".into()), expired));
+            assert_eq!(shard.stats().series, u64::from(SERIES / 2));
+            assert_eq!(count(&shard).unwrap(), SERIES as usize / 2);
+        }
+        assert_ne!(dropped, expired);
+        if !failed {
+            assert!(nth > 1, "a flush writes several times");
+            return;
+        }
+    }
+}
+
+/// An engine that does something right before its next run.
+struct Interrupted {
+    engine: Arc<dyn KvEngine>,
+    before_run: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl KvEngine for Interrupted {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<bytes::Bytes>, Error> {
+        self.engine.get(space, key)
+    }
+
+    fn scan(
+        &self,
+        space: Space,
+        range: KeyRange<'_>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        self.engine.scan(space, range, visit)
+    }
+
+    fn scan_back(
+        &self,
+        space: Space,
+        range: KeyRange<'_>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        self.engine.scan_back(space, range, visit)
+    }
+
+    fn write(&self, batch: &WriteBatch, durability: Durability) -> Result<(), Error> {
+        self.engine.write(batch, durability)
+    }
+
+    fn begin_run(&self, space: Space) -> Result<Box<dyn RunWriter + '_>, Error> {
+        if let Some(interrupt) = self.before_run.lock().take() {
+            interrupt();
+        }
+        self.engine.begin_run(space)
+    }
+
+    fn drop_range(&self, space: Space, range: KeyRange<'_>) -> Result<(), Error> {
+        self.engine.drop_range(space, range)
+    }
+
+    fn flush(&self) -> Result<(), Error> {
+        self.engine.flush()
+    }
+
+    fn checkpoint(&self, destination: &Path) -> Result<(), Error> {
+        self.engine.checkpoint(destination)
+    }
+
+    fn disk_bytes(&self) -> Result<u64, Error> {
+        self.engine.disk_bytes()
+    }
+
+    fn free_bytes(&self) -> Result<u64, Error> {
+        self.engine.free_bytes()
+    }
+}
+
+#[test]
+fn a_flush_that_an_expiry_meets_stores_the_moment_before_it() {
+    let disk = MemDisk::new();
+    let engine = Arc::new(Interrupted { engine: disk.open("shard", SPACES).unwrap(), before_run: Mutex::new(None) });
+    let metrics = Arc::new(ShardMetrics::new(&prometheus::Registry::new()));
+    let options = ShardOptions { new_ref_epoch: RefEpoch(1) };
+    let shard = Arc::new(Shard::open(engine.clone(), options, PackCache::new(1 << 20), metrics).unwrap());
+    write_and_drop(&shard);
+    let dropped = shard.state_hash();
+    let expiring = shard.clone();
+    *engine.before_run.lock() = Some(Box::new(move || expire(&expiring)));
+    assert_eq!(shard.flush().unwrap(), AppliedMark("dropped".into()));
+    let expired = shard.state_hash();
+    assert_eq!(shard.stats().series, u64::from(SERIES / 2));
+    drop((shard, engine));
+    disk.crash();
+    let shard = open(&disk).unwrap();
+    assert_eq!((shard.stats().series, shard.state_hash()), (u64::from(SERIES), dropped));
+    expire(&shard);
+    assert_eq!(shard.state_hash(), expired);
+    shard.flush().unwrap();
+    drop(shard);
+    assert_eq!(open(&disk).unwrap().stats().series, u64::from(SERIES / 2));
 }

@@ -21,6 +21,8 @@ struct Fixture {
     cache: Arc<PackCache>,
     metrics: Arc<ShardMetrics>,
     log_index: u64,
+    /// Refs given so far.
+    refs: u32,
 }
 
 const LIMITS: SelectLimits = SelectLimits { series: 1000, samples: 10_000_000 };
@@ -28,8 +30,14 @@ const LIMITS: SelectLimits = SelectLimits { series: 1000, samples: 10_000_000 };
 impl Fixture {
     fn new() -> Fixture {
         let metrics = Arc::new(ShardMetrics::new(&prometheus::Registry::new()));
-        let mut fixture =
-            Fixture { disk: MemDisk::new(), shard: None, cache: PackCache::new(1 << 16), metrics, log_index: 0 };
+        let mut fixture = Fixture {
+            disk: MemDisk::new(),
+            shard: None,
+            cache: PackCache::new(1 << 16),
+            metrics,
+            log_index: 0,
+            refs: 0,
+        };
         fixture.reopen();
         fixture
     }
@@ -54,11 +62,40 @@ impl Fixture {
     fn write(&mut self, tenant: &Tenant, labels: &Labels, timestamp: Timestamp, value: f64) -> SeriesRef {
         let mark = self.mark();
         let mut writer = self.shard().writer();
+        let is_new = !writer.is_registered(SeriesHash::of(tenant, labels));
         let series = writer.register(SeriesHash::of(tenant, labels), tenant, labels).unwrap();
+        assert_eq!(is_new, series.0 == self.refs, "a new series gets the next ref, a known one its own");
         let appended = writer.append(&[series.0], &[timestamp], &[value], TimeRange::ALL);
         assert_eq!(appended.accepted + appended.unchanged + appended.too_old, 1);
         writer.mark_applied(mark, 0, series.0.into());
+        drop(writer);
+        self.refs += u32::from(is_new);
         series
+    }
+
+    fn delete(&mut self, tenant: &Tenant, matcher: Matcher, range: TimeRange) {
+        let mark = self.mark();
+        let index = self.log_index;
+        let mut writer = self.shard().writer();
+        writer.delete(tenant, &[matcher], range, index);
+        writer.mark_applied(mark, 0, 1);
+    }
+
+    fn raise_floor(&mut self, floor: Timestamp) {
+        let mark = self.mark();
+        let mut writer = self.shard().writer();
+        writer.raise_floor(floor);
+        writer.mark_applied(mark, 0, 2);
+    }
+
+    fn expire(&mut self, idle_since: Timestamp) -> u64 {
+        let mark = self.mark();
+        let has_some = self.shard().has_expired_series(idle_since);
+        let mut writer = self.shard().writer();
+        let expired = writer.expire_series(idle_since);
+        writer.mark_applied(mark, 0, 3);
+        assert_eq!(has_some, expired > 0);
+        expired
     }
 
     fn read(&self, tenant: &Tenant, matchers: &[Matcher], range: TimeRange) -> BTreeMap<String, Vec<(Timestamp, u64)>> {
@@ -88,6 +125,7 @@ enum Step {
     Seal(bool),
     Restart,
     RaiseFloor(i64),
+    Expire(i64),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -98,7 +136,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => Just(Step::Flush),
         1 => any::<bool>().prop_map(Step::Seal),
         1 => Just(Step::Restart),
-        1 => (-5i64..6).prop_map(Step::RaiseFloor),
+        1 => (-5i64..16).prop_map(Step::RaiseFloor),
+        2 => (-5i64..24).prop_map(Step::Expire),
     ];
     proptest::collection::vec(step, 1..60)
 }
@@ -113,6 +152,11 @@ proptest! {
     fn reads_agree_with_a_model(steps in steps()) {
         let tenant = Tenant::default_tenant();
         let mut fixture = Fixture::new();
+        // Applies the same and never flushes, seals or restarts.
+        let mut twin = Fixture::new();
+        // Per series: the last Window that it was written to.
+        let mut last_windows: BTreeMap<String, i64> = BTreeMap::new();
+        let mut group_window = i64::MIN;
         let mut model: BTreeMap<String, BTreeMap<Timestamp, u64>> = BTreeMap::new();
         let mut floor = Timestamp::MIN;
         for step in steps {
@@ -122,20 +166,21 @@ proptest! {
                         let timestamp = time * STEP_MS + at * 15_000;
                         let value = f64::from(value) + at as f64 / 10.0;
                         fixture.write(&tenant, &labels(series), timestamp, value);
+                        twin.write(&tenant, &labels(series), timestamp, value);
+                        let last = last_windows.entry(labels(series).to_string()).or_insert(group_window);
+                        group_window = 0;
                         if timestamp >= floor {
+                            *last = (*last).max(timestamp.div_euclid(WINDOW_MS));
                             model.entry(labels(series).to_string()).or_default().insert(timestamp, value.to_bits());
                         }
                     }
                 }
                 Step::Delete { metric, first, last } => {
                     let range = TimeRange::new(first * STEP_MS, last * STEP_MS);
-                    let mark = fixture.mark();
                     let name = format!("m{metric}");
-                    let mut writer = fixture.shard().writer();
-                    let index = fixture.log_index;
-                    writer.delete(&tenant, &[Matcher::equal("__name__", &name)], range, index);
-                    writer.mark_applied(mark, 0, 1);
-                    drop(writer);
+                    fixture.delete(&tenant, Matcher::equal("__name__", &name), range);
+                    twin.delete(&tenant, Matcher::equal("__name__", &name), range);
+                    group_window = 0;
                     for (labels, samples) in &mut model {
                         if labels.starts_with(&name) {
                             samples.retain(|t, _| !range.contains(*t));
@@ -157,17 +202,26 @@ proptest! {
                     prop_assert_eq!(fixture.shard().ref_epoch(), RefEpoch(7));
                 }
                 Step::RaiseFloor(time) => {
-                    let mark = fixture.mark();
-                    let mut writer = fixture.shard().writer();
-                    writer.raise_floor(time * STEP_MS);
-                    writer.mark_applied(mark, 0, 2);
-                    drop(writer);
+                    fixture.raise_floor(time * STEP_MS);
+                    twin.raise_floor(time * STEP_MS);
+                    group_window = 0;
                     floor = floor.max(time * STEP_MS);
                     for samples in model.values_mut() {
                         samples.retain(|t, _| *t >= floor);
                     }
                 }
+                Step::Expire(time) => {
+                    let before = last_windows.len();
+                    let first_kept = floor.min(time * STEP_MS).div_euclid(WINDOW_MS);
+                    last_windows.retain(|_, last| *last >= first_kept);
+                    group_window = 0;
+                    let expired = fixture.expire(time * STEP_MS);
+                    prop_assert_eq!(expired, (before - last_windows.len()) as u64);
+                    prop_assert_eq!(twin.expire(time * STEP_MS), expired);
+                }
             }
+            prop_assert_eq!(fixture.shard().stats().series, last_windows.len() as u64);
+            prop_assert_eq!(fixture.shard().state_hash(), twin.shard().state_hash());
             for range in [TimeRange::ALL, TimeRange::new(-STEP_MS, 5 * STEP_MS), TimeRange::new(STEP_MS + 15_000, STEP_MS + 30_000)] {
                 let expected: BTreeMap<String, Vec<(Timestamp, u64)>> = model
                     .iter()
@@ -181,6 +235,102 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn an_expired_series_is_unknown_and_comes_back_under_a_new_ref() {
+    let tenant = Tenant::default_tenant();
+    let mut fixture = Fixture::new();
+    let (old, kept) = (labels(0), labels(1));
+    let gone = fixture.write(&tenant, &old, 0, 1.0);
+    fixture.write(&tenant, &kept, 0, 1.0);
+    fixture.write(&tenant, &kept, 5 * WINDOW_MS, 1.0);
+    fixture.shard().flush().unwrap();
+    assert_eq!(fixture.expire(5 * WINDOW_MS), 0, "no Window is gone");
+    fixture.raise_floor(2 * WINDOW_MS);
+    assert_eq!(fixture.expire(0), 0, "the command names an earlier time");
+    assert_eq!(fixture.expire(5 * WINDOW_MS), 1);
+    for _ in 0..2 {
+        let shard = fixture.shard();
+        assert_eq!(
+            (shard.stats().series, shard.lookup(SeriesHash::of(&tenant, &old)), shard.labels(gone)),
+            (1, None, None)
+        );
+        assert_eq!(shard.label_values(&tenant, "host", &[], TimeRange::ALL).unwrap(), ["h1"]);
+        assert_eq!(shard.series_matching(&tenant, &[Matcher::equal("host", "h0")]), 0);
+        let appended = shard.writer().append(&[gone.0], &[5 * WINDOW_MS], &[1.0], TimeRange::ALL);
+        assert_eq!(appended.unknown_ref, 1);
+        fixture.shard().flush().unwrap();
+        fixture.reopen();
+    }
+    assert_eq!(fixture.write(&tenant, &old, 5 * WINDOW_MS, 2.0), SeriesRef(2));
+    assert_eq!(fixture.read(&tenant, &[], TimeRange::ALL).len(), 2);
+}
+
+#[test]
+fn a_series_that_is_written_again_before_it_expires_stays() {
+    let tenant = Tenant::default_tenant();
+    for flushes in [false, true] {
+        let mut fixture = Fixture::new();
+        fixture.write(&tenant, &labels(0), 0, 1.0);
+        fixture.shard().flush().unwrap();
+        fixture.write(&tenant, &labels(0), 9 * WINDOW_MS, 1.0);
+        if flushes {
+            fixture.shard().flush().unwrap();
+            fixture.reopen();
+        }
+        fixture.raise_floor(5 * WINDOW_MS);
+        assert_eq!(fixture.expire(5 * WINDOW_MS), 0);
+        fixture.raise_floor(10 * WINDOW_MS);
+        assert_eq!(fixture.expire(10 * WINDOW_MS), 1);
+    }
+}
+
+#[test]
+fn memory_and_stored_bytes_shrink_as_series_come_and_go() {
+    const SERIES: i64 = 20_000;
+    let tenant = Tenant::default_tenant();
+    let mut fixture = Fixture::new();
+    let (mut bytes, mut stored) = (Vec::new(), Vec::new());
+    for generation in 0..6 {
+        for series in 0..SERIES {
+            let labels = Labels::of(&[("__name__", "m"), ("pod", &format!("pod-{generation}-{series}"))]);
+            fixture.write(&tenant, &labels, generation * WINDOW_MS, 1.0);
+        }
+        fixture.raise_floor(generation * WINDOW_MS);
+        assert_eq!(fixture.expire(generation * WINDOW_MS), if generation == 0 { 0 } else { SERIES as u64 });
+        fixture.shard().flush().unwrap();
+        bytes.push(fixture.shard().stats().index_bytes);
+        stored.push(fixture.disk.used_bytes());
+    }
+    assert!(bytes[5] < bytes[0] * 3, "{bytes:?}");
+    assert!(stored[5] < stored[0] * 3, "{stored:?}");
+    fixture.reopen();
+    assert_eq!(fixture.shard().stats().series, SERIES as u64);
+    let request = SelectRequest {
+        tenant: &tenant,
+        matchers: &[Matcher::equal("pod", "pod-5-7")],
+        range: TimeRange::ALL,
+        limits: LIMITS,
+    };
+    assert_eq!(fixture.shard().select(&request, &AtomicBool::new(false)).unwrap().len(), 1);
+}
+
+#[test]
+fn samples_of_thousands_of_windows_are_flushed_and_read() {
+    let tenant = Tenant::default_tenant();
+    let mut fixture = Fixture::new();
+    for window in (0..3000).chain([5, 1000, 2999, 7]) {
+        for series in 0..3 {
+            fixture.write(&tenant, &labels(series), window * WINDOW_MS + i64::from(series), window as f64);
+            fixture.write(&tenant, &labels(series), window * WINDOW_MS + 100, f64::from(series));
+        }
+    }
+    let before = fixture.read(&tenant, &[], TimeRange::ALL);
+    fixture.shard().flush().unwrap();
+    assert_eq!(fixture.shard().stats().runs, 3000);
+    assert_eq!(fixture.read(&tenant, &[], TimeRange::ALL), before);
+    assert!(before.values().all(|samples| samples.len() == 6000));
 }
 
 #[test]

@@ -39,6 +39,15 @@ struct ClosedChunk {
     previous: u32,
 }
 
+/// Where a head has a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChunkAt {
+    /// In the slot of its series.
+    Open(u32),
+    /// Among those that a change of Window closed.
+    Closed(u32),
+}
+
 /// What became of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Inserted {
@@ -228,6 +237,14 @@ impl Head {
         slot
     }
 
+    /// The number of the Window of a series' latest sample.
+    pub fn last_window(&self, series: u32) -> Option<i32> {
+        let slot = self.slot_if_any(series)?;
+        let chunk = &self.slot_at(slot).chunk;
+        // Late samples are before the end of some chunk.
+        (!chunk.is_empty()).then(|| WindowStart::of(chunk.last_timestamp()).number())
+    }
+
     /// Every series with a sample, ascending.
     pub fn all_series(&self) -> impl Iterator<Item = u32> + '_ {
         self.slot_of.iter().enumerate().flat_map(|(page, slots)| {
@@ -264,7 +281,7 @@ impl Head {
     /// Whether a series has a sample inside `range`, or nearly so: chunks are judged by their ends.
     pub fn may_hold(&self, series: u32, range: TimeRange) -> bool {
         let mut found = false;
-        self.chunks(series, |chunk, _| {
+        self.chunks(series, |_, chunk| {
             found |= range.overlaps(TimeRange::new(chunk.first_timestamp(), chunk.last_timestamp()));
         });
         found
@@ -272,10 +289,10 @@ impl Head {
                 && self.late.get(&series).is_some_and(|late| late.iter().any(|s| range.contains(s.timestamp))))
     }
 
-    /// Calls `visit` with the chunks of a series, oldest first.
-    fn chunks(&self, series: u32, mut visit: impl FnMut(&HeadChunk, Chain)) {
-        let Some(slot) = self.slot_if_any(series) else { return };
-        let slot = &self.slots[slot as usize / SLOTS_PER_PAGE][slot as usize % SLOTS_PER_PAGE];
+    /// Calls `visit` with the chunks of a series, oldest first. None crosses from one Window into the next.
+    pub fn chunks(&self, series: u32, mut visit: impl FnMut(ChunkAt, &HeadChunk)) {
+        let Some(open) = self.slot_if_any(series) else { return };
+        let slot = self.slot_at(open);
         if slot.closed != NONE {
             let mut closed = Vec::new();
             let mut at = slot.closed;
@@ -284,33 +301,31 @@ impl Head {
                 at = self.closed[at as usize].previous;
             }
             for at in closed.into_iter().rev() {
-                let closed = &self.closed[at as usize];
-                visit(&closed.chunk, closed.words);
+                visit(ChunkAt::Closed(at), &self.closed[at as usize].chunk);
             }
         }
         if !slot.chunk.is_empty() {
-            visit(&slot.chunk, slot.words);
+            visit(ChunkAt::Open(open), &slot.chunk);
         }
     }
 
-    /// Appends the samples of a series inside `range` to the columns, ascending, each time once. May add samples just outside the
-    /// range: a chunk is read whole.
-    pub fn read(&self, series: u32, range: TimeRange, timestamps: &mut Vec<Timestamp>, values: &mut Vec<f64>) {
-        let start = timestamps.len();
-        self.chunks(series, |chunk, words| {
-            if range.overlaps(TimeRange::new(chunk.first_timestamp(), chunk.last_timestamp())) {
-                chunk.decode(self.words.iter(words), timestamps, values);
-            }
-        });
+    /// Appends the samples of a chunk to the columns.
+    pub fn read_chunk(&self, at: ChunkAt, timestamps: &mut Vec<Timestamp>, values: &mut Vec<f64>) {
+        let (chunk, words) = match at {
+            ChunkAt::Open(slot) => (&self.slot_at(slot).chunk, self.slot_at(slot).words),
+            ChunkAt::Closed(at) => (&self.closed[at as usize].chunk, self.closed[at as usize].words),
+        };
+        chunk.decode(self.words.iter(words), timestamps, values);
+    }
+
+    /// The samples of a series inside `range` that came late, ascending, each time once: they win over its chunks.
+    pub fn late_samples(&self, series: u32, range: TimeRange) -> Vec<Sample> {
         if self.late_samples == 0 {
-            return;
+            return Vec::new();
         }
-        let Some(late) = self.late.get(&series) else { return };
-        let mut late: Vec<Sample> = late.iter().copied().filter(|sample| range.contains(sample.timestamp)).collect();
-        if late.is_empty() {
-            return;
-        }
-        // Stable: of equal times the last in log order stays last, and wins below.
+        let late = self.late.get(&series).into_iter().flatten();
+        let mut late: Vec<Sample> = late.copied().filter(|sample| range.contains(sample.timestamp)).collect();
+        // Stable: of equal times the last in log order stays last, and wins.
         late.sort_by_key(|sample| sample.timestamp);
         late.dedup_by(|next, kept| {
             let same = next.timestamp == kept.timestamp;
@@ -319,6 +334,26 @@ impl Head {
             }
             same
         });
+        late
+    }
+
+    fn slot_at(&self, slot: u32) -> &Slot {
+        &self.slots[slot as usize / SLOTS_PER_PAGE][slot as usize % SLOTS_PER_PAGE]
+    }
+
+    /// Appends the samples of a series inside `range` to the columns, ascending, each time once. May add samples just outside the
+    /// range: a chunk is read whole.
+    pub fn read(&self, series: u32, range: TimeRange, timestamps: &mut Vec<Timestamp>, values: &mut Vec<f64>) {
+        let start = timestamps.len();
+        self.chunks(series, |at, chunk| {
+            if range.overlaps(TimeRange::new(chunk.first_timestamp(), chunk.last_timestamp())) {
+                self.read_chunk(at, timestamps, values);
+            }
+        });
+        let late = self.late_samples(series, range);
+        if late.is_empty() {
+            return;
+        }
         let chunk_times = timestamps.split_off(start);
         let chunk_values = values.split_off(start);
         let (late_times, late_values): (Vec<_>, Vec<_>) = late.iter().map(|s| (s.timestamp, s.value)).unzip();

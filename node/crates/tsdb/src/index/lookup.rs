@@ -170,7 +170,7 @@ mod tests {
         for pairs in series {
             let labels = Labels::of(pairs);
             let tenant = Tenant::default_tenant();
-            index.add(SeriesHash::of(&tenant, &labels), &tenant, &labels);
+            index.add(SeriesHash::of(&tenant, &labels), &tenant, &labels, 0);
         }
         index
     }

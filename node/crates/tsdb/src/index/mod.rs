@@ -2,20 +2,23 @@
 //!
 //! A *pair* is one tenant's (label name, value); a series is the list of its pairs in the order of label names. Each pair knows the
 //! refs of its series, ascending because refs only rise. Tenants share texts and nothing else: a pair belongs to one tenant, so no
-//! lookup can cross.
+//! lookup can cross. A series that has expired is in no list of a pair any more; texts and pairs that nobody uses go when the index is
+//! made anew from the living ones, once they are many.
 //!
 //! Storage order: a series sorts by (first ref of its tenant, first ref of its metric, own ref). Neighbours in that order are of one
 //! metric, so they compress together and are read together; the keys never change, since they are stored with the series.
 
 pub mod lookup;
 pub mod postings;
+pub mod rows;
 pub mod symbols;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bellwether_model::{Label, Labels, METRIC_NAME, SeriesHash, SeriesRef, Tenant, limits};
 use hashbrown::HashTable;
 
+use self::rows::{Row, Rows};
 use self::symbols::{Symbol, Symbols};
 
 /// Tenants of one shard.
@@ -24,6 +27,8 @@ pub const TENANTS_MAX: usize = u16::MAX as usize;
 pub const TEXT_BYTES_MAX: usize = 3 << 30;
 /// Label pairs over all series of one shard.
 pub const SERIES_PAIRS_MAX: usize = u32::MAX as usize - limits::LABELS_PER_SERIES_MAX;
+/// The index is made anew when more pairs than this are without a series, and more than those with one.
+const UNUSED_PAIRS_MAX: usize = 1 << 14;
 
 const _: () = assert!(
     TEXT_BYTES_MAX + limits::LABELS_PER_SERIES_MAX * (limits::LABEL_NAME_BYTES_MAX + limits::LABEL_VALUE_BYTES_MAX)
@@ -74,25 +79,43 @@ pub struct Index {
     pair_of: HashTable<u32>,
     tenants: Vec<TenantIndex>,
     tenant_ids: BTreeMap<Tenant, TenantId>,
-    /// Per ref.
-    hashes: Vec<SeriesHash>,
-    /// Per ref: where its pairs end in `series_pairs`.
-    pair_ends: Vec<u32>,
-    series_pairs: Vec<PairId>,
-    /// Per ref: its tenant's and its metric's first ref.
-    sort_of: Vec<(u32, u32)>,
+    rows: Rows,
+    /// Living series.
     by_hash: HashTable<u32>,
+    /// Pairs that no series has any more.
+    unused_pairs: usize,
 }
 
 impl Index {
-    /// How many series there are; also the next ref.
+    /// How many refs were given; also the next one.
     pub fn len(&self) -> u32 {
-        self.hashes.len() as u32
+        self.rows.len()
+    }
+
+    /// How many series there are.
+    pub fn living(&self) -> u32 {
+        self.rows.living()
+    }
+
+    /// Whether a ref is in use.
+    #[inline]
+    pub fn is_living(&self, series: u32) -> bool {
+        self.rows.is_living(series)
+    }
+
+    /// The rows.
+    pub(crate) fn rows(&self) -> &Rows {
+        &self.rows
+    }
+
+    /// The rows, to note Windows.
+    pub(crate) fn rows_mut(&mut self) -> &mut Rows {
+        &mut self.rows
     }
 
     /// The ref of a series.
     pub fn find(&self, hash: SeriesHash) -> Option<SeriesRef> {
-        let found = self.by_hash.find(hash.0 as u64, |series| self.hashes[*series as usize] == hash);
+        let found = self.by_hash.find(hash.0 as u64, |series| hash_of(&self.rows, *series) == hash);
         found.map(|series| SeriesRef(*series))
     }
 
@@ -101,23 +124,28 @@ impl Index {
         if self.tenants.len() >= TENANTS_MAX && self.tenant(tenant).is_none() {
             return Err("tenants");
         }
-        if self.symbols.text_bytes() > TEXT_BYTES_MAX || self.series_pairs.len() > SERIES_PAIRS_MAX {
+        if self.symbols.text_bytes() > TEXT_BYTES_MAX || self.rows.pair_count() > SERIES_PAIRS_MAX {
             return Err("label text");
         }
         Ok(())
     }
 
-    /// Adds a series that is not there yet and for which there is room; its ref is the next one.
-    pub fn add(&mut self, hash: SeriesHash, tenant: &Tenant, labels: &Labels) -> SeriesRef {
+    /// Adds a series that is not there yet and for which there is room; its ref is the next one. `window` is the number of the Window that
+    /// counts as its last one until it has samples.
+    pub fn add(&mut self, hash: SeriesHash, tenant: &Tenant, labels: &Labels, window: i32) -> SeriesRef {
         let series = self.len();
         let tenant = self.tenant_or_new(tenant, series);
-        let start = self.series_pairs.len();
+        let mut pairs = Vec::with_capacity(labels.iter().count());
         for label in labels.iter() {
             let (name, value) = (self.symbols.intern(label.name), self.symbols.intern(label.value));
-            let pair = self.pair_or_new(tenant, name, value);
-            self.series_pairs.push(pair);
+            pairs.push(self.pair_or_new(tenant, name, value));
         }
-        self.finish(hash, tenant, start, None)
+        let metric_name = self.symbols.find(METRIC_NAME);
+        let metric = pairs.iter().find(|pair| Some(self.pairs[pair.0 as usize].name) == metric_name);
+        let first = metric.and_then(|metric| self.pairs[metric.0 as usize].series.first());
+        let metric = first.and_then(|first| self.rows.get(*first)).map_or(series, |row| row.sort.1);
+        let sort = (self.tenants[tenant.0 as usize].first, metric);
+        self.push(tenant, Row { hash, sort, last_window: window, pairs: &pairs })
     }
 
     /// Adds a series whose pairs are known, as the registry stores it. `sort` is its stored sort key.
@@ -128,30 +156,88 @@ impl Index {
         pairs: &[PairId],
         sort: (u32, u32),
     ) -> SeriesRef {
-        let start = self.series_pairs.len();
-        self.series_pairs.extend_from_slice(pairs);
-        self.finish(hash, tenant, start, Some(sort))
+        self.push(tenant, Row { hash, sort, last_window: i32::MIN, pairs })
     }
 
-    fn finish(&mut self, hash: SeriesHash, tenant: TenantId, start: usize, sort: Option<(u32, u32)>) -> SeriesRef {
-        let series = self.len();
-        let metric_name = self.symbols.find(METRIC_NAME);
-        let mut metric = series;
-        for at in start..self.series_pairs.len() {
-            let pair = &mut self.pairs[self.series_pairs[at].0 as usize];
-            if Some(pair.name) == metric_name {
-                metric = pair.series.first().map_or(series, |first| self.sort_of[*first as usize].1);
-            }
-            pair.series.push(series);
+    /// Adds a ref whose series the registry has forgotten.
+    pub(crate) fn add_forgotten(&mut self) {
+        self.rows.push_forgotten();
+    }
+
+    fn push(&mut self, tenant: TenantId, row: Row<'_>) -> SeriesRef {
+        let series = self.rows.push(row);
+        for pair in row.pairs {
+            self.pairs[pair.0 as usize].series.push(series);
         }
-        let tenant = &mut self.tenants[tenant.0 as usize];
-        tenant.series.push(series);
-        self.pair_ends.push(u32::try_from(self.series_pairs.len()).expect("labels of one shard fit in 4 G pairs"));
-        self.sort_of.push(sort.unwrap_or((tenant.first, metric)));
-        self.hashes.push(hash);
-        let hashes = &self.hashes;
-        self.by_hash.insert_unique(hash.0 as u64, series, |series| hashes[*series as usize].0 as u64);
+        self.tenants[tenant.0 as usize].series.push(series);
+        let rows = &self.rows;
+        self.by_hash.insert_unique(row.hash.0 as u64, series, |series| hash_of(rows, *series).0 as u64);
         SeriesRef(series)
+    }
+
+    /// Takes living series, ascending, out of all lists: from now on their refs are unknown.
+    pub(crate) fn expire(&mut self, expired: &[u32]) {
+        let (mut pairs, mut tenants) = (BTreeSet::new(), BTreeSet::new());
+        for series in expired {
+            let Some(row) = self.rows.get(*series) else { continue };
+            pairs.extend(row.pairs);
+            tenants.extend(row.pairs.first().map(|pair| self.pairs[pair.0 as usize].tenant));
+            if let Ok(found) = self.by_hash.find_entry(row.hash.0 as u64, |found| found == series) {
+                found.remove();
+            }
+        }
+        expired.iter().for_each(|series| self.rows.expire(*series));
+        for tenant in tenants {
+            self.tenants[tenant.0 as usize].series.retain(|series| self.rows.is_living(*series));
+        }
+        let mut unused = BTreeSet::new();
+        for PairId(at) in pairs {
+            let Pair { tenant, name, value, series } = &mut self.pairs[at as usize];
+            series.retain(|series| self.rows.is_living(*series));
+            if series.is_empty() {
+                *series = Vec::new();
+                if let Ok(found) = self.pair_of.find_entry(pair_hash(*tenant, *name, *value), |found| *found == at) {
+                    found.remove();
+                }
+                unused.insert((*tenant, *name));
+                self.unused_pairs += 1;
+            }
+        }
+        for (tenant, name) in unused {
+            let names = &mut self.tenants[tenant.0 as usize].names;
+            if let Some(of_name) = names.get_mut(&name) {
+                of_name.retain(|pair| !self.pairs[pair.0 as usize].series.is_empty());
+                if of_name.is_empty() {
+                    names.remove(&name);
+                }
+            }
+        }
+    }
+
+    /// Whether making the index anew would give back much.
+    pub(crate) fn has_much_unused(&self) -> bool {
+        self.unused_pairs > UNUSED_PAIRS_MAX && self.unused_pairs > self.pairs.len() / 2
+    }
+
+    /// Adds the next refs, to before `end`, as `from` has them. Expired series that are in `kept` live here until they are
+    /// [expired](Self::expire) here as well.
+    pub(crate) fn copy(&mut self, from: &Index, end: u32, kept: &BTreeSet<u32>) {
+        for series in self.len()..end.min(from.len()) {
+            let row = from.rows.get(series).filter(|_| from.is_living(series) || kept.contains(&series));
+            let Some(row) = row else {
+                self.add_forgotten();
+                continue;
+            };
+            let old_tenant = &from.tenants[from.tenant_of(series).0 as usize];
+            let tenant = self.tenant_or_new(&old_tenant.tenant, old_tenant.first);
+            let mut pairs = Vec::with_capacity(row.pairs.len());
+            for pair in row.pairs {
+                let (name, value) = from.pair_text(*pair);
+                let (name, value) = (self.symbols.intern(name), self.symbols.intern(value));
+                pairs.push(self.pair_or_new(tenant, name, value));
+            }
+            self.push(tenant, Row { pairs: &pairs, ..row });
+        }
     }
 
     pub(crate) fn tenant_or_new(&mut self, tenant: &Tenant, first: u32) -> TenantId {
@@ -209,9 +295,7 @@ impl Index {
     }
 
     pub(crate) fn pairs_of(&self, series: u32) -> &[PairId] {
-        let series = series as usize;
-        let start = if series == 0 { 0 } else { self.pair_ends[series - 1] as usize };
-        &self.series_pairs[start..self.pair_ends[series] as usize]
+        self.rows.get(series).map_or(&[], |row| row.pairs)
     }
 
     /// Name and value of a pair.
@@ -230,7 +314,7 @@ impl Index {
 
     /// The place of a series in runs.
     pub fn sort_key(&self, series: SeriesRef) -> SortKey {
-        let (tenant, metric) = self.sort_of[series.0 as usize];
+        let (tenant, metric) = self.rows.get(series.0).map_or((series.0, series.0), |row| row.sort);
         SortKey { tenant, metric, series: series.0 }
     }
 
@@ -240,14 +324,15 @@ impl Index {
         self.symbols.bytes()
             + self.pairs.capacity() * size_of::<Pair>()
             + self.pair_of.capacity() * 5
-            + self.hashes.capacity() * 16
-            + self.pair_ends.capacity() * 4
-            + self.series_pairs.capacity() * 4
-            + self.sort_of.capacity() * 8
+            + self.rows.bytes()
             + self.by_hash.capacity() * 5
             + postings
             + self.tenants.iter().map(|tenant| tenant.series.capacity() * 4).sum::<usize>()
     }
+}
+
+fn hash_of(rows: &Rows, series: u32) -> SeriesHash {
+    rows.get(series).map_or(SeriesHash(0), |row| row.hash)
 }
 
 fn pair_hash(tenant: TenantId, name: Symbol, value: Symbol) -> u64 {
@@ -268,7 +353,7 @@ mod tests {
         let (one, two) = (Tenant::new("one").unwrap(), Tenant::new("two").unwrap());
         let mut add = |tenant: &Tenant, metric: &str, host: &str| {
             let labels = Labels::of(&[("__name__", metric), ("host", host)]);
-            index.add(SeriesHash::of(tenant, &labels), tenant, &labels)
+            index.add(SeriesHash::of(tenant, &labels), tenant, &labels, 0)
         };
         let cpu_a = add(&one, "cpu", "a");
         let other = add(&two, "cpu", "a");
@@ -279,5 +364,54 @@ mod tests {
         assert_eq!(order, [cpu_a, cpu_b, mem_a, other]);
         assert_eq!(index.labels(cpu_b).to_string(), r#"cpu{host="b"}"#);
         assert_eq!(index.tenant_name(index.tenant_of(other.0)), &two);
+    }
+
+    fn numbered(index: &mut Index, series: u32) -> SeriesRef {
+        let tenant = Tenant::default_tenant();
+        let labels = Labels::of(&[("__name__", "m"), ("id", &series.to_string()), ("odd", &(series % 2).to_string())]);
+        index.add(SeriesHash::of(&tenant, &labels), &tenant, &labels, 0)
+    }
+
+    #[test]
+    fn an_expired_series_is_in_no_answer_and_its_labels_may_come_again() {
+        let (mut index, tenant) = (Index::default(), Tenant::default_tenant());
+        for series in 0..10 {
+            numbered(&mut index, series);
+        }
+        index.expire(&[1, 3, 5, 7, 9]);
+        assert_eq!(index.matching(&tenant, &[]), [0, 2, 4, 6, 8]);
+        assert_eq!(index.label_values(&tenant, "odd", None).into_iter().collect::<Vec<_>>(), ["0"]);
+        assert_eq!((index.len(), index.living()), (10, 5));
+        assert_eq!(numbered(&mut index, 1), SeriesRef(10));
+        assert_eq!(index.sort_key(SeriesRef(10)).metric, 0, "it is of the metric of the living ones");
+        assert_eq!(index.label_values(&tenant, "odd", None).len(), 2);
+        index.expire(&[0, 2, 4, 6, 8, 10]);
+        assert!(index.label_names(&tenant, None).is_empty());
+        assert!(index.matching(&tenant, &[]).is_empty());
+    }
+
+    #[test]
+    fn an_index_made_anew_answers_the_same_and_is_smaller() {
+        let (mut index, tenant) = (Index::default(), Tenant::default_tenant());
+        for series in 0..40_000 {
+            numbered(&mut index, series);
+        }
+        let expired: Vec<u32> = (0..40_000).filter(|series| series % 100 != 0).collect();
+        index.expire(&expired);
+        assert!(index.has_much_unused());
+        let mut anew = Index::default();
+        anew.copy(&index, 20_000, &BTreeSet::from([1]));
+        anew.copy(&index, u32::MAX, &BTreeSet::new());
+        anew.expire(&[1]);
+        assert!(!anew.has_much_unused());
+        assert_eq!(anew.matching(&tenant, &[]), index.matching(&tenant, &[]));
+        assert_eq!(anew.label_values(&tenant, "id", None), index.label_values(&tenant, "id", None));
+        for series in [100, 200, 1].map(SeriesRef) {
+            assert_eq!(anew.labels(series), index.labels(series));
+            assert_eq!(anew.sort_key(series), index.sort_key(series));
+        }
+        assert!(anew.labels(SeriesRef(2)).iter().next().is_none());
+        assert!(!anew.is_living(1) && anew.living() == 400);
+        assert!(anew.bytes() < index.bytes() / 3, "{} of {} bytes", anew.bytes(), index.bytes());
     }
 }
