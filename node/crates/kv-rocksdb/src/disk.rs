@@ -49,8 +49,9 @@ impl RocksDisk {
         files::make_directory(&root)?;
         let lock = lock(&root.join(LOCK_NAME))?;
         let staging = root.join(STAGING_NAME);
-        files::remove(&staging)?;
+        // Emptied and not made anew: a full disk may have no room for a directory.
         files::make_directory(&staging)?;
+        files::names(&staging)?.iter().try_for_each(|name| files::remove(&staging.join(name)))?;
         let tuning = Tuning::new(options);
         let mut env = Env::new().map_err(from_rocksdb)?;
         env.set_low_priority_background_threads(tuning.background_threads());

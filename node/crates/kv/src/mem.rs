@@ -26,6 +26,9 @@ use state::{EngineState, Records, SpaceState, bounds, put_bytes, record_bytes};
 
 pub use faults::{Faults, Trigger};
 
+/// Room without which no engine opens: the real one writes a new list of its files.
+const OPEN_BYTES: u64 = 64;
+
 /// What a loss of power leaves of the writes that were not durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unsynced {
@@ -135,6 +138,8 @@ impl MemDisk {
         if disk.is_directory(path) {
             return Err(Error::Io(format!("{path}: a directory, not an engine")));
         }
+        let used_bytes = disk.used_bytes();
+        disk.faults.check_room(path, used_bytes, OPEN_BYTES)?;
         let process = disk.process;
         let entry = disk.entries.entry(path.to_owned()).or_insert_with(|| Entry::Engine(EngineState::default()));
         let Entry::Engine(engine) = entry else { return Err(Error::Io(format!("{path}: a file, not an engine"))) };

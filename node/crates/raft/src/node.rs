@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use crate::adapter::{Adapter, Durable};
 use crate::admission::Budget;
 use crate::blocking::{self, Blocking, BlockingClass};
-use crate::errors::{AddressError, FlushError, LogError, OpenError, StartError};
+use crate::errors::{AddressError, FlushError, LogError, OpenError, StartError, StorageTrouble};
 use crate::group::{Raft, RaftGroup};
 use crate::group_log::{GroupLog, LogHandle};
 use crate::limits;
@@ -384,6 +384,11 @@ impl RaftNode {
     /// Bytes of log that would be applied again after a restart, of all groups here.
     pub fn unflushed_log_bytes(&self) -> u64 {
         self.groups().iter().map(RaftGroup::unflushed_log_bytes).sum()
+    }
+
+    /// Why the log store takes no writes, while it takes none.
+    pub fn storage_trouble(&self) -> Option<StorageTrouble> {
+        self.0.shared.writer.trouble().borrow().clone()
     }
 
     /// Makes the log store give back what flushes have cut, now rather than when it would.

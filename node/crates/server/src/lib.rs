@@ -113,6 +113,7 @@ impl Server {
         let grpc = bind(&env, "grpc", config.grpc).await?;
         let (http_address, grpc_address) = (http.local_address(), grpc.local_address());
 
+        let refusing = maintenance::look_before_start(&config, &env).await;
         let data = |source| StartError::Data { path: config.data_dir.display().to_string(), source };
         let storage_metrics = Arc::new(StorageMetrics::new(&registry)?);
         let (identity, placement) = {
@@ -133,6 +134,7 @@ impl Server {
         let write_metrics = Arc::new(WriteMetrics::new(&registry)?);
         let router = Router::new(shards.clone(), Arc::new(peers.clone()), &config, &env, write_metrics.clone());
         let write = WritePath::new(router.clone(), &config, &env, write_metrics);
+        write.set_refusing(refusing);
         let queries = Coordinator::new(shards.clone(), env.executors.scan.clone(), config.query.clone(), &registry);
         let queries = Arc::new(queries);
 

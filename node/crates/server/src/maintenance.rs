@@ -47,6 +47,16 @@ pub struct Maintenance {
     metrics: Arc<StorageMetrics>,
 }
 
+/// Makes room for a start by giving up the ballast, if the disk is full. Says why writes must be refused, if they must.
+pub async fn look_before_start(config: &Config, env: &Env) -> Option<String> {
+    let mut watch = DiskWatch::new(&config.storage, env.volume.clone());
+    let looked = env.executors.ingest.run(move || {
+        watch.make_room();
+        watch.look()
+    });
+    looked.await.ok().and_then(|verdict| verdict.refuse)
+}
+
 /// What the storage loop remembers of a group.
 #[derive(Clone, Copy, Default)]
 struct Remembered {
@@ -205,13 +215,32 @@ impl Maintenance {
     /// Has Windows whose retention is over dropped, through the log.
     async fn drop_expired(&self, group: &ShardGroup) {
         let floor = retention_floor(group.time(&*self.env.clock), self.retention_ms);
-        if group.shard().stats().earliest >= floor || group.shard().floor() >= floor {
-            return;
+        let shard = group.shard();
+        if shard.stats().earliest < floor && shard.floor() < floor {
+            self.drop_windows(group, floor).await;
         }
+        self.expire_series(group, floor).await;
+    }
+
+    async fn drop_windows(&self, group: &ShardGroup, floor: Timestamp) {
         let command = ControlCommand::DropWindow { window: TimeRange::new(Timestamp::MIN, floor - 1), tenant: None };
         match group.command(&command, &*self.env.clock).await {
             Ok(_) => tracing::info!(group = group.id().0, before_ms = floor, "dropped Windows whose retention is over"),
             Err(error) => tracing::warn!(%error, "expired Windows were not dropped"),
+        }
+    }
+
+    /// Has series forgotten whose last Window is gone, through the log: so many per command that other entries do not wait long.
+    async fn expire_series(&self, group: &ShardGroup, idle_since: Timestamp) {
+        while group.shard().has_expired_series(idle_since) {
+            let command = ControlCommand::ExpireSeries { idle_since };
+            match group.command(&command, &*self.env.clock).await {
+                Ok(series) => tracing::info!(group = group.id().0, series, "series expired"),
+                Err(error) => {
+                    tracing::warn!(%error, "series were not expired");
+                    return;
+                }
+            }
         }
     }
 

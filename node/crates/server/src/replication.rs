@@ -1,6 +1,7 @@
 //! Raft on this node: the log store that all groups share, and the runtime that their tasks live on.
 
 use std::future::Future;
+use std::time::Duration;
 
 use bellwether_kv::{Space, SpaceConfig, SpaceKind};
 use bellwether_raft::{RaftNode, RaftOptions};
@@ -13,6 +14,8 @@ use crate::env::Env;
 const LOG_PATH: &str = "log";
 const LOG_SPACES: &[SpaceConfig] = &[SpaceConfig { name: "log", kind: SpaceKind::Log }];
 const LOG: Space = Space(0);
+/// Pause before the log store is opened again after the disk was full.
+const DISK_FULL_RETRY: Duration = Duration::from_secs(2);
 
 /// Why Raft does not run on this node.
 #[derive(Debug, thiserror::Error)]
@@ -33,11 +36,23 @@ pub enum ReplicationError {
 #[error("the node is shutting down")]
 pub struct Stopping;
 
-/// Opens the node's log store. No group runs yet.
+/// Opens the node's log store, which on a full disk waits for room. No group runs yet.
 pub async fn open(env: &Env, registry: &Registry) -> Result<RaftNode, ReplicationError> {
-    let disk = env.disk.clone();
-    let log = env.executors.scan.run(move || disk.open(LOG_PATH, LOG_SPACES)).await;
-    let log = log.map_err(|_| Stopping)?.map_err(ReplicationError::Log)?;
+    let mut is_told = false;
+    let log = loop {
+        let disk = env.disk.clone();
+        let log = env.executors.scan.run(move || disk.open(LOG_PATH, LOG_SPACES)).await;
+        match log.map_err(|_| Stopping)? {
+            Ok(log) => break log,
+            Err(bellwether_kv::Error::DiskFull(reason)) => {
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::warn!(reason, "the disk is full: the start waits for room, and goes on by itself");
+                }
+                tokio::time::sleep(DISK_FULL_RETRY).await;
+            }
+            Err(error) => return Err(ReplicationError::Log(error)),
+        }
+    };
     let options = RaftOptions::new(registry.clone(), env.fatal.clone());
     let (blocking, seed) = (env.executors.blocking.clone(), env.seed.split("raft").0);
     Ok(on_raft(env, async move { RaftNode::open(log, LOG, options, blocking, seed) }).await??)

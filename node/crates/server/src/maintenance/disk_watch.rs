@@ -1,5 +1,5 @@
 //! Whether there is room on the disk. Writes stop well before it is full, so that Raft's log never meets the end; the
-//! ballast keeps room to flush and purge even if somebody else fills the disk.
+//! ballast keeps room to flush and purge even if somebody else fills the disk, and its last part room for the next start.
 
 use std::sync::Arc;
 
@@ -10,6 +10,8 @@ use crate::env::{DiskSpace, Volume};
 const HYSTERESIS: u64 = 16;
 /// The ballast is given up when the free space falls under this fraction of the watermark.
 const BALLAST_AT: u64 = 4;
+/// This much of the ballast is kept for a start: engines write a little when they open.
+const START_ROOM_BYTES: u64 = 16 << 20;
 
 /// Looks at the volume, again and again.
 #[derive(Clone)]
@@ -20,7 +22,15 @@ pub struct DiskWatch {
     ballast_bytes: u64,
     refusing: bool,
     /// `None` until the first change: an earlier process may have left a ballast.
-    has_ballast: Option<bool>,
+    held: Option<Held>,
+}
+
+/// How much of the ballast there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Held {
+    Nothing,
+    StartRoom,
+    Everything,
 }
 
 /// What a look says.
@@ -39,7 +49,7 @@ impl DiskWatch {
             min_free_percent: u64::from(config.min_free_percent),
             ballast_bytes: config.ballast_bytes.0,
             refusing: false,
-            has_ballast: None,
+            held: None,
         }
     }
 
@@ -72,25 +82,48 @@ impl DiskWatch {
         self.min_free_bytes.max(space.total_bytes / 100 * self.min_free_percent)
     }
 
+    /// Gives up the whole ballast if there is too little room to start. Blocks.
+    pub fn make_room(&mut self) {
+        match self.volume.space() {
+            Ok(space) if space.free_bytes < START_ROOM_BYTES => self.hold(Held::Nothing),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "the free space of the disk is not known"),
+        }
+    }
+
     fn keep_ballast(&mut self, free_bytes: u64, watermark: u64, resume_at: u64) {
         let is_needed = free_bytes < watermark / BALLAST_AT;
         let has_room = free_bytes > resume_at.saturating_add(self.ballast_bytes);
-        let wanted = match self.has_ballast {
-            Some(true) | None if is_needed => false,
-            Some(false) | None if has_room => true,
-            _ => return,
-        };
+        let has_start_room = free_bytes > 2 * START_ROOM_BYTES;
+        match self.held {
+            Some(Held::Everything) | None if is_needed => self.hold(Held::StartRoom),
+            Some(Held::Nothing | Held::StartRoom) | None if has_room => self.hold(Held::Everything),
+            Some(Held::Nothing) if has_start_room => self.hold(Held::StartRoom),
+            _ => {}
+        }
+    }
+
+    fn hold(&mut self, wanted: Held) {
         if self.ballast_bytes == 0 {
             return;
         }
-        match self.volume.reserve(if wanted { self.ballast_bytes } else { 0 }) {
+        let bytes = match wanted {
+            Held::Nothing => 0,
+            Held::StartRoom => START_ROOM_BYTES.min(self.ballast_bytes),
+            Held::Everything => self.ballast_bytes,
+        };
+        match self.volume.reserve(bytes) {
             Ok(()) => {
-                self.has_ballast = Some(wanted);
-                if !wanted {
-                    tracing::warn!(freed = %ByteSize(self.ballast_bytes), "the ballast was given up to make room");
+                if wanted < Held::Everything && self.held.is_none_or(|held| held > wanted) {
+                    tracing::warn!(left = %ByteSize(bytes), "the ballast was given up to make room");
                 }
+                self.held = Some(wanted);
             }
-            Err(error) => tracing::warn!(%error, wanted, "the ballast could not be changed"),
+            Err(error) => {
+                tracing::warn!(%error, ?wanted, "the ballast could not be changed");
+                // What there was is given up before something else is taken.
+                self.held = Some(Held::Nothing);
+            }
         }
     }
 }
@@ -115,7 +148,11 @@ mod tests {
 
         fn reserve(&self, bytes: u64) -> io::Result<()> {
             let (free, ballast) = &mut *self.0.lock();
-            *free = *free + *ballast - bytes;
+            *free += std::mem::take(ballast);
+            if bytes > *free {
+                return Err(io::Error::other("no space"));
+            }
+            *free -= bytes;
             *ballast = bytes;
             Ok(())
         }
@@ -161,7 +198,25 @@ mod tests {
         let (volume, mut watch) = watch();
         *volume.0.lock() = (30 << 20, 100 << 20);
         watch.look();
-        assert_eq!(*volume.0.lock(), (130 << 20, 0));
+        assert_eq!(*volume.0.lock(), (114 << 20, 16 << 20));
+    }
+
+    #[test]
+    fn a_start_on_a_full_disk_takes_the_last_of_the_ballast_which_comes_back() {
+        let (volume, mut watch) = watch();
+        watch.look();
+        for free in [30 << 20, 0] {
+            volume.0.lock().0 = free;
+            watch.make_room();
+            watch.look();
+        }
+        // Somebody else took what had been given up, and the last part with it.
+        assert_eq!(*volume.0.lock(), (16 << 20, 0));
+        assert!(watch.look().refuse.is_some());
+        assert_eq!(volume.0.lock().1, 0);
+        volume.0.lock().0 = 40 << 20;
+        watch.look();
+        assert_eq!(*volume.0.lock(), (24 << 20, 16 << 20));
     }
 
     #[test]
@@ -171,10 +226,10 @@ mod tests {
         assert_eq!(volume.0.lock().1, 100 << 20);
         volume.0.lock().0 = 30 << 20;
         watch.look();
-        assert_eq!(*volume.0.lock(), (130 << 20, 0));
+        assert_eq!(*volume.0.lock(), (114 << 20, 16 << 20));
         volume.0.lock().0 = 200 << 20;
         watch.look();
-        assert_eq!(volume.0.lock().1, 0, "there is not room for it yet");
+        assert_eq!(volume.0.lock().1, 16 << 20, "there is not room for it yet");
         volume.0.lock().0 = 300 << 20;
         watch.look();
         assert_eq!(volume.0.lock().1, 100 << 20);

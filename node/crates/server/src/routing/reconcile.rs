@@ -84,11 +84,18 @@ impl Router {
             if due > Instant::now() {
                 continue;
             }
+            let mut next_wait = (wait * 2).min(RESTART_WAIT_MAX);
             match self.shards.restart(group).await {
                 Ok(()) => tracing::info!(group = group.0, "a shard group serves again"),
-                Err(error) => tracing::warn!(%error, retry = ?wait, "a shard group could not be started again"),
+                Err(error) => {
+                    tracing::warn!(%error, retry = ?wait, "a shard group could not be started again");
+                    // Room comes from elsewhere, and looking for it costs little.
+                    if error.is_disk_full() {
+                        next_wait = RESTART_WAIT_MIN;
+                    }
+                }
             }
-            pending.restarts.insert(group, (Instant::now() + wait, (wait * 2).min(RESTART_WAIT_MAX)));
+            pending.restarts.insert(group, (Instant::now() + wait, next_wait));
         }
     }
 

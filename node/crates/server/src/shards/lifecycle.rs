@@ -8,17 +8,17 @@ use bellwether_raft::{GroupId, HandOver, RemoveError, ReplicaId};
 
 use super::open::{GroupTrouble, Start};
 use super::replica_store::replica_directory;
-use super::{NotServed, Quarantined, RingGroup, ShardGroup, Shards, Slot};
+use super::{Cause, NotServed, Quarantined, RingGroup, ShardGroup, Shards, Slot};
 
 impl Shards {
     /// Starts a replica of a group on this node, which must have none of it. Where it cannot be opened it is quarantined,
     /// with the reason returned.
     pub async fn start_replica(&self, group: &RingGroup, replica: ReplicaId, start: Start) -> Result<(), Quarantined> {
         let reason = "it is being started".to_owned();
-        let starting = Err(Quarantined { group: group.id, reason, stopped: true });
+        let starting = Err(Quarantined { group: group.id, reason, cause: Cause::Stopped });
         self.slots.write().insert(group.id, Slot { replica, start, state: starting });
         let opened = self.opener.open(group, replica, start).await;
-        self.fill(group.id, opened.map_err(|trouble| (trouble, false)))
+        self.fill(group.id, opened.map_err(|trouble| (trouble, Cause::Damaged)))
     }
 
     /// Stops this node's replica of a group; what it has stays on the disk. Who still reads it keeps its data open.
@@ -27,6 +27,7 @@ impl Shards {
         if let Some(Slot { state: Ok(running), .. }) = removed {
             running.raft.shutdown().await;
         }
+        self.opener.stop_waiting(group).await;
     }
 
     /// Stops this node's replica of a group and removes its log, for good; returns the directory that its data are in, which
@@ -77,29 +78,30 @@ impl Shards {
         let ring = self.ring();
         let of_ring = ring.group(group).ok_or_else(not_here)?;
         let Slot { replica, start, state } = self.slots.read().get(&group).cloned().ok_or_else(not_here)?;
-        let mut stopped = state.as_ref().is_err_and(|quarantined| quarantined.stopped);
+        let is_damaged = state.as_ref().is_err_and(|quarantined| quarantined.cause == Cause::Damaged);
+        // What else goes wrong now goes wrong with a group that was good.
+        let otherwise = if is_damaged { Cause::Damaged } else { Cause::Stopped };
         if let Ok(running) = state {
             let reason = running.raft.state().failure.unwrap_or_else(|| "it is started again".to_owned());
             tracing::error!(group = group.0, reason, "a shard group stopped");
-            stopped = true;
-            let state = Err(Quarantined { group, reason, stopped });
+            let state = Err(Quarantined { group, reason, cause: Cause::Stopped });
             self.slots.write().insert(group, Slot { replica, start, state });
             running.raft.shutdown().await;
         }
         // Whoever still reads the stopped replica keeps its engine open; then this fails, and the next attempt succeeds.
         let opened = self.opener.open(of_ring, replica, start).await;
-        Ok(self.fill(group, opened.map_err(|trouble| (trouble, stopped)))?)
+        Ok(self.fill(group, opened.map_err(|trouble| (trouble, otherwise)))?)
     }
 
     /// Puts what opening came to into the group's slot.
     fn fill(
         &self,
         group: ShardGroupId,
-        opened: Result<Arc<ShardGroup>, (GroupTrouble, bool)>,
+        opened: Result<Arc<ShardGroup>, (GroupTrouble, Cause)>,
     ) -> Result<(), Quarantined> {
-        let state = opened.map_err(|(trouble, stopped)| {
-            let reason = trouble.into_reason();
-            Quarantined { group, reason, stopped }
+        let state = opened.map_err(|(trouble, otherwise)| {
+            let cause = if let GroupTrouble::DiskFull(_) = trouble { Cause::DiskFull } else { otherwise };
+            Quarantined { group, reason: trouble.into_reason(), cause }
         });
         let result = state.as_ref().map(|_| ()).map_err(Quarantined::clone);
         if let Some(slot) = self.slots.write().get_mut(&group) {

@@ -10,6 +10,7 @@ pub mod identity;
 mod lifecycle;
 pub mod open;
 pub mod placement;
+mod replay;
 mod replica_store;
 pub mod replies;
 pub mod ring;
@@ -71,8 +72,7 @@ pub enum NotServed {
     Quarantined(#[from] Quarantined),
 }
 
-/// Why a group does not serve: its data is damaged or cannot be read, or it stopped and is started again. The others go
-/// on without it, and whatever needs it says why.
+/// Why a group does not serve. The others go on without it, and whatever needs it says why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("shard group {group} does not serve: {reason}")]
 pub struct Quarantined {
@@ -80,8 +80,26 @@ pub struct Quarantined {
     pub group: ShardGroupId,
     /// What was found, and where.
     pub reason: String,
-    /// Whether it served before, and stopped.
-    pub stopped: bool,
+    /// What that means for who asks.
+    pub cause: Cause,
+}
+
+/// What keeps a group from serving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// What it stores cannot be read: only somebody who looks at it can help.
+    Damaged,
+    /// It served before, and stopped: it is started again.
+    Stopped,
+    /// There is no room to start it: it is started once there is.
+    DiskFull,
+}
+
+impl NotServed {
+    /// Whether it is room on the disk that is missing.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, NotServed::Quarantined(Quarantined { cause: Cause::DiskFull, .. }))
+    }
 }
 
 /// What one selection may touch.
@@ -395,7 +413,7 @@ impl Shards {
         let concerned = ring.groups().iter().filter(|group| concerned(group.range));
         let serving = concerned.map(|group| {
             self.local(group.id).map_err(|not_served| match not_served {
-                NotServed::Quarantined(Quarantined { group, reason, stopped: false }) => {
+                NotServed::Quarantined(Quarantined { group, reason, cause: Cause::Damaged }) => {
                     SelectError::Corrupt { group, place: reason }
                 }
                 NotServed::Quarantined(Quarantined { group, reason, .. }) => SelectError::Unavailable { group, reason },

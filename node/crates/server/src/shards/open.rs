@@ -16,25 +16,31 @@ use std::time::Duration;
 use bellwether_kv::KvDisk;
 use bellwether_model::ShardGroupId;
 use bellwether_raft::{
-    Checkpoint, GroupId, LogError, NodeId, Peer, RaftNode, ReplicaId, StartError, Transport, TransportError,
+    Checkpoint, GroupId, LogError, NodeId, Peer, RaftGroup, RaftNode, ReplicaId, StartError, StorageTrouble, Transport,
+    TransportError,
 };
 use bellwether_tsdb::{PackCache, ShardMetrics};
 use bytes::Bytes;
 use futures::future::{BoxFuture, join_all};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use prometheus::Registry;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::applied_mark::MarkError;
 use super::identity::{IdentityError, NodeIdentity};
 use super::placement::{PLACEMENT_FILE, Placement, PlacementError};
+use super::replay::Replay;
 use super::replica_store::{COPIES_PATH, ReplicaStore, SHARDS_PATH, replica_of};
 use super::state_machine::ShardStateMachine;
-use super::{Quarantined, Ring, RingGroup, ShardGroup, Shards, Slot};
+use super::{Cause, Quarantined, Ring, RingGroup, ShardGroup, Shards, Slot};
 use crate::config::Config;
 use crate::env::{BALLAST_FILE, Env};
 use crate::metrics::StorageMetrics;
 use crate::replication::{ReplicationError, Stopping, on_raft};
+
+/// How often a group that is not ready yet looks whether it is the disk that keeps it.
+const DISK_LOOK: Duration = Duration::from_secs(2);
 
 /// The first node of a cluster.
 const FOUNDER: u64 = 1;
@@ -109,8 +115,9 @@ impl Shards {
         registry: &Registry,
         metrics: Arc<StorageMetrics>,
     ) -> Result<Shards, OpenError> {
-        let opener = Opener::new(node, replication, config, env, registry);
         let now = ring.borrow().clone();
+        let groups = now.groups().iter().filter(|group| group.replica_on(node).is_some()).count();
+        let opener = Opener::new(node, groups, replication, config, env, registry);
         let stored = opener.raft().stored_replicas().await.map_err(OpenError::StoredReplicas)?;
         let stored = stored.into_iter().map(|(group, replica)| (ShardGroupId(group.0), replica)).collect();
         let here = replicas_here(&now, node, &stored);
@@ -125,13 +132,18 @@ impl Shards {
                 Ok(running) => Ok(running),
                 Err(GroupTrouble::Damaged(reason)) => {
                     tracing::error!(group = group.0, reason, "a shard group does not serve");
-                    Err(Quarantined { group, reason, stopped: false })
+                    Err(Quarantined { group, reason, cause: Cause::Damaged })
+                }
+                Err(GroupTrouble::DiskFull(reason)) => {
+                    tracing::warn!(group = group.0, reason, "a shard group waits for room on the disk");
+                    Err(Quarantined { group, reason, cause: Cause::DiskFull })
                 }
                 Err(GroupTrouble::NewerFormat(reason)) => return Err(OpenError::NewerFormat { group, reason }),
             };
             slots.insert(group, Slot { replica, start, state });
         }
-        if slots.values().all(|slot| slot.state.is_err())
+        let is_damaged = |slot: &Slot| matches!(slot.state, Err(Quarantined { cause: Cause::Damaged, .. }));
+        if slots.values().all(is_damaged)
             && let Some(first) = slots.values().find_map(|slot| slot.state.as_ref().err())
         {
             return Err(OpenError::AllDamaged(first.reason.clone()));
@@ -184,12 +196,15 @@ impl Start {
 pub(super) enum GroupTrouble {
     Damaged(String),
     NewerFormat(String),
+    DiskFull(String),
 }
 
 impl GroupTrouble {
     pub fn into_reason(self) -> String {
         match self {
-            GroupTrouble::Damaged(reason) | GroupTrouble::NewerFormat(reason) => reason,
+            GroupTrouble::Damaged(reason) | GroupTrouble::NewerFormat(reason) | GroupTrouble::DiskFull(reason) => {
+                reason
+            }
         }
     }
 }
@@ -219,13 +234,41 @@ pub(super) struct Opener {
     metrics: Arc<ShardMetrics>,
     /// Copies of replicas made so far.
     copies: Arc<AtomicU64>,
+    config: Config,
+    /// Groups that may apply their logs at the same time: those of the node's start.
+    groups: usize,
+    /// Groups that wait for room on the disk to write their vote.
+    waiting: Mutex<BTreeMap<ShardGroupId, Started>>,
+}
+
+/// A replica that may not have applied its log yet.
+struct Started {
+    machine: Arc<ShardStateMachine>,
+    raft: RaftGroup,
 }
 
 impl Opener {
-    fn new(node: NodeId, replication: Replication, config: &Config, env: &Env, registry: &Registry) -> Opener {
+    fn new(
+        node: NodeId,
+        groups: usize,
+        replication: Replication,
+        config: &Config,
+        env: &Env,
+        registry: &Registry,
+    ) -> Opener {
         let cache = PackCache::new(pack_cache_bytes(config));
         let metrics = Arc::new(ShardMetrics::new(registry));
-        Opener { node, env: env.clone(), replication, cache, metrics, copies: Arc::default() }
+        Opener {
+            node,
+            env: env.clone(),
+            replication,
+            cache,
+            metrics,
+            copies: Arc::default(),
+            config: config.clone(),
+            groups,
+            waiting: Mutex::default(),
+        }
     }
 
     /// What all groups share of Raft.
@@ -280,33 +323,62 @@ impl Opener {
         replica: ReplicaId,
         start: Start,
     ) -> Result<Arc<ShardGroup>, GroupTrouble> {
+        let waiting = self.waiting.lock().remove(&group.id);
+        let started = match waiting {
+            Some(started) => started,
+            None => self.start(group, replica, start).await?,
+        };
+        let (raft, own) = (self.raft().clone(), started.raft.clone());
+        let ready = on_raft(&self.env, async move {
+            if !own.state().voters.keys().eq([&replica]) {
+                return Ok(());
+            }
+            let ready = ready(&raft, &own).await;
+            if let Err(GroupTrouble::Damaged(_) | GroupTrouble::NewerFormat(_)) = &ready {
+                own.shutdown().await;
+            }
+            ready
+        });
+        match ready.await.map_err(|error| GroupTrouble::Damaged(error.to_string()))? {
+            Ok(()) => {
+                started.machine.end_replay();
+                Ok(Arc::new(ShardGroup::new(group.id, started.machine, started.raft, self.env.fatal.clone())))
+            }
+            Err(trouble) => {
+                if let GroupTrouble::DiskFull(_) = trouble {
+                    // It cannot even be stopped before its vote is written, and goes on by itself once it is.
+                    self.waiting.lock().insert(group.id, started);
+                }
+                Err(trouble)
+            }
+        }
+    }
+
+    async fn start(&self, group: &RingGroup, replica: ReplicaId, start: Start) -> Result<Started, GroupTrouble> {
         let machine = Arc::new(self.open_machine(group, replica).await?);
-        let (id, machine_of_group) = (group.id, machine.clone());
+        let (id, machine_of_group) = (GroupId(group.id.0), machine.clone());
         let Replication { raft, transport } = self.replication.clone();
         let members = BTreeMap::from([(replica, self.node)]);
         let started = on_raft(&self.env, async move {
-            let group = GroupId(id.0);
-            let started = match start {
-                Start::Founded => raft.found_group(group, replica, members, machine, transport).await,
-                Start::Waiting => raft.start_group(group, replica, machine, transport).await,
-            };
-            let started = started.map_err(|error| match error {
-                StartError::Log(LogError::Version { .. }) => GroupTrouble::NewerFormat(error.to_string()),
-                other => GroupTrouble::Damaged(other.to_string()),
-            })?;
-            if !started.state().voters.keys().eq([&replica]) {
-                return Ok(started);
-            }
-            match started.ready().await {
-                Ok(()) => Ok(started),
-                Err(error) => {
-                    started.shutdown().await;
-                    Err(GroupTrouble::Damaged(error.to_string()))
-                }
+            match start {
+                Start::Founded => raft.found_group(id, replica, members, machine_of_group, transport).await,
+                Start::Waiting => raft.start_group(id, replica, machine_of_group, transport).await,
             }
         });
-        let started = started.await.map_err(|error| GroupTrouble::Damaged(error.to_string()))??;
-        Ok(Arc::new(ShardGroup::new(id, machine_of_group, started, self.env.fatal.clone())))
+        let started = started.await.map_err(|error| GroupTrouble::Damaged(error.to_string()))?;
+        let raft = started.map_err(|error| match error {
+            StartError::Log(LogError::Version { .. }) => GroupTrouble::NewerFormat(error.to_string()),
+            other => GroupTrouble::Damaged(other.to_string()),
+        })?;
+        Ok(Started { machine, raft })
+    }
+
+    /// Stops a replica that waits for room, if it does.
+    pub async fn stop_waiting(&self, group: ShardGroupId) {
+        let waiting = self.waiting.lock().remove(&group);
+        if let Some(started) = waiting {
+            started.raft.shutdown().await;
+        }
     }
 
     async fn open_machine(&self, group: &RingGroup, replica: ReplicaId) -> Result<ShardStateMachine, GroupTrouble> {
@@ -320,13 +392,30 @@ impl Opener {
             copies: self.copies.clone(),
         };
         let (range, fatal) = (group.range, self.env.fatal.clone());
+        let replay = Replay::new(&self.config, self.groups);
         let open = move || {
-            ShardStateMachine::new(store.open()?, store, range, fatal).map_err(|error| match error {
+            let machine = ShardStateMachine::new(store.open()?, store, range, fatal);
+            machine.map(|machine| machine.replaying(replay)).map_err(|error| match error {
                 MarkError::NewerFormat { .. } => GroupTrouble::NewerFormat(error.to_string()),
                 MarkError::Damaged => GroupTrouble::Damaged(error.to_string()),
             })
         };
         self.env.executors.scan.run(open).await.map_err(|error| GroupTrouble::Damaged(error.to_string())).flatten()
+    }
+}
+
+/// Waits until a group has applied its log. On a full disk it would wait for ever: a start writes a vote.
+async fn ready(raft: &RaftNode, group: &RaftGroup) -> Result<(), GroupTrouble> {
+    let mut ready = std::pin::pin!(group.ready());
+    loop {
+        match timeout(DISK_LOOK, &mut ready).await {
+            Ok(ready) => return ready.map_err(|error| GroupTrouble::Damaged(error.to_string())),
+            Err(_) => {
+                if let Some(StorageTrouble::DiskFull(reason)) = raft.storage_trouble() {
+                    return Err(GroupTrouble::DiskFull(format!("the log store is full: {reason}")));
+                }
+            }
+        }
     }
 }
 

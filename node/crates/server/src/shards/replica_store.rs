@@ -61,7 +61,7 @@ impl ReplicaStore {
     /// Opens the live generation, the first one if there is none, and removes the others.
     pub(super) fn open(&self) -> Result<(u64, Shard), GroupTrouble> {
         let directory = self.directory();
-        let names = self.disk.list(&directory).map_err(|error| damaged(&directory, &error))?;
+        let names = self.disk.list(&directory).map_err(|error| trouble(&directory, &error))?;
         let generations: Vec<u64> = names.iter().filter_map(|name| name.parse().ok()).collect();
         let live = generations.iter().copied().max().unwrap_or_default();
         for old in generations.into_iter().filter(|generation| *generation != live) {
@@ -73,12 +73,15 @@ impl ReplicaStore {
     /// Opens one generation.
     pub(super) fn open_generation(&self, generation: u64) -> Result<Shard, GroupTrouble> {
         let path = self.generation(generation);
-        let engine = self.disk.open(&path, bellwether_tsdb::SPACES).map_err(|error| damaged(&path, &error))?;
+        let engine = self.disk.open(&path, bellwether_tsdb::SPACES).map_err(|error| trouble(&path, &error))?;
         let options = ShardOptions { new_ref_epoch: self.ref_epoch };
         let shard =
             Shard::open(engine, options, self.cache.clone(), self.metrics.clone()).map_err(|error| match error {
                 bellwether_tsdb::OpenError::NewerFormat { .. } => GroupTrouble::NewerFormat(format!("{path}: {error}")),
-                other => damaged(&path, &other),
+                bellwether_tsdb::OpenError::Storage(error) if error.is_disk_full() => {
+                    GroupTrouble::DiskFull(format!("{path}: {error}"))
+                }
+                other => GroupTrouble::Damaged(format!("{path}: {other}")),
             })?;
         if shard.ref_epoch() == self.ref_epoch {
             return Ok(shard);
@@ -112,6 +115,7 @@ pub fn replica_of(name: &str) -> Option<(ShardGroupId, ReplicaId)> {
     Some((ShardGroupId(group.parse().ok()?), ReplicaId(replica.parse().ok()?)))
 }
 
-fn damaged(path: &str, error: &dyn std::error::Error) -> GroupTrouble {
-    GroupTrouble::Damaged(format!("{path}: {error}"))
+fn trouble(path: &str, error: &Error) -> GroupTrouble {
+    let reason = format!("{path}: {error}");
+    if let Error::DiskFull(_) = error { GroupTrouble::DiskFull(reason) } else { GroupTrouble::Damaged(reason) }
 }

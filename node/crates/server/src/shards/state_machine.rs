@@ -17,6 +17,7 @@ use parking_lot::{Mutex, RwLock};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::applied_mark;
+use super::replay::Replay;
 use super::replica_store::ReplicaStore;
 use super::replies;
 use crate::env::Fatal;
@@ -34,6 +35,7 @@ pub struct ShardStateMachine {
     /// The latest time that an applied entry carries.
     time: AtomicI64,
     fatal: Fatal,
+    replay: Replay,
     /// Taken by apply alone; a mutex because the trait shares the machine.
     applying: Mutex<Applying>,
 }
@@ -71,7 +73,18 @@ impl ShardStateMachine {
         let time = AtomicI64::new(shard.group_time());
         let generations = Mutex::new(Generations { live, old: Vec::new() });
         let shard = RwLock::new(Arc::new(shard));
-        Ok(ShardStateMachine { shard, store, generations, range, time, fatal, applying })
+        let replay = Replay::over();
+        Ok(ShardStateMachine { shard, store, generations, range, time, fatal, replay, applying })
+    }
+
+    /// The same, about to apply its log again.
+    pub(super) fn replaying(self, replay: Replay) -> ShardStateMachine {
+        ShardStateMachine { replay, ..self }
+    }
+
+    /// Its log is applied.
+    pub(super) fn end_replay(&self) {
+        self.replay.end();
     }
 
     /// The data as they are now.
@@ -157,8 +170,7 @@ impl ShardStateMachine {
                     writer.set_metadata(&tenant, &metric, metadata);
                 }
             }
-            // A flush empties the head, idle series and all.
-            ControlCommand::ExpireSeries { .. } => {}
+            ControlCommand::ExpireSeries { idle_since } => changed = writer.expire_series(idle_since),
             ControlCommand::SetActiveVersion { version } if version > VERSION_SUPPORTED => {
                 return Err(FatalError(format!(
                     "log entry {index} raises the active version to {version}, this program knows up to {VERSION_SUPPORTED}"
@@ -289,6 +301,10 @@ impl StateMachine for ShardStateMachine {
         let mut replies = Vec::with_capacity(entries.len());
         for entry in entries {
             replies.extend(self.apply_one(&shard, scope, &mut applying, entry)?);
+            if let Err(error) = self.replay.relieve(&shard) {
+                let error = self.failed(&error);
+                tracing::warn!(%error, "a flush failed while the log is applied again");
+            }
         }
         Ok(replies)
     }

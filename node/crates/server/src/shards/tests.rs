@@ -1,10 +1,10 @@
 //! Tests of groups that start, stop, fail and start again.
 
-use bellwether_kv::{Damage, MemDisk};
+use bellwether_kv::{Damage, Faults, MemDisk};
 use bellwether_model::{Sample, ShardGroupId, TimeRange};
 use bellwether_tsdb::SealWhen;
 
-use super::{NotServed, SelectError};
+use super::{Cause, NotServed, SelectError};
 use crate::testing::{NOW_MS, Storage};
 use crate::write::WriteError;
 
@@ -53,7 +53,7 @@ async fn a_group_in_use_is_not_opened_twice() {
     group.raft.shutdown().await;
     let error = storage.shards.restart(ShardGroupId(0)).await.unwrap_err();
     let NotServed::Quarantined(error) = error else { panic!("{error}") };
-    assert!(error.stopped && error.reason.contains("shards/0-1/0"), "{error}");
+    assert!(error.cause == Cause::Stopped && error.reason.contains("shards/0-1/0"), "{error}");
     let failed: Vec<_> = futures::future::join_all(NAMES.map(|name| storage.values(name))).await;
     let unavailable = |error: &SelectError| matches!(error, SelectError::Unavailable { .. });
     assert!(failed.iter().any(|found| found.as_ref().is_err_and(unavailable)));
@@ -115,4 +115,76 @@ async fn retention_and_seal_go_through_the_group() {
     assert_eq!(storage.values("a").await.unwrap(), [0.0; 0]);
     let refused = storage.write(&["a"], sample(2.0)).await.unwrap().refused;
     assert_eq!(refused.count(), 1, "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_on_a_full_disk_waits_for_room_and_then_serves_everything() {
+    let storage = Storage::open(MemDisk::new(), |_| {}).await;
+    storage.write(&NAMES, sample(1.0)).await.unwrap();
+    storage.shards.flush_all().await.unwrap();
+    storage.write(&NAMES, Sample { timestamp: NOW_MS + 1, value: 2.0 }).await.unwrap();
+    let disk = storage.crash().await;
+    disk.set_faults(Faults { capacity_bytes: Some(disk.used_bytes()), ..Faults::default() });
+    let filled = disk.clone();
+    let (storage, ()) = tokio::join!(Storage::open(disk, |_| {}), async move {
+        tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+        filled.set_faults(Faults::default());
+    });
+    for name in NAMES {
+        assert_eq!(storage.values(name).await.unwrap(), [1.0, 2.0]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_without_room_to_start_is_unavailable_until_there_is_room() {
+    const TRIES: usize = 60;
+    let storage = Storage::open(MemDisk::new(), |_| {}).await;
+    storage.write(&NAMES, sample(1.0)).await.unwrap();
+    let disk = storage.crash().await;
+    // Room to open the engines, and none for a vote.
+    disk.set_faults(Faults { capacity_bytes: Some(disk.used_bytes() + 64), ..Faults::default() });
+    let storage = Storage::open(disk, |_| {}).await;
+    assert!(storage.shards.quarantined().iter().all(|quarantined| quarantined.cause == Cause::DiskFull));
+    assert_eq!(storage.shards.troubled(), [ShardGroupId(0), ShardGroupId(1)]);
+    for name in NAMES {
+        assert!(matches!(storage.values(name).await, Err(SelectError::Unavailable { .. })));
+    }
+    assert!(matches!(storage.write(&NAMES, sample(2.0)).await, Err(WriteError::Transient { .. })));
+    assert!(storage.shards.restart(ShardGroupId(0)).await.unwrap_err().is_disk_full());
+    storage.disk.set_faults(Faults::default());
+    for group in [ShardGroupId(0), ShardGroupId(1)] {
+        let mut left = TRIES;
+        while storage.shards.restart(group).await.is_err() {
+            left = left.checked_sub(1).expect("a disk with room lets a group start");
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+    }
+    for name in NAMES {
+        assert_eq!(storage.values(name).await.unwrap(), [1.0]);
+    }
+    storage.write(&NAMES, sample(3.0)).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_expired_series_comes_back_with_its_labels_though_caches_hold_its_old_ref() {
+    let storage = Storage::open(MemDisk::new(), |_| {}).await;
+    storage.write(&NAMES, sample(1.0)).await.unwrap();
+    storage.clock.advance(5 * 3_600_000);
+    let now = NOW_MS + 5 * 3_600_000;
+    let dropped = TimeRange::new(i64::MIN, now - 1);
+    let drop = bellwether_ingest::ControlCommand::DropWindow { window: dropped, tenant: None };
+    let expire = bellwether_ingest::ControlCommand::ExpireSeries { idle_since: now };
+    let mut expired = 0;
+    for group in storage.shards.serving() {
+        group.command(&drop, &*storage.clock).await.unwrap();
+        expired += group.command(&expire, &*storage.clock).await.unwrap();
+    }
+    assert_eq!((expired, storage.shards.stats().series), (NAMES.len() as u64, 0));
+    let refused = storage.write(&NAMES, Sample { timestamp: now, value: 2.0 }).await.unwrap().refused;
+    assert_eq!(refused.count(), 0, "{refused}");
+    for name in NAMES {
+        assert_eq!(storage.values(name).await.unwrap(), [2.0]);
+    }
+    let storage = Storage::open(storage.crash().await, |_| {}).await;
+    assert_eq!(storage.shards.stats().series, NAMES.len() as u64);
 }
