@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 const INCLUDE: &str = "proto";
 /// The public interface.
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
+    "proto/bellwether/v1/cluster.proto",
     "proto/bellwether/v1/metrics.proto",
     "proto/bellwether/v1/node.proto",
     "proto/bellwether/v1/query.proto",

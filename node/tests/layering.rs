@@ -20,6 +20,7 @@ const WORKSPACE: &[(&str, &[&str])] = &[
     ("bellwether-tsdb", &["bellwether-chunk", "bellwether-kv", "bellwether-model"]),
     ("bellwether-raft", &["bellwether-kv"]),
     ("bellwether-proto", &["bellwether-model"]),
+    ("bellwether-client", &["bellwether-proto"]),
     (
         "bellwether-server",
         &[
@@ -44,8 +45,8 @@ const WORKSPACE: &[(&str, &[&str])] = &[
 const OUTSIDE: &[(&str, &[&str])] = &[
     ("rocksdb", &["bellwether-kv-rocksdb"]),
     ("openraft*", &["bellwether-raft"]),
-    ("tonic*", &["bellwether-proto", "bellwether-server"]),
-    ("prost*", &["bellwether-proto", "bellwether-server"]),
+    ("tonic*", &["bellwether-client", "bellwether-proto", "bellwether-server"]),
+    ("prost*", &["bellwether-client", "bellwether-proto", "bellwether-server"]),
     ("protox", &["bellwether-proto"]),
     ("turmoil", &["bellwether-sim"]),
     ("hashring", &["bellwether-placement"]),
@@ -55,8 +56,8 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("clap", &["bellwether", "bellwether-sim"]),
     ("anyhow", &["bellwether", "bellwether-sim"]),
     // Pure crates and storage have no async fn.
-    ("tokio*", &["bellwether", "bellwether-raft", "bellwether-server", "bellwether-sim"]),
-    ("futures*", &["bellwether-raft", "bellwether-server"]),
+    ("tokio*", &["bellwether", "bellwether-client", "bellwether-raft", "bellwether-server", "bellwether-sim"]),
+    ("futures*", &["bellwether-client", "bellwether-raft", "bellwether-server"]),
 ];
 
 /// Test code may build protocol buffers, parse JSON and compare with other engines: only these are forbidden there too.

@@ -152,7 +152,7 @@ fn every_crate_has_its_paragraph() {
         .unwrap()
         .map(|entry| format!("### `node/crates/{}`", entry.unwrap().file_name().to_str().unwrap()))
         .collect();
-    crates.extend(["### `node`", "### `proto`", "### `sim`"].map(str::to_owned));
+    crates.extend(["### `client`", "### `node`", "### `proto`", "### `sim`"].map(str::to_owned));
     let missing = crates.into_iter().filter(|heading| !architecture.lines().any(|line| line == heading));
     assert_none(missing.map(|heading| format!("ARCHITECTURE.md has no heading {heading}")).collect());
 }
@@ -160,7 +160,7 @@ fn every_crate_has_its_paragraph() {
 /// What stands in backquotes and in indented or fenced code, word by word, and the targets of links.
 fn paths_in_markdown(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| c.is_whitespace() || "`()[]\"',;".contains(c));
-    let tops = ["deploy/", "node/", "proto/", "sim/", ".ci/"];
+    let tops = ["client/", "deploy/", "node/", "proto/", "sim/", ".ci/"];
     words
         .map(|word| word.trim_end_matches(['.', ':']))
         .filter(|word| tops.iter().any(|top| word.starts_with(top)) && !word.contains(['*', '{', '<']))

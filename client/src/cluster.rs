@@ -1,0 +1,139 @@
+//! Administration: what there is, how it fares, what an operator may change. The messages are those of `cluster.proto`.
+
+use std::time::Duration;
+
+use tonic::Streaming;
+use tonic::transport::Channel;
+
+use crate::Error;
+use crate::call::{Client, Repeat};
+use crate::error::Failure;
+use crate::v1::cluster_client::ClusterClient;
+use crate::v1::{
+    ClusterStatusRequest, ClusterStatusResponse, CreateTokenRequest, CreateTokenResponse, DoctorRequest, Event,
+    EventsRequest, FinalizeRequest, FinalizeResponse, Finding, GetSettingsRequest, NodeInfo, NodeState, NodesRequest,
+    RebalanceRequest, RebalanceResponse, SetNodeStateRequest, SetNodeStateResponse, SetSettingRequest, Setting,
+    ShardsRequest, ShardsResponse, TokenKind, TransferLeaderRequest, TransferLeaderResponse,
+};
+
+/// The cluster, for whoever administers it. From [`Client::cluster`].
+pub struct Cluster<'a>(&'a Client);
+
+/// Events as they come.
+pub struct EventStream {
+    events: Streaming<Event>,
+    address: String,
+}
+
+impl Client {
+    /// The cluster, for whoever administers it.
+    pub fn cluster(&self) -> Cluster<'_> {
+        Cluster(self)
+    }
+}
+
+/// Makes a call by its name.
+macro_rules! ask {
+    ($self:ident, $repeat:ident, $method:ident, $message:expr) => {
+        $self
+            .0
+            .call(Repeat::$repeat, &$message, |channel, request| {
+                let mut client = $self.service(channel);
+                async move { client.$method(request).await }
+            })
+            .await
+    };
+}
+
+impl Cluster<'_> {
+    /// The cluster in a few numbers.
+    pub async fn status(&self) -> Result<ClusterStatusResponse, Error> {
+        Ok(ask!(self, Always, status, ClusterStatusRequest {})?.0)
+    }
+
+    /// The nodes, the removed ones that are still remembered included, by id.
+    pub async fn nodes(&self) -> Result<Vec<NodeInfo>, Error> {
+        Ok(ask!(self, Always, nodes, NodesRequest {})?.0.nodes)
+    }
+
+    /// The shard groups in the order of their ranges.
+    pub async fn shards(&self) -> Result<ShardsResponse, Error> {
+        Ok(ask!(self, Always, shards, ShardsRequest {})?.0)
+    }
+
+    /// What is wrong or will be soon, worst first.
+    pub async fn doctor(&self) -> Result<Vec<Finding>, Error> {
+        Ok(ask!(self, Always, doctor, DoctorRequest {})?.0.findings)
+    }
+
+    /// What happened, oldest first: with numbers above `after`, the newest `limit` of them (0: all), and with `follow`
+    /// what happens from now on.
+    pub async fn events(&self, after: u64, limit: u32, follow: bool) -> Result<EventStream, Error> {
+        let (events, address) = ask!(self, Always, events, EventsRequest { after, limit, follow })?;
+        Ok(EventStream { events, address })
+    }
+
+    /// Says what is wanted of a node: active (ends a drain), draining, or removed; the latter with `force` even if it still
+    /// holds replicas.
+    pub async fn set_node_state(
+        &self,
+        node: u64,
+        state: NodeState,
+        force: bool,
+    ) -> Result<SetNodeStateResponse, Error> {
+        Ok(ask!(self, Always, set_node_state, SetNodeStateRequest { node, state: state.into(), force })?.0)
+    }
+
+    /// Hands the leadership of a shard group to another node's replica.
+    pub async fn transfer_leader(&self, group: u32, node: u64) -> Result<TransferLeaderResponse, Error> {
+        Ok(ask!(self, Always, transfer_leader, TransferLeaderRequest { group, node })?.0)
+    }
+
+    /// What would be moved, and why.
+    pub async fn rebalance(&self, dry_run: bool) -> Result<RebalanceResponse, Error> {
+        Ok(ask!(self, Always, rebalance, RebalanceRequest { dry_run })?.0)
+    }
+
+    /// Settings by name; all, if none is named.
+    pub async fn settings(&self, names: &[String]) -> Result<Vec<Setting>, Error> {
+        Ok(ask!(self, Always, get_settings, GetSettingsRequest { names: names.to_vec() })?.0.settings)
+    }
+
+    /// Sets a setting; `None` is its default.
+    pub async fn set_setting(&self, name: &str, value: Option<&str>) -> Result<Setting, Error> {
+        let request = SetSettingRequest { name: name.to_owned(), value: value.map(str::to_owned) };
+        let (answer, address) = ask!(self, Always, set_setting, request)?;
+        answer.setting.ok_or(Error::Malformed { address, missing: "the setting" })
+    }
+
+    /// Makes a token; without `valid` it can be used for an hour.
+    pub async fn create_token(&self, kind: TokenKind, valid: Option<Duration>) -> Result<CreateTokenResponse, Error> {
+        let valid_ms = valid.map_or(0, |valid| u64::try_from(valid.as_millis()).unwrap_or(u64::MAX));
+        Ok(ask!(self, IfUnsent, create_token, CreateTokenRequest { kind: kind.into(), valid_ms })?.0)
+    }
+
+    /// Ends an upgrade: all nodes use the newest version that all of them know.
+    pub async fn finalize(&self) -> Result<FinalizeResponse, Error> {
+        Ok(ask!(self, Always, finalize, FinalizeRequest {})?.0)
+    }
+
+    fn service(&self, channel: Channel) -> ClusterClient<Channel> {
+        ClusterClient::new(channel).max_decoding_message_size(self.0.options().answer_bytes_max)
+    }
+}
+
+impl EventStream {
+    /// The next event; none when there is no more.
+    pub async fn next(&mut self) -> Result<Option<Event>, Error> {
+        self.events.message().await.map_err(|status| {
+            let address = self.address.clone();
+            match Failure::from(status) {
+                Failure::Final(kind, message) => Error::Refused { address, kind, message },
+                failure => {
+                    let tried = vec![crate::Attempt { address, reason: failure.reason().to_owned() }];
+                    Error::Unavailable { waited: Duration::ZERO, tried }
+                }
+            }
+        })
+    }
+}

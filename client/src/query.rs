@@ -1,0 +1,85 @@
+//! PromQL queries.
+
+use crate::call::{Client, Repeat};
+use crate::v1::query_client::QueryClient;
+use crate::v1::query_response::Result as Shape;
+use crate::v1::{InstantRequest, QueryResponse, RangeRequest};
+use crate::{Error, Sample, Series};
+
+/// The answer to a query.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// What the expression is worth.
+    pub value: Value,
+    /// What the caller should know about its correctness.
+    pub warnings: Vec<String>,
+    /// Hints that do not affect it.
+    pub infos: Vec<String>,
+}
+
+/// What an expression is worth.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// A number without labels.
+    Scalar(Sample),
+    /// A text.
+    Text {
+        /// When the expression was evaluated.
+        timestamp_ms: i64,
+        /// The text.
+        value: String,
+    },
+    /// One sample per series.
+    Vector(Vec<Series>),
+    /// Many samples per series, ascending in time.
+    Matrix(Vec<Series>),
+}
+
+impl Client {
+    /// Evaluates an expression at one time, in milliseconds since the Unix epoch; `None` is the node's now.
+    pub async fn instant(&self, query: &str, time_ms: Option<i64>) -> Result<Answer, Error> {
+        let request = InstantRequest { query: query.to_owned(), time_ms, timeout_ms: Some(self.timeout_ms()) };
+        let send = |channel, request| {
+            let mut client = self.query_client(channel);
+            async move { client.instant(request).await }
+        };
+        let (answer, address) = self.call(Repeat::UnlessLate, &request, send).await?;
+        checked(answer, address)
+    }
+
+    /// Evaluates an expression every `step_ms` from `start_ms` to `end_ms`, both included.
+    pub async fn range(&self, query: &str, start_ms: i64, end_ms: i64, step_ms: i64) -> Result<Answer, Error> {
+        let timeout_ms = Some(self.timeout_ms());
+        let request = RangeRequest { query: query.to_owned(), start_ms, end_ms, step_ms, timeout_ms };
+        let send = |channel, request| {
+            let mut client = self.query_client(channel);
+            async move { client.range(request).await }
+        };
+        let (answer, address) = self.call(Repeat::UnlessLate, &request, send).await?;
+        checked(answer, address)
+    }
+
+    fn query_client(&self, channel: tonic::transport::Channel) -> QueryClient<tonic::transport::Channel> {
+        let client = QueryClient::new(channel).max_decoding_message_size(self.options().answer_bytes_max);
+        match self.options().compression.encoding() {
+            Some(encoding) => client.accept_compressed(encoding),
+            None => client,
+        }
+    }
+
+    fn timeout_ms(&self) -> i64 {
+        i64::try_from(self.options().timeout.as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
+fn checked(answer: QueryResponse, address: String) -> Result<Answer, Error> {
+    let missing = |missing| Error::Malformed { address, missing };
+    let value = match answer.result {
+        Some(Shape::Scalar(scalar)) => Value::Scalar(scalar.sample.ok_or_else(|| missing("a sample"))?),
+        Some(Shape::Text(text)) => Value::Text { timestamp_ms: text.timestamp_ms, value: text.value },
+        Some(Shape::Vector(vector)) => Value::Vector(vector.series),
+        Some(Shape::Matrix(matrix)) => Value::Matrix(matrix.series),
+        None => return Err(missing("a result")),
+    };
+    Ok(Answer { value, warnings: answer.warnings, infos: answer.infos })
+}
