@@ -51,12 +51,22 @@ impl State {
     /// Expires series as [`ShardWriter::expire_series`](crate::ShardWriter::expire_series) says.
     pub(crate) fn expire(&mut self, idle_since: Timestamp) -> u64 {
         let expired: Vec<u32> = self.expirable(self.first_kept(idle_since)).take(SERIES_PER_COMMAND_MAX).collect();
-        self.index.expire(&expired);
-        for series in &expired {
+        self.forget(&expired);
+        expired.len() as u64
+    }
+
+    /// Takes living series, ascending, out of all lists, for good.
+    pub(crate) fn forget(&mut self, series: &[u32]) {
+        self.index.expire(series);
+        for series in series {
             self.logical.state_hash = xxh3_64_with_seed(&series.to_le_bytes(), self.logical.state_hash);
         }
-        self.expired.extend(&expired);
-        expired.len() as u64
+        self.expired.extend(series);
+    }
+
+    /// Whether the stored registry knows a series as expired: then no restart brings it back.
+    pub(crate) fn is_forgotten(&self, series: u32) -> bool {
+        !self.index.is_living(series) && !self.expired.contains(&series)
     }
 }
 

@@ -26,6 +26,7 @@ mod run;
 mod seal;
 mod select;
 mod shard;
+mod split;
 mod tombstone;
 mod window;
 mod writer;

@@ -182,7 +182,10 @@ impl Shard {
                     std::mem::swap(&mut values, &mut merged.1);
                 }
             }
-            builder.push(key, &timestamps, &values)?;
+            // Of a series that is forgotten nobody finds them any more.
+            if !self.state.read().is_forgotten(key.series) {
+                builder.push(key, &timestamps, &values)?;
+            }
         }
         builder.finish()
     }

@@ -153,6 +153,10 @@ impl<'a> ShardWriter<'a> {
         self.state.expire(idle_since)
     }
 
+    pub(crate) fn state_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+
     /// Says how far the log is applied, after the commands up to there. `time` is the time that the last command carried, `command_hash`
     /// a hash of the commands.
     pub fn mark_applied(&mut self, mark: AppliedMark, time: Timestamp, command_hash: u64) {

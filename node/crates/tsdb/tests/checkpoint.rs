@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use bellwether_kv::{Damage, Faults, KvDisk, MemDisk, Trigger, Unsynced};
 use bellwether_kv_rocksdb::{RocksDisk, RocksOptions};
-use bellwether_model::{Labels, RefEpoch, SeriesHash, Tenant, TimeRange, limits::WINDOW_MS};
+use bellwether_model::{HashRange, Labels, RefEpoch, SeriesHash, Tenant, TimeRange, limits::WINDOW_MS};
 use bellwether_tsdb::{
     AppliedMark, CheckpointFiles, CheckpointReceiver, OpenError, PackCache, SPACES, SealWhen, SelectLimits,
     SelectRequest, Shard, ShardMetrics, ShardOptions, StorageError, inspect, install,
@@ -187,4 +187,93 @@ fn what_is_no_copy_or_another_one_is_not_installed() {
     disk.damage("checkpoints/1", "meta", b"S", Damage::Silent { bit: 99 }).unwrap();
     assert!(install(&disk, "checkpoints/1", &copy.applied, "shards/2").is_err());
     assert!(!disk.exists("shards/2").unwrap());
+}
+
+fn split(disk: &dyn KvDisk) {
+    let parent = open(disk, "shards/1").unwrap();
+    write(&parent, 0, 50);
+    parent.flush().unwrap();
+    write(&parent, 0, 60);
+    write(&parent, 1, 60);
+    let (before, samples) = (contents(&parent), 20 * 120);
+    let [low, high] = HashRange::split_ring(2)[..] else { panic!("two halves") };
+
+    parent.flush().unwrap();
+    let copy = parent.checkpoint(disk, "checkpoints/1").unwrap();
+    install(disk, "checkpoints/1", &copy.applied, "shards/2").unwrap();
+    let child = open(disk, "shards/2").unwrap();
+    assert_eq!(contents(&child), before);
+    child.become_child(RefEpoch(2), high, AppliedMark("first".into())).unwrap();
+    assert_eq!((child.flushed(), child.ref_epoch()), (AppliedMark("first".into()), RefEpoch(2)));
+    let given_up = parent.writer().disown(low);
+    assert!(given_up > 0 && given_up < 20, "{given_up} of 20 series lie in the upper half");
+    assert_eq!(parent.stats().series + child.stats().series, 20);
+
+    let tenant = Tenant::default_tenant();
+    let check = |parent: &Shard, child: &Shard| {
+        let mut both = contents(parent).0;
+        both.extend(contents(child).0);
+        both.sort();
+        let mut expected = before.0.clone();
+        expected.sort();
+        assert_eq!(both, expected, "each series is in one of them, with all its samples");
+        let labels = |shard: &Shard| shard.label_values(&tenant, "series", &[], TimeRange::ALL).unwrap();
+        assert!(labels(parent).iter().all(|value| !labels(child).contains(value)));
+        assert_eq!(parent.series(&tenant, &[], TimeRange::ALL, 100).unwrap().len() as u64, 20 - given_up);
+    };
+    check(&parent, &child);
+    drop(child);
+    parent.flush().unwrap();
+    drop(parent);
+    let (parent, child) = (open(disk, "shards/1").unwrap(), open(disk, "shards/2").unwrap());
+    assert_eq!(child.ref_epoch(), RefEpoch(2));
+    check(&parent, &child);
+    for shard in [&parent, &child] {
+        shard.seal(9 * WINDOW_MS, SealWhen::AllClosed).unwrap();
+    }
+    check(&parent, &child);
+    // Window 0 had two runs and was merged: what is foreign is gone from it.
+    assert_eq!(parent.stats().run_samples + child.stats().run_samples, samples + 20 * 60);
+    // What the child does not own may come to it no more by an old ref, and what it owns may.
+    let shards = [(&parent, 20 - given_up), (&child, given_up)];
+    for (shard, living) in shards {
+        let refs: Vec<u32> = (0..20).collect();
+        let appended = shard.writer().append(&refs, &[WINDOW_MS * 2], &[1.0; 20], TimeRange::ALL);
+        assert_eq!((appended.accepted, appended.unknown_ref), (living, 20 - living));
+    }
+}
+
+#[test]
+fn a_split_gives_each_series_to_one_of_two_on_disks_in_memory() {
+    split(&MemDisk::new());
+}
+
+#[test]
+fn a_split_gives_each_series_to_one_of_two_on_real_disks() {
+    let directory = tempfile::tempdir().unwrap();
+    split(&RocksDisk::new(directory.path().join("data"), RocksOptions::default()).unwrap());
+}
+
+#[test]
+fn a_crash_before_a_child_is_durable_leaves_the_copy_as_it_was() {
+    for nth in 1.. {
+        let disk = MemDisk::new();
+        let (shard, copy, flushed) = shard_with_copy(&disk);
+        drop(shard);
+        install(&disk, "checkpoints/1", &copy.applied, "shards/2").unwrap();
+        let child = open(&disk, "shards/2").unwrap();
+        disk.set_faults(Faults { write: Trigger::Nth(nth), ..Faults::default() });
+        let high = HashRange::split_ring(2)[1];
+        let became = child.become_child(RefEpoch(2), high, AppliedMark("first".into()));
+        drop(child);
+        disk.set_faults(Faults::default());
+        disk.power_loss(Unsynced::Lost);
+        let child = open(&disk, "shards/2").unwrap();
+        if became.is_ok() {
+            assert_eq!((child.ref_epoch(), child.flushed()), (RefEpoch(2), AppliedMark("first".into())));
+            assert!(child.stats().series < 20);
+            return;
+        }
+        assert_eq!((contents(&child), child.ref_epoch()), (flushed, RefEpoch(1)));
+    }
 }
