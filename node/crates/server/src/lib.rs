@@ -1,15 +1,18 @@
 //! A node: what listens, what stores, what answers, over an [`Env`].
 //!
-//! Reading order: [`env`] (the door to the world), [`config`], [`replication`] (the log store), [`shards`] (the groups of this node and reads across
-//! them), [`write`] (from a request's body to acknowledged samples), [`maintenance`] (flush, seal, retention, disk
-//! space), [`peers`] (other nodes), then what clients see: [`gateway`], [`grpc`], [`query`], [`self_collect`].
+//! Reading order: [`env`] (the door to the world), [`config`], [`replication`] (the log store), [`peers`] (other nodes),
+//! [`meta`] (what concerns the whole cluster), [`cluster`] (this node as one of it), [`shards`] (the groups of this node
+//! and reads across them), [`routing`], [`write`] (from a request's body to acknowledged samples), [`maintenance`] (flush,
+//! seal, retention, disk space), then what clients see: [`gateway`], [`grpc`], [`query`], [`self_collect`].
 
+pub mod cluster;
 pub mod config;
 pub mod env;
 pub mod gateway;
 pub mod grpc;
 mod listen;
 pub mod maintenance;
+pub mod meta;
 pub mod metrics;
 pub mod peers;
 pub mod query;
@@ -21,30 +24,31 @@ pub mod shards;
 mod testing;
 pub mod write;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bellwether_model::NodeId;
 use prometheus::Registry;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use cluster::{Cluster, ClusterError};
 use config::ConfigError;
 use env::Listener;
 use gateway::GatewayState;
 use grpc::GrpcState;
 use maintenance::Maintenance;
+use meta::Meta;
+use meta::founding::EnterError;
+use meta::joining::JoinError;
 use metrics::{StorageMetrics, WriteMetrics};
-use peers::Peers;
 use peers::service::PeerService;
 use query::Coordinator;
 use routing::Router;
 use routing::reconcile::reconcile;
 use self_collect::SelfCollect;
-use shards::{AdminError, Replication, Ring, Shards};
+use shards::{AdminError, Shards};
 use write::WritePath;
 
 pub use config::Config;
@@ -57,6 +61,7 @@ const HAND_OVER_WAIT: Duration = Duration::from_secs(5);
 pub struct Server {
     http_address: SocketAddr,
     grpc_address: SocketAddr,
+    meta: Meta,
     shards: Arc<Shards>,
     write: Arc<WritePath>,
     registry: Registry,
@@ -78,8 +83,11 @@ pub enum StartError {
         path: String,
         /// What is wrong with it.
         #[source]
-        source: shards::open::OpenError,
+        source: DataError,
     },
+    /// No cluster took the node.
+    #[error(transparent)]
+    Join(#[from] JoinError),
     /// An address is taken, or not ours.
     #[error("cannot listen on {address} (configuration key {key:?})")]
     Listen {
@@ -102,6 +110,17 @@ pub enum StartError {
     Reflection(String),
 }
 
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// The node cannot be one of its cluster.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// Its replicas cannot be opened.
+    #[error(transparent)]
+    Shards(#[from] shards::open::OpenError),
+}
+
 impl Server {
     /// Opens the data directory, or founds a cluster in an empty one, and serves. Returns once requests are answered.
     pub async fn start(config: Config, env: Env) -> Result<Server, StartError> {
@@ -114,23 +133,28 @@ impl Server {
         let (http_address, grpc_address) = (http.local_address(), grpc.local_address());
 
         let refusing = maintenance::look_before_start(&config, &env).await;
-        let data = |source| StartError::Data { path: config.data_dir.display().to_string(), source };
+        let data = |source: DataError| StartError::Data { path: config.data_dir.display().to_string(), source };
         let storage_metrics = Arc::new(StorageMetrics::new(&registry)?);
-        let (identity, placement) = {
-            let (config, env_of_job) = (config.clone(), env.clone());
-            let read = move || shards::open::found_or_read(&*env_of_job.disk, &config, &env_of_job);
-            let read = env.executors.scan.run(read).await.map_err(|_| replication::Stopping.into());
-            read.flatten().map_err(data)?
-        };
-        let raft = replication::open(&env, &registry).await.map_err(|error| data(error.into()))?;
-        // A cluster of one node.
-        let (_, nobody) = watch::channel(BTreeMap::new());
-        let peers = Peers::new(&env, NodeId(identity.node), nobody, identity.cluster, &registry)?;
-        let (_, ring) = watch::channel(Arc::new(Ring::from(&placement)));
-        let replication = Replication { raft: raft.clone(), transport: peers.transport() };
+        let cluster = Cluster::enter(&config, &env, &registry, http_address, grpc_address).await;
+        let Cluster { meta, peers, replication } = cluster.map_err(|error| match error {
+            ClusterError::Enter(EnterError::Join(error)) => StartError::Join(error),
+            error => data(error.into()),
+        })?;
+        let identity = meta.identity();
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let (ring, follow) = cluster::follow_ring(meta.state());
+        let mut stopping = stopped.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                () = follow => {}
+                _ = stopping.wait_for(|stop| *stop) => {}
+            }
+        });
+        let raft = replication.raft.clone();
         let metrics = storage_metrics.clone();
         let shards = Shards::open(identity.node, ring, replication, &config, &env, &registry, metrics).await;
-        let shards = Arc::new(shards.map_err(data)?);
+        let shards = Arc::new(shards.map_err(|error| data(error.into()))?);
         let write_metrics = Arc::new(WriteMetrics::new(&registry)?);
         let router = Router::new(shards.clone(), Arc::new(peers.clone()), &config, &env, write_metrics.clone());
         let write = WritePath::new(router.clone(), &config, &env, write_metrics);
@@ -138,9 +162,7 @@ impl Server {
         let queries = Coordinator::new(shards.clone(), env.executors.scan.clone(), config.query.clone(), &registry);
         let queries = Arc::new(queries);
 
-        let (stop, stopped) = watch::channel(false);
         let (ready, is_ready) = watch::channel(router.is_alone());
-        let mut tasks = JoinSet::new();
         let http_routes = gateway::router(GatewayState {
             shards: shards.clone(),
             write: write.clone(),
@@ -163,7 +185,7 @@ impl Server {
         })
         .map_err(|error| StartError::Reflection(error.to_string()))?;
         let service = PeerService::open(raft, peers, env.clone(), stopped.clone()).await?;
-        let grpc_routes = service.with_router(router.clone()).add_to(grpc_routes);
+        let grpc_routes = service.with_router(router.clone()).with_meta(meta.clone()).add_to(grpc_routes);
         tasks.spawn(listen::serve(http, http_routes, stopped.clone()));
         tasks.spawn(listen::serve(grpc, grpc_routes, stopped.clone()));
         let maintenance = Maintenance::new(shards.clone(), write.clone(), &config, &env, storage_metrics);
@@ -192,7 +214,7 @@ impl Server {
             series = shards.stats().series,
             "serving"
         );
-        Ok(Server { http_address, grpc_address, shards, write, registry, ready, stop, tasks })
+        Ok(Server { http_address, grpc_address, meta, shards, write, registry, ready, stop, tasks })
     }
 
     /// Where HTTP really listens.
@@ -203,6 +225,11 @@ impl Server {
     /// Where gRPC really listens.
     pub fn grpc_address(&self) -> SocketAddr {
         self.grpc_address
+    }
+
+    /// The meta group.
+    pub fn meta(&self) -> &Meta {
+        &self.meta
     }
 
     /// What is stored.
@@ -233,6 +260,7 @@ impl Server {
         }
         self.write.close();
         let flushed = self.shards.flush_all().await;
+        self.meta.stop().await;
         self.shards.shutdown().await;
         tracing::info!("stopped");
         flushed

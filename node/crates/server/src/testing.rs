@@ -19,11 +19,11 @@ use crate::env::{
     WallClock,
 };
 use crate::maintenance::Maintenance;
+use crate::meta::founding::initial_placement;
 use crate::metrics::{StorageMetrics, WriteMetrics};
 use crate::replication;
 use crate::routing::Router;
 use crate::routing::remote::Alone;
-use crate::shards::open::found_or_read;
 use crate::shards::{Replication, Ring, SelectError, SelectLimits, Shards};
 use crate::write::{WriteError, WriteOutcome, WritePath};
 
@@ -52,11 +52,11 @@ impl Storage {
         let clock = Arc::new(TestClock::default());
         let env = env(disk.clone(), clock.clone(), Arc::new(NoNet));
         let registry = Registry::new();
-        let (identity, placement) = found_or_read(&*env.disk, &config, &env).unwrap();
+        let placement = initial_placement(config.shard_groups, env.seed);
         let storage_metrics = Arc::new(StorageMetrics::new(&registry).unwrap());
         let raft = replication::open(&env, &registry).await.unwrap();
         let (_, ring) = watch::channel(Arc::new(Ring::from(&placement)));
-        let (node, replication) = (identity.node, Replication::alone(raft));
+        let (node, replication) = (1, Replication::alone(raft));
         let shards = Shards::open(node, ring, replication, &config, &env, &registry, storage_metrics.clone()).await;
         let shards = Arc::new(shards.unwrap());
         let metrics = Arc::new(WriteMetrics::new(&registry).unwrap());

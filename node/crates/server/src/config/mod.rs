@@ -16,7 +16,10 @@ use bellwether_model::{Tenant, limits};
 
 pub use keys::{KeyInfo, keys};
 pub use memory::HEADS_MEMORY_MAX_PERCENT;
-pub use setting::{ByteSize, HostList, LogFormat, PeerList, duration_text};
+use setting::is_host_and_port;
+pub use setting::{ByteSize, HostList, LogFormat, PeerList, Secret, Setting, duration_text};
+
+use crate::meta::tokens::TokenText;
 
 /// How a node is set up. Every field is a key of the table in `keys.rs`.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +36,8 @@ pub struct Config {
     pub insecure_listen: bool,
     /// Nodes of a cluster to join.
     pub join: PeerList,
+    /// What the node is to the others.
+    pub cluster: ClusterConfig,
     /// Shard groups of a new cluster.
     pub shard_groups: u32,
     /// How long samples are kept.
@@ -49,6 +54,23 @@ pub struct Config {
     pub storage: StorageConfig,
     /// What is logged, and how.
     pub log: LogConfig,
+}
+
+/// `cluster.*`
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ClusterConfig {
+    /// Nodes of one zone fail together.
+    pub zone: String,
+    /// Where others reach the gRPC API; empty: where it listens.
+    pub advertise_grpc: String,
+    /// Where others reach the HTTP API; empty: where it listens.
+    pub advertise_http: String,
+    /// Disk space that the node offers; zero: the size of its file system.
+    pub capacity: ByteSize,
+    /// How long to try to join; zero: until it succeeds.
+    pub join_timeout: Duration,
+    /// Shown to the cluster to join.
+    pub join_token: Secret,
 }
 
 /// `self_collect.*`
@@ -201,6 +223,7 @@ impl Default for Config {
             hosts: HostList::default(),
             insecure_listen: false,
             join: PeerList::default(),
+            cluster: ClusterConfig::default(),
             shard_groups: 8,
             retention: Duration::from_millis(limits::RETENTION_MS_DEFAULT as u64),
             memory_limit: ByteSize(0),
@@ -301,9 +324,6 @@ impl Config {
     /// Checks what concerns more than one key. Call once all sources are in.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let invalid = |key, reason: String| Err(ConfigError::Invalid { key, reason });
-        if !self.join.0.is_empty() {
-            return invalid("join", "joining a cluster is not built yet".to_owned());
-        }
         for (key, address) in [("http", self.http), ("grpc", self.grpc)] {
             if !address.ip().is_loopback() && !self.insecure_listen {
                 return invalid(
@@ -314,6 +334,22 @@ impl Config {
                     ),
                 );
             }
+        }
+        for (key, advertised, address) in [
+            ("cluster.advertise_grpc", &self.cluster.advertise_grpc, self.grpc),
+            ("cluster.advertise_http", &self.cluster.advertise_http, self.http),
+        ] {
+            if advertised.is_empty() && address.ip().is_unspecified() && !self.join.0.is_empty() {
+                return invalid(key, format!("is needed: other nodes cannot reach {address}"));
+            }
+            if !advertised.is_empty() && !is_host_and_port(advertised) {
+                return invalid(key, format!("{advertised:?} is not host:port"));
+            }
+        }
+        if let Some(reason) =
+            TokenText::parse(&self.cluster.join_token.0).err().filter(|_| self.cluster.join_token.is_set())
+        {
+            return invalid("cluster.join_token", reason.to_string());
         }
         if !(1..=SHARD_GROUPS_MAX).contains(&self.shard_groups) {
             return invalid("shard_groups", format!("{} is outside 1 to {SHARD_GROUPS_MAX}", self.shard_groups));

@@ -18,7 +18,7 @@ pub trait Setting: Sized {
 }
 
 /// A number of bytes, written `512MB`, `1GiB` or plain; KB, MB and GB are powers of 1024 too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
 
 impl ByteSize {
@@ -198,10 +198,7 @@ impl Setting for PeerList {
     fn parse(text: &str) -> Result<PeerList, String> {
         let peers: Vec<String> =
             text.split(',').map(str::trim).filter(|peer| !peer.is_empty()).map(str::to_owned).collect();
-        let port_is_given = |peer: &String| {
-            peer.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
-        };
-        match peers.iter().find(|peer| !port_is_given(peer)) {
+        match peers.iter().find(|peer| !is_host_and_port(peer)) {
             Some(peer) => Err(format!("has an entry that is not host:port: {peer:?}")),
             None => Ok(PeerList(peers)),
         }
@@ -230,6 +227,40 @@ impl Setting for HostList {
 
     fn print(&self) -> String {
         self.0.join(",")
+    }
+}
+
+/// Whether a text is an address as [`PeerList`] has them.
+pub fn is_host_and_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}
+
+/// Something that is not to be shown: printed and formatted, it says only whether there is one.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl Secret {
+    /// Whether there is one.
+    pub fn is_set(&self) -> bool {
+        !self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.print())
+    }
+}
+
+impl Setting for Secret {
+    const KIND: &'static str = "secret";
+
+    fn parse(text: &str) -> Result<Secret, String> {
+        Ok(Secret(text.trim().to_owned()))
+    }
+
+    fn print(&self) -> String {
+        if self.is_set() { "(hidden)".to_owned() } else { String::new() }
     }
 }
 

@@ -44,7 +44,18 @@ fn errors_name_key_and_source() {
         "unknown configuration key \"quary.timeout\" in file b.toml; did you mean \"query.timeout\"?",
     );
     check("shard_groups = 0", "configuration key \"shard_groups\": 0 is outside 1 to 256");
-    check("join = [\"a:1\"]", "configuration key \"join\": joining a cluster is not built yet");
+    check(
+        "join = [\"a\"]",
+        "configuration key \"join\" from file b.toml: \"a\" has an entry that is not host:port: \"a\"",
+    );
+    check(
+        "join = [\"a:1\"]\ngrpc = \"0.0.0.0:1\"\ninsecure_listen = true",
+        "configuration key \"cluster.advertise_grpc\": is needed: other nodes cannot reach 0.0.0.0:1",
+    );
+    check(
+        "[cluster]\nadvertise_http = \"node-1\"",
+        "configuration key \"cluster.advertise_http\": \"node-1\" is not host:port",
+    );
     let mut config = Config::default();
     let error = config.set_from_environment([("BELLWETHER_HTTP".to_owned(), "x".to_owned())].into_iter()).unwrap_err();
     assert_eq!(
@@ -110,8 +121,17 @@ fn hosts_are_names_without_ports() {
 }
 
 #[test]
+fn a_token_is_not_shown() {
+    let text = "[cluster]\njoin_token = \"00000000000000ff.0123456789abcdef0123456789abcdef\"";
+    let config = toml(text).unwrap();
+    let shown: Vec<String> = keys().iter().map(|key| key.value(&config)).collect();
+    assert!(shown.contains(&"(hidden)".to_owned()) && !format!("{config:?} {shown:?}").contains("abcdef"));
+    let error = toml("[cluster]\njoin_token = \"x\"").unwrap_err().to_string();
+    assert!(error.starts_with("configuration key \"cluster.join_token\": a token is"), "{error}");
+}
+
+#[test]
 fn sizes_and_durations_have_units() {
-    use super::setting::Setting;
     for (text, bytes) in [("1", 1), ("2KB", 2048), ("3 MiB", 3 << 20), ("4gb", 4 << 30), ("5B", 5)] {
         assert_eq!(ByteSize::parse(text), Ok(ByteSize(bytes)), "{text}");
     }

@@ -22,7 +22,7 @@ mod metrics;
 mod pace;
 pub mod service;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod throttle;

@@ -1,4 +1,5 @@
-//! Who a data directory belongs to: a small text file that is read before anything else is opened.
+//! Who a data directory belongs to: a small text file that is read before anything else is opened
+//! (`node/docs/format/identity.md`).
 
 use bellwether_kv::KvDisk;
 
@@ -6,7 +7,7 @@ use bellwether_kv::KvDisk;
 pub const IDENTITY_FILE: &str = "IDENTITY";
 
 /// Version of the data directory's layout that this program writes, and the newest that it reads.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 const FIRST_LINE: &str = "bellwether data directory";
 
@@ -17,6 +18,8 @@ pub struct NodeIdentity {
     pub cluster: u128,
     /// The node inside the cluster.
     pub node: u64,
+    /// Its replica of the meta group.
+    pub meta_replica: u64,
 }
 
 /// Why a data directory was refused.
@@ -31,6 +34,15 @@ pub enum IdentityError {
         found: u32,
         /// The newest version that this program reads.
         supported: u32,
+    },
+    /// A program wrote it that knew of one node only.
+    #[error(
+        "the data directory has format version {found}, which this program reads no more: start the bellwether that \
+         wrote it, or begin with an empty directory"
+    )]
+    OlderFormat {
+        /// The version found.
+        found: u32,
     },
     /// The file is not what was written.
     #[error("file {IDENTITY_FILE} is damaged: {reason}")]
@@ -70,8 +82,11 @@ impl NodeIdentity {
     }
 
     fn print(self) -> String {
-        let NodeIdentity { cluster, node } = self;
-        format!("{FIRST_LINE}\nformat = {FORMAT_VERSION}\ncluster = {cluster:032x}\nnode = {node}\n")
+        let NodeIdentity { cluster, node, meta_replica } = self;
+        format!(
+            "{FIRST_LINE}\nformat = {FORMAT_VERSION}\ncluster = {cluster:032x}\nnode = {node}\n\
+             meta_replica = {meta_replica}\n"
+        )
     }
 
     fn parse(bytes: &[u8]) -> Result<NodeIdentity, IdentityError> {
@@ -90,10 +105,15 @@ impl NodeIdentity {
         if found > FORMAT_VERSION {
             return Err(IdentityError::NewerFormat { found, supported: FORMAT_VERSION });
         }
+        if found < FORMAT_VERSION {
+            return Err(IdentityError::OlderFormat { found });
+        }
         let cluster =
             u128::from_str_radix(value("cluster")?, 16).map_err(|_| damaged("the cluster id is not hexadecimal"))?;
         let node = value("node")?.parse().map_err(|_| damaged("the node id is not a number"))?;
-        Ok(NodeIdentity { cluster, node })
+        let meta_replica =
+            value("meta_replica")?.parse().map_err(|_| damaged("the id of the meta replica is not a number"))?;
+        Ok(NodeIdentity { cluster, node, meta_replica })
     }
 }
 
@@ -102,7 +122,7 @@ mod tests {
     use super::*;
     use bellwether_kv::MemDisk;
 
-    const IDENTITY: NodeIdentity = NodeIdentity { cluster: 0xabc, node: 7 };
+    const IDENTITY: NodeIdentity = NodeIdentity { cluster: 0xabc, node: 7, meta_replica: 9 };
 
     #[test]
     fn an_identity_is_read_back_and_golden() {
@@ -112,7 +132,7 @@ mod tests {
         assert_eq!(NodeIdentity::read(&disk, &[]).unwrap(), Some(IDENTITY));
         assert_eq!(
             IDENTITY.print(),
-            "bellwether data directory\nformat = 1\ncluster = 00000000000000000000000000000abc\nnode = 7\n"
+            "bellwether data directory\nformat = 2\ncluster = 00000000000000000000000000000abc\nnode = 7\nmeta_replica = 9\n"
         );
     }
 
@@ -121,14 +141,20 @@ mod tests {
         let error = NodeIdentity::parse(b"bellwether data directory\nformat = 9\nwhatever\n").unwrap_err().to_string();
         assert_eq!(
             error,
-            "the data directory has format version 9, this program reads up to 1: start a newer bellwether"
+            "the data directory has format version 9, this program reads up to 2: start a newer bellwether"
         );
+    }
+
+    #[test]
+    fn the_format_before_clusters_is_refused() {
+        let error = NodeIdentity::parse(b"bellwether data directory\nformat = 1\ncluster = a\nnode = 1\n").unwrap_err();
+        assert!(matches!(error, IdentityError::OlderFormat { found: 1 }), "{error}");
     }
 
     #[test]
     fn anything_else_is_damage_or_foreign() {
         for text in
-            ["", "x", "bellwether data directory\n", "bellwether data directory\nformat = 1\ncluster = z\nnode = 1\n"]
+            ["", "x", "bellwether data directory\n", "bellwether data directory\nformat = 2\ncluster = z\nnode = 1\n"]
         {
             assert!(matches!(NodeIdentity::parse(text.as_bytes()), Err(IdentityError::Damaged { .. })), "{text:?}");
         }

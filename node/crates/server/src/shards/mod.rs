@@ -1,6 +1,6 @@
 //! The replicas of shard groups that this node has, and reads across them.
 //!
-//! Reading order: [`identity`] and [`placement`] (what a data directory says about itself), [`ring`] (what routes by it),
+//! Reading order: [`identity`] (what a data directory says about itself), [`ring`] (who owns what),
 //! [`state_machine`] (what a group replicates), [`group`] (one replica that runs), [`replica_store`] and [`open`] (from a
 //! directory to running replicas), [`lifecycle`], then reads here.
 
@@ -9,7 +9,6 @@ pub mod group;
 pub mod identity;
 mod lifecycle;
 pub mod open;
-pub mod placement;
 mod replay;
 mod replica_store;
 pub mod replies;
@@ -38,7 +37,6 @@ pub use bellwether_promql::FetchedSeries;
 pub use group::{CommandError, ShardGroup};
 use open::Opener;
 pub use open::{Replication, Start};
-pub use placement::Placement;
 pub use ring::{Ring, RingGroup};
 
 /// Every replica of a shard group that this node has.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! IDENTITY         who the directory belongs to; written last when a directory is founded, read first ever after
-//! PLACEMENT        which group owns which range
+//! meta/            the cluster's state: see [`crate::meta::machine`]
 //! log/             Raft's log of all groups: one engine
 //! shards/          the data of each replica: see [`super::replica_store`]
 //! ballast          room to flush and purge when the disk is full
@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use bellwether_kv::KvDisk;
 use bellwether_model::ShardGroupId;
 use bellwether_raft::{
     Checkpoint, GroupId, LogError, NodeId, Peer, RaftGroup, RaftNode, ReplicaId, StartError, StorageTrouble, Transport,
@@ -28,25 +27,17 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::applied_mark::MarkError;
-use super::identity::{IdentityError, NodeIdentity};
-use super::placement::{PLACEMENT_FILE, Placement, PlacementError};
 use super::replay::Replay;
 use super::replica_store::{COPIES_PATH, ReplicaStore, SHARDS_PATH, replica_of};
 use super::state_machine::ShardStateMachine;
 use super::{Cause, Quarantined, Ring, RingGroup, ShardGroup, Shards, Slot};
 use crate::config::Config;
-use crate::env::{BALLAST_FILE, Env};
+use crate::env::Env;
 use crate::metrics::StorageMetrics;
-use crate::replication::{ReplicationError, Stopping, on_raft};
+use crate::replication::{Stopping, on_raft};
 
 /// How often a group that is not ready yet looks whether it is the disk that keeps it.
 const DISK_LOOK: Duration = Duration::from_secs(2);
-
-/// The first node of a cluster.
-const FOUNDER: u64 = 1;
-
-/// What may lie in a directory that is founded: of an earlier founding that did not end, of the file system, of nobody.
-const NOT_DATA: &[&str] = &[PLACEMENT_FILE, BALLAST_FILE, "cache", "lost+found"];
 
 /// Share of the memory limit that caches decoded packs, unless configured.
 const PACK_CACHE_SHARE: u64 = 8;
@@ -57,15 +48,6 @@ const PACK_CACHE_BYTES_MAX: u64 = 1 << 30;
 /// Why shards could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The directory is not ours, newer, or damaged.
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// The map of the ring is missing, newer, or damaged.
-    #[error(transparent)]
-    Placement(#[from] PlacementError),
-    /// Raft does not run.
-    #[error(transparent)]
-    Replication(#[from] ReplicationError),
     /// The log store does not say which replicas it has.
     #[error("the list of replicas in the log store cannot be read")]
     StoredReplicas(#[source] bellwether_kv::Error),
@@ -86,21 +68,6 @@ pub enum OpenError {
     /// A runtime ended while it was needed.
     #[error(transparent)]
     Stopping(#[from] Stopping),
-}
-
-/// Reads who the directory belongs to and its map of the ring, or founds both.
-pub fn found_or_read(disk: &dyn KvDisk, config: &Config, env: &Env) -> Result<(NodeIdentity, Placement), OpenError> {
-    if let Some(identity) = NodeIdentity::read(disk, NOT_DATA)? {
-        return Ok((identity, Placement::read(disk)?));
-    }
-    let high = u128::from(env.seed.split("cluster id, high").0);
-    let cluster = high << 64 | u128::from(env.seed.split("cluster id, low").0);
-    let identity = NodeIdentity { cluster, node: FOUNDER };
-    let placement = Placement::found(config.shard_groups, FOUNDER, env.seed.split("placement"));
-    placement.write(disk)?;
-    identity.write(disk)?;
-    tracing::info!(cluster = %format!("{cluster:032x}"), groups = config.shard_groups, "founded a new cluster");
-    Ok((identity, placement))
 }
 
 impl Shards {

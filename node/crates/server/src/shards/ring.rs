@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 
 use bellwether_ingest::{GroupTable, GroupTableError};
 use bellwether_model::{HashRange, PlacementKey, RefEpoch, ShardGroupId, Tenant};
+use bellwether_placement::Placement;
 use bellwether_raft::{NodeId, ReplicaId};
-
-use super::placement::Placement;
 
 /// See the module.
 // Invariant: groups ascend by range, and no two share a point or an id.
@@ -116,9 +115,9 @@ impl From<&Placement> for Ring {
             id: group.id,
             range: group.range,
             ref_epoch: group.ref_epoch,
-            replicas: BTreeMap::from([(ReplicaId(group.replica), group.node)]),
+            replicas: group.replicas.iter().map(|replica| (ReplicaId(replica.id.0), replica.node.0)).collect(),
         });
-        Ring::new(placement.epoch, groups.collect()).expect("a placement covers the ring exactly once")
+        Ring::new(placement.epoch(), groups.collect()).expect("a placement covers the ring exactly once")
     }
 }
 

@@ -75,7 +75,7 @@ async fn a_damaged_group_is_quarantined_alone_and_says_where() {
     let path = with_data.map(|group| format!("shards/{}-{}/0", group.id(), group.replica())).unwrap();
     let disk = storage.crash().await;
     disk.damage(&path, "meta", b"S", Damage::Silent { bit: 100 }).unwrap();
-    let storage = Storage::open(disk, |_| {}).await;
+    let storage = Storage::open(disk, many_groups).await;
     let [quarantined] = &storage.shards.quarantined()[..] else { panic!("one group is damaged") };
     let reason = format!("{path}: corrupt data in the state record");
     assert!(quarantined.reason.starts_with(&reason), "{quarantined}");

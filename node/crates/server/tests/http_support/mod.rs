@@ -22,11 +22,12 @@ use bellwether_server::env::{
 };
 use bellwether_server::gateway::{self, GatewayState};
 use bellwether_server::grpc::{self, GrpcState};
+use bellwether_server::meta::founding::initial_placement;
 use bellwether_server::metrics::{StorageMetrics, WriteMetrics};
 use bellwether_server::query::Coordinator;
 use bellwether_server::routing::Router as ShardRouter;
 use bellwether_server::routing::remote::Alone;
-use bellwether_server::shards::{Replication, Ring, Shards, open};
+use bellwether_server::shards::{Replication, Ring, Shards};
 use bellwether_server::write::WritePath;
 use prometheus::Registry;
 use tokio::sync::watch;
@@ -102,11 +103,11 @@ impl Node {
             fatal: Arc::new(|reason| panic!("{reason}")),
         };
         let registry = Registry::new();
-        let (identity, placement) = open::found_or_read(&*env.disk, &config, &env).unwrap();
+        let placement = initial_placement(config.shard_groups, env.seed);
         let storage = Arc::new(StorageMetrics::new(&registry).unwrap());
         let raft = bellwether_server::replication::open(&env, &registry).await.unwrap();
         let (_, ring) = watch::channel(Arc::new(Ring::from(&placement)));
-        let (node, replication) = (identity.node, Replication::alone(raft));
+        let (node, replication) = (1, Replication::alone(raft));
         let shards = Shards::open(node, ring, replication, &config, &env, &registry, storage).await;
         let shards = Arc::new(shards.unwrap());
         let metrics = Arc::new(WriteMetrics::new(&registry).unwrap());

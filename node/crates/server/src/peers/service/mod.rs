@@ -3,6 +3,8 @@
 
 mod guard;
 mod install;
+mod join;
+mod propose_meta;
 mod raft;
 mod routed;
 
@@ -14,9 +16,9 @@ use bellwether_kv::Error;
 use bellwether_model::NodeId;
 use bellwether_proto::peer::v1::peer_server::{Peer, PeerServer, SERVICE_NAME};
 use bellwether_proto::peer::v1::{
-    CommandAnswer, CommandRequest, InstallAnswer, InstallChunk, MaintainAnswer, MaintainRequest, MembershipAnswer,
-    MembershipRequest, RaftBatch, ReadIndexAnswer, ReadIndexRequest, ResolveAnswer, ResolveRequest, WriteAnswer,
-    WriteRequest,
+    CommandAnswer, CommandRequest, InstallAnswer, InstallChunk, JoinAnswer, JoinRequest, MaintainAnswer,
+    MaintainRequest, MembershipAnswer, MembershipRequest, ProposeMetaAnswer, ProposeMetaRequest, RaftBatch,
+    ReadIndexAnswer, ReadIndexRequest, ResolveAnswer, ResolveRequest, WriteAnswer, WriteRequest,
 };
 use bellwether_raft::RaftNode;
 use tokio::sync::{Semaphore, watch};
@@ -28,6 +30,7 @@ use super::Peers;
 use super::identity::Caller;
 use super::limits::{CHECKPOINTS_RECEIVED_MAX, MESSAGE_BYTES_MAX};
 use crate::env::Env;
+use crate::meta::Meta;
 use crate::replication::Stopping;
 use crate::routing;
 
@@ -45,6 +48,8 @@ pub struct PeerService {
     pub env: Env,
     /// Whether a node was removed from the cluster, or is still one of it.
     pub admits: Admits,
+    /// What concerns the whole cluster; none in a test that has no need of it.
+    meta: Option<Meta>,
     /// True once the node stops: streams end, so that the listener can.
     pub stopped: watch::Receiver<bool>,
     /// Checkpoints that come in.
@@ -86,13 +91,24 @@ impl PeerService {
         cleared.map_err(|_| Stopping)?.map_err(ServiceError::Leftovers)?;
         let room = Arc::new(Semaphore::new(CHECKPOINTS_RECEIVED_MAX));
         let arrivals = Arc::new(Arrivals { room, count: AtomicU64::new(0) });
-        Ok(PeerService { raft, peers, env, admits: Arc::new(|_| true), stopped, arrivals, router: None })
+        Ok(PeerService { raft, peers, env, admits: Arc::new(|_| true), meta: None, stopped, arrivals, router: None })
     }
 
     /// The same, for a node that carries out the others' requests.
     pub fn with_router(mut self, router: Arc<routing::Router>) -> PeerService {
         self.router = Some(router);
         self
+    }
+
+    /// Serves the meta group as well, and admits nobody whom it has removed.
+    pub fn with_meta(self, meta: Meta) -> PeerService {
+        let state = meta.state();
+        let admits: Admits = Arc::new(move |node| !state.borrow().is_removed(node));
+        PeerService { meta: Some(meta), admits, ..self }
+    }
+
+    fn meta(&self) -> Result<&Meta, Status> {
+        self.meta.as_ref().ok_or_else(|| Status::unimplemented("this node serves no meta group"))
     }
 
     /// Adds the service to others of the same listener.
@@ -141,5 +157,13 @@ impl Peer for PeerService {
 
     async fn maintain(&self, request: Request<MaintainRequest>) -> Result<Response<MaintainAnswer>, Status> {
         self.serve_maintain(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinAnswer>, Status> {
+        self.admit(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn propose_meta(&self, request: Request<ProposeMetaRequest>) -> Result<Response<ProposeMetaAnswer>, Status> {
+        self.propose(request.into_inner()).await.map(Response::new)
     }
 }

@@ -1,0 +1,125 @@
+//! This node as one of a cluster: who it is, its log store, the meta group, the way to the others. What the shards and
+//! everything above them stand on.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bellwether_model::NodeId;
+use prometheus::Registry;
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::env::Env;
+use crate::meta::founding::{EnterError, enter};
+use crate::meta::joining::JoinPlan;
+use crate::meta::remote::Strangers;
+use crate::meta::state::{MetaState, NodeFacts, VERSION_SUPPORTED};
+use crate::meta::tokens::TokenText;
+use crate::meta::{Meta, MetaStartError, MetaStore};
+use crate::peers::Peers;
+use crate::replication::{self, ReplicationError, Stopping};
+use crate::shards::{Replication, Ring};
+
+/// The lowest version of what is replicated that this program works with.
+const VERSION_LOWEST: u32 = 1;
+
+/// Why a node is not one of a cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// It has no identity.
+    #[error(transparent)]
+    Enter(#[from] EnterError),
+    /// Raft does not run.
+    #[error(transparent)]
+    Replication(#[from] ReplicationError),
+    /// The meta group does not run.
+    #[error(transparent)]
+    Meta(#[from] MetaStartError),
+    /// Two metrics have one name: our own mistake.
+    #[error("metrics")]
+    Metrics(#[from] prometheus::Error),
+    /// A runtime ended while it was needed.
+    #[error(transparent)]
+    Stopping(#[from] Stopping),
+}
+
+/// See the module.
+pub struct Cluster {
+    /// The meta group.
+    pub meta: Meta,
+    /// The other nodes.
+    pub peers: Peers,
+    /// What all groups share.
+    pub replication: Replication,
+}
+
+impl Cluster {
+    /// Reads who the node is, or makes it somebody, and starts its replica of the meta group.
+    pub async fn enter(
+        config: &Config,
+        env: &Env,
+        registry: &Registry,
+        http: SocketAddr,
+        grpc: SocketAddr,
+    ) -> Result<Cluster, ClusterError> {
+        let facts = facts(config, env, http, grpc).await?;
+        let plan = JoinPlan {
+            addresses: config.join.0.clone(),
+            token: TokenText::parse(&config.cluster.join_token.0).ok().map(|token| token.proof()),
+            patience: Some(config.cluster.join_timeout).filter(|patience| !patience.is_zero()),
+        };
+        let identity = enter(env, &facts, config.shard_groups, &plan, &Strangers(env.clone())).await?;
+        let raft = replication::open(env, registry).await?;
+        let store = MetaStore::open(identity, env).await?;
+        let peers = Peers::new(env, NodeId(identity.node), store.addresses(), identity.cluster, registry)?;
+        let raft_of_lost = raft.clone();
+        peers.on_lost(move |node| raft_of_lost.peer_lost(node.0));
+        let transport = peers.transport();
+        let meta = Meta::start(store, facts, raft.clone(), transport.clone(), Arc::new(peers.clone()), env).await?;
+        Ok(Cluster { meta, peers, replication: Replication { raft, transport } })
+    }
+}
+
+/// What the node says of itself.
+async fn facts(config: &Config, env: &Env, http: SocketAddr, grpc: SocketAddr) -> Result<NodeFacts, Stopping> {
+    let said = |advertised: &str, bound: SocketAddr| {
+        if advertised.is_empty() { bound.to_string() } else { advertised.to_owned() }
+    };
+    let capacity_bytes = match config.cluster.capacity.0 {
+        0 => {
+            let volume = env.volume.clone();
+            let space = env.executors.background.run(move || volume.space()).await.map_err(|_| Stopping)?;
+            space.map_or(0, |space| space.total_bytes)
+        }
+        bytes => bytes,
+    };
+    Ok(NodeFacts {
+        grpc: said(&config.cluster.advertise_grpc, grpc),
+        http: said(&config.cluster.advertise_http, http),
+        zone: config.cluster.zone.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        lowest_format: VERSION_LOWEST,
+        highest_format: VERSION_SUPPORTED,
+        capacity_bytes,
+    })
+}
+
+/// The ring of a state, and the task that keeps it up.
+pub fn follow_ring(
+    mut state: watch::Receiver<Arc<MetaState>>,
+) -> (watch::Receiver<Arc<Ring>>, impl Future<Output = ()> + Send) {
+    let (ring, watched) = watch::channel(Arc::new(Ring::from(&state.borrow_and_update().placement)));
+    let follow = async move {
+        while state.changed().await.is_ok() {
+            let state = state.borrow_and_update().clone();
+            let epoch = ring.borrow().epoch();
+            if state.placement.epoch() != epoch {
+                ring.send_replace(Arc::new(Ring::from(&state.placement)));
+            }
+        }
+    };
+    (watched, follow)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! Tests of whole nodes that become one cluster over a network in memory.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bellwether_kv::MemDisk;
+use bellwether_placement::NodeState;
+use tokio::time::{sleep, timeout};
+
+use super::*;
+use crate::config::PeerList;
+use crate::env::Seed;
+use crate::meta::MetaCommand;
+use crate::meta::settings::SettingKey;
+use crate::meta::tokens::TokenText;
+use crate::peers::testing::TestNet;
+use crate::testing::{TestClock, env};
+use crate::{Server, StartError};
+
+/// Everything here takes less, in the test's own time.
+const LONG: Duration = Duration::from_secs(120);
+
+struct Machine {
+    disk: MemDisk,
+    config: Config,
+    seed: u64,
+}
+
+/// A machine with its own addresses.
+fn machine(at: u16, join: &[u16]) -> Machine {
+    let address = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+    let mut config = Config { shard_groups: 2, http: address(100 + at), grpc: address(200 + at), ..Config::default() };
+    config.join = PeerList(join.iter().map(|at| address(200 + at).to_string()).collect());
+    config.cluster.zone = format!("zone {at}");
+    config.cluster.join_timeout = Duration::from_secs(30);
+    config.self_collect.enabled = false;
+    Machine { disk: MemDisk::new(), config, seed: at.into() }
+}
+
+impl Machine {
+    async fn start(&mut self, net: &TestNet) -> Result<Server, StartError> {
+        self.seed += 1000;
+        let env = env(self.disk.clone(), Arc::new(TestClock::default()), Arc::new(net.clone()));
+        Server::start(self.config.clone(), Env { seed: Seed(self.seed), ..env }).await
+    }
+}
+
+async fn settle(servers: &[&Server], voters: usize) {
+    let settled = async {
+        while !servers.iter().all(|server| {
+            let group = server.meta().group().state();
+            *server.meta().now() == *servers[0].meta().now() && group.voters.len() == voters && !group.is_joint
+        }) {
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(LONG, settled).await.expect("the nodes agree");
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let cause = error.source().map(|source| format!(": {}", chain(source))).unwrap_or_default();
+    format!("{error}{cause}")
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_nodes_join_forward_and_start_again() {
+    let net = TestNet::default();
+    let mut machines = [machine(1, &[]), machine(2, &[1]), machine(3, &[2, 1])];
+    let mut servers = Vec::new();
+    for machine in &mut machines {
+        servers.push(machine.start(&net).await.unwrap());
+    }
+    settle(&servers.iter().collect::<Vec<_>>(), 3).await;
+    let state = servers[2].meta().now();
+    let zones: Vec<&str> = state.active_nodes().map(|(_, node)| &*node.facts.zone).collect();
+    assert_eq!(zones, ["zone 1", "zone 2", "zone 3"]);
+    assert_eq!(state.nodes[&NodeId(3)].facts.grpc, "127.0.0.1:203");
+    let set = |value| MetaCommand::SetSetting { key: SettingKey::Copies, value };
+    servers[2].meta().propose(set(3)).await.unwrap();
+    assert_eq!(servers[2].meta().now().settings.get(SettingKey::Copies), 3);
+
+    let cluster = state.cluster;
+    for server in servers.drain(..) {
+        server.shutdown().await.unwrap();
+    }
+    for machine in machines.iter_mut().rev() {
+        servers.push(machine.start(&net).await.unwrap());
+    }
+    assert_eq!(servers[0].meta().now().settings.get(SettingKey::Copies), 3, "known before there is a leader");
+    servers[1].meta().propose(set(4)).await.unwrap();
+    settle(&servers.iter().collect::<Vec<_>>(), 3).await;
+    let identity = servers[0].meta().identity();
+    assert_eq!((identity.cluster, identity.node), (cluster, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_wants_a_token_takes_it_once() {
+    let net = TestNet::default();
+    let founder = machine(1, &[]).start(&net).await.unwrap();
+    let token = TokenText::new(1, 2);
+    founder.meta().propose(MetaCommand::SetSetting { key: SettingKey::JoinNeedsToken, value: 1 }).await.unwrap();
+    let create = MetaCommand::CreateToken {
+        id: 1,
+        kind: crate::meta::state::TokenKind::Join,
+        secret_hash: token.proof().secret_hash,
+        expires_ms: i64::MAX,
+    };
+    founder.meta().propose(create).await.unwrap();
+    let error = machine(2, &[1]).start(&net).await.err().unwrap();
+    assert!(chain(&error).contains("takes new nodes with a token only"), "{}", chain(&error));
+    let mut second = machine(2, &[1]);
+    second.config.cluster.join_token = crate::config::Secret(token.print());
+    let joined = second.start(&net).await.unwrap();
+    assert_eq!(joined.meta().node(), NodeId(2));
+    let mut third = machine(3, &[1]);
+    third.config.cluster.join_token = crate::config::Secret(token.print());
+    let error = third.start(&net).await.err().unwrap();
+    assert!(chain(&error).ends_with("the token was used already: ask for a new one"), "{}", chain(&error));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_node_is_not_heard_and_does_not_start_again() {
+    let net = TestNet::default();
+    let (mut first, mut second) = (machine(1, &[]), machine(2, &[1]));
+    let founder = first.start(&net).await.unwrap();
+    let removed = second.start(&net).await.unwrap();
+    settle(&[&founder, &removed], 1).await;
+    let node = removed.meta().node();
+    let remove = MetaCommand::SetNodeState { node, state: NodeState::Removed, force: false };
+    founder.meta().propose(remove).await.unwrap();
+    let mut state = removed.meta().state();
+    timeout(LONG, state.wait_for(|state| state.is_removed(node))).await.unwrap().unwrap();
+    let event = crate::meta::EventKind::Trouble;
+    let said = removed.meta().propose(MetaCommand::RecordEvent { kind: event, text: "x".to_owned() }).await;
+    assert!(said.is_err(), "{said:?}");
+    removed.shutdown().await.unwrap();
+    let error = second.start(&net).await.err().unwrap();
+    assert!(chain(&error).contains("node 2 was removed from the cluster"), "{}", chain(&error));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_to_join_is_an_error_that_names_the_address() {
+    let mut lonely = machine(2, &[1]);
+    let error = lonely.start(&TestNet::default()).await.err().unwrap();
+    assert!(matches!(error, StartError::Join(_)), "{error}");
+    assert!(chain(&error).contains("the last one tried, 127.0.0.1:201"), "{}", chain(&error));
+}

@@ -1,0 +1,77 @@
+//! The leader's side of a join: the node is registered, its replica becomes a learner of the meta group, and it is told
+//! the cluster as it is.
+
+use std::time::Duration;
+
+use bellwether_model::{NodeId, ReplicaId};
+use bellwether_raft::MembershipError;
+use tokio::time::{Instant, sleep};
+
+use super::command::{MetaCommand, Outcome};
+use super::joining::{JoinAsk, JoinGrant};
+use super::{Meta, MetaError, members};
+
+/// How long the membership may take to take the new replica in.
+const LEARN_BUDGET: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Why a node was not let in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AdmitError {
+    /// Another node decides.
+    #[error("this node does not lead the meta group")]
+    NotLeader {
+        /// Who does, if known.
+        node: Option<NodeId>,
+        /// Where that node is.
+        address: Option<String>,
+    },
+    /// Not now.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Not at all.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Meta {
+    /// Lets a node in. Asked again by the same node, it gives the same answer.
+    pub async fn admit(&self, ask: JoinAsk) -> Result<JoinGrant, AdmitError> {
+        if !self.is_leader() {
+            return Err(self.not_leader());
+        }
+        let JoinAsk { nonce, facts, rules, token } = ask;
+        let registered = self.propose(MetaCommand::RegisterNode { nonce, facts, rules, token }).await;
+        let (node, meta_replica) = match registered {
+            Ok(Outcome::Node { node, meta_replica }) => (node, meta_replica),
+            Ok(other) => return Err(AdmitError::Refused(format!("the meta group answered {other:?}"))),
+            Err(MetaError::Refused(refusal)) => return Err(AdmitError::Refused(refusal.to_string())),
+            Err(error @ (MetaError::Unavailable { .. } | MetaError::Rejected(_))) => {
+                return Err(AdmitError::Unavailable(error.to_string()));
+            }
+        };
+        self.let_learn(node, meta_replica).await?;
+        Ok(JoinGrant { node, meta_replica, state: (*self.now()).clone() })
+    }
+
+    async fn let_learn(&self, node: NodeId, replica: ReplicaId) -> Result<(), AdmitError> {
+        let started = Instant::now();
+        loop {
+            let reason = match members::add_learner(self.group(), node, replica).await {
+                Ok(()) => return Ok(()),
+                Err(MembershipError::NotLeader { .. }) => return Err(self.not_leader()),
+                Err(error) => error.to_string(),
+            };
+            if started.elapsed() >= LEARN_BUDGET {
+                return Err(AdmitError::Unavailable(reason));
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    fn not_leader(&self) -> AdmitError {
+        let node = self.leader().filter(|node| *node != self.node());
+        let address = node.and_then(|node| self.now().nodes.get(&node).map(|record| record.facts.grpc.clone()));
+        AdmitError::NotLeader { node, address }
+    }
+}

@@ -1,0 +1,223 @@
+//! The meta group's state machine: the state in memory, one small file on the disk.
+//!
+//! ```text
+//! meta/state       the state and how far the log is applied in it, see `codec::states`
+//! meta/copy-<n>/   a copy on its way to another node: an engine with one record, as copies travel as engines
+//! ```
+//! A node that was just founded or has just joined has a state that it was told, not one that it applied: the log begins
+//! before it. Until the log has come that far the node goes by what it was told, and the log is applied to nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use bellwether_kv::{Durability, KvDisk, Space, SpaceConfig, SpaceKind, WriteBatch};
+use bellwether_model::NodeId;
+use bellwether_raft::{Applied, Checkpoint, CommittedEntry, EntryPayload, FatalError, StateMachine};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::apply::apply;
+use super::codec::{DecodeError, replies, requests, states};
+use super::state::{MetaState, VERSION_SUPPORTED};
+use crate::env::Fatal;
+
+/// The directory of the meta group.
+pub const META_PATH: &str = "meta";
+const STATE_FILE: &str = "meta/state";
+const COPY_PREFIX: &str = "copy-";
+
+const COPY_SPACES: &[SpaceConfig] = &[SpaceConfig { name: "meta", kind: SpaceKind::Records }];
+const COPY: Space = Space(0);
+const COPY_KEY: &[u8] = b"state";
+
+/// Where nodes are reached, by id: their gRPC addresses.
+pub type Addresses = BTreeMap<NodeId, String>;
+
+/// Why a node's copy of the cluster's state could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateFileError {
+    /// It is not there although the directory is somebody's.
+    #[error("file {STATE_FILE} is missing: the data directory is damaged")]
+    Missing,
+    /// It is damaged, or newer.
+    #[error("file {STATE_FILE}: {0}")]
+    Unreadable(#[from] DecodeError),
+    /// Reading or writing failed.
+    #[error("file {STATE_FILE}")]
+    Storage(#[from] bellwether_kv::Error),
+}
+
+/// See the module.
+pub struct MetaStateMachine {
+    disk: Arc<dyn KvDisk>,
+    fatal: Fatal,
+    live: Mutex<Live>,
+    copies: AtomicU64,
+    /// Whether what is published was told, not applied.
+    is_told: AtomicBool,
+    published: watch::Sender<Arc<MetaState>>,
+    addresses: watch::Sender<Addresses>,
+}
+
+#[derive(Clone)]
+struct Live {
+    /// What the log has made; `None` before the founding is applied.
+    state: Option<MetaState>,
+    applied: Applied,
+}
+
+/// Writes the state that a node begins with, durably: what it was told, with nothing applied.
+pub fn write_told(disk: &dyn KvDisk, state: &MetaState) -> Result<(), StateFileError> {
+    Ok(disk.write_small_file(STATE_FILE, &states::encode(Some(state), &Applied::default()))?)
+}
+
+impl MetaStateMachine {
+    /// Reads what the disk holds.
+    pub fn open(disk: Arc<dyn KvDisk>, fatal: Fatal) -> Result<MetaStateMachine, StateFileError> {
+        for name in disk.list(META_PATH)?.iter().filter(|name| name.starts_with(COPY_PREFIX)) {
+            disk.remove(&format!("{META_PATH}/{name}"))?;
+        }
+        let bytes = disk.read_small_file(STATE_FILE)?.ok_or(StateFileError::Missing)?;
+        let (state, applied) = states::decode(&bytes)?;
+        let state = state.ok_or(StateFileError::Missing)?;
+        let (published, _) = watch::channel(Arc::new(state.clone()));
+        let (addresses, _) = watch::channel(addresses_of(&state));
+        let is_told = applied.log.is_none();
+        let live = Live { state: (!is_told).then_some(state), applied };
+        Ok(MetaStateMachine {
+            disk,
+            fatal,
+            live: Mutex::new(live),
+            copies: AtomicU64::new(0),
+            is_told: AtomicBool::new(is_told),
+            published,
+            addresses,
+        })
+    }
+
+    /// The state as it is applied here; before that, as it was told.
+    pub fn state(&self) -> watch::Receiver<Arc<MetaState>> {
+        self.published.subscribe()
+    }
+
+    /// Where the nodes of that state are reached.
+    pub fn addresses(&self) -> watch::Receiver<Addresses> {
+        self.addresses.subscribe()
+    }
+
+    /// Whether the log has brought this node a state.
+    pub fn is_applied(&self) -> bool {
+        self.live.lock().state.is_some()
+    }
+
+    fn publish(&self, live: &Live) {
+        let Some(state) = &live.state else { return };
+        self.published.send_if_modified(|published| {
+            let is_behind = state.index < published.index;
+            // The same state is news where it was only told before: now it is worth writing down.
+            let was_told = !is_behind && self.is_told.swap(false, Ordering::Relaxed);
+            let is_news = !is_behind && (was_told || **published != *state);
+            if is_news {
+                *published = Arc::new(state.clone());
+            }
+            is_news
+        });
+        let addresses = addresses_of(&self.published.borrow());
+        self.addresses.send_if_modified(|known| {
+            let is_news = *known != addresses;
+            *known = addresses;
+            is_news
+        });
+    }
+
+    fn failed(&self, doing: &str, error: bellwether_kv::Error) -> FatalError {
+        if matches!(error, bellwether_kv::Error::SyncFailed(_)) {
+            (self.fatal)(&error.to_string());
+        }
+        FatalError(format!("{doing}: {error}"))
+    }
+
+    fn write_copy(&self, path: &str, content: Bytes) -> Result<(), bellwether_kv::Error> {
+        let engine = self.disk.open(path, COPY_SPACES)?;
+        let mut batch = WriteBatch::default();
+        batch.put(COPY, COPY_KEY, content);
+        engine.write(&batch, Durability::Synced)?;
+        engine.flush()
+    }
+}
+
+impl StateMachine for MetaStateMachine {
+    fn applied(&self) -> Applied {
+        self.live.lock().applied.clone()
+    }
+
+    fn apply(&self, entries: Vec<CommittedEntry>) -> Result<Vec<Bytes>, FatalError> {
+        let mut live = self.live.lock();
+        let mut answers = Vec::with_capacity(entries.len());
+        for CommittedEntry { position, payload } in entries {
+            match payload {
+                EntryPayload::Blank => {}
+                EntryPayload::Membership(membership) => live.applied.membership = Some(membership),
+                EntryPayload::Normal(payload) => {
+                    // The log's own checksum has passed: this is a newer program's entry, or our bug.
+                    let request = requests::decode(&payload).map_err(|error| {
+                        FatalError(format!("entry {} of the meta group's log: {error}", position.index))
+                    })?;
+                    let reply = apply(&mut live.state, request, position.index);
+                    let active = live.state.as_ref().map_or(0, |state| state.active_version);
+                    if active > VERSION_SUPPORTED {
+                        return Err(FatalError(format!(
+                            "format version {active} is active, this program knows up to {VERSION_SUPPORTED}: start a \
+                             newer bellwether"
+                        )));
+                    }
+                    answers.push(replies::encode(&reply).into());
+                }
+            }
+            live.applied.log = Some(position);
+        }
+        self.publish(&live);
+        Ok(answers)
+    }
+
+    fn flush(&self) -> Result<Applied, FatalError> {
+        let Live { state, applied } = self.live.lock().clone();
+        // Nothing to keep yet, and the file holds what this node was told.
+        let Some(state) = state else { return Ok(Applied::default()) };
+        let bytes = states::encode(Some(&state), &applied);
+        self.disk.write_small_file(STATE_FILE, &bytes).map_err(|error| self.failed(STATE_FILE, error))?;
+        Ok(applied)
+    }
+
+    fn checkpoint(&self) -> Result<Checkpoint, FatalError> {
+        let unreadable = |reason: &dyn std::fmt::Display| FatalError(format!("{STATE_FILE}: {reason}"));
+        let content = self.disk.read_small_file(STATE_FILE).map_err(|error| self.failed(STATE_FILE, error))?;
+        let content = content.ok_or_else(|| unreadable(&"it is missing"))?;
+        let (_, applied) = states::decode(&content).map_err(|error| unreadable(&error))?;
+        let path = format!("{META_PATH}/{COPY_PREFIX}{}", self.copies.fetch_add(1, Ordering::Relaxed));
+        self.write_copy(&path, content).map_err(|error| self.failed(&path, error))?;
+        Ok(Checkpoint { applied, directory: path.into() })
+    }
+
+    fn install(&self, checkpoint: Checkpoint) -> Result<(), FatalError> {
+        let path = checkpoint.directory.to_str().ok_or_else(|| FatalError("a copy at a strange path".to_owned()))?;
+        let failed = |error| self.failed(path, error);
+        let content =
+            self.disk.open(path, COPY_SPACES).and_then(|engine| engine.get(COPY, COPY_KEY)).map_err(failed)?;
+        let content = content.ok_or_else(|| FatalError(format!("{path}: it is no copy of the meta group")))?;
+        let (state, applied) =
+            states::decode(&content).map_err(|error| FatalError(format!("a copy of the meta group: {error}")))?;
+        self.disk.write_small_file(STATE_FILE, &content).map_err(|error| self.failed(STATE_FILE, error))?;
+        self.disk.remove(path).map_err(failed)?;
+        let mut live = self.live.lock();
+        *live = Live { state, applied };
+        self.publish(&live);
+        Ok(())
+    }
+}
+
+fn addresses_of(state: &MetaState) -> Addresses {
+    state.present_nodes().map(|(id, node)| (id, node.facts.grpc.clone())).collect()
+}

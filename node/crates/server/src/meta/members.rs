@@ -1,0 +1,158 @@
+//! Who is in the meta group and who votes there, kept by its leader: every node that is there learns, 1, 3 or 5 of them
+//! vote, those that were removed leave. One small change at a time, each planned against the membership that holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bellwether_model::{NodeId, ReplicaId};
+use bellwether_placement::{Inventory, Liveness, NodeInfo, meta_voters};
+use bellwether_raft::{GroupState, Members, MembershipError, RaftGroup};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::state::MetaState;
+use super::{Meta, WeakMeta};
+
+/// How often the leader looks.
+const TICK: Duration = Duration::from_secs(1);
+/// Silence after which a node counts as down.
+const SILENCE_MAX: Duration = Duration::from_secs(3);
+/// How long handing the lead over may take.
+const TRANSFER_WAIT: Duration = Duration::from_secs(5);
+
+/// What has to be done next.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Nothing,
+    Change(Members),
+    /// The leader is to leave: one of these leads first.
+    HandOver(BTreeSet<bellwether_raft::ReplicaId>),
+}
+
+/// Adds a replica that learns, if it is no member yet.
+pub async fn add_learner(group: &RaftGroup, node: NodeId, replica: ReplicaId) -> Result<(), MembershipError> {
+    let state = group.state();
+    let replica = bellwether_raft::ReplicaId(replica.0);
+    if state.voters.contains_key(&replica) || state.learners.contains_key(&replica) {
+        return Ok(());
+    }
+    if state.is_joint {
+        return Err(MembershipError::InProgress(group.group()));
+    }
+    let mut members = Members { voters: state.voters.clone(), learners: state.learners.clone() };
+    members.learners.insert(replica, node.0);
+    change(group, &state, members).await
+}
+
+async fn change(group: &RaftGroup, state: &GroupState, members: Members) -> Result<(), MembershipError> {
+    let Some(expected) = state.membership.filter(|_| state.is_leader) else {
+        return Err(MembershipError::NotLeader { hint: state.leader });
+    };
+    if !state.membership_committed {
+        return Err(MembershipError::InProgress(group.group()));
+    }
+    group.change_members(expected, members).await.map(drop)
+}
+
+/// Looks after the members for as long as the group runs.
+pub(super) async fn keep(meta: WeakMeta) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut seen = Seen::default();
+    loop {
+        ticks.tick().await;
+        let Some(meta) = meta.get() else { return };
+        let group = meta.group().state();
+        if !group.is_leader {
+            seen = Seen::default();
+            continue;
+        }
+        let state = meta.now();
+        let inventory = seen.inventory(&state, &group, meta.node());
+        if let Err(error) = carry_out(&meta, next(&state, &group, &inventory, meta.node()), &group).await {
+            tracing::debug!(error, "the meta group's members are changed later");
+        }
+    }
+}
+
+async fn carry_out(meta: &Meta, step: Step, group: &GroupState) -> Result<(), String> {
+    match step {
+        Step::Nothing => Ok(()),
+        Step::Change(members) => {
+            tracing::info!(voters = ?members.voters.values(), learners = ?members.learners.values(), "members of the meta group change");
+            change(meta.group(), group, members).await.map_err(|error| error.to_string())
+        }
+        Step::HandOver(to) => {
+            let Some(successor) = to.first() else { return Ok(()) };
+            let handed = meta.group().transfer_leadership(*successor, TRANSFER_WAIT).await;
+            handed.map_err(|error| error.to_string())
+        }
+    }
+}
+
+/// Since when nodes answer or do not, as this leader has seen it.
+#[derive(Default)]
+struct Seen(BTreeMap<NodeId, (bool, Instant)>);
+
+impl Seen {
+    fn inventory(&mut self, state: &MetaState, group: &GroupState, own: NodeId) -> Inventory {
+        let now = Instant::now();
+        let nodes = state.present_nodes().map(|(id, node)| {
+            let progress = group.progress.get(&bellwether_raft::ReplicaId(node.meta_replica.0));
+            let silent = progress.and_then(|progress| progress.silent);
+            let is_up = id == own || silent.is_some_and(|silent| silent < SILENCE_MAX);
+            let (was_up, since) = self.0.entry(id).or_insert((is_up, now));
+            if *was_up != is_up {
+                (*was_up, *since) = (is_up, now);
+            }
+            let for_ms = now.duration_since(*since).as_millis() as u64;
+            let liveness = if is_up { Liveness::Up { for_ms } } else { Liveness::Down { for_ms } };
+            let info = NodeInfo {
+                zone: node.facts.zone.clone(),
+                state: node.state,
+                liveness,
+                disk_bytes: node.facts.capacity_bytes,
+                disk_used_bytes: 0,
+                disk_full: false,
+            };
+            (id, info)
+        });
+        let inventory = Inventory { nodes: nodes.collect() };
+        self.0.retain(|id, _| inventory.nodes.contains_key(id));
+        inventory
+    }
+}
+
+/// What leads from the members that are to those that are wanted.
+fn next(state: &MetaState, group: &GroupState, inventory: &Inventory, own: NodeId) -> Step {
+    let replicas: BTreeMap<NodeId, bellwether_raft::ReplicaId> =
+        state.present_nodes().map(|(id, node)| (id, bellwether_raft::ReplicaId(node.meta_replica.0))).collect();
+    let voting: BTreeSet<NodeId> = group.voters.values().map(|node| NodeId(*node)).collect();
+    let mut wanted = meta_voters(&voting, inventory, &state.settings.policy());
+    // Nobody is better than who is there, and only a member can vote.
+    wanted.retain(|node| replicas.contains_key(node));
+    if wanted.is_empty() {
+        wanted = voting.intersection(&replicas.keys().copied().collect()).copied().collect();
+    }
+    if wanted.is_empty() {
+        return Step::Nothing;
+    }
+    let is_leaving = !wanted.contains(&own);
+    if is_leaving {
+        let others = wanted.clone();
+        wanted.insert(own);
+        if voting == wanted {
+            return Step::HandOver(others.iter().map(|node| replicas[node]).collect());
+        }
+    }
+    let own_replica = group.leader.map(|leader| (leader.replica, leader.node)).filter(|_| is_leaving);
+    let voters: BTreeMap<_, _> =
+        wanted.iter().filter_map(|node| Some((*replicas.get(node)?, node.0))).chain(own_replica).collect();
+    let learners = replicas.iter().map(|(node, replica)| (*replica, node.0));
+    let learners: BTreeMap<_, _> = learners.filter(|(replica, _)| !voters.contains_key(replica)).collect();
+    let is_same = !group.is_joint && voters == group.voters && learners == group.learners;
+    if is_same { Step::Nothing } else { Step::Change(Members { voters, learners }) }
+}
+
+#[cfg(test)]
+#[path = "members_tests.rs"]
+mod tests;

@@ -1,0 +1,71 @@
+//! Tokens as people carry them: `id.secret` in hexadecimal. The cluster keeps the secret's hash alone.
+
+use sha2::{Digest, Sha256};
+
+use super::command::TokenProof;
+
+/// Digits of the id.
+const ID_DIGITS: usize = 16;
+/// Digits of the secret: 128 bits, which nobody guesses.
+const SECRET_DIGITS: usize = 32;
+
+/// A token with its secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TokenText {
+    id: u64,
+    secret: String,
+}
+
+/// What was given is no token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a token is {ID_DIGITS} hexadecimal digits, a dot, and {SECRET_DIGITS} more")]
+pub struct NoToken;
+
+impl TokenText {
+    /// A new token out of random numbers.
+    pub fn new(id: u64, secret: u128) -> TokenText {
+        TokenText { id, secret: format!("{secret:032x}") }
+    }
+
+    /// Reads a token.
+    pub fn parse(text: &str) -> Result<TokenText, NoToken> {
+        let (id, secret) = text.trim().split_once('.').ok_or(NoToken)?;
+        let is_hex = |text: &str, digits| text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !is_hex(id, ID_DIGITS) || !is_hex(secret, SECRET_DIGITS) {
+            return Err(NoToken);
+        }
+        let id = u64::from_str_radix(id, 16).map_err(|_| NoToken)?;
+        Ok(TokenText { id, secret: secret.to_ascii_lowercase() })
+    }
+
+    /// As people carry it.
+    pub fn print(&self) -> String {
+        format!("{:016x}.{}", self.id, self.secret)
+    }
+
+    /// What the cluster is shown instead of the secret.
+    pub fn proof(&self) -> TokenProof {
+        TokenProof { id: self.id, secret_hash: Sha256::digest(self.secret.as_bytes()).into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_read_back_and_its_hash_stays() {
+        let token = TokenText::new(255, 0x0123_4567_89ab_cdef);
+        assert_eq!(token.print(), "00000000000000ff.00000000000000000123456789abcdef");
+        assert!(TokenText::parse(&token.print().to_uppercase()).is_ok_and(|read| read == token));
+        let hash: String = token.proof().secret_hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        expect_test::expect!["74b650849235ca67e7f1d440839e80940a7dce1ea7dec088e42245f40d42341e"].assert_eq(&hash);
+    }
+
+    #[test]
+    fn what_is_no_token_is_refused() {
+        for text in ["", ".", "ff.00", "00000000000000ff", "00000000000000ff.0000000000000000012345678+abcdef"] {
+            assert!(TokenText::parse(text).is_err(), "{text:?}");
+        }
+    }
+}
