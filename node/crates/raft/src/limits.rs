@@ -86,8 +86,9 @@ pub const INSTALL_DEADLINE: Duration = Duration::from_secs(600);
 /// Entries in one message to a follower; their bytes are bounded by [`READ_BYTES_MAX`].
 pub const ENTRIES_PER_MESSAGE_MAX: u64 = 1024;
 
-/// Messages with entries on their way to one replica of a group, not yet answered.
-pub const APPENDS_ON_THE_WAY_MAX: usize = 32;
+/// Appends on their way to one replica of a group, not yet answered. What is proposed meanwhile gathers in the next one:
+/// with more, each proposal would be a message of its own.
+pub const APPENDS_ON_THE_WAY_MAX: usize = 4;
 
 /// Bytes of appends on their way to one replica of a group; the one that reaches this is the last.
 pub const APPEND_BYTES_ON_THE_WAY: usize = 4 << 20;

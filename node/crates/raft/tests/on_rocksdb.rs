@@ -133,3 +133,21 @@ async fn a_flush_gives_the_space_of_the_log_back() {
     assert!(engine.disk_bytes().unwrap() < 1 << 20, "{} bytes", engine.disk_bytes().unwrap());
     node.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_removed_replica_is_gone_with_its_space() {
+    let directory = tempfile::tempdir().unwrap();
+    {
+        let (engine, node, group) = start(directory.path(), &Arc::new(Counter::default())).await;
+        propose(&group, 100, 100_000).await;
+        node.remove_replica(GroupId(1), ReplicaId(1)).await.unwrap();
+        node.reclaim().await.unwrap();
+        assert!(engine.disk_bytes().unwrap() < 1 << 20, "{} bytes", engine.disk_bytes().unwrap());
+        node.shutdown().await;
+    }
+    let disk = RocksDisk::new(directory.path().to_owned(), RocksOptions::default()).unwrap();
+    let engine = disk.open("log", &[SpaceConfig { name: "log", kind: SpaceKind::Log }]).unwrap();
+    let options = RaftOptions::new(prometheus::Registry::new(), Arc::new(|reason| panic!("{reason}")));
+    let node = RaftNode::open(engine, Space(0), options, Arc::new(Inline), 1).unwrap();
+    assert!(node.stored_replicas().await.unwrap().is_empty());
+}

@@ -8,7 +8,7 @@ use openraft::errors::Fatal;
 use openraft::raft::TransferLeaderRequest;
 use tokio::time::sleep;
 
-use super::{Inner, RaftGroup};
+use super::{Inner, Leadership, RaftGroup};
 use crate::limits;
 use crate::node::mix;
 use crate::types::{NodeId, Types};
@@ -49,9 +49,8 @@ impl RaftGroup {
     }
 
     fn is_led_by(&self, node: NodeId) -> bool {
-        let state = self.state();
-        let is_voter = state.voters.contains_key(&self.0.replica);
-        is_voter && !state.is_leader && state.leader.is_some_and(|leader| leader.node == node)
+        let is_led = matches!(self.leadership(), Leadership::There(leader) if leader.node == node);
+        is_led && self.state().voters.contains_key(&self.0.replica)
     }
 }
 

@@ -293,21 +293,22 @@ async fn appends_do_not_wait_for_each_other() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_on_the_way_to_a_replica_is_bounded() {
-    let mut cluster = Cluster::found(3, 16).await;
-    cluster.propose_many(3).await;
-    let leader = cluster.leader().await;
-    let stopped = cluster.network.hold(leader);
-    let group = cluster.group(leader);
-    for number in 0..60 {
-        let group = group.clone();
-        tokio::spawn(async move { group.propose(payload(number, 300_000)).await });
-        sleep(Duration::from_millis(2)).await;
-    }
-    sleep(Duration::from_millis(100)).await;
-    let held = stopped.lock().clone();
-    assert!(held.len() == 2, "{held:?}");
-    for bytes in held.values() {
-        assert!((4_000_000..6_000_000).contains(bytes), "{bytes} on the way");
+    // By count, and where entries are large by bytes.
+    for (bytes, expected) in [(300_000, 1_200_000..1_300_000), (3_000_000, 6_000_000..6_100_000)] {
+        let mut cluster = Cluster::found(3, 16).await;
+        cluster.propose_many(3).await;
+        let leader = cluster.leader().await;
+        let taken = cluster.network.hold(leader);
+        let group = cluster.group(leader);
+        for number in 0..10 {
+            let group = group.clone();
+            tokio::spawn(async move { group.propose(payload(number, bytes)).await });
+            sleep(Duration::from_millis(2)).await;
+        }
+        sleep(Duration::from_millis(100)).await;
+        let taken = taken.lock().clone();
+        assert_eq!(taken.len(), 2);
+        assert!(taken.values().all(|bytes| expected.contains(bytes)), "{taken:?}");
     }
 }
 
