@@ -5,6 +5,7 @@
 //! and reads across them), [`routing`], [`write`] (from a request's body to acknowledged samples), [`maintenance`] (flush,
 //! seal, retention, disk space), then what clients see: [`gateway`], [`grpc`], [`query`], [`self_collect`].
 
+pub mod balance;
 pub mod cluster;
 pub mod config;
 pub mod env;
@@ -33,6 +34,8 @@ use prometheus::Registry;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use balance::Mover;
+use balance::report::Reporter;
 use cluster::{Cluster, ClusterError};
 use config::ConfigError;
 use env::Listener;
@@ -184,6 +187,12 @@ impl Server {
             ready: is_ready,
         })
         .map_err(|error| StartError::Reflection(error.to_string()))?;
+        let mover = Mover {
+            meta: meta.clone(),
+            router: router.clone(),
+            peers: peers.clone(),
+            reporter: Reporter::new(shards.clone(), &env),
+        };
         let service = PeerService::open(raft, peers, env.clone(), stopped.clone()).await?;
         let grpc_routes = service.with_router(router.clone()).with_meta(meta.clone()).add_to(grpc_routes);
         tasks.spawn(listen::serve(http, http_routes, stopped.clone()));
@@ -194,6 +203,7 @@ impl Server {
             tasks.spawn(router.clone().become_ready(ready.clone(), stopped.clone()));
         }
         tasks.spawn(reconcile(router, stopped.clone()));
+        tasks.spawn(mover.run(stopped.clone()));
         if config.self_collect.enabled {
             let collect = SelfCollect {
                 config: config.self_collect.clone(),

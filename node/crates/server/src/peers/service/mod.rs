@@ -6,6 +6,7 @@ mod install;
 mod join;
 mod propose_meta;
 mod raft;
+mod report;
 mod routed;
 
 use std::sync::Arc;
@@ -18,7 +19,8 @@ use bellwether_proto::peer::v1::peer_server::{Peer, PeerServer, SERVICE_NAME};
 use bellwether_proto::peer::v1::{
     CommandAnswer, CommandRequest, InstallAnswer, InstallChunk, JoinAnswer, JoinRequest, MaintainAnswer,
     MaintainRequest, MembershipAnswer, MembershipRequest, ProposeMetaAnswer, ProposeMetaRequest, RaftBatch,
-    ReadIndexAnswer, ReadIndexRequest, ResolveAnswer, ResolveRequest, WriteAnswer, WriteRequest,
+    ReadIndexAnswer, ReadIndexRequest, ReportAnswer, ReportRequest, ResolveAnswer, ResolveRequest, WriteAnswer,
+    WriteRequest,
 };
 use bellwether_raft::RaftNode;
 use tokio::sync::{Semaphore, watch};
@@ -153,6 +155,10 @@ impl Peer for PeerService {
 
     async fn membership(&self, request: Request<MembershipRequest>) -> Result<Response<MembershipAnswer>, Status> {
         self.serve_membership(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn report(&self, _: Request<ReportRequest>) -> Result<Response<ReportAnswer>, Status> {
+        self.serve_report().await.map(Response::new)
     }
 
     async fn maintain(&self, request: Request<MaintainRequest>) -> Result<Response<MaintainAnswer>, Status> {

@@ -13,7 +13,7 @@ use super::PeerService;
 use crate::routing::Router;
 
 impl PeerService {
-    fn routed(&self) -> Result<&Arc<Router>, Status> {
+    pub(super) fn routed(&self) -> Result<&Arc<Router>, Status> {
         self.router.as_ref().ok_or_else(|| Status::unimplemented("this node carries out no requests of others"))
     }
 
