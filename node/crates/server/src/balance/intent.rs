@@ -7,7 +7,10 @@ use bellwether_placement::{PlacedGroup, Placement, ReplicaRole};
 
 use super::Mover;
 use super::survey::{Led, Survey};
-use crate::meta::MetaCommand;
+use crate::meta::{MetaCommand, MetaError, Refusal};
+
+/// How often a fact is told to the meta group while other changes come between.
+const RECORD_ATTEMPTS_MAX: usize = 8;
 
 /// What is to be done about one group before anything is planned for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,9 +75,19 @@ impl Mover {
         voters: BTreeSet<ReplicaId>,
         learners: BTreeSet<ReplicaId>,
     ) -> Result<(), String> {
-        let expected_epoch = self.meta.now().placement.epoch();
-        let command = MetaCommand::SetReplicas { group, voters, learners, expected_epoch };
-        self.meta.propose(command).await.map(drop).map_err(|error| error.to_string())
+        let mut attempts = RECORD_ATTEMPTS_MAX;
+        loop {
+            attempts -= 1;
+            let expected_epoch = self.meta.now().placement.epoch();
+            let command =
+                MetaCommand::SetReplicas { group, voters: voters.clone(), learners: learners.clone(), expected_epoch };
+            match self.meta.propose(command).await {
+                Ok(_) => return Ok(()),
+                // Another group's change came between; what this group's log has committed stays true.
+                Err(MetaError::Refused(Refusal::StaleEpoch { .. })) if attempts > 0 => {}
+                Err(error) => return Err(error.to_string()),
+            }
+        }
     }
 }
 

@@ -162,6 +162,10 @@ impl Meta {
             } else {
                 raft.start_group(META_GROUP, own, machine_of_group, transport).await?
             };
+            // The founder's log has had a membership from its first entry on; openraft shows it a moment after the start.
+            if founds {
+                group.wait_until(|state| !state.voters.is_empty()).await;
+            }
             if group.state().voters.keys().eq([&own]) {
                 // Nobody else is needed for its log to be applied.
                 group
