@@ -23,14 +23,12 @@ const DISCOVERY_INTERVAL: Duration = Duration::from_secs(30);
 /// Bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 
-/// How requests are compressed. Answers are compressed in the same way where the node can.
+/// How writes and the answers to queries are compressed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Compression {
     /// Not at all: for nodes that are near.
     #[default]
     None,
-    /// With gzip.
-    Gzip,
     /// With zstd.
     Zstd,
 }
@@ -39,7 +37,6 @@ impl Compression {
     pub(crate) fn encoding(self) -> Option<CompressionEncoding> {
         match self {
             Compression::None => None,
-            Compression::Gzip => Some(CompressionEncoding::Gzip),
             Compression::Zstd => Some(CompressionEncoding::Zstd),
         }
     }
@@ -108,7 +105,7 @@ impl ClientBuilder {
         self
     }
 
-    /// How requests are compressed.
+    /// How writes and the answers to queries are compressed.
     pub fn compression(mut self, compression: Compression) -> ClientBuilder {
         self.options.compression = compression;
         self

@@ -11,9 +11,10 @@ use crate::error::Failure;
 use crate::v1::cluster_client::ClusterClient;
 use crate::v1::{
     ClusterStatusRequest, ClusterStatusResponse, CreateTokenRequest, CreateTokenResponse, DoctorRequest, Event,
-    EventsRequest, FinalizeRequest, FinalizeResponse, Finding, GetSettingsRequest, NodeInfo, NodeState, NodesRequest,
-    RebalanceRequest, RebalanceResponse, SetNodeStateRequest, SetNodeStateResponse, SetSettingRequest, Setting,
-    ShardsRequest, ShardsResponse, TokenKind, TransferLeaderRequest, TransferLeaderResponse,
+    EventsRequest, FinalizeRequest, FinalizeResponse, Finding, GetSettingsRequest, MoveShardRequest, MoveShardResponse,
+    NodeInfo, NodeState, NodesRequest, PlanRequest, PlanResponse, SetNodeStateRequest, SetNodeStateResponse,
+    SetSettingRequest, Setting, ShardsRequest, ShardsResponse, TokenKind, TransferLeaderRequest,
+    TransferLeaderResponse,
 };
 
 /// The cluster, for whoever administers it. From [`Client::cluster`].
@@ -89,9 +90,15 @@ impl Cluster<'_> {
         Ok(ask!(self, Always, transfer_leader, TransferLeaderRequest { group, node })?.0)
     }
 
-    /// What would be moved, and why.
-    pub async fn rebalance(&self, dry_run: bool) -> Result<RebalanceResponse, Error> {
-        Ok(ask!(self, Always, rebalance, RebalanceRequest { dry_run })?.0)
+    /// Gives a replica of a shard group to the node `to` in place of the one on `from`. Returns once that is decided;
+    /// [`shards`](Self::shards) tells how far it has come.
+    pub async fn move_shard(&self, group: u32, from: u64, to: u64) -> Result<MoveShardResponse, Error> {
+        Ok(ask!(self, IfUnsent, move_shard, MoveShardRequest { group, from, to })?.0)
+    }
+
+    /// What will be moved, and why.
+    pub async fn plan(&self) -> Result<PlanResponse, Error> {
+        Ok(ask!(self, Always, plan, PlanRequest {})?.0)
     }
 
     /// Settings by name; all, if none is named.

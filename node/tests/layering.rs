@@ -50,10 +50,10 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("protox", &["bellwether-proto"]),
     ("turmoil", &["bellwether-sim"]),
     ("hashring", &["bellwether-placement"]),
-    // Core types carry no serde derives: configuration and HTTP bodies alone do.
-    ("serde*", &["bellwether", "bellwether-server", "bellwether-sim"]),
+    // Core types carry no serde derives: configuration, HTTP bodies and what bwctl prints alone do.
+    ("serde*", &["bellwether", "bellwether-client", "bellwether-server", "bellwether-sim"]),
     ("axum", &["bellwether-server"]),
-    ("clap", &["bellwether", "bellwether-sim"]),
+    ("clap*", &["bellwether", "bellwether-client", "bellwether-sim"]),
     ("anyhow", &["bellwether", "bellwether-sim"]),
     // Pure crates and storage have no async fn.
     ("tokio*", &["bellwether", "bellwether-client", "bellwether-raft", "bellwether-server", "bellwether-sim"]),

@@ -53,12 +53,8 @@ impl FakeNode {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let node = FakeNode { address, script: Arc::new(Mutex::new(script)) };
-        let both = [CompressionEncoding::Gzip, CompressionEncoding::Zstd];
-        let (mut write, mut query) = (WriteServer::new(node.clone()), QueryServer::new(node.clone()));
-        for encoding in both {
-            write = write.accept_compressed(encoding);
-            query = query.send_compressed(encoding);
-        }
+        let write = WriteServer::new(node.clone()).accept_compressed(CompressionEncoding::Zstd);
+        let query = QueryServer::new(node.clone()).send_compressed(CompressionEncoding::Zstd);
         let cluster = ClusterServer::new(node.clone());
         let server = Server::builder().add_service(cluster).add_service(write).add_service(query);
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
@@ -203,8 +199,20 @@ impl cluster_server::Cluster for FakeNode {
         })
     }
 
-    async fn rebalance(&self, _: Request<RebalanceRequest>) -> Result<Response<RebalanceResponse>, Status> {
-        self.answer(|script| RebalanceResponse { moves: script.moves.clone(), held: script.held.clone() })
+    async fn move_shard(&self, request: Request<MoveShardRequest>) -> Result<Response<MoveShardResponse>, Status> {
+        self.answer(|script| {
+            let MoveShardRequest { group, from, to } = request.into_inner();
+            script.asked.push(format!("move {group} from {from} to {to}"));
+            // The replica is there at once, so that nobody waits.
+            let shards = script.shards.iter_mut().filter(|shard| shard.id == group);
+            let replicas = shards.flat_map(|shard| &mut shard.replicas).filter(|replica| replica.node == from);
+            replicas.for_each(|replica| (replica.id, replica.node) = (99, to));
+            MoveShardResponse { replica: 99 }
+        })
+    }
+
+    async fn plan(&self, _: Request<PlanRequest>) -> Result<Response<PlanResponse>, Status> {
+        self.answer(|script| PlanResponse { moves: script.moves.clone(), held: script.held.clone() })
     }
 
     async fn get_settings(

@@ -31,7 +31,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::Registry;
-use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -42,6 +41,7 @@ use config::ConfigError;
 use env::Listener;
 use gateway::GatewayState;
 use grpc::GrpcState;
+use grpc::cluster::ClusterService;
 use maintenance::Maintenance;
 use meta::Meta;
 use meta::founding::EnterError;
@@ -133,12 +133,7 @@ impl Server {
         let started_ms = env.clock.now_ms();
         let registry = Registry::new();
         let http = bind(&env, "http", config.http).await?;
-        // Raft's runtime is told of what happens on this listener's connections.
-        let grpc = {
-            let (env_of_task, address) = (env.clone(), config.grpc);
-            let bound = replication::on_raft(&env, async move { bind(&env_of_task, "grpc", address).await }).await;
-            bound.map_err(peers::service::ServiceError::from)??
-        };
+        let grpc = bind(&env, "grpc", config.grpc).await?;
         let (http_address, grpc_address) = (http.local_address(), grpc.local_address());
 
         let refusing = maintenance::look_before_start(&config, &env).await;
@@ -182,7 +177,19 @@ impl Server {
             started_ms,
             ready: is_ready.clone(),
         });
-        let grpc_routes = grpc::routes(GrpcState {
+        let reporter = Reporter::new(shards.clone(), &env);
+        let administration = ClusterService {
+            meta: meta.clone(),
+            peers: peers.clone(),
+            router: router.clone(),
+            reporter: reporter.clone(),
+            config: config.clone(),
+            clock: env.clock.clone(),
+            seed: env.seed.split("tokens"),
+            tokens: Arc::default(),
+            ready: is_ready.clone(),
+        };
+        let grpc_state = GrpcState {
             shards: shards.clone(),
             write: write.clone(),
             queries,
@@ -191,23 +198,14 @@ impl Server {
             started_ms,
             http_address,
             ready: is_ready,
-        })
-        .map_err(|error| StartError::Reflection(error.to_string()))?;
-        let mover = Mover {
-            meta: meta.clone(),
-            router: router.clone(),
-            peers: peers.clone(),
-            reporter: Reporter::new(shards.clone(), &env),
         };
+        let grpc_routes = grpc::routes(grpc_state, Some(administration))
+            .map_err(|error| StartError::Reflection(error.to_string()))?;
+        let mover = Mover { meta: meta.clone(), router: router.clone(), peers: peers.clone(), reporter };
         let service = PeerService::open(raft, peers, env.clone(), stopped.clone()).await?;
         let grpc_routes = service.with_router(router.clone()).with_meta(meta.clone()).add_to(grpc_routes);
         tasks.spawn(listen::serve(http, http_routes, stopped.clone()));
-        let grpc = listen::serve_nodes(grpc, grpc_routes, Handle::current(), stopped.clone());
-        let env_of_task = env.clone();
-        tasks.spawn(async move {
-            // An error means that Raft's runtime is gone, and all connections with it.
-            let _ = replication::on_raft(&env_of_task, grpc).await;
-        });
+        tasks.spawn(listen::serve(grpc, grpc_routes, stopped.clone()));
         let maintenance = Maintenance::new(shards.clone(), write.clone(), &config, &env, storage_metrics);
         tasks.spawn(maintenance.run(stopped.clone()));
         if !router.is_alone() {

@@ -14,6 +14,7 @@ use bellwether_server::config::ByteSize;
 use bellwether_server::env::ExecutorHandle;
 use futures::StreamExt;
 use http_support::{InlineExecutor, NOW_MS, Node};
+use tonic::codec::CompressionEncoding;
 use tonic::{Code, Request};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -51,6 +52,19 @@ async fn what_is_written_is_queried() {
     let answer = queries.range(range).await.unwrap().into_inner();
     let Some(Shape::Matrix(matrix)) = answer.result else { panic!("{answer:?}") };
     assert_eq!(matrix.series, [series(&[], &[(NOW_MS - 15_000, 1.0), (NOW_MS, 2.0)])]);
+}
+
+#[tokio::test]
+async fn messages_may_be_compressed_with_zstd() {
+    let node = Node::start().await;
+    let zstd = CompressionEncoding::Zstd;
+    let mut writes = WriteClient::new(node.grpc()).send_compressed(zstd);
+    let request = WriteRequest { series: vec![series(&[("__name__", "m")], &[(NOW_MS, 1.0)])] };
+    assert_eq!(writes.write(request).await.unwrap().into_inner().samples, 1);
+    let mut queries = QueryClient::new(node.grpc()).accept_compressed(zstd);
+    let answer = queries.instant(InstantRequest { query: "m".into(), ..InstantRequest::default() }).await.unwrap();
+    assert_eq!(answer.metadata().get("grpc-encoding").unwrap(), "zstd");
+    assert!(matches!(answer.into_inner().result, Some(Shape::Vector(found)) if found.series.len() == 1));
 }
 
 #[tokio::test]

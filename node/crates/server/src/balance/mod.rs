@@ -29,7 +29,7 @@ use survey::Seen;
 /// Pause between two rounds.
 const TICK: Duration = Duration::from_secs(1);
 /// How long a node may take to report.
-const REPORT_WAIT: Duration = Duration::from_secs(2);
+pub const REPORT_WAIT: Duration = Duration::from_secs(2);
 
 /// What the rounds need of their node.
 pub struct Mover {

@@ -117,7 +117,7 @@ impl Seen {
 }
 
 /// The report of the replica that leads; of several that believe so, the one with the newest term.
-fn leader_of(group: ShardGroupId, reports: &BTreeMap<NodeId, ReportAnswer>) -> Option<(NodeId, &ReplicaReport)> {
+pub fn leader_of(group: ShardGroupId, reports: &BTreeMap<NodeId, ReportAnswer>) -> Option<(NodeId, &ReplicaReport)> {
     let of_group = reports.iter().flat_map(|(node, report)| report.replicas.iter().map(|replica| (*node, replica)));
     of_group
         .filter(|(_, replica)| replica.group == group.0 && replica.leads && replica.trouble.is_empty())

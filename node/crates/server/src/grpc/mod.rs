@@ -1,7 +1,8 @@
-//! gRPC: the node's status, writes and queries for programs, health for supervisors, reflection for tools.
+//! gRPC: the node's status, writes and queries for programs, administration, health for supervisors, reflection for tools.
 //!
 //! Each service is a thin edge like the HTTP gateway's: messages in, calls of the node's parts, messages out.
 
+pub mod cluster;
 mod health;
 mod node;
 mod query;
@@ -19,11 +20,13 @@ use axum::routing::post;
 use bellwether_model::{Tenant, Timestamp};
 use bellwether_proto::{FILE_DESCRIPTOR_SET, v1};
 use tokio::sync::watch;
+use tonic::codec::CompressionEncoding;
 use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
 use tonic::{Request, Status};
 use tonic_health::pb::health_server::HealthServer;
 
+use self::cluster::ClusterService;
 use crate::config::Config;
 use crate::env::WallClock;
 use crate::gateway::Hosts;
@@ -55,22 +58,29 @@ pub struct GrpcState {
     pub ready: watch::Receiver<bool>,
 }
 
-/// All gRPC services of a node.
+/// All gRPC services of a node; administration where the node is one of a cluster.
 ///
 /// # Errors
 /// If the interface's own description is damaged.
-pub fn routes(state: GrpcState) -> Result<Router, tonic_reflection::server::Error> {
+pub fn routes(state: GrpcState, cluster: Option<ClusterService>) -> Result<Router, tonic_reflection::server::Error> {
     let reflection = |builder: tonic_reflection::server::Builder<'static>| {
         builder
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let hosts = Hosts::new(state.config.grpc, &state.config.hosts);
+    let queries = v1::query_server::QueryServer::new(query::Query(state.clone()));
+    // To callers that ask for it.
+    let queries = queries.send_compressed(CompressionEncoding::Zstd);
     let routes = Routes::new(HealthServer::new(health::Health::new(state.ready.clone())))
         .add_service(reflection(tonic_reflection::server::Builder::configure()).build_v1()?)
         .add_service(reflection(tonic_reflection::server::Builder::configure()).build_v1alpha()?)
         .add_service(v1::node_server::NodeServer::new(node::Node(state.clone())))
-        .add_service(v1::query_server::QueryServer::new(query::Query(state.clone())));
+        .add_service(queries);
+    let routes = match cluster {
+        Some(cluster) => routes.add_service(v1::cluster_server::ClusterServer::new(cluster)),
+        None => routes,
+    };
     let writes = Router::new().route(write::PATH, post(write::write)).with_state(state);
     Ok(routes.into_axum_router().merge(writes).layer(from_fn_with_state(hosts, refuse_other_hosts)))
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use bellwether_proto::v1::WriteResponse;
 use bytes::{Buf, BytesMut};
@@ -19,35 +20,44 @@ use tonic::server::{Grpc, UnaryService};
 
 use super::GrpcState;
 use crate::env::BoxFuture;
-use crate::write::{Admitted, WriteError};
+use crate::write::{Admitted, ContentEncoding, RemoteWriteVersion, WriteError};
 
 /// Where the method is found: see the interface's `write.proto`.
 pub const PATH: &str = "/bellwether.v1.Write/Write";
 
 /// A message must arrive within this time: slow senders would hold memory for ever.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The metadata key that names the compression of messages.
+const ENCODING_KEY: &str = "grpc-encoding";
 /// In front of a message: whether it is compressed, and its length.
 const FRAME_HEADER_BYTES: usize = 5;
 
 /// Answers one call.
 pub async fn write(State(state): State<GrpcState>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let received = tokio::time::timeout(MESSAGE_TIMEOUT, receive(&state, &parts.headers, body)).await;
     let late =
         || Status::unavailable(format!("the message did not arrive within {} seconds", MESSAGE_TIMEOUT.as_secs()));
     match received.unwrap_or_else(|_| Err(late())) {
-        Ok((admitted, frame)) => {
+        Ok((admitted, encoding, mut frame)) => {
             let length = frame.len();
-            let request = Request::from_parts(parts, Body::from(frame));
+            // The way in decompresses, within its bounds: here the message is just bytes.
+            frame[0] = 0;
+            parts.headers.remove(ENCODING_KEY);
+            let request = Request::from_parts(parts, Body::from(frame.freeze()));
             let mut grpc = Grpc::new(RawCodec::<WriteResponse>(PhantomData)).max_decoding_message_size(length);
-            grpc.unary(Call { state, admitted: Some(admitted) }, request).await.into_response()
+            grpc.unary(Call { state, admitted: Some((admitted, encoding)) }, request).await.into_response()
         }
         Err(status) => status.into_http::<Body>(),
     }
 }
 
 /// Lets a message in and reads it, header and all.
-async fn receive(state: &GrpcState, headers: &axum::http::HeaderMap, body: Body) -> Result<(Admitted, Bytes), Status> {
+async fn receive(
+    state: &GrpcState,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(Admitted, ContentEncoding, BytesMut), Status> {
     let tenant = state.admit(&tonic::Request::from_parts(
         MetadataMap::from_headers(headers.clone()),
         tonic::Extensions::default(),
@@ -61,9 +71,10 @@ async fn receive(state: &GrpcState, headers: &axum::http::HeaderMap, body: Body)
         if admitted.is_none()
             && let Some(header) = frame.first_chunk::<FRAME_HEADER_BYTES>()
         {
+            let encoding = encoding(header, headers)?;
             let length = announced(header, state.config.ingest.max_decompressed_bytes.0)?;
             expected += length;
-            admitted = Some(state.write.admit(&tenant, length as u64).map_err(status)?);
+            admitted = Some((state.write.admit(&tenant, length as u64).map_err(status)?, encoding));
             frame.reserve(expected - frame.len().min(expected));
         }
         if frame.len() > expected {
@@ -75,17 +86,23 @@ async fn receive(state: &GrpcState, headers: &axum::http::HeaderMap, body: Body)
         }
     }
     match admitted {
-        Some(admitted) if frame.len() == expected => Ok((admitted, frame.freeze())),
+        Some((admitted, encoding)) if frame.len() == expected => Ok((admitted, encoding, frame)),
         _ => Err(Status::invalid_argument(format!("the message ends after {} of {expected} bytes", frame.len()))),
+    }
+}
+
+/// How a message is compressed.
+fn encoding(header: &[u8; FRAME_HEADER_BYTES], headers: &HeaderMap) -> Result<ContentEncoding, Status> {
+    match (header[0], headers.get(ENCODING_KEY).map_or(b"".as_slice(), HeaderValue::as_bytes)) {
+        (0, _) => Ok(ContentEncoding::Identity),
+        (1, b"zstd") => Ok(ContentEncoding::Zstd),
+        _ => Err(Status::unimplemented("messages may be compressed with zstd, and in no other way")),
     }
 }
 
 /// The length of a message by its header.
 fn announced(header: &[u8; FRAME_HEADER_BYTES], limit: u64) -> Result<usize, Status> {
-    let [compressed, length @ ..] = *header;
-    if compressed != 0 {
-        return Err(Status::unimplemented("compressed messages are not taken"));
-    }
+    let [_, length @ ..] = *header;
     let length = u32::from_be_bytes(length);
     if u64::from(length) > limit {
         let message = format!("the message has {length} bytes, the limit is {limit} (ingest.max_decompressed_bytes)");
@@ -97,7 +114,7 @@ fn announced(header: &[u8; FRAME_HEADER_BYTES], limit: u64) -> Result<usize, Sta
 /// A call whose message has been let in.
 struct Call {
     state: GrpcState,
-    admitted: Option<Admitted>,
+    admitted: Option<(Admitted, ContentEncoding)>,
 }
 
 impl UnaryService<Bytes> for Call {
@@ -107,8 +124,18 @@ impl UnaryService<Bytes> for Call {
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
         let (write, admitted) = (self.state.write.clone(), self.admitted.take());
         Box::pin(async move {
-            let admitted = admitted.ok_or_else(|| Status::internal("a call was made twice"))?;
-            let outcome = write.write_admitted(admitted, request.into_inner()).await.map_err(status)?;
+            let (admitted, encoding) = admitted.ok_or_else(|| Status::internal("a call was made twice"))?;
+            let body = request.into_inner();
+            let outcome = match encoding {
+                ContentEncoding::Identity => write.write_admitted(admitted, body).await,
+                encoding => {
+                    // It needs room for what it decompresses to instead.
+                    let tenant = admitted.tenant().clone();
+                    drop(admitted);
+                    write.remote_write(&tenant, RemoteWriteVersion::V1, encoding, body).await
+                }
+            };
+            let outcome = outcome.map_err(status)?;
             let refused_because = if outcome.refused.is_empty() { String::new() } else { outcome.refused.to_string() };
             let refused = outcome.refused.count();
             Ok(tonic::Response::new(WriteResponse { samples: outcome.samples, refused, refused_because }))

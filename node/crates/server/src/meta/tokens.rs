@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::command::TokenProof;
+use crate::env::Seed;
 
 /// Digits of the id.
 const ID_DIGITS: usize = 16;
@@ -25,6 +26,17 @@ impl TokenText {
     /// A new token out of random numbers.
     pub fn new(id: u64, secret: u128) -> TokenText {
         TokenText { id, secret: format!("{secret:032x}") }
+    }
+
+    /// The token of this number out of a seed that nobody else knows.
+    pub fn draw(seed: Seed, number: u64) -> TokenText {
+        let mut hash = Sha256::new();
+        hash.update(seed.0.to_le_bytes());
+        hash.update(number.to_le_bytes());
+        let drawn: [u8; 32] = hash.finalize().into();
+        let (secret, rest) = drawn.split_first_chunk().expect("a hash is longer than a secret");
+        let id = rest.first_chunk().expect("a hash is as long as a secret and an id");
+        TokenText::new(u64::from_be_bytes(*id), u128::from_be_bytes(*secret))
     }
 
     /// Reads a token.
@@ -60,6 +72,15 @@ mod tests {
         assert!(TokenText::parse(&token.print().to_uppercase()).is_ok_and(|read| read == token));
         let hash: String = token.proof().secret_hash.iter().map(|byte| format!("{byte:02x}")).collect();
         expect_test::expect!["74b650849235ca67e7f1d440839e80940a7dce1ea7dec088e42245f40d42341e"].assert_eq(&hash);
+    }
+
+    #[test]
+    fn tokens_of_one_seed_differ() {
+        let draw = |seed, number| TokenText::draw(Seed(seed), number).print();
+        assert_eq!(draw(1, 0), draw(1, 0));
+        let all = std::collections::BTreeSet::from([draw(1, 0), draw(1, 1), draw(2, 0)]);
+        assert_eq!(all.len(), 3);
+        assert!(all.iter().all(|token| TokenText::parse(token).is_ok()));
     }
 
     #[test]

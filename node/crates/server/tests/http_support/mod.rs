@@ -116,16 +116,19 @@ impl Node {
         let queries = Arc::new(Coordinator::new(shards.clone(), scan, config.query.clone(), &registry));
         let (ready, is_ready) = watch::channel(true);
         let config = Arc::new(config);
-        let grpc = grpc::routes(GrpcState {
-            shards: shards.clone(),
-            write: write.clone(),
-            queries: queries.clone(),
-            config: config.clone(),
-            clock: clock.clone(),
-            started_ms: NOW_MS,
-            http_address: config.http,
-            ready: is_ready.clone(),
-        });
+        let grpc = grpc::routes(
+            GrpcState {
+                shards: shards.clone(),
+                write: write.clone(),
+                queries: queries.clone(),
+                config: config.clone(),
+                clock: clock.clone(),
+                started_ms: NOW_MS,
+                http_address: config.http,
+                ready: is_ready.clone(),
+            },
+            None,
+        );
         let router = gateway::router(GatewayState {
             shards,
             write: write.clone(),

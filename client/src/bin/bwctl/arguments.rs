@@ -1,0 +1,301 @@
+//! The command line. Completion and man pages are made from the same definitions.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::times::{TimeArgument, parse_duration, parse_time};
+
+/// Administers and asks a Bellwether cluster.
+#[derive(Debug, Parser)]
+#[command(name = "bwctl", version, about, max_term_width = 110, after_help = EXIT_CODES)]
+pub struct Arguments {
+    /// gRPC address of a node; may be repeated: whichever answers is asked
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOST:PORT",
+        env = "BELLWETHER_ADDRESS",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:9481"
+    )]
+    pub address: Vec<String>,
+    /// Print JSON instead of tables
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Do not ask before dangerous things
+    #[arg(long, global = true)]
+    pub yes: bool,
+    /// How long to wait for an answer
+    #[arg(long, global = true, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    pub timeout: Duration,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "Ends with 0 when all went well, 1 when something was refused or failed, 2 when the command line \
+                          is wrong, 3 when no node could be reached.";
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The cluster as a whole
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// What is wrong or will be soon, and what to do about it; ends with 1 if something is
+    Doctor,
+    /// Add, drain, remove and replace nodes
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Move shard groups and their leaderships
+    #[command(subcommand)]
+    Shard(ShardCommand),
+    /// Wait until replicas and leaderships are spread evenly: the cluster moves them by itself
+    Rebalance {
+        /// Only say what will be moved, and why
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// The settings of the whole cluster
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Tokens, with which nodes join
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Evaluate PromQL expressions
+    #[command(subcommand)]
+    Query(QueryCommand),
+    /// Print a completion script for a shell
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the man page
+    Man {
+        /// Write a page for each command into this directory instead
+        #[arg(long)]
+        dir: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ClusterCommand {
+    /// The cluster in a few numbers
+    Status,
+    /// The nodes
+    Nodes {
+        /// Removed nodes as well
+        #[arg(long)]
+        all: bool,
+    },
+    /// The shard groups, where their replicas are, and how far behind
+    Shards {
+        /// Only those with a replica on this node
+        #[arg(long, value_name = "NODE")]
+        node: Option<u64>,
+    },
+    /// What happened, oldest first
+    Events {
+        /// Go on with what happens
+        #[arg(long, short)]
+        follow: bool,
+        /// Of what has happened only the newest
+        #[arg(long, value_name = "COUNT", default_value_t = 50)]
+        limit: u32,
+        /// Only events with higher numbers
+        #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+        after: u64,
+    },
+    /// End an upgrade: use the newest format that all nodes know; older programs cannot come back
+    Finalize,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// Say how to start another node, with a token where one is needed
+    Add {
+        /// Make a token even where the cluster needs none
+        #[arg(long)]
+        token: bool,
+        /// Wait until it has joined
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Empty a node: its replicas move to others, while it serves
+    Drain {
+        /// The node's id
+        node: u64,
+        /// Wait until it is empty
+        #[arg(long)]
+        wait: bool,
+    },
+    /// End a drain: the node is a full member again
+    Undrain {
+        /// The node's id
+        node: u64,
+    },
+    /// Remove an empty node for ever
+    Remove {
+        /// The node's id
+        node: u64,
+        /// Even if it holds replicas: it is gone, its copies are made again elsewhere
+        #[arg(long)]
+        force: bool,
+    },
+    /// Give up a node that is gone: its copies are made again, on a new node first
+    Replace {
+        /// The id of the node that is gone
+        node: u64,
+        /// The id of the new one, which has joined
+        #[arg(long, value_name = "NODE")]
+        with: u64,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ShardCommand {
+    /// Give a replica to another node in place of one that has it
+    Move {
+        /// The shard group
+        group: u32,
+        /// The node whose replica goes
+        #[arg(long, value_name = "NODE")]
+        from: u64,
+        /// The node that gets one
+        #[arg(long, value_name = "NODE")]
+        to: u64,
+        /// Wait until it is done
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Hand the leadership of a shard group over
+    TransferLeader {
+        /// The shard group
+        group: u32,
+        /// The node that is to lead; it must hold a replica that votes
+        node: u64,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print settings; without names all
+    Get {
+        /// Names of settings
+        names: Vec<String>,
+    },
+    /// Set a setting
+    Set {
+        /// Its name
+        name: String,
+        /// Its value, with a unit where it has one: 3, 64GB, 15m, true
+        #[arg(required_unless_present = "default", allow_hyphen_values = true)]
+        value: Option<String>,
+        /// Give it its default back
+        #[arg(long, conflicts_with = "value")]
+        default: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token; it works once
+    Create {
+        /// What it permits
+        #[arg(long, value_enum, default_value_t = TokenPurpose::Join)]
+        kind: TokenPurpose,
+        /// For how long it can be used
+        #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
+        valid: Duration,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TokenPurpose {
+    /// To join as a node
+    Join,
+    /// To administer
+    Admin,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum QueryCommand {
+    /// Evaluate at one time
+    Instant {
+        /// The expression
+        expression: String,
+        /// When: Unix seconds, RFC 3339, now, or a time ago such as -5m
+        #[arg(long, value_parser = parse_time, allow_hyphen_values = true)]
+        time: Option<TimeArgument>,
+        #[command(flatten)]
+        how: QueryOptions,
+    },
+    /// Evaluate at every step of a range
+    Range {
+        /// The expression
+        expression: String,
+        /// The first time
+        #[arg(long, value_parser = parse_time, allow_hyphen_values = true, default_value = "-1h")]
+        start: TimeArgument,
+        /// The last time
+        #[arg(long, value_parser = parse_time, allow_hyphen_values = true, default_value = "now")]
+        end: TimeArgument,
+        /// The time between; without, a 250th of the range
+        #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+        step: Option<Duration>,
+        #[command(flatten)]
+        how: QueryOptions,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub struct QueryOptions {
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t = QueryFormat::Table)]
+    pub format: QueryFormat,
+    /// Whose data; a node follows this where it listens on loopback alone
+    #[arg(long)]
+    pub tenant: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum QueryFormat {
+    /// For people
+    Table,
+    /// As Prometheus's HTTP API has it
+    Json,
+    /// A column per label
+    Csv,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_hold_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_command_line_is_read() {
+        let arguments = Arguments::try_parse_from([
+            "bwctl",
+            "query",
+            "range",
+            "up",
+            "--start",
+            "-2h",
+            "--address",
+            "a:1,b:2",
+            "--json",
+        ])
+        .unwrap();
+        assert_eq!(arguments.address, ["a:1", "b:2"]);
+        assert!(arguments.json && !arguments.yes);
+        assert!(Arguments::try_parse_from(["bwctl", "config", "set", "nodes.max"]).is_err());
+    }
+}

@@ -1,0 +1,127 @@
+//! `bwctl node`: nodes come and go.
+
+use std::collections::BTreeSet;
+
+use bellwether_client::v1::{NodeInfo, NodeState, TokenKind};
+use serde_json::json;
+
+use crate::Context;
+use crate::arguments::NodeCommand;
+use crate::ask::confirm;
+use crate::failure::Failure;
+use crate::names::node_state;
+use crate::watch::{Progress, until};
+
+/// Whether the cluster takes new nodes with a token only.
+const JOIN_NEEDS_TOKEN: &str = "nodes.join_needs_token";
+
+pub async fn run(context: &Context, command: NodeCommand) -> Result<(), Failure> {
+    match command {
+        NodeCommand::Add { token, wait } => add(context, token, wait).await,
+        NodeCommand::Drain { node, wait } => {
+            set(context, node, NodeState::Draining, false).await?;
+            if wait { drained(context, node).await } else { Ok(()) }
+        }
+        NodeCommand::Undrain { node } => set(context, node, NodeState::Active, false).await,
+        NodeCommand::Remove { node, force } => {
+            let what = if force {
+                format!("Node {node} is removed for ever, with the replicas that it holds")
+            } else {
+                format!("Node {node} is removed for ever")
+            };
+            confirm(context.yes, &what)?;
+            set(context, node, NodeState::Removed, force).await
+        }
+        NodeCommand::Replace { node, with } => replace(context, node, with).await,
+    }
+}
+
+async fn set(context: &Context, node: u64, state: NodeState, force: bool) -> Result<(), Failure> {
+    let answer = context.client.cluster().set_node_state(node, state, force).await?;
+    let state = node_state(answer.state());
+    let left = match answer.replicas {
+        0 => String::new(),
+        1 => ", with 1 replica".to_owned(),
+        left => format!(", with {left} replicas"),
+    };
+    let json = json!({"id": node, "state": state, "replicas": answer.replicas});
+    Ok(context.output.print_line(&format!("node {node} is {state}{left}"), &json)?)
+}
+
+/// Says how many replicas are left whenever that changes.
+async fn drained(context: &Context, id: u64) -> Result<(), Failure> {
+    let said = until(
+        async || context.client.cluster().nodes().await,
+        |nodes| {
+            let Some(node) = nodes.iter().find(|node| node.id == id) else {
+                return Err(Failure::Refused(format!("node {id} is gone")));
+            };
+            match node.state() {
+                NodeState::Draining if node.replicas == 0 => {
+                    Ok(Progress::Done(format!("node {id} is empty: bwctl node remove {id}")))
+                }
+                NodeState::Draining => Ok(Progress::Waiting(format!("node {id}: {} replicas left", node.replicas))),
+                state => Err(Failure::Refused(format!("node {id} is {} meanwhile", node_state(state)))),
+            }
+        },
+    )
+    .await?;
+    eprintln!("{said}");
+    Ok(())
+}
+
+async fn add(context: &Context, wants_token: bool, wait: bool) -> Result<(), Failure> {
+    let cluster = context.client.cluster();
+    let known = cluster.nodes().await?;
+    let needed = cluster.settings(&[JOIN_NEEDS_TOKEN.to_owned()]).await?;
+    let needs_token = needed.first().is_some_and(|setting| setting.value == "true");
+    let token =
+        if wants_token || needs_token { Some(cluster.create_token(TokenKind::Join, None).await?.token) } else { None };
+    let present: Vec<&NodeInfo> = known.iter().filter(|node| node.state() == NodeState::Active).collect();
+    let mut addresses: Vec<&str> = present.iter().map(|node| node.address.as_str()).collect();
+    if addresses.is_empty() {
+        addresses = context.addresses.iter().map(String::as_str).collect();
+    }
+    let mut command = "bellwether --data-dir DIR".to_owned();
+    addresses.iter().for_each(|address| command.push_str(&format!(" --join {address}")));
+    if let Some(token) = &token {
+        command.push_str(&format!(" --set cluster.join_token={token}"));
+    }
+    let text = format!("on the new machine, with a directory that is empty:\n  {command}");
+    context.output.print_line(&text, &json!({"command": command, "join": addresses, "token": token}))?;
+    if !wait {
+        return Ok(());
+    }
+    let known: BTreeSet<u64> = known.iter().map(|node| node.id).collect();
+    let said = until(
+        async || context.client.cluster().nodes().await,
+        |nodes| {
+            Ok(match nodes.iter().find(|node| !known.contains(&node.id)) {
+                Some(new) => Progress::Done(format!("node {} has joined, at {}", new.id, new.address)),
+                None => Progress::Waiting("waiting for it to join".to_owned()),
+            })
+        },
+    )
+    .await?;
+    eprintln!("{said}");
+    Ok(())
+}
+
+async fn replace(context: &Context, old: u64, new: u64) -> Result<(), Failure> {
+    let nodes = context.client.cluster().nodes().await?;
+    let find = |id: u64| {
+        let unknown = || Failure::Refused(format!("there is no node {id}: see bwctl cluster nodes"));
+        nodes.iter().find(|node| node.id == id).ok_or_else(unknown)
+    };
+    let (gone, fresh) = (find(old)?, find(new)?);
+    if gone.up {
+        let text = format!("node {old} answers: bwctl node drain {old} moves its replicas without losing a copy");
+        return Err(Failure::Refused(text));
+    }
+    if old == new || fresh.state() != NodeState::Active || !fresh.up {
+        let text = format!("node {new} is no active node that answers: start one with --join (bwctl node add)");
+        return Err(Failure::Refused(text));
+    }
+    confirm(context.yes, &format!("Node {old} is removed for ever, with the replicas that it holds"))?;
+    set(context, old, NodeState::Removed, true).await
+}

@@ -1,0 +1,706 @@
+//! The real `bwctl`, against nodes that answer what a test says: what it prints, where, and how it ends.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where its helper fails")]
+
+mod support;
+
+use std::process::{Command, Stdio};
+
+use bellwether_client::v1::*;
+use expect_test::{Expect, expect};
+use support::{FakeNode, Script, node};
+use tonic::Status;
+
+/// Runs `bwctl` and returns how it ended and what it said, errors behind the result.
+fn bwctl(address: &str, arguments: &str) -> (i32, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bwctl"));
+    command.args(arguments.split_whitespace()).env_clear().env("BELLWETHER_ADDRESS", address).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout) + &text(output.stderr))
+}
+
+#[track_caller]
+fn check(address: &str, arguments: &str, expected: Expect) {
+    let (code, text) = bwctl(address, arguments);
+    expected.assert_eq(&format!("{text}-> {code}\n"));
+}
+
+fn replica(id: u64, node: u64, lag: Option<u64>) -> ReplicaInfo {
+    ReplicaInfo { id, node, role: ReplicaRole::Voter.into(), lag, replaces: None, trouble: String::new() }
+}
+
+fn cluster() -> Script {
+    let mut draining = node(2, "10.0.0.2:9481");
+    draining.state = NodeState::Draining.into();
+    let mut down = node(3, "10.0.0.3:9481");
+    (down.up, down.bytes, down.series, down.free_bytes, down.clock_offset_ms) = (false, None, None, None, None);
+    let mut removed = node(4, "10.0.0.4:9481");
+    removed.state = NodeState::Removed.into();
+    let learner = ReplicaInfo { role: ReplicaRole::Learner.into(), replaces: Some(2), ..replica(20, 3, None) };
+    let troubled = ReplicaInfo { trouble: "its disk is full".to_owned(), ..replica(4, 2, Some(17)) };
+    let setting = |name: &str, value: &str, chosen| Setting {
+        name: name.to_owned(),
+        value: value.to_owned(),
+        default_value: "3".to_owned(),
+        min: "1".to_owned(),
+        max: "7".to_owned(),
+        chosen,
+        help: "what it is for".to_owned(),
+    };
+    Script {
+        nodes: vec![node(1, "10.0.0.1:9481"), draining, down, removed],
+        shards: vec![
+            ShardInfo {
+                id: 0,
+                first_key: 0,
+                last_key: u64::MAX / 2,
+                leader: 1,
+                replicas: vec![replica(1, 1, Some(0)), replica(2, 2, Some(0)), learner],
+                bytes: Some(1 << 20),
+                series: Some(1000),
+                split: None,
+            },
+            ShardInfo {
+                id: 1,
+                first_key: u64::MAX / 2 + 1,
+                last_key: u64::MAX,
+                leader: 0,
+                replicas: vec![replica(3, 1, None), troubled],
+                bytes: None,
+                series: None,
+                split: Some(SplitInfo { child: 2, at: 0xc000_0000_0000_0000 }),
+            },
+        ],
+        status: ClusterStatusResponse {
+            cluster: "00112233445566778899aabbccddeeff".to_owned(),
+            founded_ms: 1_795_161_600_000,
+            active_version: 1,
+            finalize_version: 2,
+            placement_epoch: 7,
+            node: 1,
+            meta_leader: 1,
+            meta_voters: vec![1, 2, 3],
+            nodes_joining: 0,
+            nodes_active: 2,
+            nodes_draining: 1,
+            nodes_down: 1,
+            shard_groups: 2,
+            groups_without_leader: 1,
+            groups_short_of_copies: 2,
+            groups_in_motion: 1,
+            copies_wanted: 3,
+            bytes: 1 << 20,
+            series: 1000,
+        },
+        events: vec![
+            Event { number: 1, at_ms: 1_795_161_600_000, kind: EventKind::Cluster.into(), text: "founded".to_owned() },
+            Event {
+                number: 2,
+                at_ms: 1_795_161_661_250,
+                kind: EventKind::Node.into(),
+                text: "node 2 drains".to_owned(),
+            },
+        ],
+        settings: vec![setting("replication.factor", "5", true), setting("nodes.max", "3", false)],
+        ..Script::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cluster_is_printed_for_people() {
+    let node = FakeNode::start(cluster()).await;
+    check(
+        &node.address,
+        "cluster status",
+        expect![[r#"
+        cluster         00112233445566778899aabbccddeeff
+        founded         2026-11-20T08:00:00.000Z
+        format version  1 (2 is possible: bwctl cluster finalize)
+        nodes           2 active, 1 draining, 1 down
+        meta group      leader 1, voters 1 2 3
+        shard groups    2 of 3 copies: 1 without leader, 2 short of copies, 1 in motion
+        data            1000 series, 1.0 MiB in one copy
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "cluster nodes",
+        expect![[r#"
+        ID  ADDRESS        STATE     UP   ZONE    VERSION  LEADERS  REPLICAS  SERIES    BYTES       FREE  CLOCK
+         1  10.0.0.1:9481  active    yes  zone-1  0.1.0          3         8  120000  5.0 GiB  700.0 GiB  -2 ms
+         2  10.0.0.2:9481  draining  yes  zone-2  0.1.0          3         8  120000  5.0 GiB  700.0 GiB  -2 ms
+         3  10.0.0.3:9481  active    no   zone-3  0.1.0          3         8       -        -          -      -
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "cluster shards",
+        expect![[r#"
+        ID  RANGE                              LEADER  REPLICAS           SERIES    BYTES  NOTES
+         0  0000000000000000-7fffffffffffffff       1  1 2 3(learner, ?)    1000  1.0 MiB  node 3 replaces node 2
+         1  8000000000000000-ffffffffffffffff       -  1(?) 2(17 behind)       -        -  splits at c000000000000000 into 2; node 2: its disk is full
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "cluster shards --node 3",
+        expect![[r#"
+        ID  RANGE                              LEADER  REPLICAS           SERIES    BYTES  NOTES
+         0  0000000000000000-7fffffffffffffff       1  1 2 3(learner, ?)    1000  1.0 MiB  node 3 replaces node 2
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "cluster events",
+        expect![[r#"
+        NUMBER  TIME                      ABOUT    WHAT HAPPENED
+             1  2026-11-20T08:00:00.000Z  cluster  founded
+             2  2026-11-20T08:01:01.250Z  node     node 2 drains
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "config get",
+        expect![[r#"
+        NAME                VALUE  DEFAULT  WHAT FOR
+        replication.factor  5      3        what it is for
+        nodes.max           3               what it is for
+        -> 0
+    "#]],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cluster_is_printed_for_programs() {
+    let node = FakeNode::start(cluster()).await;
+    check(
+        &node.address,
+        "cluster status --json",
+        expect![[r#"
+        {
+          "active_version": 1,
+          "bytes": 1048576,
+          "cluster": "00112233445566778899aabbccddeeff",
+          "copies_wanted": 3,
+          "finalize_version": 2,
+          "founded_ms": 1795161600000,
+          "meta_leader": 1,
+          "meta_voters": [
+            1,
+            2,
+            3
+          ],
+          "node": 1,
+          "nodes": {
+            "active": 2,
+            "down": 1,
+            "draining": 1,
+            "joining": 0
+          },
+          "placement_epoch": 7,
+          "series": 1000,
+          "shard_groups": {
+            "in_motion": 1,
+            "short_of_copies": 2,
+            "total": 2,
+            "without_leader": 1
+          }
+        }
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "cluster shards --json --node 3",
+        expect![[r#"
+        [
+          {
+            "bytes": 1048576,
+            "id": 0,
+            "leader": 1,
+            "range": "0000000000000000-7fffffffffffffff",
+            "replicas": [
+              {
+                "id": 1,
+                "lag": 0,
+                "node": 1,
+                "replaces": null,
+                "role": "voter",
+                "trouble": null
+              },
+              {
+                "id": 2,
+                "lag": 0,
+                "node": 2,
+                "replaces": null,
+                "role": "voter",
+                "trouble": null
+              },
+              {
+                "id": 20,
+                "lag": null,
+                "node": 3,
+                "replaces": 2,
+                "role": "learner",
+                "trouble": null
+              }
+            ],
+            "series": 1000,
+            "split": null
+          }
+        ]
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "cluster events --json --after 1",
+        expect![[r#"
+        [
+          {
+            "at_ms": 1795161661250,
+            "kind": "node",
+            "number": 2,
+            "text": "node 2 drains"
+          }
+        ]
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "config get nodes.max --json",
+        expect![[r#"
+        [
+          {
+            "chosen": false,
+            "default": "3",
+            "help": "what it is for",
+            "max": "7",
+            "min": "1",
+            "name": "nodes.max",
+            "value": "3"
+          }
+        ]
+        -> 0
+    "#]],
+    );
+    node.with(|script| script.nodes.truncate(1));
+    check(
+        &node.address,
+        "--json cluster nodes",
+        expect![[r#"
+        [
+          {
+            "address": "10.0.0.1:9481",
+            "bytes": 5368709120,
+            "capacity_bytes": 1099511627776,
+            "clock_offset_ms": -2,
+            "free_bytes": 751619276800,
+            "http_address": "10.0.0.1:9480",
+            "id": 1,
+            "joined_ms": 1795161600000,
+            "leaders": 3,
+            "meta_voter": true,
+            "replicas": 8,
+            "series": 120000,
+            "state": "active",
+            "up": true,
+            "version": "0.1.0",
+            "zone": "zone-1"
+          }
+        ]
+        -> 0
+    "#]],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn findings_come_with_advice_and_end_with_1_if_they_are_serious() {
+    let node = FakeNode::start(Script::default()).await;
+    check(
+        &node.address,
+        "doctor",
+        expect![[r#"
+        nothing is wrong
+        -> 0
+    "#]],
+    );
+    let finding = |severity: Severity| Finding {
+        severity: severity.into(),
+        subject: "node 3".to_owned(),
+        problem: "does not answer".to_owned(),
+        advice: "start it".to_owned(),
+    };
+    node.with(|script| script.findings = vec![finding(Severity::Warning)]);
+    check(
+        &node.address,
+        "doctor",
+        expect![[r#"
+        SEVERITY  ABOUT   PROBLEM          ADVICE
+        warning   node 3  does not answer  start it
+        -> 0
+    "#]],
+    );
+    node.with(|script| script.findings.insert(0, finding(Severity::Error)));
+    check(
+        &node.address,
+        "doctor --json",
+        expect![[r#"
+        [
+          {
+            "advice": "start it",
+            "problem": "does not answer",
+            "severity": "error",
+            "subject": "node 3"
+          },
+          {
+            "advice": "start it",
+            "problem": "does not answer",
+            "severity": "warning",
+            "subject": "node 3"
+          }
+        ]
+        -> 1
+    "#]],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_come_and_go() {
+    let node = FakeNode::start(cluster()).await;
+    check(
+        &node.address,
+        "node add",
+        expect![[r#"
+        on the new machine, with a directory that is empty:
+          bellwether --data-dir DIR --join 10.0.0.1:9481 --join 10.0.0.3:9481
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "node add --token --json",
+        expect![[r#"
+        {"command":"bellwether --data-dir DIR --join 10.0.0.1:9481 --join 10.0.0.3:9481 --set cluster.join_token=00000000000000ff.secret","join":["10.0.0.1:9481","10.0.0.3:9481"],"token":"00000000000000ff.secret"}
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "node drain 1 --wait",
+        expect![[r#"
+        node 1 is draining, with 8 replicas
+        node 1 is empty: bwctl node remove 1
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "node undrain 1",
+        expect![[r#"
+        node 1 is active
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "node remove 2",
+        expect![[r#"
+        bwctl: Node 2 is removed for ever: say --yes if that is wanted, there is nobody to ask
+        -> 2
+    "#]],
+    );
+    check(
+        &node.address,
+        "node remove 2 --yes",
+        expect![[r#"
+        node 2 is removed, with 8 replicas
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "node replace 1 --with 3 --yes",
+        expect![[r#"
+        bwctl: node 1 answers: bwctl node drain 1 moves its replicas without losing a copy
+        -> 1
+    "#]],
+    );
+    check(
+        &node.address,
+        "node replace 3 --with 3 --yes",
+        expect![[r#"
+        bwctl: node 3 is no active node that answers: start one with --join (bwctl node add)
+        -> 1
+    "#]],
+    );
+    check(
+        &node.address,
+        "node replace 3 --with 1 --yes --json",
+        expect![[r#"
+        {"id":3,"replicas":8,"state":"removed"}
+        -> 0
+    "#]],
+    );
+    let asked = node.with(|script| script.asked.join("\n"));
+    expect![[r#"
+        token Join 0ms
+        node 1 Draining force=false
+        node 1 Active force=false
+        node 2 Removed force=false
+        node 3 Removed force=true"#]]
+    .assert_eq(&asked);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_tokens_and_leadership_are_changed() {
+    let node = FakeNode::start(cluster()).await;
+    check(
+        &node.address,
+        "config set replication.factor 5",
+        expect![[r#"
+        replication.factor = 5
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "config set replication.factor --default --json",
+        expect![[r#"
+        {"chosen":false,"default":"","help":"","max":"","min":"","name":"replication.factor","value":"3"}
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "token create --kind admin --valid 90m",
+        expect![[r#"
+        00000000000000ff.secret
+        works once, until 2026-11-20T09:00:00.000Z
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "shard transfer-leader 1 2",
+        expect![[r#"
+        node 2 leads shard group 1
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "cluster finalize",
+        expect![[r#"
+        bwctl: After this, programs older than the newest format cannot come back: say --yes if that is wanted, there is nobody to ask
+        -> 2
+    "#]],
+    );
+    check(
+        &node.address,
+        "cluster finalize --yes",
+        expect![[r#"
+        all nodes use version 2 now, it was 1
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "rebalance --dry-run",
+        expect![[r#"
+        nothing is to be moved
+        -> 0
+    "#]],
+    );
+    node.with(|script| {
+        let (step, reason) = ("add learner 3 for 1".to_owned(), "node 3 holds fewer".to_owned());
+        script.moves = vec![PlannedMove { group: 12, step, reason }];
+        script.held = vec!["group 3: no node has room".to_owned()];
+    });
+    check(
+        &node.address,
+        "rebalance --dry-run",
+        expect![[r#"
+        GROUP  STEP                 REASON
+           12  add learner 3 for 1  node 3 holds fewer
+        not possible now: group 3: no node has room
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "rebalance --dry-run --json",
+        expect![[r#"
+        {
+          "held": [
+            "group 3: no node has room"
+          ],
+          "moves": [
+            {
+              "group": 12,
+              "reason": "node 3 holds fewer",
+              "step": "add learner 3 for 1"
+            }
+          ]
+        }
+        -> 0
+    "#]],
+    );
+    let asked = node.with(|script| script.asked.join("\n"));
+    expect![[r#"
+        set replication.factor Some("5")
+        set replication.factor None
+        token Admin 5400000ms
+        transfer 1 to 2
+        finalize"#]]
+    .assert_eq(&asked);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn expressions_are_evaluated() {
+    let node = FakeNode::start(Script::default()).await;
+    check(
+        &node.address,
+        "query instant up --time 1795161600",
+        expect![[r#"
+        SERIES        TIME                      VALUE
+        {query="up"}  2026-11-20T08:00:00.000Z    1.5
+        bwctl: a warning
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "query instant up --time 1795161600 --format csv",
+        expect![[r#"
+        query,timestamp_ms,value
+        up,1795161600000,1.5
+        bwctl: a warning
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "query range up --start 0 --end 20 --step 10s --json",
+        expect![[r#"
+        {
+          "result": [
+            {
+              "metric": {},
+              "values": [
+                [
+                  0.0,
+                  "0"
+                ],
+                [
+                  10.0,
+                  "10000"
+                ],
+                [
+                  20.0,
+                  "20000"
+                ]
+              ]
+            }
+          ],
+          "resultType": "matrix"
+        }
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "query range up --start now --end -1h",
+        expect![[r#"
+        bwctl: --start is after --end
+        -> 2
+    "#]],
+    );
+    node.with(|script| script.failures.push_back(Status::invalid_argument("1:3: parse error: unexpected end")));
+    check(
+        &node.address,
+        "query instant up( --tenant a",
+        expect![[r#"
+        bwctl: 1:3: parse error: unexpected end
+        -> 1
+    "#]],
+    );
+    assert_eq!(node.with(|script| script.tenants.last().cloned()), Some(Some("a".to_owned())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_say_what_to_do_next() {
+    // Nobody listens on port 1, and nobody may without being root.
+    check(
+        "127.0.0.1:1",
+        "cluster status",
+        expect![[r#"
+        bwctl: no node can be reached: 127.0.0.1:1: Connection refused (os error 111)
+               start a node, or name one that runs: --address HOST:PORT (its gRPC address) or BELLWETHER_ADDRESS
+        -> 3
+    "#]],
+    );
+    check(
+        "nonsense",
+        "cluster status",
+        expect![[r#"
+        bwctl: "nonsense" is no address of a node: it must be host:port
+        -> 2
+    "#]],
+    );
+    let node = FakeNode::start(Script::default()).await;
+    let refuse = |status: Status, expected| {
+        node.with(|script| script.failures.extend([status.clone(), status]));
+        check(&node.address, "cluster nodes", expected);
+        node.with(|script| script.failures.clear());
+    };
+    refuse(
+        Status::failed_precondition("node 2 still holds 3 replicas: drain it first"),
+        expect![[r#"
+        bwctl: node 2 still holds 3 replicas: drain it first
+        -> 1
+    "#]],
+    );
+    refuse(
+        Status::unimplemented("unknown method"),
+        expect![[r#"
+        bwctl: unknown method
+               the node does not know this command: its program is older than this bwctl
+        -> 1
+    "#]],
+    );
+    refuse(
+        Status::internal("a bug"),
+        expect![[r#"
+        bwctl: a bug
+               the node's log says more
+        -> 1
+    "#]],
+    );
+    refuse(
+        Status::permission_denied("not on this address"),
+        expect![[r#"
+        bwctl: not on this address
+        -> 1
+    "#]],
+    );
+    let (code, text) = bwctl(&node.address, "cluster nonsense");
+    assert!(code == 2 && text.contains("unrecognized subcommand"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn completion_and_manual_are_made_without_a_cluster() {
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, text) = bwctl("127.0.0.1:1", &format!("completion {shell}"));
+        assert!(code == 0 && text.contains("transfer-leader"), "{shell}: {text}");
+    }
+    let (code, text) = bwctl("127.0.0.1:1", "man");
+    assert!(code == 0 && text.starts_with(".ie") && text.contains("bwctl"), "{text}");
+}

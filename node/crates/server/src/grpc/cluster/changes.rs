@@ -1,0 +1,189 @@
+//! What an operator changes.
+
+use std::sync::atomic::Ordering;
+
+use bellwether_model::{NodeId, ShardGroupId};
+use bellwether_placement::{self as placement, PlacedGroup, Replica, ReplicaRole};
+use bellwether_proto::peer::v1::MembershipRequest;
+use bellwether_proto::peer::v1::membership_request::Change;
+use bellwether_proto::v1::{
+    CreateTokenRequest, CreateTokenResponse, FinalizeResponse, GetSettingsResponse, MoveShardRequest,
+    MoveShardResponse, NodeState, SetNodeStateRequest, SetNodeStateResponse, SetSettingRequest, SetSettingResponse,
+    Setting, TokenKind, TransferLeaderRequest, TransferLeaderResponse,
+};
+use tonic::Status;
+
+use super::ClusterService;
+use crate::meta::settings::{SETTINGS, SettingInfo, SettingKey};
+use crate::meta::state::TokenKind as Kind;
+use crate::meta::tokens::TokenText;
+use crate::meta::{MetaCommand, MetaError, MetaState, Outcome, Refusal};
+
+/// For how long a token can be used if nothing else is said.
+const TOKEN_VALID_MS: u64 = 3_600_000;
+/// For how long a token can be used at most.
+const TOKEN_VALID_MS_MAX: u64 = 30 * 24 * 3_600_000;
+
+impl ClusterService {
+    async fn propose(&self, command: MetaCommand) -> Result<Outcome, Status> {
+        self.meta.propose(command).await.map_err(status)
+    }
+
+    /// Says what is wanted of a node.
+    pub(super) async fn change_node_state(
+        &self,
+        request: &SetNodeStateRequest,
+    ) -> Result<SetNodeStateResponse, Status> {
+        let node = NodeId(request.node);
+        let state = match request.state() {
+            NodeState::Active => placement::NodeState::Active,
+            NodeState::Draining => placement::NodeState::Draining,
+            NodeState::Removed => placement::NodeState::Removed,
+            NodeState::Unspecified | NodeState::Joining => {
+                return Err(Status::invalid_argument("a node can be made active, draining or removed"));
+            }
+        };
+        self.propose(MetaCommand::SetNodeState { node, state, force: request.force }).await?;
+        let replicas = self.meta.now().replicas_on(node) as u32;
+        Ok(SetNodeStateResponse { state: request.state, replicas })
+    }
+
+    /// Hands a leadership over.
+    pub(super) async fn hand_over(&self, request: &TransferLeaderRequest) -> Result<TransferLeaderResponse, Status> {
+        let state = self.meta.now();
+        let group = group(&state, request.group)?;
+        let replica = replica(group, request.node)?;
+        if replica.role != ReplicaRole::Voter {
+            let text = format!("the copy of shard group {} on node {} does not vote", group.id, request.node);
+            return Err(Status::failed_precondition(text));
+        }
+        let change = MembershipRequest {
+            group: group.id.0,
+            expected: None,
+            mover_epoch: self.meta.group().state().term,
+            change: Some(Change::TransferTo(replica.id.0)),
+        };
+        match self.router.membership(group.id, change).await {
+            Ok(_) => Ok(TransferLeaderResponse {}),
+            Err(error) => Err(Status::failed_precondition(format!(
+                "node {} does not lead shard group {}: {error}",
+                request.node, group.id
+            ))),
+        }
+    }
+
+    /// Gives a node a replica in place of another one's. The mover does the rest.
+    pub(super) async fn give_copy(&self, request: &MoveShardRequest) -> Result<MoveShardResponse, Status> {
+        let state = self.meta.now();
+        let group = group(&state, request.group)?;
+        let from = replica(group, request.from)?.node;
+        let command = MetaCommand::AllocateReplica {
+            group: group.id,
+            node: NodeId(request.to),
+            replaces: Some(from),
+            expected_epoch: state.placement.epoch(),
+        };
+        match self.propose(command).await? {
+            Outcome::Replica { replica } => Ok(MoveShardResponse { replica: replica.0 }),
+            other => Err(Status::internal(format!("the meta group answered {other:?}"))),
+        }
+    }
+
+    /// Settings by name; all, if none is named.
+    pub(super) fn settings(&self, names: &[String]) -> Result<GetSettingsResponse, Status> {
+        let state = self.meta.now();
+        let settings = if names.is_empty() {
+            SETTINGS.iter().map(|info| setting(&state, info)).collect()
+        } else {
+            let named = |name: &String| Ok(setting(&state, key(name)?.info()));
+            names.iter().map(named).collect::<Result<_, Status>>()?
+        };
+        Ok(GetSettingsResponse { settings })
+    }
+
+    /// Sets a setting, or gives it its default back.
+    pub(super) async fn choose_setting(&self, request: SetSettingRequest) -> Result<SetSettingResponse, Status> {
+        let key = key(&request.name)?;
+        let info = key.info();
+        let command = match &request.value {
+            None => MetaCommand::UnsetSetting { key },
+            Some(text) => {
+                let wrong = |reason| Status::invalid_argument(format!("setting {}: {text:?} {reason}", info.name));
+                MetaCommand::SetSetting { key, value: info.parse(text).map_err(wrong)? }
+            }
+        };
+        self.propose(command).await?;
+        Ok(SetSettingResponse { setting: Some(setting(&self.meta.now(), info)) })
+    }
+
+    /// Makes a token.
+    pub(super) async fn make_token(&self, request: &CreateTokenRequest) -> Result<CreateTokenResponse, Status> {
+        let kind = match request.kind() {
+            TokenKind::Join => Kind::Join,
+            TokenKind::Admin => Kind::Admin,
+            TokenKind::Unspecified => return Err(Status::invalid_argument("a token is to join or to administer")),
+        };
+        let valid_ms = match request.valid_ms {
+            0 => TOKEN_VALID_MS,
+            valid_ms => valid_ms.min(TOKEN_VALID_MS_MAX),
+        };
+        let token = TokenText::draw(self.seed, self.tokens.fetch_add(1, Ordering::Relaxed));
+        let proof = token.proof();
+        let expires_ms = self.clock.now_ms().saturating_add_unsigned(valid_ms);
+        let command = MetaCommand::CreateToken { id: proof.id, kind, secret_hash: proof.secret_hash, expires_ms };
+        self.propose(command).await?;
+        Ok(CreateTokenResponse { token: token.print(), expires_ms })
+    }
+
+    /// Has all nodes use the newest version that all of them know.
+    pub(super) async fn raise_version(&self) -> Result<FinalizeResponse, Status> {
+        let picture = self.look().await;
+        let (previous_version, version) = (picture.state.active_version, picture.finalize_version());
+        if version > previous_version {
+            self.propose(MetaCommand::RaiseActiveVersion { version }).await?;
+        }
+        Ok(FinalizeResponse { previous_version, active_version: version })
+    }
+}
+
+fn group(state: &MetaState, id: u32) -> Result<&PlacedGroup, Status> {
+    let unknown = || Status::not_found(format!("there is no shard group {id}: see bwctl cluster shards"));
+    state.placement.group(ShardGroupId(id)).ok_or_else(unknown)
+}
+
+fn replica(group: &PlacedGroup, node: u64) -> Result<&Replica, Status> {
+    let held = || group.replicas.iter().map(|replica| replica.node.to_string()).collect::<Vec<_>>().join(", ");
+    let missing = || {
+        let text = format!("node {node} holds no copy of shard group {}; these nodes do: {}", group.id, held());
+        Status::failed_precondition(text)
+    };
+    group.on(NodeId(node)).ok_or_else(missing)
+}
+
+fn key(name: &str) -> Result<SettingKey, Status> {
+    let unknown = || Status::not_found(format!("there is no setting {name:?}: bwctl config get lists them"));
+    SettingKey::named(name).ok_or_else(unknown)
+}
+
+fn setting(state: &MetaState, info: &SettingInfo) -> Setting {
+    Setting {
+        name: info.name.to_owned(),
+        value: info.print(state.settings.get(info.key)),
+        default_value: info.print(info.default),
+        min: info.print(info.min),
+        max: info.print(info.max),
+        chosen: state.settings.chosen.contains_key(&info.key),
+        help: info.help.to_owned(),
+    }
+}
+
+fn status(error: MetaError) -> Status {
+    let message = error.to_string();
+    match error {
+        MetaError::Refused(Refusal::UnknownNode(_)) => Status::not_found(message),
+        MetaError::Refused(Refusal::SettingRange { .. }) => Status::invalid_argument(message),
+        // Somebody else changed the map at the same moment: the caller may try again.
+        MetaError::Refused(Refusal::StaleEpoch { .. }) | MetaError::Unavailable { .. } => Status::unavailable(message),
+        MetaError::Refused(_) | MetaError::Rejected(_) => Status::failed_precondition(message),
+    }
+}

@@ -1,0 +1,167 @@
+//! What is wrong with a cluster, or will be soon, and what to do about it.
+
+use std::collections::BTreeSet;
+
+use bellwether_model::NodeId;
+use bellwether_placement::NodeState;
+use bellwether_proto::v1::{Finding, Severity};
+
+use super::picture::Picture;
+
+/// Clocks that differ by more than this are told of: group time follows the leader's clock.
+const CLOCK_OFFSET_MS_WARNING: u64 = 500;
+/// Clocks that differ by more than this make samples look too old or too new.
+const CLOCK_OFFSET_MS_ERROR: u64 = 60_000;
+/// A replica that lacks more entries than this is told of.
+const LAG_ENTRIES_WARNING: u64 = 10_000;
+
+/// Findings, worst first.
+pub fn findings(picture: &Picture) -> Vec<Finding> {
+    let mut found = Vec::new();
+    meta_group(picture, &mut found);
+    nodes(picture, &mut found);
+    clocks(picture, &mut found);
+    disks(picture, &mut found);
+    groups(picture, &mut found);
+    versions(picture, &mut found);
+    found.extend(picture.plan().held.into_iter().map(|held| {
+        warning("balance", held, "nothing is lost; the cluster does it as soon as it can: bwctl rebalance --dry-run")
+    }));
+    found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    found
+}
+
+fn warning(subject: impl Into<String>, problem: impl Into<String>, advice: impl Into<String>) -> Finding {
+    let severity = Severity::Warning.into();
+    Finding { severity, subject: subject.into(), problem: problem.into(), advice: advice.into() }
+}
+
+fn error(subject: impl Into<String>, problem: impl Into<String>, advice: impl Into<String>) -> Finding {
+    Finding { severity: Severity::Error.into(), ..warning(subject, problem, advice) }
+}
+
+fn meta_group(picture: &Picture, found: &mut Vec<Finding>) {
+    if picture.meta_leader.is_none() {
+        let down = list(picture.meta_voters.iter().copied().filter(|node| !picture.is_up(*node)));
+        let advice = if down.is_empty() {
+            "an election is under way: ask again in some seconds".to_owned()
+        } else {
+            format!("start {down}: more than half of {} must answer", list(picture.meta_voters.iter().copied()))
+        };
+        found.push(error("meta group", "no node leads it: nothing of the cluster can be changed", advice));
+    }
+}
+
+fn nodes(picture: &Picture, found: &mut Vec<Finding>) {
+    let grace = std::time::Duration::from_millis(picture.policy.grace_ms);
+    for (id, node) in picture.down_nodes() {
+        let advice = format!(
+            "start it; if it is gone: bwctl node replace {id} --with NEW. After {grace:?} of silence (setting \
+             repair.grace) its copies are made again elsewhere"
+        );
+        found.push(warning(format!("node {id}"), format!("does not answer at {}", node.facts.grpc), advice));
+    }
+    let (members, factor) = (picture.state.active_nodes().count(), picture.policy.replication_factor as usize);
+    if members < factor {
+        let problem = format!("{factor} copies are wanted, {members} nodes are there to hold them");
+        found.push(warning("cluster", problem, "add nodes: bwctl node add"));
+    }
+    for (id, node) in picture.state.present_nodes() {
+        let replicas = picture.state.replicas_on(id);
+        if node.state == NodeState::Draining && replicas == 0 {
+            let advice = format!("bwctl node remove {id}, and stop it");
+            found.push(warning(format!("node {id}"), "is drained and holds nothing any more", advice));
+        }
+    }
+}
+
+fn clocks(picture: &Picture, found: &mut Vec<Finding>) {
+    for (id, _) in picture.state.present_nodes() {
+        let Some(offset) = picture.clock_offset_ms(id) else { continue };
+        let finding: fn(String, String, String) -> Finding = match offset.unsigned_abs() {
+            CLOCK_OFFSET_MS_ERROR.. => error,
+            CLOCK_OFFSET_MS_WARNING.. => warning,
+            _ => continue,
+        };
+        let problem = format!("its clock differs by {offset:+} ms from that of node {}", picture.own);
+        found.push(finding(format!("node {id}"), problem, "set the clocks by NTP on all nodes".to_owned()));
+    }
+}
+
+fn disks(picture: &Picture, found: &mut Vec<Finding>) {
+    for (id, report) in &picture.reports {
+        if report.total_bytes == 0 {
+            continue;
+        }
+        let percent = report.free_bytes.saturating_mul(100) / report.total_bytes;
+        let is_low = report.free_bytes < picture.policy.free_disk_bytes_min
+            || percent < u64::from(picture.policy.free_disk_percent_min);
+        if is_low {
+            let problem = format!("{percent} % of its disk are free ({} MiB)", report.free_bytes >> 20);
+            let advice = "nothing is moved there any more, and writes stop before it is full: make room, add a node, or \
+                          shorten the retention";
+            found.push(warning(format!("node {id}"), problem, advice));
+        }
+    }
+}
+
+fn groups(picture: &Picture, found: &mut Vec<Finding>) {
+    let wanted = picture.copies_wanted();
+    for group in picture.state.placement.groups() {
+        let subject = || format!("shard group {}", group.id);
+        if picture.leader(group.id).is_none() {
+            let down = list(group.voters().map(|replica| replica.node).filter(|node| !picture.is_up(*node)));
+            let advice = if down.is_empty() {
+                "an election is under way, or its replicas are in trouble: ask again in some seconds".to_owned()
+            } else {
+                format!("start {down}: more than half of its voters must answer")
+            };
+            found.push(error(subject(), "no replica leads: its series cannot be written", advice));
+        }
+        match picture.copies_serving(group) {
+            0 => found.push(error(subject(), "no copy serves", "start its nodes; their logs say more")),
+            1 if wanted > 1 => {
+                let problem = format!("1 copy of {wanted} serves: one more failure stops it");
+                found.push(error(subject(), problem, "see what is said of its nodes"));
+            }
+            serving if serving < wanted => {
+                let problem = format!("{serving} copies of {wanted} serve");
+                found.push(warning(subject(), problem, "see what is said of its nodes; copies are made by themselves"));
+            }
+            _ => {}
+        }
+        for replica in &group.replicas {
+            let Some(report) = picture.replica(group.id, replica.node) else { continue };
+            if !report.trouble.is_empty() {
+                let problem = format!("the copy on node {} does not serve: {}", replica.node, report.trouble);
+                found.push(warning(subject(), problem, "the node's log says more; it is tried again by itself"));
+            }
+            if let Some(lag) = picture.lag(group.id, replica.node).filter(|lag| *lag > LAG_ENTRIES_WARNING) {
+                let problem = format!("the copy on node {} is {lag} entries behind", replica.node);
+                found.push(warning(subject(), problem, "it catches up by itself, unless its node is overloaded"));
+            }
+        }
+    }
+}
+
+fn versions(picture: &Picture, found: &mut Vec<Finding>) {
+    let versions: BTreeSet<&str> = picture.state.present_nodes().map(|(_, node)| node.facts.version.as_str()).collect();
+    if versions.len() > 1 {
+        let versions = versions.into_iter().collect::<Vec<_>>().join(", ");
+        found.push(warning("cluster", format!("nodes run versions {versions}"), "end the upgrade on all nodes"));
+    } else if picture.finalize_version() > picture.state.active_version {
+        let problem =
+            format!("all nodes know version {} of what is replicated, none uses it", picture.finalize_version());
+        found.push(warning("cluster", problem, "when you are content with the upgrade: bwctl cluster finalize"));
+    }
+}
+
+/// `nodes 1 and 3`, or nothing.
+fn list(nodes: impl Iterator<Item = NodeId>) -> String {
+    let nodes: Vec<String> = nodes.map(|node| node.to_string()).collect();
+    match nodes.split_last() {
+        None => String::new(),
+        Some((only, [])) => format!("node {only}"),
+        Some((last, others)) => format!("nodes {} and {last}", others.join(", ")),
+    }
+}

@@ -1,0 +1,187 @@
+//! Administration: the cluster as one node sees it, and changes of it.
+//!
+//! Every reading call asks all nodes for a report first: what it shows is of this moment. Changes are commands of the
+//! meta group or of a shard group's leader, and find their way there from any node.
+//!
+//! Reading order: [`picture`] (what is seen), [`doctor`] (what is wrong with it), [`events`], [`changes`].
+
+mod changes;
+mod doctor;
+mod events;
+mod picture;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use bellwether_model::NodeId;
+use bellwether_proto::peer::v1::{ReportAnswer, ReportRequest};
+use bellwether_proto::v1::{
+    ClusterStatusRequest, ClusterStatusResponse, CreateTokenRequest, CreateTokenResponse, DoctorRequest,
+    DoctorResponse, Event, EventsRequest, FinalizeRequest, FinalizeResponse, GetSettingsRequest, GetSettingsResponse,
+    MoveShardRequest, MoveShardResponse, NodesRequest, NodesResponse, PlanRequest, PlanResponse, SetNodeStateRequest,
+    SetNodeStateResponse, SetSettingRequest, SetSettingResponse, ShardsRequest, ShardsResponse, TransferLeaderRequest,
+    TransferLeaderResponse, cluster_server,
+};
+use futures::Stream;
+use futures::future::join_all;
+use tokio::sync::watch;
+use tonic::{Request, Response, Status};
+
+use self::picture::Picture;
+use crate::balance::report::Reporter;
+use crate::balance::{REPORT_WAIT, policy};
+use crate::config::Config;
+use crate::env::{Seed, WallClock};
+use crate::meta::Meta;
+use crate::peers::Peers;
+use crate::routing::Router;
+
+/// What administration needs of its node. See the interface's `cluster.proto`.
+#[derive(Clone)]
+pub struct ClusterService {
+    /// The cluster's state, and its changes.
+    pub meta: Meta,
+    /// The way to the other nodes.
+    pub peers: Peers,
+    /// The way to the shard groups' leaders.
+    pub router: Arc<Router>,
+    /// What this node reports of itself.
+    pub reporter: Reporter,
+    /// How the node is set up.
+    pub config: Arc<Config>,
+    /// Wall time.
+    pub clock: Arc<dyn WallClock>,
+    /// Where secrets come from.
+    pub seed: Seed,
+    /// Tokens made so far.
+    pub tokens: Arc<AtomicU64>,
+    /// Whether requests are served; streams end when not.
+    pub ready: watch::Receiver<bool>,
+}
+
+impl ClusterService {
+    /// Refuses where anybody could call.
+    fn admit(&self) -> Result<(), Status> {
+        if self.config.grpc.ip().is_loopback() {
+            return Ok(());
+        }
+        Err(Status::permission_denied(
+            "this node's gRPC listener is open to everybody, so it takes no administration: ask a node that listens on \
+             loopback, from its own machine",
+        ))
+    }
+
+    /// The cluster as it is now.
+    async fn look(&self) -> Picture {
+        let state = self.meta.now();
+        let nodes: Vec<NodeId> = state.present_nodes().map(|(node, _)| node).collect();
+        let reports = join_all(nodes.into_iter().map(|node| async move { Some((node, self.report(node).await?)) }));
+        let reports: BTreeMap<NodeId, ReportAnswer> = reports.await.into_iter().flatten().collect();
+        let raft = self.meta.group().state();
+        Picture {
+            own: self.meta.node(),
+            meta_leader: raft.leader.map(|leader| NodeId(leader.node)),
+            meta_voters: raft.voters.values().copied().map(NodeId).collect(),
+            clock_offsets: self.peers.clock_offsets(),
+            policy: policy(&state),
+            state,
+            reports,
+        }
+    }
+
+    async fn report(&self, node: NodeId) -> Option<ReportAnswer> {
+        if node == self.meta.node() {
+            return Some(self.reporter.report().await);
+        }
+        // Who does not answer shows as down.
+        self.peers.client(node).ok()?.report(ReportRequest {}, REPORT_WAIT).await.ok()
+    }
+}
+
+#[tonic::async_trait]
+impl cluster_server::Cluster for ClusterService {
+    async fn status(&self, _: Request<ClusterStatusRequest>) -> Result<Response<ClusterStatusResponse>, Status> {
+        self.admit()?;
+        Ok(Response::new(self.look().await.status()))
+    }
+
+    async fn nodes(&self, _: Request<NodesRequest>) -> Result<Response<NodesResponse>, Status> {
+        self.admit()?;
+        Ok(Response::new(NodesResponse { nodes: self.look().await.nodes() }))
+    }
+
+    async fn shards(&self, _: Request<ShardsRequest>) -> Result<Response<ShardsResponse>, Status> {
+        self.admit()?;
+        let picture = self.look().await;
+        let placement_epoch = picture.state.placement.epoch();
+        Ok(Response::new(ShardsResponse { placement_epoch, shards: picture.shards() }))
+    }
+
+    type EventsStream = Pin<Box<dyn Stream<Item = Result<Event, Status>> + Send>>;
+
+    async fn events(&self, request: Request<EventsRequest>) -> Result<Response<Self::EventsStream>, Status> {
+        self.admit()?;
+        Ok(Response::new(Box::pin(events::stream(self.meta.state(), self.ready.clone(), request.into_inner()))))
+    }
+
+    async fn doctor(&self, _: Request<DoctorRequest>) -> Result<Response<DoctorResponse>, Status> {
+        self.admit()?;
+        Ok(Response::new(DoctorResponse { findings: doctor::findings(&self.look().await) }))
+    }
+
+    async fn set_node_state(
+        &self,
+        request: Request<SetNodeStateRequest>,
+    ) -> Result<Response<SetNodeStateResponse>, Status> {
+        self.admit()?;
+        self.change_node_state(&request.into_inner()).await.map(Response::new)
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<TransferLeaderRequest>,
+    ) -> Result<Response<TransferLeaderResponse>, Status> {
+        self.admit()?;
+        self.hand_over(&request.into_inner()).await.map(Response::new)
+    }
+
+    async fn move_shard(&self, request: Request<MoveShardRequest>) -> Result<Response<MoveShardResponse>, Status> {
+        self.admit()?;
+        self.give_copy(&request.into_inner()).await.map(Response::new)
+    }
+
+    async fn plan(&self, _: Request<PlanRequest>) -> Result<Response<PlanResponse>, Status> {
+        self.admit()?;
+        Ok(Response::new(self.look().await.plan()))
+    }
+
+    async fn get_settings(
+        &self,
+        request: Request<GetSettingsRequest>,
+    ) -> Result<Response<GetSettingsResponse>, Status> {
+        self.admit()?;
+        self.settings(&request.into_inner().names).map(Response::new)
+    }
+
+    async fn set_setting(&self, request: Request<SetSettingRequest>) -> Result<Response<SetSettingResponse>, Status> {
+        self.admit()?;
+        self.choose_setting(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn create_token(
+        &self,
+        request: Request<CreateTokenRequest>,
+    ) -> Result<Response<CreateTokenResponse>, Status> {
+        self.admit()?;
+        self.make_token(&request.into_inner()).await.map(Response::new)
+    }
+
+    async fn finalize(&self, _: Request<FinalizeRequest>) -> Result<Response<FinalizeResponse>, Status> {
+        self.admit()?;
+        self.raise_version().await.map(Response::new)
+    }
+}
