@@ -72,8 +72,7 @@ impl Cluster {
         let raft = replication::open(env, registry).await?;
         let store = MetaStore::open(identity, env).await?;
         let peers = Peers::new(env, NodeId(identity.node), store.addresses(), identity.cluster, registry)?;
-        let raft_of_lost = raft.clone();
-        peers.on_lost(move |node| raft_of_lost.peer_lost(node.0));
+        peers.tell(raft.clone());
         let transport = peers.transport();
         let meta = Meta::start(store, facts, raft.clone(), transport.clone(), Arc::new(peers.clone()), env).await?;
         Ok(Cluster { meta, peers, replication: Replication { raft, transport } })

@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::Registry;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -133,7 +134,12 @@ impl Server {
         let started_ms = env.clock.now_ms();
         let registry = Registry::new();
         let http = bind(&env, "http", config.http).await?;
-        let grpc = bind(&env, "grpc", config.grpc).await?;
+        // Raft's runtime is told of what happens on this listener's connections.
+        let grpc = {
+            let (env_of_task, address) = (env.clone(), config.grpc);
+            let bound = replication::on_raft(&env, async move { bind(&env_of_task, "grpc", address).await }).await;
+            bound.map_err(peers::service::ServiceError::from)??
+        };
         let (http_address, grpc_address) = (http.local_address(), grpc.local_address());
 
         let refusing = maintenance::look_before_start(&config, &env).await;
@@ -205,7 +211,12 @@ impl Server {
         let service = PeerService::open(raft, peers, env.clone(), stopped.clone()).await?;
         let grpc_routes = service.with_router(router.clone()).with_meta(meta.clone()).add_to(grpc_routes);
         tasks.spawn(listen::serve(http, http_routes, stopped.clone()));
-        tasks.spawn(listen::serve(grpc, grpc_routes, stopped.clone()));
+        let grpc = listen::serve_nodes(grpc, grpc_routes, Handle::current(), stopped.clone());
+        let env_of_task = env.clone();
+        tasks.spawn(async move {
+            // An error means that Raft's runtime is gone, and all connections with it.
+            let _ = replication::on_raft(&env_of_task, grpc).await;
+        });
         let maintenance = Maintenance::new(shards.clone(), write.clone(), &config, &env, storage_metrics);
         tasks.spawn(maintenance.run(stopped.clone()));
         if !router.is_alone() {

@@ -1,5 +1,8 @@
 //! Accepting connections and serving a router on them, until told to stop.
 
+mod lane;
+
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,11 +11,16 @@ use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tower::ServiceExt;
 
+use self::lane::{Lane, lane};
 use crate::env::{Listener, Stream};
+
+pub use lane::RAFT_PREFACE;
 
 /// Connections open at a time on one listener; more wait in the system's queue.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -31,7 +39,47 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const DRAIN_WAIT: Duration = Duration::from_secs(10);
 
 /// Serves until `stop` is true, then lets requests under way end. HTTP/1 and HTTP/2 alike.
-pub async fn serve(mut listener: Box<dyn Listener>, router: Router, mut stop: watch::Receiver<bool>) {
+pub async fn serve(listener: Box<dyn Listener>, router: Router, stop: watch::Receiver<bool>) {
+    let stopping = stop.clone();
+    accept(listener, stop, |stream| connection(stream, router.clone(), stopping.clone())).await;
+}
+
+/// Serves what other nodes connect to as well. To be run on Raft's runtime: connections for Raft stay there, and neither
+/// requests nor queries can keep them waiting. All others go to `others`.
+pub async fn serve_nodes(listener: Box<dyn Listener>, router: Router, others: Handle, stop: watch::Receiver<bool>) {
+    let stopping = stop.clone();
+    accept(listener, stop, |stream| {
+        let (router, others, mut stop) = (router.clone(), others.clone(), stopping.clone());
+        async move {
+            let begun = tokio::select! {
+                biased;
+                () = stopped(&mut stop) => return,
+                begun = timeout(HEADERS_WAIT, lane(stream)) => begun,
+            };
+            match begun {
+                Ok(Ok(Lane::Raft(stream))) => connection(stream, router, stop).await,
+                Ok(Ok(Lane::Other(stream))) => {
+                    // A set, so that it ends with this task.
+                    let mut elsewhere = JoinSet::new();
+                    elsewhere.spawn_on(connection(stream, router, stop), &others);
+                    elsewhere.join_next().await;
+                }
+                Ok(Err(error)) => tracing::debug!(%error, "a connection did not begin"),
+                Err(_) => tracing::debug!("a connection without a request was closed after {HEADERS_WAIT:?}"),
+            }
+        }
+    })
+    .await;
+}
+
+/// Carries each connection in a task of its own.
+async fn accept<F>(
+    mut listener: Box<dyn Listener>,
+    mut stop: watch::Receiver<bool>,
+    carry: impl Fn(Box<dyn Stream>) -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
@@ -45,9 +93,9 @@ pub async fn serve(mut listener: Box<dyn Listener>, router: Router, mut stop: wa
             Some(_) = connections.join_next() => {}
             (permit, accepted) = accepted => match accepted {
                 Ok((stream, _peer)) => {
-                    let connection = connection(stream, router.clone(), stop.clone());
+                    let carried = carry(stream);
                     connections.spawn(async move {
-                        connection.await;
+                        carried.await;
                         drop(permit);
                     });
                 }

@@ -11,6 +11,7 @@ use axum::http::Uri;
 use bellwether_model::NodeId;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use tokio::io::AsyncWriteExt;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout};
 use tonic::transport::{Channel, Endpoint};
@@ -20,6 +21,7 @@ use super::limits::{CONNECT_DEADLINE, KEEP_ALIVE_DEADLINE, KEEP_ALIVE_INTERVAL, 
 use super::pace::Pace;
 use super::{Addresses, Callee};
 use crate::env::{BoxFuture, Net, Spawner, Stream};
+use crate::listen::RAFT_PREFACE;
 
 /// Requests name no host: who is at the other end is checked by metadata.
 const ORIGIN: &str = "http://peer";
@@ -64,10 +66,14 @@ impl Dialer {
         }
     }
 
-    async fn dial(&self) -> io::Result<TokioIo<Box<dyn Stream>>> {
+    async fn dial(&self, preface: &[u8]) -> io::Result<TokioIo<Box<dyn Stream>>> {
         let address =
             self.address().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "its address is not known here"))?;
-        let connecting = timeout(CONNECT_DEADLINE, self.net.connect(&address));
+        let connecting = timeout(CONNECT_DEADLINE, async {
+            let mut stream = self.net.connect(&address).await?;
+            stream.write_all(preface).await?;
+            Ok(stream)
+        });
         let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {CONNECT_DEADLINE:?}"));
         let connected = connecting.await.unwrap_or_else(|_| Err(late()));
         let placed = |error: io::Error| io::Error::new(error.kind(), format!("{address}: {error}"));
@@ -77,13 +83,14 @@ impl Dialer {
     /// Connects once, for Raft: on the runtime that calls, so that nothing else can keep it waiting.
     pub async fn connect(&self, spawner: Arc<dyn Spawner>) -> Result<Channel, tonic::transport::Error> {
         let endpoint = endpoint(RAFT_KEEP_ALIVE_INTERVAL).executor(On(spawner));
-        endpoint.connect_with_connector(Connector { dialer: self.clone(), pace: None }).await
+        let connector = Connector { dialer: self.clone(), preface: &RAFT_PREFACE, pace: None };
+        endpoint.connect_with_connector(connector).await
     }
 
     /// A channel that connects whenever it is used and has no connection, but after a failure not before its pause is
     /// over. Its tasks live on `runtime`.
     pub fn lazy(&self, runtime: &Handle, pace: Pace) -> Channel {
-        let connector = Connector { dialer: self.clone(), pace: Some(Arc::new(Mutex::new(pace))) };
+        let connector = Connector { dialer: self.clone(), preface: &[], pace: Some(Arc::new(Mutex::new(pace))) };
         endpoint(KEEP_ALIVE_INTERVAL).executor(OnRuntime(runtime.clone())).connect_with_connector_lazy(connector)
     }
 }
@@ -98,6 +105,8 @@ fn endpoint(keep_alive: Duration) -> Endpoint {
 /// A dialer as tonic wants it.
 struct Connector {
     dialer: Dialer,
+    /// What the connection begins with.
+    preface: &'static [u8],
     pace: Option<Arc<Mutex<Pace>>>,
 }
 
@@ -111,13 +120,13 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let (dialer, pace) = (self.dialer.clone(), self.pace.clone());
+        let (dialer, preface, pace) = (self.dialer.clone(), self.preface, self.pace.clone());
         Box::pin(async move {
-            let Some(pace) = pace else { return dialer.dial().await };
+            let Some(pace) = pace else { return dialer.dial(preface).await };
             if let Some(wait) = pace.lock().wait(Instant::now()) {
                 return Err(io::Error::other(format!("the last attempt to connect failed, the next is in {wait:?}")));
             }
-            let dialed = dialer.dial().await;
+            let dialed = dialer.dial(preface).await;
             match &dialed {
                 Ok(_) => pace.lock().succeeded(),
                 Err(_) => pace.lock().failed(Instant::now()),

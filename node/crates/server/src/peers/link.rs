@@ -9,11 +9,12 @@
 
 mod queue;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bellwether_model::NodeId;
 use bellwether_proto::peer::v1::RaftBatch;
-use bellwether_raft::{Peer, TransportError};
+use bellwether_raft::{Peer, RaftNode, TransportError};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
@@ -22,6 +23,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 use self::queue::{Queue, Tally};
+use super::PeerClient;
 use super::clock_filter::{ClockFilter, Exchange};
 use super::dial::Dialer;
 use super::error::{PeerError, chain, described, is_refused_connection};
@@ -29,7 +31,6 @@ use super::identity::Introduction;
 use super::limits::{CLOCK_INTERVAL, CONNECT_DEADLINE, LINK_BYTES_MAX, RECONNECT_PAUSE_MAX, SMALL_MESSAGE_BYTES};
 use super::metrics::LinkMetrics;
 use super::pace::Pace;
-use super::{OnLost, PeerClient};
 use crate::env::{Spawner, WallClock};
 
 /// See the module. Used by Raft's callers; [`run`] carries it.
@@ -111,8 +112,10 @@ pub struct Carrier {
     pub clock: Arc<dyn WallClock>,
     /// Pauses between attempts.
     pub pace: Pace,
-    /// Told when nobody listens where the node should be.
-    pub on_lost: OnLost,
+    /// Told when the node is found, and when nobody listens where it should be.
+    pub raft: Arc<OnceLock<RaftNode>>,
+    /// The node.
+    pub node: NodeId,
 }
 
 impl Carrier {
@@ -136,6 +139,9 @@ impl Carrier {
                     self.link.metrics.connected.inc();
                     self.link.metrics.up.set(1);
                     self.link.queue.lock().open();
+                    if let Some(raft) = self.raft.get() {
+                        raft.peer_found(self.node.0);
+                    }
                     let since = Instant::now();
                     let reason = self.exchange(stream).await;
                     self.link.metrics.up.set(0);
@@ -158,8 +164,10 @@ impl Carrier {
             if first {
                 tracing::warn!(peer = %self.dialer.callee(), reason = ended.reason, "cannot be reached");
             }
-            if ended.refused {
-                (self.on_lost)(self.dialer.callee());
+            if ended.refused
+                && let Some(raft) = self.raft.get()
+            {
+                raft.peer_lost(self.node.0);
             }
             if let Some(wait) = self.pace.wait(Instant::now()) {
                 sleep(wait).await;

@@ -1,7 +1,7 @@
 //! The way to the other nodes of the cluster, and what they ask of this one.
 //!
-//! [`Peers`] has two connections to each node. One carries Raft and nothing else, on Raft's own runtime: neither a large
-//! scan's bytes nor a busy runtime stands before a heartbeat. The other carries every other call and is made when it is
+//! [`Peers`] has two connections to each node. One carries Raft and nothing else, on Raft's own runtime on both sides:
+//! neither a large scan's bytes nor a busy runtime stands before a heartbeat. The other carries every other call and is made when it is
 //! first used. Both go to wherever the node is at the moment, find out within seconds that the other side is gone, and
 //! are made again after a pause. Every call has a deadline.
 //!
@@ -32,7 +32,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use bellwether_model::NodeId;
-use bellwether_raft::Transport;
+use bellwether_raft::{RaftNode, Transport};
 use parking_lot::Mutex;
 use prometheus::Registry;
 use tokio::runtime::Handle;
@@ -55,9 +55,6 @@ pub use error::{Callee, LimitKind, PeerError};
 /// Where the gRPC interfaces of the cluster's nodes are, `host:port`.
 pub type Addresses = watch::Receiver<BTreeMap<NodeId, String>>;
 
-/// Told of a node where nobody listens any more.
-type OnLost = Arc<dyn Fn(Callee) + Send + Sync>;
-
 /// The other nodes of the cluster. Clones are the same.
 #[derive(Clone)]
 pub struct Peers(Arc<Inner>);
@@ -72,7 +69,8 @@ struct Inner {
     metrics: Arc<PeerMetrics>,
     checkpoint_budget: Throttle,
     peers: Mutex<BTreeMap<NodeId, Peer>>,
-    lost: OnceLock<Box<dyn Fn(NodeId) + Send + Sync>>,
+    /// The groups of this node, once they are told of others that are lost and found.
+    raft: Arc<OnceLock<RaftNode>>,
     /// Closes when the last clone is gone.
     alive: watch::Sender<()>,
 }
@@ -104,7 +102,7 @@ impl Peers {
             metrics: Arc::new(PeerMetrics::new(registry)?),
             checkpoint_budget: Throttle::new(CHECKPOINT_BYTES_PER_SECOND),
             peers: Mutex::default(),
-            lost: OnceLock::new(),
+            raft: Arc::default(),
             alive: watch::Sender::new(()),
         });
         let (watched, alive) = (Arc::downgrade(&inner), inner.alive.subscribe());
@@ -135,9 +133,9 @@ impl Peers {
         at_address(&self.0.env, Some(self.0.own), address)
     }
 
-    /// Raft's way to the other nodes.
+    /// Raft's way to the other nodes, for as long as this or a clone of it lives.
     pub fn transport(&self) -> Arc<dyn Transport> {
-        Arc::new(PeersTransport(self.0.clone()))
+        Arc::new(PeersTransport(Arc::downgrade(&self.0)))
     }
 
     /// Each other node's wall clock minus ours in milliseconds, where there is a connection.
@@ -156,10 +154,10 @@ impl Peers {
         &self.0.metrics
     }
 
-    /// `lost` is told of a node when it turns out that nobody listens there any more, at each attempt to reach it. To be
-    /// called once.
-    pub fn on_lost(&self, lost: impl Fn(NodeId) + Send + Sync + 'static) {
-        assert!(self.0.lost.set(Box::new(lost)).is_ok(), "one part of the node follows who is lost");
+    /// From now on the groups of this node are told of nodes that can be reached again, and of those where nobody listens
+    /// any more. To be called once.
+    pub fn tell(&self, raft: RaftNode) {
+        assert!(self.0.raft.set(raft).is_ok(), "a node has one log store, which knows its groups");
     }
 }
 
@@ -214,14 +212,6 @@ impl Inner {
         let (alive, watched) = watch::channel(());
         // Nothing that this node says to itself is Raft's.
         if node != self.own.node {
-            let inner = Arc::downgrade(self);
-            let on_lost = move |_| {
-                if let Some(inner) = inner.upgrade()
-                    && let Some(lost) = inner.lost.get()
-                {
-                    lost(node);
-                }
-            };
             let carrier = Carrier {
                 link: link.clone(),
                 dialer,
@@ -229,7 +219,8 @@ impl Inner {
                 spawner: self.env.executors.raft.clone(),
                 clock: self.env.clock.clone(),
                 pace: Pace::new(seed("raft")),
-                on_lost: Arc::new(on_lost),
+                raft: self.raft.clone(),
+                node,
             };
             self.env.executors.raft.spawn(Box::pin(carrier.run(watched)));
         }

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use prometheus::Registry;
 use tokio::io::{DuplexStream, copy_bidirectional, duplex};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
@@ -129,7 +130,7 @@ pub fn address(node: u64) -> SocketAddr {
 /// Serves a router at an address until the handle is used.
 pub async fn listen(net: &TestNet, at: SocketAddr, router: Router, stopped: watch::Receiver<bool>) -> AbortHandle {
     let listener = net.bind(at).await.unwrap();
-    tokio::spawn(listen::serve(listener, router, stopped)).abort_handle()
+    tokio::spawn(listen::serve_nodes(listener, router, Handle::current(), stopped)).abort_handle()
 }
 
 /// A node that runs Raft groups.
@@ -165,6 +166,7 @@ impl TestNode {
         env.seed = env.seed.split(&format!("node {id}"));
         let raft = replication::open(&env, &registry).await.unwrap();
         let peers = Peers::new(&env, NodeId(id), known, cluster, &registry).unwrap();
+        peers.tell(raft.clone());
         let (stop, stopped) = watch::channel(false);
         let service = PeerService::open(raft.clone(), peers.clone(), env.clone(), stopped.clone()).await.unwrap();
         let listener = listen(net, address(id), service.add_to(Router::new()), stopped).await;

@@ -1,6 +1,6 @@
 //! What Raft sees of the other nodes.
 
-use std::sync::Arc;
+use std::sync::Weak;
 use std::time::Duration;
 
 use bellwether_model::NodeId;
@@ -11,11 +11,13 @@ use futures::future::BoxFuture;
 use super::Inner;
 
 /// See [`Peers::transport`](super::Peers::transport).
-pub struct PeersTransport(pub(super) Arc<Inner>);
+// Weak: groups hold their transport, and the other nodes hold the groups.
+pub struct PeersTransport(pub(super) Weak<Inner>);
 
 impl Transport for PeersTransport {
     fn call(&self, to: Peer, message: Bytes, deadline: Duration) -> BoxFuture<'static, Result<Bytes, TransportError>> {
-        let link = self.0.with_peer(NodeId(to.node), |peer| peer.link.clone());
+        let peers = self.0.upgrade();
+        let link = peers.and_then(|peers| peers.with_peer(NodeId(to.node), |peer| peer.link.clone()));
         Box::pin(async move {
             let unknown = || TransportError::Unreachable(format!("node {} is not known here", to.node));
             let link = link.ok_or_else(unknown)?;
@@ -30,7 +32,10 @@ impl Transport for PeersTransport {
         checkpoint: Checkpoint,
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
-        let inner = self.0.clone();
-        Box::pin(async move { inner.send_checkpoint(to, header, checkpoint, deadline).await })
+        let peers = self.0.upgrade();
+        Box::pin(async move {
+            let stopping = || TransportError::Unreachable("the node is shutting down".to_owned());
+            peers.ok_or_else(stopping)?.send_checkpoint(to, header, checkpoint, deadline).await
+        })
     }
 }
