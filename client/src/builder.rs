@@ -58,6 +58,7 @@ impl Client {
             timeout: TIMEOUT,
             attempt_timeout: ATTEMPT_TIMEOUT,
             attempts_max: ATTEMPTS_MAX,
+            unreachable_rounds_max: None,
             discovery_interval: Some(DISCOVERY_INTERVAL),
             compression: Compression::None,
             answer_bytes_max: ANSWER_BYTES_MAX,
@@ -95,6 +96,13 @@ impl ClientBuilder {
     /// Attempts of a call. 100, if not said otherwise; 1 never repeats anything.
     pub fn attempts_max(mut self, attempts: u32) -> ClientBuilder {
         self.options.attempts_max = attempts.max(1);
+        self
+    }
+
+    /// Gives up as soon as each address was tried so often and none of them could be reached; `None`, if not said
+    /// otherwise, goes on until the deadline: nodes come back.
+    pub fn unreachable_rounds_max(mut self, rounds: Option<u32>) -> ClientBuilder {
+        self.options.unreachable_rounds_max = rounds;
         self
     }
 

@@ -45,6 +45,7 @@ pub struct Options {
     pub timeout: Duration,
     pub attempt_timeout: Duration,
     pub attempts_max: u32,
+    pub unreachable_rounds_max: Option<u32>,
     pub discovery_interval: Option<Duration>,
     pub compression: Compression,
     pub answer_bytes_max: usize,
@@ -105,7 +106,7 @@ impl Client {
         F: Future<Output = Result<Response<R>, Status>>,
     {
         self.discover_when_due();
-        let Options { timeout: budget, attempt_timeout, attempts_max, .. } = *self.options();
+        let Options { timeout: budget, attempt_timeout, attempts_max, unreachable_rounds_max, .. } = *self.options();
         let started = Instant::now();
         let mut backoff = Backoff::new();
         let mut tried = Tried::default();
@@ -140,9 +141,10 @@ impl Client {
                 _ => repeat != Repeat::IfUnsent,
             };
             // A node that was not tried yet is tried at once.
-            let all_tried = self.addresses().iter().all(|address| tried.times.contains_key(address));
-            let pause = if all_tried { backoff.pause(&self.shared.jitter) } else { Duration::ZERO };
-            if !again || tried.count >= attempts_max || started.elapsed() + pause >= budget {
+            let rounds = tried.rounds(&self.addresses());
+            let pause = if rounds > 0 { backoff.pause(&self.shared.jitter) } else { Duration::ZERO };
+            let nobody = tried.unsent_only && unreachable_rounds_max.is_some_and(|most| rounds >= most);
+            if !again || nobody || tried.count >= attempts_max || started.elapsed() + pause >= budget {
                 return Err(tried.into_error(started.elapsed()));
             }
             sleep(pause).await;
@@ -216,6 +218,11 @@ impl Tried {
         *self.times.entry(address.clone()).or_default() += 1;
         self.last.retain(|attempt| attempt.address != address);
         self.last.push(Attempt { address, reason: failure.reason().to_owned() });
+    }
+
+    /// How often each of the addresses was tried.
+    fn rounds(&self, addresses: &[String]) -> u32 {
+        addresses.iter().map(|address| self.times.get(address).copied().unwrap_or(0)).min().unwrap_or(0)
     }
 
     fn into_error(self, waited: Duration) -> Error {

@@ -69,7 +69,7 @@ async fn a_node_that_is_gone_is_passed_over() {
 #[tokio::test]
 async fn nobody_there_is_told_with_the_addresses() {
     let gone = nobody().await;
-    let builder = Client::builder().addresses([gone.clone()]).seed(1).attempts_max(2);
+    let builder = Client::builder().addresses([gone.clone()]).seed(1).unreachable_rounds_max(Some(2));
     let error = builder.build().unwrap().instant("up", None).await.unwrap_err();
     let Error::Unreachable { tried } = &error else { panic!("{error}") };
     assert_eq!(tried[0].address, gone);

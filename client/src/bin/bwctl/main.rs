@@ -32,7 +32,7 @@ use arguments::{Arguments, Command};
 use failure::Failure;
 use output::Output;
 
-/// Rounds in which each address is tried.
+/// How often each address is tried before nobody is there.
 const ROUNDS_MAX: u32 = 2;
 
 /// What every command needs.
@@ -60,12 +60,11 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Man { dir } => return documents::man(dir.as_deref()),
         command => command,
     };
-    let attempts = ROUNDS_MAX * u32::try_from(addresses.len()).unwrap_or(u32::MAX / ROUNDS_MAX);
     let client = Client::builder()
         .addresses(addresses.clone())
         .timeout(timeout)
         .attempt_timeout(timeout)
-        .attempts_max(attempts)
+        .unreachable_rounds_max(Some(ROUNDS_MAX))
         .discovery_interval(None)
         .build()?;
     let context = Context { client, output, yes, addresses };

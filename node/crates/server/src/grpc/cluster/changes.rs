@@ -18,6 +18,7 @@ use crate::meta::settings::{SETTINGS, SettingInfo, SettingKey};
 use crate::meta::state::TokenKind as Kind;
 use crate::meta::tokens::TokenText;
 use crate::meta::{MetaCommand, MetaError, MetaState, Outcome, Refusal};
+use crate::routing::Again;
 
 /// For how long a token can be used if nothing else is said.
 const TOKEN_VALID_MS: u64 = 3_600_000;
@@ -65,10 +66,13 @@ impl ClusterService {
         };
         match self.router.membership(group.id, change).await {
             Ok(_) => Ok(TransferLeaderResponse {}),
-            Err(error) => Err(Status::failed_precondition(format!(
-                "node {} does not lead shard group {}: {error}",
-                request.node, group.id
-            ))),
+            Err(error) => {
+                let text = format!("node {} does not lead shard group {}: {error}", request.node, group.id);
+                Err(match error.again() {
+                    Again::No => Status::failed_precondition(text),
+                    Again::At(_) | Again::Later => Status::unavailable(text),
+                })
+            }
         }
     }
 

@@ -24,11 +24,54 @@ pub fn findings(picture: &Picture) -> Vec<Finding> {
     disks(picture, &mut found);
     groups(picture, &mut found);
     versions(picture, &mut found);
-    found.extend(picture.plan().held.into_iter().map(|held| {
-        warning("balance", held, "nothing is lost; the cluster does it as soon as it can: bwctl rebalance --dry-run")
-    }));
+    held(picture, &mut found);
+    let mut found = together(found);
     found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     found
+}
+
+/// What is the same for many shard groups or nodes is told once.
+fn together(found: Vec<Finding>) -> Vec<Finding> {
+    let mut told: Vec<(Finding, Vec<String>)> = Vec::new();
+    for finding in found {
+        let subject = finding.subject.clone();
+        let same = |told: &&mut (Finding, Vec<String>)| {
+            let (before, _) = told;
+            let kind = |finding: &Finding| finding.subject.rsplit_once(' ').map(|(kind, _)| kind.to_owned());
+            let alike = kind(before).is_some() && kind(before) == kind(&finding);
+            alike
+                && (before.severity, &before.problem, &before.advice)
+                    == (finding.severity, &finding.problem, &finding.advice)
+        };
+        match told.iter_mut().find(same) {
+            Some((_, subjects)) => subjects.push(subject),
+            None => told.push((finding, vec![subject])),
+        }
+    }
+    told.into_iter().map(|(finding, subjects)| Finding { subject: name(&subjects), ..finding }).collect()
+}
+
+/// `shard group 3`, or `shard groups 3, 4, 7`.
+fn name(subjects: &[String]) -> String {
+    match subjects {
+        [only] => only.clone(),
+        many => {
+            let parts = many.iter().filter_map(|subject| subject.rsplit_once(' '));
+            let kind = parts.clone().map(|(kind, _)| kind).next().unwrap_or_default();
+            format!("{kind}s {}", parts.map(|(_, id)| id).collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
+fn held(picture: &Picture, found: &mut Vec<Finding>) {
+    for text in picture.plan().held {
+        // A plan says `group 7: why`.
+        let (subject, problem) = match text.split_once(": ") {
+            Some((group, problem)) if group.starts_with("group ") => (format!("shard {group}"), problem.to_owned()),
+            _ => ("balance".to_owned(), text),
+        };
+        found.push(warning(subject, problem, "it is done as soon as that is possible: bwctl rebalance --dry-run"));
+    }
 }
 
 fn warning(subject: impl Into<String>, problem: impl Into<String>, advice: impl Into<String>) -> Finding {
@@ -163,5 +206,30 @@ fn list(nodes: impl Iterator<Item = NodeId>) -> String {
         None => String::new(),
         Some((only, [])) => format!("node {only}"),
         Some((last, others)) => format!("nodes {} and {last}", others.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_the_same_is_told_once() {
+        let of = |subject: &str, problem: &str| warning(subject, problem, "wait");
+        let found = together(vec![
+            of("shard group 0", "2 copies of 3 serve"),
+            of("node 2", "2 copies of 3 serve"),
+            of("shard group 3", "2 copies of 3 serve"),
+            of("cluster", "x"),
+            of("shard group 4", "no copy serves"),
+        ]);
+        let subjects: Vec<&str> = found.iter().map(|finding| finding.subject.as_str()).collect();
+        assert_eq!(subjects, ["shard groups 0, 3", "node 2", "cluster", "shard group 4"]);
+    }
+
+    #[test]
+    fn nodes_are_listed_for_people() {
+        let of = |nodes: &[u64]| list(nodes.iter().copied().map(NodeId));
+        assert_eq!([of(&[]), of(&[1]), of(&[1, 2, 3])], ["", "node 1", "nodes 1, 2 and 3"]);
     }
 }
