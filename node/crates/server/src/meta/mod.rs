@@ -33,7 +33,7 @@ use bellwether_placement::NodeState;
 use bellwether_raft::{GroupId, RaftGroup, RaftNode, StartError, Transport};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::env::{Env, Seed, WallClock};
 use crate::replication::{Stopping, on_raft};
@@ -49,6 +49,8 @@ pub use state::{Event, EventKind, MetaState, NodeRecord};
 /// The group's number. No shard group ever gets it.
 pub const META_GROUP: GroupId = GroupId(u32::MAX);
 
+/// How long a start waits for the log of a node that is alone.
+const READY_WAIT: Duration = Duration::from_secs(5);
 /// How long changes gather before they are written to this node's file.
 const FLUSH_PAUSE: Duration = Duration::from_millis(100);
 /// Pauses between attempts of what must succeed some time.
@@ -162,16 +164,16 @@ impl Meta {
             } else {
                 raft.start_group(META_GROUP, own, machine_of_group, transport).await?
             };
-            // The founder's log has had a membership from its first entry on; openraft shows it a moment after the start.
-            if founds {
-                group.wait_until(|state| !state.voters.is_empty()).await;
-            }
-            if group.state().voters.keys().eq([&own]) {
-                // Nobody else is needed for its log to be applied.
-                group
-                    .ready()
-                    .await
-                    .map_err(|error| StartError::Stopped { group: META_GROUP, reason: error.to_string() })?;
+            // A founder is a member from the first entry on, which shows a moment later.
+            if founds && group.wait_until(|state| !state.voters.is_empty()).await && is_alone(&group) {
+                // Nobody else is needed for its log to be applied; only a full disk can keep it.
+                match timeout(READY_WAIT, group.ready()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => {
+                        return Err(StartError::Stopped { group: META_GROUP, reason: error.to_string() });
+                    }
+                    Err(_) => tracing::warn!("the meta group's log is not applied yet; the node goes by what it knew"),
+                }
             }
             Ok::<_, StartError>(group)
         });
@@ -201,10 +203,9 @@ impl Meta {
     /// The founder's first command, unless it was committed before.
     async fn found(&self) -> Result<(), MetaError> {
         let state = self.now();
-        let alone = self.0.group.state().voters.len() == 1;
         match founding::founding_of(&state) {
             // Where others vote, it was committed for them to be there.
-            Some(founding) if alone && !self.0.machine.is_applied() => {
+            Some(founding) if is_alone(&self.0.group) && !self.0.machine.is_applied() => {
                 self.propose(MetaCommand::Found(Box::new(founding))).await.map(drop)
             }
             _ => Ok(()),
@@ -262,6 +263,11 @@ impl Meta {
     fn weak(&self) -> WeakMeta {
         WeakMeta(Arc::downgrade(&self.0))
     }
+}
+
+/// Whether nobody else votes.
+fn is_alone(group: &RaftGroup) -> bool {
+    group.state().voters.keys().eq([&group.replica()])
 }
 
 /// Does not keep the group: for what runs beside it.

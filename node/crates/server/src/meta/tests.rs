@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use prometheus::Registry;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::admit::AdmitError;
 use super::founding::{EnterError, enter};
