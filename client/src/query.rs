@@ -1,5 +1,8 @@
 //! PromQL queries.
 
+use prost::Message;
+use tonic::{Response, Status, Streaming};
+
 use crate::call::{Client, Repeat};
 use crate::v1::query_client::QueryClient;
 use crate::v1::query_response::Result as Shape;
@@ -39,9 +42,10 @@ impl Client {
     /// Evaluates an expression at one time, in milliseconds since the Unix epoch; `None` is the node's now.
     pub async fn instant(&self, query: &str, time_ms: Option<i64>) -> Result<Answer, Error> {
         let request = InstantRequest { query: query.to_owned(), time_ms, timeout_ms: Some(self.timeout_ms()) };
+        let bytes_max = self.options().answer_bytes_max;
         let send = |channel, request| {
             let mut client = self.query_client(channel);
-            async move { client.instant(request).await }
+            async move { gathered(client.instant(request).await?.into_inner(), bytes_max).await }
         };
         let (answer, address) = self.call(Repeat::UnlessLate, &request, send).await?;
         checked(answer, address)
@@ -51,9 +55,10 @@ impl Client {
     pub async fn range(&self, query: &str, start_ms: i64, end_ms: i64, step_ms: i64) -> Result<Answer, Error> {
         let timeout_ms = Some(self.timeout_ms());
         let request = RangeRequest { query: query.to_owned(), start_ms, end_ms, step_ms, timeout_ms };
+        let bytes_max = self.options().answer_bytes_max;
         let send = |channel, request| {
             let mut client = self.query_client(channel);
-            async move { client.range(request).await }
+            async move { gathered(client.range(request).await?.into_inner(), bytes_max).await }
         };
         let (answer, address) = self.call(Repeat::UnlessLate, &request, send).await?;
         checked(answer, address)
@@ -72,6 +77,39 @@ impl Client {
     }
 }
 
+/// The parts of an answer as one; together they have so many bytes at most.
+async fn gathered(mut parts: Streaming<QueryResponse>, bytes_max: usize) -> Result<Response<QueryResponse>, Status> {
+    let mut whole = QueryResponse::default();
+    let mut bytes = 0;
+    while let Some(part) = parts.message().await? {
+        bytes += part.encoded_len();
+        if bytes > bytes_max {
+            let message = format!("the answer has more than {bytes_max} bytes, which is what this client takes");
+            return Err(Status::resource_exhausted(message));
+        }
+        join(&mut whole, part);
+    }
+    Ok(Response::new(whole))
+}
+
+fn join(whole: &mut QueryResponse, part: QueryResponse) {
+    whole.warnings.extend(part.warnings);
+    whole.infos.extend(part.infos);
+    match (&mut whole.result, part.result) {
+        (Some(Shape::Vector(all)), Some(Shape::Vector(more))) => all.series.extend(more.series),
+        (Some(Shape::Matrix(all)), Some(Shape::Matrix(more))) => {
+            for series in more.series {
+                match all.series.last_mut() {
+                    // A series that did not fit into its part goes on.
+                    Some(last) if last.labels == series.labels => last.samples.extend(series.samples),
+                    _ => all.series.push(series),
+                }
+            }
+        }
+        (result, more) => *result = more.or_else(|| result.take()),
+    }
+}
+
 fn checked(answer: QueryResponse, address: String) -> Result<Answer, Error> {
     let missing = |missing| Error::Malformed { address, missing };
     let value = match answer.result {
@@ -82,4 +120,28 @@ fn checked(answer: QueryResponse, address: String) -> Result<Answer, Error> {
         None => return Err(missing("a result")),
     };
     Ok(Answer { value, warnings: answer.warnings, infos: answer.infos })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::v1::{Label, Matrix};
+
+    #[test]
+    fn a_series_that_was_cut_is_one_again() {
+        let series = |name: &str, times: &[i64]| Series {
+            labels: vec![Label { name: "n".to_owned(), value: name.to_owned() }],
+            samples: times.iter().map(|time| Sample { timestamp_ms: *time, value: 1.0 }).collect(),
+        };
+        let part = |series: Vec<Series>, warnings: &[&str]| QueryResponse {
+            result: Some(Shape::Matrix(Matrix { series })),
+            warnings: warnings.iter().map(|text| (*text).to_owned()).collect(),
+            infos: Vec::new(),
+        };
+        let mut whole = QueryResponse::default();
+        join(&mut whole, part(vec![series("a", &[1]), series("b", &[1, 2])], &["careful"]));
+        join(&mut whole, part(vec![series("b", &[3]), series("c", &[1])], &[]));
+        let all = vec![series("a", &[1]), series("b", &[1, 2, 3]), series("c", &[1])];
+        assert_eq!(whole, part(all, &["careful"]));
+    }
 }

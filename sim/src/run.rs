@@ -4,14 +4,13 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bellwether_kv::{Faults, Trigger};
 use bellwether_model::{Labels, Matcher, Sample, Tenant, TimeRange, Timestamp};
 use bellwether_server::Server;
 use bellwether_server::config::{ByteSize, Config};
-use bellwether_server::shards::SelectLimits;
+use bellwether_server::shards::{Limits, QueryAccount, ReadContext, Wanted};
 use bellwether_server::write::{ContentEncoding, RemoteWriteVersion, WriteError, WriteOutcome};
 use tokio::runtime::{Builder, RngSeed};
 use tokio::task::JoinSet;
@@ -324,9 +323,9 @@ impl Run {
         matchers: &[Matcher],
         range: TimeRange,
     ) -> Result<String, String> {
-        let limits = SelectLimits { series: u64::MAX, samples: u64::MAX, bytes: u64::MAX };
-        let cancel = Arc::new(AtomicBool::new(false));
-        let selected = server.shards().select(tenant, matchers.into(), range, limits, cancel).await;
+        let limits = Limits { series: u64::MAX, samples: u64::MAX, memory_bytes: u64::MAX };
+        let read = ReadContext { account: Arc::new(QueryAccount::new(limits)), cancel: Arc::default() };
+        let selected = server.shards().select(tenant, matchers.into(), range, Wanted::All, &read).await;
         let selected = selected.map_err(|error| format!("a selection failed: {}", chain(&error)))?;
         let mut found: Vec<(Labels, Vec<Sample>)> = Vec::new();
         let mut digest = Vec::new();

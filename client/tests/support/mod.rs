@@ -19,6 +19,9 @@ use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
+/// An answer in parts.
+type Parts = Pin<Box<dyn Stream<Item = Result<QueryResponse, Status>> + Send>>;
+
 /// What the node answers and what it was asked.
 #[derive(Default)]
 pub struct Script {
@@ -73,6 +76,11 @@ impl FakeNode {
         })
     }
 
+    /// The same for an answer in parts.
+    fn parts(&self, give: impl FnOnce(&mut Script) -> QueryResponse) -> Result<Response<Parts>, Status> {
+        self.answer(|script| Box::pin(iter([Ok(give(script))])) as Parts)
+    }
+
     fn note_tenant<T>(&self, request: &Request<T>) {
         let tenant = request.metadata().get("x-scope-orgid").map(|tenant| tenant.to_str().unwrap().to_owned());
         self.with(|script| script.tenants.push(tenant));
@@ -118,9 +126,12 @@ impl write_server::Write for FakeNode {
 
 #[tonic::async_trait]
 impl query_server::Query for FakeNode {
-    async fn instant(&self, request: Request<InstantRequest>) -> Result<Response<QueryResponse>, Status> {
+    type InstantStream = Parts;
+    type RangeStream = Parts;
+
+    async fn instant(&self, request: Request<InstantRequest>) -> Result<Response<Parts>, Status> {
         self.note_tenant(&request);
-        self.answer(|_| {
+        self.parts(|_| {
             let InstantRequest { query, time_ms, .. } = request.into_inner();
             let label = Label { name: "query".to_owned(), value: query };
             let sample = Sample { timestamp_ms: time_ms.unwrap_or(0), value: 1.5 };
@@ -130,9 +141,9 @@ impl query_server::Query for FakeNode {
         })
     }
 
-    async fn range(&self, request: Request<RangeRequest>) -> Result<Response<QueryResponse>, Status> {
+    async fn range(&self, request: Request<RangeRequest>) -> Result<Response<Parts>, Status> {
         self.note_tenant(&request);
-        self.answer(|_| {
+        self.parts(|_| {
             let RangeRequest { start_ms, end_ms, step_ms, .. } = request.into_inner();
             let times = (start_ms..=end_ms).step_by(step_ms as usize);
             let samples = times.map(|timestamp_ms| Sample { timestamp_ms, value: timestamp_ms as f64 }).collect();

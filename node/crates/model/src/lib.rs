@@ -9,15 +9,17 @@ pub mod limits;
 pub mod matcher;
 pub mod metadata;
 pub mod node;
+pub mod pattern;
 pub mod sample;
 pub mod series;
 pub mod tenant;
 
 pub use hash_range::{HashRange, PlacementKey};
 pub use labels::{Label, LabelError, Labels, LabelsBuilder, METRIC_NAME};
-pub use matcher::{MatchOp, Matcher, MatcherError};
+pub use matcher::{MatchOp, Matcher};
 pub use metadata::{MetricKind, MetricMetadata};
 pub use node::{NodeId, ReplicaId};
+pub use pattern::{PatternBudget, PatternError, WholeRegex};
 pub use sample::{Sample, TimeRange, Timestamp, is_stale_marker, stale_marker};
 pub use series::{RefEpoch, SeriesHash, SeriesRef, ShardGroupId};
 pub use tenant::{Tenant, TenantError};

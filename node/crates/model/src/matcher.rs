@@ -2,15 +2,16 @@
 //! the whole value.
 
 use std::fmt;
+use std::sync::Arc;
 
-use regex::Regex;
 use regex_syntax::hir::{Hir, HirKind};
 
-/// Compiled size of one regular expression, in bytes: hostile patterns fail to compile instead of filling memory.
-const REGEX_BYTES_MAX: usize = 4 << 20;
+use crate::pattern::{PatternBudget, PatternError, WholeRegex};
+
 /// Alternatives that are looked up one by one instead of by scanning all values.
 const ALTERNATIVES_MAX: usize = 1024;
-
+/// Bytes of those alternatives together.
+const ALTERNATIVES_BYTES_MAX: usize = 256 << 10;
 /// How a matcher compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MatchOp {
@@ -42,41 +43,36 @@ pub struct Matcher {
     op: MatchOp,
     name: String,
     value: String,
-    pattern: Pattern,
+    pattern: Arc<Pattern>,
 }
 
 /// What the matcher accepts before its sign is applied.
 #[derive(Debug, Clone)]
 enum Pattern {
-    /// One of these texts.
+    /// One of these texts, ascending.
     OneOf(Vec<String>),
     /// Begins with the prefix and matches the expression; `None` accepts every rest.
-    Prefixed { prefix: String, regex: Option<Regex> },
-}
-
-/// Why a matcher could not be built.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid regular expression {pattern:?}: {reason}")]
-pub struct MatcherError {
-    /// The pattern as given.
-    pub pattern: String,
-    /// What the regular-expression library says.
-    pub reason: String,
+    Prefixed { prefix: String, regex: Option<WholeRegex> },
 }
 
 impl Matcher {
     /// Builds a matcher, compiling its regular expression if it has one.
-    pub fn new(op: MatchOp, name: &str, value: &str) -> Result<Matcher, MatcherError> {
+    pub fn new(op: MatchOp, name: &str, value: &str) -> Result<Matcher, PatternError> {
+        Matcher::within(op, name, value, &mut PatternBudget::default())
+    }
+
+    /// The same as one of many, which share a budget.
+    pub fn within(op: MatchOp, name: &str, value: &str, budget: &mut PatternBudget) -> Result<Matcher, PatternError> {
         let pattern = match op {
             MatchOp::Equal | MatchOp::NotEqual => Pattern::OneOf(vec![value.to_owned()]),
-            MatchOp::Regex | MatchOp::NotRegex => Pattern::compile(value)?,
+            MatchOp::Regex | MatchOp::NotRegex => Pattern::compile(value, budget)?,
         };
-        Ok(Matcher { op, name: name.to_owned(), value: value.to_owned(), pattern })
+        Ok(Matcher { op, name: name.to_owned(), value: value.to_owned(), pattern: Arc::new(pattern) })
     }
 
     /// `name="value"`.
     pub fn equal(name: &str, value: &str) -> Matcher {
-        let pattern = Pattern::OneOf(vec![value.to_owned()]);
+        let pattern = Arc::new(Pattern::OneOf(vec![value.to_owned()]));
         Matcher { op: MatchOp::Equal, name: name.to_owned(), value: value.to_owned(), pattern }
     }
 
@@ -112,7 +108,7 @@ impl Matcher {
 
     /// All values that the pattern accepts (before the sign), if they are few enough to be looked up one by one.
     pub fn alternatives(&self) -> Option<&[String]> {
-        match &self.pattern {
+        match &*self.pattern {
             Pattern::OneOf(values) => Some(values),
             Pattern::Prefixed { .. } => None,
         }
@@ -120,7 +116,7 @@ impl Matcher {
 
     /// What every value that the pattern accepts begins with; may be empty.
     pub fn literal_prefix(&self) -> &str {
-        match &self.pattern {
+        match &*self.pattern {
             Pattern::OneOf(values) if values.len() == 1 => &values[0],
             Pattern::OneOf(_) => "",
             Pattern::Prefixed { prefix, .. } => prefix,
@@ -143,31 +139,23 @@ impl fmt::Display for Matcher {
 }
 
 impl Pattern {
-    fn compile(pattern: &str) -> Result<Pattern, MatcherError> {
-        let failed = |reason: String| MatcherError { pattern: pattern.to_owned(), reason };
-        // `s`: a dot matches a newline, as in Prometheus.
-        let hir = regex_syntax::ParserBuilder::new()
-            .dot_matches_new_line(true)
-            .build()
-            .parse(pattern)
-            .map_err(|error| failed(error.to_string()))?;
-        if let Some(values) = alternatives(&hir) {
+    fn compile(pattern: &str, budget: &mut PatternBudget) -> Result<Pattern, PatternError> {
+        let hir = budget.parse(pattern)?;
+        if let Some(mut values) = alternatives(&hir) {
+            values.sort_unstable();
+            values.dedup();
+            budget.take(bytes_of(&values))?;
             return Ok(Pattern::OneOf(values));
         }
         let prefix = literal_prefix(&hir);
-        if is_prefix_then_anything(&hir) {
-            return Ok(Pattern::Prefixed { prefix, regex: None });
-        }
-        let regex = regex::RegexBuilder::new(&format!("^(?s:{pattern})$"))
-            .size_limit(REGEX_BYTES_MAX)
-            .build()
-            .map_err(|error| failed(error.to_string()))?;
-        Ok(Pattern::Prefixed { prefix, regex: Some(regex) })
+        budget.take(prefix.len())?;
+        let regex = if is_prefix_then_anything(&hir) { None } else { Some(WholeRegex::build(pattern, hir, budget)?) };
+        Ok(Pattern::Prefixed { prefix, regex })
     }
 
     fn accepts(&self, value: &str) -> bool {
         match self {
-            Pattern::OneOf(values) => values.iter().any(|one| one == value),
+            Pattern::OneOf(values) => values.binary_search_by(|one| one.as_str().cmp(value)).is_ok(),
             Pattern::Prefixed { prefix, regex } => {
                 value.starts_with(prefix.as_str()) && regex.as_ref().is_none_or(|regex| regex.is_match(value))
             }
@@ -175,7 +163,11 @@ impl Pattern {
     }
 }
 
-/// The finite set of texts that an expression accepts, if it is one.
+fn bytes_of(texts: &[String]) -> usize {
+    texts.iter().map(|text| size_of::<String>() + text.len()).sum()
+}
+
+/// The finite set of texts that an expression accepts, if it is one and a small one.
 fn alternatives(hir: &Hir) -> Option<Vec<String>> {
     let texts = match hir.kind() {
         HirKind::Empty => vec![String::new()],
@@ -202,7 +194,8 @@ fn alternatives(hir: &Hir) -> Option<Vec<String>> {
             let mut all = vec![String::new()];
             for part in parts {
                 let next = alternatives(part)?;
-                if all.len() * next.len() > ALTERNATIVES_MAX {
+                let bytes = bytes_of(&all) * next.len() + bytes_of(&next) * all.len();
+                if all.len() * next.len() > ALTERNATIVES_MAX || bytes > ALTERNATIVES_BYTES_MAX {
                     return None;
                 }
                 all = all.iter().flat_map(|head| next.iter().map(move |tail| format!("{head}{tail}"))).collect();
@@ -216,7 +209,7 @@ fn alternatives(hir: &Hir) -> Option<Vec<String>> {
         }
         _ => return None,
     };
-    Some(texts)
+    (bytes_of(&texts) <= ALTERNATIVES_BYTES_MAX).then_some(texts)
 }
 
 /// The text that every match of the expression begins with.
@@ -290,7 +283,14 @@ mod tests {
     fn a_bad_pattern_is_named() {
         let error = Matcher::new(MatchOp::Regex, "l", "a(").unwrap_err();
         assert!(error.to_string().starts_with(r#"invalid regular expression "a(""#), "{error}");
-        assert!(Matcher::new(MatchOp::Regex, "l", "((a{100}){100}){100}").is_err());
+        let error = Matcher::new(MatchOp::Regex, "l", "((a{100}){100}){100}").unwrap_err();
+        assert!(error.to_string().contains("larger than 4194304 bytes once compiled"), "{error}");
+    }
+
+    #[test]
+    fn long_alternatives_are_not_multiplied() {
+        let long = format!("{}[a-z][a-z]", "x".repeat(100_000));
+        assert_eq!(matcher(MatchOp::Regex, &long).alternatives(), None);
     }
 
     proptest! {
@@ -299,7 +299,7 @@ mod tests {
             pattern in "(a|b|ab|\\.\\*|\\.\\+|\\[ab\\]|\\(a\\|b\\)|a\\?|\\(\\?i:a\\)|\\$|\\^|\\|){0,4}",
             value in "[abA]{0,4}",
         ) {
-            let plain = Regex::new(&format!("^(?s:{pattern})$"));
+            let plain = regex::Regex::new(&format!("^(?s:{pattern})$"));
             prop_assume!(plain.is_ok());
             prop_assert_eq!(matcher(MatchOp::Regex, &pattern).matches(&value), plain.unwrap().is_match(&value));
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bellwether_model::Labels;
-use bellwether_promql::{EvalTimes, FetchedSeries, Limits, Outcome, Plan, evaluate, parse};
+use bellwether_promql::{EvalTimes, FetchedSeries, Limits, Outcome, Plan, QueryAccount, evaluate, parse};
 
 fn main() {
     divan::main();
@@ -43,7 +43,14 @@ fn bench(bencher: divan::Bencher<'_, '_>, query: &str, times: EvalTimes) {
     let never = AtomicBool::new(false);
     bencher
         .counter(divan::counter::ItemsCount::new(SERIES))
-        .bench(|| -> Outcome { evaluate(&plan, &fetched, &Limits::default(), &never).expect("an outcome") });
+        .with_inputs(|| {
+            let account = QueryAccount::new(Limits::default());
+            fetched.iter().for_each(|series| account.hold(series).expect("it is small"));
+            (fetched.clone(), account)
+        })
+        .bench_values(|(fetched, account)| -> Outcome {
+            evaluate(&plan, fetched, &account, &never).expect("an outcome")
+        });
 }
 
 #[divan::bench]

@@ -4,13 +4,14 @@
 //! 1. [`parse`] turns text into a checked [`Expr`] that knows its places in the text and prints back canonically.
 //! 2. [`Plan::new`] fixes the times of evaluation and lists the [`Selection`]s that must be fetched.
 //! 3. The caller fetches each selection from wherever the data is, as [`FetchedSeries`].
-//! 4. [`evaluate`] computes the [`Outcome`], within [`Limits`], stopping soon after [`Cancel`] says so.
+//! 4. [`evaluate`] computes the [`Outcome`], within the [`Limits`] of its [`QueryAccount`], stopping soon after [`Cancel`] says so.
 //!
 //! The semantics are those of Prometheus 3: ranges and lookback are open on the left, sums are compensated, names are
 //! dropped eagerly. Where its messages are part of the interface they are the same here.
 //!
 //! Read [`ast`], `plan`, `eval`, in this order.
 
+pub mod account;
 pub mod ast;
 pub mod functions;
 pub mod lexer;
@@ -29,11 +30,11 @@ mod series;
 mod span;
 mod windows;
 
+pub use account::{LimitError, Limits, MemoryPool, QueryAccount};
 pub use ast::Expr;
 pub use eval::{Cancel, evaluate};
-pub use limits::Limits;
 pub use outcome::{EvalError, MatrixSeries, Outcome, Point, Value, VectorSample};
-pub use parser::{ParseError, parse, parse_selector};
+pub use parser::{ParseError, parse, parse_selectors};
 pub use plan::{EvalTimes, LabelNames, Plan, PlanError, PlanOptions, Selection};
 pub use series::FetchedSeries;
 pub use span::Span;

@@ -4,6 +4,12 @@
 pub const QUERY_BYTES_MAX: usize = 256 << 10;
 /// Depth of the syntax tree: every pass over the tree recurses, and stacks are small.
 pub const EXPRESSION_DEPTH_MAX: usize = 256;
+/// Different selectors of one query: each is a read of its own.
+pub const SELECTIONS_MAX: usize = 1_000;
+/// Matchers of one selector.
+pub const MATCHERS_PER_SELECTOR_MAX: usize = 256;
+/// Bytes of a label value that `label_replace` or `label_join` makes.
+pub const MADE_VALUE_BYTES_MAX: usize = 1 << 20;
 /// Points of each series of a range query, as in Prometheus.
 pub const POINTS_PER_SERIES_MAX: i64 = 11_000;
 /// Distance of a subquery's evaluations when it names none: Prometheus's default evaluation interval.
@@ -12,19 +18,3 @@ pub const SUBQUERY_STEP_MS_DEFAULT: i64 = 60_000;
 pub const LOOKBACK_MS_DEFAULT: i64 = 300_000;
 /// Warnings and infos (each) that one evaluation reports.
 pub const ANNOTATIONS_MAX: usize = 100;
-
-/// What one evaluation may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Samples read from selectors, each selector's counted for itself, and points made by subqueries.
-    pub samples: u64,
-    /// Bytes of columns and label sets held at one time, fetched data not included.
-    pub memory_bytes: u64,
-}
-
-impl Default for Limits {
-    /// Prometheus's 50 million samples, and a gigabyte.
-    fn default() -> Limits {
-        Limits { samples: 50_000_000, memory_bytes: 1 << 30 }
-    }
-}

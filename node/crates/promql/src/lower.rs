@@ -1,9 +1,12 @@
 //! Syntax tree to plan.
 
-use bellwether_model::{METRIC_NAME, MatchOp, Matcher, TimeRange};
+use bellwether_model::{METRIC_NAME, MatchOp, Matcher, PatternBudget, PatternError, TimeRange, WholeRegex};
+use hashbrown::HashTable;
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::ast::{Aggregate, AggregateOp, At, Binary, Call, Expr, Grouping, TimeShift, VectorSelector};
 use crate::functions::FunctionKind;
+use crate::limits::SELECTIONS_MAX;
 use crate::plan::{
     AggregateNode, EvalTimes, HistogramOp, LabelOp, PlanError, PlanOptions, PointOp, RangeNode, RangeOp, RangeSource,
     ResolvedShift, Root, ScalarNode, Selection, SelectorNode, SortKey, VectorNode, names_one_metric,
@@ -16,7 +19,12 @@ pub(crate) struct Lowering {
     times: EvalTimes,
     options: PlanOptions,
     pub(crate) selections: Vec<Selection>,
+    /// Nodes that read each selection.
+    pub(crate) readers: Vec<u32>,
     pub(crate) needs_order: bool,
+    /// Places in `selections` by the hash of their matchers.
+    known: HashTable<(u128, usize)>,
+    patterns: PatternBudget,
 }
 
 /// Where in the tree the lowering is.
@@ -33,7 +41,15 @@ const CHECKED: &str = "the parser checked the type";
 
 impl Lowering {
     pub(crate) fn new(times: EvalTimes, options: PlanOptions) -> Lowering {
-        Lowering { times, options, selections: Vec::new(), needs_order: false }
+        Lowering {
+            times,
+            options,
+            selections: Vec::new(),
+            readers: Vec::new(),
+            needs_order: false,
+            known: HashTable::new(),
+            patterns: PatternBudget::default(),
+        }
     }
 
     pub(crate) fn root(&mut self, expr: &Expr) -> Result<Root, PlanError> {
@@ -79,7 +95,7 @@ impl Lowering {
             return Ok(VectorNode::StepInvariant(self.boxed(expr, once)?));
         }
         match expr {
-            Expr::Selector(selector) => Ok(VectorNode::Selector(self.selector(selector, place))),
+            Expr::Selector(selector) => Ok(VectorNode::Selector(self.selector(selector, place)?)),
             Expr::Aggregate(aggregate) => self.aggregate(aggregate, place),
             Expr::Binary(binary) => self.binary(binary, place),
             Expr::Unary(unary) => {
@@ -100,42 +116,58 @@ impl Lowering {
         ResolvedShift { offset_ms: shift.offset_ms, at }
     }
 
-    /// The selection for `selector`, wide enough for ranges of `reach_ms` at the times of `grid`.
-    fn select(&mut self, selector: &VectorSelector, reach_ms: i64, grid: Grid) -> usize {
+    /// The selection for `selector`, wide enough for ranges of `reach_ms` at the times of `grid`; with `newest` each time
+    /// sees the newest sample alone.
+    fn select(
+        &mut self,
+        selector: &VectorSelector,
+        reach_ms: i64,
+        grid: Grid,
+        newest: bool,
+    ) -> Result<usize, PlanError> {
         let shift = self.resolve(selector.shift);
         let first = shift.apply(grid.start).saturating_sub(reach_ms).saturating_add(1);
         let range = TimeRange::new(first, shift.apply(grid.end()));
-        let known = self.selections.iter().position(|known| same_matchers(&known.matchers, &selector.matchers));
-        match known {
-            Some(at) => {
-                let widened = &mut self.selections[at].range;
+        let newest = newest && shift.apply(grid.start) == range.last;
+        let key = matchers_hash(&selector.matchers);
+        match self.known.find(key as u64, |(known, _)| *known == key) {
+            Some((_, at)) => {
+                let at = *at;
+                self.readers[at] += 1;
+                let selection = &mut self.selections[at];
+                selection.newest &= newest && selection.range == range;
+                let widened = &mut selection.range;
                 // A subquery whose range holds no step reads nothing.
                 if widened.is_empty() {
                     *widened = range;
                 } else if !range.is_empty() {
                     *widened = TimeRange::new(widened.first.min(range.first), widened.last.max(range.last));
                 }
-                at
+                Ok(at)
             }
+            None if self.selections.len() >= SELECTIONS_MAX => Err(PlanError::Selections { span: selector.span }),
             None => {
-                self.selections.push(Selection { matchers: selector.matchers.clone(), range });
-                self.selections.len() - 1
+                let at = self.selections.len();
+                self.selections.push(Selection { matchers: selector.matchers.clone(), range, newest });
+                self.readers.push(1);
+                self.known.insert_unique(key as u64, (key, at), |(known, _)| *known as u64);
+                Ok(at)
             }
         }
     }
 
-    fn selector(&mut self, selector: &VectorSelector, place: Place) -> SelectorNode {
-        SelectorNode {
-            selection: self.select(selector, self.options.lookback_ms, place.grid),
+    fn selector(&mut self, selector: &VectorSelector, place: Place) -> Result<SelectorNode, PlanError> {
+        Ok(SelectorNode {
+            selection: self.select(selector, self.options.lookback_ms, place.grid, true)?,
             shift: self.resolve(selector.shift),
             one_name: names_one_metric(&selector.matchers),
-        }
+        })
     }
 
     fn range(&mut self, expr: &Expr, place: Place) -> Result<RangeNode, PlanError> {
         match expr.without_parens() {
             Expr::Range(range) => {
-                let selection = self.select(&range.selector, range.range_ms, place.grid);
+                let selection = self.select(&range.selector, range.range_ms, place.grid, false)?;
                 let one_name = names_one_metric(&range.selector.matchers);
                 Ok(RangeNode {
                     source: RangeSource::Selection { selection, one_name },
@@ -281,7 +313,7 @@ impl Lowering {
                 Ok(VectorNode::Sort { key: SortKey::Labels { names, descending }, arg: self.boxed(&args[0], place)? })
             }
             FunctionKind::Timestamp => match args[0].without_parens() {
-                Expr::Selector(selector) => Ok(VectorNode::SampleTimes(self.selector(selector, place))),
+                Expr::Selector(selector) => Ok(VectorNode::SampleTimes(self.selector(selector, place)?)),
                 arg => point(PointOp::EvaluationTime, self.boxed(arg, place)?),
             },
             FunctionKind::Vector => Ok(VectorNode::OfScalar(self.scalar(&args[0], place)?)),
@@ -293,12 +325,14 @@ impl Lowering {
         Ok(VectorNode::Range { op, range: self.range(arg, place)? })
     }
 
-    fn label_replace(&self, args: &[Expr]) -> Result<LabelOp, PlanError> {
+    fn label_replace(&mut self, args: &[Expr]) -> Result<LabelOp, PlanError> {
         let [destination, replacement, source, pattern] = [1, 2, 3, 4].map(|at: usize| text(&args[at]));
-        let regex = regex::RegexBuilder::new(&format!("^(?s:{pattern})$"))
-            .size_limit(REGEX_BYTES_MAX)
-            .build()
-            .map_err(|_| PlanError::Parameter(format!("invalid regular expression in label_replace(): {pattern}")))?;
+        let regex = WholeRegex::new(&pattern, &mut self.patterns).map_err(|error| match error {
+            PatternError::Invalid { .. } => {
+                PlanError::Parameter(format!("invalid regular expression in label_replace(): {pattern}"))
+            }
+            PatternError::TooCostly { .. } => PlanError::Patterns(error),
+        })?;
         if !self.options.label_names.allow(&destination) {
             return Err(PlanError::Parameter(format!(
                 "invalid destination label name in label_replace(): {destination}"
@@ -320,9 +354,6 @@ impl Lowering {
     }
 }
 
-/// Compiled size of a regular expression of `label_replace`.
-const REGEX_BYTES_MAX: usize = 4 << 20;
-
 /// The text of an expression that is a string.
 fn text(expr: &Expr) -> String {
     match expr.without_parens() {
@@ -331,14 +362,19 @@ fn text(expr: &Expr) -> String {
     }
 }
 
-fn same_matchers(a: &[Matcher], b: &[Matcher]) -> bool {
-    let key = |matcher: &Matcher| (matcher.name().to_owned(), matcher.op(), matcher.value().to_owned());
-    let sorted = |matchers: &[Matcher]| {
-        let mut keys: Vec<(String, MatchOp, String)> = matchers.iter().map(key).collect();
-        keys.sort();
-        keys
-    };
-    a.len() == b.len() && sorted(a) == sorted(b)
+/// A hash of the matchers that does not depend on their order. At 128 bits, equal hashes mean equal matchers.
+fn matchers_hash(matchers: &[Matcher]) -> u128 {
+    let mut keys: Vec<(&str, MatchOp, &str)> =
+        matchers.iter().map(|matcher| (matcher.name(), matcher.op(), matcher.value())).collect();
+    keys.sort_unstable();
+    let mut bytes = Vec::new();
+    for (name, op, value) in keys {
+        for text in [name, op.as_str(), value] {
+            bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(text.as_bytes());
+        }
+    }
+    xxh3_128(&bytes)
 }
 
 /// Labels that `absent` can tell from its argument: those with one equality matcher and no other after it.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use bellwether_model::{Labels, Timestamp};
 
+use crate::account::LimitError;
 use crate::limits::ANNOTATIONS_MAX;
 
 /// The result of an evaluation and what its author should know about it.
@@ -71,18 +72,9 @@ pub enum EvalError {
     /// The query was cancelled.
     #[error("query was canceled in query execution")]
     Cancelled,
-    /// Too many samples.
-    #[error("query processing would load too many samples into memory in query execution (limit samples: {limit})")]
-    Samples {
-        /// The limit.
-        limit: u64,
-    },
-    /// Too much memory.
-    #[error("query processing would use too much memory (limit memory_bytes: {limit})")]
-    Memory {
-        /// The limit.
-        limit: u64,
-    },
+    /// A limit was reached.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
     /// What was fetched is not what the plan asked for.
     #[error("the plan has {wanted} selections, but {given} were fetched")]
     Selections {

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use bellwether_model::{METRIC_NAME, MatchOp, Matcher, Timestamp};
+use bellwether_model::{METRIC_NAME, MatchOp, Matcher, PatternBudget, PatternError, Timestamp};
 
 use crate::ast::{
     Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, Expr, Grouping, Matching, Number, Paren,
@@ -13,7 +13,7 @@ use crate::ast::{
 };
 use crate::functions;
 use crate::lexer::{LexError, Token, TokenKind, go_quote, tokenize};
-use crate::limits::{EXPRESSION_DEPTH_MAX, QUERY_BYTES_MAX};
+use crate::limits::{EXPRESSION_DEPTH_MAX, MATCHERS_PER_SELECTOR_MAX, QUERY_BYTES_MAX, SELECTIONS_MAX};
 use crate::literal;
 use crate::span::Span;
 use crate::types;
@@ -37,11 +37,15 @@ impl std::error::Error for ParseError {}
 
 /// Parses and checks a query.
 pub fn parse(text: &str) -> Result<Expr, ParseError> {
+    parse_within(text, &mut PatternBudget::default())
+}
+
+fn parse_within(text: &str, patterns: &mut PatternBudget) -> Result<Expr, ParseError> {
     if text.len() > QUERY_BYTES_MAX {
         let message = format!("the query has {} bytes, the limit is {QUERY_BYTES_MAX}", text.len());
         return Err(ParseError { message, span: Span { line: 1, column: 1, ..Span::default() } });
     }
-    let mut parser = Parser::new(text);
+    let mut parser = Parser::new(text, patterns);
     if parser.tokens.first().is_some_and(|token| token.kind == TokenKind::Eof) {
         return Err(ParseError { message: "no expression found in input".to_owned(), span: Span::default() });
     }
@@ -51,19 +55,35 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
     Ok(expr)
 }
 
-/// Parses a selector alone, as the `match[]` parameter of the HTTP API takes it; gives its matchers.
-pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
-    let expr = parse(text)?;
-    match expr {
-        Expr::Selector(selector) if selector.shift == TimeShift::default() => Ok(selector.matchers),
-        other => Err(ParseError { message: "expected a vector selector".to_owned(), span: other.span() }),
+/// Parses selectors alone, as the `match[]` parameters of the HTTP API give them; gives their matchers. Together they are
+/// one query, with its limits.
+pub fn parse_selectors<'t>(texts: impl IntoIterator<Item = &'t str>) -> Result<Vec<Vec<Matcher>>, ParseError> {
+    let mut patterns = PatternBudget::default();
+    let (mut all, mut bytes) = (Vec::new(), 0);
+    for text in texts {
+        bytes += text.len();
+        let refused = |message: String| ParseError { message, span: Span { line: 1, column: 1, ..Span::default() } };
+        if all.len() == SELECTIONS_MAX {
+            return Err(refused(format!("there are more than {SELECTIONS_MAX} selectors")));
+        }
+        if bytes > QUERY_BYTES_MAX {
+            return Err(refused(format!("the selectors have more than {QUERY_BYTES_MAX} bytes together")));
+        }
+        match parse_within(text, &mut patterns)? {
+            Expr::Selector(selector) if selector.shift == TimeShift::default() => all.push(selector.matchers),
+            other => {
+                return Err(ParseError { message: "expected a vector selector".to_owned(), span: other.span() });
+            }
+        }
     }
+    Ok(all)
 }
 
 /// An expression and the depth of its tree.
 type Deep = (Expr, usize);
 
-struct Parser<'a> {
+struct Parser<'a, 'b> {
+    patterns: &'b mut PatternBudget,
     tokens: Vec<Token<'a>>,
     lex_error: Option<LexError>,
     at: usize,
@@ -90,12 +110,12 @@ fn precedence(op: BinaryOp) -> u8 {
     }
 }
 
-impl<'a> Parser<'a> {
-    fn new(text: &'a str) -> Parser<'a> {
+impl<'a, 'b> Parser<'a, 'b> {
+    fn new(text: &'a str, patterns: &'b mut PatternBudget) -> Parser<'a, 'b> {
         let (tokens, lex_error) = tokenize(text);
         let span = lex_error.as_ref().map(|error| error.span).or(tokens.last().map(|token| token.span));
         let end = Token { kind: TokenKind::Eof, text: "", span: span.unwrap_or_default() };
-        Parser { tokens, lex_error, at: 0, end }
+        Parser { patterns, tokens, lex_error, at: 0, end }
     }
 
     fn peek(&self) -> Token<'a> {
@@ -363,6 +383,10 @@ impl<'a> Parser<'a> {
                 let span = name.unwrap_or(open.span).to(close.span);
                 return Ok(VectorSelector { name: None, matchers, shift: TimeShift::default(), span });
             }
+            if matchers.len() == MATCHERS_PER_SELECTOR_MAX {
+                let span = self.peek().span;
+                return self.fail(span, format!("the selector has more than {MATCHERS_PER_SELECTOR_MAX} matchers"));
+            }
             matchers.push(self.matcher()?);
             if self.accept(TokenKind::Comma).is_none() && self.peek().kind != TokenKind::RightBrace {
                 return self.unexpected("label matching", "\",\" or \"}\"");
@@ -394,10 +418,14 @@ impl<'a> Parser<'a> {
         }
         let text = self.unquoted(value)?;
         self.next();
-        Matcher::new(op, &name, &text).or_else(|error| {
-            // The library draws the pattern over several lines; its last line says what is wrong.
-            let reason = error.reason.rsplit("error: ").next().unwrap_or_default().trim_end();
-            self.fail(label.span.to(value.span), format!("error parsing regexp: {reason}: {:?}", error.pattern))
+        let span = label.span.to(value.span);
+        Matcher::within(op, &name, &text, self.patterns).or_else(|error| match error {
+            PatternError::Invalid { pattern, reason } => {
+                // The library draws the pattern over several lines; its last line says what is wrong.
+                let reason = reason.rsplit("error: ").next().unwrap_or_default().trim_end();
+                self.fail(span, format!("error parsing regexp: {reason}: {pattern:?}"))
+            }
+            PatternError::TooCostly { .. } => self.fail(span, error.to_string()),
         })
     }
 

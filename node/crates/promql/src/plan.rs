@@ -4,14 +4,14 @@
 //! marks the parts that are the same at every step. It knows no data: whoever fetches the selections may do so in any
 //! way, and a later planner may cut the tree into parts that other nodes evaluate.
 
-use bellwether_model::{METRIC_NAME, MatchOp, Matcher, TimeRange, Timestamp};
+use bellwether_model::{METRIC_NAME, MatchOp, Matcher, PatternError, TimeRange, Timestamp, WholeRegex};
 
 use crate::ast::{AggregateOp, BinaryOp, Expr, Grouping, Matching};
 use crate::functions::math::MathOp;
 use crate::functions::over_time::OverTimeOp;
 use crate::functions::rate::RateOp;
 use crate::functions::time::TimeOp;
-use crate::limits::{POINTS_PER_SERIES_MAX, SUBQUERY_STEP_MS_DEFAULT};
+use crate::limits::{POINTS_PER_SERIES_MAX, SELECTIONS_MAX, SUBQUERY_STEP_MS_DEFAULT};
 use crate::lower::Lowering;
 use crate::span::Span;
 use crate::types::ValueType;
@@ -46,6 +46,15 @@ pub enum PlanError {
     /// A parameter of a function that is no good whatever the data.
     #[error("{0}")]
     Parameter(String),
+    /// The regular expressions of the query take too much together.
+    #[error("{0}")]
+    Patterns(PatternError),
+    /// Too many reads.
+    #[error("{span}: the query has more than {SELECTIONS_MAX} different selectors")]
+    Selections {
+        /// The first that is too many.
+        span: Span,
+    },
 }
 
 impl EvalTimes {
@@ -144,6 +153,8 @@ pub struct Selection {
     pub matchers: Vec<Matcher>,
     /// Samples that may be seen, first and last time included. Samples outside do no harm.
     pub range: TimeRange,
+    /// Of each series only the newest sample inside the range is looked at, even if it is a stale marker.
+    pub newest: bool,
 }
 
 /// A query ready for evaluation.
@@ -155,6 +166,8 @@ pub struct Plan {
     /// Something picks by the order of series, which must not depend on who fetched them.
     pub(crate) needs_order: bool,
     selections: Vec<Selection>,
+    /// Nodes that read each selection.
+    pub(crate) readers: Vec<u32>,
 }
 
 impl Plan {
@@ -177,6 +190,7 @@ impl Plan {
             root,
             needs_order: lowering.needs_order,
             selections: lowering.selections,
+            readers: lowering.readers,
         })
     }
 
@@ -269,7 +283,7 @@ pub(crate) enum PointOp {
 
 #[derive(Debug)]
 pub(crate) enum LabelOp {
-    Replace { regex: regex::Regex, destination: String, replacement: String, source: String },
+    Replace { regex: WholeRegex, destination: String, replacement: String, source: String },
     Join { destination: String, separator: String, sources: Vec<String> },
 }
 
@@ -451,6 +465,23 @@ mod tests {
             (matchers.join(","), selection.range.first, selection.range.last)
         };
         plan.selections().iter().map(shown).collect()
+    }
+
+    #[test]
+    fn only_the_newest_sample_is_needed_where_all_readers_look_back_from_one_time() {
+        let newest = |text: &str, times: EvalTimes| -> Vec<bool> {
+            let plan = Plan::new(&parse(text).unwrap(), times, 300_000).unwrap();
+            plan.selections().iter().map(|selection| selection.newest).collect()
+        };
+        let (at, range) = (EvalTimes::instant(1_000_000), EvalTimes::range(0, 60_000, 15_000).unwrap());
+        assert_eq!(newest("sum(up) / on () count(up)", at), [true]);
+        assert_eq!(newest("timestamp(up offset 1m) + down", at), [true, true]);
+        assert_eq!(newest("up - up offset 1m", at), [false]);
+        assert_eq!(newest("up + on () rate(up[1m])", at), [false]);
+        assert_eq!(newest("rate(up[5m])", at), [false]);
+        assert_eq!(newest("up + on () sum_over_time(up[5m:1m])", at), [false]);
+        assert_eq!(newest("up", range), [false]);
+        assert_eq!(newest("up @ 30 + down", range), [true, false]);
     }
 
     #[test]

@@ -17,6 +17,13 @@ pub struct FetchedSeries {
     pub values: Vec<f64>,
 }
 
+impl FetchedSeries {
+    /// Bytes that it holds for itself, its timestamps not included: many series share those.
+    pub fn byte_len(&self) -> u64 {
+        (size_of::<FetchedSeries>() + self.labels.byte_len() + self.values.capacity() * size_of::<f64>()) as u64
+    }
+}
+
 /// Labels of a result in the making: those of a stored series, with the name possibly dropped without a copy.
 #[derive(Debug, Clone)]
 pub(crate) struct SeriesLabels {

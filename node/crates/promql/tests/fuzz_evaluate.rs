@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bellwether_model::{Labels, stale_marker};
-use bellwether_promql::{EvalTimes, FetchedSeries, Limits, Plan, evaluate, parse};
+use bellwether_promql::{EvalTimes, FetchedSeries, Limits, Plan, QueryAccount, evaluate, parse};
 
 const QUERIES: [&str; 40] = [
     "m",
@@ -101,7 +101,8 @@ fn any_data_is_evaluated_or_refused() {
         };
         let plan = Plan::new(&parse(text).unwrap(), times, 5_000).unwrap();
         let fetched = vec![series; plan.selections().len()];
-        let limits = Limits { samples: 1_000_000, memory_bytes: 64 << 20 };
-        let _ = evaluate(&plan, &fetched, &limits, &AtomicBool::new(false));
+        let account = QueryAccount::new(Limits { samples: 1_000_000, memory_bytes: 64 << 20, ..Limits::default() });
+        fetched.iter().try_for_each(|series| account.hold(series)).unwrap();
+        let _ = evaluate(&plan, fetched, &account, &AtomicBool::new(false));
     });
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)] // tests may stop where they fail, their helpers included
 
 use bellwether_promql::limits::{EXPRESSION_DEPTH_MAX, QUERY_BYTES_MAX};
-use bellwether_promql::{Expr, ValueType, parse, parse_selector};
+use bellwether_promql::{Expr, ValueType, parse, parse_selectors};
 
 fn error(text: &str) -> String {
     match parse(text) {
@@ -186,9 +186,10 @@ fn nesting_and_length_are_bounded() {
 
 #[test]
 fn selectors_stand_alone_for_match_parameters() {
-    assert_eq!(parse_selector("up{job=\"a\"}").unwrap().len(), 2);
-    assert!(parse_selector("up[5m]").is_err());
-    assert!(parse_selector("up offset 5m").is_err());
+    let found = parse_selectors(["up{job=\"a\"}", "down"]).unwrap();
+    assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
+    assert!(parse_selectors(["up[5m]"]).is_err());
+    assert!(parse_selectors(["up", "up offset 5m"]).is_err());
     assert_eq!(parse("\"a\"").unwrap().value_type(), ValueType::String);
 }
 

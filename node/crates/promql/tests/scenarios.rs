@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bellwether_model::{Labels, LabelsBuilder, stale_marker};
-use bellwether_promql::{EvalTimes, Expr, FetchedSeries, Limits, Outcome, Plan, Value, evaluate, parse};
+use bellwether_promql::{EvalTimes, Expr, FetchedSeries, Limits, Outcome, Plan, QueryAccount, Value, evaluate, parse};
 
 const LOOKBACK_MS: i64 = 300_000;
 const TOLERANCE: f64 = 1e-9;
@@ -210,7 +210,9 @@ fn outcome(samples: &Samples, times: EvalTimes, query: &str) -> Result<Outcome, 
                 .collect()
         })
         .collect();
-    evaluate(&plan, &fetched, &Limits::default(), &AtomicBool::new(false)).map_err(|error| error.to_string())
+    let account = QueryAccount::new(Limits::default());
+    fetched.iter().try_for_each(|series| account.hold(series)).map_err(|error| error.to_string())?;
+    evaluate(&plan, fetched, &account, &AtomicBool::new(false)).map_err(|error| error.to_string())
 }
 
 fn compare(expected: &Expected, value: &Value, times: EvalTimes) -> Result<(), String> {

@@ -42,7 +42,7 @@ fn outcome(value: Value) -> Outcome {
 fn encode(bencher: Bencher, points: u64, make: impl Fn() -> Outcome + Sync) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime starts");
     bencher.counter(ItemsCount::new(points)).with_inputs(make).bench_local_values(|outcome| {
-        let answer = query_answer(outcome, None, None);
+        let answer = query_answer(outcome, None, None, None);
         runtime.block_on(async {
             use futures::StreamExt;
             let mut bytes = 0;

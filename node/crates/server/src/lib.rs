@@ -20,6 +20,7 @@ pub mod query;
 pub mod replication;
 pub mod routing;
 pub mod self_collect;
+mod sending;
 pub mod shards;
 #[cfg(test)]
 mod testing;
@@ -169,7 +170,7 @@ impl Server {
         let router = Router::new(shards.clone(), Arc::new(peers.clone()), &config, &env, write_metrics.clone());
         let write = WritePath::new(router.clone(), &config, &env, write_metrics);
         write.set_refusing(refusing);
-        let queries = Coordinator::new(shards.clone(), env.executors.scan.clone(), config.query.clone(), &registry);
+        let queries = Coordinator::new(shards.clone(), env.executors.scan.clone(), &config, &registry);
         let queries = Arc::new(queries);
 
         let (ready, is_ready) = watch::channel(router.is_alone());

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use bellwether_kv::MemDisk;
 use bellwether_model::{Labels, Matcher, Sample, Tenant, TimeRange, Timestamp};
@@ -24,7 +24,7 @@ use crate::metrics::{StorageMetrics, WriteMetrics};
 use crate::replication;
 use crate::routing::Router;
 use crate::routing::remote::Alone;
-use crate::shards::{Replication, Ring, SelectError, SelectLimits, Shards};
+use crate::shards::{Limits, QueryAccount, ReadContext, Replication, Ring, SelectError, Shards, Wanted};
 use crate::write::{WriteError, WriteOutcome, WritePath};
 
 /// The clock of every test begins here.
@@ -87,11 +87,11 @@ impl Storage {
 
     /// The values of a metric, oldest first.
     pub async fn values(&self, name: &str) -> Result<Vec<f64>, SelectError> {
-        let limits = SelectLimits { series: 10, samples: 1000, bytes: 1 << 20 };
+        let limits = Limits { series: 10, samples: 1000, memory_bytes: 1 << 20 };
         let matchers: Arc<[Matcher]> = [Matcher::equal("__name__", name)].into();
-        let cancel = Arc::new(AtomicBool::new(false));
+        let read = ReadContext { account: Arc::new(QueryAccount::new(limits)), cancel: Arc::default() };
         let tenant = Tenant::default_tenant();
-        let found = self.shards.select(&tenant, matchers, TimeRange::ALL, limits, cancel).await?;
+        let found = self.shards.select(&tenant, matchers, TimeRange::ALL, Wanted::All, &read).await?;
         Ok(found.into_iter().flat_map(|series| series.values).collect())
     }
 }

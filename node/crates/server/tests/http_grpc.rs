@@ -9,13 +9,13 @@ use bellwether_proto::v1::node_client::NodeClient;
 use bellwether_proto::v1::query_client::QueryClient;
 use bellwether_proto::v1::query_response::Result as Shape;
 use bellwether_proto::v1::write_client::WriteClient;
-use bellwether_proto::v1::{self, InstantRequest, RangeRequest, StatusRequest, WriteRequest};
+use bellwether_proto::v1::{self, InstantRequest, QueryResponse, RangeRequest, StatusRequest, WriteRequest};
 use bellwether_server::config::ByteSize;
 use bellwether_server::env::ExecutorHandle;
 use futures::StreamExt;
 use http_support::{InlineExecutor, NOW_MS, Node};
 use tonic::codec::CompressionEncoding;
-use tonic::{Code, Request};
+use tonic::{Code, Request, Streaming};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tower::ServiceExt;
@@ -24,6 +24,13 @@ fn series(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> v1::Series {
     let labels = labels.iter().map(|(name, value)| v1::Label { name: (*name).into(), value: (*value).into() });
     let samples = samples.iter().map(|(timestamp_ms, value)| v1::Sample { timestamp_ms: *timestamp_ms, value: *value });
     v1::Series { labels: labels.collect(), samples: samples.collect() }
+}
+
+/// The only part of a short result.
+async fn only(mut parts: Streaming<QueryResponse>) -> QueryResponse {
+    let part = parts.message().await.unwrap().unwrap();
+    assert_eq!(parts.message().await.unwrap(), None);
+    part
 }
 
 #[tokio::test]
@@ -38,7 +45,7 @@ async fn what_is_written_is_queried() {
 
     let mut queries = QueryClient::new(node.grpc());
     let instant = InstantRequest { query: "m".into(), time_ms: None, timeout_ms: None };
-    let answer = queries.instant(instant).await.unwrap().into_inner();
+    let answer = only(queries.instant(instant).await.unwrap().into_inner()).await;
     let Some(Shape::Vector(vector)) = answer.result else { panic!("{answer:?}") };
     assert_eq!(vector.series, [series(&[("__name__", "m"), ("a", "1")], &[(NOW_MS, 2.0)])]);
 
@@ -49,7 +56,7 @@ async fn what_is_written_is_queried() {
         step_ms: 15_000,
         timeout_ms: None,
     };
-    let answer = queries.range(range).await.unwrap().into_inner();
+    let answer = only(queries.range(range).await.unwrap().into_inner()).await;
     let Some(Shape::Matrix(matrix)) = answer.result else { panic!("{answer:?}") };
     assert_eq!(matrix.series, [series(&[], &[(NOW_MS - 15_000, 1.0), (NOW_MS, 2.0)])]);
 }

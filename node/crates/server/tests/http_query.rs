@@ -364,8 +364,11 @@ async fn lookback_and_stats_are_taken() {
         async move { node.form("/api/v1/query", &fields).await.json()["data"]["result"].as_array().unwrap().len() }
     };
     assert_eq!((ask("5m").await, ask("60").await, ask("0").await), (2, 0, 2));
-    let answer = node.form("/api/v1/query", &[("query", "requests_total"), ("time", NOW), ("stats", "all")]).await;
-    assert!(answer.json()["data"]["stats"]["samples"]["totalQueryableSamples"].as_u64().unwrap() >= 40);
+    // A vector needs the newest sample of each series alone.
+    for (query, samples) in [("requests_total", 2), ("rate(requests_total[5m])", 40)] {
+        let answer = node.form("/api/v1/query", &[("query", query), ("time", NOW), ("stats", "all")]).await;
+        assert_eq!(answer.json()["data"]["stats"]["samples"]["totalQueryableSamples"], samples, "{query}");
+    }
 }
 
 #[tokio::test]
@@ -577,7 +580,7 @@ async fn a_query_that_touches_too_much_names_the_limit() {
             "query.max_samples",
             "sum_over_time(vector(1)[10m:1s])",
             expect![[
-                r#"422 {"status":"error","errorType":"execution","error":"query processing would load too many samples into memory in query execution (limit samples: 10)"}"#
+                r#"422 {"status":"error","errorType":"execution","error":"the query touches more than 10 samples, which is the limit query.max_samples"}"#
             ]],
         ),
         (
@@ -596,5 +599,148 @@ async fn a_query_that_touches_too_much_names_the_limit() {
         let samples: Vec<(i64, f64)> = (0..40).map(|at| (NOW_MS - at * 15_000, 1.0)).collect();
         node.load(&[series("requests_total{host=a}", &samples), series("requests_total{host=b}", &samples)]).await;
         want.assert_eq(&node.instant(query, NOW).await.shown());
+    }
+}
+
+async fn limited(configure: impl FnOnce(&mut bellwether_server::Config)) -> Node {
+    Node::with(configure, ExecutorHandle::new(InlineExecutor, 1)).await
+}
+
+/// More than an answer of one piece.
+async fn load_many(node: &Node) {
+    let many: Vec<_> =
+        (0..5000).map(|at| series(&format!("m{{host=host-{at},pod=p{at}}}"), &[(NOW_MS, 1.0)])).collect();
+    node.load(&many).await;
+}
+
+#[tokio::test]
+async fn memory_is_bounded_for_a_query_and_for_all_together() {
+    let node = limited(|config| config.query.max_bytes = bellwether_server::config::ByteSize(100_000)).await;
+    load_many(&node).await;
+    expect![[r#"422 {"status":"error","errorType":"execution","error":"the query touches more than 100000 bytes of memory, which is the limit query.max_bytes"}"#]]
+        .assert_eq(&node.instant("m", NOW).await.shown());
+    let node = limited(|config| config.query.max_total_bytes = bellwether_server::config::ByteSize(100_000)).await;
+    load_many(&node).await;
+    let answer = node.instant("count(m)", NOW).await;
+    expect![[r#"503 {"status":"error","errorType":"unavailable","error":"all queries together would hold more than 100000 bytes, which is the limit query.max_total_bytes; try later"}"#]]
+        .assert_eq(&answer.shown());
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    let answer = node.get("/api/v1/series?match[]=m").await;
+    assert!(
+        answer.shown().starts_with("503 ") && answer.text().contains("query.max_total_bytes"),
+        "{}",
+        answer.shown()
+    );
+    // What failed has given everything back.
+    assert!(node.instant("count(m{host=\"host-1\"})", NOW).await.shown().starts_with("200 "));
+    let metrics = node.get("/metrics").await;
+    assert!(metrics.text().contains("\nbellwether_query_memory_bytes 0\n"), "{}", metrics.text());
+}
+
+#[tokio::test]
+async fn an_answer_keeps_its_place_until_it_is_sent() {
+    let node = limited(|config| config.query.max_concurrent = 1).await;
+    load_many(&node).await;
+    for path in [format!("/api/v1/query?query=m&time={NOW}"), "/api/v1/series?match[]=m".to_owned()] {
+        let unread = node.begin(Request::get(path.as_str()).body(Body::empty()).unwrap()).await;
+        assert_eq!(node.queries.active().len(), 1);
+        let answer = node.form("/api/v1/query", &[("query", "1"), ("timeout", "10ms")]).await;
+        assert!(answer.text().contains("query.max_concurrent"), "{}", answer.shown());
+        drop(unread);
+        until(|| node.queries.active().is_empty()).await;
+        assert!(node.instant("1", "0").await.shown().starts_with("200 "));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_is_cut_off() {
+    let node = limited(|config| config.query.send_timeout = Duration::from_secs(20)).await;
+    load_many(&node).await;
+    let unread =
+        node.begin(Request::get(format!("/api/v1/query?query=m&time={NOW}")).body(Body::empty()).unwrap()).await;
+    assert_eq!(node.queries.active().len(), 1);
+    tokio::time::sleep(Duration::from_secs(21)).await;
+    assert!(node.queries.active().is_empty(), "its place is free although the client is still there");
+    let error = axum::body::to_bytes(unread.into_body(), usize::MAX).await.unwrap_err();
+    assert!(error.to_string().contains("too slow"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listed_query_can_be_killed_by_its_tenant() {
+    let executor = ThreadExecutor::default();
+    let node = std::sync::Arc::new(unlimited(executor.clone()).await);
+    let asking = tokio::spawn({
+        let node = node.clone();
+        async move { node.instant(ENDLESS, "0").await }
+    });
+    until(|| executor.running() > 0 && node.queries.active().len() == 1).await;
+    let waiting = tokio::spawn({
+        let node = node.clone();
+        async move { node.instant("1", "0").await }
+    });
+    until(|| node.queries.active().len() == 2).await;
+    let ids: Vec<u64> = node.queries.active().iter().map(|query| query.id).collect();
+    let path = format!("/api/v1/admin/kill_query?id={}", ids[0]);
+    let other = Request::post(path.as_str()).header("X-Scope-OrgID", "other").body(Body::empty()).unwrap();
+    let answer = node.send(other).await;
+    assert!(answer.shown().starts_with("404 ") && answer.text().contains("is active"), "{}", answer.shown());
+    assert_eq!(node.post(&format!("/api/v1/admin/kill_query?id={}", ids[1])).await.shown(), "204 ");
+    expect![[r#"499 {"status":"error","errorType":"canceled","error":"the query was killed"}"#]]
+        .assert_eq(&waiting.await.unwrap().shown());
+    assert_eq!(node.post(&path).await.shown(), "204 ");
+    expect![[r#"499 {"status":"error","errorType":"canceled","error":"the query was killed"}"#]]
+        .assert_eq(&asking.await.unwrap().shown());
+    until(|| executor.running() == 0).await;
+    assert!(node.post(&path).await.shown().starts_with("404 "));
+    assert!(node.post("/api/v1/admin/kill_query?id=x").await.shown().starts_with("400 "));
+}
+
+#[tokio::test]
+async fn a_killed_query_s_answer_is_cut_off() {
+    let node = Node::start().await;
+    load_many(&node).await;
+    let path = format!("/api/v1/query?query=m&time={NOW}");
+    let unread = node.begin(Request::get(path.as_str()).body(Body::empty()).unwrap()).await;
+    let id = node.queries.active()[0].id;
+    assert_eq!(node.post(&format!("/api/v1/admin/kill_query?id={id}")).await.shown(), "204 ");
+    let error = axum::body::to_bytes(unread.into_body(), usize::MAX).await.unwrap_err();
+    assert!(error.to_string().contains("killed"), "{error}");
+}
+
+#[tokio::test]
+async fn a_limit_holds_for_all_selectors_together() {
+    let node = node().await;
+    let path = "/api/v1/series?match[]=requests_total&match[]={job=\"web\"}&match[]={host=\"a\"}";
+    let all = node.get(path).await.json();
+    assert_eq!(all["data"].as_array().unwrap().len(), 3, "{all}");
+    assert!(all.get("warnings").is_none());
+    let three = node.get(&format!("{path}&limit=3")).await.json();
+    assert_eq!(three, all);
+    let two = node.get(&format!("{path}&limit=2")).await.json();
+    assert_eq!(two["data"].as_array().unwrap().len(), 2);
+    assert_eq!(two["warnings"][0], "results truncated due to limit");
+    let values = node.get("/api/v1/label/host/values?match[]=requests_total&match[]=gone&limit=2").await.json();
+    assert_eq!(values, serde_json::json!({"status": "success", "data": ["a", "b"]}));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hostile_text_is_refused_with_its_place() {
+    let executor = ThreadExecutor::default();
+    let node = Node::with(|_| {}, ExecutorHandle::new(executor, 1)).await;
+    let regexes: Vec<String> = (0..4000).map(|at| format!("x{{a=~\"({at}|[a-z]b){{50}}.+\"}}")).collect();
+    let answer = node.instant(&regexes.join(" or "), NOW).await;
+    assert!(answer.shown().starts_with("400 "), "{}", answer.shown());
+    let names = |count: usize| (0..count).map(|at| format!("x{at}")).collect::<Vec<_>>();
+    // A chain is too deep before it has too many selectors; pairs in parentheses are neither.
+    let mut terms = names(1500);
+    while terms.len() > 1 {
+        terms = terms.chunks(2).map(|pair| format!("({})", pair.join("+"))).collect();
+    }
+    let answer = node.instant(&terms[0], NOW).await;
+    assert!(answer.shown().starts_with("400 ") && answer.text().contains("different selectors"), "{}", answer.shown());
+    let matches: Vec<(&str, &str)> = regexes.iter().map(|text| ("match[]", text.as_str())).collect();
+    for path in ["/api/v1/series", "/api/v1/labels", "/api/v1/admin/tsdb/delete_series"] {
+        let answer = node.form(path, &matches).await;
+        assert!(answer.shown().starts_with("400 ") && answer.text().contains("match[]"), "{}", answer.shown());
     }
 }

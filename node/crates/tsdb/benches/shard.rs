@@ -8,7 +8,8 @@ use std::sync::atomic::AtomicBool;
 use bellwether_kv::MemEngine;
 use bellwether_model::{Labels, Matcher, RefEpoch, SeriesHash, Tenant, TimeRange, limits::WINDOW_MS};
 use bellwether_tsdb::{
-    AppliedMark, PackCache, SPACES, SealWhen, SelectLimits, SelectRequest, Shard, ShardMetrics, ShardOptions,
+    AppliedMark, PackCache, SPACES, SealWhen, SelectError, SelectLimits, SelectRequest, Shard, ShardMetrics,
+    ShardOptions, Wanted,
 };
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -188,5 +189,28 @@ fn flush_windows(bencher: Bencher, windows: i64) {
     bencher.counter(ItemsCount::new(rows as usize * refs.len())).with_inputs(backfilled).bench_values(|shard| {
         shard.flush().expect("memory does not fail");
         shard
+    });
+}
+
+/// What an instant query reads: of each series the newest sample of the last five minutes, or all of them.
+#[divan::bench(args = [(false, Wanted::All), (false, Wanted::Newest), (true, Wanted::All), (true, Wanted::Newest)], sample_count = 10)]
+fn select_five_minutes(bencher: Bencher, (flushed, wanted): (bool, Wanted)) {
+    let shard = filled();
+    if flushed {
+        shard.flush().expect("memory does not fail");
+    }
+    let tenant = Tenant::default_tenant();
+    let limits = SelectLimits { series: usize::MAX, samples: usize::MAX };
+    let end = START + (ROWS - 1) * 10_000;
+    let range = TimeRange::new(end - 300_000 + 1, end);
+    let request = SelectRequest { tenant: &tenant, matchers: &[], range, limits };
+    bencher.counter(ItemsCount::new(SERIES as usize)).bench(|| {
+        let mut all = Vec::new();
+        let read = shard.select_each(&request, wanted, &AtomicBool::new(false), &mut |series| {
+            all.push(series);
+            Ok::<(), SelectError>(())
+        });
+        read.expect("memory does not fail");
+        all
     });
 }

@@ -39,7 +39,7 @@ pub use error::{OpenError, RegisterError, SelectError, StorageError};
 pub use expiry::SERIES_PER_COMMAND_MAX;
 pub use metrics::ShardMetrics;
 pub use seal::{SealReport, SealWhen};
-pub use select::{SelectLimits, SelectRequest, SelectedSeries};
+pub use select::{LabelsRequest, SelectLimits, SelectRequest, SelectedSeries, Wanted};
 pub use shard::{AppliedMark, Shard, ShardOptions, ShardStats};
 pub use writer::{Appended, ShardWriter};
 

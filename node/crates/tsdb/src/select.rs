@@ -64,23 +64,68 @@ pub struct SelectedSeries {
     pub values: Vec<f64>,
 }
 
+/// Which samples of each series are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// All inside the range.
+    All,
+    /// The newest inside the range.
+    Newest,
+}
+
+/// Which series' labels to read.
+#[derive(Debug, Clone, Copy)]
+pub struct LabelsRequest<'a> {
+    /// Whose series.
+    pub tenant: &'a Tenant,
+    /// Series that pass all matchers of any of these.
+    pub selectors: &'a [Arc<[Matcher]>],
+    /// Series that have a sample in a Window that it touches.
+    pub range: TimeRange,
+    /// Bounds the answer.
+    pub limit: usize,
+}
+
 impl Shard {
     /// The samples of all matching series that have some inside the range.
     pub fn select(&self, request: &SelectRequest<'_>, cancel: &AtomicBool) -> Result<Vec<SelectedSeries>, SelectError> {
-        let range = self.visible(request.range);
-        if range.is_empty() {
-            return Ok(Vec::new());
-        }
-        let keys = self.matching_in_order(request.tenant, request.matchers);
-        let mut columns = ColumnTable::default();
-        let mut layers = Layers::default();
         let mut selected = Vec::new();
         let mut samples = 0;
+        self.select_each(request, Wanted::All, cancel, &mut |series: SelectedSeries| {
+            samples += series.values.len();
+            if samples > request.limits.samples {
+                return Err(SelectError::TooManySamples { limit: request.limits.samples });
+            }
+            if selected.len() == request.limits.series {
+                return Err(SelectError::TooManySeries { limit: request.limits.series });
+            }
+            selected.push(series);
+            Ok(())
+        })?;
+        Ok(selected)
+    }
+
+    /// Hands over the wanted samples of the matching series one by one; the bounds are the visitor's affair, whose error
+    /// ends the reading.
+    pub fn select_each<E: From<SelectError>>(
+        &self,
+        request: &SelectRequest<'_>,
+        wanted: Wanted,
+        cancel: &AtomicBool,
+        visit: &mut dyn FnMut(SelectedSeries) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let range = self.visible(request.range);
+        if range.is_empty() {
+            return Ok(());
+        }
+        let keys = self.matching_in_order(request.tenant, request.matchers, cancel)?;
+        let mut columns = ColumnTable::default();
+        let mut layers = Layers::default();
         let mut open: Vec<(Labels, usize)> = Vec::with_capacity(SERIES_PER_LOCK);
         let (mut head_times, mut head_values) = (Vec::new(), Vec::new());
         for some in keys.chunks(SERIES_PER_LOCK) {
             if cancel.load(Ordering::Relaxed) {
-                return Err(SelectError::Cancelled);
+                return Err(SelectError::Cancelled.into());
             }
             open.clear();
             head_times.clear();
@@ -90,88 +135,102 @@ impl Shard {
                 layers.note(&state.catalog, &state.frozen, &state.tombstones, range);
                 let reads_head = state.head.times().overlaps(range);
                 for key in some {
-                    if reads_head {
-                        state.head.read(key.series, range, &mut head_times, &mut head_values);
+                    match wanted {
+                        _ if !reads_head => {}
+                        Wanted::All => state.head.read(key.series, range, &mut head_times, &mut head_values),
+                        Wanted::Newest => {
+                            if let Some(newest) = state.head.latest(key.series, range) {
+                                head_times.push(newest.timestamp);
+                                head_values.push(newest.value);
+                            }
+                        }
                     }
                     open.push((state.index.labels(SeriesRef(key.series)), head_times.len()));
                 }
             }
-            layers.open_runs(&self.reader, range)?;
+            layers.open_runs(&self.reader, range).map_err(SelectError::from)?;
             let mut from = 0;
             for (key, (labels, end)) in some.iter().zip(open.drain(..)) {
                 let newest = (&head_times[from..end], &head_values[from..end]);
                 from = end;
-                let Some((timestamps, values)) = layers.read(&self.reader, *key, range, newest, &mut columns)? else {
-                    continue;
+                let read = match wanted {
+                    Wanted::All => layers.read(&self.reader, *key, range, newest, &mut columns),
+                    Wanted::Newest => layers.read_newest(&self.reader, *key, range, newest, &mut columns),
                 };
-                samples += values.len();
-                if samples > request.limits.samples {
-                    return Err(SelectError::TooManySamples { limit: request.limits.samples });
+                if let Some((timestamps, values)) = read.map_err(SelectError::from)? {
+                    visit(SelectedSeries { labels, timestamps, values })?;
                 }
-                if selected.len() == request.limits.series {
-                    return Err(SelectError::TooManySeries { limit: request.limits.series });
-                }
-                selected.push(SelectedSeries { labels, timestamps, values });
             }
         }
-        Ok(selected)
+        Ok(())
     }
 
-    /// The labels of matching series that have a sample in a Window that `range` touches, at most `limit`.
-    pub fn series(
-        &self,
-        tenant: &Tenant,
-        matchers: &[Matcher],
-        range: TimeRange,
-        limit: usize,
-    ) -> Result<Vec<Labels>, SelectError> {
-        let refs = self.present(tenant, matchers, range)?;
-        let state = self.state.read();
-        Ok(refs.into_iter().take(limit).map(|series| state.index.labels(SeriesRef(series))).collect())
+    /// Labels of the series that a request means, at most as many as it allows.
+    pub fn series(&self, request: &LabelsRequest<'_>, cancel: &AtomicBool) -> Result<Vec<Labels>, SelectError> {
+        let refs = self.present(request, cancel)?;
+        let mut found = Vec::new();
+        for some in refs[..refs.len().min(request.limit)].chunks(SERIES_PER_LOCK) {
+            if cancel.load(Ordering::Relaxed) {
+                return Err(SelectError::Cancelled);
+            }
+            let state = self.state.read();
+            let labels = some.iter().map(|series| state.index.labels(SeriesRef(*series)));
+            // A series that expired in the meantime has none.
+            found.extend(labels.filter(|labels| !labels.is_empty()));
+        }
+        Ok(found)
     }
 
     /// The label names of those series, ascending.
-    pub fn label_names(
-        &self,
-        tenant: &Tenant,
-        matchers: &[Matcher],
-        range: TimeRange,
-    ) -> Result<Vec<String>, SelectError> {
-        let refs = self.present(tenant, matchers, range)?;
-        Ok(self.state.read().index.label_names(tenant, Some(&refs)).into_iter().collect())
+    pub fn label_names(&self, request: &LabelsRequest<'_>, cancel: &AtomicBool) -> Result<Vec<String>, SelectError> {
+        let refs = self.present(request, cancel)?;
+        let names = self.state.read().index.label_names(cancel, &refs)?;
+        Ok(names.into_iter().take(request.limit).collect())
     }
 
     /// The values of one label in those series, ascending.
     pub fn label_values(
         &self,
-        tenant: &Tenant,
         name: &str,
-        matchers: &[Matcher],
-        range: TimeRange,
+        request: &LabelsRequest<'_>,
+        cancel: &AtomicBool,
     ) -> Result<Vec<String>, SelectError> {
-        let refs = self.present(tenant, matchers, range)?;
-        Ok(self.state.read().index.label_values(tenant, name, Some(&refs)).into_iter().collect())
+        let refs = self.present(request, cancel)?;
+        let values = self.state.read().index.label_values(cancel, name, &refs, request.limit)?;
+        Ok(values.into_iter().collect())
     }
 
     fn visible(&self, range: TimeRange) -> TimeRange {
         TimeRange::new(range.first.max(self.state.read().logical.floor), range.last)
     }
 
-    fn matching_in_order(&self, tenant: &Tenant, matchers: &[Matcher]) -> Vec<SortKey> {
+    fn matching_in_order(
+        &self,
+        tenant: &Tenant,
+        matchers: &[Matcher],
+        cancel: &AtomicBool,
+    ) -> Result<Vec<SortKey>, SelectError> {
         let state = self.state.read();
-        let refs = state.index.matching(tenant, matchers);
+        let refs = state.index.matching_unless(cancel, tenant, matchers)?;
         let mut keys: Vec<SortKey> = refs.into_iter().map(|series| state.index.sort_key(SeriesRef(series))).collect();
         drop(state);
         keys.sort_unstable();
-        keys
+        Ok(keys)
     }
 
-    /// Matching series with data in a Window that `range` touches, ascending.
-    fn present(&self, tenant: &Tenant, matchers: &[Matcher], range: TimeRange) -> Result<Vec<u32>, SelectError> {
-        let range = self.visible(range);
+    /// The series that a request means, ascending.
+    fn present(&self, request: &LabelsRequest<'_>, cancel: &AtomicBool) -> Result<Vec<u32>, SelectError> {
+        let range = self.visible(request.range);
         let (refs, catalog, mut present) = {
             let state = self.state.read();
-            let refs = state.index.matching(tenant, matchers);
+            let mut refs = Vec::new();
+            for matchers in request.selectors {
+                refs.extend(state.index.matching_unless(cancel, request.tenant, matchers)?);
+                if request.selectors.len() > 1 {
+                    refs.sort();
+                    refs.dedup();
+                }
+            }
             let heads = || state.frozen.iter().map(Arc::as_ref).chain([&state.head]);
             let present: Vec<bool> =
                 refs.iter().map(|series| heads().any(|head| head.may_hold(*series, range))).collect();
@@ -179,6 +238,9 @@ impl Shard {
         };
         for (window, runs) in catalog.overlapping(range) {
             for run in runs.runs.iter().filter(|run| run.times.overlaps(range)) {
+                if cancel.load(Ordering::Relaxed) {
+                    return Err(SelectError::Cancelled);
+                }
                 if present.iter().all(|present| *present) {
                     break;
                 }
@@ -316,10 +378,61 @@ impl Layers {
         if values.is_empty() {
             return Ok(None);
         }
+        // Many series are held at a time, for as long as their query runs.
+        values.shrink_to_fit();
         if ascending {
             return Ok(Some((columns.joined(&stretches), values)));
         }
         Ok(Some(merge_stretches(&stretches, &values, columns)))
+    }
+}
+
+impl Layers {
+    /// One series' newest sample inside the range: layers are asked from the newest down, and only those that may have
+    /// something newer than what is found.
+    fn read_newest(
+        &mut self,
+        reader: &RunReader,
+        key: SortKey,
+        range: TimeRange,
+        (head_times, head_values): (&[Timestamp], &[f64]),
+        columns: &mut ColumnTable,
+    ) -> Result<Option<Columns>, StorageError> {
+        // Of equal times the newer layer's sample counts.
+        let mut found = head_times.last().copied().zip(head_values.last().copied());
+        let newer = |found: Option<(Timestamp, f64)>| {
+            TimeRange::new(found.map_or(range.first, |(timestamp, _)| timestamp.saturating_add(1)), range.last)
+        };
+        for head in self.frozen.iter().rev() {
+            let wanted = newer(found);
+            if !head.times().overlaps(wanted) {
+                continue;
+            }
+            let latest = if hides(&self.tombstones, head.layer, key.series) {
+                let (mut times, mut values) = (Vec::new(), Vec::new());
+                head.read(key.series, wanted, &mut times, &mut values);
+                bury(&self.tombstones, head.layer, key.series, 0, &mut times, &mut values);
+                let inside = rows_inside(&times, wanted);
+                inside.last().map(|at| (times[at], values[at]))
+            } else {
+                head.latest(key.series, wanted).map(|sample| (sample.timestamp, sample.value))
+            };
+            found = latest.or(found);
+        }
+        let (mut values, mut stretches) = (Vec::new(), Vec::new());
+        for run in self.runs.iter_mut().rev() {
+            let wanted = newer(found);
+            if !run.run.times.overlaps(wanted) {
+                continue;
+            }
+            values.clear();
+            run.read(reader, key, wanted, &mut values, &mut stretches)?;
+            let mut times: Vec<Timestamp> =
+                stretches.drain(..).flat_map(|stretch: Stretch| stretch.times().to_vec()).collect();
+            bury(&self.tombstones, run.run.layer, key.series, 0, &mut times, &mut values);
+            found = times.last().copied().zip(values.last().copied()).or(found);
+        }
+        Ok(found.map(|(timestamp, value)| (columns.whole(&[timestamp]).column, vec![value])))
     }
 }
 

@@ -9,8 +9,8 @@ use bellwether_kv::{Damage, Faults, KvDisk, MemDisk, Trigger, Unsynced};
 use bellwether_kv_rocksdb::{RocksDisk, RocksOptions};
 use bellwether_model::{HashRange, Labels, RefEpoch, SeriesHash, Tenant, TimeRange, limits::WINDOW_MS};
 use bellwether_tsdb::{
-    AppliedMark, CheckpointFiles, CheckpointReceiver, OpenError, PackCache, SPACES, SealWhen, SelectLimits,
-    SelectRequest, Shard, ShardMetrics, ShardOptions, StorageError, inspect, install,
+    AppliedMark, CheckpointFiles, CheckpointReceiver, LabelsRequest, OpenError, PackCache, SPACES, SealWhen,
+    SelectLimits, SelectRequest, Shard, ShardMetrics, ShardOptions, StorageError, inspect, install,
 };
 
 /// Bytes carried at a time.
@@ -217,9 +217,12 @@ fn split(disk: &dyn KvDisk) {
         let mut expected = before.0.clone();
         expected.sort();
         assert_eq!(both, expected, "each series is in one of them, with all its samples");
-        let labels = |shard: &Shard| shard.label_values(&tenant, "series", &[], TimeRange::ALL).unwrap();
+        let all = [Arc::from([])];
+        let request = LabelsRequest { tenant: &tenant, selectors: &all, range: TimeRange::ALL, limit: 100 };
+        let never = AtomicBool::new(false);
+        let labels = |shard: &Shard| shard.label_values("series", &request, &never).unwrap();
         assert!(labels(parent).iter().all(|value| !labels(child).contains(value)));
-        assert_eq!(parent.series(&tenant, &[], TimeRange::ALL, 100).unwrap().len() as u64, 20 - given_up);
+        assert_eq!(parent.series(&request, &never).unwrap().len() as u64, 20 - given_up);
     };
     check(&parent, &child);
     drop(child);

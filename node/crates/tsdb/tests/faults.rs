@@ -14,8 +14,8 @@ use bellwether_kv::{
 };
 use bellwether_model::{Labels, RefEpoch, SeriesHash, Tenant, TimeRange, limits::WINDOW_MS};
 use bellwether_tsdb::{
-    AppliedMark, PackCache, SPACES, SealWhen, SelectError, SelectLimits, SelectRequest, Shard, ShardMetrics,
-    ShardOptions,
+    AppliedMark, LabelsRequest, PackCache, SPACES, SealWhen, SelectError, SelectLimits, SelectRequest, Shard,
+    ShardMetrics, ShardOptions,
 };
 use parking_lot::Mutex;
 
@@ -145,7 +145,14 @@ fn a_flipped_bit_in_any_stored_value_is_reported_with_its_place() {
                         // The list of series is read by listings alone.
                         Ok(_) => {
                             let tenant = Tenant::default_tenant();
-                            shard.series(&tenant, &[], TimeRange::ALL, 10).unwrap_err().to_string()
+                            let selectors = [Arc::from([])];
+                            let request = LabelsRequest {
+                                tenant: &tenant,
+                                selectors: &selectors,
+                                range: TimeRange::ALL,
+                                limit: 10,
+                            };
+                            shard.series(&request, &AtomicBool::new(false)).unwrap_err().to_string()
                         }
                     },
                 };

@@ -11,7 +11,8 @@ use bellwether_model::{
     Labels, Matcher, RefEpoch, SeriesHash, SeriesRef, Tenant, TimeRange, Timestamp, limits::WINDOW_MS,
 };
 use bellwether_tsdb::{
-    AppliedMark, PackCache, SPACES, SealWhen, SelectLimits, SelectRequest, Shard, ShardMetrics, ShardOptions,
+    AppliedMark, LabelsRequest, PackCache, SPACES, SealWhen, SelectError, SelectLimits, SelectRequest, SelectedSeries,
+    Shard, ShardMetrics, ShardOptions, Wanted,
 };
 use proptest::prelude::*;
 
@@ -101,6 +102,7 @@ impl Fixture {
     fn read(&self, tenant: &Tenant, matchers: &[Matcher], range: TimeRange) -> BTreeMap<String, Vec<(Timestamp, u64)>> {
         let request = SelectRequest { tenant, matchers, range, limits: LIMITS };
         let selected = self.shard().select(&request, &AtomicBool::new(false)).unwrap();
+        self.check_newest(&request, &selected);
         selected
             .into_iter()
             .map(|series| {
@@ -110,6 +112,24 @@ impl Fixture {
             })
             .filter(|(_, samples): &(String, Vec<_>)| !samples.is_empty())
             .collect()
+    }
+}
+
+impl Fixture {
+    /// The newest samples are the last of all.
+    fn check_newest(&self, request: &SelectRequest<'_>, all: &[SelectedSeries]) {
+        let mut newest = Vec::new();
+        let read = self.shard().select_each(request, Wanted::Newest, &AtomicBool::new(false), &mut |series| {
+            newest.push((series.labels.to_string(), series.timestamps.to_vec(), series.values[0].to_bits()));
+            Ok::<(), SelectError>(())
+        });
+        read.unwrap();
+        let last = |series: &SelectedSeries| {
+            let at = series.timestamps.partition_point(|t| *t <= request.range.last).checked_sub(1)?;
+            let (time, bits) = (series.timestamps[at], series.values[at].to_bits());
+            (time >= request.range.first).then(|| (series.labels.to_string(), vec![time], bits))
+        };
+        assert_eq!(newest, all.iter().filter_map(last).collect::<Vec<_>>());
     }
 }
 
@@ -256,7 +276,9 @@ fn an_expired_series_is_unknown_and_comes_back_under_a_new_ref() {
             (shard.stats().series, shard.lookup(SeriesHash::of(&tenant, &old)), shard.labels(gone)),
             (1, None, None)
         );
-        assert_eq!(shard.label_values(&tenant, "host", &[], TimeRange::ALL).unwrap(), ["h1"]);
+        let all = [Arc::from([])];
+        let request = LabelsRequest { tenant: &tenant, selectors: &all, range: TimeRange::ALL, limit: 10 };
+        assert_eq!(shard.label_values("host", &request, &AtomicBool::new(false)).unwrap(), ["h1"]);
         assert_eq!(shard.series_matching(&tenant, &[Matcher::equal("host", "h0")]), 0);
         let appended = shard.writer().append(&[gone.0], &[5 * WINDOW_MS], &[1.0], TimeRange::ALL);
         assert_eq!(appended.unknown_ref, 1);
@@ -388,8 +410,37 @@ fn tenants_with_equal_labels_stay_apart() {
         fixture.shard().flush().unwrap();
         fixture.reopen();
     }
-    assert_eq!(fixture.shard().label_values(&one, "host", &[], TimeRange::ALL).unwrap(), ["h0"]);
-    assert!(fixture.shard().series(&one, &[], TimeRange::new(100, 200), 10).unwrap().is_empty());
+    let never = AtomicBool::new(false);
+    let all = [Arc::from([])];
+    let request = LabelsRequest { tenant: &one, selectors: &all, range: TimeRange::ALL, limit: 10 };
+    assert_eq!(fixture.shard().label_values("host", &request, &never).unwrap(), ["h0"]);
+    let later = LabelsRequest { range: TimeRange::new(100, 200), ..request };
+    assert!(fixture.shard().series(&later, &never).unwrap().is_empty());
+}
+
+#[test]
+fn series_of_several_selectors_come_once_and_within_one_limit() {
+    let tenant = Tenant::default_tenant();
+    let mut fixture = Fixture::new();
+    for series in 0..6 {
+        fixture.write(&tenant, &labels(series), 1, 1.0);
+    }
+    let equal = |name: &str, value: &str| -> Arc<[Matcher]> { Arc::from([Matcher::equal(name, value)]) };
+    let selectors = [equal("__name__", "m0"), equal("host", "h3"), equal("host", "h1")];
+    let request = LabelsRequest { tenant: &tenant, selectors: &selectors, range: TimeRange::ALL, limit: 10 };
+    let never = AtomicBool::new(false);
+    let shard = fixture.shard();
+    assert_eq!(shard.series(&request, &never).unwrap(), [labels(0), labels(1), labels(3)]);
+    assert_eq!(shard.label_values("host", &request, &never).unwrap(), ["h0", "h1", "h3"]);
+    let two = LabelsRequest { limit: 2, ..request };
+    assert_eq!(shard.series(&two, &never).unwrap().len(), 2);
+    assert_eq!(shard.label_values("host", &two, &never).unwrap(), ["h0", "h1"]);
+    assert_eq!(shard.label_names(&two, &never).unwrap(), ["__name__", "host"]);
+    let raised = AtomicBool::new(true);
+    assert!(matches!(shard.series(&request, &raised), Err(SelectError::Cancelled)));
+    assert!(matches!(shard.label_names(&request, &raised), Err(SelectError::Cancelled)));
+    let request = SelectRequest { tenant: &tenant, matchers: &[], range: TimeRange::ALL, limits: LIMITS };
+    assert!(matches!(shard.select(&request, &raised), Err(SelectError::Cancelled)));
 }
 
 #[test]

@@ -47,11 +47,11 @@ impl Evaluator<'_> {
         grid: &Grid,
         sink: &mut Sink<'_>,
     ) -> Result<(), EvalError> {
-        let mut groups = Groups::new(node.grouping.without, &node.grouping.labels);
+        let mut groups = Groups::new(node.grouping.without, &node.grouping.labels, self.meter.account());
         let mut states: Vec<A> = Vec::new();
         let mut account = self.meter.account();
         self.vector(&node.arg, grid, &mut |labels, column| {
-            let group = groups.number(labels);
+            let group = groups.number(labels)?;
             if group == states.len() {
                 account.take(grid.steps * A::STEP_BYTES)?;
                 states.push(A::new(grid.steps));

@@ -91,7 +91,7 @@ impl Operation {
     }
 
     /// The column with a scalar on one side; a filter keeps the column's value.
-    fn with_scalar(self, column: &mut Column, scalar: &ScalarColumn, scalar_left: bool) {
+    fn with_scalar(self, column: &mut Column, scalar: &ScalarColumn<'_>, scalar_left: bool) {
         match (scalar, scalar_left) {
             (ScalarColumn::Constant(scalar), false) => {
                 self.apply(column, |column, at| column.values[at], |_, _| *scalar, |column, at| column.values[at]);
@@ -115,7 +115,7 @@ impl Evaluator<'_> {
         operation: Operation,
         scalar_left: bool,
         vector: &VectorNode,
-        scalar: &ScalarColumn,
+        scalar: &ScalarColumn<'_>,
         grid: &Grid,
         sink: &mut Sink<'_>,
     ) -> Result<(), EvalError> {

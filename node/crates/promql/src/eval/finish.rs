@@ -26,6 +26,9 @@ impl Evaluator<'_> {
 
     fn scalar_matrix(&self, scalar: &ScalarNode, grid: &Grid) -> Result<Value, EvalError> {
         let scalar = self.scalar(scalar, grid)?;
+        let mut account = self.meter.account();
+        account.take(grid.steps * size_of::<Point>())?;
+        account.keep();
         let points = (0..grid.steps).map(|step| Point { timestamp: grid.time(step), value: scalar.at(step) });
         Ok(Value::Matrix(vec![MatrixSeries { labels: Labels::empty(), points: points.collect() }]))
     }
@@ -41,6 +44,7 @@ impl Evaluator<'_> {
             }
             Ok(())
         })?;
+        account.keep();
         if !vector.is_ordered() {
             samples.sort_by(|a, b| a.labels.cmp(&b.labels));
         }
@@ -62,6 +66,7 @@ impl Evaluator<'_> {
             matrix.push(MatrixSeries { labels: labels.to_labels(), points });
             self.meter.work(count)
         })?;
+        account.keep();
         Ok(sorted(matrix))
     }
 
@@ -79,6 +84,7 @@ impl Evaluator<'_> {
             matrix.push(MatrixSeries { labels: data.labels.to_labels(), points });
             self.meter.work(seen.len())
         })?;
+        account.keep();
         Ok(sorted(matrix))
     }
 }

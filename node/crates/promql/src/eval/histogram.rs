@@ -76,9 +76,10 @@ impl Evaluator<'_> {
         grid: &Grid,
         sink: &mut Sink<'_>,
     ) -> Result<(), EvalError> {
-        let parameters = match op {
-            HistogramOp::Quantile { q, q_span } => [self.quantile_parameter(q, *q_span, grid)?, self.scalar(q, grid)?],
-            HistogramOp::Fraction { lower, upper } => [self.scalar(lower, grid)?, self.scalar(upper, grid)?],
+        // A node is evaluated once: the last reader of a selection consumes it.
+        let (first, second) = match op {
+            HistogramOp::Quantile { q, q_span } => (self.quantile_parameter(q, *q_span, grid)?, None),
+            HistogramOp::Fraction { lower, upper } => (self.scalar(lower, grid)?, Some(self.scalar(upper, grid)?)),
         };
         let mut buckets: Vec<Bucket> = Vec::new();
         let mut column = Column::default();
@@ -96,15 +97,13 @@ impl Evaluator<'_> {
                 if buckets.is_empty() {
                     continue;
                 }
-                let value = match op {
-                    HistogramOp::Quantile { .. } => {
-                        let (value, raised) = quantile(parameters[0].at(step), &mut buckets);
+                let value = match &second {
+                    None => {
+                        let (value, raised) = quantile(first.at(step), &mut buckets);
                         forced |= raised;
                         value
                     }
-                    HistogramOp::Fraction { .. } => {
-                        fraction(parameters[0].at(step), parameters[1].at(step), &mut buckets)
-                    }
+                    Some(second) => fraction(first.at(step), second.at(step), &mut buckets),
                 };
                 column.set(step, value);
             }

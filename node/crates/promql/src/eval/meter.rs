@@ -3,8 +3,9 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::limits::Limits;
+use crate::account::{LimitError, QueryAccount};
 use crate::outcome::EvalError;
+use crate::series::FetchedSeries;
 
 /// Tells an evaluation to stop.
 pub trait Cancel {
@@ -22,16 +23,15 @@ impl Cancel for AtomicBool {
 const WORK_BETWEEN_CHECKS: u64 = 16 * 1024;
 
 pub(crate) struct Meter<'a> {
-    limits: Limits,
+    query: &'a QueryAccount,
     cancel: &'a dyn Cancel,
     work: Cell<u64>,
     samples: Cell<u64>,
-    memory: Cell<u64>,
 }
 
 impl<'a> Meter<'a> {
-    pub(crate) fn new(limits: Limits, cancel: &'a dyn Cancel) -> Meter<'a> {
-        Meter { limits, cancel, work: Cell::new(WORK_BETWEEN_CHECKS), samples: Cell::new(0), memory: Cell::new(0) }
+    pub(crate) fn new(query: &'a QueryAccount, cancel: &'a dyn Cancel) -> Meter<'a> {
+        Meter { query, cancel, work: Cell::new(WORK_BETWEEN_CHECKS), samples: Cell::new(0) }
     }
 
     /// Counts work done, in points; fails once the query is cancelled.
@@ -50,37 +50,44 @@ impl<'a> Meter<'a> {
     pub(crate) fn samples(&self, count: usize) -> Result<(), EvalError> {
         let samples = self.samples.get().saturating_add(count as u64);
         self.samples.set(samples);
-        if samples > self.limits.samples { Err(EvalError::Samples { limit: self.limits.samples }) } else { Ok(()) }
+        let limit = self.query.limits().samples;
+        if samples > limit { Err(LimitError::Samples { limit }.into()) } else { Ok(()) }
+    }
+
+    /// Gives back what was taken for a fetched series that is no longer needed.
+    pub(crate) fn consumed(&self, series: &FetchedSeries) {
+        self.query.give_back(series.byte_len());
     }
 
     /// An account for something that is about to grow.
-    pub(crate) fn account(&self) -> Account<'_> {
-        Account { memory: &self.memory, limit: self.limits.memory_bytes, bytes: 0 }
+    pub(crate) fn account(&self) -> Account<'a> {
+        Account { query: self.query, bytes: 0 }
     }
 }
 
 /// Memory of one part of an evaluation; given back when dropped.
+#[derive(Debug)]
 pub(crate) struct Account<'m> {
-    memory: &'m Cell<u64>,
-    limit: u64,
+    query: &'m QueryAccount,
     bytes: u64,
 }
 
 impl Account<'_> {
     /// Takes more, before it is allocated.
     pub(crate) fn take(&mut self, bytes: usize) -> Result<(), EvalError> {
-        let used = self.memory.get().saturating_add(bytes as u64);
-        if used > self.limit {
-            return Err(EvalError::Memory { limit: self.limit });
-        }
-        self.memory.set(used);
+        self.query.take(bytes as u64)?;
         self.bytes += bytes as u64;
         Ok(())
+    }
+
+    /// Leaves what was taken with the query: its result lives longer than its evaluation.
+    pub(crate) fn keep(mut self) {
+        self.bytes = 0;
     }
 }
 
 impl Drop for Account<'_> {
     fn drop(&mut self) {
-        self.memory.set(self.memory.get() - self.bytes);
+        self.query.give_back(self.bytes);
     }
 }

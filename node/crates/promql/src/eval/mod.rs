@@ -12,6 +12,7 @@ mod collect;
 mod finish;
 mod group;
 mod histogram;
+mod input;
 mod matching;
 mod meter;
 mod pick;
@@ -24,27 +25,36 @@ use std::cell::RefCell;
 
 pub use meter::Cancel;
 
+use crate::account::QueryAccount;
 use crate::column::Column;
 use crate::functions::sort::sort;
-use crate::limits::Limits;
 use crate::outcome::{Annotations, EvalError, Outcome};
 use crate::plan::{Plan, RangeOp, VectorNode};
 use crate::series::{FetchedSeries, SeriesLabels};
 use crate::windows::Grid;
 use binary::Operation;
 use collect::{Duplicates, SeriesSet};
+use input::Input;
 use meter::Meter;
+
+/// What a node holds for each step beside the series that it collects: bounds of ranges and a column in the making.
+const SCRATCH_BYTES_PER_STEP: usize = 40;
+
+/// Label bytes that cost as much time as one point.
+const BYTES_PER_POINT_OF_WORK: usize = 16;
 
 /// Takes the series of a vector one by one. It may change or keep the column's content.
 type Sink<'s> = dyn FnMut(&SeriesLabels, &mut Column) -> Result<(), EvalError> + 's;
 
-/// Evaluates `plan` over one list of series for each of its selections.
+/// Evaluates `plan` over one list of series for each of its selections, whose [`FetchedSeries::byte_len`] the account has
+/// been charged; each series goes, and is given back, once the last node that reads it has. What the result holds stays
+/// charged.
 ///
 /// Stops with [`EvalError::Cancelled`] soon after `cancel` says so. Never panics, whatever the data.
 pub fn evaluate(
     plan: &Plan,
-    fetched: &[Vec<FetchedSeries>],
-    limits: &Limits,
+    fetched: Vec<Vec<FetchedSeries>>,
+    account: &QueryAccount,
     cancel: &dyn Cancel,
 ) -> Result<Outcome, EvalError> {
     if fetched.len() != plan.selections().len() {
@@ -54,11 +64,11 @@ pub fn evaluate(
         let (labels, timestamps, values) = (uneven.labels.to_string(), uneven.timestamps.len(), uneven.values.len());
         return Err(EvalError::Columns { labels, timestamps, values });
     }
+    let inputs = fetched.into_iter().zip(&plan.readers).map(|(series, readers)| Input::new(series, *readers, plan));
     let evaluator = Evaluator {
-        fetched,
-        orders: if plan.needs_order { fetched.iter().map(|series| order(series)).collect() } else { Vec::new() },
+        inputs: inputs.collect(),
         lookback_ms: plan.lookback_ms,
-        meter: Meter::new(*limits, cancel),
+        meter: Meter::new(account, cancel),
         annotations: RefCell::new(Annotations::default()),
     };
     let value = evaluator.finish(plan)?;
@@ -67,22 +77,10 @@ pub fn evaluate(
 }
 
 struct Evaluator<'a> {
-    fetched: &'a [Vec<FetchedSeries>],
-    /// Orders of selections that are to be taken in another order than they came in.
-    orders: Vec<Option<Vec<u32>>>,
+    inputs: Vec<Input>,
     lookback_ms: i64,
     meter: Meter<'a>,
     annotations: RefCell<Annotations>,
-}
-
-/// The order by labels, unless the series are in it.
-fn order(series: &[FetchedSeries]) -> Option<Vec<u32>> {
-    if series.is_sorted_by(|a, b| a.labels <= b.labels) {
-        return None;
-    }
-    let mut order: Vec<u32> = (0..series.len() as u32).collect();
-    order.sort_by(|a, b| series[*a as usize].labels.cmp(&series[*b as usize].labels));
-    Some(order)
 }
 
 fn execution_error<T>(message: String) -> Result<T, EvalError> {
@@ -94,15 +92,19 @@ fn same_labelset<T>() -> Result<T, EvalError> {
 }
 
 impl Evaluator<'_> {
-    /// The series of a selection, in order if the plan needs one.
-    fn selected(&self, selection: usize) -> impl Iterator<Item = &FetchedSeries> {
-        let series = &self.fetched[selection];
-        let order = self.orders.get(selection).and_then(Option::as_deref);
-        (0..series.len()).map(move |at| &series[order.map_or(at, |order| order[at] as usize)])
+    /// Visits the series of a selection, in order if the plan needs one.
+    fn selected(
+        &self,
+        selection: usize,
+        visit: &mut dyn FnMut(&FetchedSeries) -> Result<(), EvalError>,
+    ) -> Result<(), EvalError> {
+        self.inputs[selection].read(&self.meter, visit)
     }
 
     /// Pushes every series of `node` that has a value at some step of `grid`.
     fn vector(&self, node: &VectorNode, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EvalError> {
+        let mut scratch = self.meter.account();
+        scratch.take(grid.steps.saturating_mul(SCRATCH_BYTES_PER_STEP))?;
         match node {
             VectorNode::Selector(selector) => self.selector(selector, grid, sink),
             VectorNode::SampleTimes(selector) => self.sample_times(selector, grid, sink),
@@ -130,7 +132,10 @@ impl Evaluator<'_> {
             VectorNode::Nothing => Ok(()),
             VectorNode::Label { op, arg } => {
                 let mut set = self.new_set(Duplicates::Refuse);
-                self.vector(arg, grid, &mut |labels, column| set.push(&op.apply(labels), column))?;
+                self.vector(arg, grid, &mut |labels, column| {
+                    self.meter.work(1 + labels.byte_len() / BYTES_PER_POINT_OF_WORK)?;
+                    set.push(&op.apply(labels)?, column)
+                })?;
                 set.push_into(sink)
             }
             VectorNode::Sort { key, arg } => {

@@ -111,7 +111,7 @@ impl Picked {
 }
 
 impl Evaluator<'_> {
-    fn param(&self, node: &AggregateNode, grid: &Grid) -> Result<ScalarColumn, EvalError> {
+    fn param(&self, node: &AggregateNode, grid: &Grid) -> Result<ScalarColumn<'_>, EvalError> {
         node.param.as_ref().map_or(Ok(ScalarColumn::Constant(f64::NAN)), |param| self.scalar(param, grid))
     }
 
@@ -142,13 +142,13 @@ impl Evaluator<'_> {
         sink: &mut Sink<'_>,
     ) -> Result<(), EvalError> {
         let counts = self.counts(node, grid)?;
-        let mut groups = Groups::new(node.grouping.without, &node.grouping.labels);
+        let mut groups = Groups::new(node.grouping.without, &node.grouping.labels, self.meter.account());
         let mut account = self.meter.account();
         let mut best: Vec<Best> = Vec::new();
         let mut picked = Picked { labels: Vec::new(), columns: Vec::new(), steps: grid.steps };
         self.vector(&node.arg, grid, &mut |labels, column| {
             let number = picked.labels.len() as u32;
-            let first = groups.number(labels) * grid.steps;
+            let first = groups.number(labels)? * grid.steps;
             if first == best.len() {
                 account.take(grid.steps * size_of::<Best>())?;
                 best.resize_with(first + grid.steps, Best::default);
@@ -185,11 +185,11 @@ impl Evaluator<'_> {
 
     pub(crate) fn pick_first(&self, node: &AggregateNode, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EvalError> {
         let counts = self.counts(node, grid)?;
-        let mut groups = Groups::new(node.grouping.without, &node.grouping.labels);
+        let mut groups = Groups::new(node.grouping.without, &node.grouping.labels, self.meter.account());
         let mut account = self.meter.account();
         let mut taken: Vec<usize> = Vec::new();
         self.vector(&node.arg, grid, &mut |labels, column| {
-            let first = groups.number(labels) * grid.steps;
+            let first = groups.number(labels)? * grid.steps;
             if first == taken.len() {
                 account.take(grid.steps * size_of::<usize>())?;
                 taken.resize(first + grid.steps, 0);
@@ -245,11 +245,11 @@ impl Evaluator<'_> {
     pub(crate) fn quantiles(&self, node: &AggregateNode, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EvalError> {
         let Some(param) = &node.param else { return Ok(()) };
         let q = self.quantile_parameter(param, node.param_span, grid)?;
-        let mut groups = Groups::new(node.grouping.without, &node.grouping.labels);
+        let mut groups = Groups::new(node.grouping.without, &node.grouping.labels, self.meter.account());
         let mut account = self.meter.account();
         let mut members: Vec<Vec<Column>> = Vec::new();
         self.vector(&node.arg, grid, &mut |labels, column| {
-            let group = groups.number(labels);
+            let group = groups.number(labels)?;
             if group == members.len() {
                 members.push(Vec::new());
             }
@@ -284,13 +284,13 @@ impl Evaluator<'_> {
             Err(at) if node.grouping.without => names.insert(at, node.label.clone()),
             _ => {}
         }
-        let mut groups = Groups::new(node.grouping.without, &names);
+        let mut groups = Groups::new(node.grouping.without, &names, self.meter.account());
         let mut account = self.meter.account();
         let mut index: HashTable<usize> = HashTable::new();
         let mut counts: Vec<((usize, u64), Column)> = Vec::new();
         let hash = |key: &(usize, u64)| xxh3_64(&[key.0.to_le_bytes(), key.1.to_le_bytes()].concat());
         self.vector(&node.arg, grid, &mut |labels, column| {
-            let group = groups.number(labels);
+            let group = groups.number(labels)?;
             self.meter.work(grid.steps)?;
             for step in column.present.iter() {
                 let value = column.values[step];

@@ -80,7 +80,7 @@ impl Evaluator<'_> {
         q: &ScalarNode,
         span: Span,
         grid: &Grid,
-    ) -> Result<ScalarColumn, EvalError> {
+    ) -> Result<ScalarColumn<'_>, EvalError> {
         let q = self.scalar(q, grid)?;
         let mut warned = Vec::new();
         for step in 0..q.distinct_steps(grid.steps) {

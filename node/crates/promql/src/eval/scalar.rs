@@ -1,19 +1,36 @@
 //! Scalars: one value at each step.
 
-use crate::column::{Column, Presence};
+use crate::column::Presence;
 use crate::eval::Evaluator;
 use crate::eval::binary::scalar_operation;
+use crate::eval::meter::Account;
 use crate::outcome::EvalError;
 use crate::plan::ScalarNode;
 use crate::windows::Grid;
 
-#[derive(Debug, Clone)]
-pub(crate) enum ScalarColumn {
+/// A scalar at every step.
+#[derive(Debug)]
+pub(crate) enum ScalarColumn<'m> {
     Constant(f64),
-    Steps(Vec<f64>),
+    Steps(Steps<'m>),
 }
 
-impl ScalarColumn {
+/// Values that differ between steps, and the account of their memory.
+#[derive(Debug)]
+pub(crate) struct Steps<'m> {
+    values: Vec<f64>,
+    _account: Account<'m>,
+}
+
+impl std::ops::Deref for Steps<'_> {
+    type Target = [f64];
+
+    fn deref(&self) -> &[f64] {
+        &self.values
+    }
+}
+
+impl ScalarColumn<'_> {
     #[inline]
     pub(crate) fn at(&self, step: usize) -> f64 {
         match self {
@@ -30,24 +47,27 @@ impl ScalarColumn {
         }
     }
 
-    fn map(self, f: impl Fn(f64) -> f64) -> ScalarColumn {
-        match self {
-            ScalarColumn::Constant(value) => ScalarColumn::Constant(f(value)),
-            ScalarColumn::Steps(mut values) => {
-                values.iter_mut().for_each(|value| *value = f(*value));
-                ScalarColumn::Steps(values)
-            }
+    fn map(mut self, f: impl Fn(f64) -> f64) -> Self {
+        match &mut self {
+            ScalarColumn::Constant(value) => *value = f(*value),
+            ScalarColumn::Steps(steps) => steps.values.iter_mut().for_each(|value| *value = f(*value)),
         }
+        self
     }
 }
 
-impl Evaluator<'_> {
-    pub(crate) fn scalar(&self, node: &ScalarNode, grid: &Grid) -> Result<ScalarColumn, EvalError> {
+impl<'a> Evaluator<'a> {
+    pub(crate) fn scalar(&self, node: &ScalarNode, grid: &Grid) -> Result<ScalarColumn<'a>, EvalError> {
         self.meter.work(grid.steps)?;
+        let steps = |values: &mut dyn FnMut() -> Result<Vec<f64>, EvalError>| {
+            let mut account = self.meter.account();
+            account.take(grid.steps.saturating_mul(size_of::<f64>()))?;
+            Ok::<_, EvalError>(ScalarColumn::Steps(Steps { values: values()?, _account: account }))
+        };
         Ok(match node {
             ScalarNode::Number(value) => ScalarColumn::Constant(*value),
             ScalarNode::EvaluationTime => {
-                ScalarColumn::Steps((0..grid.steps).map(|step| grid.time(step) as f64 / 1000.0).collect())
+                steps(&mut || Ok((0..grid.steps).map(|step| grid.time(step) as f64 / 1000.0).collect()))?
             }
             ScalarNode::Negate(inner) => self.scalar(inner, grid)?.map(|value| -value),
             ScalarNode::Binary { op, lhs, rhs } => {
@@ -57,23 +77,23 @@ impl Evaluator<'_> {
                     (ScalarColumn::Constant(lhs), rhs) => rhs.map(|rhs| f(lhs, rhs)),
                     (lhs, ScalarColumn::Constant(rhs)) => lhs.map(|lhs| f(lhs, rhs)),
                     (ScalarColumn::Steps(mut lhs), ScalarColumn::Steps(rhs)) => {
-                        lhs.iter_mut().zip(&rhs).for_each(|(lhs, rhs)| *lhs = f(*lhs, *rhs));
+                        lhs.values.iter_mut().zip(&rhs.values).for_each(|(lhs, rhs)| *lhs = f(*lhs, *rhs));
                         ScalarColumn::Steps(lhs)
                     }
                 }
             }
-            ScalarNode::OnlyValueOf(vector) => {
-                let mut only = Column::constant(f64::NAN, grid.steps);
+            ScalarNode::OnlyValueOf(vector) => steps(&mut || {
+                let mut only = vec![f64::NAN; grid.steps];
                 let mut seen = Presence::none(grid.steps);
                 self.vector(vector, grid, &mut |_, column| {
                     for step in column.present.iter() {
-                        only.values[step] = if seen.get(step) { f64::NAN } else { column.values[step] };
+                        only[step] = if seen.get(step) { f64::NAN } else { column.values[step] };
                         seen.set(step);
                     }
                     Ok(())
                 })?;
-                ScalarColumn::Steps(only.values)
-            }
+                Ok(only)
+            })?,
         })
     }
 }

@@ -98,7 +98,7 @@ impl Evaluator<'_> {
         let mut windows = Windows::new(grid, node.shift, self.lookback_ms);
         let mut newest = Newest::default();
         let mut column = Column::absent(grid.steps);
-        for series in self.selected(node.selection) {
+        self.selected(node.selection, &mut |series| {
             windows.of_shared(&series.timestamps);
             newest.follow(&windows);
             column.reset(grid.steps);
@@ -108,8 +108,8 @@ impl Evaluator<'_> {
             if found > 0 {
                 sink(&SeriesLabels::new(series.labels.clone()), &mut column)?;
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Visits every series of a range, and the bounds of each step's window.
@@ -155,7 +155,7 @@ impl Evaluator<'_> {
         visit: &mut dyn FnMut(&RangeData<'_>) -> Result<(), EvalError>,
     ) -> Result<(), EvalError> {
         let (mut fresh_times, mut fresh_values) = (Vec::new(), Vec::new());
-        for series in self.selected(selection) {
+        self.selected(selection, &mut |series| {
             let labels = SeriesLabels::new(series.labels.clone());
             self.meter.samples(series.values.len())?;
             // Few series have stale markers: the others keep the shared column.
@@ -173,8 +173,7 @@ impl Evaluator<'_> {
             } else {
                 windows.of_shared(&series.timestamps);
             }
-            visit(&RangeData { labels: &labels, timestamps, values, windows })?;
-        }
-        Ok(())
+            visit(&RangeData { labels: &labels, timestamps, values, windows })
+        })
     }
 }

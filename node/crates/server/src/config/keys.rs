@@ -74,8 +74,11 @@ keys! {
     "query.timeout" => query.timeout, "longest time a query may run";
     "query.max_samples" => query.max_samples, "samples that a query may read";
     "query.max_series" => query.max_series, "series that a query may touch";
-    "query.max_bytes" => query.max_bytes, "memory of samples that a query may hold";
+    "query.max_bytes" => query.max_bytes, "memory that a query may hold: series, samples, its result until that is sent";
+    "query.max_total_bytes" => query.max_total_bytes, "memory that all queries together may hold; 0 takes a quarter of memory_limit";
     "query.max_concurrent" => query.max_concurrent, "queries that run at a time; more wait, within their timeout";
+    "query.send_timeout" => query.send_timeout, "longest time that a client may take to receive a long answer; a slower one is cut off";
+    "query.slow_after" => query.slow_after, "queries that take longer are logged; 0s logs none";
     "query.lookback_delta" => query.lookback_delta, "how far back an instant selector looks for a sample";
     "ingest.max_body_bytes" => ingest.max_body_bytes, "bytes of a request's body as received";
     "ingest.max_decompressed_bytes" => ingest.max_decompressed_bytes, "bytes of a request's body once decompressed";

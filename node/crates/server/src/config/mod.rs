@@ -93,10 +93,16 @@ pub struct QueryConfig {
     pub max_samples: u64,
     /// Series a selector may touch.
     pub max_series: u64,
-    /// Bytes of samples a query may hold.
+    /// Bytes a query may hold: series, samples, its result.
     pub max_bytes: ByteSize,
+    /// Bytes all queries together may hold; zero derives it from the memory limit.
+    pub max_total_bytes: ByteSize,
     /// Queries that run at a time; more wait, within their timeout.
     pub max_concurrent: u32,
+    /// Longest time that a client may take to receive a long answer.
+    pub send_timeout: Duration,
+    /// Queries that take longer are logged; zero logs none.
+    pub slow_after: Duration,
     /// How far back an instant selector looks for a sample.
     pub lookback_delta: Duration,
 }
@@ -237,7 +243,10 @@ impl Default for Config {
                 max_samples: 50_000_000,
                 max_series: 1_000_000,
                 max_bytes: ByteSize(1 << 30),
+                max_total_bytes: ByteSize(0),
                 max_concurrent: 20,
+                send_timeout: Duration::from_secs(120),
+                slow_after: Duration::from_secs(5),
                 lookback_delta: Duration::from_secs(300),
             },
             ingest: IngestConfig {
@@ -360,7 +369,11 @@ impl Config {
         if self.self_collect.interval < Duration::from_secs(1) {
             return invalid("self_collect.interval", "is shorter than 1s".to_owned());
         }
-        for (key, value) in [("query.timeout", self.query.timeout), ("ingest.timeout", self.ingest.timeout)] {
+        for (key, value) in [
+            ("query.timeout", self.query.timeout),
+            ("query.send_timeout", self.query.send_timeout),
+            ("ingest.timeout", self.ingest.timeout),
+        ] {
             if value.is_zero() {
                 return invalid(key, "may not be zero".to_owned());
             }

@@ -9,7 +9,7 @@ use bellwether_model::TimeRange;
 use tokio::time::Instant;
 
 use super::params::Params;
-use super::{ApiError, Gateway, answer, series};
+use super::{ApiError, ErrorKind, Gateway, answer, series};
 use crate::query::{TIME_MAX, TIME_MIN};
 
 /// `POST /api/v1/admin/flush`: everything acknowledged is in runs, and the log's space is given back.
@@ -34,8 +34,27 @@ pub(super) async fn delete_series(
 ) -> Result<StatusCode, ApiError> {
     let tenant = gateway.tenant(&headers)?;
     let range = TimeRange::new(params.time_or("start", TIME_MIN)?, params.time_or("end", TIME_MAX)?);
-    for matchers in series::required_selectors(&params)? {
-        gateway.state.shards.delete_series(&tenant, matchers, range).await?;
+    let selectors = gateway.state.queries.required_selectors(series::selectors(&params)).await?;
+    for matchers in selectors.iter() {
+        gateway.state.shards.delete_series(&tenant, matchers.clone(), range).await?;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /api/v1/admin/kill_query`: ends one of the tenant's queries, wherever it is.
+pub(super) async fn kill_query(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    params: Params,
+) -> Result<StatusCode, ApiError> {
+    let tenant = gateway.tenant(&headers)?;
+    let text = params.get("id").unwrap_or_default();
+    let id = text.parse().map_err(|_| ApiError::parameter("id", format!("cannot parse {text:?} to a number")))?;
+    if !gateway.state.queries.kill(&tenant, id) {
+        return Err(ApiError::new(
+            ErrorKind::NotFound,
+            format!("no query {id} is active (api/v1/status/active_queries)"),
+        ));
     }
     Ok(StatusCode::NO_CONTENT)
 }

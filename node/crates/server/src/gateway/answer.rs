@@ -5,6 +5,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 
 use super::json::push_strings;
+use crate::query::{Place, QueryError};
 
 /// Bytes of one piece of a long answer: memory held per answer, and time that encoding takes between two looks at other
 /// connections.
@@ -53,8 +54,10 @@ pub fn with_notes(data: impl AsRef<[u8]>, notes: &Notes) -> Response {
 }
 
 /// The same around data of any length.
-pub fn pieces(data: impl Pieces, notes: Notes) -> Response {
-    let mut answer = Answer { data, notes };
+///
+/// A long answer holds its place among the running queries until it is sent, and ends early if the query is killed.
+pub fn pieces(data: impl Pieces, notes: Notes, place: Option<Place>) -> Response {
+    let mut answer = Answer { data, notes, place };
     let mut first = Vec::with_capacity(PIECE_BYTES / 8);
     first.extend_from_slice(HEAD);
     if answer.fill(&mut first) {
@@ -62,9 +65,12 @@ pub fn pieces(data: impl Pieces, notes: Notes) -> Response {
     }
     let rest = futures::stream::unfold((Some(first), Some(answer)), |(ready, answer)| async move {
         if let Some(piece) = ready {
-            return Some((Ok::<_, std::convert::Infallible>(Bytes::from(piece)), (None, answer)));
+            return Some((Ok(Bytes::from(piece)), (None, answer)));
         }
         let mut answer = answer?;
+        if answer.place.as_ref().is_some_and(Place::is_killed) {
+            return Some((Err(QueryError::Killed), (None, None)));
+        }
         // Encoding is pure computation: other connections of this thread go first now and then.
         tokio::task::yield_now().await;
         let mut piece = Vec::with_capacity(PIECE_BYTES + PIECE_BYTES / 8);
@@ -79,6 +85,7 @@ const HEAD: &[u8] = b"{\"status\":\"success\",\"data\":";
 struct Answer<D> {
     data: D,
     notes: Notes,
+    place: Option<Place>,
 }
 
 impl<D: Pieces> Answer<D> {
@@ -130,7 +137,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_short_answer_announces_its_length() {
-        let response = pieces(Numbers(0..3), Notes::default());
+        let response = pieces(Numbers(0..3), Notes::default(), None);
         assert!(axum::body::HttpBody::size_hint(response.body()).exact().is_some());
         assert_eq!(text(response).await, r#"{"status":"success","data":[0,1,2]}"#);
     }
@@ -138,7 +145,7 @@ mod tests {
     #[tokio::test]
     async fn a_long_answer_comes_in_pieces_and_whole() {
         let notes = Notes { warnings: vec!["careful".into()], infos: vec!["a \"note\"".into()] };
-        let response = pieces(Numbers(0..100_000), notes);
+        let response = pieces(Numbers(0..100_000), notes, None);
         assert!(axum::body::HttpBody::size_hint(response.body()).exact().is_none());
         let answer: serde_json::Value = serde_json::from_str(&text(response).await).unwrap();
         assert_eq!(answer["data"].as_array().unwrap().len(), 100_000);

@@ -116,7 +116,7 @@ impl fmt::Display for ApiError {
 impl From<SelectError> for ApiError {
     fn from(error: SelectError) -> ApiError {
         let kind = match error {
-            SelectError::LimitExceeded { .. } => ErrorKind::Execution,
+            SelectError::Limit(_) => ErrorKind::Execution,
             SelectError::Cancelled => ErrorKind::Canceled,
             SelectError::Unavailable { .. } => return ApiError::unavailable(error.to_string(), RETRY_AFTER),
             SelectError::Corrupt { .. } | SelectError::Storage { .. } => ErrorKind::Internal,
@@ -138,6 +138,14 @@ impl From<QueryError> for ApiError {
             QueryError::Parse(_) | QueryError::Plan(PlanError::NotForRanges(_)) => {
                 return ApiError::parameter("query", error);
             }
+            QueryError::Selector(error) => return ApiError::parameter("match[]", error),
+            // Prometheus's words, one with the parameter's name and one without.
+            QueryError::Selectors(reason) if reason.starts_with("no ") => ErrorKind::BadData,
+            QueryError::Selectors(reason) => return ApiError::parameter("match[]", reason),
+            QueryError::Plan(PlanError::Selections { .. } | PlanError::Patterns(_)) => {
+                return ApiError::parameter("query", error);
+            }
+            QueryError::Killed => ErrorKind::Canceled,
             QueryError::Plan(PlanError::Parameter(_)) => ErrorKind::Execution,
             QueryError::Plan(_) => ErrorKind::BadData,
             QueryError::Select(error) => return error.into(),
@@ -145,7 +153,9 @@ impl From<QueryError> for ApiError {
             QueryError::Evaluation(EvalError::Selections { .. } | EvalError::Columns { .. }) => ErrorKind::Internal,
             QueryError::Limit { .. } | QueryError::Evaluation(_) => ErrorKind::Execution,
             QueryError::Timeout { .. } | QueryError::QueueTimeout { .. } => ErrorKind::Timeout,
-            QueryError::QueueFull { .. } => return ApiError::unavailable(error.to_string(), RETRY_AFTER),
+            QueryError::QueueFull { .. } | QueryError::TotalMemory { .. } => {
+                return ApiError::unavailable(error.to_string(), RETRY_AFTER);
+            }
             QueryError::Failed(_) => ErrorKind::Internal,
         };
         ApiError::new(kind, error.to_string())

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
 use tokio::time::Instant;
 
 use super::{ApiError, ErrorKind, Gateway, compress};
+use crate::sending::paced;
 
 /// When to try again after too many requests at once.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -25,16 +28,23 @@ pub(super) async fn observe(State(gateway): State<Arc<Gateway>>, request: Reques
     response
 }
 
-/// Refuses reads while the node starts, and when too many are in work.
+/// Refuses reads while the node starts, and when too many are in work; a read is in work until its answer is sent.
 pub(super) async fn admit_read(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
     if !*gateway.state.ready.borrow() {
         return ApiError::unavailable("the node is not ready yet", RETRY_AFTER).into_response();
     }
-    let Ok(_permit) = gateway.reads.try_acquire() else {
+    let Ok(permit) = gateway.reads.clone().try_acquire_owned() else {
         let message = format!("too many requests at once, the limit is {}", super::READS_IN_FLIGHT_MAX);
         return ApiError::unavailable(message, RETRY_AFTER).into_response();
     };
-    next.run(request).await
+    let (parts, body) = next.run(request).await.into_parts();
+    // An answer of one piece goes to the connection as it is; a longer one keeps its place until it is sent.
+    if body.size_hint().exact().is_some() {
+        return Response::from_parts(parts, body);
+    }
+    let pieces = paced(body.into_data_stream(), permit, gateway.state.queries.send_timeout());
+    let pieces = pieces.map(|piece| piece.map_err(axum::Error::new).flatten());
+    Response::from_parts(parts, Body::from_stream(pieces))
 }
 
 /// Lets pages of any origin read answers, as Prometheus does, and answers the browser's question beforehand.

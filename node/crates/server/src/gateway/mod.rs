@@ -76,7 +76,7 @@ pub struct GatewayState {
 struct Gateway {
     state: GatewayState,
     metrics: GatewayMetrics,
-    reads: Semaphore,
+    reads: Arc<Semaphore>,
     writes: Semaphore,
     /// Room for request bodies of writes, in units of [`write::BODY_UNIT_BYTES`].
     write_bodies: Semaphore,
@@ -91,7 +91,7 @@ pub fn router(state: GatewayState) -> Router {
     let hosts = Hosts::new(state.config.http, &state.config.hosts);
     let gateway = Arc::new(Gateway {
         metrics: GatewayMetrics::new(&state.registry),
-        reads: Semaphore::new(READS_IN_FLIGHT_MAX),
+        reads: Arc::new(Semaphore::new(READS_IN_FLIGHT_MAX)),
         writes: Semaphore::new(WRITES_IN_FLIGHT_MAX),
         write_bodies: Semaphore::new(write::body_units(state.config.ingest.max_inflight_bytes.0)),
         default_tenant: Tenant::default_tenant(),
@@ -106,6 +106,7 @@ pub fn router(state: GatewayState) -> Router {
     let admin = Router::new()
         .route("/api/v1/admin/flush", post(admin::flush))
         .route("/api/v1/admin/seal", post(admin::seal))
+        .route("/api/v1/admin/kill_query", post(admin::kill_query))
         .route("/api/v1/admin/tsdb/delete_series", post(admin::delete_series).put(admin::delete_series))
         .route("/api/v1/admin/tsdb/clean_tombstones", post(admin::clean_tombstones).put(admin::clean_tombstones))
         .method_not_allowed_fallback(pages::method_not_allowed)

@@ -6,12 +6,12 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use bellwether_promql::Outcome;
+use bellwether_promql::{Expr, Outcome};
 
 use super::params::{Params, parse_duration_ms};
 use super::result_json::QueryResult;
 use super::{ApiError, Gateway, answer, ast_json, json};
-use crate::query::{QueryCost, QueryRequest, QueryTimes};
+use crate::query::{Answer, Place, QueryCost, QueryError, QueryRequest, QueryTimes};
 
 /// `/api/v1/query`
 pub(super) async fn instant(
@@ -50,14 +50,20 @@ async fn run(gateway: &Gateway, headers: &HeaderMap, params: &Params, times: Que
         timeout: params.timeout()?,
         lookback: lookback(params)?,
     };
-    let (outcome, cost) = gateway.state.queries.run(request).await?;
-    Ok(query_answer(outcome, limit, params.get("stats").map(|_| cost)))
+    let Answer { outcome, cost, place } = gateway.state.queries.run(request).await?;
+    Ok(query_answer(outcome, limit, params.get("stats").map(|_| cost), Some(place)))
 }
 
-/// A result as the HTTP API sends it: cut to `limit` series, with statistics if they are given.
-pub fn query_answer(outcome: Outcome, limit: Option<usize>, stats: Option<QueryCost>) -> Response {
+/// A result as the HTTP API sends it: cut to `limit` series, with statistics if they are given. It keeps the
+/// query's place until it is sent.
+pub fn query_answer(
+    outcome: Outcome,
+    limit: Option<usize>,
+    stats: Option<QueryCost>,
+    place: Option<Place>,
+) -> Response {
     let (result, notes) = QueryResult::new(outcome, limit, stats);
-    answer::pieces(result, notes)
+    answer::pieces(result, notes, place)
 }
 
 fn lookback(params: &Params) -> Result<Option<Duration>, ApiError> {
@@ -69,28 +75,35 @@ fn lookback(params: &Params) -> Result<Option<Duration>, ApiError> {
 }
 
 /// `/api/v1/query_exemplars`: checks the query; exemplars are not stored yet.
-pub(super) async fn exemplars(params: Params) -> Result<Response, ApiError> {
+pub(super) async fn exemplars(State(gateway): State<Arc<Gateway>>, params: Params) -> Result<Response, ApiError> {
     let (start, end) = (params.time("start")?, params.time("end")?);
     if end < start {
         return Err(ApiError::bad_data("end timestamp must not be before start timestamp"));
     }
-    parsed(&params)?;
+    parsed(&gateway, &params, |_| ()).await?;
     Ok(answer::json("[]"))
 }
 
 /// `/api/v1/format_query`
-pub(super) async fn format(params: Params) -> Result<Response, ApiError> {
+pub(super) async fn format(State(gateway): State<Arc<Gateway>>, params: Params) -> Result<Response, ApiError> {
     let mut data = Vec::new();
-    json::push_string(&mut data, &parsed(&params)?.to_string());
+    json::push_string(&mut data, &parsed(&gateway, &params, ToString::to_string).await?);
     Ok(answer::json(data))
 }
 
 /// `/api/v1/parse_query`
-pub(super) async fn parse(params: Params) -> Result<Response, ApiError> {
-    Ok(answer::json(ast_json::tree(&parsed(&params)?).to_string()))
+pub(super) async fn parse(State(gateway): State<Arc<Gateway>>, params: Params) -> Result<Response, ApiError> {
+    Ok(answer::json(parsed(&gateway, &params, |expr| ast_json::tree(expr).to_string()).await?))
 }
 
-fn parsed(params: &Params) -> Result<bellwether_promql::ast::Expr, ApiError> {
-    bellwether_promql::parse(params.get("query").unwrap_or_default())
-        .map_err(|error| ApiError::parameter("query", error))
+/// What is made of the query's tree, where scans run: hostile texts take their time.
+async fn parsed<T: Send + 'static>(
+    gateway: &Gateway,
+    params: &Params,
+    make: impl FnOnce(&Expr) -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    let text = params.get("query").unwrap_or_default().to_owned();
+    let parse = move || bellwether_promql::parse(&text).map(|expr| make(&expr));
+    let parsed = gateway.state.queries.executor().run(parse).await.map_err(QueryError::from)?;
+    parsed.map_err(|error| ApiError::parameter("query", error))
 }

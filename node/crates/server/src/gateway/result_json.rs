@@ -334,6 +334,7 @@ mod tests {
         let cost = QueryCost {
             series: 1,
             samples: 7,
+            peak_bytes: 0,
             queue: Duration::from_millis(1),
             fetch: Duration::from_millis(2),
             evaluate: Duration::from_millis(3),

@@ -1,17 +1,16 @@
 //! Series, label names, label values and metadata.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use bellwether_model::{Labels, Matcher, MetricMetadata, TimeRange};
+use bellwether_model::{MetricMetadata, TimeRange};
 
 use super::answer::{Notes, Pieces};
 use super::params::Params;
 use super::{ApiError, ErrorKind, Gateway, answer, json};
-use crate::query::{TIME_MAX, TIME_MIN};
+use crate::query::{LabelsQuery, Place, TIME_MAX, TIME_MIN};
 use crate::shards::SelectError;
 
 /// Names or values that one answer lists when the client sets no limit; more are cut off with a warning.
@@ -25,25 +24,17 @@ pub(super) async fn series(
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response, ApiError> {
-    let tenant = gateway.tenant(&headers)?;
     let asked = params.limit()?;
-    let range = time_range(&params)?;
-    let selectors = required_selectors(&params)?;
     let max = usize::try_from(gateway.state.config.query.max_series).unwrap_or(usize::MAX);
     let limit = asked.unwrap_or(max).min(max);
-    let mut found: Vec<Labels> = Vec::new();
-    for matchers in selectors {
-        let more = gateway.state.shards.series(&tenant, matchers, range, limit.saturating_add(1));
-        found.extend(in_time(&gateway, more).await?);
-    }
-    found.sort_unstable();
-    found.dedup();
+    let query = LabelsQuery { selective: true, ..labels_query(&gateway, &headers, &params, limit)? };
+    let (mut found, place) = gateway.state.queries.series(&query).await?;
     if found.len() > max && limit == max {
         let message = format!("the selection touches more than {max} series (query.max_series)");
         return Err(ApiError::new(ErrorKind::Execution, message));
     }
     let notes = truncate(&mut found, limit);
-    Ok(answer::pieces(SeriesList { series: found, written: 0 }, notes))
+    Ok(answer::pieces(List::new(found, json::push_labels), notes, Some(place)))
 }
 
 /// `/api/v1/labels`
@@ -52,15 +43,10 @@ pub(super) async fn label_names(
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response, ApiError> {
-    let tenant = gateway.tenant(&headers)?;
     let limit = params.limit()?.unwrap_or(NAMES_MAX).min(NAMES_MAX);
-    let range = time_range(&params)?;
-    let mut names = BTreeSet::new();
-    for matchers in selectors_or_all(&params)? {
-        let more = gateway.state.shards.label_names(&tenant, matchers, range, limit + 1);
-        names.extend(in_time(&gateway, more).await?);
-    }
-    Ok(texts(names, limit))
+    let query = labels_query(&gateway, &headers, &params, limit)?;
+    let (names, place) = gateway.state.queries.label_names(&query).await?;
+    Ok(texts(names, limit, place))
 }
 
 /// `/api/v1/label/<name>/values`
@@ -70,19 +56,36 @@ pub(super) async fn label_values(
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response, ApiError> {
-    let tenant = gateway.tenant(&headers)?;
     let name = unescape_label_name(&name);
     if name.is_empty() {
         return Err(ApiError::bad_data(format!("invalid label name: {name:?}")));
     }
     let limit = params.limit()?.unwrap_or(NAMES_MAX).min(NAMES_MAX);
-    let range = time_range(&params)?;
-    let mut values = BTreeSet::new();
-    for matchers in selectors_or_all(&params)? {
-        let more = gateway.state.shards.label_values(&tenant, &name, matchers, range, limit + 1);
-        values.extend(in_time(&gateway, more).await?);
-    }
-    Ok(texts(values, limit))
+    let query = labels_query(&gateway, &headers, &params, limit)?;
+    let (values, place) = gateway.state.queries.label_values(&query, &name).await?;
+    Ok(texts(values, limit, place))
+}
+
+/// What these endpoints have in common; asks for one more than `limit`, to know whether there are more.
+fn labels_query(
+    gateway: &Gateway,
+    headers: &HeaderMap,
+    params: &Params,
+    limit: usize,
+) -> Result<LabelsQuery, ApiError> {
+    Ok(LabelsQuery {
+        tenant: gateway.tenant(headers)?,
+        selectors: selectors(params),
+        selective: false,
+        range: TimeRange::new(params.time_or("start", TIME_MIN)?, params.time_or("end", TIME_MAX)?),
+        limit: limit.saturating_add(1),
+        timeout: params.timeout()?,
+    })
+}
+
+/// The texts of every `match[]`.
+pub fn selectors(params: &Params) -> Vec<String> {
+    params.all("match[]").map(str::to_owned).collect()
 }
 
 /// `/api/v1/metadata`
@@ -126,53 +129,16 @@ fn push_metadata(out: &mut Vec<u8>, metadata: &MetricMetadata) {
     out.push(b'}');
 }
 
-/// Reads of labels take as long as a query may, at most.
+/// A read of metadata takes as long as a query may, at most.
 async fn in_time<T>(gateway: &Gateway, read: impl Future<Output = Result<T, SelectError>>) -> Result<T, ApiError> {
     let limit = gateway.state.config.query.timeout;
     match tokio::time::timeout(limit, read).await {
         Ok(result) => Ok(result?),
         Err(_) => {
-            let message = format!("reading labels took longer than {limit:?} (query.timeout)");
+            let message = format!("reading metadata took longer than {limit:?} (query.timeout)");
             Err(ApiError::new(ErrorKind::Timeout, message))
         }
     }
-}
-
-fn time_range(params: &Params) -> Result<TimeRange, ApiError> {
-    Ok(TimeRange::new(params.time_or("start", TIME_MIN)?, params.time_or("end", TIME_MAX)?))
-}
-
-/// The matchers of every `match[]`.
-fn selectors(params: &Params) -> Result<Vec<Arc<[Matcher]>>, ApiError> {
-    params
-        .all("match[]")
-        .map(|text| {
-            let matchers =
-                bellwether_promql::parse_selector(text).map_err(|error| ApiError::parameter("match[]", error))?;
-            Ok(matchers.into())
-        })
-        .collect()
-}
-
-/// The matchers of every `match[]`, of which there must be one.
-pub fn required_selectors(params: &Params) -> Result<Vec<Arc<[Matcher]>>, ApiError> {
-    let selectors = selectors(params)?;
-    if selectors.is_empty() {
-        return Err(ApiError::bad_data("no match[] parameter provided"));
-    }
-    if selectors.iter().any(|matchers| matchers.iter().all(Matcher::matches_empty)) {
-        return Err(ApiError::parameter("match[]", "match[] must contain at least one non-empty matcher"));
-    }
-    Ok(selectors)
-}
-
-/// The matchers of every `match[]`; without any, no matchers, which every series passes.
-fn selectors_or_all(params: &Params) -> Result<Vec<Arc<[Matcher]>>, ApiError> {
-    let mut selectors = selectors(params)?;
-    if selectors.is_empty() {
-        selectors.push(Arc::from([]));
-    }
-    Ok(selectors)
 }
 
 fn truncate<T>(items: &mut Vec<T>, limit: usize) -> Notes {
@@ -184,33 +150,38 @@ fn truncate<T>(items: &mut Vec<T>, limit: usize) -> Notes {
     notes
 }
 
-fn texts(texts: BTreeSet<String>, limit: usize) -> Response {
-    let mut texts = Vec::from_iter(texts);
+fn texts(mut texts: Vec<String>, limit: usize, place: Place) -> Response {
     let notes = truncate(&mut texts, limit);
-    let mut data = Vec::with_capacity(texts.iter().map(|text| text.len() + 3).sum::<usize>() + 2);
-    json::push_strings(&mut data, &texts);
-    answer::with_notes(data, &notes)
+    answer::pieces(List::new(texts, |out, text| json::push_string(out, text)), notes, Some(place))
 }
 
-struct SeriesList {
-    series: Vec<Labels>,
+/// A JSON array on its way out.
+struct List<T> {
+    items: Vec<T>,
     written: usize,
+    push: fn(&mut Vec<u8>, &T),
 }
 
-impl Pieces for SeriesList {
+impl<T> List<T> {
+    fn new(items: Vec<T>, push: fn(&mut Vec<u8>, &T)) -> List<T> {
+        List { items, written: 0, push }
+    }
+}
+
+impl<T: Send + 'static> Pieces for List<T> {
     fn write(&mut self, out: &mut Vec<u8>, enough: usize) -> bool {
         if self.written == 0 {
             out.push(b'[');
         }
         while out.len() < enough {
-            let Some(labels) = self.series.get(self.written) else {
+            let Some(item) = self.items.get(self.written) else {
                 out.push(b']');
                 return true;
             };
             if self.written > 0 {
                 out.push(b',');
             }
-            json::push_labels(out, labels);
+            (self.push)(out, item);
             self.written += 1;
         }
         false

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use bellwether_model::{Label, Labels, METRIC_NAME, MatchOp, Matcher, TimeRange};
+use bellwether_model::{Label, Labels, METRIC_NAME, TimeRange};
 use serde::Serialize;
 
 use super::answer::Notes;
@@ -14,6 +14,7 @@ use super::calendar::format_rfc3339;
 use super::params::Params;
 use super::{ApiError, ErrorKind, Gateway, answer};
 use crate::config::keys;
+use crate::query::LabelsQuery;
 
 /// The Prometheus whose API and semantics these are. Grafana and others compare it with the versions that brought a
 /// feature, so it names the newest whose features are there: UTF-8 names, `match[]` and limits on labels, left-open ranges.
@@ -188,10 +189,15 @@ pub(super) async fn tsdb(
     let entries = params.limit()?.unwrap_or(STATISTICS_ENTRIES);
     let now = gateway.state.clock.now_ms();
     let span = TimeRange::new(now - STATISTICS_SPAN_MS, now);
-    let named = Matcher::new(MatchOp::NotEqual, METRIC_NAME, "")
-        .map_err(|error| ApiError::new(ErrorKind::Internal, error.to_string()))?;
-    let mut series =
-        gateway.state.shards.series(&tenant, Arc::from([named]), span, STATISTICS_SERIES_MAX.saturating_add(1)).await?;
+    let query = LabelsQuery {
+        tenant,
+        selectors: vec![format!("{{{METRIC_NAME}!=\"\"}}")],
+        selective: false,
+        range: span,
+        limit: STATISTICS_SERIES_MAX.saturating_add(1),
+        timeout: params.timeout()?,
+    };
+    let (mut series, _place) = gateway.state.queries.series(&query).await?;
     let mut notes = Notes::default();
     if series.len() > STATISTICS_SERIES_MAX {
         series.truncate(STATISTICS_SERIES_MAX);

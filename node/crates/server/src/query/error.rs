@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bellwether_promql::{EvalError, ParseError, PlanError};
+use bellwether_promql::{EvalError, LimitError, ParseError, PlanError};
 
 use crate::env::JobFailed;
 use crate::shards::SelectError;
@@ -26,12 +26,29 @@ pub enum QueryError {
         /// The configuration key of the limit.
         key: &'static str,
     },
+    /// All queries together would hold too much.
+    #[error(
+        "all queries together would hold more than {limit} bytes, which is the limit query.max_total_bytes; try later"
+    )]
+    TotalMemory {
+        /// How much they may hold.
+        limit: u64,
+    },
+    /// A text is no selector.
+    #[error("{0}")]
+    Selector(ParseError),
+    /// No selectors, or one that says nothing.
+    #[error("{0}")]
+    Selectors(&'static str),
+    /// Somebody ended it.
+    #[error("the query was killed")]
+    Killed,
     /// Its data could not be read.
     #[error("{0}")]
     Select(SelectError),
     /// Its data do not fit it, or a limit of the evaluation was reached.
     #[error("{0}")]
-    Evaluation(#[from] EvalError),
+    Evaluation(EvalError),
     /// It ran too long, and was stopped.
     #[error("query timed out in expression evaluation after {limit:?} (parameter timeout, or query.timeout)")]
     Timeout {
@@ -59,14 +76,45 @@ pub enum QueryError {
     Failed(#[from] JobFailed),
 }
 
+impl From<LimitError> for QueryError {
+    fn from(error: LimitError) -> QueryError {
+        let (what, limit, key) = match error {
+            LimitError::Series { limit } => ("series", limit, "query.max_series"),
+            LimitError::Samples { limit } => ("samples", limit, "query.max_samples"),
+            LimitError::Memory { limit } => ("bytes of memory", limit, "query.max_bytes"),
+            LimitError::TotalMemory { limit } => return QueryError::TotalMemory { limit },
+        };
+        QueryError::Limit { what, limit, key }
+    }
+}
+
+impl From<SelectError> for QueryError {
+    fn from(error: SelectError) -> QueryError {
+        match error {
+            SelectError::Limit(error) => error.into(),
+            other => QueryError::Select(other),
+        }
+    }
+}
+
+impl From<EvalError> for QueryError {
+    fn from(error: EvalError) -> QueryError {
+        match error {
+            EvalError::Limit(error) => error.into(),
+            other => QueryError::Evaluation(other),
+        }
+    }
+}
+
 impl QueryError {
     /// The value of the metric's label `result`.
     pub fn as_label(&self) -> &'static str {
         match self {
-            QueryError::Parse(_) | QueryError::Plan(_) => "bad_data",
-            QueryError::Limit { .. } | QueryError::Evaluation(EvalError::Samples { .. } | EvalError::Memory { .. }) => {
-                "limit"
+            QueryError::Parse(_) | QueryError::Plan(_) | QueryError::Selector(_) | QueryError::Selectors(_) => {
+                "bad_data"
             }
+            QueryError::Limit { .. } | QueryError::TotalMemory { .. } => "limit",
+            QueryError::Killed => "killed",
             QueryError::Evaluation(_) => "execution",
             QueryError::Timeout { .. } | QueryError::QueueTimeout { .. } => "timeout",
             QueryError::QueueFull { .. } => "queue_full",

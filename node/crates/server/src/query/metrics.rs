@@ -1,8 +1,12 @@
 //! Counts, times and sizes of queries.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
+use bellwether_promql::MemoryPool;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
 
 use super::{QueryCost, QueryError, QueryTimes};
 
@@ -24,7 +28,7 @@ impl QueryMetrics {
     ///
     /// # Panics
     /// If the registry has them already: a node has one coordinator.
-    pub fn new(registry: &Registry) -> QueryMetrics {
+    pub fn new(registry: &Registry, memory: Arc<MemoryPool>) -> QueryMetrics {
         const VALID: &str = "the names are valid";
         let seconds = HistogramOpts::new("bellwether_query_seconds", "Time of queries, waiting included.")
             .buckets(SECONDS_BUCKETS.to_vec());
@@ -40,7 +44,8 @@ impl QueryMetrics {
             series: IntCounter::new("bellwether_query_series_total", "Series that queries fetched.").expect(VALID),
             samples: IntCounter::new("bellwether_query_samples_total", "Samples that queries fetched.").expect(VALID),
         };
-        let collectors: [Box<dyn prometheus::core::Collector>; 5] = [
+        let collectors: [Box<dyn Collector>; 6] = [
+            Box::new(MemoryInUse::new(memory)),
             Box::new(metrics.seconds.clone()),
             Box::new(metrics.results.clone()),
             Box::new(metrics.queue_seconds.clone()),
@@ -64,5 +69,33 @@ impl QueryMetrics {
         self.queue_seconds.inc_by(cost.queue.as_secs_f64());
         self.series.inc_by(cost.series);
         self.samples.inc_by(cost.samples);
+    }
+}
+
+/// Asks the pool whenever it is collected.
+struct MemoryInUse {
+    pool: Arc<MemoryPool>,
+    used: Gauge,
+    limit: Gauge,
+}
+
+impl MemoryInUse {
+    fn new(pool: Arc<MemoryPool>) -> MemoryInUse {
+        const VALID: &str = "the names are valid";
+        let used = Gauge::new("bellwether_query_memory_bytes", "Memory that queries hold.").expect(VALID);
+        let limit = Gauge::new("bellwether_query_memory_limit_bytes", "Memory that queries may hold together.");
+        MemoryInUse { pool, used, limit: limit.expect(VALID) }
+    }
+}
+
+impl Collector for MemoryInUse {
+    fn desc(&self) -> Vec<&Desc> {
+        [self.used.desc(), self.limit.desc()].concat()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.used.set(self.pool.used() as f64);
+        self.limit.set(self.pool.limit() as f64);
+        [self.used.collect(), self.limit.collect()].concat()
     }
 }

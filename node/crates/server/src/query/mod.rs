@@ -1,48 +1,61 @@
 //! Queries: parse, plan, fetch what the plan reads from all shards, evaluate.
 //!
-//! A [`Coordinator`] bounds what queries cost: how many run and wait, how long each may take, and how many series,
-//! samples and bytes it may touch; an error names the bound. A query stops for real when its time is over or nobody waits
-//! for it any more: dropping the future of [`Coordinator::run`] raises the flag that fetching and evaluating look at.
+//! A [`Coordinator`] bounds what queries cost: how many run and wait, how long each may take, how many series, samples
+//! and bytes it may touch, how much memory all hold together; an error names the bound. Whatever works for a query shares
+//! one account, and a query keeps its place and pays for its result until that is sent. It stops for real when its time is
+//! over, when somebody kills it, or when nobody waits for it any more: dropping the future of [`Coordinator::run`] raises
+//! the flag that fetching and evaluating look at.
 //!
-//! A small query costs one hop to the scan executor, for its data; it is evaluated where it was awaited.
+//! Nothing of a query is done before it has its place, parsing included, and nothing long where it is awaited. A small
+//! query costs one hop to the scan executor, for its data; it is planned and evaluated where it was awaited.
 
 mod active;
 mod cost;
 mod error;
+mod labels;
 mod metrics;
+mod running;
 mod weight;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bellwether_model::{Matcher, Tenant, Timestamp};
-use bellwether_promql::{self as promql, EvalTimes, FetchedSeries, Outcome, Plan, Selection};
+use bellwether_promql::{
+    self as promql, EvalTimes, FetchedSeries, Limits, MemoryPool, Outcome, Plan, QueryAccount, Selection,
+};
 use futures::{StreamExt, TryStreamExt};
 use prometheus::Registry;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 pub use active::ActiveQuery;
 pub use cost::QueryCost;
 pub use error::QueryError;
+pub use labels::{LabelsQuery, Selectors};
+pub use running::Place;
 
-use crate::config::QueryConfig;
+use crate::config::{Config, QueryConfig};
 use crate::env::ExecutorHandle;
-use crate::shards::{SelectError, SelectLimits, Shards};
+use crate::shards::{ReadContext, Shards, Wanted};
 use active::ActiveQueries;
 use metrics::QueryMetrics;
+use running::{CancelOnDrop, Running};
 use weight::Weight;
 
 /// Queries that may wait for one of the places of `query.max_concurrent`; more are answered 503.
 const WAITING_MAX: usize = 256;
-/// Selections of one query that are fetched at a time: they hold memory together.
+/// Selections of one query that are fetched at a time.
 const SELECTIONS_IN_FLIGHT_MAX: usize = 4;
 /// Up to this much work, in samples read and points made, a query is evaluated without a hop to the scan executor:
 /// about a quarter of a millisecond, which other connections of the thread can wait.
 const INLINE_WORK_MAX: u64 = 20_000;
-/// Queries that take longer are logged.
-const SLOW_QUERY: Duration = Duration::from_secs(5);
+/// Up to this many bytes of text without regular expressions are planned without a hop to the scan executor.
+const INLINE_TEXT_BYTES_MAX: usize = 1024;
+/// Part of the node's memory limit that queries may hold together, unless `query.max_total_bytes` says otherwise.
+const MEMORY_SHARE: u64 = 4;
+/// The same where the node has no memory limit.
+const MEMORY_BYTES_WITHOUT_LIMIT: u64 = 1 << 30;
 /// Characters of a query's text in the log.
 const LOGGED_CHARS_MAX: usize = 1_000;
 
@@ -88,18 +101,20 @@ pub struct Coordinator {
     scan: ExecutorHandle,
     config: QueryConfig,
     metrics: QueryMetrics,
-    running: Semaphore,
+    running: Arc<Semaphore>,
     waiting: Semaphore,
     active: Arc<ActiveQueries>,
+    memory: Arc<MemoryPool>,
 }
 
-/// Raises a query's flag when its future ends, in whatever way.
-struct CancelOnDrop(Arc<AtomicBool>);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
+/// The result of a query.
+pub struct Answer {
+    /// What came out.
+    pub outcome: Outcome,
+    /// What it cost.
+    pub cost: QueryCost,
+    /// To be kept until the answer is sent.
+    pub place: Place,
 }
 
 impl Coordinator {
@@ -107,27 +122,34 @@ impl Coordinator {
     ///
     /// # Panics
     /// If the registry has them already: a node has one coordinator.
-    pub fn new(shards: Arc<Shards>, scan: ExecutorHandle, config: QueryConfig, registry: &Registry) -> Coordinator {
+    pub fn new(shards: Arc<Shards>, scan: ExecutorHandle, config: &Config, registry: &Registry) -> Coordinator {
+        let total_bytes = match (config.query.max_total_bytes.0, config.memory_limit.0) {
+            (0, 0) => MEMORY_BYTES_WITHOUT_LIMIT,
+            (0, limit) => limit / MEMORY_SHARE,
+            (total, _) => total,
+        };
+        let config = config.query.clone();
+        let memory = MemoryPool::new(total_bytes);
         Coordinator {
             shards,
             scan,
-            metrics: QueryMetrics::new(registry),
-            running: Semaphore::new(config.max_concurrent as usize),
+            metrics: QueryMetrics::new(registry, memory.clone()),
+            running: Arc::new(Semaphore::new(config.max_concurrent as usize)),
             waiting: Semaphore::new(WAITING_MAX),
             active: Arc::default(),
+            memory,
             config,
         }
     }
 
     /// Runs a query. Cancelled when dropped.
-    pub async fn run(&self, request: QueryRequest) -> Result<(Outcome, QueryCost), QueryError> {
+    pub async fn run(&self, request: QueryRequest) -> Result<Answer, QueryError> {
         let started = Instant::now();
-        let _active = self.active.enter(&request.tenant, &request.text, started);
         let mut cost = QueryCost::default();
         let result = self.run_in_time(&request, started, &mut cost).await;
         let elapsed = started.elapsed();
         self.metrics.observe(&request.times, &cost, elapsed, result.as_ref().err());
-        if elapsed >= SLOW_QUERY {
+        if !self.config.slow_after.is_zero() && elapsed >= self.config.slow_after {
             tracing::warn!(
                 tenant = %request.tenant,
                 query = %request.text.chars().take(LOGGED_CHARS_MAX).collect::<String>(),
@@ -135,16 +157,22 @@ impl Coordinator {
                 seconds = elapsed.as_secs_f64(),
                 series = cost.series,
                 samples = cost.samples,
+                peak_bytes = cost.peak_bytes,
                 error = result.as_ref().err().map(tracing::field::display),
-                "slow query"
+                "slow query (query.slow_after)"
             );
         }
-        result.map(|outcome| (outcome, cost))
+        result.map(|(outcome, place)| Answer { outcome, cost, place })
     }
 
-    /// What runs and waits now, oldest first.
+    /// What waits, runs and sends its answer now, oldest first.
     pub fn active(&self) -> Vec<ActiveQuery> {
         self.active.list(Instant::now())
+    }
+
+    /// Ends one of the active queries of a tenant; says whether there is such a one.
+    pub fn kill(&self, tenant: &Tenant, id: u64) -> bool {
+        self.active.kill(tenant, id)
     }
 
     /// Where scans and evaluations run.
@@ -152,69 +180,108 @@ impl Coordinator {
         &self.scan
     }
 
+    /// How long a client may take to receive an answer.
+    pub fn send_timeout(&self) -> Duration {
+        self.config.send_timeout
+    }
+
     async fn run_in_time(
         &self,
         request: &QueryRequest,
         started: Instant,
         cost: &mut QueryCost,
-    ) -> Result<Outcome, QueryError> {
-        let planned = self.plan(request)?;
-        let limit = request.timeout.unwrap_or(self.config.timeout).min(self.config.timeout);
-        let deadline = started + limit;
-        let _permit = match tokio::time::timeout_at(deadline, self.admit()).await {
-            Ok(permit) => permit?,
-            Err(_) => return Err(QueryError::QueueTimeout { limit, running: self.config.max_concurrent }),
-        };
-        let admitted = Instant::now();
-        cost.queue = admitted - started;
-        let cancel = CancelOnDrop(Arc::default());
-        let work = self.fetch_and_evaluate(&request.tenant, planned, &cancel.0, cost);
-        tokio::time::timeout_at(deadline, work).await.unwrap_or(Err(QueryError::Timeout { limit }))
-    }
-
-    fn plan(&self, request: &QueryRequest) -> Result<(Plan, Weight), QueryError> {
-        let expr = promql::parse(&request.text)?;
-        let times = match request.times {
-            QueryTimes::Instant(time) => EvalTimes::instant(time.clamp(TIME_MIN, TIME_MAX)),
-            QueryTimes::Range { start, end, step_ms } => {
-                EvalTimes::range(start.clamp(TIME_MIN, TIME_MAX), end.clamp(TIME_MIN, TIME_MAX), step_ms)?
-            }
-        };
-        let lookback = request.lookback.unwrap_or(self.config.lookback_delta);
-        let lookback_ms = i64::try_from(lookback.as_millis()).unwrap_or(i64::MAX);
-        Ok((Plan::new(&expr, times, lookback_ms)?, Weight::of(&expr, times)))
+    ) -> Result<(Outcome, Place), QueryError> {
+        let running = self.admit(&request.tenant, &request.text, request.timeout, started).await?;
+        cost.queue = running.admitted - started;
+        let result = running.within(self.fetch_and_evaluate(request, &running.read, cost)).await;
+        let account = &running.read.account;
+        (cost.series, cost.samples, cost.peak_bytes) = (account.series(), account.samples(), account.peak_bytes());
+        Ok((result?, running.place))
     }
 
     /// A place among the running queries; waits for one if not too many wait already.
-    async fn admit(&self) -> Result<SemaphorePermit<'_>, QueryError> {
-        if let Ok(permit) = self.running.try_acquire() {
+    async fn admit(
+        &self,
+        tenant: &Tenant,
+        text: &str,
+        timeout: Option<Duration>,
+        started: Instant,
+    ) -> Result<Running, QueryError> {
+        let active = self.active.enter(tenant, text, started);
+        let limit = timeout.unwrap_or(self.config.timeout).min(self.config.timeout);
+        let deadline = started + limit;
+        let permit = tokio::select! {
+            biased;
+            () = active.killed() => return Err(QueryError::Killed),
+            permit = tokio::time::timeout_at(deadline, self.permit()) => match permit {
+                Ok(permit) => permit?,
+                Err(_) => return Err(QueryError::QueueTimeout { limit, running: self.config.max_concurrent }),
+            },
+        };
+        let limits = Limits {
+            series: self.config.max_series,
+            samples: self.config.max_samples,
+            memory_bytes: self.config.max_bytes.0,
+        };
+        let account = Arc::new(QueryAccount::within(limits, self.memory.clone()));
+        let cancel = CancelOnDrop(Arc::default());
+        Ok(Running {
+            place: Place { _permit: permit, active, _account: account.clone() },
+            read: ReadContext { account, cancel: cancel.0.clone() },
+            deadline,
+            limit,
+            admitted: Instant::now(),
+            _cancel: cancel,
+        })
+    }
+
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, QueryError> {
+        const OPEN: &str = "the semaphore is never closed";
+        if let Ok(permit) = self.running.clone().try_acquire_owned() {
             return Ok(permit);
         }
         let Ok(_place) = self.waiting.try_acquire() else {
             return Err(QueryError::QueueFull { running: self.config.max_concurrent, waiting: WAITING_MAX });
         };
-        Ok(self.running.acquire().await.expect("the semaphore is never closed"))
+        Ok(self.running.clone().acquire_owned().await.expect(OPEN))
+    }
+
+    async fn plan(&self, request: &QueryRequest) -> Result<(Plan, Weight), QueryError> {
+        let lookback = request.lookback.unwrap_or(self.config.lookback_delta);
+        let (text, times) = (request.text.clone(), request.times);
+        let plan = move || -> Result<(Plan, Weight), QueryError> {
+            let expr = promql::parse(&text)?;
+            let times = match times {
+                QueryTimes::Instant(time) => EvalTimes::instant(time.clamp(TIME_MIN, TIME_MAX)),
+                QueryTimes::Range { start, end, step_ms } => {
+                    EvalTimes::range(start.clamp(TIME_MIN, TIME_MAX), end.clamp(TIME_MIN, TIME_MAX), step_ms)?
+                }
+            };
+            let lookback_ms = i64::try_from(lookback.as_millis()).unwrap_or(i64::MAX);
+            Ok((Plan::new(&expr, times, lookback_ms)?, Weight::of(&expr, times)))
+        };
+        if is_cheap_to_plan(&request.text) { plan() } else { self.scan.run(plan).await? }
     }
 
     async fn fetch_and_evaluate(
         &self,
-        tenant: &Tenant,
-        (plan, weight): (Plan, Weight),
-        cancel: &Arc<AtomicBool>,
+        request: &QueryRequest,
+        read: &ReadContext,
         cost: &mut QueryCost,
     ) -> Result<Outcome, QueryError> {
+        let (plan, weight) = self.plan(request).await?;
         let began = Instant::now();
-        let fetched = self.fetch(tenant, &plan, cancel, cost).await?;
-        let read = Instant::now();
-        cost.fetch = read - began;
-        let limits = promql::Limits { samples: self.config.max_samples, memory_bytes: self.config.max_bytes.0 };
+        let fetched = self.fetch(&request.tenant, &plan, read).await?;
+        let have = Instant::now();
+        cost.fetch = have - began;
+        (cost.series, cost.samples) = (read.account.series(), read.account.samples());
         let outcome = if weight.work(cost) <= INLINE_WORK_MAX {
-            promql::evaluate(&plan, &fetched, &limits, &**cancel)
+            promql::evaluate(&plan, fetched, &read.account, &*read.cancel)
         } else {
-            let cancel = cancel.clone();
-            self.scan.run(move || promql::evaluate(&plan, &fetched, &limits, &*cancel)).await?
+            let read = read.clone();
+            self.scan.run(move || promql::evaluate(&plan, fetched, &read.account, &*read.cancel)).await?
         };
-        cost.evaluate = read.elapsed();
+        cost.evaluate = have.elapsed();
         Ok(outcome?)
     }
 
@@ -223,66 +290,20 @@ impl Coordinator {
         &self,
         tenant: &Tenant,
         plan: &Plan,
-        cancel: &Arc<AtomicBool>,
-        cost: &mut QueryCost,
+        read: &ReadContext,
     ) -> Result<Vec<Vec<FetchedSeries>>, QueryError> {
         let select = |selection: &Selection| {
             let matchers: Arc<[Matcher]> = selection.matchers.clone().into();
-            let range = selection.range;
-            async move {
-                let limits = SelectLimits {
-                    series: self.config.max_series,
-                    samples: self.config.max_samples,
-                    bytes: self.config.max_bytes.0,
-                };
-                self.shards.select(tenant, matchers, range, limits, cancel.clone()).await
-            }
+            let (range, wanted) = (selection.range, if selection.newest { Wanted::Newest } else { Wanted::All });
+            async move { self.shards.select(tenant, matchers, range, wanted, read).await }
         };
-        let all = match plan.selections() {
-            [only] => vec![select(only).await.map_err(|error| self.name_limit(error))?],
-            several => {
-                // Fetched data is held until the evaluation: the limits hold for all selections together.
-                let selects: Vec<_> = several.iter().map(select).collect();
-                let mut fetches = futures::stream::iter(selects).buffered(SELECTIONS_IN_FLIGHT_MAX);
-                let mut all = Vec::with_capacity(several.len());
-                let mut so_far = QueryCost::default();
-                while let Some(series) = fetches.try_next().await.map_err(|error| self.name_limit(error))? {
-                    so_far.add(&series);
-                    self.check(&so_far)?;
-                    all.push(series);
-                }
-                all
-            }
-        };
-        all.iter().for_each(|series| cost.add(series));
-        Ok(all)
+        // Not lazily: the closure's futures would not be Send.
+        let selects: Vec<_> = plan.selections().iter().map(select).collect();
+        Ok(futures::stream::iter(selects).buffered(SELECTIONS_IN_FLIGHT_MAX).try_collect().await?)
     }
+}
 
-    fn check(&self, cost: &QueryCost) -> Result<(), QueryError> {
-        let bytes = cost.samples.saturating_mul(size_of::<f64>() as u64);
-        for (what, used, limit) in [
-            ("series", cost.series, self.config.max_series),
-            ("samples", cost.samples, self.config.max_samples),
-            ("bytes of samples", bytes, self.config.max_bytes.0),
-        ] {
-            if used > limit {
-                return Err(self.name_limit(SelectError::LimitExceeded { what, limit }));
-            }
-        }
-        Ok(())
-    }
-
-    fn name_limit(&self, error: SelectError) -> QueryError {
-        match error {
-            SelectError::LimitExceeded { what, limit } => {
-                let key = match what {
-                    "series" => "query.max_series",
-                    "samples" => "query.max_samples",
-                    _ => "query.max_bytes",
-                };
-                QueryError::Limit { what, limit, key }
-            }
-            other => QueryError::Select(other),
-        }
-    }
+/// Whether a text is parsed and planned in microseconds: only regular expressions take long for their length.
+fn is_cheap_to_plan(text: &str) -> bool {
+    text.len() <= INLINE_TEXT_BYTES_MAX && !text.contains('~') && !text.contains("label_replace")
 }

@@ -2,13 +2,14 @@
 //!
 //! Reading order: [`identity`] (what a data directory says about itself), [`ring`] (who owns what),
 //! [`state_machine`] (what a group replicates), [`group`] (one replica that runs), [`replica_store`] and [`open`] (from a
-//! directory to running replicas), [`lifecycle`], then reads here.
+//! directory to running replicas), [`lifecycle`], then what is asked of all of them here, and reads in [`read`].
 
 pub mod applied_mark;
 pub mod group;
 pub mod identity;
 mod lifecycle;
 pub mod open;
+mod read;
 mod replay;
 mod replica_store;
 pub mod replies;
@@ -18,14 +19,13 @@ pub mod state_machine;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use bellwether_ingest::{ControlCommand, MatcherText};
 use bellwether_model::{
-    HashRange, Labels, METRIC_NAME, Matcher, MetricMetadata, PlacementKey, ShardGroupId, Tenant, TimeRange,
+    HashRange, METRIC_NAME, Matcher, MetricMetadata, PlacementKey, ShardGroupId, Tenant, TimeRange,
 };
 use bellwether_raft::{NodeId, ReplicaId};
-use bellwether_tsdb::{SealReport, SealWhen, SelectRequest};
+use bellwether_tsdb::{SealReport, SealWhen};
 use futures::future::try_join_all;
 use parking_lot::RwLock;
 use tokio::sync::watch;
@@ -33,11 +33,16 @@ use tokio::sync::watch;
 use crate::env::{ExecutorHandle, WallClock};
 use crate::metrics::StorageMetrics;
 
-pub use bellwether_promql::FetchedSeries;
+pub use bellwether_promql::{FetchedSeries, LimitError, Limits, QueryAccount};
+pub use bellwether_tsdb::Wanted;
 pub use group::{CommandError, ShardGroup};
 use open::Opener;
 pub use open::{Replication, Start};
+pub use read::ReadContext;
 pub use ring::{Ring, RingGroup};
+
+/// Names of metrics by which a read is sent to the groups that can have them; one that names more asks all groups.
+const NAMES_ROUTED_MAX: usize = 1024;
 
 /// Every replica of a shard group that this node has.
 pub struct Shards {
@@ -100,28 +105,12 @@ impl NotServed {
     }
 }
 
-/// What one selection may touch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SelectLimits {
-    /// Series that match.
-    pub series: u64,
-    /// Samples that are read.
-    pub samples: u64,
-    /// Bytes that the result holds.
-    pub bytes: u64,
-}
-
 /// Why a read failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SelectError {
-    /// A limit of the query was reached; names it.
-    #[error("the selection touches more than {limit} {what}")]
-    LimitExceeded {
-        /// `series`, `samples` or `bytes of samples`.
-        what: &'static str,
-        /// The limit.
-        limit: u64,
-    },
+    /// A limit of the query was reached.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
     /// The caller asked to stop.
     #[error("cancelled")]
     Cancelled,
@@ -226,94 +215,10 @@ impl Shards {
         }
     }
 
-    /// All samples of the matching series inside `range`, in an order that is the same every time but not that of their
-    /// labels. Sees everything that was acknowledged before the call.
-    pub async fn select(
-        &self,
-        tenant: &Tenant,
-        matchers: Arc<[Matcher]>,
-        range: TimeRange,
-        limits: SelectLimits,
-        cancel: Arc<AtomicBool>,
-    ) -> Result<Vec<FetchedSeries>, SelectError> {
-        let tally = scan::Tally::new(limits);
-        let tenant = tenant.clone();
-        let groups = self.groups_for(&tenant, &matchers)?;
-        let parts = self.scan("select", groups, move |group| {
-            let request =
-                SelectRequest { tenant: &tenant, matchers: &matchers, range, limits: tally.limits_of_shard() };
-            let selected = group.shard().select(&request, &cancel).map_err(|error| tally.error(group.id(), error))?;
-            tally.add(&selected)?;
-            Ok(selected)
-        });
-        let fetched = parts.await?.into_iter().flatten().map(|series| FetchedSeries {
-            labels: series.labels,
-            timestamps: series.timestamps,
-            values: series.values,
-        });
-        Ok(fetched.collect())
-    }
-
-    /// Labels of matching series with data in `range`, sorted; at most `limit`. To know whether there are more, ask for
-    /// one more than needed.
-    pub async fn series(
-        &self,
-        tenant: &Tenant,
-        matchers: Arc<[Matcher]>,
-        range: TimeRange,
-        limit: usize,
-    ) -> Result<Vec<Labels>, SelectError> {
-        let tenant = tenant.clone();
-        let groups = self.groups_for(&tenant, &matchers)?;
-        let parts = self.scan("series", groups, move |group| {
-            let found = group.shard().series(&tenant, &matchers, range, limit);
-            found.map_err(|error| scan::plain_error(group.id(), error))
-        });
-        let mut all: Vec<Labels> = parts.await?.into_iter().flatten().collect();
-        all.sort_unstable();
-        all.truncate(limit);
-        Ok(all)
-    }
-
-    /// Names of the labels that matching series have, sorted; at most `limit`.
-    pub async fn label_names(
-        &self,
-        tenant: &Tenant,
-        matchers: Arc<[Matcher]>,
-        range: TimeRange,
-        limit: usize,
-    ) -> Result<Vec<String>, SelectError> {
-        let tenant = tenant.clone();
-        let groups = self.groups_for(&tenant, &matchers)?;
-        let parts = self.scan("label_names", groups, move |group| {
-            let found = group.shard().label_names(&tenant, &matchers, range);
-            found.map_err(|error| scan::plain_error(group.id(), error))
-        });
-        Ok(merged(parts.await?, limit))
-    }
-
-    /// Values of a label that matching series have, sorted; at most `limit`.
-    pub async fn label_values(
-        &self,
-        tenant: &Tenant,
-        name: &str,
-        matchers: Arc<[Matcher]>,
-        range: TimeRange,
-        limit: usize,
-    ) -> Result<Vec<String>, SelectError> {
-        let (tenant, name) = (tenant.clone(), name.to_owned());
-        let groups = self.groups_for(&tenant, &matchers)?;
-        let parts = self.scan("label_values", groups, move |group| {
-            let found = group.shard().label_values(&tenant, &name, &matchers, range);
-            found.map_err(|error| scan::plain_error(group.id(), error))
-        });
-        Ok(merged(parts.await?, limit))
-    }
-
     /// What senders said about metrics, by metric name.
     pub async fn metadata(&self, tenant: &Tenant) -> Result<BTreeMap<String, MetricMetadata>, SelectError> {
         let tenant = tenant.clone();
-        let groups = self.groups_for(&tenant, &[])?;
+        let groups = self.groups_for(&tenant, &[Arc::from([])])?;
         let parts = self.scan("metadata", groups, move |group| Ok(group.shard().metadata(&tenant)));
         Ok(parts.await?.into_iter().flatten().collect())
     }
@@ -358,7 +263,7 @@ impl Shards {
         };
         let command =
             ControlCommand::Delete { tenant: tenant.clone(), matchers: matchers.iter().map(written).collect(), range };
-        let groups = self.groups_for(tenant, &matchers).map_err(|error| match error {
+        let groups = self.groups_for(tenant, std::slice::from_ref(&matchers)).map_err(|error| match error {
             SelectError::Corrupt { group, place } => AdminError { group, reason: place },
             other => AdminError { group: ShardGroupId(0), reason: other.to_string() },
         })?;
@@ -397,12 +302,20 @@ impl Shards {
         self.opener.raft().shutdown().await;
     }
 
-    /// The groups that can hold matching series: few where the matchers fix the metric's name.
-    fn groups_for(&self, tenant: &Tenant, matchers: &[Matcher]) -> Result<Vec<Arc<ShardGroup>>, SelectError> {
-        let names = matchers.iter().find_map(|matcher| {
-            let fixes_name = matcher.name() == METRIC_NAME && !matcher.is_negative();
-            matcher.alternatives().filter(|_| fixes_name)
-        });
+    /// The groups that can hold series of any of the selectors: few where their matchers fix the metric's name.
+    fn groups_for(&self, tenant: &Tenant, selectors: &[Arc<[Matcher]>]) -> Result<Vec<Arc<ShardGroup>>, SelectError> {
+        let mut names: Option<BTreeSet<&String>> = Some(BTreeSet::new());
+        for matchers in selectors {
+            let fixed = matchers.iter().find_map(|matcher| {
+                let fixes_name = matcher.name() == METRIC_NAME && !matcher.is_negative();
+                matcher.alternatives().filter(|_| fixes_name)
+            });
+            names = names.zip(fixed).map(|(mut names, fixed)| {
+                names.extend(fixed);
+                names
+            });
+            names = names.filter(|names| names.len() <= NAMES_ROUTED_MAX);
+        }
         let points: Option<BTreeSet<HashRange>> =
             names.map(|names| names.iter().flat_map(|name| PlacementKey::of_metric(tenant, name)).collect());
         let concerned =
@@ -420,11 +333,6 @@ impl Shards {
         });
         serving.collect()
     }
-}
-
-fn merged(parts: Vec<Vec<String>>, limit: usize) -> Vec<String> {
-    let all: BTreeSet<String> = parts.into_iter().flatten().collect();
-    all.into_iter().take(limit).collect()
 }
 
 #[cfg(test)]

@@ -113,7 +113,7 @@ impl Node {
         let metrics = Arc::new(WriteMetrics::new(&registry).unwrap());
         let router = ShardRouter::new(shards.clone(), Arc::new(Alone), &config, &env, metrics.clone());
         let write = WritePath::new(router, &config, &env, metrics);
-        let queries = Arc::new(Coordinator::new(shards.clone(), scan, config.query.clone(), &registry));
+        let queries = Arc::new(Coordinator::new(shards.clone(), scan, &config, &registry));
         let (ready, is_ready) = watch::channel(true);
         let config = Arc::new(config);
         let grpc = grpc::routes(
@@ -145,6 +145,11 @@ impl Node {
     /// The gRPC services, for a client without sockets.
     pub fn grpc(&self) -> Router {
         self.grpc.clone()
+    }
+
+    /// The answer's head; its body waits to be read.
+    pub async fn begin(&self, request: Request<Body>) -> axum::response::Response {
+        self.router.clone().oneshot(request).await.unwrap()
     }
 
     pub async fn send(&self, request: Request<Body>) -> Answer {

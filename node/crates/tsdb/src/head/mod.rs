@@ -309,6 +309,24 @@ impl Head {
         }
     }
 
+    /// The newest sample of a series inside `range`.
+    pub fn latest(&self, series: u32, range: TimeRange) -> Option<Sample> {
+        let chunk = &self.slot_at(self.slot_if_any(series)?).chunk;
+        let newest = Sample { timestamp: chunk.last_timestamp(), value: chunk.last_value() };
+        // Mostly it is the newest of all, which the chunk knows without being decoded.
+        if !chunk.is_empty()
+            && newest.timestamp <= range.last
+            && (self.late_samples == 0 || !self.late.contains_key(&series))
+        {
+            return Some(newest).filter(|newest| newest.timestamp >= range.first);
+        }
+        let (mut timestamps, mut values) = (Vec::new(), Vec::new());
+        self.read(series, range, &mut timestamps, &mut values);
+        let at = timestamps.partition_point(|timestamp| *timestamp <= range.last).checked_sub(1)?;
+        let found = Sample { timestamp: timestamps[at], value: values[at] };
+        Some(found).filter(|found| found.timestamp >= range.first)
+    }
+
     /// Appends the samples of a chunk to the columns.
     pub fn read_chunk(&self, at: ChunkAt, timestamps: &mut Vec<Timestamp>, values: &mut Vec<f64>) {
         let (chunk, words) = match at {
