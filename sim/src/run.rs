@@ -155,11 +155,11 @@ impl Run {
                 Step::Write(requests) => self.write(life, &server, requests).await?,
                 Step::Query(selection) => self.query(life, &server, &selection).await?,
                 Step::Flush => {
-                    let flushed = server.shards().flush_all().await;
+                    let flushed = server.router().flush_all().await;
                     self.event(life, format!("flush: {}", said(flushed)));
                 }
                 Step::Seal => {
-                    let sealed = server.shards().seal_all().await;
+                    let sealed = server.router().seal_all().await;
                     self.event(life, format!("seal: {}", said(sealed)));
                 }
                 Step::Delete(selection) => self.delete(life, &server, &selection).await?,
@@ -325,7 +325,7 @@ impl Run {
     ) -> Result<String, String> {
         let limits = Limits { series: u64::MAX, samples: u64::MAX, memory_bytes: u64::MAX };
         let read = ReadContext { account: Arc::new(QueryAccount::new(limits)), cancel: Arc::default() };
-        let selected = server.shards().select(tenant, matchers.into(), range, Wanted::All, &read).await;
+        let selected = server.router().select(tenant, matchers.into(), range, Wanted::All, &read).await;
         let selected = selected.map_err(|error| format!("a selection failed: {}", chain(&error)))?;
         let mut found: Vec<(Labels, Vec<Sample>)> = Vec::new();
         let mut digest = Vec::new();
@@ -351,7 +351,7 @@ impl Run {
         let range = TimeRange::new(life.now_ms() + selection.range.0, life.now_ms() + selection.range.1);
         let tenant = tenant(selection.tenant);
         self.oracle.deleted(&tenant, &selection.matchers, range, false);
-        let deleted = server.shards().delete_series(&tenant, selection.matchers.as_slice().into(), range).await;
+        let deleted = server.router().delete_series(&tenant, selection.matchers.as_slice().into(), range).await;
         if deleted.is_ok() {
             self.oracle.deleted(&tenant, &selection.matchers, range, true);
         }

@@ -68,6 +68,7 @@ pub struct Server {
     http_address: SocketAddr,
     grpc_address: SocketAddr,
     meta: Meta,
+    router: Arc<Router>,
     shards: Arc<Shards>,
     write: Arc<WritePath>,
     registry: Registry,
@@ -170,12 +171,12 @@ impl Server {
         let router = Router::new(shards.clone(), Arc::new(peers.clone()), &config, &env, write_metrics.clone());
         let write = WritePath::new(router.clone(), &config, &env, write_metrics);
         write.set_refusing(refusing);
-        let queries = Coordinator::new(shards.clone(), env.executors.scan.clone(), &config, &registry);
+        let queries = Coordinator::new(router.clone(), env.executors.scan.clone(), &config, &registry);
         let queries = Arc::new(queries);
 
         let (ready, is_ready) = watch::channel(router.is_alone());
         let http_routes = gateway::router(GatewayState {
-            shards: shards.clone(),
+            router: router.clone(),
             write: write.clone(),
             queries: queries.clone(),
             config: config.clone(),
@@ -197,7 +198,7 @@ impl Server {
             ready: is_ready.clone(),
         };
         let grpc_state = GrpcState {
-            shards: shards.clone(),
+            router: router.clone(),
             write: write.clone(),
             queries,
             config: config.clone(),
@@ -223,7 +224,7 @@ impl Server {
         if !router.is_alone() {
             tasks.spawn(router.clone().become_ready(ready.clone(), stopped.clone()));
         }
-        tasks.spawn(reconcile(router, stopped.clone()));
+        tasks.spawn(reconcile(router.clone(), stopped.clone()));
         tasks.spawn(mover.run(stopped.clone()));
         if config.self_collect.enabled {
             let collect = SelfCollect {
@@ -245,7 +246,7 @@ impl Server {
             series = shards.stats().series,
             "serving"
         );
-        Ok(Server { http_address, grpc_address, meta, shards, write, registry, ready, stop, tasks })
+        Ok(Server { http_address, grpc_address, meta, router, shards, write, registry, ready, stop, tasks })
     }
 
     /// Where HTTP really listens.
@@ -263,7 +264,12 @@ impl Server {
         &self.meta
     }
 
-    /// What is stored.
+    /// The way to all data of the cluster.
+    pub fn router(&self) -> &Arc<Router> {
+        &self.router
+    }
+
+    /// What is stored here.
     pub fn shards(&self) -> &Arc<Shards> {
         &self.shards
     }

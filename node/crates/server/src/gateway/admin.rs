@@ -15,14 +15,14 @@ use crate::query::{TIME_MAX, TIME_MIN};
 /// `POST /api/v1/admin/flush`: everything acknowledged is in runs, and the log's space is given back.
 pub(super) async fn flush(State(gateway): State<Arc<Gateway>>) -> Result<Response, ApiError> {
     let started = Instant::now();
-    gateway.state.shards.flush_all().await?;
+    gateway.state.router.flush_all().await?;
     Ok(done(started))
 }
 
 /// `POST /api/v1/admin/seal`: flushes, and every closed Window is one run.
 pub(super) async fn seal(State(gateway): State<Arc<Gateway>>) -> Result<Response, ApiError> {
     let started = Instant::now();
-    gateway.state.shards.seal_all().await?;
+    gateway.state.router.seal_all().await?;
     Ok(done(started))
 }
 
@@ -36,7 +36,7 @@ pub(super) async fn delete_series(
     let range = TimeRange::new(params.time_or("start", TIME_MIN)?, params.time_or("end", TIME_MAX)?);
     let selectors = gateway.state.queries.required_selectors(series::selectors(&params)).await?;
     for matchers in selectors.iter() {
-        gateway.state.shards.delete_series(&tenant, matchers.clone(), range).await?;
+        gateway.state.router.delete_series(&tenant, matchers.clone(), range).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }
@@ -61,7 +61,7 @@ pub(super) async fn kill_query(
 
 /// `POST /api/v1/admin/tsdb/clean_tombstones`: sealing writes Windows anew without what was deleted.
 pub(super) async fn clean_tombstones(State(gateway): State<Arc<Gateway>>) -> Result<StatusCode, ApiError> {
-    gateway.state.shards.seal_all().await?;
+    gateway.state.router.seal_all().await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

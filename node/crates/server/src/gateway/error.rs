@@ -10,6 +10,7 @@ use bellwether_promql::{EvalError, PlanError};
 
 use super::json;
 use crate::query::QueryError;
+use crate::routing::MaintainError;
 use crate::shards::{AdminError, SelectError};
 
 /// The sorts of errors that Prometheus's clients know.
@@ -122,6 +123,12 @@ impl From<SelectError> for ApiError {
             SelectError::Corrupt { .. } | SelectError::Storage { .. } => ErrorKind::Internal,
         };
         ApiError::new(kind, error.to_string())
+    }
+}
+
+impl From<MaintainError> for ApiError {
+    fn from(error: MaintainError) -> ApiError {
+        ApiError::new(ErrorKind::Internal, error.to_string())
     }
 }
 

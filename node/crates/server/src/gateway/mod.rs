@@ -42,7 +42,7 @@ pub use query::query_answer;
 use crate::config::Config;
 use crate::env::WallClock;
 use crate::query::Coordinator;
-use crate::shards::Shards;
+use crate::routing;
 use crate::write::WritePath;
 use metrics::GatewayMetrics;
 
@@ -55,7 +55,7 @@ const WRITES_IN_FLIGHT_MAX: usize = 2048;
 /// What the gateway needs of its node.
 pub struct GatewayState {
     /// Reads, flush, seal, deletes.
-    pub shards: Arc<Shards>,
+    pub router: Arc<routing::Router>,
     /// Writes.
     pub write: Arc<WritePath>,
     /// Queries.

@@ -104,7 +104,7 @@ pub(super) async fn metadata(
     let limit = number("limit")?.unwrap_or(usize::MAX);
     let per_metric = number("limit_per_metric")?.filter(|limit| *limit > 0).unwrap_or(usize::MAX);
     let only = params.get("metric");
-    let all = in_time(&gateway, gateway.state.shards.metadata(&tenant)).await?;
+    let all = in_time(&gateway, gateway.state.router.metadata(&tenant)).await?;
     let chosen = all.iter().filter(|(metric, _)| only.is_none_or(|only| only == *metric)).take(limit);
     let mut data = vec![b'{'];
     for (at, (metric, metadata)) in chosen.enumerate() {

@@ -79,7 +79,7 @@ struct RuntimeInfo {
 /// `/api/v1/status/runtimeinfo`
 pub(super) async fn runtime_info(State(gateway): State<Arc<Gateway>>) -> Result<Response, ApiError> {
     let state = &gateway.state;
-    let stats = state.shards.stats();
+    let stats = state.router.shards().stats();
     let info = RuntimeInfo {
         start_time: format_rfc3339(state.started_ms),
         server_time: format_rfc3339(state.clock.now_ms()),
@@ -203,7 +203,7 @@ pub(super) async fn tsdb(
         series.truncate(STATISTICS_SERIES_MAX);
         notes.warnings.push(format!("only the first {STATISTICS_SERIES_MAX} series are counted"));
     }
-    let runs = gateway.state.shards.stats().runs;
+    let runs = gateway.state.router.shards().stats().runs;
     let count = move || statistics(&series, entries, runs, span);
     let statistics = gateway.state.queries.executor().run(count).await;
     json(&statistics.map_err(|error| ApiError::new(ErrorKind::Internal, error.to_string()))?, &notes)

@@ -31,7 +31,7 @@ use crate::config::Config;
 use crate::env::WallClock;
 use crate::gateway::Hosts;
 use crate::query::Coordinator;
-use crate::shards::Shards;
+use crate::routing;
 use crate::write::WritePath;
 
 /// The metadata key that names the tenant.
@@ -41,7 +41,7 @@ const TENANT_KEY: &str = "x-scope-orgid";
 #[derive(Clone)]
 pub struct GrpcState {
     /// What is stored.
-    pub shards: Arc<Shards>,
+    pub router: Arc<routing::Router>,
     /// Writes.
     pub write: Arc<WritePath>,
     /// Queries.

@@ -11,7 +11,7 @@ pub struct Node(pub GrpcState);
 #[tonic::async_trait]
 impl node_server::Node for Node {
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
-        let stats = self.0.shards.stats();
+        let stats = self.0.router.shards().stats();
         Ok(Response::new(StatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_ms: self.0.started_ms,

@@ -36,7 +36,7 @@ impl Coordinator {
         let running = self.begin(query).await?;
         let found = running.within(async {
             let selectors = self.selectors(query).await?;
-            Ok(self.shards.series(&query.tenant, selectors, query.range, query.limit, &running.read).await?)
+            Ok(self.router.series(&query.tenant, selectors, query.range, query.limit, &running.read).await?)
         });
         Ok((found.await?, running.place))
     }
@@ -46,7 +46,7 @@ impl Coordinator {
         let running = self.begin(query).await?;
         let found = running.within(async {
             let selectors = self.selectors(query).await?;
-            Ok(self.shards.label_names(&query.tenant, selectors, query.range, query.limit, &running.read).await?)
+            Ok(self.router.label_names(&query.tenant, selectors, query.range, query.limit, &running.read).await?)
         });
         Ok((found.await?, running.place))
     }
@@ -57,7 +57,7 @@ impl Coordinator {
         let found = running.within(async {
             let selectors = self.selectors(query).await?;
             let (tenant, range) = (&query.tenant, query.range);
-            Ok(self.shards.label_values(tenant, name, selectors, range, query.limit, &running.read).await?)
+            Ok(self.router.label_values(tenant, name, selectors, range, query.limit, &running.read).await?)
         });
         Ok((found.await?, running.place))
     }

@@ -37,7 +37,8 @@ pub use running::Place;
 
 use crate::config::{Config, QueryConfig};
 use crate::env::ExecutorHandle;
-use crate::shards::{ReadContext, Shards, Wanted};
+use crate::routing::Router;
+use crate::shards::{ReadContext, Wanted};
 use active::ActiveQueries;
 use metrics::QueryMetrics;
 use running::{CancelOnDrop, Running};
@@ -97,7 +98,7 @@ pub enum QueryTimes {
 
 /// Runs queries, within bounds.
 pub struct Coordinator {
-    shards: Arc<Shards>,
+    router: Arc<Router>,
     scan: ExecutorHandle,
     config: QueryConfig,
     metrics: QueryMetrics,
@@ -118,11 +119,11 @@ pub struct Answer {
 }
 
 impl Coordinator {
-    /// A coordinator over a node's shards; registers its metrics.
+    /// A coordinator over what a router reaches; registers its metrics.
     ///
     /// # Panics
     /// If the registry has them already: a node has one coordinator.
-    pub fn new(shards: Arc<Shards>, scan: ExecutorHandle, config: &Config, registry: &Registry) -> Coordinator {
+    pub fn new(router: Arc<Router>, scan: ExecutorHandle, config: &Config, registry: &Registry) -> Coordinator {
         let total_bytes = match (config.query.max_total_bytes.0, config.memory_limit.0) {
             (0, 0) => MEMORY_BYTES_WITHOUT_LIMIT,
             (0, limit) => limit / MEMORY_SHARE,
@@ -131,7 +132,7 @@ impl Coordinator {
         let config = config.query.clone();
         let memory = MemoryPool::new(total_bytes);
         Coordinator {
-            shards,
+            router,
             scan,
             metrics: QueryMetrics::new(registry, memory.clone()),
             running: Arc::new(Semaphore::new(config.max_concurrent as usize)),
@@ -295,7 +296,7 @@ impl Coordinator {
         let select = |selection: &Selection| {
             let matchers: Arc<[Matcher]> = selection.matchers.clone().into();
             let (range, wanted) = (selection.range, if selection.newest { Wanted::Newest } else { Wanted::All });
-            async move { self.shards.select(tenant, matchers, range, wanted, read).await }
+            async move { self.router.select(tenant, matchers, range, wanted, read).await }
         };
         // Not lazily: the closure's futures would not be Send.
         let selects: Vec<_> = plan.selections().iter().map(select).collect();

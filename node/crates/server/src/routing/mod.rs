@@ -2,10 +2,13 @@
 //!
 //! Writes go to the leaders of the groups that own the series ([`writes`]): into the group's queue where this node leads
 //! ([`proposer`]), else with whatever else waits for the leader's node ([`outbox`]). What fails because a leader has
-//! changed is tried again with the better knowledge ([`leaders`]), within a budget ([`pace`]). What other nodes ask of
-//! this one is in [`serve`].
+//! changed is tried again with the better knowledge ([`leaders`]), within a budget ([`pace`]).
+//!
+//! Reads ([`reads`]) go to replicas here once they have come far enough ([`sources`], [`freshness`]), else to other nodes.
+//! What these ask of this one is in [`serve`].
 
 mod commands;
+mod concerned;
 mod error;
 mod frames;
 mod freshness;
@@ -15,16 +18,20 @@ mod outbox;
 mod pace;
 mod proposer;
 mod readiness;
+mod reads;
 pub mod reconcile;
 pub mod remote;
 mod resolve;
+mod scan_parts;
 mod serve;
+mod sources;
 mod writes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bellwether_model::ShardGroupId;
+use bellwether_promql::MemoryPool;
 use bellwether_raft::NodeId;
 use parking_lot::{Mutex, RwLock};
 
@@ -32,6 +39,7 @@ pub use commands::MaintainError;
 pub use error::{Again, RouteError};
 pub use frames::{Frame, PendingReply};
 pub use head_room::{HeadRoom, HeadsFull};
+pub use reads::Selectors;
 pub use resolve::{Resolved, resolve_here};
 pub use writes::{Collected, collect};
 
@@ -48,6 +56,11 @@ use remote::Remote;
 /// A group may have this many times its even share of the series that a tenant may have: groups are not filled evenly.
 const SERIES_SHARE_SLACK: u64 = 4;
 
+/// Part of the node's memory limit that scans for other nodes may hold together.
+const SCAN_MEMORY_SHARE: u64 = 8;
+/// The same where the node has no memory limit.
+const SCAN_MEMORY_WITHOUT_LIMIT: u64 = 512 << 20;
+
 /// See the module.
 pub struct Router {
     shards: Arc<Shards>,
@@ -56,6 +69,8 @@ pub struct Router {
     jitter: Jitter,
     stamping: Stamping,
     queues: RwLock<Queues>,
+    /// What scans for other nodes hold together.
+    scan_memory: Arc<MemoryPool>,
     /// The newest mover that asked something of a group.
     mover_epochs: Mutex<BTreeMap<ShardGroupId, u64>>,
 }
@@ -96,6 +111,7 @@ impl Router {
             jitter,
             stamping,
             queues: RwLock::default(),
+            scan_memory: MemoryPool::new(scan_memory_bytes(config)),
             mover_epochs: Mutex::default(),
         })
     }
@@ -155,6 +171,13 @@ impl Router {
             queue
         });
         Ok(queue.clone())
+    }
+}
+
+fn scan_memory_bytes(config: &Config) -> u64 {
+    match config.memory_limit.0 {
+        0 => SCAN_MEMORY_WITHOUT_LIMIT,
+        limit => limit / SCAN_MEMORY_SHARE,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod commands;
 mod reads;
+mod scans;
 mod writes;
 
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bellwether_kv::MemDisk;
-use bellwether_model::{HashRange, Labels, RefEpoch, Sample, ShardGroupId, Tenant};
+use bellwether_model::{HashRange, Labels, Matcher, RefEpoch, Sample, ShardGroupId, Tenant, TimeRange};
 use bellwether_proto::peer::v1::{
     CommandAnswer, CommandRequest, Failure, MaintainAnswer, MaintainRequest, MembershipAnswer, MembershipRequest,
     ReadIndexAnswer, ReadIndexRequest, ResolveAnswer, ResolveRequest, ScanPart, ScanRequest, WriteAnswer, WriteRequest,
@@ -13,7 +13,7 @@ use bellwether_proto::peer::v1::{
 use bellwether_raft::{Checkpoint, Members, NodeId, Peer, RaftNode, ReplicaId, Transport, TransportError};
 use bellwether_tsdb::CheckpointReceiver;
 use bytes::Bytes;
-use futures::FutureExt;
+use futures::StreamExt;
 use futures::stream::BoxStream;
 use parking_lot::Mutex;
 use prometheus::Registry;
@@ -27,7 +27,9 @@ use crate::env::{BoxFuture, Env, Seed};
 use crate::metrics::{StorageMetrics, WriteMetrics};
 use crate::peers::PeerError;
 use crate::replication;
-use crate::shards::{Replication, Ring, RingGroup, ShardGroup, Shards};
+use crate::shards::{
+    Limits, QueryAccount, ReadContext, Replication, Ring, RingGroup, SelectError, ShardGroup, Shards, Wanted,
+};
 use crate::testing::{NoNet, TestClock, env};
 use crate::write::{WriteError, WriteOutcome, WritePath};
 
@@ -39,6 +41,8 @@ pub struct Wires {
     cut: Mutex<BTreeSet<NodeId>>,
     /// Calls of `Write` that arrived.
     pub writes: Mutex<u64>,
+    /// Calls of `Scan` that were made.
+    pub scans: Mutex<u64>,
 }
 
 struct Place {
@@ -155,9 +159,16 @@ impl Remote for TestRemote {
         self.ask(node, |router| async move { Ok(router.serve_read_index(&request).await) })
     }
 
-    fn scan(&self, node: NodeId, _: ScanRequest) -> Answered<'_, BoxStream<'static, Result<ScanPart, PeerError>>> {
-        let error = PeerError::Unreachable { callee: callee(node), reason: "no scans".to_owned() };
-        async move { Err(error) }.boxed()
+    fn scan(
+        &self,
+        node: NodeId,
+        request: ScanRequest,
+    ) -> Answered<'_, BoxStream<'static, Result<ScanPart, PeerError>>> {
+        *self.0.scans.lock() += 1;
+        self.ask(node, move |router| async move {
+            let parts = router.serve_scan(request).await?;
+            Ok(parts.map(move |part| part.map_err(|failure| PeerError::of_failure(callee(node), failure))).boxed())
+        })
     }
 
     fn command(&self, node: NodeId, request: CommandRequest) -> Answered<'_, CommandAnswer> {
@@ -190,6 +201,16 @@ impl TestNode {
 
     pub fn group(&self, id: u32) -> Arc<ShardGroup> {
         self.shards().local(ShardGroupId(id)).unwrap()
+    }
+
+    /// The values of a metric, oldest first.
+    pub async fn values(&self, name: &str) -> Result<Vec<f64>, SelectError> {
+        let account = Arc::new(QueryAccount::new(Limits::default()));
+        let read = ReadContext { account, cancel: Arc::default() };
+        let matchers: Arc<[Matcher]> = [Matcher::equal("__name__", name)].into();
+        let tenant = Tenant::default_tenant();
+        let found = self.router.select(&tenant, matchers, TimeRange::ALL, Wanted::All, &read).await?;
+        Ok(found.into_iter().flat_map(|series| series.values).collect())
     }
 
     pub async fn write(&self, names: &[&str], sample: Sample) -> Result<WriteOutcome, WriteError> {

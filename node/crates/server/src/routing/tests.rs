@@ -1,12 +1,15 @@
 //! Tests of requests that reach any node of several.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_kv::KvDisk;
-use bellwether_model::{Sample, ShardGroupId};
+use bellwether_model::{Labels, Matcher, MetricMetadata, Sample, ShardGroupId, Tenant, TimeRange};
 use bellwether_raft::{Leadership, NodeId};
 
+use super::Selectors;
 use super::testing::{TestCluster, TestNode, replica};
+use crate::shards::{LimitError, Limits, QueryAccount, ReadContext, SelectError, Wanted};
 use crate::testing::NOW_MS;
 use crate::write::WriteError;
 
@@ -177,4 +180,71 @@ async fn a_rolling_restart_is_invisible_to_writers() {
         assert!(behind >= cluster.nodes[&other].group(0).raft.state().committed.map(|committed| committed.index));
     }
     assert_equal(&cluster, &[1, 2, 3]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_node_reads_what_any_node_has_acknowledged() {
+    let cluster = TestCluster::of_three().await;
+    let mut expected = Vec::new();
+    for round in 0..9 {
+        let (writer, reader) = (round % 3 + 1, (round / 3 + round) % 3 + 1);
+        cluster.nodes[&writer].write(&NAMES, sample(round as f64)).await.unwrap();
+        expected.push(round as f64);
+        assert_eq!(
+            cluster.nodes[&reader].values("c").await.unwrap(),
+            expected,
+            "written on {writer}, read on {reader}"
+        );
+    }
+    assert_eq!(*cluster.wires.scans.lock(), 0, "each node reads its own replicas");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_without_replicas_reads_elsewhere_and_everything_works_there() {
+    let cluster = TestCluster::start(2).await;
+    let about = MetricMetadata { kind: bellwether_model::MetricKind::Gauge, help: "h".to_owned(), unit: String::new() };
+    let tenant = Tenant::default_tenant();
+    let metadata = vec![("a".to_owned(), about.clone()), ("b".to_owned(), about)];
+    cluster.nodes[&2].write.write_samples(&tenant, Vec::new(), metadata.clone()).await.unwrap();
+    cluster.nodes[&2].write(&NAMES, sample(1.0)).await.unwrap();
+    let node = &cluster.nodes[&2];
+    assert_eq!(node.values("a").await.unwrap(), [1.0]);
+    assert_eq!(*cluster.wires.scans.lock(), 1, "all groups of a node are scanned in one call");
+    let read = ReadContext { account: Arc::new(QueryAccount::new(Limits::default())), cancel: Arc::default() };
+    let all: Selectors = Arc::from([Arc::from([])]);
+    let series = node.router.series(&tenant, all.clone(), TimeRange::ALL, 3, &read).await.unwrap();
+    assert_eq!(series, ["a", "b", "c"].map(|name| Labels::of(&[("__name__", name)])));
+    let names = node.router.label_names(&tenant, all.clone(), TimeRange::ALL, 9, &read).await.unwrap();
+    assert_eq!(names, ["__name__"]);
+    let values = node.router.label_values(&tenant, "__name__", all, TimeRange::ALL, 99, &read).await.unwrap();
+    assert_eq!(values, NAMES);
+    assert_eq!(node.router.metadata(&tenant).await.unwrap(), metadata.into_iter().collect());
+    let selector: Arc<[Matcher]> = [Matcher::equal("__name__", "a")].into();
+    assert_eq!(node.router.delete_series(&tenant, selector, TimeRange::ALL).await.unwrap(), 1);
+    assert!(node.values("a").await.unwrap().is_empty());
+    node.router.seal_all().await.unwrap();
+    assert_eq!(cluster.nodes[&1].shards().stats().unflushed_samples, 0, "all nodes flush");
+    let few = ReadContext {
+        account: Arc::new(QueryAccount::new(Limits { series: 3, ..Limits::default() })),
+        cancel: Arc::default(),
+    };
+    let any: Arc<[Matcher]> = [Matcher::equal("x", "")].into();
+    let error = node.router.select(&tenant, any, TimeRange::ALL, Wanted::All, &few).await.unwrap_err();
+    assert!(matches!(error, SelectError::Limit(LimitError::Series { limit: 3 })), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_hears_nothing_reads_elsewhere_and_a_node_alone_says_why_it_cannot() {
+    let mut cluster = TestCluster::of_three().await;
+    cluster.nodes[&1].write(&NAMES, sample(1.0)).await.unwrap();
+    let leader = cluster.leader(0).await.id;
+    let follower = leader % 3 + 1;
+    let disk = cluster.crash(leader).await;
+    assert_eq!(cluster.nodes[&follower].values("a").await.unwrap(), [1.0], "somebody leads again soon");
+    cluster.boot(leader, disk).await;
+    cluster.wires.cut(follower);
+    let error = cluster.nodes[&follower].values("a").await.unwrap_err();
+    assert!(matches!(error, SelectError::Unavailable { .. }), "{error}");
+    cluster.wires.mend(follower);
+    assert_eq!(cluster.nodes[&follower].values("a").await.unwrap(), [1.0]);
 }

@@ -17,13 +17,10 @@ pub mod ring;
 mod scan;
 pub mod state_machine;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bellwether_ingest::{ControlCommand, MatcherText};
-use bellwether_model::{
-    HashRange, METRIC_NAME, Matcher, MetricMetadata, PlacementKey, ShardGroupId, Tenant, TimeRange,
-};
+use bellwether_model::ShardGroupId;
 use bellwether_raft::{NodeId, ReplicaId};
 use bellwether_tsdb::{SealReport, SealWhen};
 use futures::future::try_join_all;
@@ -38,11 +35,8 @@ pub use bellwether_tsdb::Wanted;
 pub use group::{CommandError, ShardGroup};
 use open::Opener;
 pub use open::{Replication, Start};
-pub use read::ReadContext;
+pub use read::{Fetched, LabelsRead, ReadContext};
 pub use ring::{Ring, RingGroup};
-
-/// Names of metrics by which a read is sent to the groups that can have them; one that names more asks all groups.
-const NAMES_ROUTED_MAX: usize = 1024;
 
 /// Every replica of a shard group that this node has.
 pub struct Shards {
@@ -187,6 +181,11 @@ impl Shards {
         self.node
     }
 
+    /// Where reads run.
+    pub fn executor(&self) -> &ExecutorHandle {
+        &self.scan
+    }
+
     /// Who owns what, as last heard.
     pub fn ring(&self) -> Arc<Ring> {
         self.ring.borrow().clone()
@@ -215,14 +214,6 @@ impl Shards {
         }
     }
 
-    /// What senders said about metrics, by metric name.
-    pub async fn metadata(&self, tenant: &Tenant) -> Result<BTreeMap<String, MetricMetadata>, SelectError> {
-        let tenant = tenant.clone();
-        let groups = self.groups_for(&tenant, &[Arc::from([])])?;
-        let parts = self.scan("metadata", groups, move |group| Ok(group.shard().metadata(&tenant)));
-        Ok(parts.await?.into_iter().flatten().collect())
-    }
-
     /// Writes everything applied to runs and gives the log's space back. Answers when done.
     pub async fn flush_all(&self) -> Result<(), AdminError> {
         let groups = self.serving();
@@ -247,31 +238,6 @@ impl Shards {
     pub async fn reclaim(&self) -> Result<(), AdminError> {
         let Some(first) = self.slots.read().keys().next().copied() else { return Ok(()) };
         self.opener.raft().reclaim().await.map_err(|error| AdminError { group: first, reason: error.to_string() })
-    }
-
-    /// Deletes samples of matching series inside `range`, through the log; returns how many series matched.
-    pub async fn delete_series(
-        &self,
-        tenant: &Tenant,
-        matchers: Arc<[Matcher]>,
-        range: TimeRange,
-    ) -> Result<u64, AdminError> {
-        let written = |matcher: &Matcher| MatcherText {
-            op: matcher.op(),
-            name: matcher.name().to_owned(),
-            value: matcher.value().to_owned(),
-        };
-        let command =
-            ControlCommand::Delete { tenant: tenant.clone(), matchers: matchers.iter().map(written).collect(), range };
-        let groups = self.groups_for(tenant, std::slice::from_ref(&matchers)).map_err(|error| match error {
-            SelectError::Corrupt { group, place } => AdminError { group, reason: place },
-            other => AdminError { group: ShardGroupId(0), reason: other.to_string() },
-        })?;
-        let counts = groups.iter().map(|group| async {
-            let done = group.command(&command, &*self.clock).await;
-            done.map_err(|error| AdminError { group: group.id(), reason: error.to_string() })
-        });
-        Ok(try_join_all(counts).await?.into_iter().sum())
     }
 
     /// What the groups hold, added up. Cheap enough for every scrape.
@@ -300,38 +266,6 @@ impl Shards {
     /// Stops all groups. What was acknowledged is in the log or in runs.
     pub async fn shutdown(&self) {
         self.opener.raft().shutdown().await;
-    }
-
-    /// The groups that can hold series of any of the selectors: few where their matchers fix the metric's name.
-    fn groups_for(&self, tenant: &Tenant, selectors: &[Arc<[Matcher]>]) -> Result<Vec<Arc<ShardGroup>>, SelectError> {
-        let mut names: Option<BTreeSet<&String>> = Some(BTreeSet::new());
-        for matchers in selectors {
-            let fixed = matchers.iter().find_map(|matcher| {
-                let fixes_name = matcher.name() == METRIC_NAME && !matcher.is_negative();
-                matcher.alternatives().filter(|_| fixes_name)
-            });
-            names = names.zip(fixed).map(|(mut names, fixed)| {
-                names.extend(fixed);
-                names
-            });
-            names = names.filter(|names| names.len() <= NAMES_ROUTED_MAX);
-        }
-        let points: Option<BTreeSet<HashRange>> =
-            names.map(|names| names.iter().flat_map(|name| PlacementKey::of_metric(tenant, name)).collect());
-        let concerned =
-            |range: HashRange| points.as_ref().is_none_or(|points| points.iter().any(|p| p.overlaps(range)));
-        let ring = self.ring();
-        let concerned = ring.groups().iter().filter(|group| concerned(group.range));
-        let serving = concerned.map(|group| {
-            self.local(group.id).map_err(|not_served| match not_served {
-                NotServed::Quarantined(Quarantined { group, reason, cause: Cause::Damaged }) => {
-                    SelectError::Corrupt { group, place: reason }
-                }
-                NotServed::Quarantined(Quarantined { group, reason, .. }) => SelectError::Unavailable { group, reason },
-                NotServed::NotHere(group) => SelectError::Unavailable { group, reason: not_served.to_string() },
-            })
-        });
-        serving.collect()
     }
 }
 

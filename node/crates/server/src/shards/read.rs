@@ -1,14 +1,15 @@
-//! Reads of series, within what their query may use.
+//! Reads of replicas that are here, within what their query may use. Whoever asks has made sure that the replicas have come
+//! far enough.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use bellwether_model::{Labels, Matcher, ShardGroupId, Tenant, TimeRange};
+use bellwether_model::{Labels, Matcher, MetricMetadata, ShardGroupId, Tenant, TimeRange};
 use bellwether_promql::{FetchedSeries, LimitError, QueryAccount};
 use bellwether_tsdb::{LabelsRequest, SelectError as ShardError, SelectLimits, SelectRequest, SelectedSeries, Wanted};
 
-use super::{SelectError, Shards};
+use super::{SelectError, ShardGroup, Shards};
 
 /// What all reads of one query share.
 #[derive(Clone)]
@@ -19,14 +20,35 @@ pub struct ReadContext {
     pub cancel: Arc<AtomicBool>,
 }
 
+/// Which series' labels to read.
+#[derive(Clone)]
+pub struct LabelsRead {
+    /// Whose series.
+    pub tenant: Tenant,
+    /// Series that pass all matchers of any of these.
+    pub selectors: Arc<[Arc<[Matcher]>]>,
+    /// Series with data in it.
+    pub range: TimeRange,
+    /// Bounds what one group gives.
+    pub limit: usize,
+}
+
+impl LabelsRead {
+    fn request(&self) -> LabelsRequest<'_> {
+        let LabelsRead { tenant, selectors, range, limit } = self;
+        LabelsRequest { tenant, selectors, range: *range, limit: *limit }
+    }
+}
+
 /// The account is asked instead.
 const NO_LIMITS: SelectLimits = SelectLimits { series: usize::MAX, samples: usize::MAX };
 
 impl Shards {
     /// Samples of the matching series inside `range`, in an order that is the same every time but not that of their
-    /// labels. Sees everything that was acknowledged before the call. The query's account is charged.
+    /// labels. The query's account is charged.
     pub async fn select(
         &self,
+        groups: Vec<Arc<ShardGroup>>,
         tenant: &Tenant,
         matchers: Arc<[Matcher]>,
         range: TimeRange,
@@ -34,14 +56,15 @@ impl Shards {
         read: &ReadContext,
     ) -> Result<Vec<FetchedSeries>, SelectError> {
         let (tenant, read) = (tenant.clone(), read.clone());
-        let groups = self.groups_for(&tenant, std::slice::from_ref(&matchers))?;
         let parts = self.scan("select", groups, move |group| {
             let request = SelectRequest { tenant: &tenant, matchers: &matchers, range, limits: NO_LIMITS };
-            let mut fetched = Fetched { account: &read.account, series: Vec::new(), columns: BTreeSet::new() };
-            let mut visit = |series: SelectedSeries| fetched.add(series);
+            let mut fetched = Fetched::new(&read.account);
+            let mut visit = |SelectedSeries { labels, timestamps, values }: SelectedSeries| {
+                fetched.add(FetchedSeries { labels, timestamps, values }).map_err(Stop::from)
+            };
             let selected = group.shard().select_each(&request, wanted, &read.cancel, &mut visit);
             selected.map_err(|stop| stop.into_error(group.id()))?;
-            Ok(fetched.series)
+            Ok(fetched.into_series())
         });
         let mut parts = parts.await?.into_iter();
         let mut all = parts.next().unwrap_or_default();
@@ -49,83 +72,82 @@ impl Shards {
         Ok(all)
     }
 
-    /// Labels of series that any of the selectors means, with data in `range`, sorted; at most `limit`. To know whether
-    /// there are more, ask for one more than needed.
+    /// Labels of series that any of the selectors means, with data in `range`; of each group at most `limit`, the first.
     pub async fn series(
         &self,
-        tenant: &Tenant,
-        selectors: Arc<[Arc<[Matcher]>]>,
-        range: TimeRange,
-        limit: usize,
+        groups: Vec<Arc<ShardGroup>>,
+        labels: &LabelsRead,
         read: &ReadContext,
     ) -> Result<Vec<Labels>, SelectError> {
-        let (tenant, read) = (tenant.clone(), read.clone());
-        let groups = self.groups_for(&tenant, &selectors)?;
+        let (labels, read) = (labels.clone(), read.clone());
         let parts = self.scan("series", groups, move |group| {
-            let request = LabelsRequest { tenant: &tenant, selectors: &selectors, range, limit };
-            let found = group.shard().series(&request, &read.cancel);
+            let found = group.shard().series(&labels.request(), &read.cancel);
             let found = found.map_err(|error| shard_error(group.id(), error))?;
             read.account.take(found.iter().map(|labels| (size_of::<Labels>() + labels.byte_len()) as u64).sum())?;
             Ok(found)
         });
-        let mut all: Vec<Labels> = parts.await?.into_iter().flatten().collect();
-        all.sort_unstable();
-        all.truncate(limit);
-        Ok(all)
+        Ok(parts.await?.into_iter().flatten().collect())
     }
 
-    /// Names of the labels that those series have, sorted; at most `limit`.
+    /// Names of the labels that those series have, each once per group.
     pub async fn label_names(
         &self,
-        tenant: &Tenant,
-        selectors: Arc<[Arc<[Matcher]>]>,
-        range: TimeRange,
-        limit: usize,
+        groups: Vec<Arc<ShardGroup>>,
+        labels: &LabelsRead,
         read: &ReadContext,
     ) -> Result<Vec<String>, SelectError> {
-        let (tenant, read) = (tenant.clone(), read.clone());
-        let groups = self.groups_for(&tenant, &selectors)?;
+        let (labels, read) = (labels.clone(), read.clone());
         let parts = self.scan("label_names", groups, move |group| {
-            let request = LabelsRequest { tenant: &tenant, selectors: &selectors, range, limit };
-            let found = group.shard().label_names(&request, &read.cancel);
+            let found = group.shard().label_names(&labels.request(), &read.cancel);
             charged(found.map_err(|error| shard_error(group.id(), error))?, &read)
         });
-        Ok(merged(parts.await?, limit))
+        Ok(parts.await?.into_iter().flatten().collect())
     }
 
-    /// Values of a label that those series have, sorted; at most `limit`.
+    /// What senders said about metrics.
+    pub async fn metadata(
+        &self,
+        groups: Vec<Arc<ShardGroup>>,
+        tenant: &Tenant,
+    ) -> Result<Vec<(String, MetricMetadata)>, SelectError> {
+        let tenant = tenant.clone();
+        let parts = self.scan("metadata", groups, move |group| Ok(group.shard().metadata(&tenant)));
+        Ok(parts.await?.into_iter().flatten().collect())
+    }
+
+    /// Values of a label that those series have, each once per group.
     pub async fn label_values(
         &self,
-        tenant: &Tenant,
+        groups: Vec<Arc<ShardGroup>>,
         name: &str,
-        selectors: Arc<[Arc<[Matcher]>]>,
-        range: TimeRange,
-        limit: usize,
+        labels: &LabelsRead,
         read: &ReadContext,
     ) -> Result<Vec<String>, SelectError> {
-        let (tenant, name, read) = (tenant.clone(), name.to_owned(), read.clone());
-        let groups = self.groups_for(&tenant, &selectors)?;
+        let (labels, name, read) = (labels.clone(), name.to_owned(), read.clone());
         let parts = self.scan("label_values", groups, move |group| {
-            let request = LabelsRequest { tenant: &tenant, selectors: &selectors, range, limit };
-            let found = group.shard().label_values(&name, &request, &read.cancel);
+            let found = group.shard().label_values(&name, &labels.request(), &read.cancel);
             charged(found.map_err(|error| shard_error(group.id(), error))?, &read)
         });
-        Ok(merged(parts.await?, limit))
+        Ok(parts.await?.into_iter().flatten().collect())
     }
 }
 
-/// What one group has given for a selection.
-struct Fetched<'a> {
+/// What has come for a selection so far, paid for from the query's account.
+pub struct Fetched<'a> {
     account: &'a QueryAccount,
     series: Vec<FetchedSeries>,
     /// Addresses of the timestamp columns that are paid for: series share them.
     columns: BTreeSet<usize>,
 }
 
-impl Fetched<'_> {
-    fn add(&mut self, series: SelectedSeries) -> Result<(), Stop> {
-        let SelectedSeries { labels, timestamps, values } = series;
-        let series = FetchedSeries { labels, timestamps, values };
+impl<'a> Fetched<'a> {
+    /// Nothing yet.
+    pub fn new(account: &'a QueryAccount) -> Fetched<'a> {
+        Fetched { account, series: Vec::new(), columns: BTreeSet::new() }
+    }
+
+    /// Adds a series.
+    pub fn add(&mut self, series: FetchedSeries) -> Result<(), LimitError> {
         self.account.fetch(1, series.values.len() as u64)?;
         let known = self.series.last().is_some_and(|last| Arc::ptr_eq(&last.timestamps, &series.timestamps));
         if !known && self.columns.insert(series.timestamps.as_ptr() as usize) {
@@ -134,6 +156,11 @@ impl Fetched<'_> {
         self.account.hold(std::slice::from_ref(&series))?;
         self.series.push(series);
         Ok(())
+    }
+
+    /// All of it.
+    pub fn into_series(self) -> Vec<FetchedSeries> {
+        self.series
     }
 }
 
@@ -178,9 +205,4 @@ fn shard_error(group: ShardGroupId, error: ShardError) -> SelectError {
 fn charged(texts: Vec<String>, read: &ReadContext) -> Result<Vec<String>, SelectError> {
     read.account.take(texts.iter().map(|text| (size_of::<String>() + text.len()) as u64).sum())?;
     Ok(texts)
-}
-
-fn merged(parts: Vec<Vec<String>>, limit: usize) -> Vec<String> {
-    let all: BTreeSet<String> = parts.into_iter().flatten().collect();
-    all.into_iter().take(limit).collect()
 }

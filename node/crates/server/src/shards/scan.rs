@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bellwether_raft::ReadError;
-use futures::future::{join_all, try_join_all};
+use futures::future::join_all;
 
 use super::{SelectError, ShardGroup, Shards};
 
 impl Shards {
-    /// Runs `read` on each group once everything acknowledged before is applied there; results in the order of `groups`.
+    /// Runs `read` on each group; results in the order of `groups`.
     ///
     /// The executor gets as many jobs as it has threads, each of which takes the next group until none is left: a small
     /// read costs few hand-overs, a large one uses all threads.
@@ -24,7 +23,6 @@ impl Shards {
         F: Fn(&ShardGroup) -> Result<T, SelectError> + Send + Sync + 'static,
     {
         let Some(first) = groups.first().map(|group| group.id()) else { return Ok(Vec::new()) };
-        try_join_all(groups.iter().map(|group| barrier(group))).await?;
         let seconds = self.metrics.scan_seconds.with_label_values(&[kind]);
         let jobs = self.scan.threads().min(groups.len());
         let work = Arc::new((groups, read, AtomicUsize::new(0), seconds));
@@ -55,12 +53,4 @@ impl Shards {
 fn take<'a>(groups: &'a [Arc<ShardGroup>], next: &AtomicUsize) -> Option<(usize, &'a Arc<ShardGroup>)> {
     let at = next.fetch_add(1, Ordering::Relaxed);
     Some((at, groups.get(at)?))
-}
-
-async fn barrier(group: &ShardGroup) -> Result<(), SelectError> {
-    group
-        .raft
-        .read_barrier()
-        .await
-        .map_err(|error: ReadError| SelectError::Unavailable { group: group.id(), reason: error.to_string() })
 }

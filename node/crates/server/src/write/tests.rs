@@ -195,6 +195,6 @@ async fn metadata_is_kept_and_found_again() {
     let metadata: Vec<_> = (0..20).map(|at| (format!("metric_{at}"), about.clone())).collect();
     storage.write.write_samples(&tenant, Vec::new(), metadata.clone()).await.unwrap();
     let storage = Storage::open(storage.crash().await, |_| {}).await;
-    let found = storage.shards.metadata(&tenant).await.unwrap();
+    let found = storage.router.metadata(&tenant).await.unwrap();
     assert_eq!(found, metadata.into_iter().collect());
 }

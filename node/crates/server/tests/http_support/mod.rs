@@ -112,13 +112,13 @@ impl Node {
         let shards = Arc::new(shards.unwrap());
         let metrics = Arc::new(WriteMetrics::new(&registry).unwrap());
         let router = ShardRouter::new(shards.clone(), Arc::new(Alone), &config, &env, metrics.clone());
-        let write = WritePath::new(router, &config, &env, metrics);
-        let queries = Arc::new(Coordinator::new(shards.clone(), scan, &config, &registry));
+        let write = WritePath::new(router.clone(), &config, &env, metrics);
+        let queries = Arc::new(Coordinator::new(router.clone(), scan, &config, &registry));
         let (ready, is_ready) = watch::channel(true);
         let config = Arc::new(config);
         let grpc = grpc::routes(
             GrpcState {
-                shards: shards.clone(),
+                router: router.clone(),
                 write: write.clone(),
                 queries: queries.clone(),
                 config: config.clone(),
@@ -130,7 +130,7 @@ impl Node {
             None,
         );
         let router = gateway::router(GatewayState {
-            shards,
+            router,
             write: write.clone(),
             queries: queries.clone(),
             config,

@@ -19,7 +19,8 @@ use bellwether_proto::peer::v1::peer_server::{Peer, PeerServer, SERVICE_NAME};
 use bellwether_proto::peer::v1::{
     CommandAnswer, CommandRequest, InstallAnswer, InstallChunk, JoinAnswer, JoinRequest, MaintainAnswer,
     MaintainRequest, MembershipAnswer, MembershipRequest, ProposeMetaAnswer, ProposeMetaRequest, RaftBatch,
-    ReadIndexAnswer, ReadIndexRequest, ReportAnswer, ReportRequest, ResolveAnswer, ResolveRequest, WriteAnswer,
+    ReadIndexAnswer, ReadIndexRequest, ReportAnswer, ReportRequest, ResolveAnswer, ResolveRequest, ScanPart,
+    ScanRequest, WriteAnswer,
     WriteRequest,
 };
 use bellwether_raft::RaftNode;
@@ -171,5 +172,9 @@ impl Peer for PeerService {
 
     async fn propose_meta(&self, request: Request<ProposeMetaRequest>) -> Result<Response<ProposeMetaAnswer>, Status> {
         self.propose(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn scan(&self, request: Request<ScanRequest>) -> Result<Response<BoxStream<ScanPart>>, Status> {
+        self.serve_scan(request.into_inner()).await.map(Response::new)
     }
 }

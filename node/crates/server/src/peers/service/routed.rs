@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use bellwether_proto::peer::v1::{
     CommandAnswer, CommandRequest, Failure, MaintainAnswer, MaintainRequest, MembershipAnswer, MembershipRequest,
-    ReadIndexAnswer, ReadIndexRequest, ResolveAnswer, ResolveRequest, WriteAnswer, WriteRequest,
+    ReadIndexAnswer, ReadIndexRequest, ResolveAnswer, ResolveRequest, ScanPart, ScanRequest, WriteAnswer, WriteRequest,
 };
+use futures::StreamExt;
 use tonic::Status;
+use tonic::codegen::BoxStream;
 
 use super::PeerService;
 use crate::routing::Router;
@@ -42,6 +44,13 @@ impl PeerService {
 
     pub(super) async fn serve_maintain(&self, request: MaintainRequest) -> Result<MaintainAnswer, Status> {
         self.to_the_end(|router| async move { router.serve_maintain(&request).await }).await
+    }
+
+    pub(super) async fn serve_scan(&self, request: ScanRequest) -> Result<BoxStream<ScanPart>, Status> {
+        let mut stopped = self.stopped.clone();
+        let parts = self.routed()?.serve_scan(request).await.map_err(Failure::into_status)?;
+        let stops = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
+        Ok(Box::pin(parts.map(|part| part.map_err(Failure::into_status)).take_until(stops)))
     }
 
     /// Carries out something that must not stop half-way.

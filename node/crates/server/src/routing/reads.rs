@@ -1,0 +1,338 @@
+//! Reads of the whole cluster. Each sees everything that was acknowledged before it, and is complete or an error.
+//!
+//! Groups that can be read here are read here; the others are scanned where they are led, all groups of one node in one
+//! call. Who answers says which range it covered: an answer counts only if the ranges are those of the ring that the read
+//! began with. What fails because a leader has changed, or is not known yet, is asked again before anything of it has
+//! come.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bellwether_ingest::{ControlCommand, MatcherText};
+use bellwether_model::{
+    HashRange, Labels, MatchOp, Matcher, MetricMetadata, PlacementKey, ShardGroupId, Tenant, TimeRange,
+};
+use bellwether_promql::FetchedSeries;
+use bellwether_proto::peer::v1::group_read::Freshness;
+use bellwether_proto::peer::v1::matcher::Op;
+use bellwether_proto::peer::v1::scan_part::Part;
+use bellwether_proto::peer::v1::scan_request::What;
+use bellwether_proto::peer::v1::{self, GroupRead, ScanLimits, ScanRequest, Selector};
+use bellwether_raft::{NodeId, ReadError};
+use futures::StreamExt;
+use futures::future::{join, join_all, try_join_all};
+
+use super::Router;
+use super::concerned::concerned;
+use super::error::RouteError;
+use super::pace::Pace;
+use super::remote::unreadable;
+use super::scan_parts::{Found, TakeError};
+use super::sources::Sources;
+use crate::peers::{LimitKind, PeerError};
+use crate::shards::{
+    AdminError, LabelsRead, LimitError, Limits, NotServed, Quarantined, QueryAccount, ReadContext, Ring, SelectError,
+    ShardGroup, Wanted,
+};
+
+/// Matchers of several selectors: series that pass all of any of them.
+pub type Selectors = Arc<[Arc<[Matcher]>]>;
+
+/// Which series a read is about.
+struct Scope<'a> {
+    tenant: &'a Tenant,
+    selectors: &'a [Arc<[Matcher]>],
+    range: TimeRange,
+    read: &'a ReadContext,
+}
+
+impl Router {
+    /// Samples of the matching series inside `range`, in an order that is not that of their labels. The query's account is
+    /// charged.
+    pub async fn select(
+        &self,
+        tenant: &Tenant,
+        matchers: Arc<[Matcher]>,
+        range: TimeRange,
+        wanted: Wanted,
+        read: &ReadContext,
+    ) -> Result<Vec<FetchedSeries>, SelectError> {
+        let what = What::Select(v1::SelectSamples { newest: wanted == Wanted::Newest });
+        let scope = Scope { tenant, selectors: std::slice::from_ref(&matchers), range, read };
+        self.everywhere(&scope, what, |groups| {
+            self.shards.select(groups, tenant, matchers.clone(), range, wanted, read)
+        })
+        .await
+    }
+
+    /// Labels of series that any of the selectors means, with data in `range`, sorted; at most `limit`. To know whether
+    /// there are more, ask for one more than needed.
+    pub async fn series(
+        &self,
+        tenant: &Tenant,
+        selectors: Selectors,
+        range: TimeRange,
+        limit: usize,
+        read: &ReadContext,
+    ) -> Result<Vec<Labels>, SelectError> {
+        let what = What::Series(v1::SelectNames { limit: limit as u64 });
+        let labels = LabelsRead { tenant: tenant.clone(), selectors, range, limit };
+        let scope = Scope { tenant, selectors: &labels.selectors, range, read };
+        let found = self.everywhere(&scope, what, |groups| self.shards.series(groups, &labels, read));
+        let mut all: Vec<Labels> = found.await?;
+        all.sort_unstable();
+        all.truncate(limit);
+        Ok(all)
+    }
+
+    /// Names of the labels that those series have, sorted; at most `limit`.
+    pub async fn label_names(
+        &self,
+        tenant: &Tenant,
+        selectors: Selectors,
+        range: TimeRange,
+        limit: usize,
+        read: &ReadContext,
+    ) -> Result<Vec<String>, SelectError> {
+        let what = What::LabelNames(v1::SelectNames { limit: limit as u64 });
+        let labels = LabelsRead { tenant: tenant.clone(), selectors, range, limit };
+        let scope = Scope { tenant, selectors: &labels.selectors, range, read };
+        let found = self.everywhere(&scope, what, |groups| self.shards.label_names(groups, &labels, read));
+        Ok(merged(found.await?, limit))
+    }
+
+    /// Values of a label that those series have, sorted; at most `limit`.
+    pub async fn label_values(
+        &self,
+        tenant: &Tenant,
+        name: &str,
+        selectors: Selectors,
+        range: TimeRange,
+        limit: usize,
+        read: &ReadContext,
+    ) -> Result<Vec<String>, SelectError> {
+        let what = What::LabelValues(v1::SelectValues { label: name.to_owned(), limit: limit as u64 });
+        let labels = LabelsRead { tenant: tenant.clone(), selectors, range, limit };
+        let scope = Scope { tenant, selectors: &labels.selectors, range, read };
+        let found = self.everywhere(&scope, what, |groups| self.shards.label_values(groups, name, &labels, read));
+        Ok(merged(found.await?, limit))
+    }
+
+    /// What senders said about metrics, by metric name.
+    pub async fn metadata(&self, tenant: &Tenant) -> Result<BTreeMap<String, MetricMetadata>, SelectError> {
+        let read = ReadContext { account: Arc::new(QueryAccount::new(Limits::default())), cancel: Arc::default() };
+        let scope = Scope { tenant, selectors: &[Arc::from([])], range: TimeRange::ALL, read: &read };
+        let what = What::Metadata(v1::SelectMetadata {});
+        let found = self.everywhere(&scope, what, |groups| self.shards.metadata(groups, tenant));
+        Ok(found.await?.into_iter().collect())
+    }
+
+    /// Deletes samples of matching series inside `range`, through the log; returns how many series matched.
+    pub async fn delete_series(
+        &self,
+        tenant: &Tenant,
+        matchers: Arc<[Matcher]>,
+        range: TimeRange,
+    ) -> Result<u64, AdminError> {
+        let written = |matcher: &Matcher| MatcherText {
+            op: matcher.op(),
+            name: matcher.name().to_owned(),
+            value: matcher.value().to_owned(),
+        };
+        let command =
+            ControlCommand::Delete { tenant: tenant.clone(), matchers: matchers.iter().map(written).collect(), range };
+        let ring = self.shards.ring();
+        let groups = concerned(&ring, tenant, std::slice::from_ref(&matchers));
+        let counts = groups.map(|group| self.command(group.id, &command));
+        Ok(try_join_all(counts).await?.into_iter().sum())
+    }
+
+    /// Reads all groups that the selectors concern, `local` those of them that can be read here.
+    async fn everywhere<T: Found, L: Future<Output = Result<Vec<T>, SelectError>>>(
+        &self,
+        scope: &Scope<'_>,
+        what: What,
+        local: impl Fn(Vec<Arc<ShardGroup>>) -> L,
+    ) -> Result<Vec<T>, SelectError> {
+        let ring = self.shards.ring();
+        let mut missing: Vec<ShardGroupId> =
+            concerned(&ring, scope.tenant, scope.selectors).map(|group| group.id).collect();
+        let mut all = Vec::new();
+        let mut pace = Pace::begin(&self.jitter);
+        let mut attempt = 0;
+        while !missing.is_empty() {
+            let Sources { here, there, nowhere } = self.sources(&missing, attempt).await;
+            check_ranges(&ring, here.iter().map(|group| (group.id(), group.range())))?;
+            let mut done: BTreeSet<ShardGroupId> = here.iter().map(|group| group.id()).collect();
+            let mut failed = nowhere;
+            let scans = there.into_iter().map(|(node, groups)| self.scan_there(&ring, scope, &what, node, groups));
+            let (here, there) = match (here.is_empty(), scans.len()) {
+                (false, 0) => (local(here).await, Vec::new()),
+                (true, _) => (Ok(Vec::new()), join_all(scans).await),
+                (false, _) => join(local(here), join_all(scans)).await,
+            };
+            append(&mut all, here?);
+            for scanned in there {
+                match scanned {
+                    Ok((groups, found)) => {
+                        done.extend(groups);
+                        append(&mut all, found);
+                    }
+                    Err(ScanFailure::Again(groups, node, error)) => {
+                        failed.extend(groups.into_iter().map(|group| (group, node, error.clone())));
+                    }
+                    Err(ScanFailure::Ends(error)) => return Err(error),
+                }
+            }
+            missing.retain(|group| !done.contains(group));
+            for (group, asked, error) in &failed {
+                self.learn(*group, error, *asked);
+            }
+            if let Some((group, asked, error)) = failed.into_iter().next()
+                && !self.try_again(group, &error, asked, &mut pace).await
+            {
+                return Err(unavailable(group, error));
+            }
+            attempt += 1;
+        }
+        Ok(all)
+    }
+
+    /// Scans groups on the node that leads them.
+    async fn scan_there<T: Found>(
+        &self,
+        ring: &Ring,
+        scope: &Scope<'_>,
+        what: &What,
+        node: NodeId,
+        groups: Vec<ShardGroupId>,
+    ) -> Result<(Vec<ShardGroupId>, Vec<T>), ScanFailure> {
+        let Some(first) = groups.first().copied() else { return Ok((groups, Vec::new())) };
+        let ends = |error| ScanFailure::Ends(scan_error(first, error));
+        let mut parts = match self.remote.scan(node, request(scope, what, &groups)).await {
+            Ok(parts) => parts,
+            Err(error) if error.is_transient() => return Err(ScanFailure::Again(groups, node, error.into())),
+            Err(error) => return Err(ends(error)),
+        };
+        let mut found = Vec::new();
+        let mut covered = BTreeMap::new();
+        let mut began = false;
+        while let Some(part) = parts.next().await {
+            match part {
+                Ok(v1::ScanPart { part: Some(Part::End(end)) }) => {
+                    let range = HashRange { first: PlacementKey(end.first_key), last: PlacementKey(end.last_key) };
+                    covered.insert(ShardGroupId(end.group), range);
+                }
+                Ok(v1::ScanPart { part: Some(part) }) => {
+                    began = true;
+                    T::take(part, &mut found, scope.read).map_err(|error| match error {
+                        TakeError::Limit(error) => ScanFailure::Ends(error.into()),
+                        TakeError::Unreadable(reason) => ends(unreadable(node, reason)),
+                    })?;
+                }
+                Ok(v1::ScanPart { part: None }) => return Err(ends(unreadable(node, "an empty part".to_owned()))),
+                Err(error) if error.is_transient() && !began => {
+                    return Err(ScanFailure::Again(groups, node, error.into()));
+                }
+                Err(error) => return Err(ends(error)),
+            }
+        }
+        if let Some(group) = groups.iter().find(|group| !covered.contains_key(group)) {
+            let reason = format!("node {node} ended its answer before it was whole");
+            return Err(ScanFailure::Ends(SelectError::Unavailable { group: *group, reason }));
+        }
+        check_ranges(ring, covered.into_iter()).map_err(ScanFailure::Ends)?;
+        Ok((groups, found))
+    }
+}
+
+/// Why a scan gave nothing.
+enum ScanFailure {
+    /// It can be tried again: nothing of it has come.
+    Again(Vec<ShardGroupId>, NodeId, RouteError),
+    /// It cannot.
+    Ends(SelectError),
+}
+
+fn append<T>(all: &mut Vec<T>, more: Vec<T>) {
+    if all.is_empty() {
+        *all = more;
+    } else {
+        all.extend(more);
+    }
+}
+
+fn merged(texts: Vec<String>, limit: usize) -> Vec<String> {
+    let all: BTreeSet<String> = texts.into_iter().collect();
+    all.into_iter().take(limit).collect()
+}
+
+/// The answers cover the ring once if each group covered what the ring says that it owns.
+fn check_ranges(ring: &Ring, covered: impl Iterator<Item = (ShardGroupId, HashRange)>) -> Result<(), SelectError> {
+    for (group, range) in covered {
+        if ring.group(group).is_none_or(|known| known.range != range) {
+            let reason = "its range has changed: the placement is not known here yet".to_owned();
+            return Err(SelectError::Unavailable { group, reason });
+        }
+    }
+    Ok(())
+}
+
+fn request(scope: &Scope<'_>, what: &What, groups: &[ShardGroupId]) -> ScanRequest {
+    let account = &scope.read.account;
+    let limits = account.limits();
+    let read = |group: &ShardGroupId| GroupRead { group: group.0, freshness: Some(Freshness::AsLeader(true)) };
+    let selector = |matchers: &Arc<[Matcher]>| Selector { matchers: matchers.iter().map(wire_matcher).collect() };
+    ScanRequest {
+        tenant: scope.tenant.as_str().to_owned(),
+        groups: groups.iter().map(read).collect(),
+        selectors: scope.selectors.iter().map(selector).collect(),
+        start_ms: scope.range.first,
+        end_ms: scope.range.last,
+        limits: Some(ScanLimits {
+            series_max: limits.series.saturating_sub(account.series()),
+            samples_max: limits.samples.saturating_sub(account.samples()),
+            bytes_max: limits.memory_bytes,
+        }),
+        what: Some(what.clone()),
+    }
+}
+
+fn wire_matcher(matcher: &Matcher) -> v1::Matcher {
+    let op = match matcher.op() {
+        MatchOp::Equal => Op::Equal,
+        MatchOp::NotEqual => Op::NotEqual,
+        MatchOp::Regex => Op::Regex,
+        MatchOp::NotRegex => Op::NotRegex,
+    };
+    v1::Matcher { op: op.into(), name: matcher.name().to_owned(), value: matcher.value().to_owned() }
+}
+
+/// What a group's failure is for a reader.
+fn unavailable(group: ShardGroupId, error: RouteError) -> SelectError {
+    match error {
+        RouteError::NotServed(NotServed::Quarantined(Quarantined { group, reason, stopped: false })) => {
+            SelectError::Corrupt { group, place: reason }
+        }
+        RouteError::NotServed(NotServed::Quarantined(Quarantined { group, reason, .. })) => {
+            SelectError::Unavailable { group, reason }
+        }
+        RouteError::Read(ReadError::Stopped { reason, .. }) => SelectError::Unavailable { group, reason },
+        error => SelectError::Unavailable { group, reason: error.to_string() },
+    }
+}
+
+fn scan_error(group: ShardGroupId, error: PeerError) -> SelectError {
+    match error {
+        PeerError::LimitExceeded { what: LimitKind::Series, limit, .. } => LimitError::Series { limit }.into(),
+        PeerError::LimitExceeded { what: LimitKind::Samples, limit, .. } => LimitError::Samples { limit }.into(),
+        PeerError::LimitExceeded { what: LimitKind::Bytes, limit, .. } => LimitError::Memory { limit }.into(),
+        PeerError::Corrupt { group, reason, .. } => {
+            SelectError::Corrupt { group: ShardGroupId(group.0), place: reason }
+        }
+        error @ (PeerError::Refused { .. } | PeerError::Broken { .. }) => {
+            SelectError::Storage { group, reason: error.to_string() }
+        }
+        error => SelectError::Unavailable { group, reason: error.to_string() },
+    }
+}
