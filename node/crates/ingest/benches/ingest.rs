@@ -3,7 +3,7 @@
 //! `cargo bench -p bellwether-ingest`: times are per iteration, `item/s` counts samples.
 
 use bellwether_ingest::{
-    Compression, Encoding, EntryBuilder, EntryLimits, FrameReader, RowColumns, ShardBatch, decompress,
+    Compression, Encoding, EntryBuilder, EntryCompressor, EntryLimits, FrameReader, RowColumns, ShardBatch, decompress,
 };
 use bellwether_model::{SeriesRef, Tenant, limits};
 use divan::counter::ItemsCount;
@@ -160,7 +160,7 @@ fn frame_decode(bencher: Bencher<'_, '_>, rows: usize) {
     });
 }
 
-fn entry(rows: usize, compression: Compression) -> Vec<u8> {
+fn entry(rows: usize, compression: Compression<'_>) -> Vec<u8> {
     let mut batch = ShardBatch::new(SCOPE);
     fill(&mut batch, rows, false);
     let mut builder = EntryBuilder::default();
@@ -174,8 +174,12 @@ fn entry(rows: usize, compression: Compression) -> Vec<u8> {
 /// What compression adds to an entry with one frame; the bytes per sample are printed first.
 #[divan::bench(args = [60, 600, 10_000], max_time = 1)]
 fn entry_compress(bencher: Bencher<'_, '_>, rows: usize) {
-    let bytes = |compression| entry(rows, compression).len() as f64 / rows as f64;
-    let (plain, zstd) = (bytes(Compression::Never), bytes(Compression::WhenItPays));
+    let mut compressor = EntryCompressor::default();
+    let per_row = |bytes: Vec<u8>| bytes.len() as f64 / rows as f64;
+    let plain = per_row(entry(rows, Compression::Never));
+    let zstd = per_row(entry(rows, Compression::WhenItPays(&mut compressor)));
     eprintln!("{rows} rows: {plain:.2} bytes/sample plain, {zstd:.2} with zstd");
-    bencher.counter(ItemsCount::new(rows)).bench_local(|| black_box(entry(rows, Compression::WhenItPays)));
+    bencher
+        .counter(ItemsCount::new(rows))
+        .bench_local(|| black_box(entry(rows, Compression::WhenItPays(&mut compressor))));
 }

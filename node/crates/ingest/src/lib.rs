@@ -29,7 +29,10 @@ mod visitor;
 pub use body::{BodyError, Encoding, decompress, decompressed_bound};
 pub use cursor::FormatError;
 pub use distribute::{Distributed, Distributor, DistributorScratch, Miss, Refusal, RefusalReason, Refusals};
-pub use entry::{Command, Compression, ControlCommand, Entry, EntryBuilder, EntryLimits, MatcherText, SamplesEntry};
+pub use entry::{
+    Command, Compression, ControlCommand, Entry, EntryBuffer, EntryBuilder, EntryCompressor, EntryLimits, MatcherText,
+    SamplesEntry,
+};
 pub use frame::{FrameReader, RegistrationRef};
 pub use group_table::{GroupTable, GroupTableError};
 pub use key_hasher::{CacheKey, KeyHasher, TenantKey};

@@ -1,8 +1,8 @@
 //! Hostile frames, entries and replies: whatever the bytes, an answer or an error, and memory in proportion to them.
 
 use bellwether_ingest::{
-    Command, Compression, ControlCommand, Entry, EntryBuilder, EntryLimits, FrameReader, FrameReply, MatcherText,
-    RefScope, RowColumns, ShardBatch,
+    Command, Compression, ControlCommand, Entry, EntryBuffer, EntryBuilder, EntryCompressor, EntryLimits, FrameReader,
+    FrameReply, MatcherText, RefScope, RowColumns, ShardBatch,
 };
 use bellwether_model::{Labels, MatchOp, RefEpoch, Sample, SeriesHash, SeriesRef, Tenant, TimeRange, limits};
 
@@ -28,7 +28,7 @@ fn valid_entries() -> Vec<Vec<u8>> {
     let entry = |frames: usize| {
         let mut builder = EntryBuilder::default();
         (0..frames).for_each(|_| assert!(builder.push(&valid_frame())));
-        builder.finish(5, stamped, Compression::WhenItPays)
+        builder.finish(5, stamped, Compression::WhenItPays(&mut EntryCompressor::default()))
     };
     let matcher = MatcherText { op: MatchOp::Regex, name: "job".to_owned(), value: "a.*".to_owned() };
     let delete =
@@ -63,7 +63,7 @@ fn fuzz_frame() {
 #[test]
 fn fuzz_entry() {
     let valid = valid_entries();
-    let mut buffer = Vec::new();
+    let mut buffer = EntryBuffer::default();
     bolero::check!().for_each(|input: &[u8]| {
         let mutants = valid.iter().map(|valid| mutated(valid, input));
         for bytes in std::iter::once(input.to_vec()).chain(mutants) {

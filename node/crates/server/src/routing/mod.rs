@@ -100,6 +100,7 @@ impl Router {
             retention_ms: config.retention.as_millis() as i64,
             tenant_series_max: share.clamp(1, u64::from(u32::MAX)) as u32,
             head_room: Arc::new(HeadRoom::new(config)),
+            compressors: Arc::default(),
             ingest: env.executors.ingest.clone(),
             metrics,
         };

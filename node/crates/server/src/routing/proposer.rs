@@ -3,17 +3,19 @@
 
 use std::sync::Arc;
 
-use bellwether_ingest::{Compression, EntryBuilder, EntryLimits};
-use bellwether_model::{ShardGroupId, Timestamp};
+use bellwether_ingest::{Compression, EntryBuilder, EntryCompressor};
+use bellwether_model::ShardGroupId;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use parking_lot::Mutex;
 
 use super::error::RouteError;
 use super::frames::{FrameQueue, Taken, Waiting};
 use super::head_room::HeadRoom;
 use crate::env::{ExecutorHandle, WallClock};
 use crate::metrics::WriteMetrics;
+use crate::shards::group::Stamp;
 use crate::shards::{ShardGroup, Shards, replies};
 
 /// Entries of one group under way at a time: while one is applied the next is synced.
@@ -21,6 +23,9 @@ const PROPOSALS_IN_FLIGHT: usize = 2;
 
 /// Entries up to this size are compressed where they are made, in about a millisecond; larger ones on the ingest executor.
 const INLINE_COMPRESS_BYTES_MAX: usize = 256 << 10;
+
+/// Compressors kept; whoever needs one more makes it.
+const COMPRESSORS_MAX: usize = 8;
 
 /// What proposals are stamped with, and what making them takes.
 #[derive(Clone)]
@@ -33,6 +38,8 @@ pub struct Stamping {
     pub tenant_series_max: u32,
     /// Refuses while heads take too much memory.
     pub head_room: Arc<HeadRoom>,
+    /// What entries are compressed with.
+    pub compressors: Arc<Compressors>,
     /// Where large entries are compressed.
     pub ingest: ExecutorHandle,
     /// Counts entries.
@@ -80,27 +87,44 @@ async fn propose(group: &ShardGroup, stamping: &Stamping, entry: EntryBuilder) -
     // What other nodes send has passed no gate here.
     stamping.head_room.check()?;
     let stamp = group.stamp(&*stamping.clock, stamping.retention_ms, stamping.tenant_series_max);
-    let entry = finished(entry, stamp.now, stamp.limits, group.raft.has_others(), &stamping.ingest).await?;
+    // With one replica the bytes cross no network, and compressing costs more than syncing them.
+    let entry = match group.raft.has_others() {
+        true => stamping.compressors.finish(entry, stamp, &stamping.ingest).await?,
+        false => entry.finish(stamp.now, stamp.limits, Compression::Never).into(),
+    };
     let proposed = group.propose(entry).await;
     stamping.head_room.grown(group.id(), group.shard().head_bytes());
     Ok(proposed?)
 }
 
-/// The entry's bytes, compressed where they go to other nodes. With one replica they cross no network, and compressing
-/// costs more than syncing them.
-async fn finished(
-    entry: EntryBuilder,
-    now: Timestamp,
-    limits: EntryLimits,
-    has_others: bool,
-    ingest: &ExecutorHandle,
-) -> Result<Bytes, RouteError> {
-    let compression = if has_others { Compression::WhenItPays } else { Compression::Never };
-    if !has_others || entry.byte_len() <= INLINE_COMPRESS_BYTES_MAX {
-        return Ok(entry.finish(now, limits, compression).into());
+/// Compressors that nobody uses at the moment. Their tables are worth keeping.
+#[derive(Default)]
+pub struct Compressors(Mutex<Vec<EntryCompressor>>);
+
+impl Compressors {
+    /// The entry's bytes, compressed.
+    async fn finish(
+        self: &Arc<Self>,
+        entry: EntryBuilder,
+        stamp: Stamp,
+        ingest: &ExecutorHandle,
+    ) -> Result<Bytes, RouteError> {
+        if entry.byte_len() <= INLINE_COMPRESS_BYTES_MAX {
+            return Ok(self.finish_here(entry, stamp));
+        }
+        let this = self.clone();
+        ingest.run(move || this.finish_here(entry, stamp)).await.map_err(|_| RouteError::Stopping)
     }
-    let compressed = ingest.run(move || entry.finish(now, limits, compression)).await;
-    compressed.map(Bytes::from).map_err(|_| RouteError::Stopping)
+
+    fn finish_here(&self, entry: EntryBuilder, stamp: Stamp) -> Bytes {
+        let mut compressor = self.0.lock().pop().unwrap_or_default();
+        let bytes = entry.finish(stamp.now, stamp.limits, Compression::WhenItPays(&mut compressor));
+        let mut idle = self.0.lock();
+        if idle.len() < COMPRESSORS_MAX {
+            idle.push(compressor);
+        }
+        bytes.into()
+    }
 }
 
 fn settle(frames: Vec<Waiting>, proposed: Result<Bytes, RouteError>) {

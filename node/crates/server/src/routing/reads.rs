@@ -31,8 +31,8 @@ use super::scan_parts::{Found, TakeError};
 use super::sources::Sources;
 use crate::peers::{LimitKind, PeerError};
 use crate::shards::{
-    AdminError, LabelsRead, LimitError, Limits, NotServed, Quarantined, QueryAccount, ReadContext, Ring, SelectError,
-    ShardGroup, Wanted,
+    AdminError, Cause, LabelsRead, LimitError, Limits, NotServed, Quarantined, QueryAccount, ReadContext, Ring,
+    SelectError, ShardGroup, Wanted,
 };
 
 /// Matchers of several selectors: series that pass all of any of them.
@@ -311,7 +311,7 @@ fn wire_matcher(matcher: &Matcher) -> v1::Matcher {
 /// What a group's failure is for a reader.
 fn unavailable(group: ShardGroupId, error: RouteError) -> SelectError {
     match error {
-        RouteError::NotServed(NotServed::Quarantined(Quarantined { group, reason, stopped: false })) => {
+        RouteError::NotServed(NotServed::Quarantined(Quarantined { group, reason, cause: Cause::Damaged })) => {
             SelectError::Corrupt { group, place: reason }
         }
         RouteError::NotServed(NotServed::Quarantined(Quarantined { group, reason, .. })) => {

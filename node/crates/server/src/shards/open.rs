@@ -29,7 +29,7 @@ use tokio::time::timeout;
 use super::applied_mark::MarkError;
 use super::replay::Replay;
 use super::replica_store::{COPIES_PATH, ReplicaStore, SHARDS_PATH, replica_of};
-use super::state_machine::ShardStateMachine;
+use super::state_machine::{ScratchPool, ShardStateMachine};
 use super::{Cause, Quarantined, Ring, RingGroup, ShardGroup, Shards, Slot};
 use crate::config::Config;
 use crate::env::Env;
@@ -199,6 +199,7 @@ pub(super) struct Opener {
     replication: Replication,
     cache: Arc<PackCache>,
     metrics: Arc<ShardMetrics>,
+    scratches: Arc<ScratchPool>,
     /// Copies of replicas made so far.
     copies: Arc<AtomicU64>,
     config: Config,
@@ -231,6 +232,7 @@ impl Opener {
             replication,
             cache,
             metrics,
+            scratches: Arc::default(),
             copies: Arc::default(),
             config: config.clone(),
             groups,
@@ -356,6 +358,7 @@ impl Opener {
             group: group.id,
             replica,
             ref_epoch: group.ref_epoch,
+            scratches: self.scratches.clone(),
             copies: self.copies.clone(),
         };
         let (range, fatal) = (group.range, self.env.fatal.clone());

@@ -16,6 +16,7 @@ use bellwether_raft::ReplicaId;
 use bellwether_tsdb::{PackCache, Shard, ShardMetrics, ShardOptions};
 
 use super::open::GroupTrouble;
+use super::state_machine::ScratchPool;
 
 /// The directory of all replicas.
 pub const SHARDS_PATH: &str = "shards";
@@ -37,6 +38,8 @@ pub struct ReplicaStore {
     pub replica: ReplicaId,
     /// The group's incarnation.
     pub ref_epoch: RefEpoch,
+    /// Buffers of all replicas.
+    pub scratches: Arc<ScratchPool>,
     /// Copies made so far, of all replicas.
     pub copies: Arc<AtomicU64>,
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use bellwether_ingest::{
-    Command, ControlCommand, Entry, EntryLimits, FrameReader, FrameReply, RefScope, Refused, RowColumns, SamplesEntry,
+    Command, ControlCommand, Entry, EntryBuffer, EntryLimits, FrameReader, FrameReply, RefScope, Refused, RowColumns,
+    SamplesEntry,
 };
 use bellwether_model::{HashRange, Labels, Matcher, PlacementKey, SeriesHash, SeriesRef, Tenant, TimeRange, Timestamp};
 use bellwether_raft::{Applied, Checkpoint, CommittedEntry, EntryPayload, FatalError, StateMachine};
@@ -24,6 +25,9 @@ use crate::env::Fatal;
 
 /// The newest version of commands that this program understands; an entry raises the active one.
 const VERSION_SUPPORTED: u32 = 1;
+
+/// Scratches kept; whoever needs one more makes it.
+const SCRATCHES_MAX: usize = 8;
 
 /// A shard under a Raft group.
 pub struct ShardStateMachine {
@@ -49,15 +53,31 @@ struct Generations {
 
 struct Applying {
     applied: Applied,
-    scratch: Scratch,
 }
 
 /// Buffers that entries are decoded into.
 #[derive(Default)]
 struct Scratch {
-    frames: Vec<u8>,
+    entry: EntryBuffer,
     rows: RowColumns,
     refs: Vec<u32>,
+}
+
+/// Scratches that nobody uses at the moment: there are more groups on a node than ever apply something at a time.
+#[derive(Default)]
+pub struct ScratchPool(Mutex<Vec<Scratch>>);
+
+impl ScratchPool {
+    fn take(&self) -> Scratch {
+        self.0.lock().pop().unwrap_or_default()
+    }
+
+    fn give_back(&self, scratch: Scratch) {
+        let mut idle = self.0.lock();
+        if idle.len() < SCRATCHES_MAX {
+            idle.push(scratch);
+        }
+    }
 }
 
 impl ShardStateMachine {
@@ -69,7 +89,7 @@ impl ShardStateMachine {
         fatal: Fatal,
     ) -> Result<ShardStateMachine, applied_mark::MarkError> {
         let applied = applied_mark::decode(&shard.flushed().0)?;
-        let applying = Mutex::new(Applying { applied, scratch: Scratch::default() });
+        let applying = Mutex::new(Applying { applied });
         let time = AtomicI64::new(shard.group_time());
         let generations = Mutex::new(Generations { live, old: Vec::new() });
         let shard = RwLock::new(Arc::new(shard));
@@ -117,6 +137,7 @@ impl ShardStateMachine {
         shard: &Shard,
         scope: RefScope,
         applying: &mut Applying,
+        scratch: &mut Scratch,
         entry: CommittedEntry,
     ) -> Result<Option<Bytes>, FatalError> {
         applying.applied.log = Some(entry.position);
@@ -129,9 +150,9 @@ impl ShardStateMachine {
                 (None, i64::MIN, index)
             }
             EntryPayload::Normal(payload) => {
-                let Scratch { frames, rows, refs } = &mut applying.scratch;
+                let Scratch { entry: buffer, rows, refs } = scratch;
                 // The log's own checksum has passed: this is a newer program's entry, or our bug.
-                let entry = Entry::read(&payload, frames)
+                let entry = Entry::read(&payload, buffer)
                     .map_err(|error| FatalError(format!("log entry {index} cannot be applied: {error}")))?;
                 let reply = match entry.command {
                     Command::Samples(samples) => {
@@ -299,13 +320,15 @@ impl StateMachine for ShardStateMachine {
         let mut applying = self.applying.lock();
         let (shard, scope) = (self.shard(), self.scope());
         let mut replies = Vec::with_capacity(entries.len());
+        let mut scratch = self.store.scratches.take();
         for entry in entries {
-            replies.extend(self.apply_one(&shard, scope, &mut applying, entry)?);
+            replies.extend(self.apply_one(&shard, scope, &mut applying, &mut scratch, entry)?);
             if let Err(error) = self.replay.relieve(&shard) {
                 let error = self.failed(&error);
                 tracing::warn!(%error, "a flush failed while the log is applied again");
             }
         }
+        self.store.scratches.give_back(scratch);
         Ok(replies)
     }
 

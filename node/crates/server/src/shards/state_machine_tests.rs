@@ -19,6 +19,7 @@ fn store(disk: &MemDisk, replica: u64) -> ReplicaStore {
         group: ShardGroupId(4),
         replica: ReplicaId(replica),
         ref_epoch: RefEpoch(9),
+        scratches: Arc::default(),
         copies: Arc::default(),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bellwether_ingest::{Command, Entry};
+use bellwether_ingest::{Command, Entry, EntryBuffer};
 use bellwether_model::ShardGroupId;
 use bellwether_proto::peer::v1::maintain_request::What;
 use bellwether_proto::peer::v1::membership_request::Change;
@@ -22,7 +22,7 @@ impl Router {
     /// Replicates a control command in a group that is led here.
     pub async fn serve_command(&self, request: &CommandRequest) -> Result<CommandAnswer, Failure> {
         let local = self.led_here(request.group)?;
-        let mut buffer = Vec::new();
+        let mut buffer = EntryBuffer::default();
         let entry = Entry::read(&request.command, &mut buffer).map_err(|error| rejected(error.to_string()))?;
         let Command::Control(command) = entry.command else {
             return Err(rejected("samples are no control command"));
