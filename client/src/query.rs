@@ -41,7 +41,8 @@ pub enum Value {
 impl Client {
     /// Evaluates an expression at one time, in milliseconds since the Unix epoch; `None` is the node's now.
     pub async fn instant(&self, query: &str, time_ms: Option<i64>) -> Result<Answer, Error> {
-        let request = InstantRequest { query: query.to_owned(), time_ms, timeout_ms: Some(self.timeout_ms()) };
+        let request =
+            InstantRequest { query: query.to_owned(), time_ms, timeout_ms: Some(self.timeout_ms()), stale_ms: None };
         let bytes_max = self.options().answer_bytes_max;
         let send = |channel, request| {
             let mut client = self.query_client(channel);
@@ -54,7 +55,7 @@ impl Client {
     /// Evaluates an expression every `step_ms` from `start_ms` to `end_ms`, both included.
     pub async fn range(&self, query: &str, start_ms: i64, end_ms: i64, step_ms: i64) -> Result<Answer, Error> {
         let timeout_ms = Some(self.timeout_ms());
-        let request = RangeRequest { query: query.to_owned(), start_ms, end_ms, step_ms, timeout_ms };
+        let request = RangeRequest { query: query.to_owned(), start_ms, end_ms, step_ms, timeout_ms, stale_ms: None };
         let bytes_max = self.options().answer_bytes_max;
         let send = |channel, request| {
             let mut client = self.query_client(channel);

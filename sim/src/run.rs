@@ -324,7 +324,7 @@ impl Run {
         range: TimeRange,
     ) -> Result<String, String> {
         let limits = Limits { series: u64::MAX, samples: u64::MAX, memory_bytes: u64::MAX };
-        let read = ReadContext { account: Arc::new(QueryAccount::new(limits)), cancel: Arc::default() };
+        let read = ReadContext { account: Arc::new(QueryAccount::new(limits)), cancel: Arc::default(), stale: None };
         let selected = server.router().select(tenant, matchers.into(), range, Wanted::All, &read).await;
         let selected = selected.map_err(|error| format!("a selection failed: {}", chain(&error)))?;
         let mut found: Vec<(Labels, Vec<Sample>)> = Vec::new();

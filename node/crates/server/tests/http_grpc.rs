@@ -44,7 +44,7 @@ async fn what_is_written_is_queried() {
     assert!(answer.refused_because.contains("too far in the future"), "{}", answer.refused_because);
 
     let mut queries = QueryClient::new(node.grpc());
-    let instant = InstantRequest { query: "m".into(), time_ms: None, timeout_ms: None };
+    let instant = InstantRequest { query: "m".into(), time_ms: None, timeout_ms: None, stale_ms: None };
     let answer = only(queries.instant(instant).await.unwrap().into_inner()).await;
     let Some(Shape::Vector(vector)) = answer.result else { panic!("{answer:?}") };
     assert_eq!(vector.series, [series(&[("__name__", "m"), ("a", "1")], &[(NOW_MS, 2.0)])]);
@@ -55,6 +55,7 @@ async fn what_is_written_is_queried() {
         end_ms: NOW_MS,
         step_ms: 15_000,
         timeout_ms: None,
+        stale_ms: None,
     };
     let answer = only(queries.range(range).await.unwrap().into_inner()).await;
     let Some(Shape::Matrix(matrix)) = answer.result else { panic!("{answer:?}") };
@@ -71,7 +72,8 @@ async fn messages_may_be_compressed_with_zstd() {
     let mut queries = QueryClient::new(node.grpc()).accept_compressed(zstd);
     let answer = queries.instant(InstantRequest { query: "m".into(), ..InstantRequest::default() }).await.unwrap();
     assert_eq!(answer.metadata().get("grpc-encoding").unwrap(), "zstd");
-    assert!(matches!(answer.into_inner().result, Some(Shape::Vector(found)) if found.series.len() == 1));
+    let answer = only(answer.into_inner()).await;
+    assert!(matches!(answer.result, Some(Shape::Vector(found)) if found.series.len() == 1));
 }
 
 #[tokio::test]
@@ -79,15 +81,21 @@ async fn errors_have_the_code_of_their_sort() {
     let node = Node::start().await;
     let mut queries = QueryClient::new(node.grpc());
     let mut ask = async |query: &str| {
-        let request = InstantRequest { query: query.into(), time_ms: Some(0), timeout_ms: None };
+        let request = InstantRequest { query: query.into(), time_ms: Some(0), timeout_ms: None, stale_ms: None };
         queries.instant(request).await.unwrap_err()
     };
     let error = ask("sum(").await;
     assert_eq!(error.code(), Code::InvalidArgument);
     assert!(error.message().contains("1:5: parse error"), "{}", error.message());
     assert_eq!(ask("label_replace(vector(1), \"a\", \"\", \"b\", \"(\")").await.code(), Code::FailedPrecondition);
-    let extreme =
-        RangeRequest { query: "m".into(), start_ms: i64::MIN, end_ms: i64::MAX, step_ms: i64::MAX, timeout_ms: None };
+    let extreme = RangeRequest {
+        query: "m".into(),
+        start_ms: i64::MIN,
+        end_ms: i64::MAX,
+        step_ms: i64::MAX,
+        timeout_ms: None,
+        stale_ms: None,
+    };
     QueryClient::new(node.grpc()).range(extreme).await.unwrap();
 
     let mut writes = WriteClient::new(node.grpc());

@@ -49,6 +49,7 @@ async fn run(gateway: &Gateway, headers: &HeaderMap, params: &Params, times: Que
         times,
         timeout: params.timeout()?,
         lookback: lookback(params)?,
+        stale: stale(params)?,
     };
     let Answer { outcome, cost, place } = gateway.state.queries.run(request).await?;
     Ok(query_answer(outcome, limit, params.get("stats").map(|_| cost), Some(place)))
@@ -72,6 +73,14 @@ fn lookback(params: &Params) -> Result<Option<Duration>, ApiError> {
         .map_err(|reason| ApiError::bad_data(format!("error parsing lookback delta duration: {reason}")))?;
     // Prometheus takes a lookback that is not positive for its default.
     Ok(u64::try_from(ms).ok().filter(|ms| *ms > 0).map(Duration::from_millis))
+}
+
+/// `stale`: how long ago a replica may have heard its leader to answer without asking it.
+fn stale(params: &Params) -> Result<Option<Duration>, ApiError> {
+    let Some(text) = params.get("stale") else { return Ok(None) };
+    let ms = parse_duration_ms(text).map_err(|reason| ApiError::parameter("stale", reason))?;
+    let ms = u64::try_from(ms).map_err(|_| ApiError::parameter("stale", "it must not be negative"))?;
+    Ok(Some(Duration::from_millis(ms)))
 }
 
 /// `/api/v1/query_exemplars`: checks the query; exemplars are not stored yet.

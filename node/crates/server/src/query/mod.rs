@@ -78,6 +78,8 @@ pub struct QueryRequest {
     pub timeout: Option<Duration>,
     /// How far back an instant selector looks, if not as configured.
     pub lookback: Option<Duration>,
+    /// If given, replicas may answer that heard their leaders so lately.
+    pub stale: Option<Duration>,
 }
 
 /// The times of a query.
@@ -192,7 +194,8 @@ impl Coordinator {
         started: Instant,
         cost: &mut QueryCost,
     ) -> Result<(Outcome, Place), QueryError> {
-        let running = self.admit(&request.tenant, &request.text, request.timeout, started).await?;
+        let mut running = self.admit(&request.tenant, &request.text, request.timeout, started).await?;
+        running.read.stale = request.stale;
         cost.queue = running.admitted - started;
         let result = running.within(self.fetch_and_evaluate(request, &running.read, cost)).await;
         let account = &running.read.account;
@@ -228,7 +231,7 @@ impl Coordinator {
         let cancel = CancelOnDrop(Arc::default());
         Ok(Running {
             place: Place { _permit: permit, active, _account: account.clone() },
-            read: ReadContext { account, cancel: cancel.0.clone() },
+            read: ReadContext { account, cancel: cancel.0.clone(), stale: None },
             deadline,
             limit,
             admitted: Instant::now(),

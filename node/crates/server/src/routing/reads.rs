@@ -120,7 +120,11 @@ impl Router {
 
     /// What senders said about metrics, by metric name.
     pub async fn metadata(&self, tenant: &Tenant) -> Result<BTreeMap<String, MetricMetadata>, SelectError> {
-        let read = ReadContext { account: Arc::new(QueryAccount::new(Limits::default())), cancel: Arc::default() };
+        let read = ReadContext {
+            account: Arc::new(QueryAccount::new(Limits::default())),
+            cancel: Arc::default(),
+            stale: None,
+        };
         let scope = Scope { tenant, selectors: &[Arc::from([])], range: TimeRange::ALL, read: &read };
         let what = What::Metadata(v1::SelectMetadata {});
         let found = self.everywhere(&scope, what, |groups| self.shards.metadata(groups, tenant));
@@ -161,7 +165,7 @@ impl Router {
         let mut pace = Pace::begin(&self.jitter);
         let mut attempt = 0;
         while !missing.is_empty() {
-            let Sources { here, there, nowhere } = self.sources(&missing, attempt).await;
+            let Sources { here, there, nowhere } = self.sources(&missing, scope.read.stale, attempt).await;
             check_ranges(&ring, here.iter().map(|group| (group.id(), group.range())))?;
             let mut done: BTreeSet<ShardGroupId> = here.iter().map(|group| group.id()).collect();
             let mut failed = nowhere;
@@ -281,7 +285,11 @@ fn check_ranges(ring: &Ring, covered: impl Iterator<Item = (ShardGroupId, HashRa
 fn request(scope: &Scope<'_>, what: &What, groups: &[ShardGroupId]) -> ScanRequest {
     let account = &scope.read.account;
     let limits = account.limits();
-    let read = |group: &ShardGroupId| GroupRead { group: group.0, freshness: Some(Freshness::AsLeader(true)) };
+    let freshness = match scope.read.stale {
+        None => Freshness::AsLeader(true),
+        Some(stale) => Freshness::HeardWithinMs(u64::try_from(stale.as_millis()).unwrap_or(u64::MAX)),
+    };
+    let read = |group: &ShardGroupId| GroupRead { group: group.0, freshness: Some(freshness) };
     let selector = |matchers: &Arc<[Matcher]>| Selector { matchers: matchers.iter().map(wire_matcher).collect() };
     ScanRequest {
         tenant: scope.tenant.as_str().to_owned(),

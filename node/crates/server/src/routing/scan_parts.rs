@@ -204,7 +204,11 @@ mod tests {
     use crate::shards::{Limits, QueryAccount};
 
     fn read(limits: Limits) -> ReadContext {
-        ReadContext { account: Arc::new(QueryAccount::new(limits)), cancel: Arc::new(AtomicBool::new(false)) }
+        ReadContext {
+            account: Arc::new(QueryAccount::new(limits)),
+            cancel: Arc::new(AtomicBool::new(false)),
+            stale: None,
+        }
     }
 
     fn travelled<T: Found>(found: Vec<T>, limits: Limits) -> Result<(Vec<T>, usize), TakeError> {

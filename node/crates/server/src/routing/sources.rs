@@ -2,6 +2,8 @@
 //!
 //! A replica here that leads makes sure of that itself. One that follows waits until it has come as far as its leader is.
 //! Where there is none, or one that is too far behind, the leader's node is asked.
+//!
+//! A read that may be stale is answered by any replica that heard its leader lately enough.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,11 +35,18 @@ pub struct Sources {
 
 impl Router {
     /// Where to read each of `groups`. Each attempt may give another answer.
-    pub(super) async fn sources(&self, groups: &[ShardGroupId], attempt: usize) -> Sources {
+    pub(super) async fn sources(&self, groups: &[ShardGroupId], stale: Option<Duration>, attempt: usize) -> Sources {
         let mut sources = Sources::default();
         let (mut leading, mut following, mut elsewhere) = (Vec::new(), Vec::new(), Vec::new());
         for group in groups {
-            match self.shards.local(*group) {
+            let local = self.shards.local(*group);
+            if let (Some(stale), Ok(local)) = (stale, &local)
+                && local.raft.silence().await.is_some_and(|silence| silence <= stale)
+            {
+                sources.here.push(local.clone());
+                continue;
+            }
+            match local {
                 Ok(local) if local.raft.leadership() == Leadership::Here => leading.push(local),
                 Ok(local) if local.raft.has_others() => following.push(local),
                 // Between two terms: its own word is the only one.

@@ -205,8 +205,13 @@ impl TestNode {
 
     /// The values of a metric, oldest first.
     pub async fn values(&self, name: &str) -> Result<Vec<f64>, SelectError> {
+        self.values_stale(name, None).await
+    }
+
+    /// The same, from replicas that heard their leaders so lately.
+    pub async fn values_stale(&self, name: &str, stale: Option<Duration>) -> Result<Vec<f64>, SelectError> {
         let account = Arc::new(QueryAccount::new(Limits::default()));
-        let read = ReadContext { account, cancel: Arc::default() };
+        let read = ReadContext { account, cancel: Arc::default(), stale };
         let matchers: Arc<[Matcher]> = [Matcher::equal("__name__", name)].into();
         let tenant = Tenant::default_tenant();
         let found = self.router.select(&tenant, matchers, TimeRange::ALL, Wanted::All, &read).await?;

@@ -210,7 +210,8 @@ async fn a_node_without_replicas_reads_elsewhere_and_everything_works_there() {
     let node = &cluster.nodes[&2];
     assert_eq!(node.values("a").await.unwrap(), [1.0]);
     assert_eq!(*cluster.wires.scans.lock(), 1, "all groups of a node are scanned in one call");
-    let read = ReadContext { account: Arc::new(QueryAccount::new(Limits::default())), cancel: Arc::default() };
+    let read =
+        ReadContext { account: Arc::new(QueryAccount::new(Limits::default())), cancel: Arc::default(), stale: None };
     let all: Selectors = Arc::from([Arc::from([])]);
     let series = node.router.series(&tenant, all.clone(), TimeRange::ALL, 3, &read).await.unwrap();
     assert_eq!(series, ["a", "b", "c"].map(|name| Labels::of(&[("__name__", name)])));
@@ -227,6 +228,7 @@ async fn a_node_without_replicas_reads_elsewhere_and_everything_works_there() {
     let few = ReadContext {
         account: Arc::new(QueryAccount::new(Limits { series: 3, ..Limits::default() })),
         cancel: Arc::default(),
+        stale: None,
     };
     let any: Arc<[Matcher]> = [Matcher::equal("x", "")].into();
     let error = node.router.select(&tenant, any, TimeRange::ALL, Wanted::All, &few).await.unwrap_err();
@@ -247,4 +249,23 @@ async fn a_replica_that_hears_nothing_reads_elsewhere_and_a_node_alone_says_why_
     assert!(matches!(error, SelectError::Unavailable { .. }), "{error}");
     cluster.wires.mend(follower);
     assert_eq!(cluster.nodes[&follower].values("a").await.unwrap(), [1.0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_read_needs_no_leader_but_one_that_was_heard_lately() {
+    let mut cluster = TestCluster::of_three().await;
+    cluster.nodes[&1].write(&NAMES, sample(1.0)).await.unwrap();
+    assert_equal(&cluster, &[1, 2, 3]).await;
+    let stale = |ms| Some(Duration::from_millis(ms));
+    for node in cluster.nodes.values() {
+        assert_eq!(node.values_stale("a", stale(1000)).await.unwrap(), [1.0], "node {}", node.id);
+    }
+    cluster.crash(1).await;
+    cluster.crash(2).await;
+    let node = &cluster.nodes[&3];
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(node.values_stale("a", stale(2000)).await.unwrap(), [1.0], "nobody leads any more");
+    assert!(matches!(node.values("a").await, Err(SelectError::Unavailable { .. })));
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert!(matches!(node.values_stale("a", stale(2000)).await, Err(SelectError::Unavailable { .. })));
 }

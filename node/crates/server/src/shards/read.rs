@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use bellwether_model::{Labels, Matcher, MetricMetadata, ShardGroupId, Tenant, TimeRange};
 use bellwether_promql::{FetchedSeries, LimitError, QueryAccount};
@@ -18,6 +19,9 @@ pub struct ReadContext {
     pub account: Arc<QueryAccount>,
     /// Raised once nobody needs the result.
     pub cancel: Arc<AtomicBool>,
+    /// If given, any replica may answer that heard its leader so lately. Otherwise everything is seen that was
+    /// acknowledged before the read.
+    pub stale: Option<Duration>,
 }
 
 /// Which series' labels to read.

@@ -98,7 +98,11 @@ impl Router {
             selectors: selectors.into(),
             range: TimeRange::new(start_ms, end_ms),
             what: what.ok_or_else(|| rejected("the scan asks for nothing"))?,
-            read: ReadContext { account: Arc::new(QueryAccount::within(limits, self.scan_memory.clone())), cancel },
+            read: ReadContext {
+                account: Arc::new(QueryAccount::within(limits, self.scan_memory.clone())),
+                cancel,
+                stale: None,
+            },
         })
     }
 
@@ -115,6 +119,17 @@ impl Router {
                 let waited = local.raft.wait_applied(position(wanted), Instant::now() + FOLLOW_WAIT).await;
                 waited.map_err(|error| read_failure(&error))?;
                 Ok(local)
+            }
+            Some(Freshness::HeardWithinMs(within)) => {
+                let local = self.replica_here(read.group)?;
+                match local.raft.silence().await {
+                    Some(silence) if silence <= Duration::from_millis(within) => Ok(local),
+                    silence => {
+                        let message =
+                            format!("shard group {}: the replica heard its leader {silence:?} ago", read.group);
+                        Err(Failure::new(message, v1::Unavailable { group: read.group }))
+                    }
+                }
             }
             None => Err(rejected(format!("the scan does not say how fresh shard group {} must be", read.group))),
         }
