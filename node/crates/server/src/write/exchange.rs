@@ -18,6 +18,9 @@ use crate::shards::ring::id_of;
 /// Metadata of one log entry, in bytes of text: far below what an entry may have.
 const METADATA_ENTRY_BYTES_MAX: usize = 256 << 10;
 
+/// Once the reasons of the groups that failed have so many bytes, further groups are not named.
+const REASONS_BYTES_MAX: usize = 1000;
+
 /// What one attempt to store a request came to.
 #[derive(Default)]
 pub struct Attempt {
@@ -32,13 +35,19 @@ pub struct Attempt {
 impl Attempt {
     /// A group did not store its part, or may not have.
     fn fail(&mut self, group: u16, error: &RouteError) {
-        match error {
+        let reason = match error {
             RouteError::Reply(_) | RouteError::Propose(ProposeError::TooLarge { .. }) => {
                 self.internal = Some(error.to_string());
+                return;
             }
-            RouteError::NotServed(_) | RouteError::NoLeader(_) => self.transient = Some(error.to_string()),
-            _ => self.transient = Some(format!("shard group {group}: {error}")),
-        }
+            RouteError::NotServed(_) | RouteError::NoLeader(_) => error.to_string(),
+            _ => format!("shard group {group}: {error}"),
+        };
+        self.transient = Some(match self.transient.take() {
+            Some(before) if before.len() < REASONS_BYTES_MAX => format!("{before}; {reason}"),
+            Some(before) => before,
+            None => reason,
+        });
     }
 
     /// What the sender is told. A part that may succeed later outweighs one that was refused for good: the sender comes
