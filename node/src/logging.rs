@@ -4,8 +4,9 @@ use anyhow::Context;
 use bellwether_server::config::{LogConfig, LogFormat};
 use tracing_subscriber::EnvFilter;
 
-/// What a plain level leaves out: openraft tells every step of every election at `info`.
-const QUIET: &str = "openraft=warn";
+/// What a plain level leaves out: openraft tells every step of every election at `info`, and warns of every heartbeat that a
+/// dead node does not answer; our own lines say what became of it.
+const QUIET: &str = "openraft=error";
 
 /// Starts logging; once per process.
 pub fn start(config: &LogConfig) -> anyhow::Result<()> {
