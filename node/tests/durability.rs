@@ -57,6 +57,16 @@ fn everything_acknowledged_survives_a_kill_under_load() {
 }
 
 #[test]
+fn the_first_request_may_be_a_large_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Node::start(directory.path(), &[]);
+    // So large that it is decoded on a thread of its own.
+    let sent = samples(40_000);
+    node.write_acknowledged("large", &sent);
+    assert_eq!(node.read("large").last(), sent.last());
+}
+
+#[test]
 fn a_stopped_node_starts_again_with_everything_and_nothing_to_apply() {
     let directory = tempfile::tempdir().unwrap();
     let sent = samples(500);

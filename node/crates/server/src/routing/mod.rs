@@ -34,6 +34,7 @@ use bellwether_model::ShardGroupId;
 use bellwether_promql::MemoryPool;
 use bellwether_raft::NodeId;
 use parking_lot::{Mutex, RwLock};
+use tokio::runtime::Handle;
 
 pub use commands::MaintainError;
 pub use error::{Again, RouteError};
@@ -69,6 +70,8 @@ pub struct Router {
     jitter: Jitter,
     stamping: Stamping,
     queues: RwLock<Queues>,
+    /// Where queues are emptied: they are made by whoever decodes a body, which may be a thread without a runtime.
+    runtime: Handle,
     /// What scans for other nodes hold together.
     scan_memory: Arc<MemoryPool>,
     /// The newest mover that asked something of a group.
@@ -112,6 +115,7 @@ impl Router {
             jitter,
             stamping,
             queues: RwLock::default(),
+            runtime: Handle::current(),
             scan_memory: MemoryPool::new(scan_memory_bytes(config)),
             mover_epochs: Mutex::default(),
         })
@@ -151,7 +155,7 @@ impl Router {
         let queue = queues.groups.entry(group).or_insert_with(|| {
             let queue = Arc::<FrameQueue>::default();
             let (shards, stamping) = (self.shards.clone(), self.stamping.clone());
-            tokio::spawn(proposer::propose_queued(queue.clone(), group, shards, stamping));
+            self.runtime.spawn(proposer::propose_queued(queue.clone(), group, shards, stamping));
             queue
         });
         Ok(queue.clone())
@@ -168,7 +172,7 @@ impl Router {
         }
         let queue = queues.nodes.entry(node).or_insert_with(|| {
             let queue = Arc::<FrameQueue>::default();
-            tokio::spawn(outbox::send_queued(queue.clone(), node, self.remote.clone()));
+            self.runtime.spawn(outbox::send_queued(queue.clone(), node, self.remote.clone()));
             queue
         });
         Ok(queue.clone())
