@@ -426,11 +426,17 @@ impl Layers {
                 continue;
             }
             values.clear();
+            stretches.clear();
             run.read(reader, key, wanted, &mut values, &mut stretches)?;
-            let mut times: Vec<Timestamp> =
-                stretches.drain(..).flat_map(|stretch: Stretch| stretch.times().to_vec()).collect();
-            bury(&self.tombstones, run.run.layer, key.series, 0, &mut times, &mut values);
-            found = times.last().copied().zip(values.last().copied()).or(found);
+            if hides(&self.tombstones, run.run.layer, key.series) {
+                let mut times: Vec<Timestamp> =
+                    stretches.drain(..).flat_map(|stretch: Stretch| stretch.times().to_vec()).collect();
+                bury(&self.tombstones, run.run.layer, key.series, 0, &mut times, &mut values);
+                found = times.last().copied().zip(values.last().copied()).or(found);
+            } else {
+                let last = stretches.last().and_then(|stretch| stretch.times().last().copied());
+                found = last.zip(values.last().copied()).or(found);
+            }
         }
         Ok(found.map(|(timestamp, value)| (columns.whole(&[timestamp]).column, vec![value])))
     }
