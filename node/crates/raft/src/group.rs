@@ -174,11 +174,20 @@ impl RaftGroup {
         self.0.log.unflushed_bytes()
     }
 
+    /// Whether nobody else votes, so that nobody else is needed for the log to be applied. Asks openraft itself:
+    /// [`state`](Self::state) may not show the membership yet just after a start.
+    pub async fn votes_alone(&self) -> bool {
+        self.sole_voter().await.unwrap_or(false)
+    }
+
     /// Stops this replica, after what it has queued is written. It can be started again.
     pub async fn shutdown(&self) {
         let this = &*self.0;
-        if let Err(error) = this.raft.shutdown().await {
-            tracing::warn!(group = this.group.0, %error, "a group ended badly");
+        // Not for ever: openraft does not look up while it waits for a full disk to take a vote.
+        match timeout(limits::STORAGE_WAIT, this.raft.shutdown()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(group = this.group.0, %error, "a group ended badly"),
+            Err(_) => tracing::warn!(group = this.group.0, "a group did not end: the disk takes nothing"),
         }
         // Its tasks end one after the other, and hold the log until then.
         drop(timeout(limits::STORAGE_WAIT, this.running.closed()).await);
@@ -230,12 +239,16 @@ impl RaftGroup {
 
     /// Makes this replica the leader at once if nobody else votes.
     pub(crate) async fn elect_sole_voter(&self) -> Result<(), Fatal<Types>> {
-        let this = &*self.0;
-        let membership = this.raft.with_raft_state(|state| state.membership_state.effective().clone()).await?;
-        if membership.voter_ids().eq([this.replica.0]) {
-            this.raft.trigger().elect(false).await?;
+        if self.sole_voter().await? {
+            self.0.raft.trigger().elect(false).await?;
         }
         Ok(())
+    }
+
+    async fn sole_voter(&self) -> Result<bool, Fatal<Types>> {
+        let this = &*self.0;
+        let own = this.replica.0;
+        this.raft.with_raft_state(move |state| state.membership_state.effective().voter_ids().eq([own])).await
     }
 
     pub(crate) async fn found(&self, members: BTreeMap<ReplicaId, NodeId>) -> Result<(), String> {

@@ -1,6 +1,7 @@
 //! The leader's side of a join: the node is registered, its replica becomes a learner of the meta group, and it is told
 //! the cluster as it is.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bellwether_model::{NodeId, ReplicaId};
@@ -40,6 +41,12 @@ impl Meta {
         if !self.is_leader() {
             return Err(self.not_leader());
         }
+        if let Some((node, address)) = self.unreachable_member() {
+            return Err(AdmitError::Refused(format!(
+                "node {node} says that it is reached at {address}, where no other node can: start it with \
+                 cluster.advertise_grpc set, then try again"
+            )));
+        }
         let JoinAsk { nonce, facts, rules, token } = ask;
         let registered = self.propose(MetaCommand::RegisterNode { nonce, facts, rules, token }).await;
         let (node, meta_replica) = match registered {
@@ -52,6 +59,14 @@ impl Meta {
         };
         self.let_learn(node, meta_replica).await?;
         Ok(JoinGrant { node, meta_replica, state: (*self.now()).clone() })
+    }
+
+    /// A node that listens on all addresses and names none.
+    fn unreachable_member(&self) -> Option<(NodeId, String)> {
+        let is_any = |address: &str| address.parse().is_ok_and(|address: SocketAddr| address.ip().is_unspecified());
+        let state = self.now();
+        let found = state.present_nodes().find(|(_, record)| is_any(&record.facts.grpc));
+        found.map(|(node, record)| (node, record.facts.grpc.clone()))
     }
 
     async fn let_learn(&self, node: NodeId, replica: ReplicaId) -> Result<(), AdmitError> {

@@ -164,8 +164,7 @@ impl Meta {
             } else {
                 raft.start_group(META_GROUP, own, machine_of_group, transport).await?
             };
-            // A founder is a member from the first entry on, which shows a moment later.
-            if founds && group.wait_until(|state| !state.voters.is_empty()).await && is_alone(&group) {
+            if founds && group.votes_alone().await {
                 // Nobody else is needed for its log to be applied; only a full disk can keep it.
                 match timeout(READY_WAIT, group.ready()).await {
                     Ok(Ok(())) => {}
@@ -205,7 +204,7 @@ impl Meta {
         let state = self.now();
         match founding::founding_of(&state) {
             // Where others vote, it was committed for them to be there.
-            Some(founding) if is_alone(&self.0.group) && !self.0.machine.is_applied() => {
+            Some(founding) if self.0.group.votes_alone().await && !self.0.machine.is_applied() => {
                 self.propose(MetaCommand::Found(Box::new(founding))).await.map(drop)
             }
             _ => Ok(()),
@@ -263,11 +262,6 @@ impl Meta {
     fn weak(&self) -> WeakMeta {
         WeakMeta(Arc::downgrade(&self.0))
     }
-}
-
-/// Whether nobody else votes.
-fn is_alone(group: &RaftGroup) -> bool {
-    group.state().voters.keys().eq([&group.replica()])
 }
 
 /// Does not keep the group: for what runs beside it.

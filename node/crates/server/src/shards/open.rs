@@ -299,7 +299,7 @@ impl Opener {
         };
         let (raft, own) = (self.raft().clone(), started.raft.clone());
         let ready = on_raft(&self.env, async move {
-            if !own.state().voters.keys().eq([&replica]) {
+            if !own.votes_alone().await {
                 return Ok(());
             }
             let ready = ready(&raft, &own).await;
