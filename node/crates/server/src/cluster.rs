@@ -13,6 +13,7 @@ use crate::env::Env;
 use crate::meta::founding::{EnterError, enter};
 use crate::meta::joining::JoinPlan;
 use crate::meta::remote::Strangers;
+use crate::meta::settings::SettingKey;
 use crate::meta::state::{MetaState, NodeFacts, VERSION_SUPPORTED};
 use crate::meta::tokens::TokenText;
 use crate::meta::{Meta, MetaStartError, MetaStore};
@@ -103,14 +104,18 @@ async fn facts(config: &Config, env: &Env, http: SocketAddr, grpc: SocketAddr) -
     })
 }
 
-/// The ring of a state, and the task that keeps it up.
-pub fn follow_ring(
+/// The ring of a state, and the task that keeps it up, and `peers` at the budget that the state's settings name.
+pub fn follow_state(
     mut state: watch::Receiver<Arc<MetaState>>,
+    peers: Peers,
 ) -> (watch::Receiver<Arc<Ring>>, impl Future<Output = ()> + Send) {
-    let (ring, watched) = watch::channel(Arc::new(Ring::from(&state.borrow_and_update().placement)));
+    let known = state.borrow_and_update().clone();
+    let (ring, watched) = watch::channel(Arc::new(Ring::from(&known.placement)));
+    peers.set_copy_budget(known.settings.get(SettingKey::CopyBytesPerSecond));
     let follow = async move {
         while state.changed().await.is_ok() {
             let state = state.borrow_and_update().clone();
+            peers.set_copy_budget(state.settings.get(SettingKey::CopyBytesPerSecond));
             let epoch = ring.borrow().epoch();
             if state.placement.epoch() != epoch {
                 ring.send_replace(Arc::new(Ring::from(&state.placement)));

@@ -155,7 +155,7 @@ impl Server {
         let identity = meta.identity();
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        let (ring, follow) = cluster::follow_ring(meta.state());
+        let (ring, follow) = cluster::follow_state(meta.state(), peers.clone());
         let mut stopping = stopped.clone();
         tasks.spawn(async move {
             tokio::select! {

@@ -59,9 +59,6 @@ pub const CLOCK_SAMPLES: usize = 8;
 /// Batches whose sending times are remembered until they are echoed.
 pub const ECHOES_MAX: usize = 64;
 
-/// Bytes of checkpoints that a node sends in a second, to all others together: it has other things to do.
-pub const CHECKPOINT_BYTES_PER_SECOND: u64 = 64 << 20;
-
 /// Bytes of a checkpoint's file in one message.
 pub const CHECKPOINT_CHUNK_BYTES: usize = 1 << 20;
 

@@ -41,7 +41,6 @@ use tonic::transport::Channel;
 
 use self::dial::Dialer;
 use self::identity::{Identity, Introduction};
-use self::limits::CHECKPOINT_BYTES_PER_SECOND;
 use self::link::{Carrier, Link};
 use self::metrics::PeerMetrics;
 use self::pace::Pace;
@@ -100,7 +99,7 @@ impl Peers {
             addresses: addresses.clone(),
             runtime: Handle::current(),
             metrics: Arc::new(PeerMetrics::new(registry)?),
-            checkpoint_budget: Throttle::new(CHECKPOINT_BYTES_PER_SECOND),
+            checkpoint_budget: Throttle::new(u64::MAX),
             peers: Mutex::default(),
             raft: Arc::default(),
             alive: watch::Sender::new(()),
@@ -136,6 +135,11 @@ impl Peers {
     /// Raft's way to the other nodes, for as long as this or a clone of it lives.
     pub fn transport(&self) -> Arc<dyn Transport> {
         Arc::new(PeersTransport(Arc::downgrade(&self.0)))
+    }
+
+    /// Bytes per second that this node sends of copies from now on; unbounded until it is told.
+    pub fn set_copy_budget(&self, bytes_per_second: u64) {
+        self.0.checkpoint_budget.set(bytes_per_second);
     }
 
     /// Each other node's wall clock minus ours in milliseconds, where there is a connection.

@@ -1,5 +1,6 @@
 //! A budget of bytes per second.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -7,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 
 /// Lets bytes pass one after the other, each as long after the one before as the budget says.
 pub struct Throttle {
-    bytes_per_second: u64,
+    bytes_per_second: AtomicU64,
     /// When what has passed is paid for.
     paid_at: Mutex<Option<Instant>>,
 }
@@ -15,12 +16,17 @@ pub struct Throttle {
 impl Throttle {
     /// A budget of which nothing is used. It is at least one byte.
     pub fn new(bytes_per_second: u64) -> Throttle {
-        Throttle { bytes_per_second: bytes_per_second.max(1), paid_at: Mutex::default() }
+        Throttle { bytes_per_second: AtomicU64::new(bytes_per_second.max(1)), paid_at: Mutex::default() }
+    }
+
+    /// Another budget from now on.
+    pub fn set(&self, bytes_per_second: u64) {
+        self.bytes_per_second.store(bytes_per_second.max(1), Ordering::Relaxed);
     }
 
     /// Waits until `bytes` may pass.
     pub async fn pass(&self, bytes: usize) {
-        let cost = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
+        let cost = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second.load(Ordering::Relaxed) as f64);
         let at = {
             let mut paid_at = self.paid_at.lock();
             let now = Instant::now();
@@ -47,5 +53,10 @@ mod tests {
         throttle.pass(1000).await;
         throttle.pass(1).await;
         assert_eq!(start.elapsed().as_millis() / 10, 100);
+        throttle.set(100);
+        let start = Instant::now();
+        throttle.pass(50).await;
+        throttle.pass(1).await;
+        assert_eq!(start.elapsed().as_millis() / 10, 50, "the new budget holds");
     }
 }
