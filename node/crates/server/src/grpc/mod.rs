@@ -63,18 +63,13 @@ pub struct GrpcState {
 /// # Errors
 /// If the interface's own description is damaged.
 pub fn routes(state: GrpcState, cluster: Option<ClusterService>) -> Result<Router, tonic_reflection::server::Error> {
-    let reflection = |builder: tonic_reflection::server::Builder<'static>| {
-        builder
-            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-    };
     let hosts = Hosts::new(state.config.grpc, &state.config.hosts);
     let queries = v1::query_server::QueryServer::new(query::Query(state.clone()));
     // To callers that ask for it.
     let queries = queries.send_compressed(CompressionEncoding::Zstd);
     let routes = Routes::new(HealthServer::new(health::Health::new(state.ready.clone())))
-        .add_service(reflection(tonic_reflection::server::Builder::configure()).build_v1()?)
-        .add_service(reflection(tonic_reflection::server::Builder::configure()).build_v1alpha()?)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
         .add_service(v1::node_server::NodeServer::new(node::Node(state.clone())))
         .add_service(queries);
     let routes = match cluster {
@@ -83,6 +78,14 @@ pub fn routes(state: GrpcState, cluster: Option<ClusterService>) -> Result<Route
     };
     let writes = Router::new().route(write::PATH, post(write::write)).with_state(state);
     Ok(routes.into_axum_router().merge(writes).layer(from_fn_with_state(hosts, refuse_other_hosts)))
+}
+
+/// What the reflection services describe. A function that takes nothing, not a closure that takes the builder: rustc
+/// 1.95 hands two calls of such a closure, with arguments made alike, one and the same builder when it optimises.
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }
 
 /// Refuses calls for other hosts.
