@@ -15,25 +15,28 @@ pub mod symbols;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bellwether_model::{Label, Labels, METRIC_NAME, SeriesHash, SeriesRef, Tenant, limits};
+use bellwether_model::{Label, Labels, METRIC_NAME, SeriesHash, SeriesRef, Tenant};
 use hashbrown::HashTable;
 
 use self::rows::{Row, Rows};
 use self::symbols::{Symbol, Symbols};
 
-/// Tenants of one shard.
-pub const TENANTS_MAX: usize = u16::MAX as usize;
-/// Label texts of one shard, in bytes; a series adds at most its own labels to them.
-pub const TEXT_BYTES_MAX: usize = 3 << 30;
-/// Label pairs over all series of one shard.
-pub const SERIES_PAIRS_MAX: usize = u32::MAX as usize - limits::LABELS_PER_SERIES_MAX;
+/// What living series may take; the last one that fits adds at most its own labels.
+const SIZE_MAX: Size = Size { tenants: u16::MAX as usize, text_bytes: 3 << 30, series_pairs: 1 << 31 };
 /// The index is made anew when more pairs than this are without a series, and more than those with one.
 const UNUSED_PAIRS_MAX: usize = 1 << 14;
 
-const _: () = assert!(
-    TEXT_BYTES_MAX + limits::LABELS_PER_SERIES_MAX * (limits::LABEL_NAME_BYTES_MAX + limits::LABEL_VALUE_BYTES_MAX)
-        < u32::MAX as usize
-);
+/// What the living series take. It alone decides whether one more fits: it is the same on every replica, while texts and pairs that nobody uses
+/// any more stay until the index is made anew, at another time on each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Size {
+    /// Tenants with a series.
+    tenants: usize,
+    /// Bytes of names and values of the pairs with a series.
+    text_bytes: usize,
+    /// Label pairs over all series.
+    series_pairs: usize,
+}
 
 /// One tenant's (label name, value).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,7 +44,7 @@ pub struct PairId(pub u32);
 
 /// Position of a tenant in the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TenantId(pub u16);
+pub struct TenantId(pub u32);
 
 /// Where a series stands in runs: see the module's documentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,6 +87,7 @@ pub struct Index {
     by_hash: HashTable<u32>,
     /// Pairs that no series has any more.
     unused_pairs: usize,
+    size: Size,
 }
 
 impl Index {
@@ -121,10 +125,14 @@ impl Index {
 
     /// Whether one more series of `tenant` fits; if not, says what there is too much of.
     pub fn has_room(&self, tenant: &Tenant) -> Result<(), &'static str> {
-        if self.tenants.len() >= TENANTS_MAX && self.tenant(tenant).is_none() {
+        self.has_room_within(SIZE_MAX, tenant)
+    }
+
+    fn has_room_within(&self, max: Size, tenant: &Tenant) -> Result<(), &'static str> {
+        if self.size.tenants >= max.tenants && self.tenant_series_count(tenant) == 0 {
             return Err("tenants");
         }
-        if self.symbols.text_bytes() > TEXT_BYTES_MAX || self.rows.pair_count() > SERIES_PAIRS_MAX {
+        if self.size.text_bytes >= max.text_bytes || self.size.series_pairs >= max.series_pairs {
             return Err("label text");
         }
         Ok(())
@@ -166,10 +174,16 @@ impl Index {
 
     fn push(&mut self, tenant: TenantId, row: Row<'_>) -> SeriesRef {
         let series = self.rows.push(row);
+        self.size.series_pairs += row.pairs.len();
         for pair in row.pairs {
+            if self.pairs[pair.0 as usize].series.is_empty() {
+                self.size.text_bytes += self.pair_bytes(*pair);
+            }
             self.pairs[pair.0 as usize].series.push(series);
         }
-        self.tenants[tenant.0 as usize].series.push(series);
+        let of_tenant = &mut self.tenants[tenant.0 as usize].series;
+        self.size.tenants += usize::from(of_tenant.is_empty());
+        of_tenant.push(series);
         let rows = &self.rows;
         self.by_hash.insert_unique(row.hash.0 as u64, series, |series| hash_of(rows, *series).0 as u64);
         SeriesRef(series)
@@ -180,6 +194,7 @@ impl Index {
         let (mut pairs, mut tenants) = (BTreeSet::new(), BTreeSet::new());
         for series in expired {
             let Some(row) = self.rows.get(*series) else { continue };
+            self.size.series_pairs -= row.pairs.len();
             pairs.extend(row.pairs);
             tenants.extend(row.pairs.first().map(|pair| self.pairs[pair.0 as usize].tenant));
             if let Ok(found) = self.by_hash.find_entry(row.hash.0 as u64, |found| found == series) {
@@ -188,7 +203,9 @@ impl Index {
         }
         expired.iter().for_each(|series| self.rows.expire(*series));
         for tenant in tenants {
-            self.tenants[tenant.0 as usize].series.retain(|series| self.rows.is_living(*series));
+            let of_tenant = &mut self.tenants[tenant.0 as usize].series;
+            of_tenant.retain(|series| self.rows.is_living(*series));
+            self.size.tenants -= usize::from(of_tenant.is_empty());
         }
         let mut unused = BTreeSet::new();
         for PairId(at) in pairs {
@@ -201,6 +218,7 @@ impl Index {
                 }
                 unused.insert((*tenant, *name));
                 self.unused_pairs += 1;
+                self.size.text_bytes -= self.pair_bytes(PairId(at));
             }
         }
         for (tenant, name) in unused {
@@ -244,7 +262,7 @@ impl Index {
         if let Some(id) = self.tenant(tenant) {
             return id;
         }
-        let id = TenantId(u16::try_from(self.tenants.len()).expect("`has_room` bounds tenants"));
+        let id = TenantId(u32::try_from(self.tenants.len()).expect("each has had a series, and refs are u32"));
         self.tenants.push(TenantIndex { tenant: tenant.clone(), first, series: Vec::new(), names: BTreeMap::new() });
         self.tenant_ids.insert(tenant.clone(), id);
         id
@@ -264,7 +282,9 @@ impl Index {
         if let Some(found) = self.pair_of.find(hash, same) {
             return PairId(*found);
         }
-        let pair = PairId(self.pairs.len() as u32);
+        let pair = PairId(
+            u32::try_from(self.pairs.len()).expect("`has_room` bounds the living, an index made anew the others"),
+        );
         self.pairs.push(Pair { tenant, name, value, series: Vec::new() });
         let pairs = &self.pairs;
         self.pair_of.insert_unique(hash, pair.0, |pair| {
@@ -304,6 +324,12 @@ impl Index {
         (self.symbols.text(pair.name), self.symbols.text(pair.value))
     }
 
+    /// Bytes of a pair's name and value.
+    fn pair_bytes(&self, pair: PairId) -> usize {
+        let (name, value) = self.pair_text(pair);
+        name.len() + value.len()
+    }
+
     /// The labels of a series.
     pub fn labels(&self, series: SeriesRef) -> Labels {
         Labels::from_sorted(self.pairs_of(series.0).iter().map(|pair| {
@@ -337,7 +363,7 @@ fn hash_of(rows: &Rows, series: u32) -> SeriesHash {
 
 fn pair_hash(tenant: TenantId, name: Symbol, value: Symbol) -> u64 {
     // The finaliser of splitmix64 over the three numbers.
-    let mut x = (u64::from(name.0) << 32 | u64::from(value.0)) ^ (u64::from(tenant.0) << 48);
+    let mut x = (u64::from(name.0) << 32 | u64::from(value.0)) ^ u64::from(tenant.0).rotate_right(16);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)
@@ -348,6 +374,7 @@ mod tests {
     use std::sync::atomic::AtomicBool;
 
     use super::*;
+    use crate::registry;
 
     #[test]
     fn series_sort_by_tenant_then_metric_then_ref() {
@@ -396,6 +423,41 @@ mod tests {
         index.expire(&[0, 2, 4, 6, 8, 10]);
         assert!(values(&index, "odd").is_empty());
         assert!(index.matching(&tenant, &[]).is_empty());
+    }
+
+    /// Replicas flush, restart and make their index anew at different times, and must refuse the same registrations.
+    #[test]
+    fn what_bounds_registration_does_not_depend_on_how_the_index_came_about() {
+        let (mut index, other) = (Index::default(), Tenant::new("other").unwrap());
+        for series in 0..100 {
+            numbered(&mut index, series);
+        }
+        let labels = Labels::of(&[("__name__", "only"), ("here", "a long text that is nowhere else")]);
+        index.add(SeriesHash::of(&other, &labels), &other, &labels, 0);
+        let full = index.size;
+        index.expire(&(10..101).collect::<Vec<u32>>());
+        let mut anew = Index::default();
+        anew.copy(&index, 50, &BTreeSet::from([20]));
+        anew.copy(&index, u32::MAX, &BTreeSet::new());
+        anew.expire(&[20]);
+        let mut loaded = Index::default();
+        registry::decode_into(&registry::encode(&index, 0, index.len(), &BTreeSet::new()).0, &mut loaded).unwrap();
+        let mut never_more = Index::default();
+        for series in 0..10 {
+            numbered(&mut never_more, series);
+        }
+        assert_eq!(index.size, Size { tenants: 1, text_bytes: 9 + 10 * 3 + 2 * 4, series_pairs: 30 });
+        assert!(full.tenants == 2 && full.text_bytes > index.size.text_bytes);
+        for (at, same) in [anew, loaded, never_more].into_iter().enumerate() {
+            assert_eq!(same.size, index.size, "index {at}");
+        }
+
+        let room = |max: Size| index.has_room_within(max, &other);
+        assert_eq!(room(full), Ok(()));
+        assert_eq!(room(Size { tenants: 1, ..full }), Err("tenants"));
+        assert_eq!(index.has_room_within(Size { tenants: 1, ..full }, &Tenant::default_tenant()), Ok(()));
+        assert_eq!(room(Size { text_bytes: index.size.text_bytes, ..full }), Err("label text"));
+        assert_eq!(room(Size { series_pairs: 30, ..full }), Err("label text"));
     }
 
     #[test]

@@ -30,7 +30,6 @@ pub struct Rows {
     living: Vec<u64>,
     count: u32,
     living_count: u32,
-    pair_count: usize,
 }
 
 /// What a row says.
@@ -51,11 +50,6 @@ impl Rows {
     /// Series that live.
     pub fn living(&self) -> u32 {
         self.living_count
-    }
-
-    /// Pairs over all rows held.
-    pub fn pair_count(&self) -> usize {
-        self.pair_count
     }
 
     #[inline]
@@ -105,7 +99,6 @@ impl Rows {
         page.pairs.extend_from_slice(row.pairs);
         // At most 64 labels per row.
         page.pair_ends.push(page.pairs.len() as u32);
-        self.pair_count += row.pairs.len();
         self.count += 1;
         self.living.resize(series as usize / WORD_BITS + 1, 0);
         self.living[series as usize / WORD_BITS] |= 1 << (series as usize % WORD_BITS);
@@ -133,9 +126,7 @@ impl Rows {
         if end > self.count || self.living_in(first, end).next().is_some() || kept(first, end) {
             return;
         }
-        if let Some(freed) = self.pages[page].take() {
-            self.pair_count -= freed.pairs.len();
-        }
+        self.pages[page] = None;
     }
 
     /// The number of the series' last Window, at least `window` from now on. Says whether that changes it.
@@ -191,7 +182,6 @@ mod tests {
         assert!(rows.get(0).is_none());
         rows.free_page_of(1024, |_, _| false);
         assert!(rows.get(1024).is_some(), "a page that still grows stays");
-        assert_eq!(rows.pair_count(), 2);
     }
 
     #[test]

@@ -11,8 +11,8 @@ pub struct Symbol(pub u32);
 #[derive(Default)]
 pub struct Symbols {
     text: String,
-    /// Where each text ends.
-    ends: Vec<u32>,
+    /// Where each text ends. Texts that nobody uses any more stay until the index is made anew, so only those in use have a bound.
+    ends: Vec<u64>,
     by_text: HashTable<u32>,
 }
 
@@ -24,10 +24,10 @@ impl Symbols {
         if let Some(found) = self.by_text.find(hash, |symbol| get(all, ends, *symbol) == text) {
             return Symbol(*found);
         }
-        let symbol = self.ends.len() as u32;
+        let symbol =
+            u32::try_from(self.ends.len()).expect("the index bounds its pairs, and has two texts for each at most");
         self.text.push_str(text);
-        let end = u32::try_from(self.text.len()).expect("the index bounds its texts");
-        self.ends.push(end);
+        self.ends.push(self.text.len() as u64);
         let (all, ends) = (&self.text, &self.ends);
         self.by_text.insert_unique(hash, symbol, |symbol| xxh3_64(get(all, ends, *symbol).as_bytes()));
         Symbol(symbol)
@@ -44,18 +44,13 @@ impl Symbols {
         get(&self.text, &self.ends, symbol.0)
     }
 
-    /// Bytes of all texts.
-    pub fn text_bytes(&self) -> usize {
-        self.text.len()
-    }
-
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        self.text.capacity() + self.ends.capacity() * 4 + self.by_text.capacity() * 5
+        self.text.capacity() + self.ends.capacity() * 8 + self.by_text.capacity() * 5
     }
 }
 
-fn get<'a>(text: &'a str, ends: &[u32], symbol: u32) -> &'a str {
+fn get<'a>(text: &'a str, ends: &[u64], symbol: u32) -> &'a str {
     let symbol = symbol as usize;
     let start = if symbol == 0 { 0 } else { ends[symbol - 1] as usize };
     &text[start..ends[symbol] as usize]
