@@ -1,13 +1,12 @@
-//! Proposes what waits for a group that is led here. A proposal costs about 20 us of CPU, so while one is in flight all
-//! frames that arrive for the group queue up and leave together as one entry.
+//! Proposes what waits for a group that is led here, one entry at a time: while one is in flight, all frames that arrive
+//! for the group queue up and leave together as the next. So frames are stored in the order in which they were queued, and
+//! entries are large when there is much to do, which is what replication pays for: their number.
 
 use std::sync::Arc;
 
 use bellwether_ingest::{Compression, EntryBuilder, EntryCompressor};
 use bellwether_model::ShardGroupId;
 use bytes::Bytes;
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
 
 use super::error::RouteError;
@@ -17,9 +16,6 @@ use crate::env::{ExecutorHandle, WallClock};
 use crate::metrics::WriteMetrics;
 use crate::shards::group::Stamp;
 use crate::shards::{ShardGroup, Shards, replies};
-
-/// Entries of one group under way at a time: while one is applied the next is synced.
-const PROPOSALS_IN_FLIGHT: usize = 2;
 
 /// Entries up to this size are compressed where they are made, in about a millisecond; larger ones on the ingest executor.
 const INLINE_COMPRESS_BYTES_MAX: usize = 256 << 10;
@@ -48,37 +44,21 @@ pub struct Stamping {
 
 /// Proposes what is queued for the group until the queue is closed and empty.
 pub async fn propose_queued(queue: Arc<FrameQueue>, group: ShardGroupId, shards: Arc<Shards>, stamping: Stamping) {
-    let mut in_flight = FuturesUnordered::new();
-    let mut closed = false;
     loop {
-        while in_flight.len() < PROPOSALS_IN_FLIGHT && !closed {
-            let mut entry = EntryBuilder::default();
-            match queue.take(|waiting| entry.push(waiting.frame.as_ref())) {
-                Taken::Frames(frames) => {
-                    stamping.metrics.proposals.inc();
-                    stamping.metrics.frames.inc_by(frames.len() as u64);
-                    stamping.metrics.proposed_bytes.inc_by(entry.byte_len() as u64);
-                    let shards = &*shards;
-                    let stamping = &stamping;
-                    in_flight.push(async move {
-                        let proposed = match shards.local(group) {
-                            Ok(group) => propose(&group, stamping, entry).await,
-                            Err(not_served) => Err(not_served.into()),
-                        };
-                        settle(frames, proposed);
-                    });
-                }
-                Taken::Nothing => break,
-                Taken::Closed => closed = true,
+        let mut entry = EntryBuilder::default();
+        match queue.take(|waiting| entry.push(waiting.frame.as_ref())) {
+            Taken::Frames(frames) => {
+                stamping.metrics.proposals.inc();
+                stamping.metrics.frames.inc_by(frames.len() as u64);
+                stamping.metrics.proposed_bytes.inc_by(entry.byte_len() as u64);
+                let proposed = match shards.local(group) {
+                    Ok(group) => propose(&group, &stamping, entry).await,
+                    Err(not_served) => Err(not_served.into()),
+                };
+                settle(frames, proposed);
             }
-        }
-        if closed && in_flight.is_empty() {
-            return;
-        }
-        tokio::select! {
-            biased;
-            Some(()) = in_flight.next() => {}
-            () = queue.woken(), if in_flight.len() < PROPOSALS_IN_FLIGHT && !closed => {}
+            Taken::Nothing => queue.woken().await,
+            Taken::Closed => return,
         }
     }
 }
