@@ -21,6 +21,7 @@ mod group;
 mod group_log;
 pub mod limits;
 mod log_index;
+mod log_tail;
 mod metrics;
 mod network;
 mod node;

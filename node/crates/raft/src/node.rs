@@ -25,6 +25,7 @@ use crate::errors::{AddressError, FlushError, LogError, OpenError, StartError, S
 use crate::group::{Raft, RaftGroup};
 use crate::group_log::{GroupLog, LogHandle};
 use crate::limits;
+use crate::log_tail::TailLimits;
 use crate::metrics::RaftMetrics;
 use crate::network::{Network, Outgoing, Transport};
 use crate::recovery;
@@ -47,6 +48,8 @@ pub struct RaftOptions {
     pub admission_wait: Duration,
     /// Bytes of a group's applied entries kept in memory for followers.
     pub applied_tail_bytes: usize,
+    /// Bytes of all groups' entries kept in memory, applied or not.
+    pub node_tail_bytes: usize,
     /// Bytes of log that a flush leaves for a replica that is behind, per group.
     pub lagging_log_bytes: u64,
     /// Bytes of log that flushes leave for replicas that are behind, of all groups.
@@ -58,6 +61,8 @@ pub struct RaftOptions {
     pub election_timeout_min: Duration,
     /// How long a follower that has heard its leader votes for nobody else; several heartbeats.
     pub election_timeout_max: Duration,
+    /// A leader that no quorum has answered for this long refuses proposals.
+    pub quorum_silence_max: Duration,
     /// Where the metrics go.
     pub registry: Registry,
     /// Called when a write or a sync failed; in production it ends the process.
@@ -73,13 +78,23 @@ impl RaftOptions {
             entry_bytes_max: limits::ENTRY_BYTES_MAX,
             admission_wait: limits::ADMISSION_WAIT,
             applied_tail_bytes: limits::APPLIED_TAIL_BYTES,
+            node_tail_bytes: limits::NODE_TAIL_BYTES,
             lagging_log_bytes: limits::LAGGING_LOG_BYTES,
             node_lagging_log_bytes: limits::NODE_LAGGING_LOG_BYTES,
             heartbeat: limits::HEARTBEAT,
             election_timeout_min: limits::ELECTION_TIMEOUT_MIN,
             election_timeout_max: limits::ELECTION_TIMEOUT_MAX,
+            quorum_silence_max: limits::QUORUM_SILENCE_MAX,
             registry,
             on_fatal,
+        }
+    }
+
+    fn tail_limits(&self) -> TailLimits {
+        TailLimits {
+            applied_bytes: self.applied_tail_bytes,
+            unapplied_bytes: limits::UNAPPLIED_TAIL_BYTES,
+            node_bytes: self.node_tail_bytes,
         }
     }
 
@@ -94,7 +109,6 @@ impl RaftOptions {
             heartbeat_interval: millis(self.heartbeat),
             election_timeout_min: millis(self.election_timeout_min),
             election_timeout_max: millis(self.election_timeout_max),
-            install_snapshot_timeout: millis(limits::INSTALL_DEADLINE),
             max_payload_entries: limits::ENTRIES_PER_MESSAGE_MAX,
             backoff: limits::UNREACHABLE_BACKOFF.to_owned(),
             api_channel_size: Some(limits::GROUP_QUEUE_MESSAGES),
@@ -271,7 +285,7 @@ impl RaftNode {
             shared.writer.clone(),
             shared.executor.clone(),
             shared.metrics.clone(),
-            shared.options.applied_tail_bytes,
+            shared.options.tail_limits(),
         ));
         if let Some(applied) = applied.log {
             log.on_applied(applied);

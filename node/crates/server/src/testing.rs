@@ -7,9 +7,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use bellwether_kv::MemDisk;
+use bellwether_kv::{EngineExport, EngineImport, Error, KvDisk, KvEngine, MemDisk, SpaceConfig};
 use bellwether_model::{Labels, Matcher, Sample, Tenant, TimeRange, Timestamp};
 use bellwether_raft::Inline;
+use bytes::Bytes;
+use parking_lot::Mutex;
 use prometheus::Registry;
 use tokio::sync::watch;
 
@@ -173,5 +175,73 @@ impl Net for NoNet {
 
     fn connect<'a>(&'a self, _address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Stream>>> {
         Box::pin(async { Err(io::Error::other("these tests have no sockets")) })
+    }
+}
+
+/// A disk on which something happens before the next small file is written or the next thing is moved.
+pub struct HookedDisk {
+    disk: MemDisk,
+    hook: Mutex<Option<DiskHook>>,
+}
+
+type DiskHook = Box<dyn FnOnce() -> Result<(), Error> + Send>;
+
+impl HookedDisk {
+    pub fn new(disk: &MemDisk) -> Arc<HookedDisk> {
+        Arc::new(HookedDisk { disk: disk.clone(), hook: Mutex::default() })
+    }
+
+    /// What the hook says is what the disk says.
+    pub fn hook(&self, hook: impl FnOnce() -> Result<(), Error> + Send + 'static) {
+        *self.hook.lock() = Some(Box::new(hook));
+    }
+
+    fn happens(&self) -> Result<(), Error> {
+        let hook = self.hook.lock().take();
+        hook.map_or(Ok(()), |hook| hook())
+    }
+}
+
+impl KvDisk for HookedDisk {
+    fn open(&self, path: &str, spaces: &[SpaceConfig]) -> Result<Arc<dyn KvEngine>, Error> {
+        self.disk.open(path, spaces)
+    }
+
+    fn remove(&self, path: &str) -> Result<(), Error> {
+        self.disk.remove(path)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), Error> {
+        self.happens()?;
+        self.disk.rename(from, to)
+    }
+
+    fn list(&self, path: &str) -> Result<Vec<String>, Error> {
+        self.disk.list(path)
+    }
+
+    fn exists(&self, path: &str) -> Result<bool, Error> {
+        self.disk.exists(path)
+    }
+
+    fn export(&self, path: &str) -> Result<Box<dyn EngineExport>, Error> {
+        self.disk.export(path)
+    }
+
+    fn import(&self, path: &str) -> Result<Box<dyn EngineImport>, Error> {
+        self.disk.import(path)
+    }
+
+    fn free_bytes(&self) -> Result<u64, Error> {
+        self.disk.free_bytes()
+    }
+
+    fn read_small_file(&self, path: &str) -> Result<Option<Bytes>, Error> {
+        self.disk.read_small_file(path)
+    }
+
+    fn write_small_file(&self, path: &str, content: &[u8]) -> Result<(), Error> {
+        self.happens()?;
+        self.disk.write_small_file(path, content)
     }
 }

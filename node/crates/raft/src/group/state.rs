@@ -51,7 +51,7 @@ pub struct ReplicaProgress {
     pub matched: Option<u64>,
     /// Entries that it lacks.
     pub entries_behind: u64,
-    /// Their bytes, as far as they are in the log: what was cut comes as a checkpoint.
+    /// Their bytes; [`u64::MAX`] where some of them are cut, so that it needs a checkpoint of unknown size.
     pub bytes_behind: u64,
     /// How long ago the message was sent that it answered last. `None`: it has answered none of this leader's.
     pub silent: Option<Duration>,
@@ -112,7 +112,7 @@ impl RaftGroup {
             let progress = ReplicaProgress {
                 matched,
                 entries_behind: next.saturating_sub(needed),
-                bytes_behind: this.log.bytes_from(needed),
+                bytes_behind: this.log.bytes_lacking(needed),
                 silent: answered.map(|at| at.into_inner().elapsed()),
             };
             (ReplicaId(*replica), progress)

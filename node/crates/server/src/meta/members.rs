@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bellwether_model::{NodeId, ReplicaId};
 use bellwether_placement::{Inventory, Liveness, NodeInfo, meta_voters};
+use bellwether_raft::limits::MEMBERS_MAX;
 use bellwether_raft::{GroupState, Members, MembershipError, RaftGroup};
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -148,7 +149,12 @@ fn next(state: &MetaState, group: &GroupState, inventory: &Inventory, own: NodeI
     let voters: BTreeMap<_, _> =
         wanted.iter().filter_map(|node| Some((*replicas.get(node)?, node.0))).chain(own_replica).collect();
     let learners = replicas.iter().map(|(node, replica)| (*replica, node.0));
-    let learners: BTreeMap<_, _> = learners.filter(|(replica, _)| !voters.contains_key(replica)).collect();
+    let mut learners: BTreeMap<_, _> = learners.filter(|(replica, _)| !voters.contains_key(replica)).collect();
+    let present: BTreeSet<_> = group.voters.keys().chain(group.learners.keys()).copied().collect();
+    if present.iter().chain(voters.keys()).chain(learners.keys()).collect::<BTreeSet<_>>().len() > MEMBERS_MAX {
+        // Those that come and those that go do not fit into one membership: first the ones go.
+        learners.retain(|replica, _| present.contains(replica));
+    }
     let is_same = !group.is_joint && voters == group.voters && learners == group.learners;
     if is_same { Step::Nothing } else { Step::Change(Members { voters, learners }) }
 }

@@ -115,13 +115,10 @@ impl PeerClient {
         self.call(deadline, |mut peer| async move { peer.maintain(request).await }).await
     }
 
-    /// See the interface's `Install`.
-    pub(super) async fn install(
-        &self,
-        chunks: ReceiverStream<InstallChunk>,
-        deadline: Duration,
-    ) -> Result<InstallAnswer, PeerError> {
-        self.call(deadline, |mut peer| async move { peer.install(chunks).await }).await
+    /// See the interface's `Install`. Takes as long as there are chunks: the caller ends it when they do not move.
+    pub(super) async fn install(&self, chunks: ReceiverStream<InstallChunk>) -> Result<InstallAnswer, PeerError> {
+        let installed = self.inner.clone().install(chunks).await;
+        installed.map(Response::into_inner).map_err(|status| PeerError::of_status(self.callee.clone(), &status))
     }
 
     /// See the interface's `Raft`.

@@ -348,12 +348,12 @@ pub fn propose_failure(group: GroupId, error: &ProposeError) -> Failure {
         ProposeError::NotLeader { hint } => not_leader(message, hint),
         ProposeError::Unknown { hint } => fate_unknown(message, hint),
         ProposeError::Overloaded { .. } => Failure::new(message, v1::Overloaded { retry_after_ms: RETRY_AFTER_MS }),
-        ProposeError::StorageUnavailable { in_flight: false, .. } => {
+        ProposeError::StorageUnavailable { in_flight: false, .. } | ProposeError::NoQuorum { in_flight: false, .. } => {
             Failure::new(message, v1::Unavailable { group: group.0 })
         }
-        ProposeError::StorageUnavailable { in_flight: true, .. } | ProposeError::Stopped { .. } => {
-            fate_unknown(message, &None)
-        }
+        ProposeError::StorageUnavailable { in_flight: true, .. }
+        | ProposeError::NoQuorum { in_flight: true, .. }
+        | ProposeError::Stopped { .. } => fate_unknown(message, &None),
         ProposeError::TooLarge { .. } => Failure::new(message, v1::Rejected {}),
     }
 }

@@ -102,7 +102,6 @@ impl Transport for TestTransport {
         to: Peer,
         header: Bytes,
         checkpoint: Checkpoint,
-        _: Duration,
     ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
         use bellwether_kv::KvDisk;
         let (wires, from) = (self.0.clone(), self.1);

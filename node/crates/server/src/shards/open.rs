@@ -360,6 +360,7 @@ impl Opener {
             ref_epoch: group.ref_epoch,
             scratches: self.scratches.clone(),
             copies: self.copies.clone(),
+            fatal: self.env.fatal.clone(),
         };
         let (range, fatal) = (group.range, self.env.fatal.clone());
         let replay = Replay::new(&self.config, self.groups);
@@ -403,13 +404,7 @@ impl Transport for NoPeers {
         unreachable(to)
     }
 
-    fn send_checkpoint(
-        &self,
-        to: Peer,
-        _: Bytes,
-        _: Checkpoint,
-        _: Duration,
-    ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+    fn send_checkpoint(&self, to: Peer, _: Bytes, _: Checkpoint) -> BoxFuture<'static, Result<Bytes, TransportError>> {
         unreachable(to)
     }
 }
