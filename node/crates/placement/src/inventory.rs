@@ -29,6 +29,8 @@ pub struct NodeInfo {
     pub disk_used_bytes: u64,
     /// The node's own guard found too little free disk: it takes no writes.
     pub disk_full: bool,
+    /// Most other nodes contradict its clock: it may hold copies and leads nothing.
+    pub clock_wrong: bool,
 }
 
 /// What is wanted of a node.
@@ -139,6 +141,7 @@ mod tests {
             disk_bytes,
             disk_used_bytes,
             disk_full,
+            clock_wrong: false,
         };
         assert_eq!(node(500, 200, false).room_bytes(&policy), 200);
         assert_eq!(node(5000, 200, false).room_bytes(&policy), 4300);

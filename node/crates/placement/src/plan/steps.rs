@@ -71,6 +71,7 @@ fn change_voters(draft: &mut Draft, at: usize) -> Option<(Step, String)> {
     let leader = group.leader.filter(|leader| current.contains(leader) && !voters.contains(leader));
     if let Some(from) = leader.filter(|leader| draft.inventory.is_up(*leader)) {
         let staying = current.intersection(&voters).copied().filter(ready);
+        let staying = staying.filter(|node| !draft.inventory.nodes.get(node).is_some_and(|info| info.clock_wrong));
         // Where nobody stays, the leader carries the change out and steps down.
         if let Some(to) = staying.min_by_key(|node| (draft.tally(*node).leads, *node)) {
             hand_over(draft, from, to);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bellwether_model::{NodeId, ReplicaId};
 use bellwether_placement::{Inventory, Liveness, NodeInfo, meta_voters};
 use bellwether_raft::{GroupState, Members, MembershipError, RaftGroup};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, MissedTickBehavior, timeout};
 
 use super::state::MetaState;
 use super::{Meta, WeakMeta};
@@ -16,6 +16,8 @@ use super::{Meta, WeakMeta};
 const TICK: Duration = Duration::from_secs(1);
 /// Silence after which a node counts as down.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
+/// How long a quorum may take to take a change.
+const CHANGE_WAIT: Duration = Duration::from_secs(5);
 /// How long handing the lead over may take.
 const TRANSFER_WAIT: Duration = Duration::from_secs(5);
 
@@ -50,7 +52,9 @@ async fn change(group: &RaftGroup, state: &GroupState, members: Members) -> Resu
     if !state.membership_committed {
         return Err(MembershipError::InProgress(group.group()));
     }
-    group.change_members(expected, members).await.map(drop)
+    // A leader that nobody hears waits for ever.
+    let changed = timeout(CHANGE_WAIT, group.change_members(expected, members)).await;
+    changed.unwrap_or(Err(MembershipError::Unknown { hint: None })).map(drop)
 }
 
 /// Looks after the members for as long as the group runs.
@@ -113,6 +117,7 @@ impl Seen {
                 disk_bytes: node.facts.capacity_bytes,
                 disk_used_bytes: 0,
                 disk_full: false,
+                clock_wrong: false,
             };
             (id, info)
         });
