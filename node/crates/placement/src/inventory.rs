@@ -1,9 +1,9 @@
 //! What is known of the nodes. Time comes in as spans that somebody with a clock has measured.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use bellwether_model::NodeId;
+use bellwether_model::{NodeId, ShardGroupId};
 
 use crate::Policy;
 
@@ -12,6 +12,10 @@ use crate::Policy;
 pub struct Inventory {
     /// By id.
     pub nodes: BTreeMap<NodeId, NodeInfo>,
+    /// Groups whose members are changing: nothing is planned for them.
+    pub unsettled: BTreeSet<ShardGroupId>,
+    /// Those of them that could not be changed: copies that wait for that keep no other group waiting.
+    pub stuck: BTreeSet<ShardGroupId>,
 }
 
 /// What is known of one node.

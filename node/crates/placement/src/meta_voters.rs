@@ -103,7 +103,7 @@ mod tests {
             };
             (NodeId(digits.parse().unwrap()), info)
         });
-        Inventory { nodes: nodes.collect() }
+        Inventory { nodes: nodes.collect(), ..Inventory::default() }
     }
 
     #[track_caller]

@@ -15,6 +15,7 @@ use bellwether_model::{NodeId, Timestamp};
 use bellwether_raft::{RaftNode, Standing};
 use prometheus::{IntGauge, Registry};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::env::WallClock;
@@ -47,13 +48,13 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// What follows from clocks that differ from this node's by so much, in a cluster of so many nodes. Where too few were
-    /// compared, or they are of two minds, nothing changes.
-    fn next(&self, offsets: &BTreeMap<NodeId, i64>, node_count: usize) -> Judgement {
+    /// What follows from clocks that differ from this node's by so much, in a cluster of so many nodes. Nothing where too
+    /// few were compared, or where they are of two minds.
+    fn next(&self, offsets: &BTreeMap<NodeId, i64>, node_count: usize) -> Option<Judgement> {
         let mut all: Vec<i64> = offsets.values().copied().chain([0]).collect();
         all.sort_unstable();
         if all.len() * 2 <= node_count || node_count < JUDGES_MIN {
-            return self.clone();
+            return None;
         }
         let (low, high) = (all[(all.len() - 1) / 2], all[all.len() / 2]);
         let is_far = |off_ms: i64, was_wrong: bool| {
@@ -61,16 +62,16 @@ impl Judgement {
             off_ms.unsigned_abs() > bound.unsigned_abs()
         };
         if is_far(high.saturating_sub(low), false) {
-            return self.clone();
+            return None;
         }
         let median = low + (high - low) / 2;
         let off_ms = median.saturating_neg();
         let wrong =
             offsets.iter().filter(|(node, offset)| is_far(offset.saturating_sub(median), self.wrong.contains(node)));
-        Judgement {
+        Some(Judgement {
             off_ms: is_far(off_ms, self.off_ms.is_some()).then_some(off_ms),
             wrong: wrong.map(|(node, _)| *node).collect(),
-        }
+        })
     }
 
     fn standing(&self) -> Standing {
@@ -155,6 +156,7 @@ impl ClockRule {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let waits_until = Instant::now() + FIRST_JUDGEMENT_WAIT;
         let mut is_first = true;
+        let mut notes = JoinSet::new();
         let mut looked = (Instant::now(), self.clock.own.now_ms());
         loop {
             ticks.tick().await;
@@ -165,18 +167,21 @@ impl ClockRule {
             }
             let node_count = self.meta.now().present_nodes().count();
             let offsets = self.peers.clock_offsets();
-            let is_compared = (offsets.len() + 1) * 2 > node_count;
-            if is_first && !is_compared && Instant::now() < waits_until {
+            let before = self.judgement.borrow().clone();
+            let judged = before.next(&offsets, node_count);
+            if is_first && judged.is_none() && node_count >= JUDGES_MIN && Instant::now() < waits_until {
                 continue;
             }
-            let before = self.judgement.borrow().clone();
-            let next = before.next(&offsets, node_count);
+            let next = judged.unwrap_or_else(|| before.clone());
             if next != before || is_first || next.off_ms.is_some() {
                 self.raft.set_standing(next.standing());
             }
             is_first = false;
             if next != before {
-                self.tell(&before, &next);
+                while notes.try_join_next().is_some() {}
+                if let Some(note) = self.tell(&before, &next) {
+                    notes.spawn(self.note(note));
+                }
                 self.judgement.send_replace(next.clone());
             }
             if next.off_ms.is_some() && self.raft.led_with_others() > 0 {
@@ -187,7 +192,8 @@ impl ClockRule {
         }
     }
 
-    fn tell(&self, before: &Judgement, now: &Judgement) {
+    /// Tells what has changed; what is worth an event is returned.
+    fn tell(&self, before: &Judgement, now: &Judgement) -> Option<String> {
         self.clock.off_ms.store(now.off_ms.unwrap_or(0), Ordering::Relaxed);
         self.off_ms.set(now.off_ms.unwrap_or(0));
         self.is_wrong.set(i64::from(now.off_ms.is_some()));
@@ -197,25 +203,25 @@ impl ClockRule {
                     off_ms,
                     "this node's clock differs from most nodes' clocks: it leads nothing until the clock is set right"
                 );
-                self.note(format!("differs by {off_ms:+} ms from most nodes' clocks: it leads nothing"));
+                Some(format!("differs by {off_ms:+} ms from most nodes' clocks: it leads nothing"))
             }
             (Some(_), None) => {
                 tracing::info!("this node's clock is right again: it may lead");
-                self.note("is right again: it may lead".to_owned());
+                Some("is right again: it may lead".to_owned())
             }
-            _ => {}
+            _ => None,
         }
     }
 
     /// Keeps it among the cluster's events; who looks at clocks does not wait for that.
-    fn note(&self, what: String) {
+    fn note(&self, what: String) -> impl Future<Output = ()> + Send + 'static {
         let meta = self.meta.clone();
         let text = format!("the clock of node {} {what}", meta.node());
-        tokio::spawn(async move {
+        async move {
             if let Err(error) = meta.propose(MetaCommand::RecordEvent { kind: EventKind::Trouble, text }).await {
                 tracing::debug!(%error, "an event is not kept");
             }
-        });
+        }
     }
 }
 
@@ -233,7 +239,7 @@ mod tests {
     /// The judgement of a node whose peers, from node 2 on, are so far ahead of it.
     fn judged(before: &Judgement, offsets: &[i64], node_count: usize) -> Judgement {
         let offsets = (2..).map(NodeId).zip(offsets.iter().copied()).collect();
-        before.next(&offsets, node_count)
+        before.next(&offsets, node_count).unwrap_or_else(|| before.clone())
     }
 
     fn wrong(off_ms: Option<i64>, nodes: &[u64]) -> Judgement {

@@ -32,7 +32,7 @@ pub(super) fn next_steps(draft: &mut Draft) -> Vec<Move> {
 /// The next step of a group; with its urgency when it copies data.
 fn next_step(draft: &mut Draft, at: usize) -> Option<(Option<Urgency>, Move)> {
     let group = draft.groups[at].group;
-    if group.split.is_some() {
+    if group.split.is_some() || draft.inventory.unsettled.contains(&group.id) {
         return None;
     }
     let (live, all) = (live_voters(draft, at), group.voters().count());
@@ -147,7 +147,8 @@ impl Throttle {
     /// What is under way already.
     fn new(draft: &Draft) -> Throttle {
         let mut throttle = Throttle { all: 0, nodes: BTreeMap::new() };
-        for Wish { group, .. } in &draft.groups {
+        let moving = draft.groups.iter().filter(|wish| !draft.inventory.stuck.contains(&wish.group.id));
+        for Wish { group, .. } in moving {
             let copying = group.replicas.iter().filter(|replica| {
                 replica.role == ReplicaRole::Learner && !replica.caught_up && draft.inventory.is_up(replica.node)
             });

@@ -25,6 +25,14 @@ pub enum Correction {
     Record(MapMembers),
 }
 
+/// Groups that were to be corrected: they have changed since the survey, so nothing that is planned by it holds for them.
+pub struct Touched {
+    /// Whether that went well or not.
+    pub all: BTreeSet<ShardGroupId>,
+    /// Where it did not.
+    pub failed: BTreeSet<ShardGroupId>,
+}
+
 /// Who votes and who learns, as the map is to say it. Who is not named is struck off.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MapMembers {
@@ -72,9 +80,8 @@ fn ids(placed: &PlacedGroup) -> BTreeSet<ReplicaId> {
 }
 
 impl Mover {
-    /// Corrects what differs. Returns the groups that it touched, whether that went well or not: they have changed since
-    /// the survey, so nothing that was planned by it holds for them.
-    pub(super) async fn settle_intent(&self, survey: &Survey) -> BTreeSet<ShardGroupId> {
+    /// Corrects what differs.
+    pub(super) async fn settle_intent(&self, survey: &Survey) -> Touched {
         let due = survey.placement.groups().iter().filter_map(|placed| {
             let led = survey.led.get(&placed.id)?;
             Some((placed, led, correction(placed, led)?))
@@ -82,6 +89,7 @@ impl Mover {
         let due: Vec<(&PlacedGroup, &Led, Correction)> = due.collect();
         let changes = due.iter().map(|(placed, led, correction)| self.correct(survey, placed, led, correction).boxed());
         let groups = at_once(changes.collect()).await;
+        let mut touched = Touched { all: due.iter().map(|(placed, ..)| placed.id).collect(), failed: BTreeSet::new() };
         for ((placed, _, correction), mut done) in due.iter().zip(groups) {
             // One after the other: each changes the same map.
             if let Correction::Record(members) = correction {
@@ -90,6 +98,7 @@ impl Mover {
             match done {
                 Ok(()) => tracing::info!(group = placed.id.0, ?correction, "the members of a shard group are in line"),
                 Err(reason) => {
+                    touched.failed.insert(placed.id);
                     tracing::warn!(
                         group = placed.id.0,
                         reason,
@@ -98,7 +107,7 @@ impl Mover {
                 }
             }
         }
-        due.iter().map(|(placed, ..)| placed.id).collect()
+        touched
     }
 
     /// What is to be corrected in the group itself.

@@ -27,6 +27,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::meta::{Meta, MetaState};
 use crate::peers::Peers;
 use crate::routing::Router;
+use intent::Touched;
 use report::Reporter;
 use survey::Seen;
 
@@ -86,15 +87,16 @@ impl Mover {
             return;
         }
         let reports = self.reports(&state).await;
-        let survey = Arc::new(seen.survey(mover_epoch, &state, reports));
-        let mut touched = self.settle_intent(&survey).await;
-        touched.extend(self.part_with_damaged(&survey, &touched).await);
+        let mut survey = seen.survey(mover_epoch, &state, reports);
+        let Touched { mut all, failed } = self.settle_intent(&survey).await;
+        all.extend(self.part_with_damaged(&survey, &all).await);
+        // What has changed, or should have, is planned for in the next round, by what it is then.
+        (survey.inventory.unsettled, survey.inventory.stuck) = (all, failed);
+        let survey = Arc::new(survey);
         let (surveyed, policy) = (survey.clone(), policy(&state));
         let planning = move || plan(&surveyed.placement, &surveyed.inventory, &policy);
         // With many groups it takes a while.
-        let Ok(Plan { mut moves, held }) = self.router.shards().executor().run(planning).await else { return };
-        // What has changed is planned for in the next round, by what it is then.
-        moves.retain(|planned| !touched.contains(&planned.group));
+        let Ok(Plan { moves, held }) = self.router.shards().executor().run(planning).await else { return };
         for reason in held {
             tracing::debug!(reason, "not moved");
         }

@@ -121,7 +121,7 @@ impl Seen {
             };
             (*id, info)
         });
-        Inventory { nodes: nodes.collect() }
+        Inventory { nodes: nodes.collect(), ..Inventory::default() }
     }
 
     /// Of the copies that cannot be opened, those that have been so for long enough not to be a matter of a moment.
@@ -184,4 +184,60 @@ fn led_of(node: NodeId, report: &ReplicaReport) -> Option<Led> {
         nodes: nodes.map(|member| (ReplicaId(member.replica), NodeId(member.node))).collect(),
         caught_up: near.map(|progress| ReplicaId(progress.replica)).chain(own).collect(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::Seed;
+    use crate::meta::MetaCommand;
+    use crate::meta::apply::apply;
+    use crate::meta::command::{Founding, Request};
+    use crate::meta::founding::initial_placement;
+    use crate::meta::state::NodeFacts;
+
+    const NODE: NodeId = NodeId(1);
+    const GROUP: ShardGroupId = ShardGroupId(0);
+
+    /// One node with one group, whose replica is number 1.
+    fn state() -> MetaState {
+        let text = |text: &str| text.to_owned();
+        let facts = NodeFacts { grpc: text("n1:1"), http: text("n1:2"), version: text("1"), ..NodeFacts::default() };
+        let facts = NodeFacts { lowest_format: 1, highest_format: 1, capacity_bytes: 7, ..facts };
+        let founding = Founding { cluster: 1, facts, nonce: 1, rules: 1, placement: initial_placement(1, Seed(1)) };
+        let mut state = None;
+        let command = MetaCommand::Found(Box::new(founding));
+        apply(&mut state, Request { id: 1, proposed_ms: 0, command }, 0).unwrap();
+        state.unwrap()
+    }
+
+    fn node(seen: &mut Seen, report: ReportAnswer) -> NodeInfo {
+        seen.survey(1, &state(), vec![(NODE, report)]).inventory.nodes.remove(&NODE).unwrap()
+    }
+
+    #[test]
+    fn what_a_node_says_of_its_disk_and_its_clock_reaches_the_planner() {
+        let mut seen = Seen::default();
+        let said = ReportAnswer { total_bytes: 100, free_bytes: 30, ..ReportAnswer::default() };
+        let info = node(&mut seen, said.clone());
+        assert_eq!((info.disk_bytes, info.disk_used_bytes, info.disk_full, info.clock_wrong), (100, 70, false, false));
+        let info = node(&mut seen, ReportAnswer { disk_full: "nearly".to_owned(), ..said.clone() });
+        assert!(info.disk_full);
+        assert!(node(&mut seen, ReportAnswer { clock_off_ms: Some(-6000), ..said }).clock_wrong);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_copy_counts_as_damaged_once_it_has_been_for_a_while() {
+        let mut seen = Seen::default();
+        let mut damaged = |is_damaged| {
+            let replica = ReplicaReport { group: 0, replica: 1, damaged: is_damaged, ..ReplicaReport::default() };
+            let report = ReportAnswer { replicas: vec![replica], ..ReportAnswer::default() };
+            seen.survey(1, &state(), vec![(NODE, report)]).damaged
+        };
+        assert!(damaged(true).is_empty());
+        tokio::time::advance(DAMAGED_WAIT).await;
+        assert_eq!(damaged(true), BTreeMap::from([(GROUP, ReplicaId(1))]));
+        assert!(damaged(false).is_empty());
+        assert!(damaged(true).is_empty(), "it has served in between");
+    }
 }

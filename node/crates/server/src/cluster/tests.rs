@@ -212,10 +212,14 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
     timeout(LONG, wait).await.unwrap_or_else(|_| panic!("{what}"));
 }
 
+/// The shard groups that a node leads.
+fn groups_led(server: &Server) -> usize {
+    server.shards().serving().iter().filter(|group| group.raft.state().is_leader).count()
+}
+
 /// The groups that a node leads, the meta group among them.
 fn led(server: &Server) -> usize {
-    let shards = server.shards().serving();
-    shards.iter().filter(|group| group.raft.state().is_leader).count() + usize::from(server.meta().is_leader())
+    groups_led(server) + usize::from(server.meta().is_leader())
 }
 
 /// Waits until a node leads nothing.

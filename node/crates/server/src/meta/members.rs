@@ -86,9 +86,14 @@ async fn carry_out(meta: &Meta, step: Step, group: &GroupState) -> Result<(), St
             change(meta.group(), group, members).await.map_err(|error| error.to_string())
         }
         Step::HandOver(to) => {
-            let Some(successor) = to.first() else { return Ok(()) };
-            let handed = meta.group().transfer_leadership(*successor, TRANSFER_WAIT).await;
-            handed.map_err(|error| error.to_string())
+            let mut failed = Ok(());
+            for successor in to {
+                match meta.group().transfer_leadership(successor, TRANSFER_WAIT).await {
+                    Ok(()) => return Ok(()),
+                    Err(error) => failed = Err(error.to_string()),
+                }
+            }
+            failed
         }
     }
 }
@@ -121,7 +126,7 @@ impl Seen {
             };
             (id, info)
         });
-        let inventory = Inventory { nodes: nodes.collect() };
+        let inventory = Inventory { nodes: nodes.collect(), ..Inventory::default() };
         self.0.retain(|id, _| inventory.nodes.contains_key(id));
         inventory
     }

@@ -305,9 +305,6 @@ impl Opener {
         };
         let (raft, own) = (self.raft().clone(), started.raft.clone());
         let ready = on_raft(&self.env, async move {
-            if !own.votes_alone().await {
-                return Ok(());
-            }
             let ready = ready(&raft, &own).await;
             if let Err(GroupTrouble::Damaged(_) | GroupTrouble::NewerFormat(_)) = &ready {
                 own.shutdown().await;
@@ -380,9 +377,11 @@ impl Opener {
     }
 }
 
-/// Waits until a group has applied its log. On a full disk it would wait for ever: a start writes a vote.
+/// Waits until a group has applied its log, if it needs nobody else for that. On a full disk it would wait for ever: a start
+/// writes a vote, and until then openraft does not even say who votes.
 async fn ready(raft: &RaftNode, group: &RaftGroup) -> Result<(), GroupTrouble> {
-    let mut ready = std::pin::pin!(group.ready());
+    let alone = async { if group.votes_alone().await { group.ready().await } else { Ok(()) } };
+    let mut ready = std::pin::pin!(alone);
     loop {
         match timeout(DISK_LOOK, &mut ready).await {
             Ok(ready) => return ready.map_err(|error| GroupTrouble::Damaged(error.to_string())),

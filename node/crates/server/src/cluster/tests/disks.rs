@@ -24,12 +24,12 @@ async fn a_full_disk_stops_no_writes_until_a_quorum_needs_it_and_then_says_so() 
     let (machines, servers) = three(&net).await;
     write(&servers[0], NOW_MS).await;
     machines[0].volume.set_free(NEARLY_NOTHING);
-    leads_nothing(&servers[0]).await;
+    until("others lead", || groups_led(&servers[0]) == 0).await;
     for (at, server) in servers.iter().enumerate() {
         write(server, NOW_MS + 1000 * (at as i64 + 1)).await;
     }
     machines[1].volume.set_free(NEARLY_NOTHING);
-    leads_nothing(&servers[1]).await;
+    until("others lead", || groups_led(&servers[1]) == 0).await;
     for server in &servers {
         let error = try_write(server, NOW_MS + 10_000).await.unwrap_err();
         assert!(matches!(error, WriteError::Transient { .. }), "{error}");
