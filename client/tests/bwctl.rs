@@ -92,6 +92,7 @@ fn cluster() -> Script {
             copies_wanted: 3,
             bytes: 1 << 20,
             series: 1000,
+            nodes_clock_wrong: vec![3],
         },
         events: vec![
             Event { number: 1, at_ms: 1_795_161_600_000, kind: EventKind::Cluster.into(), text: "founded".to_owned() },
@@ -301,6 +302,7 @@ async fn the_cluster_is_printed_for_programs() {
             "address": "10.0.0.1:9481",
             "bytes": 5368709120,
             "capacity_bytes": 1099511627776,
+            "clock_off_ms": null,
             "clock_offset_ms": -2,
             "free_bytes": 751619276800,
             "http_address": "10.0.0.1:9480",

@@ -106,6 +106,7 @@ pub fn node(id: u64, address: &str) -> NodeInfo {
         series: Some(120_000),
         free_bytes: Some(700 << 30),
         clock_offset_ms: Some(-2),
+        clock_off_ms: None,
     }
 }
 

@@ -69,6 +69,10 @@ fn status_text(status: &ClusterStatusResponse) -> String {
         ("down", status.nodes_down),
     ];
     line("nodes", some_of(counts).unwrap_or_else(|| "none".to_owned()));
+    if !status.nodes_clock_wrong.is_empty() {
+        let nodes = status.nodes_clock_wrong.iter().map(u64::to_string).collect::<Vec<_>>().join(" ");
+        line("wrong clocks", format!("{nodes}: lead nothing until that is set right"));
+    }
     let voters = status.meta_voters.iter().map(u64::to_string).collect::<Vec<_>>().join(" ");
     line("meta group", format!("leader {}, voters {voters}", node_or_none(status.meta_leader)));
     let trouble = [
@@ -80,6 +84,12 @@ fn status_text(status: &ClusterStatusResponse) -> String {
     line("shard groups", format!("{} of {} copies{trouble}", status.shard_groups, status.copies_wanted));
     line("data", format!("{} series, {} in one copy", status.series, bytes(status.bytes)));
     lines.concat()
+}
+
+/// How a node's clock differs from that of the node that was asked, or from most if that is why it leads nothing.
+fn clock(node: &NodeInfo) -> String {
+    let wrong = node.clock_off_ms.map(|ms| format!("wrong: {ms:+} ms"));
+    wrong.unwrap_or_else(|| known(node.clock_offset_ms, |ms| format!("{ms:+} ms")))
 }
 
 /// Those counts that are not zero.
@@ -117,7 +127,7 @@ fn nodes_table(nodes: &[NodeInfo]) -> Table {
             known(node.series, |series| series.to_string()),
             known(node.bytes, bytes),
             known(node.free_bytes, bytes),
-            known(node.clock_offset_ms, |ms| format!("{ms:+} ms")),
+            clock(node),
         ]);
     }
     table

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::blocking::JobLost;
 use crate::codec::{DecodeError, VERSION};
 use crate::state_machine::FatalError;
-use crate::types::{GroupId, LeaderHint, LogPosition, ReplicaId, ReplicaKey};
+use crate::types::{GroupId, LeaderHint, LogPosition, NodeId, ReplicaId, ReplicaKey};
 
 /// The log store holds something that it should not, or cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -409,6 +409,14 @@ pub enum TransferError {
         group: GroupId,
         /// Which replica.
         replica: ReplicaId,
+    },
+    /// Something speaks against the node.
+    #[error("group {group}: node {node} may not lead now, see bwctl doctor for why")]
+    Unfit {
+        /// Which group.
+        group: GroupId,
+        /// Which node.
+        node: NodeId,
     },
     /// The replica lacks too much of the log, or does not answer. Nothing was stopped.
     #[error("group {group}: replica {replica} does not answer or lacks too much of the log: {}", lacking(*.bytes_behind))]

@@ -238,9 +238,9 @@ impl RaftGroup {
             Message::Append(request) => Answer::Append(this.answered(this.raft.append_entries(request).await)?),
             Message::Vote(request) => Answer::Vote(this.answered(this.raft.vote(request).await)?),
             Message::PreVote(request) => Answer::Vote(this.answered(this.raft.pre_vote(request).await)?),
-            Message::TransferLeader(request) => {
-                Answer::TransferLeader(this.answered(this.raft.handle_transfer_leader(request).await)?)
-            }
+            Message::TransferLeader(request) => Answer::TransferLeader(
+                this.answered(this.raft.handle_transfer_leader(self.handed_over(request)).await)?,
+            ),
         };
         Ok(answer.encode())
     }

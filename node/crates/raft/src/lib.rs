@@ -45,7 +45,7 @@ pub use errors::{
 };
 pub use group::{GroupState, Leadership, Members, RaftGroup, ReplicaProgress};
 pub use network::{Peer, Transport, TransportError, is_heartbeat};
-pub use node::{HandOver, RaftNode, RaftOptions};
+pub use node::{HandOver, RaftNode, RaftOptions, Standing};
 pub use state_machine::{Applied, Checkpoint, CommittedEntry, EntryPayload, FatalError, StateMachine};
 pub use types::{GroupId, LeaderHint, LogPosition, NodeId, ReplicaId};
 pub use writer::OnFatal;

@@ -3,6 +3,7 @@
 mod hand_over;
 mod heartbeats;
 mod removal;
+mod standing;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -14,7 +15,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{self, Either, join_all};
 use openraft::{Config, SnapshotPolicy};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use prometheus::Registry;
 use tokio::sync::watch;
 
@@ -34,6 +35,7 @@ use crate::types::{GroupId, NodeId, ReplicaId, ReplicaKey, Runtime};
 use crate::writer::{OnFatal, Writer};
 
 pub use hand_over::HandOver;
+pub use standing::Standing;
 
 /// What a node chooses.
 #[derive(Clone)]
@@ -137,6 +139,7 @@ pub(crate) struct Shared {
     outgoing: Arc<Outgoing>,
     config: Arc<Config>,
     pub seed: u64,
+    pub standing: RwLock<Standing>,
 }
 
 /// The replicas that run on this node; `None` while one starts.
@@ -207,8 +210,9 @@ impl RaftNode {
         let metrics = Arc::new(RaftMetrics::new(&options.registry)?);
         let writer = Writer::start(log, space, executor.clone(), options.on_fatal.clone(), metrics.clone());
         let budget = Budget::new("node", options.node_in_flight_bytes);
-        let shared =
-            Arc::new(Shared { options, executor, writer, metrics, budget, outgoing: Arc::default(), config, seed });
+        let (outgoing, standing) = (Arc::default(), RwLock::default());
+        let shared = Shared { options, executor, writer, metrics, budget, outgoing, config, seed, standing };
+        let shared = Arc::new(shared);
         let period = shared.options.heartbeat;
         let node = Arc::new(NodeInner { shared, groups: Arc::default() });
         tokio::spawn(heartbeats::beat(Arc::downgrade(&node), period));
@@ -311,6 +315,8 @@ impl RaftNode {
         let build = async {
             let raft = Raft::build(replica.0, shared.config.clone(), network, handle, adapter).await?;
             log.started();
+            // Before the first election could be held.
+            raft.runtime_config().elect(!shared.standing.read().abstains);
             raft.run();
             Ok(raft)
         };
@@ -332,6 +338,8 @@ impl RaftNode {
         }
         groups.0.lock().insert(id, Some(started.clone()));
         reserved.kept = true;
+        // What was told while it was not in the list yet.
+        started.apply_standing();
         Ok(started)
     }
 

@@ -8,6 +8,7 @@ use bellwether_model::NodeId;
 use prometheus::Registry;
 use tokio::sync::watch;
 
+use crate::clock_rule::standing_at_start;
 use crate::config::Config;
 use crate::env::Env;
 use crate::meta::founding::{EnterError, enter};
@@ -74,6 +75,7 @@ impl Cluster {
         let store = MetaStore::open(identity, env).await?;
         let peers = Peers::new(env, NodeId(identity.node), store.addresses(), identity.cluster, registry)?;
         peers.tell(raft.clone());
+        raft.set_standing(standing_at_start(&store.state().borrow()));
         let transport = peers.transport();
         let meta = Meta::start(store, facts, raft.clone(), transport.clone(), Arc::new(peers.clone()), env).await?;
         Ok(Cluster { meta, peers, replication: Replication { raft, transport } })

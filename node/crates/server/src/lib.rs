@@ -1,11 +1,12 @@
 //! A node: what listens, what stores, what answers, over an [`Env`].
 //!
 //! Reading order: [`env`] (the door to the world), [`config`], [`replication`] (the log store), [`peers`] (other nodes),
-//! [`meta`] (what concerns the whole cluster), [`cluster`] (this node as one of it), [`shards`] (the groups of this node
+//! [`meta`] (what concerns the whole cluster), [`cluster`] (this node as one of it), [`clock_rule`] (whose clock counts), [`shards`] (the groups of this node
 //! and reads across them), [`routing`], [`write`] (from a request's body to acknowledged samples), [`maintenance`] (flush,
 //! seal, retention, disk space), then what clients see: [`gateway`], [`grpc`], [`query`], [`self_collect`].
 
 pub mod balance;
+pub mod clock_rule;
 pub mod cluster;
 pub mod config;
 pub mod env;
@@ -38,6 +39,7 @@ use tokio::task::JoinSet;
 
 use balance::Mover;
 use balance::report::Reporter;
+use clock_rule::{ClockRule, CorrectedClock};
 use cluster::{Cluster, ClusterError};
 use config::ConfigError;
 use env::Listener;
@@ -153,6 +155,11 @@ impl Server {
             error => data(error.into()),
         })?;
         let identity = meta.identity();
+        // What is done by a clock from here on is done by one that the cluster agrees with.
+        let clock = CorrectedClock::new(env.clock.clone());
+        let own_env = env.clone();
+        let env = Env { clock: clock.clone(), ..env };
+        let clock_rule = ClockRule::new(meta.clone(), peers.clone(), replication.raft.clone(), clock, &registry)?;
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let (ring, follow) = cluster::follow_state(meta.state(), peers.clone());
@@ -185,7 +192,7 @@ impl Server {
             started_ms,
             ready: is_ready.clone(),
         });
-        let reporter = Reporter::new(shards.clone(), &env);
+        let reporter = Reporter::new(&router, clock_rule.judgement(), &config, &env);
         let administration = ClusterService {
             meta: meta.clone(),
             peers: peers.clone(),
@@ -209,9 +216,11 @@ impl Server {
         };
         let grpc_routes = grpc::routes(grpc_state, Some(administration))
             .map_err(|error| StartError::Reflection(error.to_string()))?;
-        let mover = Mover { meta: meta.clone(), router: router.clone(), peers: peers.clone(), reporter };
-        let service = PeerService::open(raft, peers, env.clone(), stopped.clone()).await?;
-        let grpc_routes = service.with_router(router.clone()).with_meta(meta.clone()).add_to(grpc_routes);
+        let mover =
+            Mover { meta: meta.clone(), router: router.clone(), peers: peers.clone(), reporter: reporter.clone() };
+        let service = PeerService::open(raft, peers, own_env, stopped.clone()).await?;
+        let service = service.with_router(router.clone()).with_meta(meta.clone()).with_reporter(reporter);
+        let grpc_routes = service.add_to(grpc_routes);
         tasks.spawn(listen::serve(http, http_routes, stopped.clone()));
         let grpc = listen::serve_nodes(grpc, grpc_routes, Handle::current(), stopped.clone());
         let env_of_task = env.clone();
@@ -226,6 +235,7 @@ impl Server {
         }
         tasks.spawn(reconcile(router.clone(), stopped.clone()));
         tasks.spawn(mover.run(stopped.clone()));
+        tasks.spawn(clock_rule.run(stopped.clone()));
         if config.self_collect.enabled {
             let collect = SelfCollect {
                 config: config.self_collect.clone(),

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use bellwether_kv::{EngineExport, EngineImport, Error, KvDisk, KvEngine, MemDisk, SpaceConfig};
 use bellwether_model::{Labels, Matcher, Sample, Tenant, TimeRange, Timestamp};
@@ -122,7 +122,7 @@ pub fn env(disk: MemDisk, clock: Arc<dyn WallClock>, net: Arc<dyn Net>) -> Env {
     let inline = ExecutorHandle::new(InlineExecutor, 1);
     Env {
         disk: Arc::new(disk),
-        volume: Arc::new(LargeVolume),
+        volume: Arc::<TestVolume>::default(),
         clock,
         seed: Seed(1),
         net,
@@ -154,11 +154,24 @@ impl Spawner for ThisRuntime {
     }
 }
 
-struct LargeVolume;
+/// A large file system, half free until somebody says otherwise.
+pub struct TestVolume(AtomicU64);
 
-impl Volume for LargeVolume {
+impl TestVolume {
+    pub fn set_free(&self, bytes: u64) {
+        self.0.store(bytes, Ordering::SeqCst);
+    }
+}
+
+impl Default for TestVolume {
+    fn default() -> TestVolume {
+        TestVolume(AtomicU64::new(1 << 40))
+    }
+}
+
+impl Volume for TestVolume {
     fn space(&self) -> io::Result<DiskSpace> {
-        Ok(DiskSpace { free_bytes: 1 << 40, total_bytes: 1 << 41 })
+        Ok(DiskSpace { free_bytes: self.0.load(Ordering::SeqCst), total_bytes: 1 << 41 })
     }
 
     fn reserve(&self, _bytes: u64) -> io::Result<()> {

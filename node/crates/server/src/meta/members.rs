@@ -8,7 +8,7 @@ use bellwether_model::{NodeId, ReplicaId};
 use bellwether_placement::{Inventory, Liveness, NodeInfo, meta_voters};
 use bellwether_raft::limits::MEMBERS_MAX;
 use bellwether_raft::{GroupState, Members, MembershipError, RaftGroup};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, MissedTickBehavior, timeout};
 
 use super::state::MetaState;
 use super::{Meta, WeakMeta};
@@ -17,6 +17,8 @@ use super::{Meta, WeakMeta};
 const TICK: Duration = Duration::from_secs(1);
 /// Silence after which a node counts as down.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
+/// How long a quorum may take to take a change.
+const CHANGE_WAIT: Duration = Duration::from_secs(5);
 /// How long handing the lead over may take.
 const TRANSFER_WAIT: Duration = Duration::from_secs(5);
 
@@ -51,7 +53,9 @@ async fn change(group: &RaftGroup, state: &GroupState, members: Members) -> Resu
     if !state.membership_committed {
         return Err(MembershipError::InProgress(group.group()));
     }
-    group.change_members(expected, members).await.map(drop)
+    // A leader that nobody hears waits for ever.
+    let changed = timeout(CHANGE_WAIT, group.change_members(expected, members)).await;
+    changed.unwrap_or(Err(MembershipError::Unknown { hint: None })).map(drop)
 }
 
 /// Looks after the members for as long as the group runs.
@@ -83,9 +87,14 @@ async fn carry_out(meta: &Meta, step: Step, group: &GroupState) -> Result<(), St
             change(meta.group(), group, members).await.map_err(|error| error.to_string())
         }
         Step::HandOver(to) => {
-            let Some(successor) = to.first() else { return Ok(()) };
-            let handed = meta.group().transfer_leadership(*successor, TRANSFER_WAIT).await;
-            handed.map_err(|error| error.to_string())
+            let mut failed = Ok(());
+            for successor in to {
+                match meta.group().transfer_leadership(successor, TRANSFER_WAIT).await {
+                    Ok(()) => return Ok(()),
+                    Err(error) => failed = Err(error.to_string()),
+                }
+            }
+            failed
         }
     }
 }
@@ -114,10 +123,11 @@ impl Seen {
                 disk_bytes: node.facts.capacity_bytes,
                 disk_used_bytes: 0,
                 disk_full: false,
+                clock_wrong: false,
             };
             (id, info)
         });
-        let inventory = Inventory { nodes: nodes.collect() };
+        let inventory = Inventory { nodes: nodes.collect(), ..Inventory::default() };
         self.0.retain(|id, _| inventory.nodes.contains_key(id));
         inventory
     }

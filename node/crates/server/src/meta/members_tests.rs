@@ -54,6 +54,7 @@ fn group(leader: u64, voters: &[u64], learners: &[u64]) -> GroupState {
         membership_committed: true,
         is_joint: false,
         voters: members(voters),
+        next_voters: members(voters).into_keys().collect(),
         learners: members(learners),
         progress: BTreeMap::new(),
         failure: None,

@@ -390,7 +390,7 @@ pub fn transfer_failure(error: &TransferError) -> Failure {
     let message = error.to_string();
     match error {
         TransferError::NotLeader { hint } => not_leader(message, hint),
-        TransferError::NotAVoter { .. } => Failure::new(message, v1::Rejected {}),
+        TransferError::NotAVoter { .. } | TransferError::Unfit { .. } => Failure::new(message, v1::Rejected {}),
         TransferError::Behind { group, .. } | TransferError::Stopped { group, .. } => {
             Failure::new(message, v1::Unavailable { group: group.0 })
         }

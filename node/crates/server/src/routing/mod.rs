@@ -9,6 +9,7 @@
 
 mod commands;
 mod concerned;
+mod disk_room;
 mod error;
 mod frames;
 mod freshness;
@@ -37,6 +38,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 
 pub use commands::MaintainError;
+pub use disk_room::{DiskRoom, NoDisk};
 pub use error::{Again, RouteError};
 pub use frames::{Frame, PendingReply};
 pub use head_room::{HeadRoom, HeadsFull};
@@ -103,6 +105,7 @@ impl Router {
             retention_ms: config.retention.as_millis() as i64,
             tenant_series_max: share.clamp(1, u64::from(u32::MAX)) as u32,
             head_room: Arc::new(HeadRoom::new(config)),
+            disk_room: Arc::new(DiskRoom::new(remote.clone())),
             compressors: Arc::default(),
             ingest: env.executors.ingest.clone(),
             metrics,
@@ -129,6 +132,11 @@ impl Router {
     /// Follows the memory of this node's heads.
     pub fn head_room(&self) -> &HeadRoom {
         &self.stamping.head_room
+    }
+
+    /// Follows the room on this node's disk.
+    pub fn disk_room(&self) -> &Arc<DiskRoom> {
+        &self.stamping.disk_room
     }
 
     /// Sends on what waits, and takes nothing in any more.

@@ -22,6 +22,12 @@ impl Router {
         self.shards.serving().iter().all(|local| !local.raft.has_others())
     }
 
+    /// Whether every copy of everything is on this node.
+    pub fn keeps_everything(&self) -> bool {
+        let own = self.shards.node();
+        self.shards.ring().groups().iter().flat_map(|group| group.nodes()).all(|node| node == own)
+    }
+
     /// Says that the node is ready once its replicas have caught up, or the wait is over; gives up when the node stops.
     pub async fn become_ready(self: Arc<Self>, ready: watch::Sender<bool>, mut stop: watch::Receiver<bool>) {
         let began = Instant::now();

@@ -46,7 +46,7 @@ impl Router {
                 let placement_epoch = self.shards.ring().epoch();
                 Failure::new(message, v1::UnknownGroup { group: group.0, placement_epoch })
             }
-            RouteError::QueueFull { .. } | RouteError::HeadsFull(_) => {
+            RouteError::QueueFull { .. } | RouteError::HeadsFull(_) | RouteError::NoDisk(_) => {
                 Failure::new(message, v1::Overloaded { retry_after_ms: RETRY_AFTER_MS })
             }
             RouteError::Reply(_) => rejected(message),

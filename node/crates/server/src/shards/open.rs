@@ -62,8 +62,11 @@ pub enum OpenError {
         /// Both versions.
         reason: String,
     },
-    /// Every group is damaged.
-    #[error("no shard group can be opened; the first says: {0}")]
+    /// Every group is damaged, and there are no other copies.
+    #[error(
+        "no shard group can be opened, and no other node has a copy; the first says: {0}; restore a backup, or see the log \
+         for what is damaged"
+    )]
     AllDamaged(String),
     /// A runtime ended while it was needed.
     #[error(transparent)]
@@ -110,7 +113,10 @@ impl Shards {
             slots.insert(group, Slot { replica, start, state });
         }
         let is_damaged = |slot: &Slot| matches!(slot.state, Err(Quarantined { cause: Cause::Damaged, .. }));
-        if slots.values().all(is_damaged)
+        // Where others have copies, the cluster makes new ones here.
+        let is_here_alone = slots.keys().all(|group| now.group(*group).is_none_or(|group| group.replicas.len() == 1));
+        if is_here_alone
+            && slots.values().all(is_damaged)
             && let Some(first) = slots.values().find_map(|slot| slot.state.as_ref().err())
         {
             return Err(OpenError::AllDamaged(first.reason.clone()));
@@ -299,9 +305,6 @@ impl Opener {
         };
         let (raft, own) = (self.raft().clone(), started.raft.clone());
         let ready = on_raft(&self.env, async move {
-            if !own.votes_alone().await {
-                return Ok(());
-            }
             let ready = ready(&raft, &own).await;
             if let Err(GroupTrouble::Damaged(_) | GroupTrouble::NewerFormat(_)) = &ready {
                 own.shutdown().await;
@@ -375,9 +378,11 @@ impl Opener {
     }
 }
 
-/// Waits until a group has applied its log. On a full disk it would wait for ever: a start writes a vote.
+/// Waits until a group has applied its log, if it needs nobody else for that. On a full disk it would wait for ever: a start
+/// writes a vote, and until then openraft does not even say who votes.
 async fn ready(raft: &RaftNode, group: &RaftGroup) -> Result<(), GroupTrouble> {
-    let mut ready = std::pin::pin!(group.ready());
+    let alone = async { if group.votes_alone().await { group.ready().await } else { Ok(()) } };
+    let mut ready = std::pin::pin!(alone);
     loop {
         match timeout(DISK_LOOK, &mut ready).await {
             Ok(ready) => return ready.map_err(|error| GroupTrouble::Damaged(error.to_string())),

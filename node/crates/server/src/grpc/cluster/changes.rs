@@ -44,9 +44,25 @@ impl ClusterService {
                 return Err(Status::invalid_argument("a node can be made active, draining or removed"));
             }
         };
+        if state == placement::NodeState::Removed && request.force {
+            self.check_quorums_without(node).await?;
+        }
         self.propose(MetaCommand::SetNodeState { node, state, force: request.force }).await?;
         let replicas = self.meta.now().replicas_on(node) as u32;
         Ok(SetNodeStateResponse { state: request.state, replicas })
+    }
+
+    /// Refuses what would leave a group without a quorum for ever. The meta group itself does not know who answers.
+    async fn check_quorums_without(&self, node: NodeId) -> Result<(), Status> {
+        let lost = self.look().await.groups_lost_without(node);
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let groups = lost.iter().map(ShardGroupId::to_string).collect::<Vec<_>>().join(", ");
+        Err(Status::failed_precondition(format!(
+            "without node {node} no majority of the voters of shard groups {groups} is there: bring their other nodes \
+             back, or wait until copies are made elsewhere (bwctl cluster shards shows them)"
+        )))
     }
 
     /// Hands a leadership over.

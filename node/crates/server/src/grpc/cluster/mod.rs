@@ -93,6 +93,12 @@ impl ClusterService {
         }
     }
 
+    /// Does what may take long where it holds up no connection.
+    async fn computed<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
+        let done = self.router.shards().executor().run(work).await;
+        done.map_err(|error| Status::internal(error.to_string()))
+    }
+
     async fn report(&self, node: NodeId) -> Option<ReportAnswer> {
         if node == self.meta.node() {
             return Some(self.reporter.report().await);
@@ -130,7 +136,9 @@ impl cluster_server::Cluster for ClusterService {
 
     async fn doctor(&self, _: Request<DoctorRequest>) -> Result<Response<DoctorResponse>, Status> {
         self.admit()?;
-        Ok(Response::new(DoctorResponse { findings: doctor::findings(&self.look().await) }))
+        let picture = self.look().await;
+        let findings = self.computed(move || doctor::findings(&picture)).await?;
+        Ok(Response::new(DoctorResponse { findings }))
     }
 
     async fn set_node_state(
@@ -156,7 +164,8 @@ impl cluster_server::Cluster for ClusterService {
 
     async fn plan(&self, _: Request<PlanRequest>) -> Result<Response<PlanResponse>, Status> {
         self.admit()?;
-        Ok(Response::new(self.look().await.plan()))
+        let picture = self.look().await;
+        self.computed(move || picture.plan()).await.map(Response::new)
     }
 
     async fn get_settings(

@@ -209,4 +209,11 @@ async fn three_nodes_are_seen_from_any_of_them_and_a_leadership_is_handed_over()
     let nodes = cluster.nodes().await.unwrap();
     assert_eq!(nodes.iter().map(|node| node.up).collect::<Vec<_>>(), [true, true, false]);
     assert_eq!(nodes[2].bytes, None);
+
+    let text = refusal(cluster.set_node_state(2, NodeState::Removed, true).await);
+    assert!(
+        text.starts_with("without node 2 no majority of the voters of shard groups 0, 1 is there: bring"),
+        "{text}"
+    );
+    cluster.set_node_state(3, NodeState::Removed, true).await.unwrap();
 }

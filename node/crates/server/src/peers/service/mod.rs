@@ -31,6 +31,7 @@ use self::guard::Guard;
 use super::Peers;
 use super::identity::Caller;
 use super::limits::{CHECKPOINTS_RECEIVED_MAX, MESSAGE_BYTES_MAX};
+use crate::balance::report::Reporter;
 use crate::env::Env;
 use crate::meta::Meta;
 use crate::replication::Stopping;
@@ -58,6 +59,8 @@ pub struct PeerService {
     pub arrivals: Arc<Arrivals>,
     /// What carries out the others' requests. Without it they are answered as unimplemented.
     pub router: Option<Arc<routing::Router>>,
+    /// What this node says of itself; none where it is not asked.
+    reporter: Option<Reporter>,
 }
 
 /// Checkpoints that come in.
@@ -93,13 +96,20 @@ impl PeerService {
         cleared.map_err(|_| Stopping)?.map_err(ServiceError::Leftovers)?;
         let room = Arc::new(Semaphore::new(CHECKPOINTS_RECEIVED_MAX));
         let arrivals = Arc::new(Arrivals { room, count: AtomicU64::new(0) });
-        Ok(PeerService { raft, peers, env, admits: Arc::new(|_| true), meta: None, stopped, arrivals, router: None })
+        let admits: Admits = Arc::new(|_| true);
+        let (meta, router, reporter) = (None, None, None);
+        Ok(PeerService { raft, peers, env, admits, meta, stopped, arrivals, router, reporter })
     }
 
     /// The same, for a node that carries out the others' requests.
     pub fn with_router(mut self, router: Arc<routing::Router>) -> PeerService {
         self.router = Some(router);
         self
+    }
+
+    /// Says what this node carries as well.
+    pub fn with_reporter(self, reporter: Reporter) -> PeerService {
+        PeerService { reporter: Some(reporter), ..self }
     }
 
     /// Serves the meta group as well, and admits nobody whom it has removed.
