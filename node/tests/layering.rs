@@ -37,7 +37,14 @@ const WORKSPACE: &[(&str, &[&str])] = &[
     ("bellwether", &["bellwether-kv", "bellwether-kv-rocksdb", "bellwether-model", "bellwether-server"]),
     (
         "bellwether-sim",
-        &["bellwether-kv", "bellwether-model", "bellwether-placement", "bellwether-proto", "bellwether-server"],
+        &[
+            "bellwether-kv",
+            "bellwether-model",
+            "bellwether-placement",
+            "bellwether-proto",
+            "bellwether-raft",
+            "bellwether-server",
+        ],
     ),
 ];
 
