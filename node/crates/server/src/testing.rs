@@ -92,7 +92,7 @@ impl Storage {
     pub async fn values(&self, name: &str) -> Result<Vec<f64>, SelectError> {
         let limits = Limits { series: 10, samples: 1000, memory_bytes: 1 << 20 };
         let matchers: Arc<[Matcher]> = [Matcher::equal("__name__", name)].into();
-        let read = ReadContext { account: Arc::new(QueryAccount::new(limits)), cancel: Arc::default(), stale: None };
+        let read = ReadContext::new(QueryAccount::new(limits));
         let tenant = Tenant::default_tenant();
         let found = self.router.select(&tenant, matchers, TimeRange::ALL, Wanted::All, &read).await?;
         Ok(found.into_iter().flat_map(|series| series.values).collect())

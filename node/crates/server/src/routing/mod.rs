@@ -4,7 +4,7 @@
 //! ([`proposer`]), else with whatever else waits for the leader's node ([`outbox`]). What fails because a leader has
 //! changed is tried again with the better knowledge ([`leaders`]), within a budget ([`pace`]).
 //!
-//! Reads ([`reads`]) go to replicas here once they have come far enough ([`sources`], [`freshness`]), else to other nodes.
+//! Reads ([`reads`], and [`reductions`] for what is aggregated where it is) go to replicas here once they have come far enough ([`sources`], [`freshness`]), else to other nodes.
 //! What these ask of this one is in [`serve`].
 
 mod commands;
@@ -21,6 +21,7 @@ mod proposer;
 mod readiness;
 mod reads;
 pub mod reconcile;
+mod reductions;
 pub mod remote;
 mod resolve;
 mod scan_parts;
@@ -43,6 +44,7 @@ pub use error::{Again, RouteError};
 pub use frames::{Frame, PendingReply};
 pub use head_room::{HeadRoom, HeadsFull};
 pub use reads::Selectors;
+pub use reductions::Reduction;
 pub use resolve::{Resolved, resolve_here};
 pub use writes::{Collected, collect};
 
@@ -194,6 +196,8 @@ fn scan_memory_bytes(config: &Config) -> u64 {
     }
 }
 
+#[cfg(test)]
+mod reduction_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -64,6 +64,6 @@ fn not_leader(hint: Option<LeaderHint>) -> Failure {
     read_failure(&ReadError::NotLeader { hint })
 }
 
-fn rejected(message: impl Into<String>) -> Failure {
+pub(super) fn rejected(message: impl Into<String>) -> Failure {
     Failure::new(message, v1::Rejected {})
 }

@@ -215,8 +215,7 @@ async fn a_node_without_replicas_reads_elsewhere_and_everything_works_there() {
     let node = &cluster.nodes[&2];
     assert_eq!(node.values("a").await.unwrap(), [1.0]);
     assert_eq!(*cluster.wires.scans.lock(), 1, "all groups of a node are scanned in one call");
-    let read =
-        ReadContext { account: Arc::new(QueryAccount::new(Limits::default())), cancel: Arc::default(), stale: None };
+    let read = ReadContext::new(QueryAccount::new(Limits::default()));
     let all: Selectors = Arc::from([Arc::from([])]);
     let series = node.router.series(&tenant, all.clone(), TimeRange::ALL, 3, &read).await.unwrap();
     assert_eq!(series, ["a", "b", "c"].map(|name| Labels::of(&[("__name__", name)])));
@@ -224,17 +223,13 @@ async fn a_node_without_replicas_reads_elsewhere_and_everything_works_there() {
     assert_eq!(names, ["__name__"]);
     let values = node.router.label_values(&tenant, "__name__", all, TimeRange::ALL, 99, &read).await.unwrap();
     assert_eq!(values, NAMES);
-    assert_eq!(node.router.metadata(&tenant).await.unwrap(), metadata.into_iter().collect());
+    assert_eq!(node.router.metadata(&tenant, &read).await.unwrap(), metadata.into_iter().collect());
     let selector: Arc<[Matcher]> = [Matcher::equal("__name__", "a")].into();
     assert_eq!(node.router.delete_series(&tenant, selector, TimeRange::ALL).await.unwrap(), 1);
     assert!(node.values("a").await.unwrap().is_empty());
     node.router.seal_all().await.unwrap();
     assert_eq!(cluster.nodes[&1].shards().stats().unflushed_samples, 0, "all nodes flush");
-    let few = ReadContext {
-        account: Arc::new(QueryAccount::new(Limits { series: 3, ..Limits::default() })),
-        cancel: Arc::default(),
-        stale: None,
-    };
+    let few = ReadContext::new(QueryAccount::new(Limits { series: 3, ..Limits::default() }));
     let any: Arc<[Matcher]> = [Matcher::equal("x", "")].into();
     let error = node.router.select(&tenant, any, TimeRange::ALL, Wanted::All, &few).await.unwrap_err();
     assert!(matches!(error, SelectError::Limit(LimitError::Series { limit: 3 })), "{error}");
