@@ -13,8 +13,8 @@ use bellwether_kv::{Faults, MemDisk};
 use bellwether_model::Timestamp;
 use bellwether_server::Env;
 use bellwether_server::env::{
-    Blocking, BlockingClass, BoxFuture, DiskSpace, Executor, ExecutorHandle, Executors, Job, Listener, Net, Seed,
-    Spawner, Stream, Volume, WallClock,
+    Blocking, BlockingClass, BoxFuture, DiskSpace, Executor, ExecutorHandle, Executors, Job, Listener, Net, NoObjects,
+    Seed, Spawner, Stream, Volume, WallClock,
 };
 use tokio::io::{DuplexStream, duplex};
 use tokio::sync::{mpsc, watch};
@@ -80,6 +80,7 @@ impl Machine {
             clock: clock.clone(),
             seed: Seed(seed),
             net: Arc::new(net.clone()),
+            objects: Arc::new(NoObjects),
             executors: Executors {
                 raft: Arc::new(SameRuntime),
                 blocking: Arc::new(SimBlocking(blocking("raft"))),

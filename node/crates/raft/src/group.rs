@@ -6,6 +6,7 @@ mod flush;
 mod leadership;
 mod membership;
 mod reads;
+mod salvage;
 mod state;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ use crate::types::{Command, GroupId, LeaderHint, Member, NodeId, ReplicaId, Repl
 use crate::wire::{Answer, InstallHeader, Message};
 
 pub use membership::Members;
+pub use salvage::sole_membership;
 pub use state::{GroupState, Leadership, ReplicaProgress};
 
 pub(crate) type Raft = openraft::Raft<Types, Adapter>;

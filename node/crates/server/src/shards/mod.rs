@@ -10,6 +10,7 @@ pub mod identity;
 mod lifecycle;
 pub mod open;
 mod read;
+mod recover;
 mod replay;
 mod replica_store;
 pub mod replies;
@@ -36,6 +37,7 @@ pub use group::{CommandError, ShardGroup};
 use open::Opener;
 pub use open::{Replication, Start};
 pub use read::{Fetched, LabelsRead, ReadContext};
+pub use recover::{RecoverError, Remains};
 pub use ring::{Ring, RingGroup};
 
 /// Every replica of a shard group that this node has.
