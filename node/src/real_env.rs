@@ -13,6 +13,7 @@ use bellwether_server::{Config, Env};
 use crate::clock::SystemClock;
 use crate::host_metrics::HostCollector;
 use crate::network::TcpNet;
+use crate::objects::StoresByUrl;
 use crate::threads::Runtimes;
 use crate::volume::DirectoryVolume;
 
@@ -29,6 +30,7 @@ pub fn make(config: &Config, runtimes: &Runtimes) -> anyhow::Result<Env> {
         clock: Arc::new(SystemClock),
         seed: Seed(entropy().context("cannot read /dev/urandom")?),
         net: Arc::new(TcpNet),
+        objects: Arc::new(StoresByUrl),
         executors: runtimes.executors().context("cannot start threads")?,
         host: Some(Arc::new(HostCollector::new("/"))),
         fatal: Arc::new(|reason| {

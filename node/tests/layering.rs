@@ -56,6 +56,8 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("prost*", &["bellwether-client", "bellwether-proto", "bellwether-server"]),
     ("protox", &["bellwether-proto"]),
     ("turmoil", &["bellwether-sim"]),
+    ("object_store", &["bellwether"]),
+    ("reqwest", &["bellwether"]),
     ("hashring", &["bellwether-placement"]),
     // Core types carry no serde derives: configuration, HTTP bodies and what bwctl prints alone do.
     ("serde*", &["bellwether", "bellwether-client", "bellwether-server", "bellwether-sim"]),
@@ -64,7 +66,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("anyhow", &["bellwether", "bellwether-sim"]),
     // Pure crates and storage have no async fn.
     ("tokio*", &["bellwether", "bellwether-client", "bellwether-raft", "bellwether-server", "bellwether-sim"]),
-    ("futures*", &["bellwether-client", "bellwether-raft", "bellwether-server"]),
+    ("futures*", &["bellwether", "bellwether-client", "bellwether-raft", "bellwether-server"]),
 ];
 
 /// Test code may build protocol buffers, parse JSON and compare with other engines: only these are forbidden there too.

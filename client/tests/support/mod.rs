@@ -3,11 +3,14 @@
 
 #![allow(clippy::unwrap_used, dead_code, reason = "a test ends where its helper fails; each test file uses a part")]
 
+mod operations;
+
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use bellwether_client::v1::cluster_server::{self, ClusterServer};
+use bellwether_client::v1::operations_server::OperationsServer;
 use bellwether_client::v1::query_response::Result as Shape;
 use bellwether_client::v1::query_server::{self, QueryServer};
 use bellwether_client::v1::write_server::{self, WriteServer};
@@ -35,6 +38,9 @@ pub struct Script {
     pub moves: Vec<PlannedMove>,
     pub held: Vec<String>,
     pub settings: Vec<Setting>,
+    /// Where an operation is, one after the other.
+    pub operations: Vec<Operation>,
+    pub backups: Vec<BackupInfo>,
     /// Series of the writes, in the order in which they came.
     pub written: Vec<Vec<Series>>,
     /// Samples of each write that are refused.
@@ -59,7 +65,9 @@ impl FakeNode {
         let write = WriteServer::new(node.clone()).accept_compressed(CompressionEncoding::Zstd);
         let query = QueryServer::new(node.clone()).send_compressed(CompressionEncoding::Zstd);
         let cluster = ClusterServer::new(node.clone());
-        let server = Server::builder().add_service(cluster).add_service(write).add_service(query);
+        let operations = OperationsServer::new(node.clone());
+        let server =
+            Server::builder().add_service(cluster).add_service(operations).add_service(write).add_service(query);
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         node
     }
@@ -220,6 +228,18 @@ impl cluster_server::Cluster for FakeNode {
             let replicas = shards.flat_map(|shard| &mut shard.replicas).filter(|replica| replica.node == from);
             replicas.for_each(|replica| (replica.id, replica.node) = (99, to));
             MoveShardResponse { replica: 99 }
+        })
+    }
+
+    async fn recover_group(
+        &self,
+        request: Request<RecoverGroupRequest>,
+    ) -> Result<Response<RecoverGroupResponse>, Status> {
+        self.answer(|script| {
+            let RecoverGroupRequest { group, node, look_only } = request.into_inner();
+            script.asked.push(format!("recover {group} from {node} look_only={look_only}"));
+            let replica = if look_only { 0 } else { 21 };
+            RecoverGroupResponse { node: 2, replica, applied: 100, last: 103, time_ms: Some(1_795_161_600_000) }
         })
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bellwether_kv::{Faults, MemDisk};
 use bellwether_model::Timestamp;
 use bellwether_server::Env;
-use bellwether_server::env::{BoxFuture, DiskSpace, Listener, Net, Seed, Stream, Volume, WallClock};
+use bellwether_server::env::{BoxFuture, DiskSpace, Listener, Net, NoObjects, Seed, Stream, Volume, WallClock};
 use tokio::io::{DuplexStream, duplex};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -73,6 +73,7 @@ impl Machine {
             clock: clock.clone(),
             seed: Seed(seed),
             net: Arc::new(net.clone()),
+            objects: Arc::new(NoObjects),
             executors: executors(seed, &Arc::default()),
             host: None,
             fatal: Arc::new(move |reason| {

@@ -4,6 +4,7 @@ use bellwether_client::v1::{
     ClusterStatusResponse, Event, NodeInfo, NodeState, ReplicaInfo, ReplicaRole, Severity, ShardInfo,
 };
 use serde_json::json;
+use tokio::time::sleep;
 
 use crate::Context;
 use crate::arguments::ClusterCommand;
@@ -13,11 +14,16 @@ use crate::json;
 use crate::names::{bytes, event_kind, key_range, known, node_or_none, node_state, severity};
 use crate::table::{Column, Table};
 use crate::times::print_time;
+use crate::watch::INTERVAL;
+
+/// How often it is looked whether a founded cluster answers.
+const FOUNDING_LOOKS_MAX: u32 = 30;
 
 pub async fn run(context: &Context, command: ClusterCommand) -> Result<(), Failure> {
     let cluster = context.client.cluster();
     let output = context.output;
     match command {
+        ClusterCommand::Init { shard_groups, settings } => init(context, shard_groups, &settings).await?,
         ClusterCommand::Status => {
             let status = cluster.status().await?;
             if output.json {
@@ -50,6 +56,30 @@ pub async fn run(context: &Context, command: ClusterCommand) -> Result<(), Failu
         }
     }
     Ok(())
+}
+
+/// Founds a cluster, and waits until it answers.
+async fn init(context: &Context, shard_groups: u32, settings: &[String]) -> Result<(), Failure> {
+    let pair = |text: &String| match text.split_once('=') {
+        Some((name, value)) => Ok((name.trim().to_owned(), value.trim().to_owned())),
+        None => Err(Failure::Usage(format!("--set {text}: it is not NAME=VALUE"))),
+    };
+    let settings = settings.iter().map(pair).collect::<Result<Vec<_>, _>>()?;
+    let cluster = context.client.cluster();
+    cluster.init(shard_groups, &settings).await?;
+    let mut failures = 0;
+    let status = loop {
+        match cluster.status().await {
+            Ok(status) => break status,
+            // Between the node that waits and the one that serves nobody answers, or somebody who knows only one call.
+            Err(_) if failures < FOUNDING_LOOKS_MAX => failures += 1,
+            Err(error) => return Err(error.into()),
+        }
+        sleep(INTERVAL).await;
+    };
+    let text = format!("cluster {} is founded, with {} shard groups", status.cluster, status.shard_groups);
+    let json = json!({"cluster": status.cluster, "shard_groups": status.shard_groups});
+    Ok(context.output.print_line(&text, &json)?)
 }
 
 fn status_text(status: &ClusterStatusResponse) -> String {

@@ -29,6 +29,14 @@ pub enum ChangeError {
         /// The node.
         node: NodeId,
     },
+    /// The id is not the next one.
+    #[error("replica {replica} is not the next one to be given out, {next} is")]
+    ReplicaTaken {
+        /// What was asked for.
+        replica: ReplicaId,
+        /// The next one.
+        next: ReplicaId,
+    },
     /// Somebody has to vote.
     #[error("shard group {0} would have no voter")]
     NoVoter(ShardGroupId),
@@ -116,6 +124,33 @@ impl Placement {
             replica.replaces = None;
         }
         self.parts_mut().epoch += 1;
+        Ok(())
+    }
+
+    /// Begins a group anew with one replica: what its others had is gone. `replica` must be the next id, so that whoever
+    /// prepared for it knows that nobody else has it.
+    pub fn begin_anew(
+        &mut self,
+        group: ShardGroupId,
+        node: NodeId,
+        replica: ReplicaId,
+        ref_epoch: RefEpoch,
+    ) -> Result<(), ChangeError> {
+        let next = self.parts().next_replica;
+        let placed = self.whole_group(group)?;
+        if placed.on(node).is_none() {
+            return Err(ChangeError::NotHeld { group, node });
+        }
+        if replica != next {
+            return Err(ChangeError::ReplicaTaken { replica, next });
+        }
+        placed.ref_epoch = ref_epoch;
+        placed.leader = None;
+        placed.replicas =
+            vec![Replica { id: replica, node, role: ReplicaRole::Voter, replaces: None, caught_up: false }];
+        let parts = self.parts_mut();
+        parts.next_replica = ReplicaId(replica.0 + 1);
+        parts.epoch += 1;
         Ok(())
     }
 

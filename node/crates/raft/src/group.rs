@@ -7,6 +7,7 @@ mod leadership;
 mod membership;
 mod quorum;
 mod reads;
+mod salvage;
 mod state;
 
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ use crate::wire::{Answer, InstallHeader, Message};
 use self::quorum::Quorum;
 
 pub use membership::Members;
+pub use salvage::sole_membership;
 pub use state::{GroupState, Leadership, ReplicaProgress};
 
 pub(crate) type Raft = openraft::Raft<Types, Adapter>;

@@ -22,7 +22,7 @@ use crate::metrics::RaftMetrics;
 use crate::pins::Pins;
 use crate::record::{self, EntryRange, RecordKind};
 use crate::recovery::{self, Recovered};
-use crate::types::{Entry, LogId, LogPosition, Payload, ReplicaKey, Types, Vote};
+use crate::types::{self, Entry, LogId, LogPosition, Payload, ReplicaKey, Types, Vote};
 use crate::writer::{Request, Then, Writer, operation_bytes};
 
 /// See the module.
@@ -131,6 +131,11 @@ impl GroupLog {
     pub fn is_pristine(&self) -> bool {
         let state = self.state.lock();
         state.vote.is_none() && state.index.last().is_none()
+    }
+
+    /// The last entry.
+    pub fn end(&self) -> Option<LogPosition> {
+        self.state.lock().index.last().as_ref().map(types::position)
     }
 
     pub fn first(&self) -> u64 {
@@ -252,7 +257,7 @@ impl GroupLog {
 
     /// Reads entries from `start`, included, to `end`, excluded, about `bytes` of them. Fewer if the log does not have
     /// all of them, none only if it has none.
-    async fn read(self: &Arc<Self>, start: u64, end: u64, bytes: u64) -> io::Result<Vec<Entry>> {
+    pub async fn read(self: &Arc<Self>, start: u64, end: u64, bytes: u64) -> io::Result<Vec<Entry>> {
         loop {
             let (start, stored_end, mut tail) = {
                 let state = self.state.lock();

@@ -43,7 +43,7 @@ pub use errors::{
     AddressError, FlushError, LogError, MembershipError, OpenError, ProposeError, ReadError, RemoveError, StartError,
     StorageTrouble, TransferError,
 };
-pub use group::{GroupState, Leadership, Members, RaftGroup, ReplicaProgress};
+pub use group::{GroupState, Leadership, Members, RaftGroup, ReplicaProgress, sole_membership};
 pub use network::{Peer, Transport, TransportError, is_heartbeat};
 pub use node::{HandOver, RaftNode, RaftOptions, Standing};
 pub use state_machine::{Applied, Checkpoint, CommittedEntry, EntryPayload, FatalError, StateMachine};

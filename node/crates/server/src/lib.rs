@@ -5,6 +5,7 @@
 //! and reads across them), [`routing`], [`write`] (from a request's body to acknowledged samples), [`maintenance`] (flush,
 //! seal, retention, disk space), then what clients see: [`gateway`], [`grpc`], [`query`], [`self_collect`].
 
+pub mod backup;
 pub mod balance;
 pub mod clock_rule;
 pub mod cluster;
@@ -16,6 +17,7 @@ mod listen;
 pub mod maintenance;
 pub mod meta;
 pub mod metrics;
+pub mod operations;
 pub mod peers;
 pub mod query;
 pub mod replication;
@@ -25,6 +27,7 @@ mod sending;
 pub mod shards;
 #[cfg(test)]
 mod testing;
+mod waiting;
 pub mod write;
 
 use std::io;
@@ -37,6 +40,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use backup::Backups;
 use balance::Mover;
 use balance::report::Reporter;
 use clock_rule::{ClockRule, CorrectedClock};
@@ -46,12 +50,14 @@ use env::Listener;
 use gateway::GatewayState;
 use grpc::GrpcState;
 use grpc::cluster::ClusterService;
+use grpc::operations::OperationsService;
 use maintenance::Maintenance;
 use meta::Meta;
 use meta::founding::EnterError;
 use meta::joining::JoinError;
 use metrics::{StorageMetrics, WriteMetrics};
-use peers::service::PeerService;
+use operations::Operations;
+use peers::service::{LongWork, PeerService};
 use query::Coordinator;
 use routing::Router;
 use routing::reconcile::reconcile;
@@ -119,6 +125,15 @@ pub enum StartError {
     Reflection(String),
 }
 
+impl StartError {
+    fn of_cluster(config: &Config, error: ClusterError) -> StartError {
+        match error {
+            ClusterError::Enter(EnterError::Join(error)) => StartError::Join(error),
+            error => StartError::Data { path: config.data_dir.display().to_string(), source: error.into() },
+        }
+    }
+}
+
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
@@ -134,7 +149,11 @@ impl Server {
     /// Opens the data directory, or founds a cluster in an empty one, and serves. Returns once requests are answered.
     pub async fn start(config: Config, env: Env) -> Result<Server, StartError> {
         config.validate()?;
-        let config = Arc::new(config);
+        let order = if config.cluster.wait_for_init { waiting::wait(&config, &env, config.http).await? } else { None };
+        let config = Arc::new(match &order {
+            Some(order) => order.applied_to(config),
+            None => config,
+        });
         let started_ms = env.clock.now_ms();
         let registry = Registry::new();
         let http = bind(&env, "http", config.http).await?;
@@ -150,10 +169,10 @@ impl Server {
         let data = |source: DataError| StartError::Data { path: config.data_dir.display().to_string(), source };
         let storage_metrics = Arc::new(StorageMetrics::new(&registry)?);
         let cluster = Cluster::enter(&config, &env, &registry, http_address, grpc_address).await;
-        let Cluster { meta, peers, replication } = cluster.map_err(|error| match error {
-            ClusterError::Enter(EnterError::Join(error)) => StartError::Join(error),
-            error => data(error.into()),
-        })?;
+        let Cluster { meta, peers, replication } = cluster.map_err(|error| StartError::of_cluster(&config, error))?;
+        if let Some(order) = order {
+            order.choose(&meta).await;
+        }
         let identity = meta.identity();
         // What is done by a clock from here on is done by one that the cluster agrees with.
         let clock = CorrectedClock::new(env.clock.clone());
@@ -214,12 +233,16 @@ impl Server {
             http_address,
             ready: is_ready,
         };
+        let backups = Backups::new(meta.clone(), peers.clone(), router.clone(), write.clone(), env.clone());
+        let operations = Operations::new(identity.node, env.clock.clone(), stopped.clone());
+        let long_work = LongWork { backups, operations };
+        let administration = OperationsService { cluster: administration, work: long_work.clone() };
         let grpc_routes = grpc::routes(grpc_state, Some(administration))
             .map_err(|error| StartError::Reflection(error.to_string()))?;
         let mover =
             Mover { meta: meta.clone(), router: router.clone(), peers: peers.clone(), reporter: reporter.clone() };
         let service = PeerService::open(raft, peers, own_env, stopped.clone()).await?;
-        let service = service.with_router(router.clone()).with_meta(meta.clone()).with_reporter(reporter);
+        let service = service.with_router(router.clone()).with_meta(meta.clone()).with_reporter(reporter).with_long_work(long_work);
         let grpc_routes = service.add_to(grpc_routes);
         tasks.spawn(listen::serve(http, http_routes, stopped.clone()));
         let grpc = listen::serve_nodes(grpc, grpc_routes, Handle::current(), stopped.clone());

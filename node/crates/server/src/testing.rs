@@ -17,12 +17,13 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::env::{
-    BoxFuture, DiskSpace, Env, Executor, ExecutorHandle, Executors, Job, Listener, Net, Seed, Spawner, Stream, Volume,
-    WallClock,
+    BoxFuture, DiskSpace, Env, Executor, ExecutorHandle, Executors, Job, Listener, Net, NoObjects, Seed, Spawner,
+    Stream, Volume, WallClock,
 };
 use crate::maintenance::Maintenance;
 use crate::meta::founding::initial_placement;
 use crate::metrics::{StorageMetrics, WriteMetrics};
+use crate::peers::testing::TestNet;
 use crate::replication;
 use crate::routing::Router;
 use crate::routing::remote::Alone;
@@ -126,6 +127,7 @@ pub fn env(disk: MemDisk, clock: Arc<dyn WallClock>, net: Arc<dyn Net>) -> Env {
         clock,
         seed: Seed(1),
         net,
+        objects: Arc::new(NoObjects),
         executors: Executors {
             raft: Arc::new(ThisRuntime),
             blocking: Arc::new(Inline),
@@ -176,6 +178,16 @@ impl Volume for TestVolume {
 
     fn reserve(&self, _bytes: u64) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Connects clients over a network in memory.
+pub struct Connector(pub TestNet);
+
+impl bellwether_client::Connect for Connector {
+    fn connect(&self, address: String) -> BoxFuture<'static, io::Result<Box<dyn bellwether_client::Stream>>> {
+        let net = self.0.clone();
+        Box::pin(async move { Ok(Box::new(net.connect(&address).await?) as Box<dyn bellwether_client::Stream>) })
     }
 }
 

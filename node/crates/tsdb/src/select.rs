@@ -119,6 +119,18 @@ impl Shard {
             return Ok(());
         }
         let keys = self.matching_in_order(request.tenant, request.matchers, cancel)?;
+        self.read_each(&keys, range, wanted, cancel, visit)
+    }
+
+    /// Hands over the wanted samples of these series, which are in the order of storage.
+    pub(crate) fn read_each<E: From<SelectError>>(
+        &self,
+        keys: &[SortKey],
+        range: TimeRange,
+        wanted: Wanted,
+        cancel: &AtomicBool,
+        visit: &mut dyn FnMut(SelectedSeries) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut columns = ColumnTable::default();
         let mut layers = Layers::default();
         let mut open: Vec<(Labels, usize)> = Vec::with_capacity(SERIES_PER_LOCK);
@@ -201,11 +213,11 @@ impl Shard {
         Ok(values.into_iter().collect())
     }
 
-    fn visible(&self, range: TimeRange) -> TimeRange {
+    pub(crate) fn visible(&self, range: TimeRange) -> TimeRange {
         TimeRange::new(range.first.max(self.state.read().logical.floor), range.last)
     }
 
-    fn matching_in_order(
+    pub(crate) fn matching_in_order(
         &self,
         tenant: &Tenant,
         matchers: &[Matcher],

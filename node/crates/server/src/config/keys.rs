@@ -65,6 +65,7 @@ keys! {
     "cluster.capacity" => cluster.capacity, "disk space that the node offers to the cluster; 0 takes the size of its file system";
     "cluster.join_timeout" => cluster.join_timeout, "how long a start tries to join before it fails; 0 tries until it succeeds";
     "cluster.join_token" => cluster.join_token, "token to show when joining";
+    "cluster.wait_for_init" => cluster.wait_for_init, "with an empty data directory found nothing by itself: wait for bwctl cluster init here, or for a node to join";
     "shard_groups" => shard_groups, "shard groups of a new cluster; later starts use what is stored";
     "retention" => retention, "how long samples are kept";
     "memory_limit" => memory_limit, "memory to stay within; 0 takes half of what the machine or its cgroup has";

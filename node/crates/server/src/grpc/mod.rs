@@ -5,6 +5,7 @@
 pub mod cluster;
 mod health;
 mod node;
+pub mod operations;
 mod query;
 mod write;
 
@@ -26,12 +27,13 @@ use tonic::service::Routes;
 use tonic::{Request, Status};
 use tonic_health::pb::health_server::HealthServer;
 
-use self::cluster::ClusterService;
+use self::operations::OperationsService;
 use crate::config::Config;
 use crate::env::WallClock;
 use crate::gateway::Hosts;
 use crate::query::Coordinator;
 use crate::routing;
+use crate::waiting::Founded;
 use crate::write::WritePath;
 
 /// The metadata key that names the tenant.
@@ -62,7 +64,10 @@ pub struct GrpcState {
 ///
 /// # Errors
 /// If the interface's own description is damaged.
-pub fn routes(state: GrpcState, cluster: Option<ClusterService>) -> Result<Router, tonic_reflection::server::Error> {
+pub fn routes(
+    state: GrpcState,
+    administration: Option<OperationsService>,
+) -> Result<Router, tonic_reflection::server::Error> {
     let hosts = Hosts::new(state.config.grpc, &state.config.hosts);
     let queries = v1::query_server::QueryServer::new(query::Query(state.clone()));
     // To callers that ask for it.
@@ -72,8 +77,13 @@ pub fn routes(state: GrpcState, cluster: Option<ClusterService>) -> Result<Route
         .add_service(reflection().build_v1alpha()?)
         .add_service(v1::node_server::NodeServer::new(node::Node(state.clone())))
         .add_service(queries);
-    let routes = match cluster {
-        Some(cluster) => routes.add_service(v1::cluster_server::ClusterServer::new(cluster)),
+    let routes = match administration {
+        Some(operations) => {
+            let cluster = v1::cluster_server::ClusterServer::new(operations.cluster.clone());
+            let founded = v1::founding_server::FoundingServer::new(Founded(operations.cluster.meta.clone()));
+            let operations = v1::operations_server::OperationsServer::new(operations);
+            routes.add_service(cluster).add_service(operations).add_service(founded)
+        }
         None => routes,
     };
     let writes = Router::new().route(write::PATH, post(write::write)).with_state(state);

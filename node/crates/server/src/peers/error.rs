@@ -292,7 +292,7 @@ pub(super) fn described(status: &Status) -> String {
 }
 
 /// An error in words, down to what caused it; what merely repeats its cause is left out.
-pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(source) = next {

@@ -10,6 +10,7 @@
 //! Reading order: `identity`, `error`, `dial`, `client`, `link` (Raft's stream), `transport` (what Raft sees of it),
 //! `clock_filter`, `checkpoint` (copies of replicas), then `service`.
 
+pub mod backup;
 mod checkpoint;
 mod client;
 mod clock_filter;
@@ -25,7 +26,7 @@ pub mod service;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
-mod throttle;
+pub(crate) mod throttle;
 mod transport;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -2,6 +2,7 @@
 
 mod commands;
 mod reads;
+mod salvage;
 mod scans;
 mod writes;
 

@@ -10,6 +10,7 @@ pub mod identity;
 mod lifecycle;
 pub mod open;
 mod read;
+mod recover;
 mod reduce;
 mod replay;
 mod replica_store;
@@ -38,6 +39,7 @@ pub use group::{CommandError, ShardGroup};
 use open::Opener;
 pub use open::{Replication, Start};
 pub use read::{Fetched, LabelsRead, ReadContext, metadata_bytes};
+pub use recover::{RecoverError, Remains};
 pub use reduce::{GroupPartial, Subplan};
 pub use ring::{Ring, RingGroup};
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use bellwether_model::ShardGroupId;
+use bellwether_model::{RefEpoch, ShardGroupId};
 use bellwether_raft::{
     Checkpoint, GroupId, LogError, NodeId, Peer, RaftGroup, RaftNode, ReplicaId, StartError, StorageTrouble, Transport,
     TransportError,
@@ -28,11 +28,11 @@ use tokio::time::timeout;
 
 use super::applied_mark::MarkError;
 use super::replay::Replay;
-use super::replica_store::{COPIES_PATH, ReplicaStore, SHARDS_PATH, replica_of};
+use super::replica_store::{COPIES_PATH, ReplicaStore, SHARDS_PATH, replica_directory, replica_of};
 use super::state_machine::{ScratchPool, ShardStateMachine};
 use super::{Cause, Quarantined, Ring, RingGroup, ShardGroup, Shards, Slot};
 use crate::config::Config;
-use crate::env::Env;
+use crate::env::{Env, Fatal};
 use crate::metrics::StorageMetrics;
 use crate::replication::{Stopping, on_raft};
 
@@ -353,18 +353,35 @@ impl Opener {
         }
     }
 
-    async fn open_machine(&self, group: &RingGroup, replica: ReplicaId) -> Result<ShardStateMachine, GroupTrouble> {
-        let store = ReplicaStore {
+    /// Whether a replica has data here.
+    pub(super) async fn has_data(&self, group: ShardGroupId, replica: ReplicaId) -> bool {
+        let (disk, directory) = (self.env.disk.clone(), replica_directory(group, replica));
+        let listed = self.env.executors.scan.run(move || disk.list(&directory)).await;
+        listed.is_ok_and(|names| names.is_ok_and(|names| !names.is_empty()))
+    }
+
+    /// Where a replica's data are.
+    pub(super) fn store(&self, group: ShardGroupId, replica: ReplicaId, ref_epoch: RefEpoch) -> ReplicaStore {
+        ReplicaStore {
             disk: self.env.disk.clone(),
             cache: self.cache.clone(),
             metrics: self.metrics.clone(),
-            group: group.id,
+            group,
             replica,
-            ref_epoch: group.ref_epoch,
+            ref_epoch,
             scratches: self.scratches.clone(),
             copies: self.copies.clone(),
             fatal: self.env.fatal.clone(),
-        };
+        }
+    }
+
+    /// What ends the process.
+    pub(super) fn fatal(&self) -> Fatal {
+        self.env.fatal.clone()
+    }
+
+    async fn open_machine(&self, group: &RingGroup, replica: ReplicaId) -> Result<ShardStateMachine, GroupTrouble> {
+        let store = self.store(group.id, replica, group.ref_epoch);
         let (range, fatal) = (group.range, self.env.fatal.clone());
         let replay = Replay::new(&self.config, self.groups);
         let open = move || {

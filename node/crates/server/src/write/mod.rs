@@ -10,7 +10,7 @@
 mod admission;
 mod exchange;
 mod outcome;
-mod own_body;
+pub mod own_body;
 mod scratch;
 mod sending;
 mod series_budget;

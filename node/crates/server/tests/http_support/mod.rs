@@ -18,7 +18,7 @@ use bellwether_model::Timestamp;
 use bellwether_raft::Inline;
 use bellwether_server::config::Config;
 use bellwether_server::env::{
-    BoxFuture, DiskSpace, Env, ExecutorHandle, Executors, Listener, Net, Seed, Stream, Volume, WallClock,
+    BoxFuture, DiskSpace, Env, ExecutorHandle, Executors, Listener, Net, NoObjects, Seed, Stream, Volume, WallClock,
 };
 use bellwether_server::gateway::{self, GatewayState};
 use bellwether_server::grpc::{self, GrpcState};
@@ -92,6 +92,7 @@ impl Node {
             clock: clock.clone(),
             seed: Seed(1),
             net: Arc::new(NoNet),
+            objects: Arc::new(NoObjects),
             executors: Executors {
                 raft: Arc::new(executors::ThisRuntime),
                 blocking: Arc::new(Inline),

@@ -166,12 +166,12 @@ impl ClusterService {
     }
 }
 
-fn group(state: &MetaState, id: u32) -> Result<&PlacedGroup, Status> {
+pub(super) fn group(state: &MetaState, id: u32) -> Result<&PlacedGroup, Status> {
     let unknown = || Status::not_found(format!("there is no shard group {id}: see bwctl cluster shards"));
     state.placement.group(ShardGroupId(id)).ok_or_else(unknown)
 }
 
-fn replica(group: &PlacedGroup, node: u64) -> Result<&Replica, Status> {
+pub(super) fn replica(group: &PlacedGroup, node: u64) -> Result<&Replica, Status> {
     let held = || group.replicas.iter().map(|replica| replica.node.to_string()).collect::<Vec<_>>().join(", ");
     let missing = || {
         let text = format!("node {node} holds no copy of shard group {}; these nodes do: {}", group.id, held());
@@ -197,7 +197,7 @@ fn setting(state: &MetaState, info: &SettingInfo) -> Setting {
     }
 }
 
-fn status(error: MetaError) -> Status {
+pub(super) fn status(error: MetaError) -> Status {
     let message = error.to_string();
     match error {
         MetaError::Refused(Refusal::UnknownNode(_)) => Status::not_found(message),

@@ -3,12 +3,16 @@
 //! Every reading call asks all nodes for a report first: what it shows is of this moment. Changes are commands of the
 //! meta group or of a shard group's leader, and find their way there from any node.
 //!
-//! Reading order: [`picture`] (what is seen), [`doctor`] (what is wrong with it), [`events`], [`changes`].
+//! Reading order: [`picture`] (what is seen), [`doctor`] (what is wrong with it), [`events`], [`changes`],
+//! [`recover`].
 
 mod changes;
 mod doctor;
 mod events;
 mod picture;
+mod recover;
+#[cfg(test)]
+mod recover_tests;
 #[cfg(test)]
 mod tests;
 
@@ -22,9 +26,9 @@ use bellwether_proto::peer::v1::{ReportAnswer, ReportRequest};
 use bellwether_proto::v1::{
     ClusterStatusRequest, ClusterStatusResponse, CreateTokenRequest, CreateTokenResponse, DoctorRequest,
     DoctorResponse, Event, EventsRequest, FinalizeRequest, FinalizeResponse, GetSettingsRequest, GetSettingsResponse,
-    MoveShardRequest, MoveShardResponse, NodesRequest, NodesResponse, PlanRequest, PlanResponse, SetNodeStateRequest,
-    SetNodeStateResponse, SetSettingRequest, SetSettingResponse, ShardsRequest, ShardsResponse, TransferLeaderRequest,
-    TransferLeaderResponse, cluster_server,
+    MoveShardRequest, MoveShardResponse, NodesRequest, NodesResponse, PlanRequest, PlanResponse, RecoverGroupRequest,
+    RecoverGroupResponse, SetNodeStateRequest, SetNodeStateResponse, SetSettingRequest, SetSettingResponse,
+    ShardsRequest, ShardsResponse, TransferLeaderRequest, TransferLeaderResponse, cluster_server,
 };
 use futures::Stream;
 use futures::future::join_all;
@@ -65,7 +69,7 @@ pub struct ClusterService {
 
 impl ClusterService {
     /// Refuses where anybody could call.
-    fn admit(&self) -> Result<(), Status> {
+    pub(super) fn admit(&self) -> Result<(), Status> {
         if self.config.grpc.ip().is_loopback() {
             return Ok(());
         }
@@ -187,6 +191,14 @@ impl cluster_server::Cluster for ClusterService {
     ) -> Result<Response<CreateTokenResponse>, Status> {
         self.admit()?;
         self.make_token(&request.into_inner()).await.map(Response::new)
+    }
+
+    async fn recover_group(
+        &self,
+        request: Request<RecoverGroupRequest>,
+    ) -> Result<Response<RecoverGroupResponse>, Status> {
+        self.admit()?;
+        self.begin_anew(&request.into_inner()).await.map(Response::new)
     }
 
     async fn finalize(&self, _: Request<FinalizeRequest>) -> Result<Response<FinalizeResponse>, Status> {
