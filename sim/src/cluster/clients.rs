@@ -365,9 +365,7 @@ impl Client {
             if !self.send(node, &writes).await {
                 return Err("it does not take a write".to_owned());
             }
-            let mut history = lock(&self.shared.history);
-            writes.iter().for_each(|write| history.acknowledge(*write, false));
-            drop(history);
+            writes.iter().for_each(|write| lock(&self.shared.history).acknowledge(*write, false));
             for form in [Form::Samples, Form::Sums] {
                 self.read(node, &Query { tenant, what: What::Everything, form }).await?;
             }

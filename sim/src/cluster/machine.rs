@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bellwether_kv::MemDisk;
 use bellwether_server::config::{ByteSize, Config, PeerList};
-use bellwether_server::env::{DiskSpace, Seed, Volume};
+use bellwether_server::env::{DiskSpace, NoObjects, Seed, Volume};
 use bellwether_server::meta::MetaCommand;
 use bellwether_server::meta::settings::SettingKey;
 use bellwether_server::{Env, Server};
@@ -184,6 +184,7 @@ impl Machine {
             clock: self.clock.clone(),
             seed,
             net: Arc::new(SimNet { number: self.number, trace: self.trace.clone() }),
+            objects: Arc::new(NoObjects),
             executors: executors(seed.0, &self.burden),
             host: None,
             fatal: Arc::new(move |reason| {

@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicBool;
 
 use bellwether_model::{Labels, stale_marker};
 use bellwether_promql::{
-    Damage, EvalError, EvalTimes, Fetched, FetchedSeries, LimitError, Limits, MemoryPool, Outcome, Partial, Plan,
-    QueryAccount, Reducer, Value, evaluate, evaluate_with, parse,
+    EvalError, EvalTimes, Fetched, FetchedSeries, LimitError, Limits, MemoryPool, Outcome, Partial, Plan, QueryAccount,
+    Reducer, Value, evaluate, evaluate_with, parse,
 };
 use proptest::prelude::*;
 

@@ -242,7 +242,11 @@ impl Server {
         let mover =
             Mover { meta: meta.clone(), router: router.clone(), peers: peers.clone(), reporter: reporter.clone() };
         let service = PeerService::open(raft, peers, own_env, stopped.clone()).await?;
-        let service = service.with_router(router.clone()).with_meta(meta.clone()).with_reporter(reporter).with_long_work(long_work);
+        let service = service
+            .with_router(router.clone())
+            .with_meta(meta.clone())
+            .with_reporter(reporter)
+            .with_long_work(long_work);
         let grpc_routes = service.add_to(grpc_routes);
         tasks.spawn(listen::serve(http, http_routes, stopped.clone()));
         let grpc = listen::serve_nodes(grpc, grpc_routes, Handle::current(), stopped.clone());

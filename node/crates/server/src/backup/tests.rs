@@ -201,7 +201,7 @@ impl Nodes {
     async fn samples(&self, tenant: &str) -> BTreeMap<String, Vec<(i64, u64)>> {
         let limits = Limits { series: 10_000, samples: 1_000_000, memory_bytes: 1 << 30 };
         let matchers: Arc<[Matcher]> = [].into();
-        let read = ReadContext { account: Arc::new(QueryAccount::new(limits)), cancel: Arc::default(), stale: None };
+        let read = ReadContext::new(QueryAccount::new(limits));
         let router = self.servers.last().unwrap().router();
         let tenant = Tenant::new(tenant).unwrap();
         let found = router.select(&tenant, matchers, TimeRange::ALL, Wanted::All, &read).await.unwrap();
@@ -281,7 +281,8 @@ async fn fill(nodes: &Nodes) {
 
 async fn metadata(nodes: &Nodes) -> Option<String> {
     let router = nodes.servers[0].router();
-    let found = router.metadata(&Tenant::default_tenant()).await.unwrap();
+    let read = ReadContext::new(QueryAccount::new(Limits::default()));
+    let found = router.metadata(&Tenant::default_tenant(), &read).await.unwrap();
     found.into_iter().find(|(metric, _)| metric == "kept").map(|(_, about)| about.help)
 }
 

@@ -93,7 +93,6 @@ impl ReplicaStore {
                     end_if_sync_failed(&error, &self.fatal);
                     GroupTrouble::Damaged(format!("{path}: {error}"))
                 }
-                other => GroupTrouble::Damaged(format!("{path}: {other}")),
             })?;
         if shard.ref_epoch() == self.ref_epoch {
             return Ok(shard);

@@ -376,7 +376,9 @@ impl StateMachine for ShardStateMachine {
             .map_err(refused)
             .and_then(|_| self.store.open_generation(next).map_err(|trouble| unusable(&trouble.into_reason())))
             // Left there it would be taken for the live one at the next start.
-            .inspect_err(|_| drop(self.store.remove(next)))?;
+            .inspect_err(|_| {
+                self.store.remove(next);
+            })?;
         self.time.fetch_max(shard.group_time(), Ordering::Relaxed);
         *self.shard.write() = Arc::new(shard);
         applying.applied = applied;
