@@ -8,6 +8,7 @@ mod membership;
 mod quorum;
 mod reads;
 mod salvage;
+mod staleness;
 mod state;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use openraft::ServerState;
 use openraft::errors::{ClientWriteError, Fatal, ForwardToLeader};
-use openraft::raft::ClientWriteResult;
+use openraft::raft::{AppendEntriesResponse, ClientWriteResult};
 use openraft_rt::WatchReceiver;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -36,6 +37,7 @@ use crate::types::{Command, GroupId, LeaderHint, Member, NodeId, ReplicaId, Repl
 use crate::wire::{Answer, InstallHeader, Message};
 
 use self::quorum::Quorum;
+use self::staleness::{Heard, LeaderWord};
 
 pub use membership::Members;
 pub use salvage::sole_membership;
@@ -62,6 +64,7 @@ struct Inner {
     running: watch::Sender<()>,
     reads: ReadRounds,
     quorum: Quorum,
+    heard: Heard,
     /// One flush at a time.
     flushing: tokio::sync::Mutex<()>,
     /// Whether an election is being held because the leader's node was lost.
@@ -93,6 +96,7 @@ impl RaftGroup {
             running,
             reads: ReadRounds::default(),
             quorum: Quorum::default(),
+            heard: Heard::default(),
             flushing: tokio::sync::Mutex::new(()),
             electing: AtomicBool::new(false),
         }))
@@ -237,7 +241,14 @@ impl RaftGroup {
     pub(crate) async fn handle(&self, message: Bytes) -> Result<Bytes, AddressError> {
         let this = &*self.0;
         let answer = match Message::decode(message).map_err(|error| this.damaged(&error))? {
-            Message::Append(request) => Answer::Append(this.answered(this.raft.append_entries(request).await)?),
+            Message::Append(request) => {
+                let word = LeaderWord::of(&request);
+                let answer = this.answered(this.raft.append_entries(request).await)?;
+                if let Some(word) = word.filter(|_| !matches!(answer, AppendEntriesResponse::HigherVote(_))) {
+                    this.heard.note(word, this.applied_index());
+                }
+                Answer::Append(answer)
+            }
             Message::Vote(request) => Answer::Vote(this.answered(this.raft.vote(request).await)?),
             Message::PreVote(request) => Answer::Vote(this.answered(this.raft.pre_vote(request).await)?),
             Message::TransferLeader(request) => Answer::TransferLeader(

@@ -1,10 +1,8 @@
 //! Reads that see everything acknowledged before them, on the leader and on any other replica.
 
-use std::time::Duration;
-
+use openraft::ServerState;
 use openraft::errors::{LinearizableReadError, RaftError};
 use openraft::raft::ReadPolicy;
-use openraft::{Instant as _, ServerState};
 use openraft_rt::WatchReceiver;
 use tokio::time::{Instant, timeout_at};
 
@@ -52,25 +50,6 @@ impl RaftGroup {
     pub async fn read_barrier(&self) -> Result<(), ReadError> {
         let position = self.read_index().await?;
         self.applied_upto(position).await
-    }
-
-    /// How long ago this replica heard its leader, or a quorum heard it where it leads. `None`: it knows no leader.
-    pub async fn silence(&self) -> Option<Duration> {
-        let this = &*self.0;
-        {
-            let metrics = this.raft.metrics();
-            let now = metrics.borrow_watched();
-            if now.running_state.is_err() || now.current_leader.is_none() {
-                return None;
-            }
-            if now.state == ServerState::Leader {
-                let alone = now.membership_config.voter_ids().eq([this.replica.0]);
-                let acknowledged = now.last_quorum_acked.as_ref().map(|at| at.into_inner().elapsed());
-                return if alone { Some(Duration::ZERO) } else { acknowledged };
-            }
-        }
-        let heard = this.raft.with_raft_state(|state| state.vote_last_modified()).await.ok()??;
-        Some(heard.elapsed())
     }
 
     async fn applied_upto(&self, position: LogPosition) -> Result<(), ReadError> {

@@ -91,6 +91,13 @@ impl RaftGroup {
         self.0.raft.metrics().borrow_watched().membership_config.nodes().nth(1).is_some()
     }
 
+    /// Whether the group has this replica, as far as it knows. One that was started and has not been brought anything is no member yet: it cannot
+    /// say what the group has, nor that it has nothing.
+    pub fn is_member(&self) -> bool {
+        let this = &*self.0;
+        this.raft.metrics().borrow_watched().membership_config.membership().get_node(&this.replica.0).is_some()
+    }
+
     /// What this replica knows of its group.
     pub fn state(&self) -> GroupState {
         let this = &*self.0;

@@ -10,8 +10,8 @@ use bellwether_promql::{EvalError, PlanError};
 
 use super::json;
 use crate::query::QueryError;
-use crate::routing::MaintainError;
-use crate::shards::{AdminError, SelectError};
+use crate::routing::{MaintainError, NotReplicated};
+use crate::shards::SelectError;
 
 /// The sorts of errors that Prometheus's clients know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,9 +134,12 @@ impl From<MaintainError> for ApiError {
     }
 }
 
-impl From<AdminError> for ApiError {
-    fn from(error: AdminError) -> ApiError {
-        ApiError::new(ErrorKind::Internal, error.to_string())
+impl From<NotReplicated> for ApiError {
+    fn from(error: NotReplicated) -> ApiError {
+        match error.error.is_transient() {
+            true => ApiError::unavailable(error.to_string(), RETRY_AFTER),
+            false => ApiError::new(ErrorKind::Internal, error.to_string()),
+        }
     }
 }
 

@@ -8,27 +8,32 @@ use bellwether_proto::peer::v1::maintain_request::What;
 use bellwether_proto::peer::v1::{CommandRequest, MaintainRequest, MembershipAnswer, MembershipRequest};
 use bellwether_raft::NodeId;
 use futures::future::{try_join, try_join_all};
+use tokio::time::timeout;
 
 use super::Router;
 use super::error::RouteError;
 use super::leaders::Leader;
 use super::pace::Pace;
-use super::remote::callee;
+use super::remote::{COMMAND_DEADLINE, callee};
 use crate::peers::PeerError;
 use crate::shards::AdminError;
 
 impl Router {
     /// Replicates a command that may be repeated, with the group's leader wherever it is; returns how many series or
     /// records it concerned.
-    pub async fn command(&self, group: ShardGroupId, command: &ControlCommand) -> Result<u64, AdminError> {
+    pub async fn command(&self, group: ShardGroupId, command: &ControlCommand) -> Result<u64, NotReplicated> {
         let mut pace = Pace::begin(&self.jitter);
         let mut attempt = 0;
         loop {
             let (asked, error) = match self.leader_of(group, attempt) {
-                Leader::Here(local) => match local.command(command, &*self.stamping.clock).await {
-                    Ok(count) => return Ok(count),
-                    Err(error) => (self.shards.node(), error.into()),
-                },
+                Leader::Here(local) => {
+                    // A leader whom no quorum hears goes on leading, and waits.
+                    let done = timeout(COMMAND_DEADLINE, local.command(command, &*self.stamping.clock)).await;
+                    match done.map(|done| done.map_err(RouteError::from)).unwrap_or(Err(RouteError::Late(group))) {
+                        Ok(count) => return Ok(count),
+                        Err(error) => (self.shards.node(), error),
+                    }
+                }
                 Leader::There(node) => {
                     // The leader puts its own time in place of this one.
                     let request = CommandRequest { group: group.0, command: command.encode(0).into() };
@@ -40,7 +45,7 @@ impl Router {
                 Leader::Nowhere(error) => (self.shards.node(), error),
             };
             if !self.try_again(group, &error, asked, &mut pace).await {
-                return Err(AdminError { group, reason: error.to_string() });
+                return Err(NotReplicated { group, error });
             }
             attempt += 1;
         }
@@ -109,6 +114,17 @@ impl Router {
         };
         try_join(here, there).await.map(drop)
     }
+}
+
+/// A command that is in no group's log, as far as is known.
+#[derive(Debug, thiserror::Error)]
+#[error("shard group {group}: {error}")]
+pub struct NotReplicated {
+    /// The group.
+    pub group: ShardGroupId,
+    /// Why not.
+    #[source]
+    pub error: RouteError,
 }
 
 /// Why a flush or seal of the whole cluster failed.

@@ -4,10 +4,9 @@ use bellwether_model::ShardGroupId;
 use bellwether_raft::{LeaderHint, NodeId, ProposeError, ReadError};
 
 use super::disk_room::NoDisk;
-use super::frames::WAITING_BYTES_MAX;
 use super::head_room::HeadsFull;
 use crate::peers::PeerError;
-use crate::shards::{CommandError, NotServed};
+use crate::shards::{Cause, CommandError, NotServed, Quarantined};
 
 /// Why something was not done, or may not have been. All that is routed may be asked for again.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -27,11 +26,13 @@ pub enum RouteError {
     /// Nobody is known to lead the group.
     #[error("shard group {0} has no leader that is known here")]
     NoLeader(ShardGroupId),
-    /// Too much waits for the group.
-    #[error("{bytes} bytes wait for the group, the limit is {WAITING_BYTES_MAX}")]
+    /// Too much waits for the group, or for all of them.
+    #[error("{bytes} bytes of frames wait to be stored, the limit is {limit}")]
     QueueFull {
         /// Bytes that wait.
         bytes: usize,
+        /// What may wait there.
+        limit: usize,
     },
     /// Nothing is taken until heads take less memory.
     #[error(transparent)]
@@ -45,6 +46,9 @@ pub enum RouteError {
     /// Some of a request's frames were stored and frames before them were not: all must come again, in order.
     #[error("shard group {0} stored a part of the request while its leader changed")]
     Torn(ShardGroupId),
+    /// A command was proposed and not applied in time.
+    #[error("shard group {0} has not applied the command in time: whether it will is unknown")]
+    Late(ShardGroupId),
     /// The server is stopping.
     #[error("the node is stopping")]
     Stopping,
@@ -89,9 +93,30 @@ impl RouteError {
             | RouteError::QueueFull { .. }
             | RouteError::HeadsFull(_)
             | RouteError::NoDisk(_)
+            | RouteError::Late(_)
             | RouteError::Torn(_)
             | RouteError::Stopping
             | RouteError::Reply(_) => Again::No,
+        }
+    }
+
+    /// Whether the same may succeed later, as it is.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            RouteError::Reply(_) | RouteError::Propose(ProposeError::TooLarge { .. }) => false,
+            RouteError::NotServed(NotServed::Quarantined(Quarantined { cause, .. })) => *cause != Cause::Damaged,
+            RouteError::Remote(error) => error.is_transient(),
+            RouteError::Propose(_)
+            | RouteError::Read(_)
+            | RouteError::NotServed(NotServed::NotHere(_))
+            | RouteError::NoLeader(_)
+            | RouteError::QueueFull { .. }
+            | RouteError::HeadsFull(_)
+            | RouteError::NoDisk(_)
+            | RouteError::TooLargeAtOnce
+            | RouteError::Late(_)
+            | RouteError::Torn(_)
+            | RouteError::Stopping => true,
         }
     }
 }

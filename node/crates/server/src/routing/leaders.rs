@@ -1,5 +1,6 @@
 //! Who leads which group, as far as this node knows: its own replica's word first, then what others answered lately, then
-//! where the placement says that replicas are.
+//! where the placement says that replicas are. A replica that the placement does not mention may have heard nothing for long; and once an
+//! attempt has failed, what was answered to it counts more than the replica's word.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,19 +42,22 @@ impl Hints {
 
     /// Who leads `group`. Where nobody has said so, each `attempt` asks another of the nodes that have a replica.
     pub fn leader_of(&self, shards: &Shards, group: ShardGroupId, attempt: usize) -> Leader {
+        let (own, ring) = (shards.node(), shards.ring());
         let local = shards.local(group);
+        let mut word = None;
         if let Ok(local) = &local {
+            let is_listed = || ring.group(group).is_some_and(|group| group.replica_on(own) == Some(local.replica()));
             match local.raft.leadership() {
                 Leadership::Here => return Leader::Here(local.clone()),
-                Leadership::There(hint) => return Leader::There(hint.node),
+                Leadership::There(hint) => word = Some(hint.node).filter(|_| is_listed()),
                 Leadership::Unknown => {}
             }
         }
-        let own = shards.node();
-        if let Some(node) = self.0.read().get(&group).copied().filter(|node| *node != own) {
+        let answered = self.0.read().get(&group).copied().filter(|node| *node != own);
+        let known = if attempt == 0 { word.or(answered) } else { answered.or(word) };
+        if let Some(node) = known {
             return Leader::There(node);
         }
-        let ring = shards.ring();
         let others: Vec<NodeId> =
             ring.group(group).into_iter().flat_map(|group| group.nodes()).filter(|node| *node != own).collect();
         match (others.get(attempt % others.len().max(1)), local) {

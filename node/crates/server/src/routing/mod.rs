@@ -31,6 +31,7 @@ mod writes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use bellwether_model::ShardGroupId;
 use bellwether_promql::MemoryPool;
@@ -38,7 +39,7 @@ use bellwether_raft::NodeId;
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 
-pub use commands::MaintainError;
+pub use commands::{MaintainError, NotReplicated};
 pub use disk_room::{DiskRoom, NoDisk};
 pub use error::{Again, RouteError};
 pub use frames::{Frame, PendingReply};
@@ -74,6 +75,8 @@ pub struct Router {
     jitter: Jitter,
     stamping: Stamping,
     queues: RwLock<Queues>,
+    /// Bytes that wait in all queues.
+    waiting_bytes: Arc<AtomicUsize>,
     /// Where queues are emptied: they are made by whoever decodes a body, which may be a thread without a runtime.
     runtime: Handle,
     /// What scans for other nodes hold together.
@@ -120,6 +123,7 @@ impl Router {
             jitter,
             stamping,
             queues: RwLock::default(),
+            waiting_bytes: Arc::default(),
             runtime: Handle::current(),
             scan_memory: MemoryPool::new(scan_memory_bytes(config)),
             mover_epochs: Mutex::default(),
@@ -153,6 +157,23 @@ impl Router {
         self.hints.leader_of(&self.shards, group, attempt)
     }
 
+    /// Queues frames that belong together. Where there is no room, what was given up makes some.
+    fn push(
+        &self,
+        queue: &FrameQueue,
+        group: ShardGroupId,
+        frames: Vec<Frame>,
+    ) -> Result<Vec<PendingReply>, (RouteError, Vec<Frame>)> {
+        let pushed = queue.push(group, frames);
+        let Err((RouteError::QueueFull { .. }, _)) = &pushed else { return pushed };
+        let queues = self.queues.read();
+        let dropped = queues.groups.values().chain(queues.nodes.values()).filter(|queue| queue.drop_given_up()).count();
+        match pushed {
+            Err((_, frames)) if dropped > 0 => queue.push(group, frames),
+            pushed => pushed,
+        }
+    }
+
     /// The queue of a group that is led here.
     fn group_queue(&self, group: ShardGroupId) -> Result<Arc<FrameQueue>, RouteError> {
         if let Some(queue) = self.queues.read().groups.get(&group) {
@@ -163,7 +184,7 @@ impl Router {
             return Err(RouteError::Stopping);
         }
         let queue = queues.groups.entry(group).or_insert_with(|| {
-            let queue = Arc::<FrameQueue>::default();
+            let queue = Arc::new(FrameQueue::new(self.waiting_bytes.clone()));
             let (shards, stamping) = (self.shards.clone(), self.stamping.clone());
             self.runtime.spawn(proposer::propose_queued(queue.clone(), group, shards, stamping));
             queue
@@ -181,7 +202,7 @@ impl Router {
             return Err(RouteError::Stopping);
         }
         let queue = queues.nodes.entry(node).or_insert_with(|| {
-            let queue = Arc::<FrameQueue>::default();
+            let queue = Arc::new(FrameQueue::new(self.waiting_bytes.clone()));
             self.runtime.spawn(outbox::send_queued(queue.clone(), node, self.remote.clone()));
             queue
         });
@@ -199,6 +220,8 @@ fn scan_memory_bytes(config: &Config) -> u64 {
 #[cfg(test)]
 mod reduction_tests;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transition_tests;

@@ -21,9 +21,9 @@ const CATCH_UP_WAIT: Duration = Duration::from_secs(60);
 const ASK_PAUSE: Duration = Duration::from_millis(500);
 
 impl Router {
-    /// Whether every replica here is alone in its group, and so has caught up by itself.
+    /// Whether every replica here that its group has is alone in it, and so has caught up by itself.
     pub fn is_alone(&self) -> bool {
-        self.shards.serving().iter().all(|local| !local.raft.has_others())
+        self.shards.members().iter().all(|local| !local.raft.has_others())
     }
 
     /// Whether every copy of everything is on this node.
@@ -68,10 +68,11 @@ impl Router {
 
     /// Waits until the replicas here have come as far as their leaders are now. `false`: not all leaders answered.
     async fn catch_up(&self, deadline: Instant) -> bool {
-        let serving = self.shards.serving();
-        let groups: Vec<_> = serving.iter().map(|local| local.id()).collect();
+        // What a replica that waits for its copy does not have, others answer.
+        let members = self.shards.members();
+        let groups: Vec<_> = members.iter().map(|local| local.id()).collect();
         let Ok(fresh) = self.freshness(&groups, false).await else { return false };
-        let waits = serving.iter().zip(fresh).map(|(local, fresh)| local.raft.wait_applied(fresh.position, deadline));
+        let waits = members.iter().zip(fresh).map(|(local, fresh)| local.raft.wait_applied(fresh.position, deadline));
         join_all(waits).await.iter().all(Result::is_ok)
     }
 }

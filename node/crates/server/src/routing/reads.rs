@@ -23,6 +23,7 @@ use futures::StreamExt;
 use futures::future::{join, join_all, try_join_all};
 
 use super::Router;
+use super::commands::NotReplicated;
 use super::concerned::concerned;
 use super::error::RouteError;
 use super::pace::Pace;
@@ -31,7 +32,7 @@ use super::scan_parts::{Found, TakeError};
 use super::sources::Sources;
 use crate::peers::{LimitKind, PeerError};
 use crate::shards::{
-    AdminError, Cause, LabelsRead, LimitError, Limits, NotServed, Quarantined, ReadContext, Ring, SelectError,
+    Cause, LabelsRead, LimitError, Limits, NotServed, Quarantined, ReadContext, Ring, SelectError,
     ShardGroup, Wanted,
 };
 
@@ -136,7 +137,7 @@ impl Router {
         tenant: &Tenant,
         matchers: Arc<[Matcher]>,
         range: TimeRange,
-    ) -> Result<u64, AdminError> {
+    ) -> Result<u64, NotReplicated> {
         let written = |matcher: &Matcher| MatcherText {
             op: matcher.op(),
             name: matcher.name().to_owned(),

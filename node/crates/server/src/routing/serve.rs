@@ -23,7 +23,8 @@ const RETRY_AFTER_MS: u64 = 1000;
 impl Router {
     /// The replica of a group that is led here.
     fn led_here(&self, group: u32) -> Result<Arc<ShardGroup>, Failure> {
-        let local = self.replica_here(group)?;
+        let group = ShardGroupId(group);
+        let local = self.shards.local(group).map_err(|error| self.failure(group, &error.into()))?;
         match local.raft.leadership() {
             Leadership::Here => Ok(local),
             Leadership::There(hint) => Err(not_leader(Some(hint))),
@@ -31,10 +32,10 @@ impl Router {
         }
     }
 
-    /// This node's replica of a group.
+    /// This node's replica of a group that has it.
     fn replica_here(&self, group: u32) -> Result<Arc<ShardGroup>, Failure> {
         let group = ShardGroupId(group);
-        self.shards.local(group).map_err(|error| self.failure(group, &error.into()))
+        self.shards.member(group).map_err(|error| self.failure(group, &error.into()))
     }
 
     /// What an error is for other nodes.
@@ -55,6 +56,7 @@ impl Router {
             | RouteError::Remote(_)
             | RouteError::NoLeader(_)
             | RouteError::TooLargeAtOnce
+            | RouteError::Late(_)
             | RouteError::Torn(_)
             | RouteError::Stopping => Failure::new(message, v1::Unavailable { group: group.0 }),
         }

@@ -1,9 +1,9 @@
 //! Where groups can be read so that everything acknowledged before is seen.
 //!
 //! A replica here that leads makes sure of that itself. One that follows waits until it has come as far as its leader is.
-//! Where there is none, or one that is too far behind, the leader's node is asked.
+//! Where there is none, or one that is too far behind or not in its group yet, the leader's node is asked.
 //!
-//! A read that may be stale is answered by any replica that heard its leader lately enough.
+//! A read that may be stale is answered by any replica that lately had everything that its leader had.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,9 +39,9 @@ impl Router {
         let mut sources = Sources::default();
         let (mut leading, mut following, mut elsewhere) = (Vec::new(), Vec::new(), Vec::new());
         for group in groups {
-            let local = self.shards.local(*group);
+            let local = self.shards.member(*group);
             if let (Some(stale), Ok(local)) = (stale, &local)
-                && local.raft.silence().await.is_some_and(|silence| silence <= stale)
+                && local.raft.staleness().is_some_and(|staleness| staleness <= stale)
             {
                 sources.here.push(local.clone());
                 continue;
@@ -58,6 +58,7 @@ impl Router {
         for (local, barrier) in leading.into_iter().zip(led) {
             match barrier {
                 Ok(()) => sources.here.push(local),
+                Err(ReadError::NotLeader { .. }) if !local.raft.is_member() => elsewhere.push(local.id()),
                 Err(ReadError::NotLeader { .. }) if local.raft.has_others() => following.push(local),
                 Err(error) => sources.nowhere.push((local.id(), self.shards.node(), error.into())),
             }

@@ -1,6 +1,7 @@
 //! Nodes that share a process and a list of each other: no sockets, and wires that can be cut.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -25,7 +26,8 @@ use super::Router;
 use super::reconcile::reconcile;
 use super::remote::{Answered, Remote, callee};
 use crate::config::Config;
-use crate::env::{BoxFuture, Env, Seed};
+use crate::env::{BoxFuture, Env, Executor, ExecutorHandle, Job, Seed};
+use crate::maintenance::Maintenance;
 use crate::metrics::{StorageMetrics, WriteMetrics};
 use crate::peers::PeerError;
 use crate::replication;
@@ -41,6 +43,8 @@ pub struct Wires {
     nodes: Mutex<BTreeMap<NodeId, Place>>,
     /// Nodes that nobody reaches and that reach nobody.
     cut: Mutex<BTreeSet<NodeId>>,
+    /// Whether copies of replicas do not come through.
+    pub no_copies: AtomicBool,
     /// Calls of `Write` that arrived.
     pub writes: Mutex<u64>,
     /// Calls of `Scan` that were made.
@@ -86,6 +90,18 @@ impl Wires {
     }
 }
 
+/// Does what it is given after others have had time for what they do at once.
+struct LateExecutor;
+
+impl Executor for LateExecutor {
+    fn submit(&self, job: Job) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            job();
+        })
+    }
+}
+
 /// Raft's side of a wire.
 struct TestTransport(Arc<Wires>, NodeId);
 
@@ -112,6 +128,9 @@ impl Transport for TestTransport {
         use bellwether_kv::KvDisk;
         let (wires, from) = (self.0.clone(), self.1);
         Box::pin(async move {
+            if wires.no_copies.load(Ordering::Relaxed) {
+                return Err(TransportError::Unreachable("copies do not come through".to_owned()));
+            }
             let own = wires.nodes.lock()[&from].disk.clone();
             let (raft, disk) = wires.raft(from, to.node)?;
             let directory = checkpoint.directory.to_str().unwrap().to_owned();
@@ -204,12 +223,20 @@ pub struct TestNode {
     pub write: Arc<WritePath>,
     pub metrics: Arc<WriteMetrics>,
     pub disk: MemDisk,
+    env: Env,
+    storage_metrics: Arc<StorageMetrics>,
     stop: watch::Sender<bool>,
 }
 
 impl TestNode {
     pub fn shards(&self) -> &Arc<Shards> {
         self.router.shards()
+    }
+
+    /// What looks after it, not yet running.
+    pub fn maintenance(&self, config: &Config) -> Maintenance {
+        let (shards, write) = (self.shards().clone(), self.write.clone());
+        Maintenance::new(shards, write, config, &self.env, self.storage_metrics.clone())
     }
 
     pub fn group(&self, id: u32) -> Arc<ShardGroup> {
@@ -277,14 +304,15 @@ impl TestCluster {
         let config = Config::default();
         let mut env: Env = env(disk.clone(), self.clock.clone(), Arc::new(NoNet));
         env.seed = Seed(id);
+        env.executors.ingest = ExecutorHandle::new(LateExecutor, 1);
         let registry = Registry::new();
         let raft = replication::open(&env, &registry).await.unwrap();
         let place = Place { raft: raft.clone(), disk: disk.clone(), router: None };
         self.wires.nodes.lock().insert(id, place);
         let transport = Arc::new(TestTransport(self.wires.clone(), id));
-        let metrics = Arc::new(StorageMetrics::new(&registry).unwrap());
-        let replication = Replication { raft, transport };
-        let shards = Shards::open(id, self.ring.subscribe(), replication, &config, &env, &registry, metrics).await;
+        let storage_metrics = Arc::new(StorageMetrics::new(&registry).unwrap());
+        let (replication, ring) = (Replication { raft, transport }, self.ring.subscribe());
+        let shards = Shards::open(id, ring, replication, &config, &env, &registry, storage_metrics.clone()).await;
         let (shards, remote) = (Arc::new(shards.unwrap()), Arc::new(TestRemote(self.wires.clone(), id)));
         let metrics = Arc::new(WriteMetrics::new(&registry).unwrap());
         let router = Router::new(shards, remote, &config, &env, metrics.clone());
@@ -292,7 +320,7 @@ impl TestCluster {
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(reconcile(router.clone(), stopped));
         self.wires.nodes.lock().get_mut(&id).unwrap().router = Some(Arc::downgrade(&router));
-        self.nodes.insert(id, TestNode { id, router, write, metrics, disk, stop });
+        self.nodes.insert(id, TestNode { id, router, write, metrics, disk, env, storage_metrics, stop });
     }
 
     /// Ends a node without a farewell; its disk stays.

@@ -42,7 +42,7 @@ pub async fn collect(group: ShardGroupId, pending: Vec<PendingReply>) -> Collect
 
 impl Router {
     /// Queues frames of one group for its leader, in order; what becomes of them is told later. `Err` gives them back: they
-    /// are too large to be queued as a whole, or cannot be queued now. [`write_frames`](Self::write_frames) takes them.
+    /// are too large to be queued as a whole, or cannot be queued now. [`write_frames_again`](Self::write_frames_again) takes them.
     pub fn queue_frames(
         &self,
         group: ShardGroupId,
@@ -56,18 +56,22 @@ impl Router {
             Leader::Nowhere(error) => Err(error),
         };
         match queue {
-            Ok(queue) => queue.push(group, frames),
+            Ok(queue) => self.push(&queue, group, frames),
             Err(error) => Err((error, frames)),
         }
     }
 
     /// Stores frames of one group, in order, with its leader wherever it is. An error says why not all of them are stored,
     /// or may not be; storing them again is harmless.
-    pub async fn write_frames(&self, group: ShardGroupId, frames: Vec<Frame>) -> Result<Vec<FrameReply>, RouteError> {
+    async fn write_from(
+        &self,
+        group: ShardGroupId,
+        frames: Vec<Frame>,
+        mut attempt: usize,
+        mut pace: Pace<'_>,
+    ) -> Result<Vec<FrameReply>, RouteError> {
         let mut replies = Vec::with_capacity(frames.len());
         let mut left = VecDeque::from(frames);
-        let mut pace = Pace::begin(&self.jitter);
-        let mut attempt = 0;
         while !left.is_empty() {
             let (asked, queue) = match self.leader_of(group, attempt) {
                 Leader::Here(_) => (self.shards.node(), self.group_queue(group)),
@@ -76,7 +80,7 @@ impl Router {
             };
             let error = match queue {
                 Ok(queue) => {
-                    let pushed = queue.push(group, take_part(&mut left)).map_err(|(error, _)| error)?;
+                    let pushed = self.push(&queue, group, take_part(&mut left)).map_err(|(error, _)| error)?;
                     let collected = collect(group, pushed).await;
                     replies.extend(collected.replies);
                     let Some((error, frames)) = collected.failed else { continue };
@@ -105,7 +109,7 @@ impl Router {
         if !is_first_attempt && !self.try_again(group, &error, self.shards.node(), &mut pace).await {
             return Err(error);
         }
-        self.write_frames(group, frames).await
+        self.write_from(group, frames, usize::from(!is_first_attempt), pace).await
     }
 
     /// Learns from a failure, and waits as long as that asks for. `false`: another attempt would not help.

@@ -63,6 +63,11 @@ impl ShardGroup {
         self.raft.replica()
     }
 
+    /// This replica, if its group has it.
+    pub fn if_member(self: Arc<Self>) -> Option<Arc<Self>> {
+        self.raft.is_member().then_some(self)
+    }
+
     /// Its data as they are now. A copy from another replica takes their place at once: what was got before stays as it
     /// was.
     pub fn shard(&self) -> Arc<Shard> {

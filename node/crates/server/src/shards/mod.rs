@@ -230,6 +230,17 @@ impl Shards {
         }
     }
 
+    /// The same, if the group has that replica already. One that was given to this node a moment ago waits to be brought what there is, and
+    /// must not be asked: it would say that there is nothing.
+    pub fn member(&self, group: ShardGroupId) -> Result<Arc<ShardGroup>, NotServed> {
+        self.local(group)?.if_member().ok_or(NotServed::NotHere(group))
+    }
+
+    /// The replicas that serve and are in their groups.
+    pub fn members(&self) -> Vec<Arc<ShardGroup>> {
+        self.serving().into_iter().filter_map(ShardGroup::if_member).collect()
+    }
+
     /// Writes everything applied to runs and gives the log's space back. Answers when done.
     pub async fn flush_all(&self) -> Result<(), AdminError> {
         let groups = self.serving();

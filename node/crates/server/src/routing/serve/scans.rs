@@ -130,11 +130,10 @@ impl Router {
             }
             Some(Freshness::HeardWithinMs(within)) => {
                 let local = self.replica_here(read.group)?;
-                match local.raft.silence().await {
-                    Some(silence) if silence <= Duration::from_millis(within) => Ok(local),
-                    silence => {
-                        let message =
-                            format!("shard group {}: the replica heard its leader {silence:?} ago", read.group);
+                match local.raft.staleness() {
+                    Some(staleness) if staleness <= Duration::from_millis(within) => Ok(local),
+                    staleness => {
+                        let message = format!("shard group {}: the replica is {staleness:?} old", read.group);
                         Err(Failure::new(message, v1::Unavailable { group: read.group }))
                     }
                 }

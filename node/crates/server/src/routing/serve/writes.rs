@@ -1,6 +1,6 @@
 //! Frames and questions of other nodes' gateways.
 
-use bellwether_model::{Labels, SeriesHash, ShardGroupId};
+use bellwether_model::{Labels, SeriesHash, ShardGroupId, limits};
 use bellwether_proto::peer::v1::frame_outcome::Outcome;
 use bellwether_proto::peer::v1::{
     Failure, FrameOutcome, GroupFrames, ResolveAnswer, ResolveRequest, WriteAnswer, WriteRequest,
@@ -40,11 +40,15 @@ impl Router {
         GroupFrames { group, frames }: GroupFrames,
     ) -> Result<(ShardGroupId, Vec<PendingReply>), (Failure, usize)> {
         let count = frames.len();
+        if let Some(frame) = frames.iter().find(|frame| frame.len() > limits::FRAME_BYTES_MAX) {
+            let limit = limits::FRAME_BYTES_MAX;
+            return Err((rejected(format!("a frame of {} bytes, the limit is {limit}", frame.len())), count));
+        }
         let frames = frames.into_iter().map(Frame::Received).collect();
         let led = self.led_here(group).map_err(|failure| (failure, count))?.id();
         let refused = |error| (self.failure(led, &error), count);
         let queue = self.group_queue(led).map_err(refused)?;
-        let pending = queue.push(led, frames).map_err(|(error, _)| refused(error))?;
+        let pending = self.push(&queue, led, frames).map_err(|(error, _)| refused(error))?;
         Ok((led, pending))
     }
 
