@@ -14,14 +14,15 @@ use std::time::Duration;
 
 use bellwether_ingest::ControlCommand;
 use bellwether_model::{ShardGroupId, TimeRange, Timestamp, limits};
+use bellwether_raft::Leadership;
 use bellwether_tsdb::SealWhen;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, MissedTickBehavior, timeout};
 
 use crate::config::Config;
 use crate::env::Env;
 use crate::metrics::StorageMetrics;
-use crate::shards::{NodeStats, ShardGroup, Shards};
+use crate::shards::{CommandError, NodeStats, ShardGroup, Shards};
 use crate::write::WritePath;
 use clock_watch::ClockWatch;
 use disk_watch::DiskWatch;
@@ -33,6 +34,10 @@ const TICK: Duration = Duration::from_secs(1);
 const SEAL_TICK: Duration = Duration::from_secs(60);
 /// How often senders' metadata is let through again, in case some was lost.
 const METADATA_TICK: Duration = Duration::from_secs(3600);
+/// How long a command may take to be applied. Nothing else is maintained meanwhile.
+const COMMAND_WAIT: Duration = Duration::from_secs(5);
+/// A leader that no quorum has heard for longer is given no command: it would wait until there is one again.
+const QUORUM_SILENCE_MAX: Duration = Duration::from_secs(3);
 /// Pause after a flush that failed: the disk is full, or damaged.
 const FAILURE_PAUSE: Duration = Duration::from_secs(10);
 
@@ -55,6 +60,15 @@ pub async fn look_before_start(config: &Config, env: &Env) -> Option<String> {
         watch.look()
     });
     looked.await.ok().and_then(|verdict| verdict.refuse)
+}
+
+/// Why a command is not in a group's log, or may not be.
+#[derive(Debug, thiserror::Error)]
+enum NotApplied {
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    #[error("shard group {0} has not applied it within {COMMAND_WAIT:?}")]
+    Late(ShardGroupId),
 }
 
 /// What the storage loop remembers of a group.
@@ -214,6 +228,10 @@ impl Maintenance {
 
     /// Has Windows whose retention is over dropped, through the log.
     async fn drop_expired(&self, group: &ShardGroup) {
+        let is_heard = group.raft.staleness().is_some_and(|staleness| staleness <= QUORUM_SILENCE_MAX);
+        if group.raft.leadership() != Leadership::Here || !is_heard {
+            return;
+        }
         let floor = retention_floor(group.time(&*self.env.clock), self.retention_ms);
         let shard = group.shard();
         if shard.stats().earliest < floor && shard.floor() < floor {
@@ -224,7 +242,7 @@ impl Maintenance {
 
     async fn drop_windows(&self, group: &ShardGroup, floor: Timestamp) {
         let command = ControlCommand::DropWindow { window: TimeRange::new(Timestamp::MIN, floor - 1), tenant: None };
-        match group.command(&command, &*self.env.clock).await {
+        match self.command(group, command).await {
             Ok(_) => tracing::info!(group = group.id().0, before_ms = floor, "dropped Windows whose retention is over"),
             Err(error) => tracing::warn!(%error, "expired Windows were not dropped"),
         }
@@ -234,7 +252,7 @@ impl Maintenance {
     async fn expire_series(&self, group: &ShardGroup, idle_since: Timestamp) {
         while group.shard().has_expired_series(idle_since) {
             let command = ControlCommand::ExpireSeries { idle_since };
-            match group.command(&command, &*self.env.clock).await {
+            match self.command(group, command).await {
                 Ok(series) => tracing::info!(group = group.id().0, series, "series expired"),
                 Err(error) => {
                     tracing::warn!(%error, "series were not expired");
@@ -242,6 +260,12 @@ impl Maintenance {
                 }
             }
         }
+    }
+
+    /// Replicates a command, if that can be done soon.
+    async fn command(&self, group: &ShardGroup, command: ControlCommand) -> Result<u64, NotApplied> {
+        let done = timeout(COMMAND_WAIT, group.command(&command, &*self.env.clock)).await;
+        Ok(done.map_err(|_| NotApplied::Late(group.id()))??)
     }
 
     async fn watch_disk(&self) {
@@ -304,7 +328,35 @@ fn retention_floor(now: Timestamp, retention_ms: i64) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use bellwether_model::Sample;
+
     use super::*;
+    use crate::routing::testing::TestCluster;
+    use crate::testing::NOW_MS;
+
+    const DAY_MS: i64 = 24 * 3_600_000;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_group_without_quorum_does_not_hold_up_the_maintenance_of_others() {
+        let cluster = TestCluster::of_three().await;
+        let old = Sample { timestamp: NOW_MS - 10 * DAY_MS, value: 1.0 };
+        cluster.nodes[&1].write(&["a", "b", "c", "d", "e", "f", "g", "h"], old).await.unwrap();
+        let config = Config { retention: Duration::from_millis(DAY_MS as u64), ..Config::default() };
+        let leader = cluster.leader(0).await;
+        let (maintenance, group) = (leader.maintenance(&config), leader.group(0));
+        cluster.wires.cut(leader.id);
+        let began = Instant::now();
+        maintenance.drop_expired(&group).await;
+        assert!(began.elapsed() <= 2 * COMMAND_WAIT, "nobody has missed the quorum yet: {:?}", began.elapsed());
+        let began = Instant::now();
+        maintenance.drop_expired(&group).await;
+        assert_eq!(began.elapsed(), Duration::ZERO, "nothing is asked of a group that nobody hears");
+        cluster.wires.mend(leader.id);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let leader = cluster.leader(0).await;
+        leader.maintenance(&config).drop_expired(&leader.group(0)).await;
+        assert!(leader.group(0).shard().floor() > old.timestamp);
+    }
 
     #[test]
     fn retention_drops_whole_windows_only() {
