@@ -8,7 +8,7 @@ use hashbrown::HashTable;
 
 use crate::group_table::GroupTable;
 use crate::key_hasher::{CacheKey, KeyHasher, TenantKey};
-use crate::metadata_filter::MetadataFilter;
+use crate::metadata_filter::{MetadataFilter, Telling};
 use crate::remote_write_v1::{self, ScratchV1};
 use crate::remote_write_v2::{self, ScratchV2};
 use crate::series_cache::{CacheReader, Known, SeriesCache};
@@ -43,6 +43,8 @@ pub struct Distributed {
     pub refused: Refusals,
     /// Metadata that was not told lately, by metric name.
     pub metadata: Vec<(String, MetricMetadata)>,
+    /// To be told once that is passed on.
+    pub telling: Telling,
     /// Samples in batches and misses.
     pub samples: usize,
     /// Memory of the misses, about.
@@ -228,7 +230,7 @@ impl<'a> Distributor<'a> {
         let mut distributed = {
             let (batches, miss_index) = (&mut scratch.batches, &mut scratch.miss_index);
             let predicted = Known { group: 0, series_ref: SeriesRef(0) };
-            let distributed = Distributed::default();
+            let distributed = Distributed { telling: self.metadata.tell(), ..Distributed::default() };
             let mut collector =
                 Collector { distributor: self, reader, predicted, batches, miss_index, distributed, metadata_bytes: 0 };
             walk(&mut collector)?;
@@ -286,7 +288,7 @@ impl RequestVisitor for Collector<'_> {
             return self.invalid_metadata(format!("a request may tell {METADATA_BYTES_MAX} bytes of metadata"));
         }
         // What one tenant has told says nothing about another.
-        if !self.distributor.metadata.is_news(metadata.fingerprint ^ self.distributor.hasher.tenant_key().0.low) {
+        if !self.distributed.telling.is_news(metadata.fingerprint ^ self.distributor.hasher.tenant_key().0.low) {
             return;
         }
         match owned(metadata) {

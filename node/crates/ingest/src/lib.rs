@@ -36,7 +36,7 @@ pub use entry::{
 pub use frame::{FrameReader, RegistrationRef};
 pub use group_table::{GroupTable, GroupTableError};
 pub use key_hasher::{CacheKey, KeyHasher, TenantKey};
-pub use metadata_filter::MetadataFilter;
+pub use metadata_filter::{MetadataFilter, Telling};
 pub use protobuf::WireError;
 pub use reply::{FrameReply, Refused};
 pub use row_columns::RowColumns;

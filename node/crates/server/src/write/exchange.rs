@@ -71,7 +71,7 @@ impl WritePath {
         if !sent.unresolved.is_empty() {
             self.resolve_elsewhere(tenant, &mut sent).await;
         }
-        let Sent { parts, refused, transient, metadata, mut known, tenant_key, room: _room, .. } = sent;
+        let Sent { parts, refused, transient, metadata, telling, mut known, tenant_key, room: _room, .. } = sent;
         let mut attempt = Attempt { transient, ..Attempt::default() };
         attempt.outcome.refused = refused;
         let mut failed = Vec::new();
@@ -103,8 +103,8 @@ impl WritePath {
         known.sort_unstable_by_key(|(order, _)| *order);
         let known: Vec<CacheEntry> = known.into_iter().map(|(_, entry)| entry).collect();
         self.cache.insert(tenant_key, &known);
-        if !metadata.is_empty() {
-            self.store_metadata(tenant, metadata).await;
+        if self.store_metadata(tenant, metadata).await {
+            telling.told();
         }
         attempt
     }
@@ -194,8 +194,8 @@ impl WritePath {
         self.cache.set_scope(group, scope);
     }
 
-    /// Stores metadata. Nobody is promised that it is kept: what is lost is told again.
-    async fn store_metadata(&self, tenant: &Tenant, metadata: Vec<(String, MetricMetadata)>) {
+    /// Stores metadata; says whether all of it is. Nobody is promised that it is kept: what is lost is told again.
+    async fn store_metadata(&self, tenant: &Tenant, metadata: Vec<(String, MetricMetadata)>) -> bool {
         let ring = self.shards.ring();
         let mut by_group: BTreeMap<ShardGroupId, Vec<(String, MetricMetadata)>> = BTreeMap::new();
         for (metric, about) in metadata {
@@ -203,10 +203,7 @@ impl WritePath {
             by_group.entry(group).or_default().push((metric, about));
         }
         let stored = by_group.into_iter().map(|(group, metadata)| self.store_in_group(tenant, group, metadata));
-        let stored = join_all(stored);
-        if !stored.await.into_iter().all(|stored| stored) {
-            self.metadata.clear();
-        }
+        join_all(stored).await.into_iter().all(|stored| stored)
     }
 
     async fn store_in_group(

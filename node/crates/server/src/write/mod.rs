@@ -36,7 +36,7 @@ use crate::shards::ring::index_of;
 use admission::Admission;
 use exchange::Attempt;
 use scratch::ScratchPool;
-use sending::DecodeError;
+use sending::{DecodeError, Sent};
 use series_budget::SeriesBudget;
 
 /// Bodies that decompress to no more than this are decoded where they arrive, on the runtime that serves connections:
@@ -123,7 +123,7 @@ impl WritePath {
         let stored = async {
             let body = self.body(version, encoding, body)?;
             let admitted = self.let_in(tenant, body.decompressed_bytes_max as u64)?;
-            self.acknowledged(admitted, body).await
+            self.acknowledged(Arc::new(admitted), body).await
         };
         self.measured(stored).await
     }
@@ -145,7 +145,7 @@ impl WritePath {
     ) -> Result<WriteOutcome, WriteError> {
         let stored = async {
             let body = self.body(RemoteWriteVersion::V1, Encoding::Identity, bytes)?;
-            self.acknowledged(admitted, body).await
+            self.acknowledged(Arc::new(admitted), body).await
         };
         self.measured(stored).await
     }
@@ -234,38 +234,49 @@ impl WritePath {
         self.admission.admit(tenant, bytes)
     }
 
-    async fn acknowledged(self: &Arc<Self>, admitted: Admitted, body: Body) -> Result<WriteOutcome, WriteError> {
-        let tenant = admitted.tenant();
-        let mut attempt = self.attempt(tenant, &body).await?;
+    async fn acknowledged(self: &Arc<Self>, admitted: Arc<Admitted>, body: Body) -> Result<WriteOutcome, WriteError> {
+        let mut attempt = self.attempt(&admitted, &body).await?;
         for _ in 0..RESENDS_MAX {
             if !attempt.must_resend {
                 break;
             }
             // Everything again: what was stored already is stored once more as the same.
             self.metrics.resends.inc();
-            attempt = self.attempt(tenant, &body).await?;
+            attempt = self.attempt(&admitted, &body).await?;
         }
         attempt.settled()
     }
 
-    async fn attempt(self: &Arc<Self>, tenant: &Tenant, body: &Body) -> Result<Attempt, WriteError> {
+    async fn attempt(self: &Arc<Self>, admitted: &Arc<Admitted>, body: &Body) -> Result<Attempt, WriteError> {
         let sent = if body.decompressed_bytes_max <= INLINE_DECOMPRESSED_BYTES_MAX {
-            self.send(tenant, body)
+            self.send(admitted.tenant(), body)
         } else {
-            let (path, tenant) = (self.clone(), tenant.clone());
+            // The job keeps the room that the body was given, also when the request is given up before the job's turn has come.
+            let (path, admitted) = (self.clone(), admitted.clone());
             let body = Body { bytes: body.bytes.clone(), ..*body };
-            let sent = self.ingest.run(move || path.send(&tenant, &body)).await;
+            let sent = self.ingest.run(move || path.send_if_wanted(&admitted, &body)).await;
             sent.map_err(|error| WriteError::Internal(error.to_string()))?
         };
         match sent {
-            Ok(sent) => Ok(self.answers(tenant, sent).await),
+            Ok(sent) => Ok(self.answers(admitted.tenant(), sent).await),
             Err(DecodeError::Walk(WalkError::Wire(error))) => Err(WriteError::Malformed(error.to_string())),
             Err(DecodeError::Walk(error @ WalkError::NewSeries { .. })) => {
                 Err(WriteError::TooManyNewSeries(error.to_string()))
             }
             Err(DecodeError::Body(error)) => Err(refused_body(error)),
             Err(DecodeError::NoRoom(error)) => Err(error),
+            Err(DecodeError::GivenUp) => {
+                Err(WriteError::Transient { reason: "the request was given up".to_owned(), retry_after: RETRY_AFTER })
+            }
         }
+    }
+
+    fn send_if_wanted(&self, admitted: &Arc<Admitted>, body: &Body) -> Result<Sent, DecodeError> {
+        // Whoever waits for the answer holds the other one.
+        if Arc::strong_count(admitted) == 1 {
+            return Err(DecodeError::GivenUp);
+        }
+        self.send(admitted.tenant(), body)
     }
 }
 

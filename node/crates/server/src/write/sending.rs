@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use bellwether_ingest::{
-    BodyError, CacheEntry, CacheKey, Distributed, Distributor, Miss, ShardBatch, TenantKey, WalkError, decompress,
+    BodyError, CacheEntry, CacheKey, Distributed, Distributor, Miss, ShardBatch, Telling, TenantKey, WalkError,
+    decompress,
 };
 use bellwether_model::{Labels, MetricMetadata, Tenant};
 use tokio::time::Instant;
@@ -22,6 +23,8 @@ pub enum DecodeError {
     Walk(WalkError),
     /// There is no room for its new series at the moment.
     NoRoom(WriteError),
+    /// Nobody waits for the answer any more.
+    GivenUp,
 }
 
 /// A request whose frames are queued.
@@ -36,6 +39,8 @@ pub struct Sent {
     pub transient: Option<String>,
     /// Metadata to be stored.
     pub metadata: Vec<(String, MetricMetadata)>,
+    /// Holds the same metadata of other requests back until this is stored.
+    pub telling: Telling,
     /// What the cache may remember once the request is done, with the place of each in the request.
     pub known: Vec<(u32, CacheEntry)>,
     /// What the cache calls the tenant.
@@ -114,6 +119,7 @@ impl WritePath {
             refused: Refusals::default(),
             transient: None,
             metadata: std::mem::take(&mut distributed.metadata),
+            telling: std::mem::take(&mut distributed.telling),
             known: Vec::new(),
             tenant_key: distributor.tenant_key(),
             room,
@@ -141,9 +147,9 @@ impl WritePath {
             by_group.entry(miss.group).or_default().push((order as u32, miss));
         }
         for (index, misses) in by_group {
-            let group = match self.shards.local(id_of(index)) {
+            let group = match self.shards.member(id_of(index)) {
                 Ok(group) => group,
-                // Others may have a replica that serves.
+                // Others may have a replica that can tell.
                 Err(_) => {
                     sent.unresolved.push(Unresolved { group: index, misses });
                     continue;

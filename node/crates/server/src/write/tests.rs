@@ -185,6 +185,41 @@ async fn a_gate_that_is_shut_refuses_and_reads_go_on() {
 }
 
 #[tokio::test]
+async fn metadata_of_a_request_that_fails_is_stored_when_it_is_told_again() {
+    let storage = Storage::open(MemDisk::new(), |config| {
+        config.ingest.max_tenant_inflight_bytes = ByteSize(20_000);
+    })
+    .await;
+    let about = MetricMetadata {
+        kind: bellwether_model::MetricKind::Counter,
+        help: "Requests.".to_owned(),
+        unit: String::new(),
+    };
+    let (tenant, metadata) = (Tenant::default_tenant(), vec![("m".to_owned(), about)]);
+    let series = |at: u64| (Labels::of(&[("__name__", "m"), ("at", &at.to_string())]), sample(1.0));
+    let error = storage.write.write_samples(&tenant, (0..100).map(series).collect(), metadata.clone()).await;
+    assert!(matches!(error, Err(WriteError::Transient { .. })), "{error:?}");
+    storage.write.write_samples(&tenant, Vec::new(), metadata.clone()).await.unwrap();
+    assert_eq!(storage.router.metadata(&tenant).await.unwrap(), metadata.into_iter().collect());
+}
+
+#[tokio::test]
+async fn a_body_keeps_its_room_until_its_job_is_done_and_is_dropped_where_nobody_waits() {
+    let storage = Storage::open(MemDisk::new(), |_| {}).await;
+    let bytes = own_body::encode(&[(Labels::of(&[("__name__", "m")]), sample(1.0))], &[]);
+    let body = storage.write.body(RemoteWriteVersion::V1, Encoding::Identity, bytes.into()).unwrap();
+    let request = Arc::new(storage.write.let_in(&Tenant::default_tenant(), 100_000).unwrap());
+    let job = request.clone();
+    drop(request);
+    assert_eq!(storage.metrics.in_flight_bytes.get(), 100_000, "the job has not come to its turn");
+    assert!(matches!(storage.write.send_if_wanted(&job, &body), Err(DecodeError::GivenUp)));
+    let request = job.clone();
+    assert!(storage.write.send_if_wanted(&job, &body).is_ok_and(|sent| sent.parts.len() == 1));
+    drop((job, request));
+    assert_eq!(storage.metrics.in_flight_bytes.get(), 0);
+}
+
+#[tokio::test]
 async fn metadata_is_kept_and_found_again() {
     let storage = Storage::open(MemDisk::new(), |_| {}).await;
     let about = MetricMetadata {
