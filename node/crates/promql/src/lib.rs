@@ -37,7 +37,7 @@ pub use ast::Expr;
 pub use eval::partial::{Damage, Partial, Reducer};
 pub use eval::{Cancel, Fetched, evaluate, evaluate_with};
 pub use outcome::{EvalError, MatrixSeries, Outcome, Point, Value, VectorSample};
-pub use parser::{ParseError, parse, parse_selectors};
+pub use parser::{ParseError, check_length, parse, parse_selectors};
 pub use plan::{EvalTimes, LabelNames, Plan, PlanError, PlanOptions, Selection};
 pub use series::FetchedSeries;
 pub use span::Span;

@@ -40,11 +40,17 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
     parse_within(text, &mut PatternBudget::default())
 }
 
-fn parse_within(text: &str, patterns: &mut PatternBudget) -> Result<Expr, ParseError> {
-    if text.len() > QUERY_BYTES_MAX {
-        let message = format!("the query has {} bytes, the limit is {QUERY_BYTES_MAX}", text.len());
+/// Refuses a text of so many bytes that it cannot be a query: costs nothing, to be asked before the text is kept anywhere.
+pub fn check_length(bytes: usize) -> Result<(), ParseError> {
+    if bytes > QUERY_BYTES_MAX {
+        let message = format!("the query has {bytes} bytes, the limit is {QUERY_BYTES_MAX}");
         return Err(ParseError { message, span: Span { line: 1, column: 1, ..Span::default() } });
     }
+    Ok(())
+}
+
+fn parse_within(text: &str, patterns: &mut PatternBudget) -> Result<Expr, ParseError> {
+    check_length(text.len())?;
     let mut parser = Parser::new(text, patterns);
     if parser.tokens.first().is_some_and(|token| token.kind == TokenKind::Eof) {
         return Err(ParseError { message: "no expression found in input".to_owned(), span: Span::default() });

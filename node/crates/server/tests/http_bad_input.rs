@@ -377,3 +377,45 @@ async fn extreme_times_are_harmless() {
     assert_eq!(node.range("m", "-1e300", "1e300", "1e9").await.status, 400);
     assert_eq!(node.range("m", "-1e300", "1e300", "9e9").await.status, 400);
 }
+
+#[tokio::test]
+async fn a_text_that_can_be_no_query_does_not_wait_for_a_place() {
+    let none = |config: &mut bellwether_server::config::Config| config.query.max_concurrent = 0;
+    let node = Node::with(none, ExecutorHandle::new(InlineExecutor, 1)).await;
+    let long = "a".repeat(300_000);
+    let query = node.form("/api/v1/query", &[("query", &long), ("timeout", "10ms")]).await;
+    assert_eq!(query.status, 400, "{}", query.text());
+    let labels = node.form("/api/v1/labels", &[("match[]", &long), ("timeout", "10ms")]).await;
+    assert_eq!(labels.status, 400, "{}", labels.text());
+    assert_eq!(node.form("/api/v1/query", &[("query", "a"), ("timeout", "10ms")]).await.status, 503);
+}
+
+#[tokio::test]
+async fn forms_are_bounded_together() {
+    let node = std::sync::Arc::new(Node::start().await);
+    let mut under_way = Vec::new();
+    for _ in 0..6 {
+        let node = node.clone();
+        under_way.push(tokio::spawn(async move {
+            let never = futures::stream::pending::<Result<Vec<u8>, std::io::Error>>();
+            let request =
+                Request::post("/api/v1/query").header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+            node.send(request.body(Body::from_stream(never)).unwrap()).await
+        }));
+        tokio::task::yield_now().await;
+    }
+    let announced = |length: usize| {
+        let request = Request::post("/api/v1/query")
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(header::CONTENT_LENGTH, length);
+        node.send(request.body(Body::from(format!("query=1&x={}", "x".repeat(length - 10)))).unwrap())
+    };
+    let refused = announced(8 << 20).await;
+    assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (503, Some("1")), "{}", refused.text());
+    assert_eq!(announced(1000).await.status, 200, "a small one has room");
+    under_way.iter().for_each(|request| request.abort());
+    for request in under_way {
+        assert!(request.await.is_err());
+    }
+    assert_eq!(announced(8 << 20).await.status, 200);
+}

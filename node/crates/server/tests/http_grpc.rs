@@ -109,6 +109,19 @@ async fn errors_have_the_code_of_their_sort() {
 }
 
 #[tokio::test]
+async fn a_tenant_that_a_listener_does_not_serve_is_refused() {
+    let open = |config: &mut bellwether_server::config::Config| config.grpc = "0.0.0.0:9481".parse().unwrap();
+    let node = Node::with(open, bellwether_server::env::ExecutorHandle::new(InlineExecutor, 1)).await;
+    let write = async |tenant: &str| {
+        let mut request = Request::new(WriteRequest::default());
+        request.metadata_mut().insert("x-scope-orgid", tenant.parse().unwrap());
+        WriteClient::new(node.grpc()).write(request).await
+    };
+    assert_eq!(write("team-a").await.unwrap_err().code(), Code::PermissionDenied);
+    assert!(write("default").await.is_ok());
+}
+
+#[tokio::test]
 async fn labels_count_once_however_many_samples_they_have() {
     let node = Node::start().await;
     let long = "x".repeat(4000);

@@ -5,7 +5,7 @@
 mod http_support;
 
 use expect_test::expect;
-use http_support::{NOW_MS, Node, V2, metadata, series, snappy, v1, v1_with_metadata};
+use http_support::{InlineExecutor, NOW_MS, Node, V2, metadata, series, snappy, v1, v1_with_metadata};
 use prost::Message;
 
 const V1_HEADERS: [(&str, &str); 2] = [("Content-Type", "application/x-protobuf"), ("Content-Encoding", "snappy")];
@@ -123,6 +123,24 @@ async fn tenants_do_not_see_each_other() {
         400 header X-Scope-OrgID: the tenant's name contains ' '; letters, digits and !-_.*'() are allowed
     "#]]
     .assert_eq(&node.write_with(&headers, Vec::new()).await.shown());
+}
+
+#[tokio::test]
+async fn a_tenant_that_a_listener_does_not_serve_is_refused_and_not_taken_for_another() {
+    let open = |config: &mut bellwether_server::config::Config| config.http = "0.0.0.0:9480".parse().unwrap();
+    let node = Node::with(open, bellwether_server::env::ExecutorHandle::new(InlineExecutor, 1)).await;
+    let body = snappy(&v1(&[series("a", &[(NOW_MS, 1.0)])]));
+    let of = |tenant: &'static str| [V1_HEADERS[0], V1_HEADERS[1], ("X-Scope-OrgID", tenant)];
+    let refused = node.write_with(&of("team-a"), body.clone()).await;
+    expect![[r#"
+        403 header X-Scope-OrgID: only a listener on a loopback address serves other tenants than `default`
+    "#]]
+    .assert_eq(&refused.shown());
+    let query = axum::http::Request::get("/api/v1/query?query=a&time=1795161600").header("X-Scope-OrgID", "team-a");
+    assert_eq!(node.send(query.body(axum::body::Body::empty()).unwrap()).await.status, 403);
+    assert_eq!(value(&node, "a").await, "[]");
+    assert_eq!(node.write_with(&of("default"), body).await.shown(), "204 ");
+    assert_ne!(value(&node, "a").await, "[]");
 }
 
 #[tokio::test]

@@ -38,6 +38,7 @@ pub use error::{ApiError, ErrorKind};
 pub use hosts::Hosts;
 pub use number::{push_float, push_seconds};
 pub use query::query_answer;
+pub use tenant::NAMED_ELSEWHERE;
 
 use crate::config::Config;
 use crate::env::WallClock;
@@ -80,6 +81,8 @@ struct Gateway {
     writes: Semaphore,
     /// Room for request bodies of writes, in units of [`write::BODY_UNIT_BYTES`].
     write_bodies: Semaphore,
+    /// Room for forms, in the same units.
+    forms: Arc<Semaphore>,
     /// The tenant of requests that name none.
     default_tenant: Tenant,
     /// Whether requests may name their tenant: only those that come from this machine.
@@ -94,6 +97,7 @@ pub fn router(state: GatewayState) -> Router {
         reads: Arc::new(Semaphore::new(READS_IN_FLIGHT_MAX)),
         writes: Semaphore::new(WRITES_IN_FLIGHT_MAX),
         write_bodies: Semaphore::new(write::body_units(state.config.ingest.max_inflight_bytes.0)),
+        forms: Arc::new(Semaphore::new(write::body_units(params::FORMS_BYTES_MAX))),
         default_tenant: Tenant::default_tenant(),
         tenant_header: state.config.http.ip().is_loopback(),
         state,

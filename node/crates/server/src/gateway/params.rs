@@ -2,6 +2,7 @@
 //!
 //! Times and durations are read in every format that Prometheus takes, and refused with its words.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -9,12 +10,21 @@ use axum::extract::{FromRequest, Request};
 use axum::http::{Method, StatusCode, header};
 use bellwether_model::Timestamp;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::error::ApiError;
-use super::{body, calendar};
+use super::write::{BODY_UNIT_BYTES, body_units};
+use super::{Gateway, body, calendar};
 use crate::query::{TIME_MAX, TIME_MIN};
 
 /// Bytes of a form: Go's limit, hence Prometheus's.
 const FORM_BYTES_MAX: usize = 10 << 20;
+/// Bytes of all forms that are received or looked at now; beyond them a request is answered 503.
+pub const FORMS_BYTES_MAX: u64 = 64 << 20;
+/// When to come again after that.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+const _: () = assert!(FORM_BYTES_MAX as u64 <= FORMS_BYTES_MAX && FORMS_BYTES_MAX / BODY_UNIT_BYTES <= u32::MAX as u64);
 /// Parameters of one request: many selectors at most, and a parameter of two bytes takes fifty in memory.
 const PAIRS_MAX: usize = 10_000;
 /// What Prometheus's clients send for "since ever" and "for ever" (Go's extreme times, formatted).
@@ -25,6 +35,8 @@ const FORMATTED_MAX: &str = "+292277025-08-18T07:12:54.999999999Z";
 #[derive(Debug, Clone, Default)]
 pub struct Params {
     pairs: Vec<(String, String)>,
+    /// Room among the forms.
+    _room: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl Params {
@@ -36,7 +48,7 @@ impl Params {
         if pairs.len() > PAIRS_MAX {
             return Err(ApiError::bad_data(format!("the request has more than {PAIRS_MAX} parameters")));
         }
-        Ok(Params { pairs })
+        Ok(Params { pairs, _room: None })
     }
 
     /// The first value of a name; an empty one counts as absent.
@@ -85,12 +97,21 @@ impl Params {
     }
 }
 
-impl<S: Send + Sync> FromRequest<S> for Params {
+impl FromRequest<Arc<Gateway>> for Params {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, _state: &S) -> Result<Params, ApiError> {
+    async fn from_request(request: Request, gateway: &Arc<Gateway>) -> Result<Params, ApiError> {
         let query = request.uri().query().unwrap_or_default().to_owned();
+        let mut room = None;
         let form = if request.method() == Method::POST && is_form(&request) {
+            let length = body::announced_length(request.headers()).unwrap_or(FORM_BYTES_MAX as u64);
+            // A longer one is refused when it is read.
+            let units = body_units(length.min(FORM_BYTES_MAX as u64)) as u32;
+            let permit = gateway.forms.clone().try_acquire_many_owned(units).map_err(|_| {
+                let message = format!("the forms of requests in work have {FORMS_BYTES_MAX} bytes together");
+                ApiError::unavailable(message, RETRY_AFTER)
+            })?;
+            room = Some(Arc::new(permit));
             body::read(request, FORM_BYTES_MAX).await.map_err(|error| match error.status() {
                 StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large(error.to_string()),
                 _ => ApiError::bad_data(format!("error parsing form values: {error}")),
@@ -98,7 +119,7 @@ impl<S: Send + Sync> FromRequest<S> for Params {
         } else {
             Bytes::new()
         };
-        Params::parse(&form, &query)
+        Ok(Params { _room: room, ..Params::parse(&form, &query)? })
     }
 }
 

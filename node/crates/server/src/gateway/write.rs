@@ -51,7 +51,7 @@ pub(super) async fn remote_write(State(gateway): State<Arc<Gateway>>, request: R
 
 async fn write(gateway: &Gateway, version: RemoteWriteVersion, request: Request) -> Result<WriteOutcome, Refusal> {
     let encoding = encoding(request.headers())?;
-    let tenant = gateway.tenant(request.headers()).map_err(|error| Refusal::bad(error.message))?;
+    let tenant = gateway.tenant(request.headers()).map_err(|error| Refusal::new(error.kind.status(), error.message))?;
     if !*gateway.state.ready.borrow() {
         return Err(Refusal::transient("the node is not ready yet".to_owned(), RETRY_AFTER));
     }

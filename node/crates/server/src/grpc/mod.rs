@@ -30,7 +30,7 @@ use tonic_health::pb::health_server::HealthServer;
 use self::operations::OperationsService;
 use crate::config::Config;
 use crate::env::WallClock;
-use crate::gateway::Hosts;
+use crate::gateway::{Hosts, NAMED_ELSEWHERE};
 use crate::query::Coordinator;
 use crate::routing;
 use crate::waiting::Founded;
@@ -116,11 +116,13 @@ impl GrpcState {
     }
 
     fn tenant(&self, metadata: &MetadataMap) -> Result<Tenant, Status> {
-        // Only requests that come from this machine may name their tenant.
-        let Some(name) = metadata.get(TENANT_KEY).filter(|_| self.config.grpc.ip().is_loopback()) else {
-            return Ok(Tenant::default_tenant());
-        };
+        let Some(name) = metadata.get(TENANT_KEY) else { return Ok(Tenant::default_tenant()) };
         let name = name.to_str().map_err(|_| Status::invalid_argument("x-scope-orgid is not ASCII text"))?;
-        Tenant::new(name).map_err(|error| Status::invalid_argument(format!("x-scope-orgid: {error}")))
+        let tenant = Tenant::new(name).map_err(|error| Status::invalid_argument(format!("x-scope-orgid: {error}")))?;
+        // Only requests that come from this machine may name another.
+        if tenant != Tenant::default_tenant() && !self.config.grpc.ip().is_loopback() {
+            return Err(Status::permission_denied(format!("x-scope-orgid: {NAMED_ELSEWHERE}")));
+        }
+        Ok(tenant)
     }
 }

@@ -103,6 +103,8 @@ impl Coordinator {
     }
 
     async fn begin(&self, query: &LabelsQuery) -> Result<Running, QueryError> {
+        let bytes = query.selectors.iter().map(String::len).sum();
+        promql::check_length(bytes).map_err(QueryError::Selector)?;
         let text = format!("series of {}", query.selectors.join(", "));
         self.admit(&query.tenant, &text, query.timeout, Instant::now()).await
     }

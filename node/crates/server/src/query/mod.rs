@@ -194,6 +194,8 @@ impl Coordinator {
         started: Instant,
         cost: &mut QueryCost,
     ) -> Result<(Outcome, Place), QueryError> {
+        // Before it waits: others' texts are kept meanwhile, and shown.
+        promql::check_length(request.text.len())?;
         let mut running = self.admit(&request.tenant, &request.text, request.timeout, started).await?;
         running.read.stale = request.stale;
         cost.queue = running.admitted - started;
