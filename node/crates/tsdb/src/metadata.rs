@@ -98,6 +98,11 @@ impl MetadataStore {
         }
     }
 
+    /// Whose metrics something is kept of.
+    pub fn tenants(&self) -> impl Iterator<Item = &Tenant> {
+        self.tenant_bytes.keys()
+    }
+
     /// What is kept of a tenant's metrics.
     pub fn of_tenant(&self, tenant: &Tenant) -> impl Iterator<Item = (&String, &MetricMetadata)> {
         let from = self.records.range((tenant.clone(), String::new())..);
