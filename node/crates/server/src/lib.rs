@@ -1,9 +1,9 @@
 //! A node: what listens, what stores, what answers, over an [`Env`].
 //!
 //! Reading order: [`env`] (the door to the world), [`config`], [`replication`] (the log store), [`peers`] (other nodes),
-//! [`meta`] (what concerns the whole cluster), [`cluster`] (this node as one of it), [`clock_rule`] (whose clock counts), [`shards`] (the groups of this node
-//! and reads across them), [`routing`], [`write`] (from a request's body to acknowledged samples), [`maintenance`] (flush,
-//! seal, retention, disk space), then what clients see: [`gateway`], [`grpc`], [`query`], [`self_collect`].
+//! [`meta`] (what concerns the whole cluster), [`cluster`] (this node as one of it), [`clock_rule`] (whose clock counts),
+//! [`shards`] (the groups of this node and reads across them), [`routing`], [`balance`] (who makes copies and moves them),
+//! [`write`] (from a request's body to acknowledged samples), [`maintenance`] (flush, seal, retention, disk space), then what clients see: [`gateway`], [`grpc`], [`query`], [`self_collect`].
 
 pub mod backup;
 pub mod balance;

@@ -58,18 +58,12 @@ async fn a_hand_over_that_fails_leaves_a_group_that_elects() {
     cluster.converge().await;
 }
 
-/// Says on all nodes that one is not to lead, itself included if it `knows`.
-fn disqualify(cluster: &Cluster, unfit: NodeId, knows: bool) {
+/// Says on all nodes that one is not to lead.
+fn disqualify(cluster: &Cluster, unfit: NodeId) {
     for (id, host) in &cluster.hosts {
         let others = Standing { abstains: false, unfit: [unfit].into() };
         let own = Standing { abstains: true, unfit: BTreeSet::new() };
-        host.node.set_standing(if *id != unfit {
-            others
-        } else if knows {
-            own
-        } else {
-            Standing::default()
-        });
+        host.node.set_standing(if *id == unfit { own } else { others });
     }
 }
 
@@ -78,7 +72,7 @@ async fn a_node_that_abstains_hands_over_and_is_never_elected() {
     let mut cluster = Cluster::found(3, 44).await;
     cluster.propose_many(5).await;
     let unfit = cluster.leader().await;
-    disqualify(&cluster, unfit, true);
+    disqualify(&cluster, unfit);
     assert_eq!(cluster.hosts[&unfit].node.led_with_others(), 1);
     assert_eq!(cluster.hosts[&unfit].node.hand_over_all(PATIENCE).await.moved, 1);
     assert_eq!(cluster.hosts[&unfit].node.led_with_others(), 0);
@@ -87,7 +81,7 @@ async fn a_node_that_abstains_hands_over_and_is_never_elected() {
         let leader = cluster.leader().await;
         assert_ne!(leader, unfit);
         cluster.crash(leader, Duration::from_secs(20)).await;
-        disqualify(&cluster, unfit, true);
+        disqualify(&cluster, unfit);
         cluster.propose_many(3).await;
     }
     cluster.converge().await;
@@ -98,7 +92,7 @@ async fn nothing_is_handed_over_to_a_node_that_must_not_lead() {
     let mut cluster = Cluster::found(3, 45).await;
     cluster.propose_many(5).await;
     let (leader, unfit) = (cluster.leader().await, cluster.follower().await);
-    disqualify(&cluster, unfit, true);
+    disqualify(&cluster, unfit);
     let error = cluster.group(leader).transfer_leadership(ReplicaId(unfit), PATIENCE).await.unwrap_err();
     assert_eq!(error, TransferError::Unfit { group: GROUP, node: unfit });
     // One that does not know it yet: the other node does not take over, and one of the two fit ones leads.
