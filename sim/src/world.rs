@@ -13,8 +13,8 @@ use bellwether_kv::{Faults, MemDisk};
 use bellwether_model::Timestamp;
 use bellwether_server::Env;
 use bellwether_server::env::{
-    Blocking, BlockingClass, BoxFuture, DiskSpace, Executor, ExecutorHandle, Executors, Job, Listener, Net, Seed,
-    Spawner, Stream, Volume, WallClock,
+    Blocking, BlockingClass, BoxFuture, DiskSpace, Executor, ExecutorHandle, Executors, Job, Listener, Net, NoFiles,
+    Program, Seed, Spawner, Stream, Volume, WallClock,
 };
 use tokio::io::{DuplexStream, duplex};
 use tokio::sync::{mpsc, watch};
@@ -79,7 +79,9 @@ impl Machine {
             volume: Arc::new(SimVolume(self.space.clone())),
             clock: clock.clone(),
             seed: Seed(seed),
+            program: Program::THIS,
             net: Arc::new(net.clone()),
+            files: Arc::new(NoFiles),
             executors: Executors {
                 raft: Arc::new(SameRuntime),
                 blocking: Arc::new(SimBlocking(blocking("raft"))),

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use bellwether_client::v1::cluster_server::{self, ClusterServer};
+use bellwether_client::v1::node_server::{self, NodeServer};
 use bellwether_client::v1::query_response::Result as Shape;
 use bellwether_client::v1::query_server::{self, QueryServer};
 use bellwether_client::v1::write_server::{self, WriteServer};
@@ -37,6 +38,7 @@ pub struct Script {
     pub settings: Vec<Setting>,
     /// Series of the writes, in the order in which they came.
     pub written: Vec<Vec<Series>>,
+    pub tokens_made: Vec<TokenInfo>,
     /// Samples of each write that are refused.
     pub refuses: u64,
     /// What calls that change something were told.
@@ -60,6 +62,7 @@ impl FakeNode {
         let query = QueryServer::new(node.clone()).send_compressed(CompressionEncoding::Zstd);
         let cluster = ClusterServer::new(node.clone());
         let server = Server::builder().add_service(cluster).add_service(write).add_service(query);
+        let server = server.add_service(NodeServer::new(node.clone()));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         node
     }
@@ -106,6 +109,21 @@ pub fn node(id: u64, address: &str) -> NodeInfo {
         series: Some(120_000),
         free_bytes: Some(700 << 30),
         clock_offset_ms: Some(-2),
+    }
+}
+
+#[tonic::async_trait]
+impl node_server::Node for FakeNode {
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+        Err(Status::unimplemented("nobody asks"))
+    }
+
+    async fn addresses(&self, _: Request<AddressesRequest>) -> Result<Response<AddressesResponse>, Status> {
+        self.answer(|script| {
+            let addresses = script.nodes.iter().filter(|node| node.state() != NodeState::Removed);
+            let addresses = addresses.map(|node| node.address.clone()).collect();
+            AddressesResponse { addresses }
+        })
     }
 }
 
@@ -252,8 +270,22 @@ impl cluster_server::Cluster for FakeNode {
     ) -> Result<Response<CreateTokenResponse>, Status> {
         self.answer(|script| {
             let request = request.into_inner();
-            script.asked.push(format!("token {:?} {}ms", request.kind(), request.valid_ms));
+            script.asked.push(format!("token {:?} {}ms {}x", request.kind(), request.valid_ms, request.uses));
             CreateTokenResponse { token: "00000000000000ff.secret".to_owned(), expires_ms: 1_795_165_200_000 }
+        })
+    }
+
+    async fn list_tokens(&self, _: Request<ListTokensRequest>) -> Result<Response<ListTokensResponse>, Status> {
+        self.answer(|script| ListTokensResponse { tokens: script.tokens_made.clone() })
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<RevokeTokenRequest>,
+    ) -> Result<Response<RevokeTokenResponse>, Status> {
+        self.answer(|script| {
+            script.asked.push(format!("revoke {}", request.into_inner().id));
+            RevokeTokenResponse {}
         })
     }
 

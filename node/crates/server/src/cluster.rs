@@ -8,21 +8,18 @@ use bellwether_model::NodeId;
 use prometheus::Registry;
 use tokio::sync::watch;
 
-use crate::config::Config;
+use crate::config::{Config, host_of, is_loopback_host};
 use crate::env::Env;
 use crate::meta::founding::{EnterError, enter};
 use crate::meta::joining::JoinPlan;
 use crate::meta::remote::Strangers;
 use crate::meta::settings::SettingKey;
-use crate::meta::state::{MetaState, NodeFacts, VERSION_SUPPORTED};
+use crate::meta::state::{MetaState, NodeFacts};
 use crate::meta::tokens::TokenText;
 use crate::meta::{Meta, MetaStartError, MetaStore};
 use crate::peers::Peers;
 use crate::replication::{self, ReplicationError, Stopping};
 use crate::shards::{Replication, Ring};
-
-/// The lowest version of what is replicated that this program works with.
-const VERSION_LOWEST: u32 = 1;
 
 /// Why a node is not one of a cluster.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +33,19 @@ pub enum ClusterError {
     /// The meta group does not run.
     #[error(transparent)]
     Meta(#[from] MetaStartError),
+    /// Others could not reach it.
+    #[error(
+        "configuration key \"cluster.advertise_grpc\": {own} can be reached from this machine alone, and node {other} is \
+         at {address}: set grpc, or cluster.advertise_grpc, to an address that the other nodes can reach"
+    )]
+    Reach {
+        /// Where the node says that it is.
+        own: String,
+        /// A node elsewhere.
+        other: NodeId,
+        /// Where that one is.
+        address: String,
+    },
     /// Two metrics have one name: our own mistake.
     #[error("metrics")]
     Metrics(#[from] prometheus::Error),
@@ -66,17 +76,31 @@ impl Cluster {
         let facts = facts(config, env, http, grpc).await?;
         let plan = JoinPlan {
             addresses: config.join.0.clone(),
-            token: TokenText::parse(&config.cluster.join_token.0).ok().map(|token| token.proof()),
+            token: TokenText::parse(&config.cluster.join_token.0).ok(),
             patience: Some(config.cluster.join_timeout).filter(|patience| !patience.is_zero()),
         };
         let identity = enter(env, &facts, config.shard_groups, &plan, &Strangers(env.clone())).await?;
         let raft = replication::open(env, registry).await?;
         let store = MetaStore::open(identity, env).await?;
+        check_reach(&store.state().borrow(), identity.node, &facts)?;
         let peers = Peers::new(env, NodeId(identity.node), store.addresses(), identity.cluster, registry)?;
         peers.tell(raft.clone());
         let transport = peers.transport();
         let meta = Meta::start(store, facts, raft.clone(), transport.clone(), Arc::new(peers.clone()), env).await?;
         Ok(Cluster { meta, peers, replication: Replication { raft, transport } })
+    }
+}
+
+/// Refuses to go on with an address that the other nodes cannot reach.
+fn check_reach(state: &MetaState, node: u64, facts: &NodeFacts) -> Result<(), ClusterError> {
+    let is_local = |address: &str| is_loopback_host(host_of(address));
+    let others = state.present_nodes().filter(|(other, _)| other.0 != node);
+    let elsewhere = others.map(|(other, record)| (other, &record.facts.grpc)).find(|(_, address)| !is_local(address));
+    match elsewhere {
+        Some((other, address)) if is_local(&facts.grpc) => {
+            Err(ClusterError::Reach { own: facts.grpc.clone(), other, address: address.clone() })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -97,9 +121,9 @@ async fn facts(config: &Config, env: &Env, http: SocketAddr, grpc: SocketAddr) -
         grpc: said(&config.cluster.advertise_grpc, grpc),
         http: said(&config.cluster.advertise_http, http),
         zone: config.cluster.zone.clone(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        lowest_format: VERSION_LOWEST,
-        highest_format: VERSION_SUPPORTED,
+        version: env.program.version.to_owned(),
+        lowest_format: env.program.formats.lowest,
+        highest_format: env.program.formats.highest,
         capacity_bytes,
     })
 }
@@ -126,4 +150,8 @@ pub fn follow_state(
 }
 
 #[cfg(test)]
+mod secure_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod upgrade_tests;

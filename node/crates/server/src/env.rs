@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -16,6 +17,8 @@ pub use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+pub use crate::program::{Program, Versions};
 
 /// What a node needs of the world.
 #[derive(Clone)]
@@ -28,8 +31,12 @@ pub struct Env {
     pub clock: Arc<dyn WallClock>,
     /// The root of all randomness.
     pub seed: Seed,
+    /// Which program runs in it.
+    pub program: Program,
     /// The network.
     pub net: Arc<dyn Net>,
+    /// Files that an operator gives, wherever they are.
+    pub files: Arc<dyn Files>,
     /// Where tasks run and where blocking work goes.
     pub executors: Executors,
     /// Readings of the machine, if there is a machine.
@@ -86,6 +93,21 @@ pub trait Volume: Send + Sync + 'static {
     fn space(&self) -> io::Result<DiskSpace>;
     /// Makes the file [`BALLAST_FILE`] occupy `bytes` on disk; zero removes it.
     fn reserve(&self, bytes: u64) -> io::Result<()>;
+}
+
+/// Files that an operator gives: certificates and keys.
+pub trait Files: Send + Sync + 'static {
+    /// Reads one whole. Blocks.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+}
+
+/// A world without such files.
+pub struct NoFiles;
+
+impl Files for NoFiles {
+    fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
 }
 
 /// Name of the file that keeps room on the disk.

@@ -1,6 +1,6 @@
 //! A node: what listens, what stores, what answers, over an [`Env`].
 //!
-//! Reading order: [`env`] (the door to the world), [`config`], [`replication`] (the log store), [`peers`] (other nodes),
+//! Reading order: [`env`] (the door to the world), [`config`], [`tls`] and [`far_end`] (who is who on a connection), [`replication`] (the log store), [`peers`] (other nodes),
 //! [`meta`] (what concerns the whole cluster), [`cluster`] (this node as one of it), [`shards`] (the groups of this node
 //! and reads across them), [`routing`], [`write`] (from a request's body to acknowledged samples), [`maintenance`] (flush,
 //! seal, retention, disk space), then what clients see: [`gateway`], [`grpc`], [`query`], [`self_collect`].
@@ -9,6 +9,7 @@ pub mod balance;
 pub mod cluster;
 pub mod config;
 pub mod env;
+pub mod far_end;
 pub mod gateway;
 pub mod grpc;
 mod listen;
@@ -16,6 +17,7 @@ pub mod maintenance;
 pub mod meta;
 pub mod metrics;
 pub mod peers;
+pub mod program;
 pub mod query;
 pub mod replication;
 pub mod routing;
@@ -24,6 +26,7 @@ mod sending;
 pub mod shards;
 #[cfg(test)]
 mod testing;
+pub mod tls;
 pub mod write;
 
 use std::io;
@@ -41,6 +44,7 @@ use balance::report::Reporter;
 use cluster::{Cluster, ClusterError};
 use config::ConfigError;
 use env::Listener;
+use far_end::Administrators;
 use gateway::GatewayState;
 use grpc::GrpcState;
 use grpc::cluster::ClusterService;
@@ -55,6 +59,7 @@ use routing::Router;
 use routing::reconcile::reconcile;
 use self_collect::SelfCollect;
 use shards::{AdminError, Shards};
+use tls::{Tls, TlsError};
 use write::WritePath;
 
 pub use config::Config;
@@ -109,6 +114,9 @@ pub enum StartError {
     /// Two metrics have one name: our own mistake.
     #[error("metrics")]
     Metrics(#[from] prometheus::Error),
+    /// The node cannot prove who it is.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Other nodes cannot be served.
     #[error(transparent)]
     Peers(#[from] peers::service::ServiceError),
@@ -135,6 +143,11 @@ impl Server {
         let config = Arc::new(config);
         let started_ms = env.clock.now_ms();
         let registry = Registry::new();
+        let tls = Tls::load(&config.tls, &config.grpc_host(), &env, &registry).await?;
+        let env = match &tls {
+            Some(tls) => Env { net: tls.over(env.net.clone()), ..env },
+            None => env,
+        };
         let http = bind(&env, "http", config.http).await?;
         // Raft's runtime is told of what happens on this listener's connections.
         let grpc = {
@@ -183,6 +196,7 @@ impl Server {
             registry: registry.clone(),
             clock: env.clock.clone(),
             started_ms,
+            administrators: Administrators::new(&config.hosts, Some(meta.state()), env.clock.clone()),
             ready: is_ready.clone(),
         });
         let reporter = Reporter::new(shards.clone(), &env);
@@ -191,7 +205,6 @@ impl Server {
             peers: peers.clone(),
             router: router.clone(),
             reporter: reporter.clone(),
-            config: config.clone(),
             clock: env.clock.clone(),
             seed: env.seed.split("tokens"),
             tokens: Arc::default(),
@@ -205,15 +218,18 @@ impl Server {
             clock: env.clock.clone(),
             started_ms,
             http_address,
+            meta: Some(meta.state()),
             ready: is_ready,
         };
         let grpc_routes = grpc::routes(grpc_state, Some(administration))
             .map_err(|error| StartError::Reflection(error.to_string()))?;
         let mover = Mover { meta: meta.clone(), router: router.clone(), peers: peers.clone(), reporter };
         let service = PeerService::open(raft, peers, env.clone(), stopped.clone()).await?;
-        let grpc_routes = service.with_router(router.clone()).with_meta(meta.clone()).add_to(grpc_routes);
-        tasks.spawn(listen::serve(http, http_routes, stopped.clone()));
-        let grpc = listen::serve_nodes(grpc, grpc_routes, Handle::current(), stopped.clone());
+        let service = service.with_router(router.clone()).with_meta(meta.clone());
+        let grpc_routes = service.with_tls(tls.clone()).add_to(grpc_routes);
+        let http_tls = tls.clone().filter(|_| !config.http_is_plain());
+        tasks.spawn(listen::serve(http, http_routes, http_tls, stopped.clone()));
+        let grpc = listen::serve_nodes(grpc, grpc_routes, Handle::current(), tls.clone(), stopped.clone());
         let env_of_task = env.clone();
         tasks.spawn(async move {
             // An error means that Raft's runtime is gone, and all connections with it.
@@ -226,6 +242,9 @@ impl Server {
         }
         tasks.spawn(reconcile(router.clone(), stopped.clone()));
         tasks.spawn(mover.run(stopped.clone()));
+        if let Some(tls) = tls {
+            tasks.spawn(tls.follow(stopped.clone()));
+        }
         if config.self_collect.enabled {
             let collect = SelfCollect {
                 config: config.self_collect.clone(),

@@ -15,8 +15,8 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::env::{
-    BoxFuture, DiskSpace, Env, Executor, ExecutorHandle, Executors, Job, Listener, Net, Seed, Spawner, Stream, Volume,
-    WallClock,
+    BoxFuture, DiskSpace, Env, Executor, ExecutorHandle, Executors, Job, Listener, Net, NoFiles, Program, Seed,
+    Spawner, Stream, Volume, WallClock,
 };
 use crate::maintenance::Maintenance;
 use crate::meta::founding::initial_placement;
@@ -123,7 +123,9 @@ pub fn env(disk: MemDisk, clock: Arc<dyn WallClock>, net: Arc<dyn Net>) -> Env {
         volume: Arc::new(LargeVolume),
         clock,
         seed: Seed(1),
+        program: Program::THIS,
         net,
+        files: Arc::new(NoFiles),
         executors: Executors {
             raft: Arc::new(ThisRuntime),
             blocking: Arc::new(Inline),

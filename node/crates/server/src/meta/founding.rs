@@ -12,6 +12,7 @@ use super::joining::{Doors, JoinError, JoinPlan, join};
 use super::machine::{META_PATH, StateFileError, write_told};
 use super::rules;
 use super::state::{MetaState, NodeFacts};
+use crate::config::{host_of, is_loopback_host};
 use crate::env::{BALLAST_FILE, Env, Seed};
 use crate::replication::Stopping;
 use crate::shards::identity::{IdentityError, NodeIdentity};
@@ -31,6 +32,12 @@ pub enum EnterError {
     /// What the node says of itself is not good enough to found a cluster.
     #[error("a cluster cannot be founded: {0}")]
     Founding(#[source] Refusal),
+    /// It cannot join as it is.
+    #[error(
+        "configuration key \"cluster.join_token\": is needed to join a cluster over the network; bwctl token create, on a \
+         node of the cluster, makes one"
+    )]
+    TokenNeeded,
     /// No cluster took the node.
     #[error(transparent)]
     Join(#[from] JoinError),
@@ -58,6 +65,9 @@ pub async fn enter(
             );
         }
         return Ok(identity);
+    }
+    if !plan.addresses.is_empty() && plan.token.is_none() && !is_loopback_host(host_of(&facts.grpc)) {
+        return Err(EnterError::TokenNeeded);
     }
     let (identity, state) = if plan.addresses.is_empty() {
         let state = found(env, facts, shard_groups).map_err(EnterError::Founding)?;
