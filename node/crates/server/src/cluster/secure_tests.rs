@@ -1,6 +1,7 @@
 //! Tests of clusters whose nodes other machines reach: certificates, tokens, and who may administer.
 
 use std::io;
+use std::time::Duration;
 
 use bellwether_client::v1::{NodeState, TokenKind};
 use bellwether_client::{Client, Connect, Error, Identity, Stream, series};

@@ -2,9 +2,11 @@
 //! samples come in, and then there is no way back.
 
 use std::io;
+use std::time::Duration;
 
 use bellwether_client::{Client, Connect, Error, Stream, Value, series};
 use tokio::sync::watch as channel;
+use tokio::time::{sleep, timeout};
 
 use super::tests::{LONG, Machine, chain, machine, settle};
 use super::*;
@@ -58,6 +60,13 @@ async fn restart(machines: &mut [Machine], servers: &mut [Option<Server>], net: 
     machines[at].program = program;
     servers[at] = Some(machines[at].start(net).await.unwrap());
     let all: Vec<&Server> = servers.iter().flatten().collect();
+    let node = servers[at].as_ref().unwrap().meta().node();
+    let said = async {
+        while all.iter().any(|server| server.meta().now().nodes[&node].facts.version != program.version) {
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(LONG, said).await.expect("the node says what it runs");
     settle(&all, 3).await;
 }
 

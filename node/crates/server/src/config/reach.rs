@@ -95,9 +95,8 @@ impl Config {
             );
         }
         let own = self.grpc_host();
-        if let Some(other) =
-            self.join.0.iter().find(|_| is_loopback_host(&own)).filter(|other| !is_loopback_host(host_of(other)))
-        {
+        let elsewhere = self.join.0.iter().find(|address| !is_loopback_host(host_of(address)));
+        if let Some(other) = elsewhere.filter(|_| is_loopback_host(&own)) {
             return invalid(
                 "cluster.advertise_grpc",
                 format!(

@@ -212,7 +212,7 @@ impl Tls {
 
 async fn read(files: &Arc<dyn Files>, background: &ExecutorHandle, config: &TlsConfig) -> Result<Contents, TlsError> {
     let (files, config) = (files.clone(), config.clone());
-    let read = move || {
+    let read = move || -> Result<Contents, TlsError> {
         let read = |key, path: &str| {
             files.read(Path::new(path)).map_err(|source| TlsError::Read { key, path: path.to_owned(), source })
         };
