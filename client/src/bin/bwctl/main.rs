@@ -55,8 +55,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let tls = tls(&arguments)?;
-    let Arguments { address: addresses, json, yes, timeout, command, token, .. } = arguments;
+    let Arguments { address: addresses, tls_ca, tls_cert, tls_key, token, json, yes, timeout, command } = arguments;
     let output = Output { json };
     let command = match command {
         Command::Completion { shell } => return documents::completion(shell),
@@ -64,6 +63,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Tls(command) => return tls::run(output, command),
         command => command,
     };
+    let tls = tls_of(tls_ca.as_deref(), tls_cert.as_deref(), tls_key.as_deref())?;
     let mut builder = Client::builder()
         .addresses(addresses.clone())
         .timeout(timeout)
@@ -91,19 +91,18 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
 }
 
 /// TLS, if files for it are named.
-fn tls(arguments: &Arguments) -> Result<Option<Tls>, Failure> {
+fn tls_of(ca: Option<&Path>, cert: Option<&Path>, key: Option<&Path>) -> Result<Option<Tls>, Failure> {
     let read = |flag: &str, path: &Path| {
         std::fs::read(path).map_err(|error| Failure::Usage(format!("{flag}: cannot read {}: {error}", path.display())))
     };
-    let Arguments { tls_ca, tls_cert, tls_key, .. } = arguments;
-    let Some(ca) = tls_ca else {
-        return match tls_cert.as_ref().or(tls_key.as_ref()) {
+    let Some(ca) = ca else {
+        return match cert.or(key) {
             Some(_) => Err(Failure::Usage("--tls-cert and --tls-key need --tls-ca, to know the nodes by".to_owned())),
             None => Ok(None),
         };
     };
     let ca = read("--tls-ca", ca)?;
-    let tls = match (tls_cert, tls_key) {
+    let tls = match (cert, key) {
         (None, None) => Tls::new(&ca, None)?,
         (Some(cert), Some(key)) => {
             let (cert, key) = (read("--tls-cert", cert)?, read("--tls-key", key)?);

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use bellwether_client::is_loopback;
-use bellwether_client::is_loopback;
 use bellwether_client::v1::{NodeInfo, NodeState, TokenKind};
 use serde_json::json;
 

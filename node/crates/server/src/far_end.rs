@@ -116,7 +116,7 @@ impl Administrators {
         let proof = TokenText::parse(text).map_err(|error| refused(&error))?.proof();
         let Some(state) = &self.tokens else { return Err(refused(&"this node knows no tokens")) };
         let state = state.borrow();
-        state.find_token(TokenKind::Admin, &proof, now).map(drop).map_err(|refusal| refused(&refusal))
+        state.find_token(TokenKind::Admin, &proof, now).map(|_| ()).map_err(|refusal| refused(&refusal))
     }
 }
 

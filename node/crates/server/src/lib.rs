@@ -1,9 +1,10 @@
 //! A node: what listens, what stores, what answers, over an [`Env`].
 //!
-//! Reading order: [`env`] (the door to the world), [`config`], [`tls`] and [`far_end`] (who is who on a connection), [`replication`] (the log store), [`peers`] (other nodes),
-//! [`meta`] (what concerns the whole cluster), [`cluster`] (this node as one of it), [`shards`] (the groups of this node
-//! and reads across them), [`routing`], [`write`] (from a request's body to acknowledged samples), [`maintenance`] (flush,
-//! seal, retention, disk space), then what clients see: [`gateway`], [`grpc`], [`query`], [`self_collect`].
+//! Reading order: [`env`] (the door to the world), [`config`], [`tls`] and [`far_end`] (who is who on a connection),
+//! [`replication`] (the log store), [`peers`] (other nodes), [`meta`] (what concerns the whole cluster), [`cluster`] (this
+//! node as one of it), [`shards`] (the groups of this node and reads across them), [`routing`], [`write`] (from a request's
+//! body to acknowledged samples), [`maintenance`] (flush, seal, retention, disk space), then what clients see: [`gateway`],
+//! [`grpc`], [`query`], [`self_collect`].
 
 pub mod balance;
 pub mod cluster;
@@ -100,6 +101,9 @@ pub enum StartError {
     /// No cluster took the node.
     #[error(transparent)]
     Join(#[from] JoinError),
+    /// The other nodes could not reach it.
+    #[error(transparent)]
+    Reach(ClusterError),
     /// An address is taken, or not ours.
     #[error("cannot listen on {address} (configuration key {key:?})")]
     Listen {
@@ -163,6 +167,7 @@ impl Server {
         let cluster = Cluster::enter(&config, &env, &registry, http_address, grpc_address).await;
         let Cluster { meta, peers, replication } = cluster.map_err(|error| match error {
             ClusterError::Enter(EnterError::Join(error)) => StartError::Join(error),
+            error @ ClusterError::Reach { .. } => StartError::Reach(error),
             error => data(error.into()),
         })?;
         let identity = meta.identity();

@@ -32,12 +32,6 @@ pub enum EnterError {
     /// What the node says of itself is not good enough to found a cluster.
     #[error("a cluster cannot be founded: {0}")]
     Founding(#[source] Refusal),
-    /// It cannot join as it is.
-    #[error(
-        "configuration key \"cluster.join_token\": is needed to join a cluster over the network; bwctl token create, on a \
-         node of the cluster, makes one"
-    )]
-    TokenNeeded,
     /// No cluster took the node.
     #[error(transparent)]
     Join(#[from] JoinError),
@@ -67,7 +61,7 @@ pub async fn enter(
         return Ok(identity);
     }
     if !plan.addresses.is_empty() && plan.token.is_none() && !is_loopback_host(host_of(&facts.grpc)) {
-        return Err(EnterError::TokenNeeded);
+        return Err(JoinError::TokenNeeded.into());
     }
     let (identity, state) = if plan.addresses.is_empty() {
         let state = found(env, facts, shard_groups).map_err(EnterError::Founding)?;

@@ -105,6 +105,12 @@ pub enum RemoteError {
 /// Why no cluster took the node.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
+    /// It cannot ask as it is.
+    #[error(
+        "configuration key \"cluster.join_token\": is needed to join a cluster over the network; bwctl token create, on a \
+         node of the cluster, makes one"
+    )]
+    TokenNeeded,
     /// The cluster does not want it.
     #[error("the cluster at {address} refuses this node: {reason}")]
     Refused {

@@ -1,6 +1,7 @@
 //! Administration: the cluster as one node sees it, and changes of it.
 //!
-//! Who may not administer does not come this far. Every reading call asks all nodes for a report first: what it shows is of this moment. Changes are commands of the
+//! Who may not administer does not come this far. Every reading call asks all nodes for a report first: what it shows is of
+//! this moment. Changes are commands of the
 //! meta group or of a shard group's leader, and find their way there from any node.
 //!
 //! Reading order: [`picture`] (what is seen), [`doctor`] (what is wrong with it), [`events`], [`changes`].
