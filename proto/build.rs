@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 const INCLUDE: &str = "proto";
 /// The public interface.
-const FILES: [&str; 5] = [
+const FILES: [&str; 7] = [
     "proto/bellwether/v1/cluster.proto",
+    "proto/bellwether/v1/founding.proto",
     "proto/bellwether/v1/metrics.proto",
     "proto/bellwether/v1/node.proto",
+    "proto/bellwether/v1/operations.proto",
     "proto/bellwether/v1/query.proto",
     "proto/bellwether/v1/write.proto",
 ];

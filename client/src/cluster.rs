@@ -9,12 +9,14 @@ use crate::Error;
 use crate::call::{Client, Repeat};
 use crate::error::Failure;
 use crate::v1::cluster_client::ClusterClient;
+use crate::v1::founding_client::FoundingClient;
 use crate::v1::{
     ClusterStatusRequest, ClusterStatusResponse, CreateTokenRequest, CreateTokenResponse, DoctorRequest, Event,
-    EventsRequest, FinalizeRequest, FinalizeResponse, Finding, GetSettingsRequest, ListTokensRequest, MoveShardRequest,
-    MoveShardResponse, NodeInfo, NodeState, NodesRequest, PlanRequest, PlanResponse, RevokeTokenRequest,
-    SetNodeStateRequest, SetNodeStateResponse, SetSettingRequest, Setting, ShardsRequest, ShardsResponse, TokenInfo,
-    TokenKind, TransferLeaderRequest, TransferLeaderResponse,
+    EventsRequest, FinalizeRequest, FinalizeResponse, Finding, GetSettingsRequest, InitRequest, InitSetting,
+    ListTokensRequest, MoveShardRequest, MoveShardResponse, NodeInfo, NodeState, NodesRequest, PlanRequest,
+    PlanResponse, RecoverGroupRequest, RecoverGroupResponse, RevokeTokenRequest, SetNodeStateRequest,
+    SetNodeStateResponse, SetSettingRequest, Setting, ShardsRequest, ShardsResponse, TokenInfo, TokenKind,
+    TransferLeaderRequest, TransferLeaderResponse,
 };
 
 /// The cluster, for whoever administers it. From [`Client::cluster`].
@@ -50,6 +52,18 @@ impl Cluster<'_> {
     /// The cluster in a few numbers.
     pub async fn status(&self) -> Result<ClusterStatusResponse, Error> {
         Ok(ask!(self, Always, status, ClusterStatusRequest {})?.0)
+    }
+
+    /// Makes a node that waits for it the first of a new cluster, with so many shard groups (0: as it is configured) and
+    /// these settings. Returns once that is decided.
+    pub async fn init(&self, shard_groups: u32, settings: &[(String, String)]) -> Result<(), Error> {
+        let setting = |(name, value): &(String, String)| InitSetting { name: name.clone(), value: value.clone() };
+        let request = InitRequest { shard_groups, settings: settings.iter().map(setting).collect() };
+        let made = self.0.call(Repeat::IfUnsent, &request, |channel, request| {
+            let mut client = FoundingClient::new(channel);
+            async move { client.init(request).await }
+        });
+        made.await.map(drop)
     }
 
     /// The nodes, the removed ones that are still remembered included, by id.
@@ -94,6 +108,18 @@ impl Cluster<'_> {
     /// [`shards`](Self::shards) tells how far it has come.
     pub async fn move_shard(&self, group: u32, from: u64, to: u64) -> Result<MoveShardResponse, Error> {
         Ok(ask!(self, IfUnsent, move_shard, MoveShardRequest { group, from, to })?.0)
+    }
+
+    /// Begins a shard group that has lost its majority for ever anew, with the copy of `node`, or the one that has come
+    /// furthest. What only the lost replicas had is lost. With `look_only` nothing is done.
+    pub async fn recover_group(
+        &self,
+        group: u32,
+        node: Option<u64>,
+        look_only: bool,
+    ) -> Result<RecoverGroupResponse, Error> {
+        let request = RecoverGroupRequest { group, node: node.unwrap_or(0), look_only };
+        Ok(ask!(self, IfUnsent, recover_group, request)?.0)
     }
 
     /// What will be moved, and why.

@@ -27,6 +27,9 @@ pub struct Arguments {
     /// A node of the cluster to join; may be repeated
     #[arg(long, value_name = "ADDR")]
     join: Vec<String>,
+    /// With an empty data directory found nothing by itself: wait for `bwctl cluster init`, or for a node to join
+    #[arg(long)]
+    wait_for_init: bool,
     /// Do not store metrics about the node and its host
     #[arg(long)]
     no_self_collect: bool,
@@ -66,6 +69,7 @@ impl Arguments {
             given("http", "--http", self.http.clone()),
             given("grpc", "--grpc", self.grpc.clone()),
             given("join", "--join", join),
+            given("cluster.wait_for_init", "--wait-for-init", self.wait_for_init.then(|| "true".to_owned())),
             given("self_collect.enabled", "--no-self-collect", self.no_self_collect.then(|| "false".to_owned())),
             given("insecure_listen", "--insecure-listen", self.insecure_listen.then(|| "true".to_owned())),
         ]

@@ -1,7 +1,7 @@
 //! The node: reads its configuration, makes the real [`Env`], starts a [`Server`] and waits for a signal.
 //!
 //! Everything that touches the operating system is in this directory and nowhere else: threads ([`threads`]), sockets
-//! ([`network`]), the disk's space ([`volume`]), the clock ([`clock`]), the allocator ([`allocator`]), the host's
+//! ([`network`]), object stores ([`objects`]), the disk's space ([`volume`]), the clock ([`clock`]), the allocator ([`allocator`]), the host's
 //! metrics ([`host_metrics`]).
 
 mod allocator;
@@ -11,6 +11,7 @@ mod host_metrics;
 mod logging;
 mod machine;
 mod network;
+mod objects;
 mod real_env;
 mod threads;
 mod volume;

@@ -14,6 +14,7 @@ use bellwether_server::{Config, Env};
 use crate::clock::SystemClock;
 use crate::host_metrics::HostCollector;
 use crate::network::TcpNet;
+use crate::objects::StoresByUrl;
 use crate::threads::Runtimes;
 use crate::volume::DirectoryVolume;
 
@@ -32,6 +33,7 @@ pub fn make(config: &Config, runtimes: &Runtimes) -> anyhow::Result<Env> {
         program: Program::THIS,
         net: Arc::new(TcpNet),
         files: Arc::new(OperatorFiles),
+        objects: Arc::new(StoresByUrl),
         executors: runtimes.executors().context("cannot start threads")?,
         host: Some(Arc::new(HostCollector::new("/"))),
         fatal: Arc::new(|reason| {

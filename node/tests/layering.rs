@@ -37,7 +37,14 @@ const WORKSPACE: &[(&str, &[&str])] = &[
     ("bellwether", &["bellwether-kv", "bellwether-kv-rocksdb", "bellwether-model", "bellwether-server"]),
     (
         "bellwether-sim",
-        &["bellwether-kv", "bellwether-model", "bellwether-placement", "bellwether-proto", "bellwether-server"],
+        &[
+            "bellwether-kv",
+            "bellwether-model",
+            "bellwether-placement",
+            "bellwether-proto",
+            "bellwether-raft",
+            "bellwether-server",
+        ],
     ),
 ];
 
@@ -49,8 +56,10 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("prost*", &["bellwether-client", "bellwether-proto", "bellwether-server"]),
     ("protox", &["bellwether-proto"]),
     ("turmoil", &["bellwether-sim"]),
+    ("object_store", &["bellwether"]),
+    ("reqwest", &["bellwether"]),
     ("hashring", &["bellwether-placement"]),
-    ("rustls*", &["bellwether-client", "bellwether-server"]),
+    ("rustls*", &["bellwether", "bellwether-client", "bellwether-server"]),
     ("tokio-rustls", &["bellwether-client", "bellwether-server"]),
     ("x509-parser", &["bellwether-server"]),
     ("rcgen", &["bellwether-client"]),
@@ -61,7 +70,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("anyhow", &["bellwether", "bellwether-sim"]),
     // Pure crates and storage have no async fn.
     ("tokio*", &["bellwether", "bellwether-client", "bellwether-raft", "bellwether-server", "bellwether-sim"]),
-    ("futures*", &["bellwether-client", "bellwether-raft", "bellwether-server"]),
+    ("futures*", &["bellwether", "bellwether-client", "bellwether-raft", "bellwether-server"]),
 ];
 
 /// Test code may build protocol buffers, parse JSON and compare with other engines: only these are forbidden there too.

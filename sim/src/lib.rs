@@ -1,9 +1,9 @@
-//! Deterministic simulation: a whole node on simulated time, disk and network, driven by one seed and judged by an
-//! oracle that knows what was acknowledged.
+//! Deterministic simulation: whole nodes on simulated time, disks and network, driven by one seed and judged by what was
+//! acknowledged to clients.
 //!
-//! Reading order: [`world`] (what the node is given instead of the real world), [`plan`] (what a seed makes happen),
-//! [`run`] (making it happen), [`oracle`] (what must be true), [`trace`] (how two runs are compared). Each life of the
-//! node is a tokio runtime of its own on one thread with a paused clock and a seeded scheduler: a crash drops it.
+//! [`cluster`] runs several nodes over turmoil's network, and is what `bellwether-sim run` does; [`single`] runs one node
+//! without a network, with more ways to stop and restart it. Both stand on [`random`] (a seed's streams of numbers),
+//! [`work`] (how long work beside the tasks takes), [`body`] (what clients send) and [`trace`] (how two runs are compared).
 
 #[cfg(not(tokio_unstable))]
 compile_error!(
@@ -12,12 +12,15 @@ compile_error!(
 );
 
 pub mod body;
-pub mod oracle;
-pub mod plan;
+pub mod cluster;
+pub mod invariants;
 pub mod random;
-pub mod run;
+pub mod single;
+pub mod sweep;
 pub mod trace;
-pub mod world;
+pub mod work;
 
-pub use plan::Plan;
-pub use run::{Report, simulate};
+use bellwether_model::Timestamp;
+
+/// When simulated time begins: 20 November 2026.
+pub const EPOCH_MS: Timestamp = 1_795_132_800_000;

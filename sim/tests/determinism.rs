@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where its helper fails")]
 
-use bellwether_sim::simulate;
+use bellwether_sim::single::simulate;
 
 #[test]
 fn same_seed_same_trace() {

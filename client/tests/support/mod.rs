@@ -3,12 +3,15 @@
 
 #![allow(clippy::unwrap_used, dead_code, reason = "a test ends where its helper fails; each test file uses a part")]
 
+mod operations;
+
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use bellwether_client::v1::cluster_server::{self, ClusterServer};
 use bellwether_client::v1::node_server::{self, NodeServer};
+use bellwether_client::v1::operations_server::OperationsServer;
 use bellwether_client::v1::query_response::Result as Shape;
 use bellwether_client::v1::query_server::{self, QueryServer};
 use bellwether_client::v1::write_server::{self, WriteServer};
@@ -36,6 +39,9 @@ pub struct Script {
     pub moves: Vec<PlannedMove>,
     pub held: Vec<String>,
     pub settings: Vec<Setting>,
+    /// Where an operation is, one after the other.
+    pub operations: Vec<Operation>,
+    pub backups: Vec<BackupInfo>,
     /// Series of the writes, in the order in which they came.
     pub written: Vec<Vec<Series>>,
     pub tokens_made: Vec<TokenInfo>,
@@ -61,7 +67,9 @@ impl FakeNode {
         let write = WriteServer::new(node.clone()).accept_compressed(CompressionEncoding::Zstd);
         let query = QueryServer::new(node.clone()).send_compressed(CompressionEncoding::Zstd);
         let cluster = ClusterServer::new(node.clone());
-        let server = Server::builder().add_service(cluster).add_service(write).add_service(query);
+        let operations = OperationsServer::new(node.clone());
+        let server =
+            Server::builder().add_service(cluster).add_service(operations).add_service(write).add_service(query);
         let server = server.add_service(NodeServer::new(node.clone()));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         node
@@ -109,6 +117,7 @@ pub fn node(id: u64, address: &str) -> NodeInfo {
         series: Some(120_000),
         free_bytes: Some(700 << 30),
         clock_offset_ms: Some(-2),
+        clock_off_ms: None,
     }
 }
 
@@ -237,6 +246,18 @@ impl cluster_server::Cluster for FakeNode {
             let replicas = shards.flat_map(|shard| &mut shard.replicas).filter(|replica| replica.node == from);
             replicas.for_each(|replica| (replica.id, replica.node) = (99, to));
             MoveShardResponse { replica: 99 }
+        })
+    }
+
+    async fn recover_group(
+        &self,
+        request: Request<RecoverGroupRequest>,
+    ) -> Result<Response<RecoverGroupResponse>, Status> {
+        self.answer(|script| {
+            let RecoverGroupRequest { group, node, look_only } = request.into_inner();
+            script.asked.push(format!("recover {group} from {node} look_only={look_only}"));
+            let replica = if look_only { 0 } else { 21 };
+            RecoverGroupResponse { node: 2, replica, applied: 100, last: 103, time_ms: Some(1_795_161_600_000) }
         })
     }
 

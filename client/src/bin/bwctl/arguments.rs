@@ -47,8 +47,9 @@ pub struct Arguments {
     pub command: Command,
 }
 
-const EXIT_CODES: &str = "Ends with 0 when all went well, 1 when something was refused or failed, 2 when the command line \
-                          is wrong, 3 when no node could be reached.";
+const EXIT_CODES: &str = "Ends with 0 when all went well, 1 when something was refused, failed or was cancelled, 2 when \
+                          the command line is wrong, 3 when no node could be reached, 130 when it was interrupted: what \
+                          it had begun goes on in the cluster.";
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -63,12 +64,23 @@ pub enum Command {
     /// Move shard groups and their leaderships
     #[command(subcommand)]
     Shard(ShardCommand),
+    /// Shard groups in need
+    #[command(subcommand)]
+    Group(GroupCommand),
     /// Wait until replicas and leaderships are spread evenly: the cluster moves them by itself
     Rebalance {
         /// Only say what will be moved, and why
         #[arg(long)]
         dry_run: bool,
     },
+    /// Backups of the whole cluster, in a directory that all nodes share or an S3-compatible store
+    #[command(subcommand)]
+    Backup(BackupCommand),
+    /// Write a backup into this cluster, whatever its nodes and shard groups
+    Restore(RestoreArguments),
+    /// What takes long and goes on by itself: backups, restores
+    #[command(subcommand)]
+    Operation(OperationCommand),
     /// The settings of the whole cluster
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -96,6 +108,15 @@ pub enum Command {
 
 #[derive(Debug, Subcommand)]
 pub enum ClusterCommand {
+    /// Found a cluster on a node that waits for it (started with --wait-for-init); others that wait beside join it
+    Init {
+        /// Shard groups to begin with; without, as the node is configured
+        #[arg(long, value_name = "COUNT", default_value_t = 0, hide_default_value = true)]
+        shard_groups: u32,
+        /// A setting of the new cluster, as bwctl config set has it; may be repeated
+        #[arg(long = "set", value_name = "NAME=VALUE")]
+        settings: Vec<String>,
+    },
     /// The cluster in a few numbers
     Status,
     /// The nodes
@@ -158,13 +179,15 @@ pub enum NodeCommand {
         #[arg(long)]
         force: bool,
     },
-    /// Give up a node that is gone: its copies are made again, on a new node first
+    /// Put a new node in the place of another, and wait until every copy is made; a node that answers is emptied first
     Replace {
-        /// The id of the node that is gone
-        node: u64,
+        /// The id of the node that goes
+        old: u64,
         /// The id of the new one, which has joined
-        #[arg(long, value_name = "NODE")]
-        with: u64,
+        new: u64,
+        /// Do not wait: a node that is gone is removed at once, one that answers begins to drain
+        #[arg(long)]
+        detach: bool,
     },
 }
 
@@ -190,6 +213,91 @@ pub enum ShardCommand {
         group: u32,
         /// The node that is to lead; it must hold a replica that votes
         node: u64,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum GroupCommand {
+    /// Begin a shard group that has lost its majority for ever anew, with what one node has of it
+    Recover {
+        /// The shard group
+        group: u32,
+        /// What only the lost replicas had is lost; without this it is only said what there is
+        #[arg(long = "unsafe")]
+        is_unsafe: bool,
+        /// The node whose copy is taken; without, the one that has come furthest
+        #[arg(long)]
+        node: Option<u64>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BackupCommand {
+    /// Make a backup of everything acknowledged so far; what is at the place already is not sent again
+    Create {
+        /// Where: file:///path, the same directory for all nodes, or s3://bucket/prefix
+        url: String,
+        /// Do not wait for its end
+        #[arg(long)]
+        detach: bool,
+    },
+    /// The backups at a place, oldest first
+    List {
+        /// The place
+        url: String,
+    },
+    /// Read every byte of a backup and compare it
+    Verify {
+        /// The place
+        url: String,
+        /// Which; without, the newest
+        id: Option<String>,
+        /// Do not wait for its end
+        #[arg(long)]
+        detach: bool,
+    },
+    /// Delete a backup, and what no other one needs
+    Delete {
+        /// The place
+        url: String,
+        /// Which
+        id: String,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub struct RestoreArguments {
+    /// Where the backup is: file:///path or s3://bucket/prefix
+    pub url: String,
+    /// Which; without, the newest
+    pub id: Option<String>,
+    /// Also into a cluster that is older than the backup: the backup's samples replace others of the same times
+    #[arg(long)]
+    pub merge: bool,
+    /// Do not read the whole backup before the first of it is written
+    #[arg(long)]
+    pub skip_verify: bool,
+    /// Leave the settings of the cluster as they are
+    #[arg(long)]
+    pub skip_settings: bool,
+    /// Do not wait for its end
+    #[arg(long)]
+    pub detach: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum OperationCommand {
+    /// The operations that the nodes remember
+    List,
+    /// Watch one to its end
+    Watch {
+        /// Its id
+        id: String,
+    },
+    /// End one; the same command begins it again where it was
+    Cancel {
+        /// Its id
+        id: String,
     },
 }
 

@@ -4,6 +4,7 @@ use bellwether_client::v1::{
     ClusterStatusResponse, Event, NodeInfo, NodeState, ReplicaInfo, ReplicaRole, Severity, ShardInfo,
 };
 use serde_json::json;
+use tokio::time::sleep;
 
 use crate::Context;
 use crate::arguments::ClusterCommand;
@@ -13,11 +14,16 @@ use crate::json;
 use crate::names::{bytes, event_kind, key_range, known, node_or_none, node_state, severity};
 use crate::table::{Column, Table};
 use crate::times::print_time;
+use crate::watch::INTERVAL;
+
+/// How often it is looked whether a founded cluster answers.
+const FOUNDING_LOOKS_MAX: u32 = 30;
 
 pub async fn run(context: &Context, command: ClusterCommand) -> Result<(), Failure> {
     let cluster = context.client.cluster();
     let output = context.output;
     match command {
+        ClusterCommand::Init { shard_groups, settings } => init(context, shard_groups, &settings).await?,
         ClusterCommand::Status => {
             let status = cluster.status().await?;
             if output.json {
@@ -52,6 +58,30 @@ pub async fn run(context: &Context, command: ClusterCommand) -> Result<(), Failu
     Ok(())
 }
 
+/// Founds a cluster, and waits until it answers.
+async fn init(context: &Context, shard_groups: u32, settings: &[String]) -> Result<(), Failure> {
+    let pair = |text: &String| match text.split_once('=') {
+        Some((name, value)) => Ok((name.trim().to_owned(), value.trim().to_owned())),
+        None => Err(Failure::Usage(format!("--set {text}: it is not NAME=VALUE"))),
+    };
+    let settings = settings.iter().map(pair).collect::<Result<Vec<_>, _>>()?;
+    let cluster = context.client.cluster();
+    cluster.init(shard_groups, &settings).await?;
+    let mut failures = 0;
+    let status = loop {
+        match cluster.status().await {
+            Ok(status) => break status,
+            // Between the node that waits and the one that serves nobody answers, or somebody who knows only one call.
+            Err(_) if failures < FOUNDING_LOOKS_MAX => failures += 1,
+            Err(error) => return Err(error.into()),
+        }
+        sleep(INTERVAL).await;
+    };
+    let text = format!("cluster {} is founded, with {} shard groups", status.cluster, status.shard_groups);
+    let json = json!({"cluster": status.cluster, "shard_groups": status.shard_groups});
+    Ok(context.output.print_line(&text, &json)?)
+}
+
 fn status_text(status: &ClusterStatusResponse) -> String {
     let mut lines = Vec::new();
     let mut line = |name: &str, value: String| lines.push(format!("{name:<16}{value}\n"));
@@ -69,6 +99,10 @@ fn status_text(status: &ClusterStatusResponse) -> String {
         ("down", status.nodes_down),
     ];
     line("nodes", some_of(counts).unwrap_or_else(|| "none".to_owned()));
+    if !status.nodes_clock_wrong.is_empty() {
+        let nodes = status.nodes_clock_wrong.iter().map(u64::to_string).collect::<Vec<_>>().join(" ");
+        line("wrong clocks", format!("{nodes}: lead nothing until that is set right"));
+    }
     let voters = status.meta_voters.iter().map(u64::to_string).collect::<Vec<_>>().join(" ");
     line("meta group", format!("leader {}, voters {voters}", node_or_none(status.meta_leader)));
     let trouble = [
@@ -80,6 +114,12 @@ fn status_text(status: &ClusterStatusResponse) -> String {
     line("shard groups", format!("{} of {} copies{trouble}", status.shard_groups, status.copies_wanted));
     line("data", format!("{} series, {} in one copy", status.series, bytes(status.bytes)));
     lines.concat()
+}
+
+/// How a node's clock differs from that of the node that was asked, or from most if that is why it leads nothing.
+fn clock(node: &NodeInfo) -> String {
+    let wrong = node.clock_off_ms.map(|ms| format!("wrong: {ms:+} ms"));
+    wrong.unwrap_or_else(|| known(node.clock_offset_ms, |ms| format!("{ms:+} ms")))
 }
 
 /// Those counts that are not zero.
@@ -117,7 +157,7 @@ fn nodes_table(nodes: &[NodeInfo]) -> Table {
             known(node.series, |series| series.to_string()),
             known(node.bytes, bytes),
             known(node.free_bytes, bytes),
-            known(node.clock_offset_ms, |ms| format!("{ms:+} ms")),
+            clock(node),
         ]);
     }
     table

@@ -9,6 +9,8 @@ use bellwether_client::{Error, RefusalKind};
 const REFUSED: u8 = 1;
 const USAGE: u8 = 2;
 const UNREACHABLE: u8 = 3;
+/// As shells have it for SIGINT.
+const INTERRUPTED: u8 = 130;
 
 /// Why a command did not do what it should.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ pub enum Failure {
     Refused(String),
     /// Findings were printed; nothing is left to say.
     Found,
+    /// It is not watched any longer; where that leaves it has been said.
+    Interrupted,
     /// The result could not be written.
     Output(io::Error),
 }
@@ -45,6 +49,7 @@ impl Failure {
             Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
             Failure::Output(error) => (format!("cannot write the result: {error}"), None, REFUSED),
             Failure::Found => return REFUSED.into(),
+            Failure::Interrupted => return INTERRUPTED.into(),
             Failure::Usage(message) => (message, None, USAGE),
             Failure::Refused(message) => (message, None, REFUSED),
             Failure::Client(error) => {

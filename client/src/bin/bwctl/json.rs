@@ -27,6 +27,7 @@ pub fn status(status: &ClusterStatusResponse) -> Value {
             "active": status.nodes_active,
             "draining": status.nodes_draining,
             "down": status.nodes_down,
+            "clock_wrong": status.nodes_clock_wrong,
         },
         "shard_groups": {
             "total": status.shard_groups,
@@ -58,6 +59,7 @@ pub fn node(node: &NodeInfo) -> Value {
         "series": node.series,
         "free_bytes": node.free_bytes,
         "clock_offset_ms": node.clock_offset_ms,
+        "clock_off_ms": node.clock_off_ms,
     })
 }
 

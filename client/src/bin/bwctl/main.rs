@@ -1,8 +1,8 @@
 //! `bwctl`: administers and asks a Bellwether cluster from the command line.
 //!
 //! Results go to standard output, as tables for people or with `--json` for programs; progress, warnings and errors go to
-//! standard error. It ends with 0 when all went well, 1 when something was refused or failed, 2 when the command line is
-//! wrong, 3 when no node could be reached.
+//! standard error. It ends with 0 when all went well, 1 when something was refused, failed or was cancelled, 2 when the command
+//! line is wrong, 3 when no node could be reached, 130 when it was interrupted while it watched something that goes on.
 //!
 //! Reading order: [`arguments`], then one file per command. Clock, terminal and standard output are used here, in [`ask`],
 //! [`output`] and [`times`].
@@ -13,9 +13,11 @@ mod cluster;
 mod config;
 mod documents;
 mod failure;
+mod group;
 mod json;
 mod names;
 mod node;
+mod operation;
 mod output;
 mod query;
 mod shard;
@@ -82,7 +84,11 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Doctor => cluster::doctor(&context).await,
         Command::Node(command) => node::run(&context, command).await,
         Command::Shard(command) => shard::run(&context, command).await,
+        Command::Group(command) => group::run(&context, command).await,
         Command::Rebalance { dry_run } => shard::rebalance(&context, dry_run).await,
+        Command::Backup(command) => operation::backup(&context, command).await,
+        Command::Restore(arguments) => operation::restore(&context, arguments).await,
+        Command::Operation(command) => operation::run(&context, command).await,
         Command::Config(command) => config::run(&context, command).await,
         Command::Token(command) => config::token(&context, command).await,
         Command::Query(command) => query::run(&context, command).await,

@@ -1,6 +1,6 @@
 //! What things are called, in tables and in JSON alike.
 
-use bellwether_client::v1::{EventKind, NodeState, ReplicaRole, Severity, TokenKind, TokenState};
+use bellwether_client::v1::{EventKind, NodeState, OperationState, ReplicaRole, Severity, TokenKind, TokenState};
 
 const BYTE_UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
 /// What stands for a value that is not known.
@@ -33,6 +33,16 @@ pub fn event_kind(kind: EventKind) -> &'static str {
         EventKind::Setting => "setting",
         EventKind::Token => "token",
         EventKind::Trouble => "trouble",
+    }
+}
+
+pub fn operation_state(state: OperationState) -> &'static str {
+    match state {
+        OperationState::Unspecified => "unknown",
+        OperationState::Running => "running",
+        OperationState::Done => "done",
+        OperationState::Failed => "failed",
+        OperationState::Cancelled => "cancelled",
     }
 }
 

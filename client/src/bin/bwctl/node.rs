@@ -33,7 +33,7 @@ pub async fn run(context: &Context, command: NodeCommand) -> Result<(), Failure>
             confirm(context.yes, &what)?;
             set(context, node, NodeState::Removed, force).await
         }
-        NodeCommand::Replace { node, with } => replace(context, node, with).await,
+        NodeCommand::Replace { old, new, detach } => replace(context, old, new, detach).await,
     }
 }
 
@@ -118,21 +118,52 @@ async fn add(context: &Context, wants_token: bool, wait: bool) -> Result<(), Fai
     Ok(())
 }
 
-async fn replace(context: &Context, old: u64, new: u64) -> Result<(), Failure> {
+/// A node that answers is emptied, then removed; one that is gone is removed at once. Either way it ends once every group
+/// has its copies again. Said again, it goes on where it was.
+async fn replace(context: &Context, old: u64, new: u64, detach: bool) -> Result<(), Failure> {
     let nodes = context.client.cluster().nodes().await?;
     let find = |id: u64| {
         let unknown = || Failure::Refused(format!("there is no node {id}: see bwctl cluster nodes"));
         nodes.iter().find(|node| node.id == id).ok_or_else(unknown)
     };
-    let (gone, fresh) = (find(old)?, find(new)?);
-    if gone.up {
-        let text = format!("node {old} answers: bwctl node drain {old} moves its replicas without losing a copy");
-        return Err(Failure::Refused(text));
-    }
+    let (going, fresh) = (find(old)?, find(new)?);
     if old == new || fresh.state() != NodeState::Active || !fresh.up {
         let text = format!("node {new} is no active node that answers: start one with --join (bwctl node add)");
         return Err(Failure::Refused(text));
     }
-    confirm(context.yes, &format!("Node {old} is removed for ever, with the replicas that it holds"))?;
-    set(context, old, NodeState::Removed, true).await
+    if going.state() != NodeState::Removed {
+        let what = if going.up {
+            format!("Node {old} is emptied and removed for ever")
+        } else {
+            format!("Node {old} is removed for ever, with the replicas that it holds")
+        };
+        confirm(context.yes, &what)?;
+        if going.up {
+            set(context, old, NodeState::Draining, false).await?;
+            if detach {
+                return Ok(());
+            }
+            drained(context, old).await?;
+        }
+        set(context, old, NodeState::Removed, !going.up).await?;
+    }
+    if detach { Ok(()) } else { copied(context).await }
+}
+
+/// Says how many groups lack copies whenever that changes.
+pub async fn copied(context: &Context) -> Result<(), Failure> {
+    let said = until(
+        async || context.client.cluster().status().await,
+        |status| {
+            let (short, moving) = (status.groups_short_of_copies, status.groups_in_motion);
+            Ok(if short + moving == 0 {
+                Progress::Done("every shard group has its copies".to_owned())
+            } else {
+                Progress::Waiting(format!("{short} shard groups lack copies, {moving} are getting one"))
+            })
+        },
+    )
+    .await?;
+    eprintln!("{said}");
+    Ok(())
 }

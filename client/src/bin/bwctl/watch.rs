@@ -8,9 +8,9 @@ use tokio::time::sleep;
 use crate::failure::Failure;
 
 /// How often it is looked whether something has happened.
-const INTERVAL: Duration = Duration::from_secs(1);
+pub const INTERVAL: Duration = Duration::from_secs(1);
 /// A cluster that does not answer so often in a row is not watched any longer.
-const FAILURES_MAX: u32 = 10;
+pub const FAILURES_MAX: u32 = 10;
 
 /// Looks until `done` gives something. What it says meanwhile goes to standard error whenever it changes.
 pub async fn until<T, R>(
@@ -35,7 +35,14 @@ pub async fn until<T, R>(
             Err(error) if error.is_transient() && failures < FAILURES_MAX => failures += 1,
             Err(error) => return Err(error.into()),
         }
-        sleep(INTERVAL).await;
+        tokio::select! {
+            biased;
+            _ = tokio::signal::ctrl_c() => {
+                eprintln!("not watched any longer: what was begun goes on; the same command watches it again");
+                return Err(Failure::Interrupted);
+            }
+            () = sleep(INTERVAL) => {}
+        }
     }
 }
 

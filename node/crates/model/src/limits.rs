@@ -27,6 +27,10 @@ pub const RAFT_ENTRY_BYTES_MAX: usize = 4 << 20;
 /// Bytes of one frame (one request's part for one shard group) inside an entry; larger parts are cut.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 
+/// The largest number that a shard group may have: tables by which samples are distributed keep it in two bytes, and one
+/// value means none. Numbers are not used again.
+pub const SHARD_GROUP_NUMBER_MAX: u32 = u16::MAX as u32 - 1;
+
 /// How far ahead of the group's clock a sample may lie, in milliseconds.
 pub const FUTURE_SAMPLE_MS_MAX: i64 = 10 * 60 * 1000;
 

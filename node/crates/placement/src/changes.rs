@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use bellwether_model::limits::SHARD_GROUP_NUMBER_MAX;
 use bellwether_model::{HashRange, NodeId, PlacementKey, RefEpoch, ReplicaId, ShardGroupId};
 
 use crate::placement::{GroupLoad, PendingSplit, PlacedGroup, Placement, PlacementParts, Replica, ReplicaRole};
@@ -28,6 +29,14 @@ pub enum ChangeError {
         /// The node.
         node: NodeId,
     },
+    /// The id is not the next one.
+    #[error("replica {replica} is not the next one to be given out, {next} is")]
+    ReplicaTaken {
+        /// What was asked for.
+        replica: ReplicaId,
+        /// The next one.
+        next: ReplicaId,
+    },
     /// Somebody has to vote.
     #[error("shard group {0} would have no voter")]
     NoVoter(ShardGroupId),
@@ -42,6 +51,12 @@ pub enum ChangeError {
     /// The group is being split, until that is finished or given up its members stay.
     #[error("shard group {0} is being split")]
     Splitting(ShardGroupId),
+    /// Numbers are not used again, and there is none left.
+    #[error(
+        "shard group {0} cannot be split: all {SHARD_GROUP_NUMBER_MAX} numbers for shard groups were given out; restore \
+         a backup into a new cluster to begin anew"
+    )]
+    NumbersUsedUp(ShardGroupId),
     /// No split has begun.
     #[error("shard group {0} is not being split")]
     NotSplitting(ShardGroupId),
@@ -112,6 +127,33 @@ impl Placement {
         Ok(())
     }
 
+    /// Begins a group anew with one replica: what its others had is gone. `replica` must be the next id, so that whoever
+    /// prepared for it knows that nobody else has it.
+    pub fn begin_anew(
+        &mut self,
+        group: ShardGroupId,
+        node: NodeId,
+        replica: ReplicaId,
+        ref_epoch: RefEpoch,
+    ) -> Result<(), ChangeError> {
+        let next = self.parts().next_replica;
+        let placed = self.whole_group(group)?;
+        if placed.on(node).is_none() {
+            return Err(ChangeError::NotHeld { group, node });
+        }
+        if replica != next {
+            return Err(ChangeError::ReplicaTaken { replica, next });
+        }
+        placed.ref_epoch = ref_epoch;
+        placed.leader = None;
+        placed.replicas =
+            vec![Replica { id: replica, node, role: ReplicaRole::Voter, replaces: None, caught_up: false }];
+        let parts = self.parts_mut();
+        parts.next_replica = ReplicaId(replica.0 + 1);
+        parts.epoch += 1;
+        Ok(())
+    }
+
     /// Begins a split: gives the child and its replicas their ids. The child owns nothing before
     /// [`Placement::finish_split`].
     pub fn begin_split(
@@ -122,6 +164,9 @@ impl Placement {
     ) -> Result<(), ChangeError> {
         let &PlacementParts { next_group: child, next_replica, .. } = self.parts();
         let placed = self.whole_group(group)?;
+        if child.0 > SHARD_GROUP_NUMBER_MAX {
+            return Err(ChangeError::NumbersUsedUp(group));
+        }
         if !placed.can_split_at(at) {
             return Err(ChangeError::OutsideRange { group, range: placed.range, at });
         }
@@ -257,6 +302,20 @@ mod tests {
         assert_eq!(left, Replica { id, node: NodeId(2), role, replaces: None, caught_up: true });
         assert_eq!(placement.epoch(), 4);
         assert_eq!(placement.add_learner(GROUP, NodeId(1), None), Ok(ReplicaId(5)), "ids are not used again");
+    }
+
+    #[test]
+    fn numbers_of_groups_run_out_with_a_message() {
+        let mut parts = placement().parts().clone();
+        parts.next_group = ShardGroupId(SHARD_GROUP_NUMBER_MAX);
+        let mut placement = Placement::try_from(parts).unwrap();
+        let at = PlacementKey(0x8000_0000_0000_0000);
+        placement.begin_split(GROUP, at, RefEpoch(1)).unwrap();
+        let child = placement.finish_split(GROUP).unwrap();
+        valid(&placement);
+        let error = placement.begin_split(child, PlacementKey(at.0 + 2), RefEpoch(2)).unwrap_err();
+        assert_eq!(error, ChangeError::NumbersUsedUp(child));
+        assert!(error.to_string().starts_with("shard group 65534 cannot be split: all 65534 numbers"), "{error}");
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! What is known of the nodes. Time comes in as spans that somebody with a clock has measured.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use bellwether_model::NodeId;
+use bellwether_model::{NodeId, ShardGroupId};
 
 use crate::Policy;
 
@@ -12,6 +12,10 @@ use crate::Policy;
 pub struct Inventory {
     /// By id.
     pub nodes: BTreeMap<NodeId, NodeInfo>,
+    /// Groups whose members are changing: nothing is planned for them.
+    pub unsettled: BTreeSet<ShardGroupId>,
+    /// Those of them that could not be changed: copies that wait for that keep no other group waiting.
+    pub stuck: BTreeSet<ShardGroupId>,
 }
 
 /// What is known of one node.
@@ -29,6 +33,8 @@ pub struct NodeInfo {
     pub disk_used_bytes: u64,
     /// The node's own guard found too little free disk: it takes no writes.
     pub disk_full: bool,
+    /// Most other nodes contradict its clock: it may hold copies and leads nothing.
+    pub clock_wrong: bool,
 }
 
 /// What is wanted of a node.
@@ -139,6 +145,7 @@ mod tests {
             disk_bytes,
             disk_used_bytes,
             disk_full,
+            clock_wrong: false,
         };
         assert_eq!(node(500, 200, false).room_bytes(&policy), 200);
         assert_eq!(node(5000, 200, false).room_bytes(&policy), 4300);

@@ -92,10 +92,18 @@ mod tests {
                 _ => Liveness::Up { for_ms: u64::MAX },
             };
             let state = if word.ends_with('-') { NodeState::Draining } else { NodeState::Active };
-            let info = NodeInfo { zone, state, liveness, disk_bytes: 1, disk_used_bytes: 0, disk_full: false };
+            let info = NodeInfo {
+                zone,
+                state,
+                liveness,
+                disk_bytes: 1,
+                disk_used_bytes: 0,
+                disk_full: false,
+                clock_wrong: false,
+            };
             (NodeId(digits.parse().unwrap()), info)
         });
-        Inventory { nodes: nodes.collect() }
+        Inventory { nodes: nodes.collect(), ..Inventory::default() }
     }
 
     #[track_caller]

@@ -7,7 +7,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use bellwether_model::{HashRange, NodeId, PlacementKey, RefEpoch, ReplicaId, ShardGroupId, Tenant};
+use bellwether_model::limits::SHARD_GROUP_NUMBER_MAX;
+use bellwether_model::{HashRange, NodeId, PlacementKey, RefEpoch, ReplicaId, ShardGroupId};
 
 /// How series get their point on the ring: `PlacementKey::of` as it is now.
 pub const POINT_RULE: u8 = 1;
@@ -136,6 +137,9 @@ pub enum PlacementError {
         /// Its range.
         range: HashRange,
     },
+    /// A group id that is never given.
+    #[error("shard group {0} has a number above {SHARD_GROUP_NUMBER_MAX}")]
+    GroupNumber(ShardGroupId),
     /// A group id used twice, or not given yet.
     #[error("the id of shard group {0} is used twice or was never given")]
     GroupId(ShardGroupId),
@@ -171,12 +175,13 @@ impl Placement {
     /// replicas from 1.
     ///
     /// # Panics
-    /// If `range_count` is zero.
+    /// If `range_count` is zero, or more than there are numbers for groups.
     pub fn initial(
         range_count: u32,
         founder: NodeId,
         mut ref_epoch: impl FnMut(ShardGroupId) -> RefEpoch,
     ) -> Placement {
+        assert!(range_count <= SHARD_GROUP_NUMBER_MAX, "{range_count} shard groups are too many");
         let ids = (0..range_count).map(ShardGroupId).zip((1..).map(ReplicaId));
         let groups = ids.zip(HashRange::split_ring(range_count)).map(|((id, replica), range)| PlacedGroup {
             id,
@@ -236,15 +241,6 @@ impl Placement {
         &groups[first..end.max(first)]
     }
 
-    /// The groups that can hold series of a metric, in order of their ids.
-    pub fn owners_of_metric(&self, tenant: &Tenant, metric_name: &str) -> BTreeSet<ShardGroupId> {
-        PlacementKey::of_metric(tenant, metric_name)
-            .into_iter()
-            .flat_map(|point| self.owners(point))
-            .map(|group| group.id)
-            .collect()
-    }
-
     /// For `changes`, which keeps the invariant.
     pub(crate) fn parts_mut(&mut self) -> &mut PlacementParts {
         &mut self.0
@@ -298,6 +294,9 @@ fn check_members(parts: &PlacementParts) -> Result<(), PlacementError> {
     for group in &parts.groups {
         let child = group.split.as_ref();
         for id in [Some(group.id), child.map(|split| split.child)].into_iter().flatten() {
+            if id.0 > SHARD_GROUP_NUMBER_MAX {
+                return Err(PlacementError::GroupNumber(id));
+            }
             if id >= parts.next_group || !group_ids.insert(id) {
                 return Err(PlacementError::GroupId(id));
             }
@@ -397,14 +396,6 @@ mod tests {
         assert_eq!(placement.owners(across).len(), 3);
         let reversed = HashRange { first: second.range.last, last: PlacementKey(0) };
         assert_eq!(placement.owners(reversed), []);
-    }
-
-    #[test]
-    fn a_metric_lies_in_at_most_eight_groups_until_its_points_are_cut() {
-        let tenant = Tenant::default_tenant();
-        let owners = placement(1000).owners_of_metric(&tenant, "up");
-        assert!((2..=8).contains(&owners.len()), "{owners:?}");
-        assert_eq!(placement(1).owners_of_metric(&tenant, "up"), BTreeSet::from([ShardGroupId(0)]));
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub fn plan(placement: &Placement, inventory: &Inventory, policy: &Policy) -> Pl
     balance::balance(&mut draft);
     let mut moves = steps::next_steps(&mut draft);
     let mut busy: BTreeSet<ShardGroupId> = moves.iter().map(|step| step.group).collect();
+    busy.extend(&inventory.unsettled);
     moves.extend(split::next_split(&draft, &mut busy));
     moves.extend(leaders::transfers(&mut draft, &busy));
     Plan { moves, held: draft.held }

@@ -65,7 +65,8 @@ impl World {
     /// One node with id 1 that holds everything.
     fn new(groups: u32) -> World {
         let placement = Placement::initial(groups, NodeId(1), |group| RefEpoch(u64::from(group.0)));
-        let inventory = Inventory { nodes: BTreeMap::from([(NodeId(1), node("a"))]) };
+        let nodes = BTreeMap::from([(NodeId(1), node("a"))]);
+        let inventory = Inventory { nodes, ..Inventory::default() };
         World { placement, inventory, policy: Policy::default() }
     }
 
@@ -297,4 +298,30 @@ fn two_hundred_fifty_groups_are_planned_and_end_even() {
     assert!(counts.values().all(|count| (34..=42).contains(count)), "{counts:?}");
     assert!(within_one(&world.leaders_per_node()), "{:?}", world.leaders_per_node());
     assert!(world.placement.groups().iter().all(|group| group.replicas.iter().all(|r| r.role == ReplicaRole::Voter)));
+}
+
+#[test]
+fn a_group_that_cannot_be_changed_takes_no_turn_from_others() {
+    let mut world = World::new(2);
+    world.policy = Policy { copies_per_node_max: 1, ..Policy::default() };
+    world.add_node(2, "b");
+    world.add_node(3, "c");
+    // Its first copy was given out, and its group does not take it in.
+    let stuck = ShardGroupId(0);
+    world.placement.add_learner(stuck, NodeId(2), None).unwrap();
+    world.inventory.unsettled.insert(stuck);
+    assert_eq!(lines(&world.plan()), "", "it may only take a moment");
+    world.inventory.stuck.insert(stuck);
+    let mut caught_up = 0;
+    while !world.plan().is_empty() {
+        for planned in world.plan() {
+            assert_eq!(planned.group, ShardGroupId(1), "{planned}");
+            world.carry_out(&planned);
+        }
+        let first = bellwether_model::ReplicaId(3);
+        world.catch_up(|replica| replica != first);
+        caught_up += 1;
+        assert!(caught_up < 20);
+    }
+    assert_eq!(world.placement.group(ShardGroupId(1)).unwrap().voters().count(), 3);
 }

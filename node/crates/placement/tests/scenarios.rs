@@ -5,7 +5,7 @@
 //! clear                                  forget everything
 //! policy grace=10m copies=8 per_node=2   what differs from the default
 //! node 1 zone=a disk=100G used=10G       a node, or what changes of it; also `up`, `down=20m`, `joining`, `active`,
-//!                                        `draining`, `removed`, `full`
+//!                                        `draining`, `removed`, `full`, `clock` (it is wrong)
 //! groups 0-7: 1v* 2l                     groups with equal parts of the ring: replicas by node, v votes, l learns;
 //!                                        * leads, ~ has not caught up, >3 replaces the one on node 3
 //! load 0-3 bytes=10G series=5 rate=100 middle=20
@@ -125,6 +125,7 @@ impl Script {
                 "draining" => info.state = NodeState::Draining,
                 "removed" => info.state = NodeState::Removed,
                 "full" => info.disk_full = true,
+                "clock" => info.clock_wrong = true,
                 _ => panic!("{word} says nothing of a node"),
             }
         }

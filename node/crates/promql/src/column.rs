@@ -96,6 +96,18 @@ impl Presence {
         })
     }
 
+    /// The bits of 64 steps each.
+    pub(crate) fn words(&self) -> &[u64] {
+        &self.words
+    }
+
+    /// Sets the bits of 64 steps; says whether all of them exist.
+    pub(crate) fn set_word(&mut self, at: usize, word: u64) -> bool {
+        let left = self.steps - at * WORD_BITS;
+        self.words[at] = word;
+        left >= WORD_BITS || word >> left == 0
+    }
+
     pub(crate) fn byte_len(&self) -> usize {
         self.words.len() * size_of::<u64>()
     }

@@ -4,6 +4,7 @@
 //! 1. [`parse`] turns text into a checked [`Expr`] that knows its places in the text and prints back canonically.
 //! 2. [`Plan::new`] fixes the times of evaluation and lists the [`Selection`]s that must be fetched.
 //! 3. The caller fetches each selection from wherever the data is, as [`FetchedSeries`].
+//!    Where only aggregations read it, a [`Reducer`] can take the series as they come, and keep their [`Partial`] result.
 //! 4. [`evaluate`] computes the [`Outcome`], within the [`Limits`] of its [`QueryAccount`], stopping soon after [`Cancel`] says so.
 //!
 //! The semantics are those of Prometheus 3: ranges and lookback are open on the left, sums are compensated, names are
@@ -26,13 +27,15 @@ mod lower;
 mod outcome;
 mod plan;
 mod printer;
+mod reducible;
 mod series;
 mod span;
 mod windows;
 
 pub use account::{LimitError, Limits, MemoryPool, QueryAccount};
 pub use ast::Expr;
-pub use eval::{Cancel, evaluate};
+pub use eval::partial::{Damage, Partial, Reducer};
+pub use eval::{Cancel, Fetched, evaluate, evaluate_with};
 pub use outcome::{EvalError, MatrixSeries, Outcome, Point, Value, VectorSample};
 pub use parser::{ParseError, parse, parse_selectors};
 pub use plan::{EvalTimes, LabelNames, Plan, PlanError, PlanOptions, Selection};

@@ -1,5 +1,7 @@
 //! Syntax tree to plan.
 
+use std::sync::Arc;
+
 use bellwether_model::{METRIC_NAME, MatchOp, Matcher, PatternBudget, PatternError, TimeRange, WholeRegex};
 use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_128;
@@ -9,8 +11,9 @@ use crate::functions::FunctionKind;
 use crate::limits::SELECTIONS_MAX;
 use crate::plan::{
     AggregateNode, EvalTimes, HistogramOp, LabelOp, PlanError, PlanOptions, PointOp, RangeNode, RangeOp, RangeSource,
-    ResolvedShift, Root, ScalarNode, Selection, SelectorNode, SortKey, VectorNode, names_one_metric,
+    Reduction, ResolvedShift, Root, ScalarNode, Selection, SelectorNode, SortKey, VectorNode, names_one_metric,
 };
+use crate::reducible::reduced_selection;
 use crate::span::Span;
 use crate::types::ValueType;
 use crate::windows::Grid;
@@ -22,6 +25,7 @@ pub(crate) struct Lowering {
     /// Nodes that read each selection.
     pub(crate) readers: Vec<u32>,
     pub(crate) needs_order: bool,
+    pub(crate) reductions: Vec<Reduction>,
     /// Places in `selections` by the hash of their matchers.
     known: HashTable<(u128, usize)>,
     patterns: PatternBudget,
@@ -47,6 +51,7 @@ impl Lowering {
             selections: Vec::new(),
             readers: Vec::new(),
             needs_order: false,
+            reductions: Vec::new(),
             known: HashTable::new(),
             patterns: PatternBudget::default(),
         }
@@ -148,7 +153,7 @@ impl Lowering {
             None if self.selections.len() >= SELECTIONS_MAX => Err(PlanError::Selections { span: selector.span }),
             None => {
                 let at = self.selections.len();
-                self.selections.push(Selection { matchers: selector.matchers.clone(), range, newest });
+                self.selections.push(Selection { matchers: selector.matchers.clone(), range, newest, reduced: false });
                 self.readers.push(1);
                 self.known.insert_unique(key as u64, (key, at), |(known, _)| *known as u64);
                 Ok(at)
@@ -207,6 +212,7 @@ impl Lowering {
             label: String::new(),
             grouping,
             arg: self.boxed(&aggregate.expr, place)?,
+            reduction: None,
         };
         if let Some(param) = &aggregate.param {
             node.param_span = param.span();
@@ -219,6 +225,15 @@ impl Lowering {
                 node.param = Some(self.scalar(param, place)?);
             }
         }
+        let selection = reduced_selection(&node);
+        node.reduction = selection.map(|_| self.reductions.len());
+        let node = Arc::new(node);
+        self.reductions.extend(selection.map(|selection| Reduction {
+            selection,
+            node: node.clone(),
+            grid: place.grid,
+            span: aggregate.span,
+        }));
         Ok(VectorNode::Aggregate(node))
     }
 

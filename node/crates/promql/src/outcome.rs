@@ -111,6 +111,16 @@ impl Annotations {
         add(&mut self.infos, format!("PromQL info: {text}"));
     }
 
+    /// One that was made elsewhere.
+    pub(crate) fn repeat(&mut self, text: &str, is_warning: bool) {
+        add(if is_warning { &mut self.warnings } else { &mut self.infos }, text.to_owned());
+    }
+
+    pub(crate) fn extend(&mut self, more: Annotations) {
+        more.warnings.into_iter().for_each(|text| add(&mut self.warnings, text));
+        more.infos.into_iter().for_each(|text| add(&mut self.infos, text));
+    }
+
     pub(crate) fn into_parts(self) -> (Vec<String>, Vec<String>) {
         (self.warnings.into_iter().collect(), self.infos.into_iter().collect())
     }

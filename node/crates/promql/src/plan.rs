@@ -2,9 +2,12 @@
 //!
 //! The plan resolves `@ start()` and default steps, gives equal selectors one [`Selection`], drops parentheses, and
 //! marks the parts that are the same at every step. It knows no data: whoever fetches the selections may do so in any
-//! way, and a later planner may cut the tree into parts that other nodes evaluate.
+//! way, or have aggregations over one selection computed in parts, where the data is ([`Reduction`]).
+
+use std::sync::Arc;
 
 use bellwether_model::{METRIC_NAME, MatchOp, Matcher, PatternError, TimeRange, Timestamp, WholeRegex};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::ast::{AggregateOp, BinaryOp, Expr, Grouping, Matching};
 use crate::functions::math::MathOp;
@@ -145,6 +148,9 @@ impl Default for PlanOptions {
     }
 }
 
+/// Raised whenever parts of a result would mean something else than before, whatever the reason.
+const REDUCTION_RULES: i64 = 1;
+
 /// Series and samples that an evaluation reads.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -155,6 +161,8 @@ pub struct Selection {
     pub range: TimeRange,
     /// Of each series only the newest sample inside the range is looked at, even if it is a stale marker.
     pub newest: bool,
+    /// All that reads it are aggregations that a [`crate::Reducer`] can compute part by part.
+    pub reduced: bool,
 }
 
 /// A query ready for evaluation.
@@ -168,6 +176,20 @@ pub struct Plan {
     selections: Vec<Selection>,
     /// Nodes that read each selection.
     pub(crate) readers: Vec<u32>,
+    /// Aggregations of which parts can be computed apart.
+    pub(crate) reductions: Vec<Reduction>,
+}
+
+/// An aggregation over the series of one selection, each of which counts by itself: parts of the series can be aggregated
+/// apart, and the parts merged.
+#[derive(Debug)]
+pub(crate) struct Reduction {
+    pub(crate) selection: usize,
+    pub(crate) node: Arc<AggregateNode>,
+    /// When it is evaluated.
+    pub(crate) grid: Grid,
+    /// Where it stands in the text.
+    pub(crate) span: Span,
 }
 
 impl Plan {
@@ -184,14 +206,42 @@ impl Plan {
         }
         let mut lowering = Lowering::new(times, options);
         let root = lowering.root(expr)?;
-        Ok(Plan {
+        let mut plan = Plan {
             times,
             lookback_ms: options.lookback_ms,
             root,
             needs_order: lowering.needs_order,
             selections: lowering.selections,
             readers: lowering.readers,
-        })
+            reductions: lowering.reductions,
+        };
+        for at in 0..plan.selections.len() {
+            let readers = plan.reductions_of(at).count();
+            plan.selections[at].reduced = readers > 0 && readers == plan.readers[at] as usize;
+        }
+        Ok(plan)
+    }
+
+    /// The reductions of a selection, with their numbers.
+    pub(crate) fn reductions_of(&self, selection: usize) -> impl Iterator<Item = (usize, &Reduction)> {
+        self.reductions.iter().enumerate().filter(move |(_, reduction)| reduction.selection == selection)
+    }
+
+    /// Tells plans apart that mean something else by a selection of one text: where they were made by other rules, their
+    /// parts do not fit together.
+    pub fn fingerprint(&self, selection: usize) -> u64 {
+        let mut bytes = vec![u8::from(self.needs_order)];
+        let mut add = |number: i64| bytes.extend_from_slice(&number.to_le_bytes());
+        let Some(found) = self.selections.get(selection) else { return 0 };
+        [REDUCTION_RULES, self.lookback_ms, found.range.first, found.range.last, i64::from(found.newest)]
+            .into_iter()
+            .for_each(&mut add);
+        for (number, reduction) in self.reductions_of(selection) {
+            let Reduction { grid, span, .. } = reduction;
+            let span = [i64::from(span.start), i64::from(span.end)];
+            [number as i64, grid.start, grid.step_ms, grid.steps as i64].into_iter().chain(span).for_each(&mut add);
+        }
+        xxh3_64(&bytes)
     }
 
     /// What to fetch; the evaluation takes the series in this order.
@@ -309,6 +359,8 @@ pub(crate) struct AggregateNode {
     /// Sorted names.
     pub(crate) grouping: Grouping,
     pub(crate) arg: Box<VectorNode>,
+    /// Its number among the reductions of the plan.
+    pub(crate) reduction: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -348,7 +400,7 @@ pub(crate) enum VectorNode {
         arg: Box<VectorNode>,
     },
     OfScalar(ScalarNode),
-    Aggregate(AggregateNode),
+    Aggregate(Arc<AggregateNode>),
     WithScalar {
         op: BinaryOp,
         return_bool: bool,
@@ -482,6 +534,51 @@ mod tests {
         assert_eq!(newest("up + on () sum_over_time(up[5m:1m])", at), [false]);
         assert_eq!(newest("up", range), [false]);
         assert_eq!(newest("up @ 30 + down", range), [true, false]);
+    }
+
+    #[test]
+    fn a_selection_is_reduced_where_all_its_readers_are_aggregations_that_merge() {
+        let reduced = |text: &str| -> Vec<bool> {
+            let times = EvalTimes::range(0, 600_000, 15_000).unwrap();
+            let plan = Plan::new(&parse(text).unwrap(), times, 300_000).unwrap();
+            plan.selections().iter().map(|selection| selection.reduced).collect()
+        };
+        for text in [
+            "sum by (a) (rate(up[5m]))",
+            "sum(up) / count(up)",
+            "topk(time(), abs(up) * 2 > 3)",
+            "max(min_over_time(rate(up[1m])[5m:1m]))",
+            "count_values(\"v\", up @ 30) + on () sum(sum(up))",
+            "avg({job=\"a\"})",
+        ] {
+            assert_eq!(reduced(text), [true], "{text}");
+        }
+        for text in [
+            "up",
+            "sum(up) + on () up",
+            "quantile(0.5, up)",
+            "limit_ratio(0.5, up)",
+            "sum(rate({job=\"a\"}[5m]))",
+            "sum(-{job=\"a\"})",
+            "sum(label_join(up, \"a\", \"b\"))",
+            "topk(scalar(up), up)",
+            "sum(absent(up))",
+        ] {
+            assert_eq!(reduced(text), [false], "{text}");
+        }
+        assert_eq!(reduced("sum(up) + topk(3, down) and down"), [true, false]);
+        assert_eq!(reduced("sum(up > on () down)"), [false, false]);
+    }
+
+    #[test]
+    fn plans_of_one_text_have_the_same_fingerprint_and_others_have_not() {
+        let fingerprint = |text: &str, step: i64| {
+            let times = EvalTimes::range(0, 600_000, step).unwrap();
+            Plan::new(&parse(text).unwrap(), times, 300_000).unwrap().fingerprint(0)
+        };
+        assert_eq!(fingerprint("sum(up)", 15_000), fingerprint("sum(up)", 15_000));
+        assert_ne!(fingerprint("sum(up)", 15_000), fingerprint("sum(up)", 30_000));
+        assert_ne!(fingerprint("sum(up)", 15_000), fingerprint(" sum(up)", 15_000));
     }
 
     #[test]

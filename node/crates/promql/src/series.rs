@@ -44,6 +44,15 @@ impl SeriesLabels {
         SeriesLabels { labels: self.labels.clone(), name_dropped: true }
     }
 
+    /// The labels as they are stored, the name among them.
+    pub(crate) fn stored(&self) -> &Labels {
+        &self.labels
+    }
+
+    pub(crate) fn is_name_dropped(&self) -> bool {
+        self.name_dropped
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = Label<'_>> {
         let name_dropped = self.name_dropped;
         self.labels.iter().filter(move |label| !name_dropped || label.name != METRIC_NAME)

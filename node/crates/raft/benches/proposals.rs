@@ -90,6 +90,8 @@ impl StateMachine for Counter {
         Err(FatalError("a counter has no files".to_owned()))
     }
 
+    fn discard(&self, _: Checkpoint) {}
+
     fn install(&self, _: Checkpoint) -> Result<(), FatalError> {
         Err(FatalError("a counter has no files".to_owned()))
     }
@@ -102,13 +104,7 @@ impl Transport for Nobody {
         Box::pin(async { Err(TransportError::Deadline) })
     }
 
-    fn send_checkpoint(
-        &self,
-        _: Peer,
-        _: Bytes,
-        _: Checkpoint,
-        _: Duration,
-    ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+    fn send_checkpoint(&self, _: Peer, _: Bytes, _: Checkpoint) -> BoxFuture<'static, Result<Bytes, TransportError>> {
         Box::pin(async { Err(TransportError::Deadline) })
     }
 }
@@ -206,13 +202,7 @@ impl Transport for Links {
         Box::pin(async { answered.await.map_err(|_| TransportError::Deadline) })
     }
 
-    fn send_checkpoint(
-        &self,
-        _: Peer,
-        _: Bytes,
-        _: Checkpoint,
-        _: Duration,
-    ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+    fn send_checkpoint(&self, _: Peer, _: Bytes, _: Checkpoint) -> BoxFuture<'static, Result<Bytes, TransportError>> {
         Box::pin(async { Err(TransportError::Deadline) })
     }
 }

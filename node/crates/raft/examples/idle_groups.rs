@@ -46,6 +46,8 @@ impl StateMachine for Nothing {
         Err(FatalError("nothing to copy".to_owned()))
     }
 
+    fn discard(&self, _: Checkpoint) {}
+
     fn install(&self, _: Checkpoint) -> Result<(), FatalError> {
         Err(FatalError("nothing to copy".to_owned()))
     }
@@ -75,13 +77,7 @@ impl Transport for Links {
         })
     }
 
-    fn send_checkpoint(
-        &self,
-        _: Peer,
-        _: Bytes,
-        _: Checkpoint,
-        _: Duration,
-    ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+    fn send_checkpoint(&self, _: Peer, _: Bytes, _: Checkpoint) -> BoxFuture<'static, Result<Bytes, TransportError>> {
         Box::pin(async { Err(TransportError::Deadline) })
     }
 }

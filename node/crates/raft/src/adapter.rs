@@ -27,9 +27,18 @@ impl Durable {
         Ok(Self(Arc::new(Mutex::new(meta(applied)?))))
     }
 
-    pub fn set(&self, applied: &Applied) -> Result<(), DecodeError> {
-        *self.0.lock() = meta(applied)?;
+    /// It has come so far. Nothing changes where it is further already: a flush may end behind a checkpoint that was
+    /// installed meanwhile.
+    pub fn raise(&self, applied: &Applied) -> Result<(), DecodeError> {
+        self.raise_to(meta(applied)?);
         Ok(())
+    }
+
+    fn raise_to(&self, meta: SnapshotMeta) {
+        let mut durable = self.0.lock();
+        if durable.last_log_id < meta.last_log_id {
+            *durable = meta;
+        }
     }
 
     fn meta(&self) -> SnapshotMeta {
@@ -70,13 +79,37 @@ pub(crate) struct CheckpointMaker {
 }
 
 impl CheckpointMaker {
-    /// A checkpoint and what openraft is told of it.
+    /// A checkpoint and what openraft is told of it. Whoever stops waiting for it leaves nothing behind.
     pub async fn make(self) -> Result<(Checkpoint, SnapshotMeta), FatalError> {
         let Self { machine, executor } = self;
-        let made = blocking::call(&executor, BlockingClass::Flush, move || machine.checkpoint()).await;
-        let checkpoint = made.map_err(FatalError::from).flatten()?;
-        let meta = meta(&checkpoint.applied).map_err(|error| FatalError(error.to_string()))?;
-        Ok((checkpoint, meta))
+        let pool = executor.clone();
+        let make = move || machine.checkpoint().map(|checkpoint| Made { checkpoint: Some(checkpoint), machine, pool });
+        let made = blocking::call(&executor, BlockingClass::Flush, make).await;
+        let mut made = made.map_err(FatalError::from).flatten()?;
+        let checkpoint = made.checkpoint.take().expect("it is taken once");
+        match meta(&checkpoint.applied) {
+            Ok(meta) => Ok((checkpoint, meta)),
+            Err(error) => {
+                made.checkpoint = Some(checkpoint);
+                Err(FatalError(error.to_string()))
+            }
+        }
+    }
+}
+
+/// A checkpoint until somebody takes it; dropped before, it is discarded.
+struct Made {
+    checkpoint: Option<Checkpoint>,
+    machine: Arc<dyn StateMachine>,
+    pool: Arc<dyn Blocking>,
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        if let Some(checkpoint) = self.checkpoint.take() {
+            let machine = self.machine.clone();
+            self.pool.run(BlockingClass::Flush, Box::new(move || machine.discard(checkpoint)));
+        }
     }
 }
 
@@ -240,7 +273,7 @@ impl RaftStateMachine<Types> for Adapter {
         self.call(BlockingClass::Flush, move |machine| machine.install(checkpoint)).await?;
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
-        *self.durable.0.lock() = meta.clone();
+        self.durable.raise_to(meta.clone());
         if let Some(last) = meta.last_log_id {
             self.handle.log.on_applied(types::position(&last));
             self.handle.log.on_flushed(last.index);
@@ -274,5 +307,68 @@ impl RaftSnapshotBuilder<Types> for FlushReport {
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         Ok(Snapshot { meta: self.0.meta(), snapshot: SnapshotData::Reported })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::testing::Ledger;
+    use crate::types::{LogPosition, ReplicaId};
+
+    /// Runs what it is given when it is told to.
+    #[derive(Default)]
+    struct Later(Mutex<Vec<Box<dyn FnOnce() + Send>>>);
+
+    impl Blocking for Later {
+        fn run(&self, _: BlockingClass, job: Box<dyn FnOnce() + Send>) {
+            self.0.lock().push(job);
+        }
+    }
+
+    impl Later {
+        fn work(&self) {
+            while let Some(job) = { self.0.lock().pop() } {
+                job();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_checkpoint_that_nobody_waits_for_any_more_is_discarded() {
+        for is_made in [false, true] {
+            let (ledger, later) = (Arc::<Ledger>::default(), Arc::<Later>::default());
+            let maker = CheckpointMaker { machine: ledger.clone(), executor: later.clone() };
+            let mut making = Box::pin(maker.make());
+            assert!((&mut making).now_or_never().is_none());
+            if is_made {
+                later.work();
+            }
+            drop(making);
+            later.work();
+            assert_eq!((ledger.checkpoints.load(Ordering::Relaxed), ledger.copies()), (1, 0));
+        }
+        let (ledger, later) = (Arc::<Ledger>::default(), Arc::<Later>::default());
+        let maker = CheckpointMaker { machine: ledger.clone(), executor: later.clone() };
+        let mut making = Box::pin(maker.make());
+        assert!((&mut making).now_or_never().is_none());
+        later.work();
+        drop(making.await.unwrap());
+        later.work();
+        assert_eq!(ledger.copies(), 1, "what is taken is the taker's");
+    }
+
+    #[test]
+    fn a_flush_that_ends_behind_an_installed_checkpoint_takes_nothing_back() {
+        let at = |index| {
+            let log = Some(LogPosition { term: 1, leader: ReplicaId(1), index });
+            Applied { log, membership: None }
+        };
+        let durable = Durable::new(&at(3)).unwrap();
+        durable.raise(&at(9)).unwrap();
+        durable.raise(&at(5)).unwrap();
+        assert_eq!(durable.meta().last_log_id.unwrap().index, 9);
     }
 }

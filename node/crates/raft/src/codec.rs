@@ -20,6 +20,8 @@ pub(crate) enum DecodeError {
     Trailing(usize),
     #[error("{value} is no {field}")]
     Invalid { field: &'static str, value: u64 },
+    #[error("it contradicts itself: {0}")]
+    Contradiction(&'static str),
     #[error("it has {found} {field}, more than {limit}")]
     TooMany { field: &'static str, found: usize, limit: usize },
     #[error("its membership is not valid: {0}")]
@@ -78,11 +80,22 @@ impl Reader {
 
     pub fn log_id(&mut self) -> Result<LogId, DecodeError> {
         let leader_id = Leader { term: self.u64("term")?, node_id: self.u64("leader")? };
-        Ok(LogId { leader_id, index: self.u64("index")? })
+        let index = self.u64("index")?;
+        // Everybody adds one to it.
+        if index == u64::MAX {
+            return Err(DecodeError::Invalid { field: "index", value: index });
+        }
+        Ok(LogId { leader_id, index })
     }
 
     pub fn optional_log_id(&mut self) -> Result<Option<LogId>, DecodeError> {
         if self.bool("position flag")? { self.log_id().map(Some) } else { Ok(None) }
+    }
+
+    /// The vote of a leader, which a quorum has granted.
+    pub fn leader_vote(&mut self) -> Result<Vote, DecodeError> {
+        let vote = self.vote()?;
+        if vote.committed { Ok(vote) } else { Err(DecodeError::Contradiction("its vote is no leader's")) }
     }
 
     pub fn vote(&mut self) -> Result<Vote, DecodeError> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::blocking::JobLost;
 use crate::codec::{DecodeError, VERSION};
 use crate::state_machine::FatalError;
-use crate::types::{GroupId, LeaderHint, LogPosition, ReplicaId, ReplicaKey};
+use crate::types::{GroupId, LeaderHint, LogPosition, NodeId, ReplicaId, ReplicaKey};
 
 /// The log store holds something that it should not, or cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -223,6 +223,15 @@ pub enum ProposeError {
         /// Whether the payload had been proposed.
         in_flight: bool,
     },
+    /// This replica leads, and no quorum has answered it for a while. When `in_flight` is set, the entry may still be
+    /// applied later.
+    #[error("no quorum of group {group} answers its leader")]
+    NoQuorum {
+        /// Which group.
+        group: GroupId,
+        /// Whether the payload had been proposed.
+        in_flight: bool,
+    },
     /// The group does not run. The payload's fate is unknown if it had been proposed.
     #[error("group {group} stopped: {reason}")]
     Stopped {
@@ -380,6 +389,10 @@ fn position_or_none(position: &Option<LogPosition>) -> String {
     position.map_or_else(|| "none".to_owned(), |position| position.to_string())
 }
 
+fn lacking(bytes_behind: u64) -> String {
+    if bytes_behind == u64::MAX { "it needs a checkpoint".to_owned() } else { format!("{bytes_behind} bytes") }
+}
+
 /// Leadership was not handed over as asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TransferError {
@@ -397,14 +410,22 @@ pub enum TransferError {
         /// Which replica.
         replica: ReplicaId,
     },
+    /// Something speaks against the node.
+    #[error("group {group}: node {node} may not lead now, see bwctl doctor for why")]
+    Unfit {
+        /// Which group.
+        group: GroupId,
+        /// Which node.
+        node: NodeId,
+    },
     /// The replica lacks too much of the log, or does not answer. Nothing was stopped.
-    #[error("group {group}: replica {replica} does not answer or lacks too much of the log: {bytes_behind} bytes")]
+    #[error("group {group}: replica {replica} does not answer or lacks too much of the log: {}", lacking(*.bytes_behind))]
     Behind {
         /// Which group.
         group: GroupId,
         /// Which replica.
         replica: ReplicaId,
-        /// Bytes of log that it lacks.
+        /// Bytes of log that it lacks; [`u64::MAX`]: it needs a checkpoint.
         bytes_behind: u64,
     },
     /// Nobody had taken over by the deadline; somebody will.

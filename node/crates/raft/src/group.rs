@@ -5,7 +5,9 @@ mod election;
 mod flush;
 mod leadership;
 mod membership;
+mod quorum;
 mod reads;
+mod salvage;
 mod state;
 
 use std::collections::BTreeMap;
@@ -33,7 +35,10 @@ use crate::state_machine::{Checkpoint, StateMachine};
 use crate::types::{Command, GroupId, LeaderHint, Member, NodeId, ReplicaId, Reply, Snapshot, Types};
 use crate::wire::{Answer, InstallHeader, Message};
 
+use self::quorum::Quorum;
+
 pub use membership::Members;
+pub use salvage::sole_membership;
 pub use state::{GroupState, Leadership, ReplicaProgress};
 
 pub(crate) type Raft = openraft::Raft<Types, Adapter>;
@@ -56,6 +61,7 @@ struct Inner {
     /// Closed when openraft's last task has ended.
     running: watch::Sender<()>,
     reads: ReadRounds,
+    quorum: Quorum,
     /// One flush at a time.
     flushing: tokio::sync::Mutex<()>,
     /// Whether an election is being held because the leader's node was lost.
@@ -86,6 +92,7 @@ impl RaftGroup {
             groups,
             running,
             reads: ReadRounds::default(),
+            quorum: Quorum::default(),
             flushing: tokio::sync::Mutex::new(()),
             electing: AtomicBool::new(false),
         }))
@@ -115,6 +122,14 @@ impl RaftGroup {
             shared.metrics.refused_storage.inc();
             return Err(ProposeError::StorageUnavailable { trouble, in_flight: false });
         }
+        let mut quorum_lost = this.quorum.is_lost();
+        let no_quorum = |in_flight| {
+            shared.metrics.refused_quorum.inc();
+            Err(ProposeError::NoQuorum { group: this.group, in_flight })
+        };
+        if *quorum_lost.borrow_and_update() {
+            return no_quorum(false);
+        }
         let wait = shared.options.admission_wait;
         let in_flight = &shared.metrics.in_flight_bytes;
         let admitted = admission::admit(&this.budget, &shared.budget, payload.len(), wait, in_flight)
@@ -136,6 +151,8 @@ impl RaftGroup {
                 shared.metrics.refused_storage.inc();
                 Err(ProposeError::StorageUnavailable { trouble, in_flight: true })
             }
+            // The group holds the other end.
+            Ok(_) = quorum_lost.wait_for(|is_lost| *is_lost) => no_quorum(true),
         }
     }
 
@@ -202,8 +219,9 @@ impl RaftGroup {
         drop(timeout(limits::STORAGE_WAIT, &mut settled).await);
     }
 
-    /// Shows the others that this replica leads, if it does.
+    /// Shows the others that this replica leads, if it does, and takes note of whether they have heard it.
     pub(crate) fn beat(&self) {
+        self.watch_quorum();
         let raft = &self.0.raft;
         if raft.metrics().borrow_watched().state == ServerState::Leader {
             // One look is enough to queue it. A group whose queue is full has worse troubles than a missed beat.
@@ -222,9 +240,9 @@ impl RaftGroup {
             Message::Append(request) => Answer::Append(this.answered(this.raft.append_entries(request).await)?),
             Message::Vote(request) => Answer::Vote(this.answered(this.raft.vote(request).await)?),
             Message::PreVote(request) => Answer::Vote(this.answered(this.raft.pre_vote(request).await)?),
-            Message::TransferLeader(request) => {
-                Answer::TransferLeader(this.answered(this.raft.handle_transfer_leader(request).await)?)
-            }
+            Message::TransferLeader(request) => Answer::TransferLeader(
+                this.answered(this.raft.handle_transfer_leader(self.handed_over(request)).await)?,
+            ),
         };
         Ok(answer.encode())
     }
@@ -232,6 +250,13 @@ impl RaftGroup {
     pub(crate) async fn install(&self, header: Bytes, checkpoint: Checkpoint) -> Result<Bytes, AddressError> {
         let this = &*self.0;
         let InstallHeader { vote, meta } = InstallHeader::decode(header).map_err(|error| this.damaged(&error))?;
+        let committed = this.raft.metrics().borrow_watched().local_committed;
+        if let (Some(committed), Some(last)) = (committed, meta.last_log_id)
+            && last > committed
+            && last.index <= committed.index
+        {
+            return Err(this.damaged(&format_args!("it ends at {last}, this replica has committed {committed}")));
+        }
         let snapshot = Snapshot { meta, snapshot: SnapshotData::Received(checkpoint) };
         let answer = this.answered(this.raft.install_full_snapshot(vote, snapshot).await)?;
         Ok(Answer::Install(answer).encode())

@@ -1,7 +1,6 @@
 //! One replica's log: its index and its newest entries in memory, everything in the log store. Implements what openraft
 //! asks of a log storage.
 
-use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
@@ -18,11 +17,12 @@ use crate::blocking::{self, Blocking, BlockingClass};
 use crate::errors::LogError;
 use crate::limits;
 use crate::log_index::LogIndex;
+use crate::log_tail::{LogTail, TailLimits};
 use crate::metrics::RaftMetrics;
 use crate::pins::Pins;
 use crate::record::{self, EntryRange, RecordKind};
 use crate::recovery::{self, Recovered};
-use crate::types::{Entry, LogId, LogPosition, Payload, ReplicaKey, Types, Vote};
+use crate::types::{self, Entry, LogId, LogPosition, Payload, ReplicaKey, Types, Vote};
 use crate::writer::{Request, Then, Writer, operation_bytes};
 
 /// See the module.
@@ -31,7 +31,6 @@ pub(crate) struct GroupLog {
     writer: Arc<Writer>,
     executor: Arc<dyn Blocking>,
     metrics: Arc<RaftMetrics>,
-    applied_tail_bytes: usize,
     state: Mutex<State>,
     /// Index up to which the cut is durable.
     purged: watch::Sender<Option<u64>>,
@@ -46,9 +45,8 @@ pub(crate) struct GroupLog {
 struct State {
     index: LogIndex,
     vote: Option<Vote>,
-    /// The newest entries, without gaps up to the end of the log. Invariant: what is not here is in the engine.
-    tail: VecDeque<Entry>,
-    tail_bytes: usize,
+    /// The newest entries. Invariant: what is not here is in the engine.
+    tail: LogTail,
     /// Entries below this index are in the engine.
     written: u64,
     /// Entries below this index are applied.
@@ -74,27 +72,12 @@ impl State {
     }
 
     /// Drops what the tail need not hold.
-    fn trim(&mut self, applied_tail_bytes: usize) {
-        let mut start = self.tail_start();
-        while start < self.written {
-            let limit = if start < self.applied { applied_tail_bytes } else { limits::UNAPPLIED_TAIL_BYTES };
-            if self.tail_bytes <= limit {
-                return;
-            }
-            let Some(entry) = self.tail.pop_front() else { return };
-            self.tail_bytes -= memory_bytes(&entry);
-            start += 1;
-        }
+    fn trim(&mut self) {
+        let start = self.tail_start();
+        let places_below = |index: u64| index.saturating_sub(start).min(self.tail.len() as u64) as usize;
+        let (written, applied) = (places_below(self.written), places_below(self.applied));
+        self.tail.trim(written, applied);
     }
-}
-
-/// About what an entry of the tail occupies.
-fn memory_bytes(entry: &Entry) -> usize {
-    let payload = match &entry.payload {
-        Payload::Normal(command) => command.0.len(),
-        Payload::Blank | Payload::Membership(_) => 0,
-    };
-    payload + size_of::<Entry>()
 }
 
 impl GroupLog {
@@ -104,14 +87,13 @@ impl GroupLog {
         writer: Arc<Writer>,
         executor: Arc<dyn Blocking>,
         metrics: Arc<RaftMetrics>,
-        applied_tail_bytes: usize,
+        tail: TailLimits,
     ) -> Self {
         let next = recovered.index.next();
         let purged = recovered.index.purged().map(|purged| purged.index);
         let state = State {
             vote: recovered.vote,
-            tail: VecDeque::new(),
-            tail_bytes: 0,
+            tail: LogTail::new(tail, metrics.tail_bytes.clone()),
             written: next,
             applied: 0,
             flushed: 0,
@@ -124,7 +106,6 @@ impl GroupLog {
             writer,
             executor,
             metrics,
-            applied_tail_bytes,
             state: Mutex::new(state),
             purged: watch::Sender::new(purged),
             applied: watch::Sender::new(None),
@@ -150,6 +131,11 @@ impl GroupLog {
     pub fn is_pristine(&self) -> bool {
         let state = self.state.lock();
         state.vote.is_none() && state.index.last().is_none()
+    }
+
+    /// The last entry.
+    pub fn end(&self) -> Option<LogPosition> {
+        self.state.lock().index.last().as_ref().map(types::position)
     }
 
     pub fn first(&self) -> u64 {
@@ -189,9 +175,10 @@ impl GroupLog {
         &self.pins
     }
 
-    /// Bytes of the entries from index `from` on.
-    pub fn bytes_from(&self, from: u64) -> u64 {
-        self.state.lock().index.bytes_from(from)
+    /// Bytes of the entries from index `from` on; [`u64::MAX`] if some of them are cut.
+    pub fn bytes_lacking(&self, from: u64) -> u64 {
+        let index = &self.state.lock().index;
+        if from < index.first() { u64::MAX } else { index.bytes_from(from) }
     }
 
     /// The last entry that the state machine has applied.
@@ -203,7 +190,7 @@ impl GroupLog {
     pub fn on_applied(&self, position: LogPosition) {
         let mut state = self.state.lock();
         state.applied = state.applied.max(position.index + 1);
-        state.trim(self.applied_tail_bytes);
+        state.trim();
         drop(state);
         self.applied.send_if_modified(|applied| {
             let is_news = applied.is_none_or(|applied| applied.index < position.index);
@@ -223,7 +210,7 @@ impl GroupLog {
     pub fn on_written(&self, next: u64) {
         let mut state = self.state.lock();
         state.written = state.written.max(next);
-        state.trim(self.applied_tail_bytes);
+        state.trim();
     }
 
     pub fn on_purged(&self, index: u64) {
@@ -270,7 +257,7 @@ impl GroupLog {
 
     /// Reads entries from `start`, included, to `end`, excluded, about `bytes` of them. Fewer if the log does not have
     /// all of them, none only if it has none.
-    async fn read(self: &Arc<Self>, start: u64, end: u64, bytes: u64) -> io::Result<Vec<Entry>> {
+    pub async fn read(self: &Arc<Self>, start: u64, end: u64, bytes: u64) -> io::Result<Vec<Entry>> {
         loop {
             let (start, stored_end, mut tail) = {
                 let state = self.state.lock();
@@ -285,9 +272,7 @@ impl GroupLog {
                 let tail_start = state.tail_start();
                 let stored_end = tail_start.clamp(start, end);
                 let tail: Vec<Entry> = match end.checked_sub(tail_start) {
-                    Some(tail_end) => {
-                        state.tail.range((stored_end - tail_start) as usize..tail_end as usize).cloned().collect()
-                    }
+                    Some(tail_end) => state.tail.range((stored_end - tail_start) as usize..tail_end as usize),
                     None => Vec::new(),
                 };
                 (start, stored_end, tail)
@@ -442,8 +427,7 @@ impl RaftLogStorage<Types> for LogHandle {
                     Payload::Blank | Payload::Normal(_) => None,
                 };
                 state.index.push(entry.log_id, operation_bytes(operation) as u64, membership);
-                state.tail_bytes += memory_bytes(&entry);
-                state.tail.push_back(entry);
+                state.tail.push(entry);
             }
             state.index.next()
         });
@@ -458,8 +442,7 @@ impl RaftLogStorage<Types> for LogHandle {
         self.log.write(vec![self.log.delete_entries(from, end.max(from))]).await?;
         self.log.change(|state| {
             let kept = from.saturating_sub(state.tail_start()) as usize;
-            let bytes: usize = state.tail.drain(kept.min(state.tail.len())..).map(|entry| memory_bytes(&entry)).sum();
-            state.tail_bytes -= bytes;
+            state.tail.keep_oldest(kept);
             state.index.truncate(from);
             state.written = state.written.min(state.index.next());
         });
@@ -477,9 +460,7 @@ impl RaftLogStorage<Types> for LogHandle {
         ];
         self.log.change(|state| {
             let start = state.tail_start();
-            let count = (upto.index + 1).saturating_sub(start).min(state.tail.len() as u64) as usize;
-            let bytes: usize = state.tail.drain(..count).map(|entry| memory_bytes(&entry)).sum();
-            state.tail_bytes -= bytes;
+            state.tail.drop_oldest((upto.index + 1).saturating_sub(start) as usize);
             state.index.purge(upto);
             state.written = state.written.max(upto.index + 1);
         });

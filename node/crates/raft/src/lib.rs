@@ -21,6 +21,7 @@ mod group;
 mod group_log;
 pub mod limits;
 mod log_index;
+mod log_tail;
 mod metrics;
 mod network;
 mod node;
@@ -42,9 +43,9 @@ pub use errors::{
     AddressError, FlushError, LogError, MembershipError, OpenError, ProposeError, ReadError, RemoveError, StartError,
     StorageTrouble, TransferError,
 };
-pub use group::{GroupState, Leadership, Members, RaftGroup, ReplicaProgress};
+pub use group::{GroupState, Leadership, Members, RaftGroup, ReplicaProgress, sole_membership};
 pub use network::{Peer, Transport, TransportError, is_heartbeat};
-pub use node::{HandOver, RaftNode, RaftOptions};
+pub use node::{HandOver, RaftNode, RaftOptions, Standing};
 pub use state_machine::{Applied, Checkpoint, CommittedEntry, EntryPayload, FatalError, StateMachine};
 pub use types::{GroupId, LeaderHint, LogPosition, NodeId, ReplicaId};
 pub use writer::OnFatal;

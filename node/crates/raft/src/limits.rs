@@ -36,6 +36,10 @@ pub const APPLY_BATCH_ENTRIES_MAX: usize = 4096;
 /// Bytes of a group's entries kept in memory while they are not applied; older ones are read back from the log store.
 pub const UNAPPLIED_TAIL_BYTES: usize = 64 << 20;
 
+/// Bytes of all groups' entries kept in memory. Above this each group keeps no more than applied entries may take, and
+/// reads the rest back: a node that catches up with many groups applies slower than it is sent. Default.
+pub const NODE_TAIL_BYTES: usize = 256 << 20;
+
 /// Bytes of a group's applied entries kept in memory for followers that are about to ask for them. Default.
 pub const APPLIED_TAIL_BYTES: usize = 256 << 10;
 
@@ -73,15 +77,16 @@ pub const ELECTION_TIMEOUT_MAX: Duration = Duration::from_millis(900);
 /// See [`ELECTION_TIMEOUT_MAX`].
 pub const ELECTION_TIMEOUT_MIN: Duration = Duration::from_millis(450);
 
+/// A leader that no quorum has answered for this long refuses proposals, and gives up those that wait. The others have
+/// elected one of them by then, if they can. Default.
+pub const QUORUM_SILENCE_MAX: Duration = Duration::from_secs(3);
+
 /// Followers of a leader whose process is gone elect within this time, each at a random moment of it.
 pub const LOST_LEADER_JITTER: Duration = Duration::from_millis(100);
 
 /// How often such an election is tried: other followers may learn of the loss later. After that they wait for the
 /// election timeout.
 pub const LOST_LEADER_ATTEMPTS: u64 = 8;
-
-/// Deadline for a follower to install a checkpoint that is sent to it.
-pub const INSTALL_DEADLINE: Duration = Duration::from_secs(600);
 
 /// Entries in one message to a follower; their bytes are bounded by [`READ_BYTES_MAX`].
 pub const ENTRIES_PER_MESSAGE_MAX: u64 = 1024;
@@ -93,8 +98,8 @@ pub const APPENDS_ON_THE_WAY_MAX: usize = 4;
 /// Bytes of appends on their way to one replica of a group; the one that reaches this is the last.
 pub const APPEND_BYTES_ON_THE_WAY: usize = 4 << 20;
 
-/// Bytes of appends on their way from a node to all replicas of all groups. Above this, each gets one message at a time.
-pub const NODE_APPEND_BYTES_ON_THE_WAY: usize = 64 << 20;
+/// Bytes of appends on their way to all replicas on one node. Above this, each gets one message at a time.
+pub const PEER_APPEND_BYTES_ON_THE_WAY: usize = 16 << 20;
 
 /// Deadline of an append with entries: for its way, for the disk of the follower, and for those before it.
 pub const APPEND_DEADLINE: Duration = Duration::from_secs(2);
@@ -121,4 +126,5 @@ const _: () = assert!(ENTRY_BYTES_MAX <= GROUP_IN_FLIGHT_BYTES);
 const _: () = assert!(GROUP_IN_FLIGHT_BYTES <= NODE_IN_FLIGHT_BYTES);
 const _: () = assert!(NODE_IN_FLIGHT_BYTES <= u32::MAX as usize);
 const _: () = assert!(HEARTBEAT.as_millis() * 3 <= ELECTION_TIMEOUT_MAX.as_millis());
+const _: () = assert!(ELECTION_TIMEOUT_MAX.as_millis() * 2 < QUORUM_SILENCE_MAX.as_millis());
 const _: () = assert!(ELECTION_TIMEOUT_MIN.as_millis() < ELECTION_TIMEOUT_MAX.as_millis());

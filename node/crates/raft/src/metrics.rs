@@ -8,12 +8,14 @@ pub(crate) struct RaftMetrics {
     pub proposals: IntCounter,
     pub refused_overload: IntCounter,
     pub refused_storage: IntCounter,
+    pub refused_quorum: IntCounter,
     pub in_flight_bytes: IntGauge,
     pub entries_per_write: Histogram,
     pub write_seconds: Histogram,
     pub bytes_appended: IntCounter,
     pub unflushed_bytes: IntGauge,
     pub kept_bytes: IntGauge,
+    pub tail_bytes: IntGauge,
     pub apply_seconds: Histogram,
     pub entries_applied: IntCounter,
 }
@@ -45,6 +47,10 @@ impl RaftMetrics {
                 "bellwether_raft_refused_storage_total",
                 "Proposals refused because the log store takes no writes.",
             )?,
+            refused_quorum: counter(
+                "bellwether_raft_refused_quorum_total",
+                "Proposals refused, or given up, because no quorum answered the group's leader here.",
+            )?,
             in_flight_bytes: gauge(
                 "bellwether_raft_in_flight_bytes",
                 "Bytes of payloads proposed on this node and not yet applied.",
@@ -71,6 +77,10 @@ impl RaftMetrics {
             kept_bytes: gauge(
                 "bellwether_raft_kept_bytes",
                 "Bytes of flushed log kept for replicas that are behind or may turn out to be, of all groups.",
+            )?,
+            tail_bytes: gauge(
+                "bellwether_raft_tail_bytes",
+                "Memory of the newest log entries, kept to be applied and sent without reading them back, of all groups.",
             )?,
             apply_seconds: add(
                 registry,

@@ -1,5 +1,6 @@
 //! How replicas of a group reach each other: the transport that the node gives, and what openraft sees of it.
 
+use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
 use std::future::Future;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
-
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::adapter::SnapshotData;
@@ -50,21 +51,21 @@ pub trait Transport: Send + Sync + 'static {
     /// Many calls are under way at a time, to one replica too. Messages to one node must be handed over there in the
     /// order in which this was called (the call itself queues the message, before its future is polled); answers may
     /// come in any order. Disorder does no harm but costs time: a replica refuses what it cannot append yet. Bytes on
-    /// their way to one replica of a group are bounded by [`limits::APPEND_BYTES_ON_THE_WAY`], to all together by
-    /// [`limits::NODE_APPEND_BYTES_ON_THE_WAY`] and one message each.
+    /// their way to one replica of a group are bounded by [`limits::APPEND_BYTES_ON_THE_WAY`], to all of one node by
+    /// [`limits::PEER_APPEND_BYTES_ON_THE_WAY`] and one message each.
     ///
     /// Messages that wait for the same node are best sent together: most of them are small, see [`is_heartbeat`].
     fn call(&self, to: Peer, message: Bytes, deadline: Duration) -> BoxFuture<'static, Result<Bytes, TransportError>>;
 
     /// Brings a checkpoint's files and `header` to [`RaftNode::install`](crate::RaftNode::install) on the peer's node,
-    /// and its answer back. Removes the checkpoint's directory on this side in any case. Gives up well before the
-    /// deadline where nothing moves: the next checkpoint is not made before this one has ended.
+    /// and its answer back. Removes the checkpoint's directory on this side in any case. Takes as long as it moves, for
+    /// nobody knows how large a copy is; gives up where nothing moves any more: the next checkpoint is not made before
+    /// this one has ended.
     fn send_checkpoint(
         &self,
         to: Peer,
         header: Bytes,
         checkpoint: Checkpoint,
-        deadline: Duration,
     ) -> BoxFuture<'static, Result<Bytes, TransportError>>;
 }
 
@@ -88,15 +89,26 @@ pub fn is_heartbeat(message: &[u8]) -> bool {
 
 /// What is on its way from a node to others, of all groups.
 pub(crate) struct Outgoing {
-    /// Bytes of appends.
-    pub append_bytes: AtomicUsize,
+    windows: Mutex<BTreeMap<NodeId, Window>>,
     /// One permit per checkpoint.
     checkpoints: Semaphore,
 }
 
+/// Bytes of appends on their way to one node, of all groups: one that catches up must not take the room of the others.
+pub(crate) type Window = Arc<AtomicUsize>;
+
 impl Default for Outgoing {
     fn default() -> Self {
-        Self { append_bytes: AtomicUsize::new(0), checkpoints: Semaphore::new(limits::CHECKPOINTS_AT_ONCE) }
+        Self { windows: Mutex::default(), checkpoints: Semaphore::new(limits::CHECKPOINTS_AT_ONCE) }
+    }
+}
+
+impl Outgoing {
+    fn window(&self, node: NodeId) -> Window {
+        let mut windows = self.windows.lock();
+        // Nobody sends to the others any more.
+        windows.retain(|_, window| Arc::strong_count(window) > 1);
+        windows.entry(node).or_default().clone()
     }
 }
 
@@ -117,6 +129,7 @@ impl Network {
             transport: self.transport.clone(),
             append_deadline,
             outgoing: self.outgoing.clone(),
+            window: self.outgoing.window(member.node),
             pins: self.log.pins().clone(),
         }
     }
@@ -142,12 +155,13 @@ pub(crate) struct Connection {
     transport: Arc<dyn Transport>,
     append_deadline: Duration,
     outgoing: Arc<Outgoing>,
+    window: Window,
     pins: Arc<Pins>,
 }
 
 impl Connection {
-    pub fn outgoing(&self) -> &Arc<Outgoing> {
-        &self.outgoing
+    pub fn window(&self) -> &Window {
+        &self.window
     }
 
     /// Sends at once, also if the future is never polled.
@@ -289,7 +303,7 @@ impl Connection {
         let _pinned = meta.last_log_id.map(|last| self.pins.sending(self.peer.replica, last.index + 1));
         let (checkpoint, meta) = maker.make().await.map_err(refused)?;
         let header = InstallHeader { vote, meta }.encode();
-        let sent = self.transport.send_checkpoint(self.peer, header, checkpoint, limits::INSTALL_DEADLINE).await;
+        let sent = self.transport.send_checkpoint(self.peer, header, checkpoint).await;
         match Answer::decode(sent.map_err(refused)?).map_err(refused)? {
             Answer::Install(answer) => Ok(answer),
             other => Err(confused(other)),
@@ -300,4 +314,68 @@ impl Connection {
 /// Nothing was sent, or it did not arrive: worth a pause before the next attempt.
 fn refused(reason: impl Display) -> RPCError<Types> {
     Unreachable::from_string(reason).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+
+    use super::*;
+    use crate::types::{Command, Entry, Leader, LogId, Payload};
+
+    /// Takes everything and answers nothing; counts the messages by node.
+    #[derive(Default)]
+    struct Silent(Mutex<BTreeMap<NodeId, usize>>);
+
+    impl Transport for Silent {
+        fn call(&self, to: Peer, _: Bytes, _: Duration) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+            *self.0.lock().entry(to.node).or_default() += 1;
+            futures::future::pending().boxed()
+        }
+
+        fn send_checkpoint(
+            &self,
+            _: Peer,
+            _: Bytes,
+            _: Checkpoint,
+        ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+            futures::future::pending().boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_node_that_catches_up_leaves_the_others_their_room() {
+        let (outgoing, silent) = (Arc::<Outgoing>::default(), Arc::<Silent>::default());
+        let start = |group: u32, node: NodeId| {
+            let connection = Connection {
+                from: ReplicaId(1),
+                peer: Peer { group: GroupId(group), replica: ReplicaId(node), node },
+                transport: silent.clone(),
+                append_deadline: limits::APPEND_DEADLINE,
+                outgoing: outgoing.clone(),
+                window: outgoing.window(node),
+                pins: Arc::default(),
+            };
+            let leader_id = Leader { term: 1, node_id: 1 };
+            let requests = stream::iter((0..8).map(move |index| {
+                let payload = Payload::Normal(Command(Bytes::from(vec![0; 3 << 20])));
+                AppendEntriesRequest {
+                    vote: Vote { leader_id, committed: true },
+                    prev_log_id: Some(LogId { leader_id, index }),
+                    entries: vec![Entry { log_id: LogId { leader_id, index: index + 1 }, payload }],
+                    leader_commit: None,
+                }
+            }));
+            let mut pipeline = Pipeline::new(connection, requests);
+            assert!(pipeline.next().now_or_never().is_none());
+            pipeline
+        };
+        let sent = || silent.0.lock().clone();
+        let behind: Vec<_> = (0..30).map(|group| start(group, 2)).collect();
+        assert_eq!(sent(), BTreeMap::from([(2, 33)]), "three groups send ahead, the others one message each");
+        let up_to_date = start(0, 3);
+        assert_eq!(sent()[&3], 2, "as if nobody else were behind");
+        drop((behind, up_to_date));
+        assert_eq!(outgoing.window(2).load(std::sync::atomic::Ordering::Relaxed), 0);
+    }
 }

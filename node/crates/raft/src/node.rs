@@ -3,6 +3,7 @@
 mod hand_over;
 mod heartbeats;
 mod removal;
+mod standing;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -14,7 +15,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{self, Either, join_all};
 use openraft::{Config, SnapshotPolicy};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use prometheus::Registry;
 use tokio::sync::watch;
 
@@ -25,6 +26,7 @@ use crate::errors::{AddressError, FlushError, LogError, OpenError, StartError, S
 use crate::group::{Raft, RaftGroup};
 use crate::group_log::{GroupLog, LogHandle};
 use crate::limits;
+use crate::log_tail::TailLimits;
 use crate::metrics::RaftMetrics;
 use crate::network::{Network, Outgoing, Transport};
 use crate::recovery;
@@ -33,6 +35,7 @@ use crate::types::{GroupId, NodeId, ReplicaId, ReplicaKey, Runtime};
 use crate::writer::{OnFatal, Writer};
 
 pub use hand_over::HandOver;
+pub use standing::Standing;
 
 /// What a node chooses.
 #[derive(Clone)]
@@ -47,6 +50,8 @@ pub struct RaftOptions {
     pub admission_wait: Duration,
     /// Bytes of a group's applied entries kept in memory for followers.
     pub applied_tail_bytes: usize,
+    /// Bytes of all groups' entries kept in memory, applied or not.
+    pub node_tail_bytes: usize,
     /// Bytes of log that a flush leaves for a replica that is behind, per group.
     pub lagging_log_bytes: u64,
     /// Bytes of log that flushes leave for replicas that are behind, of all groups.
@@ -58,6 +63,8 @@ pub struct RaftOptions {
     pub election_timeout_min: Duration,
     /// How long a follower that has heard its leader votes for nobody else; several heartbeats.
     pub election_timeout_max: Duration,
+    /// A leader that no quorum has answered for this long refuses proposals.
+    pub quorum_silence_max: Duration,
     /// Where the metrics go.
     pub registry: Registry,
     /// Called when a write or a sync failed; in production it ends the process.
@@ -73,13 +80,23 @@ impl RaftOptions {
             entry_bytes_max: limits::ENTRY_BYTES_MAX,
             admission_wait: limits::ADMISSION_WAIT,
             applied_tail_bytes: limits::APPLIED_TAIL_BYTES,
+            node_tail_bytes: limits::NODE_TAIL_BYTES,
             lagging_log_bytes: limits::LAGGING_LOG_BYTES,
             node_lagging_log_bytes: limits::NODE_LAGGING_LOG_BYTES,
             heartbeat: limits::HEARTBEAT,
             election_timeout_min: limits::ELECTION_TIMEOUT_MIN,
             election_timeout_max: limits::ELECTION_TIMEOUT_MAX,
+            quorum_silence_max: limits::QUORUM_SILENCE_MAX,
             registry,
             on_fatal,
+        }
+    }
+
+    fn tail_limits(&self) -> TailLimits {
+        TailLimits {
+            applied_bytes: self.applied_tail_bytes,
+            unapplied_bytes: limits::UNAPPLIED_TAIL_BYTES,
+            node_bytes: self.node_tail_bytes,
         }
     }
 
@@ -94,7 +111,6 @@ impl RaftOptions {
             heartbeat_interval: millis(self.heartbeat),
             election_timeout_min: millis(self.election_timeout_min),
             election_timeout_max: millis(self.election_timeout_max),
-            install_snapshot_timeout: millis(limits::INSTALL_DEADLINE),
             max_payload_entries: limits::ENTRIES_PER_MESSAGE_MAX,
             backoff: limits::UNREACHABLE_BACKOFF.to_owned(),
             api_channel_size: Some(limits::GROUP_QUEUE_MESSAGES),
@@ -123,6 +139,7 @@ pub(crate) struct Shared {
     outgoing: Arc<Outgoing>,
     config: Arc<Config>,
     pub seed: u64,
+    pub standing: RwLock<Standing>,
 }
 
 /// The replicas that run on this node; `None` while one starts.
@@ -193,8 +210,9 @@ impl RaftNode {
         let metrics = Arc::new(RaftMetrics::new(&options.registry)?);
         let writer = Writer::start(log, space, executor.clone(), options.on_fatal.clone(), metrics.clone());
         let budget = Budget::new("node", options.node_in_flight_bytes);
-        let shared =
-            Arc::new(Shared { options, executor, writer, metrics, budget, outgoing: Arc::default(), config, seed });
+        let (outgoing, standing) = (Arc::default(), RwLock::default());
+        let shared = Shared { options, executor, writer, metrics, budget, outgoing, config, seed, standing };
+        let shared = Arc::new(shared);
         let period = shared.options.heartbeat;
         let node = Arc::new(NodeInner { shared, groups: Arc::default() });
         tokio::spawn(heartbeats::beat(Arc::downgrade(&node), period));
@@ -271,7 +289,7 @@ impl RaftNode {
             shared.writer.clone(),
             shared.executor.clone(),
             shared.metrics.clone(),
-            shared.options.applied_tail_bytes,
+            shared.options.tail_limits(),
         ));
         if let Some(applied) = applied.log {
             log.on_applied(applied);
@@ -297,6 +315,8 @@ impl RaftNode {
         let build = async {
             let raft = Raft::build(replica.0, shared.config.clone(), network, handle, adapter).await?;
             log.started();
+            // Before the first election could be held.
+            raft.runtime_config().elect(!shared.standing.read().abstains);
             raft.run();
             Ok(raft)
         };
@@ -318,6 +338,8 @@ impl RaftNode {
         }
         groups.0.lock().insert(id, Some(started.clone()));
         reserved.kept = true;
+        // What was told while it was not in the list yet.
+        started.apply_standing();
         Ok(started)
     }
 

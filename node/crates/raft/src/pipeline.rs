@@ -4,7 +4,6 @@
 //! behind it is of no use to the follower, and openraft begins anew from what it then knows.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
@@ -15,7 +14,7 @@ use openraft::errors::{NetworkError, RPCError};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, StreamAppendResult};
 
 use crate::limits;
-use crate::network::{Connection, Outgoing, confused};
+use crate::network::{Connection, Window, confused};
 use crate::types::{LogId, Types};
 use crate::wire::Message;
 
@@ -24,12 +23,12 @@ type Outcome = Result<StreamAppendResult<Types>, RPCError<Types>>;
 /// The bytes of one append, until it is answered or given up.
 struct Counted {
     bytes: usize,
-    outgoing: Arc<Outgoing>,
+    window: Window,
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.outgoing.append_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.window.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -55,8 +54,7 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Unpin> Pipeline<S> {
         self.unanswered.is_empty()
             || (self.unanswered.len() < limits::APPENDS_ON_THE_WAY_MAX
                 && self.unanswered_bytes < limits::APPEND_BYTES_ON_THE_WAY
-                && self.connection.outgoing().append_bytes.load(Ordering::Relaxed)
-                    < limits::NODE_APPEND_BYTES_ON_THE_WAY)
+                && self.connection.window().load(Ordering::Relaxed) < limits::PEER_APPEND_BYTES_ON_THE_WAY)
     }
 
     fn send(&mut self, request: AppendEntriesRequest<Types>) {
@@ -65,9 +63,9 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Unpin> Pipeline<S> {
         let is_first = std::mem::take(&mut self.is_first);
         let message = Message::Append(request).encode();
         let bytes = message.len();
-        let outgoing = self.connection.outgoing().clone();
-        outgoing.append_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let counted = Counted { bytes, outgoing };
+        let window = self.connection.window().clone();
+        window.fetch_add(bytes, Ordering::Relaxed);
+        let counted = Counted { bytes, window };
         // Called now, not when it is first polled: the order of the calls is the order of the messages.
         let answer = self.connection.append(message);
         self.unanswered_bytes += bytes;

@@ -26,6 +26,9 @@ pub trait StateMachine: Send + Sync + 'static {
     /// Makes a copy of the durable state for another replica. Runs beside [`apply`](Self::apply).
     fn checkpoint(&self) -> Result<Checkpoint, FatalError>;
 
+    /// Removes a copy that [`checkpoint`](Self::checkpoint) made and nobody takes.
+    fn discard(&self, checkpoint: Checkpoint);
+
     /// Replaces the whole state, durably, by a copy that another replica made, and removes the copy's directory.
     fn install(&self, checkpoint: Checkpoint) -> Result<(), FatalError>;
 }

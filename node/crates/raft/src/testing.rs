@@ -49,6 +49,12 @@ impl Ledger {
         Arc::new(Self { live, durable, ..Self::default() })
     }
 
+    /// Checkpoints that are neither discarded nor installed elsewhere.
+    pub fn copies(&self) -> usize {
+        let own = PathBuf::from(format!("{self:p}"));
+        CHECKPOINTS.lock().keys().filter(|directory| directory.starts_with(&own)).count()
+    }
+
     pub fn payloads(&self) -> Vec<Bytes> {
         self.live.lock().payloads.clone()
     }
@@ -101,6 +107,10 @@ impl StateMachine for Ledger {
         Ok(Checkpoint { applied: state.applied, directory })
     }
 
+    fn discard(&self, checkpoint: Checkpoint) {
+        assert!(CHECKPOINTS.lock().remove(&checkpoint.directory).is_some(), "a checkpoint is discarded once");
+    }
+
     fn install(&self, checkpoint: Checkpoint) -> Result<(), FatalError> {
         let found = CHECKPOINTS.lock().get(&checkpoint.directory).cloned();
         let mut state = found.ok_or_else(|| FatalError("no such checkpoint".to_owned()))?;
@@ -120,13 +130,7 @@ impl Transport for Nobody {
         async move { Err(TransportError::Unreachable(format!("{to:?}"))) }.boxed()
     }
 
-    fn send_checkpoint(
-        &self,
-        to: Peer,
-        _: Bytes,
-        _: Checkpoint,
-        _: Duration,
-    ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+    fn send_checkpoint(&self, to: Peer, _: Bytes, _: Checkpoint) -> BoxFuture<'static, Result<Bytes, TransportError>> {
         async move { Err(TransportError::Unreachable(format!("{to:?}"))) }.boxed()
     }
 }
@@ -396,7 +400,6 @@ impl Transport for NodeTransport {
         to: Peer,
         header: Bytes,
         checkpoint: Checkpoint,
-        deadline: Duration,
     ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
         let (from, network) = (self.from, self.network.clone());
         let exchange = async move {
@@ -415,6 +418,6 @@ impl Transport for NodeTransport {
             sleep(delay).await;
             Some(answer)
         };
-        by_deadline(deadline.min(STALLED), exchange).boxed()
+        by_deadline(STALLED, exchange).boxed()
     }
 }

@@ -130,7 +130,7 @@ pub(crate) fn is_empty_append(message: &[u8]) -> bool {
 }
 
 fn decode_append(reader: &mut Reader) -> Result<AppendEntriesRequest<Types>, DecodeError> {
-    let vote = reader.vote()?;
+    let vote = reader.leader_vote()?;
     let prev_log_id = reader.optional_log_id()?;
     let leader_commit = reader.optional_log_id()?;
     let (found, limit) = (reader.u32("count of entries")? as usize, limits::ENTRIES_PER_MESSAGE_MAX as usize);
@@ -145,6 +145,9 @@ fn decode_append(reader: &mut Reader) -> Result<AppendEntriesRequest<Types>, Dec
             return Err(DecodeError::Invalid { field: "index behind the entry before", value: log_id.index });
         }
         next = next.saturating_add(1);
+        if log_id.leader_id > vote.leader_id {
+            return Err(DecodeError::Contradiction("an entry of a later leader than the one that sends it"));
+        }
         let kind = reader.u8("kind of entry")?;
         let length = reader.u32("length of a payload")? as usize;
         entries.push(Entry { log_id, payload: record::decode_payload(kind, reader, length)? });
@@ -271,10 +274,19 @@ impl InstallHeader {
             INSTALL => {}
             value => return Err(DecodeError::Invalid { field: "kind of message", value: value.into() }),
         }
-        let vote = reader.vote()?;
+        let vote = reader.leader_vote()?;
         let last_log_id = reader.optional_log_id()?;
         let last_membership = StoredMembership::new(reader.optional_log_id()?, reader.membership()?);
         reader.end()?;
+        // What no leader makes would end openraft.
+        let contradiction = |what| Err(DecodeError::Contradiction(what));
+        let Some(last) = last_log_id else { return contradiction("a checkpoint of nothing") };
+        if last.leader_id > vote.leader_id {
+            return contradiction("a checkpoint of a later leader than the one that sends it");
+        }
+        if last_membership.log_id().as_ref().is_some_and(|at| *at > last || at.index > last.index) {
+            return contradiction("its membership comes behind its end");
+        }
         Ok(Self { vote, meta: SnapshotMeta { last_log_id, last_membership } })
     }
 }

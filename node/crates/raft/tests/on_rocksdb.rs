@@ -53,6 +53,8 @@ impl StateMachine for Counter {
         Err(FatalError("a counter has no files".to_owned()))
     }
 
+    fn discard(&self, _: Checkpoint) {}
+
     fn install(&self, _: Checkpoint) -> Result<(), FatalError> {
         Err(FatalError("a counter has no files".to_owned()))
     }
@@ -65,13 +67,7 @@ impl Transport for Nobody {
         Box::pin(async { Err(TransportError::Deadline) })
     }
 
-    fn send_checkpoint(
-        &self,
-        _: Peer,
-        _: Bytes,
-        _: Checkpoint,
-        _: Duration,
-    ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+    fn send_checkpoint(&self, _: Peer, _: Bytes, _: Checkpoint) -> BoxFuture<'static, Result<Bytes, TransportError>> {
         Box::pin(async { Err(TransportError::Deadline) })
     }
 }

@@ -8,9 +8,10 @@ use bellwether_model::NodeId;
 use prometheus::Registry;
 use tokio::sync::watch;
 
+use crate::clock_rule::standing_at_start;
 use crate::config::{Config, host_of, is_loopback_host};
 use crate::env::Env;
-use crate::meta::founding::{EnterError, enter};
+use crate::meta::founding::{EnterError, enter, known};
 use crate::meta::joining::JoinPlan;
 use crate::meta::remote::Strangers;
 use crate::meta::settings::SettingKey;
@@ -65,6 +66,18 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// Whether the data directory belongs to a node already.
+    pub async fn is_known(env: &Env) -> Result<bool, ClusterError> {
+        Ok(known(env).await?.is_some())
+    }
+
+    /// Makes the directory that of a node of the cluster that the configuration names.
+    pub async fn join(config: &Config, env: &Env, http: SocketAddr, grpc: SocketAddr) -> Result<(), ClusterError> {
+        let facts = facts(config, env, http, grpc).await?;
+        enter(env, &facts, config.shard_groups, &plan(config), &Strangers(env.clone())).await?;
+        Ok(())
+    }
+
     /// Reads who the node is, or makes it somebody, and starts its replica of the meta group.
     pub async fn enter(
         config: &Config,
@@ -74,20 +87,24 @@ impl Cluster {
         grpc: SocketAddr,
     ) -> Result<Cluster, ClusterError> {
         let facts = facts(config, env, http, grpc).await?;
-        let plan = JoinPlan {
-            addresses: config.join.0.clone(),
-            token: TokenText::parse(&config.cluster.join_token.0).ok(),
-            patience: Some(config.cluster.join_timeout).filter(|patience| !patience.is_zero()),
-        };
-        let identity = enter(env, &facts, config.shard_groups, &plan, &Strangers(env.clone())).await?;
+        let identity = enter(env, &facts, config.shard_groups, &plan(config), &Strangers(env.clone())).await?;
         let raft = replication::open(env, registry).await?;
         let store = MetaStore::open(identity, env).await?;
         check_reach(&store.state().borrow(), identity.node, &facts)?;
         let peers = Peers::new(env, NodeId(identity.node), store.addresses(), identity.cluster, registry)?;
         peers.tell(raft.clone());
+        raft.set_standing(standing_at_start(&store.state().borrow()));
         let transport = peers.transport();
         let meta = Meta::start(store, facts, raft.clone(), transport.clone(), Arc::new(peers.clone()), env).await?;
         Ok(Cluster { meta, peers, replication: Replication { raft, transport } })
+    }
+}
+
+fn plan(config: &Config) -> JoinPlan {
+    JoinPlan {
+        addresses: config.join.0.clone(),
+        token: TokenText::parse(&config.cluster.join_token.0).ok(),
+        patience: Some(config.cluster.join_timeout).filter(|patience| !patience.is_zero()),
     }
 }
 

@@ -3,6 +3,8 @@
 //! The real one is made in `node/src`; the simulation makes its own. Nothing else in this crate reads a clock, entropy,
 //! files, environment variables or sockets, or starts a thread.
 
+mod objects;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -14,6 +16,7 @@ use bellwether_kv::KvDisk;
 use bellwether_model::{MetricKind, Timestamp};
 pub use bellwether_raft::{Blocking, BlockingClass};
 pub use futures::future::BoxFuture;
+pub use objects::{NoObjects, ObjectError, ObjectStore, ObjectStores, ObjectUpload};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -37,6 +40,8 @@ pub struct Env {
     pub net: Arc<dyn Net>,
     /// Files that an operator gives, wherever they are.
     pub files: Arc<dyn Files>,
+    /// Where backups are kept.
+    pub objects: Arc<dyn ObjectStores>,
     /// Where tasks run and where blocking work goes.
     pub executors: Executors,
     /// Readings of the machine, if there is a machine.

@@ -2,11 +2,13 @@
 //!
 //! Reading order: [`env`] (the door to the world), [`config`], [`tls`] and [`far_end`] (who is who on a connection),
 //! [`replication`] (the log store), [`peers`] (other nodes), [`meta`] (what concerns the whole cluster), [`cluster`] (this
-//! node as one of it), [`shards`] (the groups of this node and reads across them), [`routing`], [`write`] (from a request's
-//! body to acknowledged samples), [`maintenance`] (flush, seal, retention, disk space), then what clients see: [`gateway`],
-//! [`grpc`], [`query`], [`self_collect`].
+//! node as one of it), [`clock_rule`] (whose clock counts), [`shards`] (the groups of this node and reads across them),
+//! [`routing`], [`write`] (from a request's body to acknowledged samples), [`maintenance`] (flush, seal, retention, disk
+//! space), then what clients see: [`gateway`], [`grpc`], [`query`], [`self_collect`].
 
+pub mod backup;
 pub mod balance;
+pub mod clock_rule;
 pub mod cluster;
 pub mod config;
 pub mod env;
@@ -17,6 +19,7 @@ mod listen;
 pub mod maintenance;
 pub mod meta;
 pub mod metrics;
+pub mod operations;
 pub mod peers;
 pub mod program;
 pub mod query;
@@ -28,6 +31,7 @@ pub mod shards;
 #[cfg(test)]
 mod testing;
 pub mod tls;
+mod waiting;
 pub mod write;
 
 use std::io;
@@ -40,8 +44,10 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use backup::Backups;
 use balance::Mover;
 use balance::report::Reporter;
+use clock_rule::{ClockRule, CorrectedClock};
 use cluster::{Cluster, ClusterError};
 use config::ConfigError;
 use env::Listener;
@@ -49,12 +55,14 @@ use far_end::Administrators;
 use gateway::GatewayState;
 use grpc::GrpcState;
 use grpc::cluster::ClusterService;
+use grpc::operations::OperationsService;
 use maintenance::Maintenance;
 use meta::Meta;
 use meta::founding::EnterError;
 use meta::joining::JoinError;
 use metrics::{StorageMetrics, WriteMetrics};
-use peers::service::PeerService;
+use operations::Operations;
+use peers::service::{LongWork, PeerService};
 use query::Coordinator;
 use routing::Router;
 use routing::reconcile::reconcile;
@@ -129,6 +137,16 @@ pub enum StartError {
     Reflection(String),
 }
 
+impl StartError {
+    fn of_cluster(config: &Config, error: ClusterError) -> StartError {
+        match error {
+            ClusterError::Enter(EnterError::Join(error)) => StartError::Join(error),
+            error @ ClusterError::Reach { .. } => StartError::Reach(error),
+            error => StartError::Data { path: config.data_dir.display().to_string(), source: error.into() },
+        }
+    }
+}
+
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
@@ -144,14 +162,21 @@ impl Server {
     /// Opens the data directory, or founds a cluster in an empty one, and serves. Returns once requests are answered.
     pub async fn start(config: Config, env: Env) -> Result<Server, StartError> {
         config.validate()?;
-        let config = Arc::new(config);
-        let started_ms = env.clock.now_ms();
         let registry = Registry::new();
         let tls = Tls::load(&config.tls, &config.grpc_host(), &env, &registry).await?;
         let env = match &tls {
             Some(tls) => Env { net: tls.over(env.net.clone()), ..env },
             None => env,
         };
+        let order = match config.cluster.wait_for_init {
+            true => waiting::wait(&config, &env, tls.clone(), config.http).await?,
+            false => None,
+        };
+        let config = Arc::new(match &order {
+            Some(order) => order.applied_to(config),
+            None => config,
+        });
+        let started_ms = env.clock.now_ms();
         let http = bind(&env, "http", config.http).await?;
         // Raft's runtime is told of what happens on this listener's connections.
         let grpc = {
@@ -165,12 +190,16 @@ impl Server {
         let data = |source: DataError| StartError::Data { path: config.data_dir.display().to_string(), source };
         let storage_metrics = Arc::new(StorageMetrics::new(&registry)?);
         let cluster = Cluster::enter(&config, &env, &registry, http_address, grpc_address).await;
-        let Cluster { meta, peers, replication } = cluster.map_err(|error| match error {
-            ClusterError::Enter(EnterError::Join(error)) => StartError::Join(error),
-            error @ ClusterError::Reach { .. } => StartError::Reach(error),
-            error => data(error.into()),
-        })?;
+        let Cluster { meta, peers, replication } = cluster.map_err(|error| StartError::of_cluster(&config, error))?;
+        if let Some(order) = order {
+            order.choose(&meta).await;
+        }
         let identity = meta.identity();
+        // What is done by a clock from here on is done by one that the cluster agrees with.
+        let clock = CorrectedClock::new(env.clock.clone());
+        let own_env = env.clone();
+        let env = Env { clock: clock.clone(), ..env };
+        let clock_rule = ClockRule::new(meta.clone(), peers.clone(), replication.raft.clone(), clock, &registry)?;
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let (ring, follow) = cluster::follow_state(meta.state(), peers.clone());
@@ -204,7 +233,7 @@ impl Server {
             administrators: Administrators::new(&config.hosts, Some(meta.state()), env.clock.clone()),
             ready: is_ready.clone(),
         });
-        let reporter = Reporter::new(shards.clone(), &env);
+        let reporter = Reporter::new(&router, clock_rule.judgement(), &config, &env);
         let administration = ClusterService {
             meta: meta.clone(),
             peers: peers.clone(),
@@ -226,12 +255,22 @@ impl Server {
             meta: Some(meta.state()),
             ready: is_ready,
         };
+        let backups = Backups::new(meta.clone(), peers.clone(), router.clone(), write.clone(), env.clone());
+        let operations = Operations::new(identity.node, env.clock.clone(), stopped.clone());
+        let long_work = LongWork { backups, operations };
+        let administration = OperationsService { cluster: administration, work: long_work.clone() };
         let grpc_routes = grpc::routes(grpc_state, Some(administration))
             .map_err(|error| StartError::Reflection(error.to_string()))?;
-        let mover = Mover { meta: meta.clone(), router: router.clone(), peers: peers.clone(), reporter };
-        let service = PeerService::open(raft, peers, env.clone(), stopped.clone()).await?;
-        let service = service.with_router(router.clone()).with_meta(meta.clone());
-        let grpc_routes = service.with_tls(tls.clone()).add_to(grpc_routes);
+        let mover =
+            Mover { meta: meta.clone(), router: router.clone(), peers: peers.clone(), reporter: reporter.clone() };
+        let service = PeerService::open(raft, peers, own_env, stopped.clone()).await?;
+        let service = service
+            .with_router(router.clone())
+            .with_meta(meta.clone())
+            .with_tls(tls.clone())
+            .with_reporter(reporter)
+            .with_long_work(long_work);
+        let grpc_routes = service.add_to(grpc_routes);
         let http_tls = tls.clone().filter(|_| !config.http_is_plain());
         tasks.spawn(listen::serve(http, http_routes, http_tls, stopped.clone()));
         let grpc = listen::serve_nodes(grpc, grpc_routes, Handle::current(), tls.clone(), stopped.clone());
@@ -250,6 +289,7 @@ impl Server {
         if let Some(tls) = tls {
             tasks.spawn(tls.follow(stopped.clone()));
         }
+        tasks.spawn(clock_rule.run(stopped.clone()));
         if config.self_collect.enabled {
             let collect = SelfCollect {
                 config: config.self_collect.clone(),

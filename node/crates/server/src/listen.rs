@@ -167,7 +167,13 @@ async fn connection(accepted: Accepted, router: Router, mut stop: watch::Receive
     let Accepted { stream, far_end } = accepted;
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_WAIT);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING_AFTER).keep_alive_timeout(PING_WAIT);
+    // Without a date in answers, which hyper would take from the system's clock: replayed calls between nodes are the same.
+    let mut http2 = builder.http2();
+    http2
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_AFTER)
+        .keep_alive_timeout(PING_WAIT)
+        .auto_date_header(false);
     // Whether a request has begun: until then not even the protocol's version may be known, so hyper's own limit on
     // headers does not hold yet.
     let spoke = Arc::new(AtomicBool::new(false));

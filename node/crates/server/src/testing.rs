@@ -5,22 +5,25 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use bellwether_kv::MemDisk;
+use bellwether_kv::{EngineExport, EngineImport, Error, KvDisk, KvEngine, MemDisk, SpaceConfig};
 use bellwether_model::{Labels, Matcher, Sample, Tenant, TimeRange, Timestamp};
 use bellwether_raft::Inline;
+use bytes::Bytes;
+use parking_lot::Mutex;
 use prometheus::Registry;
 use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::env::{
-    BoxFuture, DiskSpace, Env, Executor, ExecutorHandle, Executors, Job, Listener, Net, NoFiles, Program, Seed,
-    Spawner, Stream, Volume, WallClock,
+    BoxFuture, DiskSpace, Env, Executor, ExecutorHandle, Executors, Job, Listener, Net, NoFiles, NoObjects, Program,
+    Seed, Spawner, Stream, Volume, WallClock,
 };
 use crate::maintenance::Maintenance;
 use crate::meta::founding::initial_placement;
 use crate::metrics::{StorageMetrics, WriteMetrics};
+use crate::peers::testing::TestNet;
 use crate::replication;
 use crate::routing::Router;
 use crate::routing::remote::Alone;
@@ -90,7 +93,7 @@ impl Storage {
     pub async fn values(&self, name: &str) -> Result<Vec<f64>, SelectError> {
         let limits = Limits { series: 10, samples: 1000, memory_bytes: 1 << 20 };
         let matchers: Arc<[Matcher]> = [Matcher::equal("__name__", name)].into();
-        let read = ReadContext { account: Arc::new(QueryAccount::new(limits)), cancel: Arc::default(), stale: None };
+        let read = ReadContext::new(QueryAccount::new(limits));
         let tenant = Tenant::default_tenant();
         let found = self.router.select(&tenant, matchers, TimeRange::ALL, Wanted::All, &read).await?;
         Ok(found.into_iter().flat_map(|series| series.values).collect())
@@ -120,12 +123,13 @@ pub fn env(disk: MemDisk, clock: Arc<dyn WallClock>, net: Arc<dyn Net>) -> Env {
     let inline = ExecutorHandle::new(InlineExecutor, 1);
     Env {
         disk: Arc::new(disk),
-        volume: Arc::new(LargeVolume),
+        volume: Arc::<TestVolume>::default(),
         clock,
         seed: Seed(1),
         program: Program::THIS,
         net,
         files: Arc::new(NoFiles),
+        objects: Arc::new(NoObjects),
         executors: Executors {
             raft: Arc::new(ThisRuntime),
             blocking: Arc::new(Inline),
@@ -154,15 +158,38 @@ impl Spawner for ThisRuntime {
     }
 }
 
-struct LargeVolume;
+/// A large file system, half free until somebody says otherwise.
+pub struct TestVolume(AtomicU64);
 
-impl Volume for LargeVolume {
+impl TestVolume {
+    pub fn set_free(&self, bytes: u64) {
+        self.0.store(bytes, Ordering::SeqCst);
+    }
+}
+
+impl Default for TestVolume {
+    fn default() -> TestVolume {
+        TestVolume(AtomicU64::new(1 << 40))
+    }
+}
+
+impl Volume for TestVolume {
     fn space(&self) -> io::Result<DiskSpace> {
-        Ok(DiskSpace { free_bytes: 1 << 40, total_bytes: 1 << 41 })
+        Ok(DiskSpace { free_bytes: self.0.load(Ordering::SeqCst), total_bytes: 1 << 41 })
     }
 
     fn reserve(&self, _bytes: u64) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Connects clients over a network in memory.
+pub struct Connector(pub TestNet);
+
+impl bellwether_client::Connect for Connector {
+    fn connect(&self, address: String) -> BoxFuture<'static, io::Result<Box<dyn bellwether_client::Stream>>> {
+        let net = self.0.clone();
+        Box::pin(async move { Ok(Box::new(net.connect(&address).await?) as Box<dyn bellwether_client::Stream>) })
     }
 }
 
@@ -175,5 +202,73 @@ impl Net for NoNet {
 
     fn connect<'a>(&'a self, _address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Stream>>> {
         Box::pin(async { Err(io::Error::other("these tests have no sockets")) })
+    }
+}
+
+/// A disk on which something happens before the next small file is written or the next thing is moved.
+pub struct HookedDisk {
+    disk: MemDisk,
+    hook: Mutex<Option<DiskHook>>,
+}
+
+type DiskHook = Box<dyn FnOnce() -> Result<(), Error> + Send>;
+
+impl HookedDisk {
+    pub fn new(disk: &MemDisk) -> Arc<HookedDisk> {
+        Arc::new(HookedDisk { disk: disk.clone(), hook: Mutex::default() })
+    }
+
+    /// What the hook says is what the disk says.
+    pub fn hook(&self, hook: impl FnOnce() -> Result<(), Error> + Send + 'static) {
+        *self.hook.lock() = Some(Box::new(hook));
+    }
+
+    fn happens(&self) -> Result<(), Error> {
+        let hook = self.hook.lock().take();
+        hook.map_or(Ok(()), |hook| hook())
+    }
+}
+
+impl KvDisk for HookedDisk {
+    fn open(&self, path: &str, spaces: &[SpaceConfig]) -> Result<Arc<dyn KvEngine>, Error> {
+        self.disk.open(path, spaces)
+    }
+
+    fn remove(&self, path: &str) -> Result<(), Error> {
+        self.disk.remove(path)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), Error> {
+        self.happens()?;
+        self.disk.rename(from, to)
+    }
+
+    fn list(&self, path: &str) -> Result<Vec<String>, Error> {
+        self.disk.list(path)
+    }
+
+    fn exists(&self, path: &str) -> Result<bool, Error> {
+        self.disk.exists(path)
+    }
+
+    fn export(&self, path: &str) -> Result<Box<dyn EngineExport>, Error> {
+        self.disk.export(path)
+    }
+
+    fn import(&self, path: &str) -> Result<Box<dyn EngineImport>, Error> {
+        self.disk.import(path)
+    }
+
+    fn free_bytes(&self) -> Result<u64, Error> {
+        self.disk.free_bytes()
+    }
+
+    fn read_small_file(&self, path: &str) -> Result<Option<Bytes>, Error> {
+        self.disk.read_small_file(path)
+    }
+
+    fn write_small_file(&self, path: &str, content: &[u8]) -> Result<(), Error> {
+        self.happens()?;
+        self.disk.write_small_file(path, content)
     }
 }

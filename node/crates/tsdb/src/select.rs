@@ -119,6 +119,18 @@ impl Shard {
             return Ok(());
         }
         let keys = self.matching_in_order(request.tenant, request.matchers, cancel)?;
+        self.read_each(&keys, range, wanted, cancel, visit)
+    }
+
+    /// Hands over the wanted samples of these series, which are in the order of storage.
+    pub(crate) fn read_each<E: From<SelectError>>(
+        &self,
+        keys: &[SortKey],
+        range: TimeRange,
+        wanted: Wanted,
+        cancel: &AtomicBool,
+        visit: &mut dyn FnMut(SelectedSeries) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut columns = ColumnTable::default();
         let mut layers = Layers::default();
         let mut open: Vec<(Labels, usize)> = Vec::with_capacity(SERIES_PER_LOCK);
@@ -148,6 +160,7 @@ impl Shard {
                     open.push((state.index.labels(SeriesRef(key.series)), head_times.len()));
                 }
             }
+            columns.bound();
             layers.open_runs(&self.reader, range).map_err(SelectError::from)?;
             let mut from = 0;
             for (key, (labels, end)) in some.iter().zip(open.drain(..)) {
@@ -200,11 +213,11 @@ impl Shard {
         Ok(values.into_iter().collect())
     }
 
-    fn visible(&self, range: TimeRange) -> TimeRange {
+    pub(crate) fn visible(&self, range: TimeRange) -> TimeRange {
         TimeRange::new(range.first.max(self.state.read().logical.floor), range.last)
     }
 
-    fn matching_in_order(
+    pub(crate) fn matching_in_order(
         &self,
         tenant: &Tenant,
         matchers: &[Matcher],
@@ -516,9 +529,21 @@ struct ColumnTable {
     joined: HashTable<(u64, Vec<Stretch>, Arc<[Timestamp]>)>,
     /// The content found last.
     last: Option<Arc<[Timestamp]>>,
+    /// Timestamps in it.
+    held: usize,
 }
 
+/// Timestamps that the table of an answer's columns holds: where series share so few, it is not worth its memory.
+const COLUMN_TABLE_TIMES_MAX: usize = 512 << 10;
+
 impl ColumnTable {
+    /// Starts anew once it has grown too large: columns that are found again are then made again.
+    fn bound(&mut self) {
+        if self.held > COLUMN_TABLE_TIMES_MAX {
+            *self = ColumnTable::default();
+        }
+    }
+
     /// A column with these times.
     fn whole(&mut self, times: &[Timestamp]) -> Stretch {
         let stretch = |column: &Arc<[Timestamp]>| Stretch { column: column.clone(), from: 0, to: times.len() };
@@ -530,7 +555,12 @@ impl ColumnTable {
             hash = (hash.rotate_left(5) ^ *time as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         }
         let entry = self.whole.entry(hash, |(known, column)| *known == hash && column[..] == *times, |(hash, _)| *hash);
-        let column = entry.or_insert_with(|| (hash, times.into())).get().1.clone();
+        let held = &mut self.held;
+        let make = || {
+            *held += times.len();
+            (hash, times.into())
+        };
+        let column = entry.or_insert_with(make).get().1.clone();
         let stretch = stretch(&column);
         self.last = Some(column);
         stretch
@@ -558,8 +588,10 @@ impl ColumnTable {
                     .all(|(a, b)| Arc::ptr_eq(&a.column, &b.column) && (a.from, a.to) == (b.from, b.to))
         };
         let entry = self.joined.entry(hash, |(known, parts, _)| *known == hash && same(parts), |(hash, _, _)| *hash);
+        let held = &mut self.held;
         let join = || {
             let all: Vec<Timestamp> = stretches.iter().flat_map(Stretch::times).copied().collect();
+            *held += all.len();
             (hash, stretches.to_vec(), all.into())
         };
         entry.or_insert_with(join).get().2.clone()

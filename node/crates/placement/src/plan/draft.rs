@@ -189,6 +189,7 @@ impl<'a> Draft<'a> {
         for wish in &mut self.groups {
             let Wish { group, seats, new, .. } = &*wish;
             wish.movable = new.is_empty()
+                && !self.inventory.unsettled.contains(&group.id)
                 && group.split.is_none()
                 && group.replicas.len() == seats.len()
                 && group.replicas.iter().all(|replica| {

@@ -1,4 +1,4 @@
-//! Who leads: nobody on a node that drains or has no disk left, and otherwise every node about as many groups.
+//! Who leads: nobody on a node that drains, has no disk left or a wrong clock, and otherwise every node about as many groups.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,6 +51,9 @@ fn unfit(draft: &Draft, node: NodeId) -> Option<String> {
     let info = draft.inventory.nodes.get(&node).filter(|info| info.is_up())?;
     if info.state != NodeState::Active {
         return Some(draft.trouble(node));
+    }
+    if info.clock_wrong {
+        return Some(format!("the clock of node {node} is wrong"));
     }
     info.disk_full.then(|| format!("node {node} has too little free disk"))
 }

@@ -32,7 +32,7 @@ pub(super) fn next_steps(draft: &mut Draft) -> Vec<Move> {
 /// The next step of a group; with its urgency when it copies data.
 fn next_step(draft: &mut Draft, at: usize) -> Option<(Option<Urgency>, Move)> {
     let group = draft.groups[at].group;
-    if group.split.is_some() {
+    if group.split.is_some() || draft.inventory.unsettled.contains(&group.id) {
         return None;
     }
     let (live, all) = (live_voters(draft, at), group.voters().count());
@@ -71,6 +71,7 @@ fn change_voters(draft: &mut Draft, at: usize) -> Option<(Step, String)> {
     let leader = group.leader.filter(|leader| current.contains(leader) && !voters.contains(leader));
     if let Some(from) = leader.filter(|leader| draft.inventory.is_up(*leader)) {
         let staying = current.intersection(&voters).copied().filter(ready);
+        let staying = staying.filter(|node| !draft.inventory.nodes.get(node).is_some_and(|info| info.clock_wrong));
         // Where nobody stays, the leader carries the change out and steps down.
         if let Some(to) = staying.min_by_key(|node| (draft.tally(*node).leads, *node)) {
             hand_over(draft, from, to);
@@ -146,7 +147,8 @@ impl Throttle {
     /// What is under way already.
     fn new(draft: &Draft) -> Throttle {
         let mut throttle = Throttle { all: 0, nodes: BTreeMap::new() };
-        for Wish { group, .. } in &draft.groups {
+        let moving = draft.groups.iter().filter(|wish| !draft.inventory.stuck.contains(&wish.group.id));
+        for Wish { group, .. } in moving {
             let copying = group.replicas.iter().filter(|replica| {
                 replica.role == ReplicaRole::Learner && !replica.caught_up && draft.inventory.is_up(replica.node)
             });

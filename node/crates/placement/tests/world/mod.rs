@@ -145,6 +145,7 @@ pub fn node(zone: &str) -> NodeInfo {
         disk_bytes: 1000 * GB,
         disk_used_bytes: 0,
         disk_full: false,
+        clock_wrong: false,
     }
 }
 

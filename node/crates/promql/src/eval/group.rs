@@ -12,36 +12,58 @@ use crate::series::SeriesLabels;
 const GROUP_BYTES: usize = 48;
 
 /// Numbers the groups in the order of their first series. A series costs one walk over its labels and one hash.
-pub(crate) struct Groups<'g, 'm> {
+#[derive(Debug)]
+pub(crate) struct Groups {
     without: bool,
     /// Sorted.
-    names: &'g [String],
+    names: Vec<String>,
     labels: Vec<Labels>,
     index: HashTable<usize>,
     key: Vec<u8>,
-    account: Account<'m>,
 }
 
-impl<'g, 'm> Groups<'g, 'm> {
+impl Groups {
     /// `names` are sorted; with `without`, the metric's name is left out in any case.
-    pub(crate) fn new(without: bool, names: &'g [String], account: Account<'m>) -> Groups<'g, 'm> {
+    pub(crate) fn new(without: bool, names: &[String]) -> Groups {
         debug_assert!(names.is_sorted());
-        Groups { without, names, labels: Vec::new(), index: HashTable::new(), key: Vec::new(), account }
+        Groups { without, names: names.to_vec(), labels: Vec::new(), index: HashTable::new(), key: Vec::new() }
     }
 
     /// The group of a series, new if it is the first of it.
-    pub(crate) fn number(&mut self, series: &SeriesLabels) -> Result<usize, EvalError> {
+    pub(crate) fn number(&mut self, series: &SeriesLabels, account: &mut Account<'_>) -> Result<usize, EvalError> {
         let hash = self.read(series);
         if let Some(known) = self.find(hash) {
             return Ok(known);
         }
-        self.account.take(GROUP_BYTES + self.key.len())?;
+        account.take(GROUP_BYTES + self.key.len())?;
         let labels = Labels::from_canonical(&self.key).expect("some labels of a canonical set, in its order");
+        Ok(self.append(hash, labels))
+    }
+
+    /// The group of these labels, which somebody else has numbered; new if it is not known here.
+    pub(crate) fn adopt(&mut self, labels: &Labels) -> usize {
+        self.key.clear();
+        self.key.extend_from_slice(labels.canonical_bytes());
+        let hash = xxh3_64(&self.key);
+        self.find(hash).unwrap_or_else(|| self.append(hash, labels.clone()))
+    }
+
+    fn append(&mut self, hash: u64, group: Labels) -> usize {
         let number = self.labels.len();
-        self.labels.push(labels);
+        self.labels.push(group);
         let labels = &self.labels;
         self.index.insert_unique(hash, number, |at| xxh3_64(labels[*at].canonical_bytes()));
-        Ok(number)
+        number
+    }
+
+    /// What all groups have cost.
+    pub(crate) fn byte_len(&self) -> usize {
+        self.labels.iter().map(Groups::bytes_of).sum()
+    }
+
+    /// What a group of these labels costs.
+    pub(crate) fn bytes_of(labels: &Labels) -> usize {
+        GROUP_BYTES + labels.canonical_bytes().len()
     }
 
     /// The group of a series, if it has been seen.
@@ -99,11 +121,13 @@ mod tests {
         let names = ["b".to_owned()];
         let (query, never) = (QueryAccount::new(Limits::default()), AtomicBool::new(false));
         let meter = Meter::new(&query, &never);
-        let mut by = Groups::new(false, &names, meter.account());
-        assert_eq!([&a, &b, &a].map(|series| by.number(series).unwrap()), [0, 1, 0]);
+        let mut account = meter.account();
+        let mut by = Groups::new(false, &names);
+        assert_eq!([&a, &b, &a].map(|series| by.number(series, &mut account).unwrap()), [0, 1, 0]);
+        assert_eq!([1, 0].map(|number| by.adopt(&by.labels(number).clone())), [1, 0]);
         assert_eq!(by.labels(1), &Labels::of(&[("b", "2")]));
-        let mut without = Groups::new(true, &names, meter.account());
-        assert_eq!([&a, &b].map(|series| without.number(series).unwrap()), [0, 0]);
+        let mut without = Groups::new(true, &names);
+        assert_eq!([&a, &b].map(|series| without.number(series, &mut account).unwrap()), [0, 0]);
         assert_eq!(without.labels(0), &Labels::of(&[("a", "1")]));
     }
 }

@@ -37,10 +37,11 @@ impl Evaluator<'_> {
         if !matchable.any() {
             return Ok(result);
         }
-        let mut groups = Groups::new(!matching.on, &matching.labels, self.meter.account());
+        let mut groups = Groups::new(!matching.on, &matching.labels);
+        let mut account = self.meter.account();
         let mut ones: Vec<Vec<&Series>> = Vec::new();
         for series in &one.series {
-            let group = groups.number(&series.labels)?;
+            let group = groups.number(&series.labels, &mut account)?;
             if group == ones.len() {
                 ones.push(Vec::new());
             }
@@ -92,12 +93,13 @@ impl Evaluator<'_> {
         rhs: SeriesSet<'_>,
         grid: &Grid,
     ) -> Result<SeriesSet<'_>, EvalError> {
-        let mut groups = Groups::new(!matching.on, &matching.labels, self.meter.account());
+        let mut groups = Groups::new(!matching.on, &matching.labels);
+        let mut account = self.meter.account();
         // For `or` the left side hides series of the right one; for the others the right side decides about the left.
         let (deciding, decided) = if op == BinaryOp::Or { (&lhs, &rhs) } else { (&rhs, &lhs) };
         let mut present: Vec<Presence> = Vec::new();
         for series in &deciding.series {
-            let group = groups.number(&series.labels)?;
+            let group = groups.number(&series.labels, &mut account)?;
             if group == present.len() {
                 present.push(Presence::none(grid.steps));
             }

@@ -34,6 +34,17 @@ impl<'a> Meter<'a> {
         Meter { query, cancel, work: Cell::new(WORK_BETWEEN_CHECKS), samples: Cell::new(0) }
     }
 
+    /// Goes on from what earlier evaluations of the query have read.
+    pub(crate) fn after_samples(self, samples: u64) -> Meter<'a> {
+        self.samples.set(samples);
+        self
+    }
+
+    /// Samples read, those of earlier evaluations included.
+    pub(crate) fn samples_read(&self) -> u64 {
+        self.samples.get()
+    }
+
     /// Counts work done, in points; fails once the query is cancelled.
     #[inline]
     pub(crate) fn work(&self, points: usize) -> Result<(), EvalError> {
@@ -63,6 +74,11 @@ impl<'a> Meter<'a> {
     pub(crate) fn account(&self) -> Account<'a> {
         Account { query: self.query, bytes: 0 }
     }
+
+    /// An account for something that has been paid for.
+    pub(crate) fn paid(&self, bytes: u64) -> Account<'a> {
+        Account::of(self.query, bytes)
+    }
 }
 
 /// Memory of one part of an evaluation; given back when dropped.
@@ -72,7 +88,12 @@ pub(crate) struct Account<'m> {
     bytes: u64,
 }
 
-impl Account<'_> {
+impl<'m> Account<'m> {
+    /// Of something that has been paid for.
+    pub(crate) fn of(query: &'m QueryAccount, bytes: u64) -> Account<'m> {
+        Account { query, bytes }
+    }
+
     /// Takes more, before it is allocated.
     pub(crate) fn take(&mut self, bytes: usize) -> Result<(), EvalError> {
         self.query.take(bytes as u64)?;
@@ -80,9 +101,21 @@ impl Account<'_> {
         Ok(())
     }
 
-    /// Leaves what was taken with the query: its result lives longer than its evaluation.
-    pub(crate) fn keep(mut self) {
-        self.bytes = 0;
+    /// Takes more or gives back until it is so much.
+    pub(crate) fn set(&mut self, bytes: usize) -> Result<(), EvalError> {
+        let bytes = bytes as u64;
+        if bytes > self.bytes {
+            self.query.take(bytes - self.bytes)?;
+        } else {
+            self.query.give_back(self.bytes - bytes);
+        }
+        self.bytes = bytes;
+        Ok(())
+    }
+
+    /// Leaves what was taken with the query, for what lives longer than an evaluation; says how much that is.
+    pub(crate) fn keep(mut self) -> u64 {
+        std::mem::take(&mut self.bytes)
     }
 }
 

@@ -6,6 +6,7 @@
 //! duplicates) collect them, and pay for that at the [`meter`].
 
 mod absent;
+mod accumulator;
 mod aggregate;
 mod binary;
 mod collect;
@@ -15,6 +16,7 @@ mod histogram;
 mod input;
 mod matching;
 mod meter;
+pub(crate) mod partial;
 mod pick;
 mod point;
 mod range;
@@ -22,6 +24,7 @@ mod scalar;
 mod selector;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 pub use meter::Cancel;
 
@@ -36,6 +39,8 @@ use binary::Operation;
 use collect::{Duplicates, SeriesSet};
 use input::Input;
 use meter::Meter;
+use partial::Partial;
+use partial::state::State;
 
 /// What a node holds for each step beside the series that it collects: bounds of ranges and a column in the making.
 const SCRATCH_BYTES_PER_STEP: usize = 40;
@@ -57,27 +62,70 @@ pub fn evaluate(
     account: &QueryAccount,
     cancel: &dyn Cancel,
 ) -> Result<Outcome, EvalError> {
+    evaluate_with(plan, fetched.into_iter().map(Fetched::Series).collect(), account, cancel)
+}
+
+/// What has become of a selection.
+#[derive(Debug)]
+pub enum Fetched {
+    /// Its series.
+    Series(Vec<FetchedSeries>),
+    /// What all that reads them has made of them already.
+    Reduced(Partial),
+}
+
+/// The same where some selections are reduced.
+pub fn evaluate_with(
+    plan: &Plan,
+    fetched: Vec<Fetched>,
+    account: &QueryAccount,
+    cancel: &dyn Cancel,
+) -> Result<Outcome, EvalError> {
     if fetched.len() != plan.selections().len() {
         return Err(EvalError::Selections { wanted: plan.selections().len(), given: fetched.len() });
     }
-    if let Some(uneven) = fetched.iter().flatten().find(|series| series.timestamps.len() != series.values.len()) {
-        let (labels, timestamps, values) = (uneven.labels.to_string(), uneven.timestamps.len(), uneven.values.len());
-        return Err(EvalError::Columns { labels, timestamps, values });
+    let mut annotations = Annotations::default();
+    let mut reduced = BTreeMap::new();
+    let mut inputs = Vec::with_capacity(fetched.len());
+    let mut samples: u64 = 0;
+    for (fetched, readers) in fetched.into_iter().zip(&plan.readers) {
+        let series = match fetched {
+            Fetched::Series(series) => series,
+            Fetched::Reduced(partial) => {
+                let (states, read, said) = partial.into_parts();
+                reduced.extend(states);
+                samples = samples.saturating_add(read);
+                annotations.extend(said);
+                Vec::new()
+            }
+        };
+        check_columns(&series)?;
+        inputs.push(Input::new(series, *readers, plan));
     }
-    let inputs = fetched.into_iter().zip(&plan.readers).map(|(series, readers)| Input::new(series, *readers, plan));
     let evaluator = Evaluator {
-        inputs: inputs.collect(),
+        inputs,
+        reduced: RefCell::new(reduced),
         lookback_ms: plan.lookback_ms,
-        meter: Meter::new(account, cancel),
-        annotations: RefCell::new(Annotations::default()),
+        meter: Meter::new(account, cancel).after_samples(samples),
+        annotations: RefCell::new(annotations),
     };
     let value = evaluator.finish(plan)?;
     let (warnings, infos) = evaluator.annotations.into_inner().into_parts();
     Ok(Outcome { value, warnings, infos })
 }
 
-struct Evaluator<'a> {
+fn check_columns(series: &[FetchedSeries]) -> Result<(), EvalError> {
+    let Some(uneven) = series.iter().find(|series| series.timestamps.len() != series.values.len()) else {
+        return Ok(());
+    };
+    let (labels, timestamps, values) = (uneven.labels.to_string(), uneven.timestamps.len(), uneven.values.len());
+    Err(EvalError::Columns { labels, timestamps, values })
+}
+
+pub(crate) struct Evaluator<'a> {
     inputs: Vec<Input>,
+    /// What reductions have come to, until somebody reads it.
+    reduced: RefCell<BTreeMap<usize, State>>,
     lookback_ms: i64,
     meter: Meter<'a>,
     annotations: RefCell<Annotations>,
@@ -92,6 +140,11 @@ fn same_labelset<T>() -> Result<T, EvalError> {
 }
 
 impl Evaluator<'_> {
+    /// What a reduction has come to elsewhere, if it was computed there.
+    fn reduced(&self, reduction: usize) -> Option<State> {
+        self.reduced.borrow_mut().remove(&reduction)
+    }
+
     /// Visits the series of a selection, in order if the plan needs one.
     fn selected(
         &self,

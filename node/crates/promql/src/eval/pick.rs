@@ -1,20 +1,21 @@
 //! Aggregations that pick among the series of a group, or need all values of a step at once.
 
-use hashbrown::HashTable;
-use xxhash_rust::xxh3::xxh3_64;
 use xxhash_rust::xxh64::xxh64;
 
+use crate::ast::AggregateOp;
 use crate::column::Column;
 use crate::eval::group::Groups;
 use crate::eval::scalar::ScalarColumn;
 use crate::eval::{Evaluator, Sink, execution_error};
-use crate::functions::labels::with_label;
 use crate::functions::math::{quantile_of_sorted, sort_nan_first};
 use crate::literal::number_text;
 use crate::outcome::EvalError;
 use crate::plan::AggregateNode;
 use crate::series::SeriesLabels;
 use crate::windows::Grid;
+
+/// Pushes series into the sink that it is given.
+pub(crate) type Produce<'p> = &'p mut dyn FnMut(&mut Sink<'_>) -> Result<(), EvalError>;
 
 /// A candidate of `topk`: its value and the number of its series.
 type Candidate = (f64, u32);
@@ -24,30 +25,44 @@ type Candidate = (f64, u32);
 /// A binary heap with the worst candidate first, moved exactly as Go's `container/heap` moves it: which of several equal
 /// candidates is dropped depends on that.
 #[derive(Default)]
-struct Best {
+pub(crate) struct Best {
     heap: Vec<Candidate>,
 }
 
+/// What became of a candidate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Offer {
+    /// It stands beside the others.
+    Added,
+    /// It stands in place of another.
+    Replaced,
+    /// The others are as good.
+    Refused,
+}
+
 impl Best {
+    /// What each of them costs.
+    pub(crate) const CANDIDATE_BYTES: usize = size_of::<Candidate>();
+
     /// Whether `a` is worse than `b`; NaN is worst.
     fn worse(a: f64, b: f64, largest: bool) -> bool {
         a.is_nan() || if largest { a < b } else { a > b }
     }
 
-    /// True if the heap has grown.
-    fn offer(&mut self, candidate: Candidate, k: usize, largest: bool) -> bool {
+    pub(crate) fn offer(&mut self, candidate: Candidate, k: usize, largest: bool) -> Offer {
         if self.heap.len() < k {
             self.heap.push(candidate);
             self.up(self.heap.len() - 1, largest);
-            return true;
+            return Offer::Added;
         }
         let worst = self.heap[0].0;
         let better = if largest { worst < candidate.0 } else { worst > candidate.0 };
         if better || (worst.is_nan() && !candidate.0.is_nan()) {
             self.heap[0] = candidate;
             self.down(largest);
+            return Offer::Replaced;
         }
-        false
+        Offer::Refused
     }
 
     fn up(&mut self, mut at: usize, largest: bool) {
@@ -116,7 +131,7 @@ impl Evaluator<'_> {
     }
 
     /// How many series each step picks.
-    fn counts(&self, node: &AggregateNode, grid: &Grid) -> Result<Vec<usize>, EvalError> {
+    pub(crate) fn counts(&self, node: &AggregateNode, grid: &Grid) -> Result<Vec<usize>, EvalError> {
         let param = self.param(node, grid)?;
         let count = |step| {
             let k = param.at(step);
@@ -134,21 +149,23 @@ impl Evaluator<'_> {
         (0..grid.steps).map(count).collect()
     }
 
+    /// Picks among the series that `produce` pushes, which come in the order of their labels.
     pub(crate) fn pick_extremes(
         &self,
         node: &AggregateNode,
-        largest: bool,
+        produce: Produce<'_>,
         grid: &Grid,
         sink: &mut Sink<'_>,
     ) -> Result<(), EvalError> {
+        let largest = node.op == AggregateOp::Topk;
         let counts = self.counts(node, grid)?;
-        let mut groups = Groups::new(node.grouping.without, &node.grouping.labels, self.meter.account());
+        let mut groups = Groups::new(node.grouping.without, &node.grouping.labels);
         let mut account = self.meter.account();
         let mut best: Vec<Best> = Vec::new();
         let mut picked = Picked { labels: Vec::new(), columns: Vec::new(), steps: grid.steps };
-        self.vector(&node.arg, grid, &mut |labels, column| {
+        produce(&mut |labels, column| {
             let number = picked.labels.len() as u32;
-            let first = groups.number(labels)? * grid.steps;
+            let first = groups.number(labels, &mut account)? * grid.steps;
             if first == best.len() {
                 account.take(grid.steps * size_of::<Best>())?;
                 best.resize_with(first + grid.steps, Best::default);
@@ -158,7 +175,7 @@ impl Evaluator<'_> {
             let mut grown = 0;
             for step in column.present.iter().filter(|step| counts[*step] > 0) {
                 let candidate = (column.values[step], number);
-                grown += usize::from(best[first + step].offer(candidate, counts[step], largest));
+                grown += usize::from(best[first + step].offer(candidate, counts[step], largest) == Offer::Added);
             }
             account.take(grown * size_of::<Candidate>())?;
             self.meter.work(grid.steps)
@@ -183,13 +200,20 @@ impl Evaluator<'_> {
         picked.push_into(sink)
     }
 
-    pub(crate) fn pick_first(&self, node: &AggregateNode, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EvalError> {
+    /// Picks the first series of each group among those that `produce` pushes, in the order of their labels.
+    pub(crate) fn pick_first(
+        &self,
+        node: &AggregateNode,
+        produce: Produce<'_>,
+        grid: &Grid,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), EvalError> {
         let counts = self.counts(node, grid)?;
-        let mut groups = Groups::new(node.grouping.without, &node.grouping.labels, self.meter.account());
+        let mut groups = Groups::new(node.grouping.without, &node.grouping.labels);
         let mut account = self.meter.account();
         let mut taken: Vec<usize> = Vec::new();
-        self.vector(&node.arg, grid, &mut |labels, column| {
-            let first = groups.number(labels)? * grid.steps;
+        produce(&mut |labels, column| {
+            let first = groups.number(labels, &mut account)? * grid.steps;
             if first == taken.len() {
                 account.take(grid.steps * size_of::<usize>())?;
                 taken.resize(first + grid.steps, 0);
@@ -245,11 +269,11 @@ impl Evaluator<'_> {
     pub(crate) fn quantiles(&self, node: &AggregateNode, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EvalError> {
         let Some(param) = &node.param else { return Ok(()) };
         let q = self.quantile_parameter(param, node.param_span, grid)?;
-        let mut groups = Groups::new(node.grouping.without, &node.grouping.labels, self.meter.account());
+        let mut groups = Groups::new(node.grouping.without, &node.grouping.labels);
         let mut account = self.meter.account();
         let mut members: Vec<Vec<Column>> = Vec::new();
         self.vector(&node.arg, grid, &mut |labels, column| {
-            let group = groups.number(labels)?;
+            let group = groups.number(labels, &mut account)?;
             if group == members.len() {
                 members.push(Vec::new());
             }
@@ -273,57 +297,6 @@ impl Evaluator<'_> {
         }
         Ok(())
     }
-
-    pub(crate) fn count_values(&self, node: &AggregateNode, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EvalError> {
-        // The value's label stands in place of one of the same name that the series had.
-        let mut names = node.grouping.labels.clone();
-        let listed = names.binary_search(&node.label);
-        let hidden = node.grouping.without && listed.is_ok();
-        match listed {
-            Ok(at) if !node.grouping.without => drop(names.remove(at)),
-            Err(at) if node.grouping.without => names.insert(at, node.label.clone()),
-            _ => {}
-        }
-        let mut groups = Groups::new(node.grouping.without, &names, self.meter.account());
-        let mut account = self.meter.account();
-        let mut index: HashTable<usize> = HashTable::new();
-        let mut counts: Vec<((usize, u64), Column)> = Vec::new();
-        let hash = |key: &(usize, u64)| xxh3_64(&[key.0.to_le_bytes(), key.1.to_le_bytes()].concat());
-        self.vector(&node.arg, grid, &mut |labels, column| {
-            let group = groups.number(labels)?;
-            self.meter.work(grid.steps)?;
-            for step in column.present.iter() {
-                let value = column.values[step];
-                let bits = if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() };
-                let key = (group, if hidden { 0 } else { bits });
-                let at = match index.find(hash(&key), |at| counts[*at].0 == key) {
-                    Some(at) => *at,
-                    None => {
-                        let fresh = Column::absent(grid.steps);
-                        account.take(fresh.byte_len())?;
-                        counts.push((key, fresh));
-                        index.insert_unique(hash(&key), counts.len() - 1, |at| hash(&counts[*at].0));
-                        counts.len() - 1
-                    }
-                };
-                let count = counts[at].1.get(step).unwrap_or(0.0);
-                counts[at].1.set(step, count + 1.0);
-            }
-            Ok(())
-        })?;
-        for ((group, bits), mut column) in counts {
-            let labels = SeriesLabels::new(groups.labels(group).clone());
-            let labels =
-                if hidden { labels } else { with_label(&labels, &node.label, &value_text(f64::from_bits(bits))) };
-            sink(&labels, &mut column)?;
-        }
-        Ok(())
-    }
-}
-
-/// A value as a label: all digits, no exponent.
-fn value_text(value: f64) -> String {
-    if value.is_finite() { format!("{value}") } else { number_text(value) }
 }
 
 /// The bytes that Prometheus hashes: each text after its length, in one byte or in three behind a 255.
@@ -358,13 +331,6 @@ mod tests {
         }
         best.sort(true);
         assert_eq!(best.heap, [(5.0, 3), (4.0, 4), (3.0, 0)]);
-    }
-
-    #[test]
-    fn values_become_labels_without_exponents() {
-        assert_eq!(value_text(1e21), "1000000000000000000000");
-        assert_eq!(value_text(f64::INFINITY), "+Inf");
-        assert_eq!(value_text(0.1), "0.1");
     }
 
     #[test]

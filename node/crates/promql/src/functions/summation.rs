@@ -26,6 +26,15 @@ impl Sum {
         (self.sum, self.lost) = add(value, self.sum, self.lost);
     }
 
+    /// Adds what another sum has come to.
+    #[inline]
+    pub(crate) fn merge(&mut self, other: Sum) {
+        self.add(other.sum);
+        if !self.sum.is_infinite() {
+            self.lost += other.lost;
+        }
+    }
+
     pub(crate) fn value(self) -> f64 {
         self.sum + self.lost
     }
@@ -100,6 +109,53 @@ impl Mean {
         self.total = Sum { sum, lost };
     }
 
+    /// Takes in the values of which another mean was made.
+    pub(crate) fn merge(&mut self, other: Mean) {
+        if self.count == 0.0 || other.count == 0.0 {
+            *self = if self.count == 0.0 { other } else { *self };
+            return;
+        }
+        let count = self.count + other.count;
+        if !self.incremental && !other.incremental {
+            let mut total = self.total;
+            total.merge(other.total);
+            if !total.sum.is_infinite() {
+                *self = Mean { count, total, incremental: false };
+                return;
+            }
+        }
+        let (mine, theirs) = (self.as_mean(), other.as_mean());
+        let stays = |one: Sum, other: Sum| one.sum.is_infinite() && (other.sum.is_finite() || other.sum == one.sum);
+        let total = if stays(mine, theirs) {
+            mine
+        } else if stays(theirs, mine) {
+            theirs
+        } else {
+            let weighted = |sum: Sum, weight: f64| Sum { sum: sum.sum * weight, lost: sum.lost * weight };
+            let mut total = weighted(mine, self.count / count);
+            total.merge(weighted(theirs, other.count / count));
+            total
+        };
+        *self = Mean { count, total, incremental: true };
+    }
+
+    fn as_mean(self) -> Sum {
+        if self.incremental {
+            return self.total;
+        }
+        Sum { sum: self.total.sum / self.count, lost: self.total.lost / self.count }
+    }
+
+    /// Its state as numbers.
+    pub(crate) fn fields(self) -> [f64; 4] {
+        [self.count, self.total.sum, self.total.lost, f64::from(u8::from(self.incremental))]
+    }
+
+    /// From [`Mean::fields`].
+    pub(crate) fn of_fields([count, sum, lost, incremental]: [f64; 4]) -> Mean {
+        Mean { count, total: Sum { sum, lost }, incremental: incremental != 0.0 }
+    }
+
     pub(crate) fn value(self) -> f64 {
         if self.incremental { self.total.value() } else { self.total.sum / self.count + self.total.lost / self.count }
     }
@@ -120,6 +176,30 @@ impl Deviation {
         let delta = value - self.mean.value();
         self.mean.add(delta / self.count);
         self.squares.add(delta * (value - self.mean.value()));
+    }
+
+    /// Takes in the values that another has seen (Chan, Golub and LeVeque).
+    pub(crate) fn merge(&mut self, other: Deviation) {
+        if self.count == 0.0 || other.count == 0.0 {
+            *self = if self.count == 0.0 { other } else { *self };
+            return;
+        }
+        let count = self.count + other.count;
+        let delta = other.mean.value() - self.mean.value();
+        self.mean.add(delta * (other.count / count));
+        self.squares.merge(other.squares);
+        self.squares.add(delta * delta * (self.count * other.count / count));
+        self.count = count;
+    }
+
+    /// Its state as numbers.
+    pub(crate) fn fields(self) -> [f64; 5] {
+        [self.count, self.mean.sum, self.mean.lost, self.squares.sum, self.squares.lost]
+    }
+
+    /// From [`Deviation::fields`].
+    pub(crate) fn of_fields([count, sum, lost, squares, squares_lost]: [f64; 5]) -> Deviation {
+        Deviation { count, mean: Sum { sum, lost }, squares: Sum { sum: squares, lost: squares_lost } }
     }
 
     pub(crate) fn variance(self) -> f64 {
@@ -148,6 +228,49 @@ mod tests {
         let mut mean = Mean::default();
         [1.7e308, 1.7e308, 1.7e308].into_iter().for_each(|value| mean.add(value));
         assert!((mean.value() / 1.7e308 - 1.0).abs() < 1e-12);
+    }
+
+    fn mean_of(values: &[f64]) -> Mean {
+        let mut mean = Mean::default();
+        values.iter().for_each(|value| mean.add(*value));
+        mean
+    }
+
+    #[test]
+    fn parts_merge_to_what_the_whole_is() {
+        let cases: [&[f64]; 8] = [
+            &[1.0, 2.0, 3.0, 4.0],
+            &[1e100, 1.0, -1e100, 3.0],
+            &[1.7e308, 1.7e308, 1.7e308],
+            &[f64::INFINITY, 1.0, f64::INFINITY],
+            &[1.0, f64::NEG_INFINITY, 2.0],
+            &[f64::INFINITY, f64::NEG_INFINITY],
+            &[1.0, f64::NAN, 2.0],
+            &[f64::INFINITY, 1.7e308, 1.7e308],
+        ];
+        let same = |a: f64, b: f64| a == b || (a.is_nan() && b.is_nan()) || (a / b - 1.0).abs() < 1e-15;
+        for values in cases {
+            for cut in 0..=values.len() {
+                let (left, right) = values.split_at(cut);
+                let mut mean = Mean::of_fields(mean_of(left).fields());
+                mean.merge(mean_of(right));
+                assert!(same(mean.value(), mean_of(values).value()), "{values:?} at {cut}: {}", mean.value());
+                let deviation = |values: &[f64]| {
+                    let mut deviation = Deviation::default();
+                    values.iter().for_each(|value| deviation.add(*value));
+                    deviation
+                };
+                let mut merged = Deviation::of_fields(deviation(left).fields());
+                merged.merge(deviation(right));
+                if values.iter().all(|value| value.abs() < 1e9) {
+                    let whole = deviation(values).variance();
+                    assert!((merged.variance() - whole).abs() <= 1e-12 * whole, "{values:?} at {cut}");
+                }
+                if values.iter().any(|value| !value.is_finite()) {
+                    assert!(merged.variance().is_nan());
+                }
+            }
+        }
     }
 
     #[test]

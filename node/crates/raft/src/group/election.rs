@@ -25,7 +25,7 @@ impl RaftGroup {
             for attempt in 0..limits::LOST_LEADER_ATTEMPTS {
                 sleep(group.0.jitter(attempt)).await;
                 // A group that stopped elects nobody.
-                if !group.is_led_by(node) || group.0.elect_now().await.is_err() {
+                if !group.is_led_by(node) || group.0.elect_without_leader().await.is_err() {
                     break;
                 }
             }
@@ -48,6 +48,23 @@ impl RaftGroup {
         });
     }
 
+    /// Takes part in elections as its node does.
+    pub(crate) fn apply_standing(&self) {
+        let this = &*self.0;
+        let stands = !this.shared.standing.read().abstains || self.state().voters.keys().eq([&this.replica]);
+        this.raft.runtime_config().elect(stands);
+    }
+
+    /// What a hand-over to this replica means here: where its node abstains, only that the leader is gone.
+    pub(crate) fn handed_over(&self, request: TransferLeaderRequest<Types>) -> TransferLeaderRequest<Types> {
+        let this = &*self.0;
+        if *request.to_node_id() != this.replica.0 || !this.shared.standing.read().abstains {
+            return request;
+        }
+        let leader = request.from_leader().leader_id.node_id;
+        TransferLeaderRequest::new(*request.from_leader(), leader, request.last_log_id().cloned())
+    }
+
     fn is_led_by(&self, node: NodeId) -> bool {
         let is_led = matches!(self.leadership(), Leadership::There(leader) if leader.node == node);
         is_led && self.state().voters.contains_key(&self.0.replica)
@@ -63,8 +80,9 @@ impl Inner {
     }
 
     /// Asks the others whether they would elect this replica, and if a quorum would, has them do so. They refuse as
-    /// long as they have heard the leader lately, unless they know of the loss too.
-    async fn elect_now(&self) -> Result<(), Fatal<Types>> {
+    /// long as they have heard the leader lately, unless they know of the loss too. A node that abstains is only ready to
+    /// elect somebody else.
+    async fn elect_without_leader(&self) -> Result<(), Fatal<Types>> {
         let vote = self.raft.with_raft_state(|state| *state.vote_ref()).await?;
         if vote.committed {
             // Said to be the leader's own word that it hands over, which ends this replica's loyalty to it, and to
@@ -73,6 +91,6 @@ impl Inner {
             let released = self.raft.handle_transfer_leader(TransferLeaderRequest::new(vote, leader, None)).await;
             released?.ok();
         }
-        self.raft.trigger().elect(true).await
+        if self.shared.standing.read().abstains { Ok(()) } else { self.raft.trigger().elect(true).await }
     }
 }

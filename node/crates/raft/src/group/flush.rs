@@ -28,7 +28,7 @@ impl RaftGroup {
             .flatten()
             .map_err(|source| FlushError::StateMachine { group: this.group, source })?;
         let Some(position) = applied.log else { return Ok(applied) };
-        this.durable.set(&applied).map_err(|error| FlushError::StateMachine {
+        this.durable.raise(&applied).map_err(|error| FlushError::StateMachine {
             group: this.group,
             source: FatalError(format!("it returned a damaged membership: {error}")),
         })?;
@@ -95,11 +95,14 @@ impl Inner {
             return None;
         }
         let needed = replication.into_iter().flatten().map(|(replica, matched)| {
-            let next = matched.as_ref().map_or(0, |matched| matched.index + 1);
-            // One that lacks what is cut already gets a checkpoint, and then what follows that.
-            let is_cut = next < first;
-            let pinned = self.log.pins().needed_by(ReplicaId(*replica)).filter(|_| is_cut);
-            pinned.unwrap_or(if is_cut { u64::MAX } else { next })
+            let next = matched.as_ref().map(|matched| matched.index + 1);
+            if let Some(next) = next.filter(|next| *next >= first) {
+                return next;
+            }
+            // One that lacks what is cut already gets a checkpoint, and then what follows that. One that has not
+            // answered this leader yet may need all that there is: it crashed, perhaps, as the leader before.
+            let unpinned = if next.is_some() { u64::MAX } else { first };
+            self.log.pins().needed_by(ReplicaId(*replica)).unwrap_or(unpinned)
         });
         Some(needed.min().unwrap_or(u64::MAX))
     }

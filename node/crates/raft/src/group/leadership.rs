@@ -11,7 +11,7 @@ use super::{GroupState, RaftGroup};
 use crate::errors::TransferError;
 use crate::limits;
 use crate::node::mix;
-use crate::types::ReplicaId;
+use crate::types::{NodeId, ReplicaId};
 
 impl RaftGroup {
     /// Hands leadership over to a voter, and waits for the outcome no longer than `within`. Until the voter has nearly
@@ -30,6 +30,10 @@ impl RaftGroup {
         }
         if !state.voters.contains_key(&to) {
             return Err(TransferError::NotAVoter { group: this.group, replica: to });
+        }
+        let unfit = |node: &NodeId| this.shared.standing.read().unfit.contains(node);
+        if let Some(node) = state.voters.get(&to).copied().filter(unfit) {
+            return Err(TransferError::Unfit { group: this.group, node });
         }
         let ready = self.wait_until(|state| !state.is_leader || is_near(state, to));
         match timeout_at(deadline, ready).await {
@@ -62,7 +66,7 @@ impl RaftGroup {
     }
 
     /// Hands leadership over to the voter that has the most of the log, or the next one if that does not answer. `None`:
-    /// nobody else votes.
+    /// nobody else votes, or none of those that do may lead.
     pub(crate) async fn hand_over(&self, deadline: Instant) -> Option<Result<(), TransferError>> {
         let successors = self.successors();
         let mut outcome = None;
@@ -84,16 +88,17 @@ impl RaftGroup {
         outcome
     }
 
-    /// The voters that could take over, best first: those that answer before those that do not, then those that lack
+    /// The voters that may take over, best first: those that answer before those that do not, then those that lack
     /// the least. Among equals the group's number decides, so that many groups do not all choose the same node.
     fn successors(&self) -> Vec<ReplicaId> {
         let state = self.state();
         let group = u64::from(self.0.group.0);
         let silence_max = self.0.shared.options.election_timeout_max;
+        let standing = self.0.shared.standing.read();
         let mut successors: Vec<_> = state
             .progress
             .iter()
-            .filter(|(replica, _)| state.voters.contains_key(replica))
+            .filter(|(replica, _)| state.voters.get(replica).is_some_and(|node| !standing.unfit.contains(node)))
             .map(|(replica, progress)| {
                 let is_silent = progress.silent.is_none_or(|silent| silent > silence_max);
                 (is_silent, progress.bytes_behind, mix(group, replica.0), *replica)

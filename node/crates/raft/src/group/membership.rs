@@ -129,6 +129,16 @@ impl Inner {
         if count > limits::MEMBERS_MAX {
             return refused(format!("{count} members are more than {}", limits::MEMBERS_MAX));
         }
+        // Those that come and those that go are in one membership while the change is under way.
+        let wanted = members.voters.keys().chain(members.learners.keys()).map(|replica| replica.0);
+        let together: BTreeSet<u64> = current.nodes().map(|(replica, _)| *replica).chain(wanted).collect();
+        if together.len() > limits::MEMBERS_MAX {
+            return refused(format!(
+                "{} members, those that leave included, are more than {}: remove first, then add",
+                together.len(),
+                limits::MEMBERS_MAX
+            ));
+        }
         if let Some(replica) = members.learners.keys().find(|replica| members.voters.contains_key(replica)) {
             return refused(format!("replica {replica} cannot both vote and learn"));
         }

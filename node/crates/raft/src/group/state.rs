@@ -1,6 +1,6 @@
 //! What a replica knows of its group.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use openraft::{Instant, ServerState};
@@ -36,6 +36,8 @@ pub struct GroupState {
     pub is_joint: bool,
     /// The replicas that vote, and their nodes.
     pub voters: BTreeMap<ReplicaId, NodeId>,
+    /// The replicas that vote once a change under way has ended; all voters where none is.
+    pub next_voters: BTreeSet<ReplicaId>,
     /// The replicas that only learn, and their nodes.
     pub learners: BTreeMap<ReplicaId, NodeId>,
     /// How far the others have come. Empty where this replica does not lead.
@@ -51,7 +53,7 @@ pub struct ReplicaProgress {
     pub matched: Option<u64>,
     /// Entries that it lacks.
     pub entries_behind: u64,
-    /// Their bytes, as far as they are in the log: what was cut comes as a checkpoint.
+    /// Their bytes; [`u64::MAX`] where some of them are cut, so that it needs a checkpoint of unknown size.
     pub bytes_behind: u64,
     /// How long ago the message was sent that it answered last. `None`: it has answered none of this leader's.
     pub silent: Option<Duration>,
@@ -112,7 +114,7 @@ impl RaftGroup {
             let progress = ReplicaProgress {
                 matched,
                 entries_behind: next.saturating_sub(needed),
-                bytes_behind: this.log.bytes_from(needed),
+                bytes_behind: this.log.bytes_lacking(needed),
                 silent: answered.map(|at| at.into_inner().elapsed()),
             };
             (ReplicaId(*replica), progress)
@@ -130,6 +132,7 @@ impl RaftGroup {
             membership_committed: now.membership_config.log_id() == now.committed_membership_config.log_id(),
             is_joint: membership.get_joint_config().len() > 1,
             voters: members(membership.voter_ids().collect()),
+            next_voters: membership.get_joint_config().last().into_iter().flatten().copied().map(ReplicaId).collect(),
             learners: members(membership.learner_ids().collect()),
             progress: progress.collect(),
             failure,

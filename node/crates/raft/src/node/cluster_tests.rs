@@ -1,10 +1,12 @@
 //! Three nodes in one process over a network that loses, delays and cuts off: one log, whatever happens.
 
+mod away;
 mod chaos;
 mod elections;
 mod lagging;
 mod leadership;
 mod membership;
+mod quorum;
 mod reads;
 mod removal;
 
@@ -76,14 +78,20 @@ impl Cluster {
 
     /// Takes a node's power away and gives it back after `pause`.
     async fn crash(&mut self, id: NodeId, pause: Duration) {
+        let (disk, ledger) = self.kill(id).await;
+        sleep(pause).await;
+        self.start(id, disk, ledger).await;
+    }
+
+    /// Takes a node's power away, and returns what it can be started with again.
+    async fn kill(&mut self, id: NodeId) -> (MemDisk, Arc<Ledger>) {
         let Host { disk, ledger, node, group } = self.hosts.remove(&id).unwrap();
         self.network.detach(id);
         disk.power_loss(Unsynced::Lost);
         // Ends its tasks; nothing that they do reaches the disk or the others.
         group.shutdown().await;
         drop((group, node));
-        sleep(pause).await;
-        self.start(id, disk, ledger.reopen()).await;
+        (disk, ledger.reopen())
     }
 
     /// A node that leads and that a quorum follows.
@@ -218,7 +226,7 @@ async fn a_leader_that_is_cut_off_is_replaced_and_follows_when_it_is_back() {
     cluster.hosts.insert(old, old_host);
     cluster.network.heal();
     let fate = stranded.await.unwrap().unwrap_err();
-    assert!(matches!(fate, crate::ProposeError::Unknown { .. } | crate::ProposeError::NotLeader { .. }), "{fate}");
+    assert_eq!(fate, crate::ProposeError::NoQuorum { group: GROUP, in_flight: true });
     cluster.propose_many(5).await;
     cluster.converge().await;
     assert!(!cluster.hosts[&old].ledger.payloads().contains(&payload(999, 200)), "the conflicting entry is gone");

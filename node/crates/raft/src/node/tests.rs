@@ -273,6 +273,10 @@ impl StateMachine for DamageAt {
         self.ledger.checkpoint()
     }
 
+    fn discard(&self, checkpoint: Checkpoint) {
+        self.ledger.discard(checkpoint);
+    }
+
     fn install(&self, checkpoint: Checkpoint) -> Result<(), FatalError> {
         self.ledger.install(checkpoint)
     }

@@ -143,6 +143,27 @@ fn an_install_has_these_bytes() {
 }
 
 #[test]
+fn what_contradicts_itself_is_refused() {
+    let check = |vote, last_log_id, at, expected: &str| {
+        let last_membership = StoredMembership::new(at, membership());
+        let header = InstallHeader { vote, meta: SnapshotMeta { last_log_id, last_membership } };
+        let error = InstallHeader::decode(header.encode()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    let later = |index| Some(LogId { leader_id: Leader { term: 5, node_id: 1 }, index });
+    check(vote(), later(5), None, "a checkpoint of a later leader");
+    check(vote(), None, None, "a checkpoint of nothing");
+    check(vote(), Some(log_id(5)), Some(log_id(6)), "its membership comes behind its end");
+    check(vote(), Some(log_id(u64::MAX)), None, "is no index");
+    check(Vote { committed: false, ..vote() }, Some(log_id(5)), None, "its vote is no leader's");
+
+    let entries = vec![Entry { log_id: later(6).unwrap(), payload: Payload::Blank }];
+    let append = AppendEntriesRequest { vote: vote(), prev_log_id: Some(log_id(5)), entries, leader_commit: None };
+    let error = Message::decode(Message::Append(append).encode()).unwrap_err().to_string();
+    assert!(error.contains("an entry of a later leader"), "{error}");
+}
+
+#[test]
 fn an_append_with_a_gap_is_refused() {
     let entries = vec![Entry { log_id: log_id(7), payload: Payload::Blank }];
     let request = AppendEntriesRequest { vote: vote(), prev_log_id: Some(log_id(5)), entries, leader_commit: None };

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use bellwether_model::{ReplicaId, ShardGroupId};
-use bellwether_placement::{PlacedGroup, Placement, ReplicaRole};
+use bellwether_placement::{PlacedGroup, ReplicaRole};
+use futures::FutureExt;
 
-use super::Mover;
 use super::survey::{Led, Survey};
+use super::{Mover, at_once};
 use crate::meta::{MetaCommand, MetaError, Refusal};
 
 /// How often a fact is told to the meta group while other changes come between.
@@ -15,75 +16,128 @@ const RECORD_ATTEMPTS_MAX: usize = 8;
 /// What is to be done about one group before anything is planned for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Correction {
-    /// Replicas that were given out and that the group does not know yet are to learn.
-    Add(BTreeSet<ReplicaId>),
+    /// Whoever changed the voters is gone: what was begun is ended.
+    End,
+    /// These replicas are to learn, and no others: some were given out that the group does not know yet, or struck off that
+    /// it still has.
+    Learn(BTreeSet<ReplicaId>),
     /// The map is to say who votes and who learns.
-    Record {
-        /// Who votes.
-        voters: BTreeSet<ReplicaId>,
-        /// Who learns.
-        learners: BTreeSet<ReplicaId>,
-    },
+    Record(MapMembers),
 }
 
-/// What differs. Replicas that the group has and the map does not are left to the group's next change.
+/// Groups that were to be corrected: they have changed since the survey, so nothing that is planned by it holds for them.
+pub struct Touched {
+    /// Whether that went well or not.
+    pub all: BTreeSet<ShardGroupId>,
+    /// Where it did not.
+    pub failed: BTreeSet<ShardGroupId>,
+}
+
+/// Who votes and who learns, as the map is to say it. Who is not named is struck off.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MapMembers {
+    /// Who votes.
+    pub voters: BTreeSet<ReplicaId>,
+    /// Who learns.
+    pub learners: BTreeSet<ReplicaId>,
+}
+
+/// What differs. Voters that the map does not know are left to the group's next change of voters.
 pub fn correction(placed: &PlacedGroup, led: &Led) -> Option<Correction> {
-    let on_map = |role| -> BTreeSet<ReplicaId> {
-        placed.replicas.iter().filter(|replica| replica.role == role).map(|replica| replica.id).collect()
-    };
-    let all: BTreeSet<ReplicaId> = placed.replicas.iter().map(|replica| replica.id).collect();
-    let missing: BTreeSet<ReplicaId> = all
-        .iter()
-        .filter(|replica| !led.voters.contains(replica) && !led.learners.contains(replica))
-        .copied()
-        .collect();
-    if !missing.is_empty() {
-        return Some(Correction::Add(missing));
+    if led.is_joint {
+        return Some(Correction::End);
     }
+    let all = ids(placed);
     let voters: BTreeSet<ReplicaId> = led.voters.intersection(&all).copied().collect();
     // Never a map on which nobody votes: then the group's members are all strangers, and somebody must look.
-    if voters == on_map(ReplicaRole::Voter) || voters.is_empty() {
+    if voters.is_empty() {
         return None;
     }
-    let learners = all.difference(&voters).copied().collect();
-    Some(Correction::Record { voters, learners })
+    let learners: BTreeSet<ReplicaId> = all.difference(&voters).copied().collect();
+    if learners != led.learners {
+        return Some(Correction::Learn(learners));
+    }
+    let votes = |replica: &&bellwether_placement::Replica| replica.role == ReplicaRole::Voter;
+    let voters_on_map: BTreeSet<ReplicaId> = placed.replicas.iter().filter(votes).map(|replica| replica.id).collect();
+    (voters != voters_on_map).then_some(Correction::Record(MapMembers { voters, learners }))
+}
+
+impl MapMembers {
+    /// What the map can say of them `now`, where they were decided upon when it was as `before`: who was given out since
+    /// then learns, who was struck off stays so.
+    fn on(&self, before: &PlacedGroup, now: &PlacedGroup) -> MapMembers {
+        let (before, now) = (ids(before), ids(now));
+        let is_new = |replica: &ReplicaId| !before.contains(replica);
+        let learns = |replica: &ReplicaId| self.learners.contains(replica) || is_new(replica);
+        let (voters, others): (BTreeSet<ReplicaId>, BTreeSet<ReplicaId>) =
+            now.into_iter().partition(|replica| self.voters.contains(replica));
+        MapMembers { voters, learners: others.into_iter().filter(learns).collect() }
+    }
+}
+
+fn ids(placed: &PlacedGroup) -> BTreeSet<ReplicaId> {
+    placed.replicas.iter().map(|replica| replica.id).collect()
 }
 
 impl Mover {
-    /// Corrects what differs; whether nothing did.
-    pub(super) async fn settle_intent(&self, survey: &Survey) -> bool {
-        let mut settled = true;
-        for placed in survey.placement.groups() {
-            let Some(led) = survey.led.get(&placed.id) else { continue };
-            let Some(correction) = correction(placed, led) else { continue };
-            settled = false;
-            let done = match correction {
-                Correction::Add(missing) => self.add_to_group(placed, led, &missing).await,
-                Correction::Record { voters, learners } => self.record(placed.id, voters, learners).await,
-            };
-            if let Err(reason) = done {
-                tracing::debug!(group = placed.id.0, reason, "the members of a shard group are brought in line later");
+    /// Corrects what differs.
+    pub(super) async fn settle_intent(&self, survey: &Survey) -> Touched {
+        let due = survey.placement.groups().iter().filter_map(|placed| {
+            let led = survey.led.get(&placed.id)?;
+            Some((placed, led, correction(placed, led)?))
+        });
+        let due: Vec<(&PlacedGroup, &Led, Correction)> = due.collect();
+        let changes = due.iter().map(|(placed, led, correction)| self.correct(survey, placed, led, correction).boxed());
+        let groups = at_once(changes.collect()).await;
+        let mut touched = Touched { all: due.iter().map(|(placed, ..)| placed.id).collect(), failed: BTreeSet::new() };
+        for ((placed, _, correction), mut done) in due.iter().zip(groups) {
+            // One after the other: each changes the same map.
+            if let Correction::Record(members) = correction {
+                done = self.record(placed, members).await;
+            }
+            match done {
+                Ok(()) => tracing::info!(group = placed.id.0, ?correction, "the members of a shard group are in line"),
+                Err(reason) => {
+                    touched.failed.insert(placed.id);
+                    tracing::warn!(
+                        group = placed.id.0,
+                        reason,
+                        "the members of a shard group are brought in line later"
+                    );
+                }
             }
         }
-        settled
+        touched
     }
 
-    /// Tells the meta group who votes and who learns; who is not named is struck off.
-    pub(super) async fn record(
+    /// What is to be corrected in the group itself.
+    async fn correct(
         &self,
-        group: ShardGroupId,
-        voters: BTreeSet<ReplicaId>,
-        learners: BTreeSet<ReplicaId>,
+        survey: &Survey,
+        placed: &PlacedGroup,
+        led: &Led,
+        correction: &Correction,
     ) -> Result<(), String> {
+        match correction {
+            Correction::End => self.change_members(survey, placed, led, &led.voters, &led.learners).await,
+            Correction::Learn(learners) => self.change_members(survey, placed, led, &led.voters, learners).await,
+            Correction::Record(_) => Ok(()),
+        }
+    }
+
+    /// Tells the meta group who votes and who learns. `before` is the group on the map by which that was decided.
+    pub(super) async fn record(&self, before: &PlacedGroup, members: &MapMembers) -> Result<(), String> {
+        let group = before.id;
         let mut attempts = RECORD_ATTEMPTS_MAX;
         loop {
             attempts -= 1;
-            let expected_epoch = self.meta.now().placement.epoch();
-            let command =
-                MetaCommand::SetReplicas { group, voters: voters.clone(), learners: learners.clone(), expected_epoch };
-            match self.meta.propose(command).await {
+            let state = self.meta.now();
+            let now = state.placement.group(group).ok_or("the group is not on the map any more")?;
+            let MapMembers { voters, learners } = members.on(before, now);
+            let expected_epoch = state.placement.epoch();
+            match self.meta.propose(MetaCommand::SetReplicas { group, voters, learners, expected_epoch }).await {
                 Ok(_) => return Ok(()),
-                // Another group's change came between; what this group's log has committed stays true.
+                // Another change came between; what this group's log has committed stays true.
                 Err(MetaError::Refused(Refusal::StaleEpoch { .. })) if attempts > 0 => {}
                 Err(error) => return Err(error.to_string()),
             }
@@ -91,14 +145,12 @@ impl Mover {
     }
 }
 
-/// The node of each replica that the map knows.
-pub(super) fn node_of(placement: &Placement, group: ShardGroupId, replica: ReplicaId) -> Option<u64> {
-    placement.group(group)?.replicas.iter().find(|found| found.id == replica).map(|found| found.node.0)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use bellwether_model::{NodeId, RefEpoch};
+    use bellwether_placement::Placement;
     use bellwether_raft::LogPosition;
 
     use super::*;
@@ -109,10 +161,14 @@ mod tests {
         ids.iter().copied().map(ReplicaId).collect()
     }
 
+    fn members(voters: &[u64], learners: &[u64]) -> MapMembers {
+        MapMembers { voters: ids(voters), learners: ids(learners) }
+    }
+
     fn led(voters: &[u64], learners: &[u64]) -> Led {
         let membership = LogPosition { term: 1, leader: bellwether_raft::ReplicaId(1), index: 1 };
-        let caught_up = BTreeSet::new();
-        Led { node: NodeId(1), membership, voters: ids(voters), learners: ids(learners), caught_up }
+        let (voters, learners, caught_up) = (ids(voters), ids(learners), BTreeSet::new());
+        Led { node: NodeId(1), membership, is_joint: false, voters, learners, nodes: BTreeMap::new(), caught_up }
     }
 
     fn placement() -> Placement {
@@ -125,16 +181,29 @@ mod tests {
     fn a_replica_that_was_given_out_is_added_and_then_nothing_is_left_to_do() {
         let placement = placement();
         let placed = placement.group(GROUP).unwrap();
-        assert_eq!(correction(placed, &led(&[1], &[])), Some(Correction::Add(ids(&[2]))));
+        assert_eq!(correction(placed, &led(&[1], &[])), Some(Correction::Learn(ids(&[2]))));
         assert_eq!(correction(placed, &led(&[1], &[2])), None);
+    }
+
+    #[test]
+    fn a_learner_that_was_struck_off_leaves_the_group() {
+        let placement = placement();
+        let placed = placement.group(GROUP).unwrap();
+        assert_eq!(correction(placed, &led(&[1], &[2, 3])), Some(Correction::Learn(ids(&[2]))));
     }
 
     #[test]
     fn a_change_that_was_committed_and_not_recorded_is_recorded() {
         let placement = placement();
         let placed = placement.group(GROUP).unwrap();
-        let recorded = Correction::Record { voters: ids(&[2]), learners: ids(&[1]) };
-        assert_eq!(correction(placed, &led(&[2], &[1])), Some(recorded));
+        assert_eq!(correction(placed, &led(&[2], &[1])), Some(Correction::Record(members(&[2], &[1]))));
+    }
+
+    #[test]
+    fn a_change_of_voters_that_was_interrupted_is_ended_before_anything_else() {
+        let placement = placement();
+        let half_done = Led { is_joint: true, ..led(&[1, 2], &[]) };
+        assert_eq!(correction(placement.group(GROUP).unwrap(), &half_done), Some(Correction::End));
     }
 
     #[test]
@@ -142,5 +211,24 @@ mod tests {
         let placement = placement();
         let placed = placement.group(GROUP).unwrap();
         assert_eq!(correction(placed, &led(&[8], &[1, 2])), None);
+    }
+
+    #[test]
+    fn a_replica_that_is_given_out_meanwhile_is_not_struck_off() {
+        let mut placement = placement();
+        let before = placement.group(GROUP).unwrap().clone();
+        placement.add_learner(GROUP, NodeId(3), None).unwrap();
+        let now = placement.group(GROUP).unwrap();
+        assert_eq!(members(&[1], &[]).on(&before, now), members(&[1], &[3]), "2 was to go, 3 came");
+    }
+
+    #[test]
+    fn a_replica_that_is_struck_off_meanwhile_does_not_come_back() {
+        let mut placement = placement();
+        let before = placement.group(GROUP).unwrap().clone();
+        placement.remove_replica(GROUP, NodeId(2)).unwrap();
+        let now = placement.group(GROUP).unwrap();
+        assert_eq!(members(&[1, 2], &[]).on(&before, now), members(&[1], &[]));
+        assert_eq!(members(&[1], &[2]).on(&before, now), members(&[1], &[]));
     }
 }

@@ -1,11 +1,14 @@
 //! Makes the cluster what the planner wants: copies where they belong, an even spread of them and of leaderships.
 //!
 //! One node does it, the one that leads the meta group. Each round asks every node for a [`report`], makes of them what the
-//! planner reads ([`survey`]), tells the meta group what the shard groups' memberships really are ([`intent`]), and carries
-//! out the planner's next steps ([`steps`]). Nothing is remembered but since when nodes answer: what is half-done shows in
-//! the placement and in the memberships, so the next leader goes on after any crash.
+//! planner reads ([`survey`]), tells the meta group what the shard groups' memberships really are ([`intent`]), has
+//! groups part with copies that are damaged ([`repair`]), and carries out the planner's next steps ([`steps`]). Nothing is
+//! remembered but since when nodes answer and what was measured: what is half-done shows in the placement and in the
+//! memberships, so the next leader goes on after any crash.
 
 pub mod intent;
+mod rate;
+mod repair;
 pub mod report;
 mod steps;
 pub mod survey;
@@ -16,18 +19,22 @@ use std::time::Duration;
 use bellwether_model::NodeId;
 use bellwether_placement::{Plan, Policy, plan};
 use bellwether_proto::peer::v1::{ReportAnswer, ReportRequest};
-use futures::future::join_all;
+use futures::future::{BoxFuture, join_all};
+use futures::{StreamExt, stream};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::meta::{Meta, MetaState};
 use crate::peers::Peers;
 use crate::routing::Router;
+use intent::Touched;
 use report::Reporter;
 use survey::Seen;
 
 /// Pause between two rounds.
 const TICK: Duration = Duration::from_secs(1);
+/// Groups whose members change at the same time.
+const CHANGES_AT_ONCE: usize = 32;
 /// How long a node may take to report.
 pub const REPORT_WAIT: Duration = Duration::from_secs(2);
 
@@ -52,8 +59,10 @@ impl Mover {
             let mut seen = Seen::default();
             loop {
                 ticks.tick().await;
-                if self.meta.is_leader() {
-                    self.round(&mut seen).await;
+                let group = self.meta.group().state();
+                if group.is_leader {
+                    // What this node asks in this round is asked for this term.
+                    self.round(group.term, &mut seen).await;
                 } else {
                     seen = Seen::default();
                 }
@@ -66,7 +75,11 @@ impl Mover {
         }
     }
 
-    async fn round(&self, seen: &mut Seen) {
+    async fn round(&self, mover_epoch: u64, seen: &mut Seen) {
+        // By a state that contains all that was done before this node led.
+        if !matches!(timeout(REPORT_WAIT, self.meta.group().ready()).await, Ok(Ok(()))) {
+            return;
+        }
         let state = self.meta.now();
         // A single node with its own copies has nothing to move and nobody to ask.
         if state.present_nodes().count() == 1 && state.placement.groups().iter().all(|group| group.replicas.len() == 1)
@@ -74,12 +87,16 @@ impl Mover {
             return;
         }
         let reports = self.reports(&state).await;
-        let survey = seen.survey(&state, reports);
-        if !self.settle_intent(&survey).await {
-            // The map has changed: the next round plans by the new one.
-            return;
-        }
-        let Plan { moves, held } = plan(&survey.placement, &survey.inventory, &policy(&state));
+        let mut survey = seen.survey(mover_epoch, &state, reports);
+        let Touched { mut all, failed } = self.settle_intent(&survey).await;
+        all.extend(self.part_with_damaged(&survey, &all).await);
+        // What has changed, or should have, is planned for in the next round, by what it is then.
+        (survey.inventory.unsettled, survey.inventory.stuck) = (all, failed);
+        let survey = Arc::new(survey);
+        let (surveyed, policy) = (survey.clone(), policy(&state));
+        let planning = move || plan(&surveyed.placement, &surveyed.inventory, &policy);
+        // With many groups it takes a while.
+        let Ok(Plan { moves, held }) = self.router.shards().executor().run(planning).await else { return };
         for reason in held {
             tracing::debug!(reason, "not moved");
         }
@@ -91,7 +108,7 @@ impl Mover {
         let nodes: Vec<NodeId> = state.present_nodes().map(|(node, _)| node).collect();
         let reports = join_all(nodes.into_iter().map(|node| async move {
             if node == self.meta.node() {
-                return Some((node, self.reporter.report().await));
+                return Some((node, timeout(REPORT_WAIT, self.reporter.report()).await.ok()?));
             }
             let asked = self.peers.client(node).ok()?.report(ReportRequest {}, REPORT_WAIT).await;
             match asked {
@@ -104,6 +121,11 @@ impl Mover {
         }));
         reports.await.into_iter().flatten().collect()
     }
+}
+
+/// What comes of changes of several groups, in the order of the changes. So many at a time.
+async fn at_once<T>(changes: Vec<BoxFuture<'_, T>>) -> Vec<T> {
+    stream::iter(changes).buffered(CHANGES_AT_ONCE).collect().await
 }
 
 /// What the planner is to keep to: what an operator chose. Ranges are not cut until shard groups can be.

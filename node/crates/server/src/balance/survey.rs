@@ -1,6 +1,7 @@
 //! What the planner reads, made of what the nodes report and of since when they do.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bellwether_model::{NodeId, ReplicaId, ShardGroupId};
 use bellwether_placement::{GroupLoad, Inventory, Liveness, NodeInfo, Placement};
@@ -8,20 +9,28 @@ use bellwether_proto::peer::v1::{ReplicaReport, ReportAnswer};
 use bellwether_raft::LogPosition;
 use tokio::time::Instant;
 
+use super::rate::Rate;
 use crate::meta::MetaState;
 use crate::peers::error::position;
 
 /// A replica that lacks at most so many entries has caught up: it gets the rest within a moment.
 const ENTRIES_BEHIND_MAX: u64 = 512;
 
+/// For how long a copy cannot be opened before another is made: it is tried again meanwhile.
+const DAMAGED_WAIT: Duration = Duration::from_secs(15);
+
 /// What is known at one moment.
 pub struct Survey {
+    /// Who looks: the term in which it leads the meta group. Whoever has heard of a later one does nothing that it asks.
+    pub mover_epoch: u64,
     /// The map, with what the reports say of leaders, loads and copies.
     pub placement: Placement,
     /// The nodes.
     pub inventory: Inventory,
     /// What the groups' leaders say of their groups.
     pub led: BTreeMap<ShardGroupId, Led>,
+    /// Copies on the map that could not be opened for a while; one of each group.
+    pub damaged: BTreeMap<ShardGroupId, ReplicaId>,
 }
 
 /// A group as its leader sees it.
@@ -31,10 +40,14 @@ pub struct Led {
     pub node: NodeId,
     /// Where the membership stands in the log; a change must name it.
     pub membership: LogPosition,
+    /// Whether a change of voters is under way: then the members are those that it leads to.
+    pub is_joint: bool,
     /// Who votes.
     pub voters: BTreeSet<ReplicaId>,
     /// Who learns.
     pub learners: BTreeSet<ReplicaId>,
+    /// Where the members are.
+    pub nodes: BTreeMap<ReplicaId, NodeId>,
     /// Who lacks next to nothing.
     pub caught_up: BTreeSet<ReplicaId>,
 }
@@ -43,7 +56,9 @@ pub struct Led {
 #[derive(Default)]
 pub struct Seen {
     nodes: BTreeMap<NodeId, SeenNode>,
-    samples: BTreeMap<ShardGroupId, (u64, Instant)>,
+    rates: BTreeMap<ShardGroupId, Rate>,
+    /// Since when copies are said to be damaged.
+    damaged: BTreeMap<(NodeId, ReplicaId), Instant>,
 }
 
 struct SeenNode {
@@ -55,12 +70,14 @@ struct SeenNode {
 
 impl Seen {
     /// Puts the reports of a round together.
-    pub fn survey(&mut self, state: &MetaState, reports: Vec<(NodeId, ReportAnswer)>) -> Survey {
+    pub fn survey(&mut self, mover_epoch: u64, state: &MetaState, reports: Vec<(NodeId, ReportAnswer)>) -> Survey {
         let now = Instant::now();
         let reports: BTreeMap<NodeId, ReportAnswer> = reports.into_iter().collect();
         let inventory = self.inventory(state, &reports, now);
         let mut placement = state.placement.clone();
         let mut led = BTreeMap::new();
+        let damaged = self.damaged(state, &reports, now);
+        self.rates.retain(|group, _| state.placement.group(*group).is_some());
         for group in state.placement.groups() {
             let leader = leader_of(group.id, &reports);
             placement.observe_leader(group.id, leader.map(|(node, _)| node));
@@ -72,7 +89,7 @@ impl Seen {
             }
             led.insert(group.id, known);
         }
-        Survey { placement, inventory, led }
+        Survey { mover_epoch, placement, inventory, led, damaged }
     }
 
     fn inventory(&mut self, state: &MetaState, reports: &BTreeMap<NodeId, ReportAnswer>, now: Instant) -> Inventory {
@@ -99,19 +116,44 @@ impl Seen {
                 liveness: if seen.is_up { Liveness::Up { for_ms } } else { Liveness::Down { for_ms } },
                 disk_bytes: if seen.disk_bytes == 0 { u64::MAX } else { seen.disk_bytes },
                 disk_used_bytes: seen.disk_used_bytes,
-                disk_full: false,
+                disk_full: report.is_some_and(|report| !report.disk_full.is_empty()),
+                clock_wrong: report.is_some_and(|report| report.clock_off_ms.is_some()),
             };
             (*id, info)
         });
-        Inventory { nodes: nodes.collect() }
+        Inventory { nodes: nodes.collect(), ..Inventory::default() }
+    }
+
+    /// Of the copies that cannot be opened, those that have been so for long enough not to be a matter of a moment.
+    fn damaged(
+        &mut self,
+        state: &MetaState,
+        reports: &BTreeMap<NodeId, ReportAnswer>,
+        now: Instant,
+    ) -> BTreeMap<ShardGroupId, ReplicaId> {
+        let all = reports.iter().flat_map(|(node, report)| report.replicas.iter().map(|replica| (*node, replica)));
+        let damaged = all.filter(|(_, replica)| replica.damaged).filter_map(|(node, report)| {
+            let group = ShardGroupId(report.group);
+            let replica = state.placement.group(group)?.on(node)?.id;
+            (replica.0 == report.replica).then_some((group, node, replica))
+        });
+        let damaged: Vec<(ShardGroupId, NodeId, ReplicaId)> = damaged.collect();
+        self.damaged.retain(|seen, _| damaged.iter().any(|(_, node, replica)| *seen == (*node, *replica)));
+        let mut lasting = BTreeMap::new();
+        for (group, node, replica) in damaged {
+            let since = *self.damaged.entry((node, replica)).or_insert(now);
+            if now.duration_since(since) >= DAMAGED_WAIT {
+                lasting.entry(group).or_insert(replica);
+            }
+        }
+        lasting
     }
 
     fn load(&mut self, group: ShardGroupId, report: &ReplicaReport, now: Instant) -> GroupLoad {
-        let before = self.samples.insert(group, (report.samples, now));
-        let samples_per_second = before.map_or(0, |(samples, at)| {
-            let seconds = now.duration_since(at).as_secs_f64().max(1.0);
-            (report.samples.saturating_sub(samples) as f64 / seconds) as u64
-        });
+        let replica = ReplicaId(report.replica);
+        let rate = self.rates.entry(group).or_insert_with(|| Rate::begin(replica, report.samples, now));
+        rate.look(replica, report.samples, now);
+        let samples_per_second = rate.per_second();
         GroupLoad { bytes: report.disk_bytes, series: report.series, samples_per_second, middle: None }
     }
 }
@@ -124,19 +166,78 @@ pub fn leader_of(group: ShardGroupId, reports: &BTreeMap<NodeId, ReportAnswer>) 
         .max_by_key(|(_, replica)| replica.term)
 }
 
-/// What a leader says; none while its membership changes.
+/// What a leader says; none while no quorum has its membership.
 fn led_of(node: NodeId, report: &ReplicaReport) -> Option<Led> {
     let members = report.members.as_ref()?;
     let of = |members: &[bellwether_proto::peer::v1::Member]| {
         members.iter().map(|member| ReplicaId(member.replica)).collect()
     };
+    let nodes = members.voters.iter().chain(&members.learners);
     let near = report.progress.iter().filter(|progress| progress.behind <= ENTRIES_BEHIND_MAX);
     let own = std::iter::once(ReplicaId(report.replica));
     Some(Led {
         node,
         membership: position(report.membership?),
+        is_joint: report.is_joint,
         voters: of(&members.voters),
         learners: of(&members.learners),
+        nodes: nodes.map(|member| (ReplicaId(member.replica), NodeId(member.node))).collect(),
         caught_up: near.map(|progress| ReplicaId(progress.replica)).chain(own).collect(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::Seed;
+    use crate::meta::MetaCommand;
+    use crate::meta::apply::apply;
+    use crate::meta::command::{Founding, Request};
+    use crate::meta::founding::initial_placement;
+    use crate::meta::state::NodeFacts;
+
+    const NODE: NodeId = NodeId(1);
+    const GROUP: ShardGroupId = ShardGroupId(0);
+
+    /// One node with one group, whose replica is number 1.
+    fn state() -> MetaState {
+        let text = |text: &str| text.to_owned();
+        let facts = NodeFacts { grpc: text("n1:1"), http: text("n1:2"), version: text("1"), ..NodeFacts::default() };
+        let facts = NodeFacts { lowest_format: 1, highest_format: 1, capacity_bytes: 7, ..facts };
+        let founding = Founding { cluster: 1, facts, nonce: 1, rules: 1, placement: initial_placement(1, Seed(1)) };
+        let mut state = None;
+        let command = MetaCommand::Found(Box::new(founding));
+        apply(&mut state, Request { id: 1, proposed_ms: 0, command }, 0).unwrap();
+        state.unwrap()
+    }
+
+    fn node(seen: &mut Seen, report: ReportAnswer) -> NodeInfo {
+        seen.survey(1, &state(), vec![(NODE, report)]).inventory.nodes.remove(&NODE).unwrap()
+    }
+
+    #[test]
+    fn what_a_node_says_of_its_disk_and_its_clock_reaches_the_planner() {
+        let mut seen = Seen::default();
+        let said = ReportAnswer { total_bytes: 100, free_bytes: 30, ..ReportAnswer::default() };
+        let info = node(&mut seen, said.clone());
+        assert_eq!((info.disk_bytes, info.disk_used_bytes, info.disk_full, info.clock_wrong), (100, 70, false, false));
+        let info = node(&mut seen, ReportAnswer { disk_full: "nearly".to_owned(), ..said.clone() });
+        assert!(info.disk_full);
+        assert!(node(&mut seen, ReportAnswer { clock_off_ms: Some(-6000), ..said }).clock_wrong);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_copy_counts_as_damaged_once_it_has_been_for_a_while() {
+        let mut seen = Seen::default();
+        let mut damaged = |is_damaged| {
+            let replica = ReplicaReport { group: 0, replica: 1, damaged: is_damaged, ..ReplicaReport::default() };
+            let report = ReportAnswer { replicas: vec![replica], ..ReportAnswer::default() };
+            seen.survey(1, &state(), vec![(NODE, report)]).damaged
+        };
+        assert!(damaged(true).is_empty());
+        tokio::time::advance(DAMAGED_WAIT).await;
+        assert_eq!(damaged(true), BTreeMap::from([(GROUP, ReplicaId(1))]));
+        assert!(damaged(false).is_empty());
+        assert!(damaged(true).is_empty(), "it has served in between");
+    }
 }

@@ -1,9 +1,15 @@
 //! Tests of whole nodes that become one cluster over a network in memory.
 
+mod clocks;
+mod damage;
+mod disks;
+mod moves;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_kv::MemDisk;
+use bellwether_model::{Labels, Sample, ShardGroupId, Tenant};
 use bellwether_placement::NodeState;
 use tokio::time::{sleep, timeout};
 
@@ -14,15 +20,20 @@ use crate::meta::MetaCommand;
 use crate::meta::settings::SettingKey;
 use crate::meta::tokens::TokenText;
 use crate::peers::testing::TestNet;
-use crate::testing::{TestClock, env};
+use crate::testing::{TestClock, TestVolume, env};
 use crate::tls::testing::TestFiles;
+use crate::write::{WriteError, WriteOutcome};
 use crate::{Server, StartError};
 
 /// Everything here takes less, in the test's own time.
 pub const LONG: Duration = Duration::from_secs(120);
+/// Names that lie in both groups.
+const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
 
 pub struct Machine {
     disk: MemDisk,
+    clock: Arc<TestClock>,
+    volume: Arc<TestVolume>,
     pub config: Config,
     seed: u64,
     files: TestFiles,
@@ -42,17 +53,23 @@ pub fn machine(at: u16, join: &[u16]) -> Machine {
 
 impl Machine {
     pub fn new(config: Config, seed: u64, files: TestFiles) -> Machine {
-        Machine { disk: MemDisk::new(), config, seed, files, program: Program::THIS }
+        Machine {
+            disk: MemDisk::new(),
+            clock: Arc::default(),
+            volume: Arc::default(),
+            config,
+            seed,
+            files,
+            program: Program::THIS,
+        }
     }
 
     pub async fn start(&mut self, net: &TestNet) -> Result<Server, StartError> {
         self.seed += 1000;
-        let env = env(self.disk.clone(), Arc::new(TestClock::default()), Arc::new(net.clone()));
-        Server::start(
-            self.config.clone(),
-            Env { seed: Seed(self.seed), files: Arc::new(self.files.clone()), program: self.program, ..env },
-        )
-        .await
+        let env = env(self.disk.clone(), self.clock.clone(), Arc::new(net.clone()));
+        let files = Arc::new(self.files.clone());
+        let env = Env { seed: Seed(self.seed), volume: self.volume.clone(), files, program: self.program, ..env };
+        Server::start(self.config.clone(), env).await
     }
 }
 
@@ -156,4 +173,73 @@ async fn nobody_to_join_is_an_error_that_names_the_address() {
     let error = lonely.start(&TestNet::default()).await.err().unwrap();
     assert!(matches!(error, StartError::Join(_)), "{error}");
     assert!(chain(&error).contains("the last one tried, 127.0.0.1:201"), "{}", chain(&error));
+}
+
+/// Waits until a group is on so many nodes of the map, and so many of them vote, and its members say the same.
+async fn spread(server: &Server, group: u32, copies: usize, voters: usize) {
+    let is_spread = |server: &Server| {
+        let state = server.meta().now();
+        let placed = state.placement.group(ShardGroupId(group)).unwrap();
+        let is_there = placed.replicas.len() == copies && placed.voters().count() == voters;
+        let raft = server.shards().local(ShardGroupId(group)).map(|local| local.raft.state());
+        is_there && raft.is_ok_and(|raft| !raft.is_joint && raft.voters.len() == voters)
+    };
+    let spread = async {
+        while !is_spread(server) {
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let state = || format!("{:?}", server.meta().now().placement.group(ShardGroupId(group)));
+    timeout(LONG, spread).await.unwrap_or_else(|_| panic!("group {group} is not spread: {}", state()));
+}
+
+async fn try_write(server: &Server, timestamp: i64) -> Result<WriteOutcome, WriteError> {
+    let sample = Sample { timestamp, value: 1.0 };
+    let samples = NAMES.iter().map(|name| (Labels::of(&[("__name__", *name)]), sample)).collect();
+    server.write_path().write_samples(&Tenant::default_tenant(), samples, Vec::new()).await
+}
+
+async fn write(server: &Server, timestamp: i64) {
+    assert_eq!(try_write(server, timestamp).await.unwrap().samples, NAMES.len() as u64);
+}
+
+/// Three nodes, on each of which is a voter of both groups.
+async fn three(net: &TestNet) -> ([Machine; 3], Vec<Server>) {
+    let mut machines = [machine(1, &[]), machine(2, &[1]), machine(3, &[1])];
+    let mut servers = Vec::new();
+    for machine in &mut machines {
+        servers.push(machine.start(net).await.unwrap());
+    }
+    for group in [0, 1] {
+        for server in &servers {
+            spread(server, group, 3, 3).await;
+        }
+    }
+    settle(&servers.iter().collect::<Vec<_>>(), 3).await;
+    (machines, servers)
+}
+
+/// Waits until something holds.
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let wait = async {
+        while !holds() {
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(LONG, wait).await.unwrap_or_else(|_| panic!("{what}"));
+}
+
+/// The shard groups that a node leads.
+fn groups_led(server: &Server) -> usize {
+    server.shards().serving().iter().filter(|group| group.raft.state().is_leader).count()
+}
+
+/// The groups that a node leads, the meta group among them.
+fn led(server: &Server) -> usize {
+    groups_led(server) + usize::from(server.meta().is_leader())
+}
+
+/// Waits until a node leads nothing.
+async fn leads_nothing(server: &Server) {
+    until(&format!("node {} leads nothing", server.meta().node()), || led(server) == 0).await;
 }

@@ -74,6 +74,8 @@ pub struct ClusterConfig {
     pub join_timeout: Duration,
     /// Shown to the cluster to join.
     pub join_token: Secret,
+    /// Found nothing by itself: wait to be told, and try to join beside.
+    pub wait_for_init: bool,
 }
 
 /// `self_collect.*`
@@ -415,7 +417,7 @@ impl Config {
 }
 
 /// Shard groups that a cluster may be founded with.
-const SHARD_GROUPS_MAX: u32 = 256;
+pub(crate) const SHARD_GROUPS_MAX: u32 = 256;
 
 #[cfg(test)]
 mod tests;

@@ -117,10 +117,12 @@ impl fmt::Display for ApiError {
 impl From<SelectError> for ApiError {
     fn from(error: SelectError) -> ApiError {
         let kind = match error {
-            SelectError::Limit(_) => ErrorKind::Execution,
+            SelectError::Limit(_) | SelectError::Evaluation(_) => ErrorKind::Execution,
             SelectError::Cancelled => ErrorKind::Canceled,
             SelectError::Unavailable { .. } => return ApiError::unavailable(error.to_string(), RETRY_AFTER),
-            SelectError::Corrupt { .. } | SelectError::Storage { .. } => ErrorKind::Internal,
+            SelectError::Corrupt { .. } | SelectError::Refused { .. } | SelectError::Storage { .. } => {
+                ErrorKind::Internal
+            }
         };
         ApiError::new(kind, error.to_string())
     }

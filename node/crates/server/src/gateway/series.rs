@@ -11,7 +11,6 @@ use super::answer::{Notes, Pieces};
 use super::params::Params;
 use super::{ApiError, ErrorKind, Gateway, answer, json};
 use crate::query::{LabelsQuery, Place, TIME_MAX, TIME_MIN};
-use crate::shards::SelectError;
 
 /// Names or values that one answer lists when the client sets no limit; more are cut off with a warning.
 const NAMES_MAX: usize = 1_000_000;
@@ -102,43 +101,25 @@ pub(super) async fn metadata(
         Ok(usize::try_from(number).ok())
     };
     let limit = number("limit")?.unwrap_or(usize::MAX);
-    let per_metric = number("limit_per_metric")?.filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+    // There is one for each metric; in Prometheus, less than one means all.
+    number("limit_per_metric")?;
     let only = params.get("metric");
-    let all = in_time(&gateway, gateway.state.router.metadata(&tenant)).await?;
-    let chosen = all.iter().filter(|(metric, _)| only.is_none_or(|only| only == *metric)).take(limit);
-    let mut data = vec![b'{'];
-    for (at, (metric, metadata)) in chosen.enumerate() {
-        if at > 0 {
-            data.push(b',');
-        }
-        json::push_string(&mut data, metric);
-        data.push(b':');
-        json::push_array(&mut data, std::iter::once(metadata).take(per_metric), push_metadata);
-    }
-    data.push(b'}');
-    Ok(answer::json(data))
+    let (mut all, place) = gateway.state.queries.metadata(&tenant, params.timeout()?).await?;
+    all.retain(|metric, _| only.is_none_or(|only| only == metric));
+    let chosen: Vec<(String, MetricMetadata)> = all.into_iter().take(limit).collect();
+    Ok(answer::pieces(List::object(chosen, push_metadata), Notes::default(), Some(place)))
 }
 
-fn push_metadata(out: &mut Vec<u8>, metadata: &MetricMetadata) {
+fn push_metadata(out: &mut Vec<u8>, (metric, metadata): &(String, MetricMetadata)) {
+    json::push_string(out, metric);
+    out.extend_from_slice(b":[");
     for (name, value) in
         [("{\"type\":", metadata.kind.as_str()), (",\"unit\":", &metadata.unit), (",\"help\":", &metadata.help)]
     {
         out.extend_from_slice(name.as_bytes());
         json::push_string(out, value);
     }
-    out.push(b'}');
-}
-
-/// A read of metadata takes as long as a query may, at most.
-async fn in_time<T>(gateway: &Gateway, read: impl Future<Output = Result<T, SelectError>>) -> Result<T, ApiError> {
-    let limit = gateway.state.config.query.timeout;
-    match tokio::time::timeout(limit, read).await {
-        Ok(result) => Ok(result?),
-        Err(_) => {
-            let message = format!("reading metadata took longer than {limit:?} (query.timeout)");
-            Err(ApiError::new(ErrorKind::Timeout, message))
-        }
-    }
+    out.extend_from_slice(b"}]");
 }
 
 fn truncate<T>(items: &mut Vec<T>, limit: usize) -> Notes {
@@ -155,27 +136,33 @@ fn texts(mut texts: Vec<String>, limit: usize, place: Place) -> Response {
     answer::pieces(List::new(texts, |out, text| json::push_string(out, text)), notes, Some(place))
 }
 
-/// A JSON array on its way out.
+/// A JSON array or object on its way out.
 struct List<T> {
     items: Vec<T>,
     written: usize,
+    brackets: [u8; 2],
     push: fn(&mut Vec<u8>, &T),
 }
 
 impl<T> List<T> {
     fn new(items: Vec<T>, push: fn(&mut Vec<u8>, &T)) -> List<T> {
-        List { items, written: 0, push }
+        List { items, written: 0, brackets: *b"[]", push }
+    }
+
+    /// Of items that write their key too.
+    fn object(items: Vec<T>, push: fn(&mut Vec<u8>, &T)) -> List<T> {
+        List { items, written: 0, brackets: *b"{}", push }
     }
 }
 
 impl<T: Send + 'static> Pieces for List<T> {
     fn write(&mut self, out: &mut Vec<u8>, enough: usize) -> bool {
         if self.written == 0 {
-            out.push(b'[');
+            out.push(self.brackets[0]);
         }
         while out.len() < enough {
             let Some(item) = self.items.get(self.written) else {
-                out.push(b']');
+                out.push(self.brackets[1]);
                 return true;
             };
             if self.written > 0 {

@@ -5,6 +5,7 @@
 pub mod cluster;
 mod health;
 mod node;
+pub mod operations;
 mod query;
 mod write;
 
@@ -26,7 +27,7 @@ use tonic::service::Routes;
 use tonic::{Request, Status};
 use tonic_health::pb::health_server::HealthServer;
 
-use self::cluster::ClusterService;
+use self::operations::OperationsService;
 use crate::config::Config;
 use crate::env::WallClock;
 use crate::far_end::Administrators;
@@ -34,6 +35,7 @@ use crate::gateway::Hosts;
 use crate::meta::MetaState;
 use crate::query::Coordinator;
 use crate::routing;
+use crate::waiting::Founded;
 use crate::write::WritePath;
 
 /// The metadata key that names the tenant.
@@ -66,7 +68,10 @@ pub struct GrpcState {
 ///
 /// # Errors
 /// If the interface's own description is damaged.
-pub fn routes(state: GrpcState, cluster: Option<ClusterService>) -> Result<Router, tonic_reflection::server::Error> {
+pub fn routes(
+    state: GrpcState,
+    administration: Option<OperationsService>,
+) -> Result<Router, tonic_reflection::server::Error> {
     let hosts = Hosts::new(state.config.grpc, &state.config.hosts);
     let queries = v1::query_server::QueryServer::new(query::Query(state.clone()));
     // To callers that ask for it.
@@ -77,8 +82,13 @@ pub fn routes(state: GrpcState, cluster: Option<ClusterService>) -> Result<Route
         .add_service(v1::node_server::NodeServer::new(node::Node(state.clone())))
         .add_service(queries);
     let administrators = Administrators::new(&state.config.hosts, state.meta.clone(), state.clock.clone());
-    let routes = match cluster {
-        Some(cluster) => routes.add_service(v1::cluster_server::ClusterServer::new(cluster)),
+    let routes = match administration {
+        Some(operations) => {
+            let cluster = v1::cluster_server::ClusterServer::new(operations.cluster.clone());
+            let founded = v1::founding_server::FoundingServer::new(Founded(operations.cluster.meta.clone()));
+            let operations = v1::operations_server::OperationsServer::new(operations);
+            routes.add_service(cluster).add_service(operations).add_service(founded)
+        }
         None => routes,
     };
     let writes = Router::new().route(write::PATH, post(write::write)).with_state(state);
@@ -86,14 +96,18 @@ pub fn routes(state: GrpcState, cluster: Option<ClusterService>) -> Result<Route
     Ok(routes.layer(from_fn_with_state(hosts, refuse_other_hosts)))
 }
 
+/// Services for those who administer.
+const ADMINISTRATION: [&str; 3] =
+    [v1::cluster_server::SERVICE_NAME, v1::operations_server::SERVICE_NAME, v1::founding_server::SERVICE_NAME];
+
 /// Refuses administration to those who may not.
-async fn refuse_strangers(
+pub async fn refuse_strangers(
     State(administrators): State<Administrators>,
     request: axum::extract::Request,
     next: Next,
 ) -> Response {
     let service = request.uri().path().trim_start_matches('/').split('/').next();
-    if service == Some(v1::cluster_server::SERVICE_NAME)
+    if service.is_some_and(|service| ADMINISTRATION.contains(&service))
         && let Err(reason) = administrators.check(&request)
     {
         return Status::permission_denied(reason.to_string()).into_http::<Body>();

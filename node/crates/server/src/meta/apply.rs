@@ -111,6 +111,12 @@ impl MetaState {
                 self.note(now, EventKind::Placement, format!("the split of shard group {group} was given up"));
                 Ok(Outcome::Done)
             }
+            MetaCommand::RecoverGroup { group, node, replica, ref_epoch, text, expected_epoch } => {
+                self.check_epoch(expected_epoch)?;
+                self.placement.begin_anew(group, node, replica, ref_epoch)?;
+                self.note(now, EventKind::Trouble, text);
+                Ok(Outcome::Replica { replica })
+            }
             MetaCommand::CreateToken { id, kind, secret_hash, expires_ms, uses } => {
                 let fresh = Token {
                     kind,
@@ -194,7 +200,23 @@ impl MetaState {
         self.next_node = NodeId(node.0 + 1);
         self.next_meta_replica = ReplicaId(meta_replica.0 + 1);
         self.note(now, EventKind::Node, text);
+        self.empty_displaced(node, now);
         Ok(Outcome::Node { node, meta_replica })
+    }
+
+    /// Who was where a new node is now has lost its disk, or is somewhere else without having said so: its copies are made
+    /// again at once, not after a grace period. It can be made active again.
+    fn empty_displaced(&mut self, new: NodeId, now: Timestamp) {
+        let address = self.nodes[&new].facts.grpc.clone();
+        let displaced = self.active_nodes().filter(|(id, record)| *id != new && record.facts.grpc == address);
+        for node in displaced.map(|(id, _)| id).collect::<Vec<_>>() {
+            self.record_mut(node).state = NodeState::Draining;
+            let text = format!(
+                "node {node} was at {address}, where node {new} is now: it is taken for lost and emptied; bwctl node \
+                 remove {node} once it is, or undrain {node} if it lives elsewhere"
+            );
+            self.note(now, EventKind::Trouble, text);
+        }
     }
 
     fn update(&mut self, node: NodeId, facts: NodeFacts, rules: u64, now: Timestamp) -> MetaReply {

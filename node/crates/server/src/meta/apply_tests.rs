@@ -428,3 +428,40 @@ fn removed_nodes_are_not_remembered_for_ever() {
     assert!(group.state().is_removed(NodeId(2)));
     assert!(group.apply(state_of(2, NodeState::Active)).unwrap_err().to_string().starts_with("node 2 was removed"));
 }
+
+#[test]
+fn a_group_begins_anew_with_one_replica_that_nobody_else_has() {
+    let mut group = Group::of_nodes(3);
+    let recover = |replica, expected_epoch| MetaCommand::RecoverGroup {
+        group: ShardGroupId(0),
+        node: NodeId(1),
+        replica: ReplicaId(replica),
+        ref_epoch: RefEpoch(77),
+        text: "shard group 0 begins anew".to_owned(),
+        expected_epoch,
+    };
+    let next = group.state().placement.parts().next_replica.0;
+    let epoch = group.state().placement.epoch();
+    assert!(group.apply(recover(next, epoch + 1)).is_err(), "another map");
+    assert!(group.apply(recover(next + 1, epoch)).is_err(), "not the next replica");
+    group.ok(recover(next, epoch));
+    let state = group.state();
+    let placed = state.placement.group(ShardGroupId(0)).unwrap();
+    assert_eq!((placed.replicas.len(), placed.replicas[0].id, placed.ref_epoch), (1, ReplicaId(next), RefEpoch(77)));
+    assert_eq!(state.placement.parts().next_replica, ReplicaId(next + 1));
+    assert_eq!(group.last_event(), "shard group 0 begins anew");
+}
+
+#[test]
+fn a_new_node_at_the_address_of_another_takes_that_for_lost() {
+    let mut group = Group::of_nodes(3);
+    let at = group.state().nodes[&NodeId(3)].facts.grpc.clone();
+    let facts = NodeFacts { grpc: at, ..facts(9) };
+    group.ok(MetaCommand::RegisterNode { nonce: 99, facts: facts.clone(), rules: RULES, token: None });
+    let state = |group: &Group, node| group.state().nodes[&NodeId(node)].state;
+    assert_eq!((state(&group, 3), state(&group, 4)), (NodeState::Draining, NodeState::Active));
+    assert!(group.last_event().starts_with("node 3 was at"), "{}", group.last_event());
+    // The same node that asks twice displaces nobody.
+    group.ok(MetaCommand::RegisterNode { nonce: 99, facts, rules: RULES, token: None });
+    assert_eq!(state(&group, 4), NodeState::Active);
+}

@@ -105,7 +105,7 @@ impl Draw {
         let expected_epoch = self.below(20);
         let key = SETTINGS[self.below(SETTINGS.len() as u64) as usize].key;
         let kind = [TokenKind::Join, TokenKind::Admin][self.below(2) as usize];
-        match self.below(16) {
+        match self.below(17) {
             0 => MetaCommand::Found(Box::new(Founding {
                 cluster: self.u128(),
                 facts: self.facts(),
@@ -147,6 +147,14 @@ impl Draw {
             12 => MetaCommand::SetSetting { key, value: key.info().max },
             13 => MetaCommand::UnsetSetting { key },
             14 => MetaCommand::RecordEvent { kind: EventKind::Trouble, text: self.text() },
+            15 => MetaCommand::RecoverGroup {
+                group,
+                node: NodeId(1 + self.below(5)),
+                replica: ReplicaId(self.below(9)),
+                ref_epoch: RefEpoch(self.u64()),
+                text: self.text(),
+                expected_epoch,
+            },
             _ => MetaCommand::RaiseActiveVersion { version: self.below(3) as u32 },
         }
     }
@@ -397,6 +405,17 @@ fn the_bytes_of_commands_are_golden() {
     golden(
         &request(MetaCommand::RaiseActiveVersion { version: 2 }),
         expect!["010b0a00000000000000000000000000000d0c0000000000001002000000"],
+    );
+    golden(
+        &request(MetaCommand::RecoverGroup {
+            group: ShardGroupId(3),
+            node: NodeId(2),
+            replica: ReplicaId(9),
+            ref_epoch: RefEpoch(7),
+            text: "lost".to_owned(),
+            expected_epoch: 5,
+        }),
+        expect![[""]],
     );
 }
 

@@ -103,6 +103,21 @@ pub enum MetaCommand {
         /// The child that will not be.
         child: ShardGroupId,
     },
+    /// A group has lost its majority for ever, and begins anew with what one node has of it, which is prepared there.
+    RecoverGroup {
+        /// The group.
+        group: ShardGroupId,
+        /// The node that has it.
+        node: NodeId,
+        /// Its new replica, the next id of the map that the proposer saw.
+        replica: ReplicaId,
+        /// The group's new incarnation, drawn by the proposer.
+        ref_epoch: RefEpoch,
+        /// What may be lost, for the event.
+        text: String,
+        /// The Placement that the proposer saw.
+        expected_epoch: u64,
+    },
     /// A new token.
     CreateToken {
         /// Drawn by the proposer.

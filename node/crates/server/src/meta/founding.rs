@@ -40,6 +40,12 @@ pub enum EnterError {
     Stopping(#[from] Stopping),
 }
 
+/// Who the directory belongs to; nobody, if it is empty.
+pub async fn known(env: &Env) -> Result<Option<NodeIdentity>, EnterError> {
+    let disk = env.disk.clone();
+    Ok(env.executors.scan.run(move || NodeIdentity::read(&*disk, NOT_DATA)).await.map_err(|_| Stopping)??)
+}
+
 /// Reads who the directory belongs to, or makes it somebody's.
 pub async fn enter(
     env: &Env,
@@ -48,9 +54,7 @@ pub async fn enter(
     plan: &JoinPlan,
     doors: &dyn Doors,
 ) -> Result<NodeIdentity, EnterError> {
-    let disk = env.disk.clone();
-    let known = env.executors.scan.run(move || NodeIdentity::read(&*disk, NOT_DATA)).await.map_err(|_| Stopping)??;
-    if let Some(identity) = known {
+    if let Some(identity) = known(env).await? {
         if !plan.addresses.is_empty() {
             tracing::info!(
                 cluster = %format!("{:032x}", identity.cluster),

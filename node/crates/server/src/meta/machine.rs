@@ -56,6 +56,8 @@ pub struct MetaStateMachine {
     /// The newest version of commands and of the state that this program understands.
     supported: u32,
     live: Mutex<Live>,
+    /// Held from the look at what is to be written until it is: of a flush and an installed copy the newer one stays.
+    writing: Mutex<()>,
     copies: AtomicU64,
     /// Whether what is published was told, not applied.
     is_told: AtomicBool,
@@ -93,6 +95,7 @@ impl MetaStateMachine {
             fatal,
             supported,
             live: Mutex::new(live),
+            writing: Mutex::default(),
             copies: AtomicU64::new(0),
             is_told: AtomicBool::new(is_told),
             published,
@@ -191,6 +194,7 @@ impl StateMachine for MetaStateMachine {
     }
 
     fn flush(&self) -> Result<Applied, FatalError> {
+        let _writing = self.writing.lock();
         let Live { state, applied } = self.live.lock().clone();
         // Nothing to keep yet, and the file holds what this node was told.
         let Some(state) = state else { return Ok(Applied::default()) };
@@ -209,6 +213,13 @@ impl StateMachine for MetaStateMachine {
         Ok(Checkpoint { applied, directory: path.into() })
     }
 
+    fn discard(&self, checkpoint: Checkpoint) {
+        let path = checkpoint.directory.to_string_lossy();
+        if let Err(error) = self.disk.remove(&path) {
+            tracing::warn!(directory = %path, %error, "a copy that nobody takes cannot be removed");
+        }
+    }
+
     fn install(&self, checkpoint: Checkpoint) -> Result<(), FatalError> {
         let path = checkpoint.directory.to_str().ok_or_else(|| FatalError("a copy at a strange path".to_owned()))?;
         let failed = |error| self.failed(path, error);
@@ -217,6 +228,7 @@ impl StateMachine for MetaStateMachine {
         let content = content.ok_or_else(|| FatalError(format!("{path}: it is no copy of the meta group")))?;
         let (state, applied) = states::decode(&content, self.supported)
             .map_err(|error| FatalError(format!("a copy of the meta group: {error}")))?;
+        let _writing = self.writing.lock();
         self.disk.write_small_file(STATE_FILE, &content).map_err(|error| self.failed(STATE_FILE, error))?;
         self.disk.remove(path).map_err(failed)?;
         let mut live = self.live.lock();
@@ -229,3 +241,7 @@ impl StateMachine for MetaStateMachine {
 fn addresses_of(state: &MetaState) -> Addresses {
     state.present_nodes().map(|(id, node)| (id, node.facts.grpc.clone())).collect()
 }
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use bellwether_model::{NodeId, ReplicaId};
 use bellwether_placement::{Inventory, Liveness, NodeInfo, meta_voters};
+use bellwether_raft::limits::MEMBERS_MAX;
 use bellwether_raft::{GroupState, Members, MembershipError, RaftGroup};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, MissedTickBehavior, timeout};
 
 use super::state::MetaState;
 use super::{Meta, WeakMeta};
@@ -16,6 +17,8 @@ use super::{Meta, WeakMeta};
 const TICK: Duration = Duration::from_secs(1);
 /// Silence after which a node counts as down.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
+/// How long a quorum may take to take a change.
+const CHANGE_WAIT: Duration = Duration::from_secs(5);
 /// How long handing the lead over may take.
 const TRANSFER_WAIT: Duration = Duration::from_secs(5);
 
@@ -50,7 +53,9 @@ async fn change(group: &RaftGroup, state: &GroupState, members: Members) -> Resu
     if !state.membership_committed {
         return Err(MembershipError::InProgress(group.group()));
     }
-    group.change_members(expected, members).await.map(drop)
+    // A leader that nobody hears waits for ever.
+    let changed = timeout(CHANGE_WAIT, group.change_members(expected, members)).await;
+    changed.unwrap_or(Err(MembershipError::Unknown { hint: None })).map(drop)
 }
 
 /// Looks after the members for as long as the group runs.
@@ -82,9 +87,14 @@ async fn carry_out(meta: &Meta, step: Step, group: &GroupState) -> Result<(), St
             change(meta.group(), group, members).await.map_err(|error| error.to_string())
         }
         Step::HandOver(to) => {
-            let Some(successor) = to.first() else { return Ok(()) };
-            let handed = meta.group().transfer_leadership(*successor, TRANSFER_WAIT).await;
-            handed.map_err(|error| error.to_string())
+            let mut failed = Ok(());
+            for successor in to {
+                match meta.group().transfer_leadership(successor, TRANSFER_WAIT).await {
+                    Ok(()) => return Ok(()),
+                    Err(error) => failed = Err(error.to_string()),
+                }
+            }
+            failed
         }
     }
 }
@@ -113,10 +123,11 @@ impl Seen {
                 disk_bytes: node.facts.capacity_bytes,
                 disk_used_bytes: 0,
                 disk_full: false,
+                clock_wrong: false,
             };
             (id, info)
         });
-        let inventory = Inventory { nodes: nodes.collect() };
+        let inventory = Inventory { nodes: nodes.collect(), ..Inventory::default() };
         self.0.retain(|id, _| inventory.nodes.contains_key(id));
         inventory
     }
@@ -148,7 +159,12 @@ fn next(state: &MetaState, group: &GroupState, inventory: &Inventory, own: NodeI
     let voters: BTreeMap<_, _> =
         wanted.iter().filter_map(|node| Some((*replicas.get(node)?, node.0))).chain(own_replica).collect();
     let learners = replicas.iter().map(|(node, replica)| (*replica, node.0));
-    let learners: BTreeMap<_, _> = learners.filter(|(replica, _)| !voters.contains_key(replica)).collect();
+    let mut learners: BTreeMap<_, _> = learners.filter(|(replica, _)| !voters.contains_key(replica)).collect();
+    let present: BTreeSet<_> = group.voters.keys().chain(group.learners.keys()).copied().collect();
+    if present.iter().chain(voters.keys()).chain(learners.keys()).collect::<BTreeSet<_>>().len() > MEMBERS_MAX {
+        // Those that come and those that go do not fit into one membership: first the ones go.
+        learners.retain(|replica, _| present.contains(replica));
+    }
     let is_same = !group.is_joint && voters == group.voters && learners == group.learners;
     if is_same { Step::Nothing } else { Step::Change(Members { voters, learners }) }
 }

@@ -54,10 +54,19 @@ fn group(leader: u64, voters: &[u64], learners: &[u64]) -> GroupState {
         membership_committed: true,
         is_joint: false,
         voters: members(voters),
+        next_voters: members(voters).into_keys().collect(),
         learners: members(learners),
         progress: BTreeMap::new(),
         failure: None,
     }
+}
+
+/// An inventory in which all nodes have long answered.
+fn settled(count: u64) -> Inventory {
+    let group = group(1, &[1], &[]);
+    let mut inventory = Seen::default().inventory(&state(count), &group, NodeId(1));
+    inventory.nodes.values_mut().for_each(|info| info.liveness = Liveness::Up { for_ms: u64::MAX });
+    inventory
 }
 
 /// What comes next where the nodes `down` have been silent for ever and all others have long answered.
@@ -80,6 +89,21 @@ fn check(state: &MetaState, group: &GroupState, down: &[u64], expected: Expect) 
         Step::HandOver(to) => format!("hand over to {:?}", to.into_iter().map(|id| id.0).collect::<Vec<_>>()),
     };
     expected.assert_eq(&text);
+}
+
+#[test]
+fn where_those_that_come_do_not_fit_beside_those_that_go_these_go_first() {
+    // Replica 100 is of a node that is gone, node 64 has just been registered.
+    let learners: Vec<u64> = (4..64).chain([100]).collect();
+    let Step::Change(change) = next(&state(64), &group(1, &[1, 2, 3], &learners), &settled(64), NodeId(1)) else {
+        panic!("somebody has to go");
+    };
+    assert_eq!(change.learners.into_values().collect::<Vec<_>>(), (4..64).collect::<Vec<_>>());
+    let learners: Vec<u64> = (4..64).collect();
+    let Step::Change(change) = next(&state(64), &group(1, &[1, 2, 3], &learners), &settled(64), NodeId(1)) else {
+        panic!("somebody has to come");
+    };
+    assert_eq!(change.learners.into_values().collect::<Vec<_>>(), (4..=64).collect::<Vec<_>>());
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bellwether_placement::Policy;
 
 use crate::config::{ByteSize, Setting as _};
+use crate::peers::limits::COPY_BYTES_PER_SECOND_MIN;
 
 use super::state::NODES_MAX;
 
@@ -90,7 +91,7 @@ pub const SETTINGS: &[SettingInfo] = &[
     row(SettingKey::RepairGrace, "repair.grace", Unit::Duration, 900 * SECOND_MS, (SECOND_MS, 30 * DAY_MS), "how long a node may be silent before its copies are made again elsewhere"),
     row(SettingKey::CopiesPerNode, "move.copies_per_node", Unit::Count, 2, (1, 64), "copies under way at the same time to or from one node"),
     row(SettingKey::Copies, "move.copies", Unit::Count, 8, (0, 1024), "copies under way at the same time in all; 0 stops moving"),
-    row(SettingKey::CopyBytesPerSecond, "move.bytes_per_second", Unit::Bytes, 64 << 20, (1 << 10, 1 << 40), "bytes per second that a node sends of copies"),
+    row(SettingKey::CopyBytesPerSecond, "move.bytes_per_second", Unit::Bytes, 64 << 20, (COPY_BYTES_PER_SECOND_MIN, 1 << 40), "bytes per second that a node sends of copies"),
     row(SettingKey::Transfers, "move.transfers", Unit::Count, 8, (0, 1024), "leaderships moved at a time for the sake of balance"),
     row(SettingKey::LoadTolerance, "move.load_tolerance", Unit::Percent, 20, (1, 1000), "how far above the mean a node's load may lie before groups move for that alone"),
     row(SettingKey::SplitBytes, "split.bytes", Unit::Bytes, 64 << 30, (1 << 20, 1 << 50), "size above which a shard group is split"),

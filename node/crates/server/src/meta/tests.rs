@@ -160,7 +160,6 @@ impl Transport for Way {
         to: Peer,
         header: Bytes,
         checkpoint: Checkpoint,
-        _deadline: Duration,
     ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
         let source = self.world.0.lock().running.get(&self.from).cloned();
         let target = self.world.node(self.from, to.node);

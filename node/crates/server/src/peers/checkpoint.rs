@@ -5,7 +5,6 @@
 //! and removes the copy.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bellwether_kv::{EngineExport, Error};
 use bellwether_model::NodeId;
@@ -57,7 +56,6 @@ impl Inner {
         to: Peer,
         header: Bytes,
         checkpoint: Checkpoint,
-        deadline: Duration,
     ) -> Result<Bytes, TransportError> {
         let (reply, answer) = oneshot::channel();
         let runtime = self.runtime.clone();
@@ -68,10 +66,7 @@ impl Inner {
             let sent = tokio::select! {
                 biased;
                 () = reply.closed() => Err(TransportError::Unreachable("nobody waits for it any more".to_owned())),
-                sent = timeout(deadline, self.send(to, header, checkpoint)) => match sent {
-                    Ok(sent) => sent.map_err(TransportError::from),
-                    Err(_) => Err(TransportError::Deadline),
-                },
+                sent = self.send(to, header, checkpoint) => sent.map_err(TransportError::from),
             };
             let outcome = if sent.is_ok() { "ok" } else { "failed" };
             self.metrics.checkpoints.with_label_values(&["sent", outcome]).inc();
@@ -184,9 +179,7 @@ impl Inner {
 }
 
 async fn receive(client: PeerClient, chunks: mpsc::Receiver<InstallChunk>) -> Result<Bytes, SendError> {
-    // The caller's deadline ends it, and so does silence.
-    let answer = client.install(ReceiverStream::new(chunks), bellwether_raft::limits::INSTALL_DEADLINE).await?;
-    Ok(answer.answer)
+    Ok(client.install(ReceiverStream::new(chunks)).await?.answer)
 }
 
 /// Sends a part; `false` where the call has ended.

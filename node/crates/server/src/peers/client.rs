@@ -7,8 +7,8 @@ use bellwether_proto::peer::v1::peer_client::PeerClient as Generated;
 use bellwether_proto::peer::v1::{
     CommandAnswer, CommandRequest, InstallAnswer, InstallChunk, JoinAnswer, JoinRequest, MaintainAnswer,
     MaintainRequest, MembershipAnswer, MembershipRequest, ProposeMetaAnswer, ProposeMetaRequest, RaftBatch,
-    ReadIndexAnswer, ReadIndexRequest, ReportAnswer, ReportRequest, ResolveAnswer, ResolveRequest, ScanPart,
-    ScanRequest, WriteAnswer, WriteRequest,
+    ReadIndexAnswer, ReadIndexRequest, ReportAnswer, ReportRequest, ResolveAnswer, ResolveRequest, SalvageAnswer,
+    SalvageRequest, ScanPart, ScanRequest, WriteAnswer, WriteRequest,
 };
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
@@ -20,7 +20,7 @@ use super::error::{Callee, PeerError};
 use super::identity::Introduction;
 use super::limits::MESSAGE_BYTES_MAX;
 
-type Inner = Generated<InterceptedService<Channel, Introduction>>;
+pub(super) type Inner = Generated<InterceptedService<Channel, Introduction>>;
 
 /// The way to one node. Clones share its connection.
 #[derive(Clone)]
@@ -40,7 +40,7 @@ impl PeerClient {
         &self.callee
     }
 
-    async fn call<T, F>(&self, deadline: Duration, send: impl FnOnce(Inner) -> F) -> Result<T, PeerError>
+    pub(super) async fn call<T, F>(&self, deadline: Duration, send: impl FnOnce(Inner) -> F) -> Result<T, PeerError>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
@@ -115,13 +115,15 @@ impl PeerClient {
         self.call(deadline, |mut peer| async move { peer.maintain(request).await }).await
     }
 
-    /// See the interface's `Install`.
-    pub(super) async fn install(
-        &self,
-        chunks: ReceiverStream<InstallChunk>,
-        deadline: Duration,
-    ) -> Result<InstallAnswer, PeerError> {
-        self.call(deadline, |mut peer| async move { peer.install(chunks).await }).await
+    /// See the interface's `Salvage`.
+    pub async fn salvage(&self, request: SalvageRequest, deadline: Duration) -> Result<SalvageAnswer, PeerError> {
+        self.call(deadline, |mut peer| async move { peer.salvage(request).await }).await
+    }
+
+    /// See the interface's `Install`. Takes as long as there are chunks: the caller ends it when they do not move.
+    pub(super) async fn install(&self, chunks: ReceiverStream<InstallChunk>) -> Result<InstallAnswer, PeerError> {
+        let installed = self.inner.clone().install(chunks).await;
+        installed.map(Response::into_inner).map_err(|status| PeerError::of_status(self.callee.clone(), &status))
     }
 
     /// See the interface's `Raft`.

@@ -292,7 +292,7 @@ pub(super) fn described(status: &Status) -> String {
 }
 
 /// An error in words, down to what caused it; what merely repeats its cause is left out.
-pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(source) = next {
@@ -348,12 +348,12 @@ pub fn propose_failure(group: GroupId, error: &ProposeError) -> Failure {
         ProposeError::NotLeader { hint } => not_leader(message, hint),
         ProposeError::Unknown { hint } => fate_unknown(message, hint),
         ProposeError::Overloaded { .. } => Failure::new(message, v1::Overloaded { retry_after_ms: RETRY_AFTER_MS }),
-        ProposeError::StorageUnavailable { in_flight: false, .. } => {
+        ProposeError::StorageUnavailable { in_flight: false, .. } | ProposeError::NoQuorum { in_flight: false, .. } => {
             Failure::new(message, v1::Unavailable { group: group.0 })
         }
-        ProposeError::StorageUnavailable { in_flight: true, .. } | ProposeError::Stopped { .. } => {
-            fate_unknown(message, &None)
-        }
+        ProposeError::StorageUnavailable { in_flight: true, .. }
+        | ProposeError::NoQuorum { in_flight: true, .. }
+        | ProposeError::Stopped { .. } => fate_unknown(message, &None),
         ProposeError::TooLarge { .. } => Failure::new(message, v1::Rejected {}),
     }
 }
@@ -390,7 +390,7 @@ pub fn transfer_failure(error: &TransferError) -> Failure {
     let message = error.to_string();
     match error {
         TransferError::NotLeader { hint } => not_leader(message, hint),
-        TransferError::NotAVoter { .. } => Failure::new(message, v1::Rejected {}),
+        TransferError::NotAVoter { .. } | TransferError::Unfit { .. } => Failure::new(message, v1::Rejected {}),
         TransferError::Behind { group, .. } | TransferError::Stopped { group, .. } => {
             Failure::new(message, v1::Unavailable { group: group.0 })
         }

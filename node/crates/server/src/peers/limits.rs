@@ -65,6 +65,9 @@ pub const CHECKPOINT_CHUNK_BYTES: usize = 1 << 20;
 /// Chunks of a checkpoint that wait for the connection to take them.
 pub const CHECKPOINT_CHUNKS_WAITING_MAX: usize = 2;
 
+/// Least that a node's copies may be given together: a chunk takes no more than a second.
+pub const COPY_BYTES_PER_SECOND_MIN: u64 = CHECKPOINT_CHUNK_BYTES as u64;
+
 /// Checkpoints that a node receives at a time; more are refused for the moment.
 pub const CHECKPOINTS_RECEIVED_MAX: usize = 2;
 
@@ -84,6 +87,10 @@ const _: () = assert!(raft::MESSAGE_BYTES_MAX <= LINK_BYTES_MAX);
 const _: () = assert!(raft::MESSAGE_BYTES_MAX <= HANDLED_BYTES_MAX);
 const _: () = assert!(LINK_MESSAGES_MAX * SMALL_MESSAGE_BYTES <= LINK_BYTES_MAX);
 const _: () = assert!(CHECKPOINT_CHUNK_BYTES < MESSAGE_BYTES_MAX);
-const _: () = assert!(CHECKPOINT_INSTALL_DEADLINE.as_secs() < raft::INSTALL_DEADLINE.as_secs());
+// However many copies share the slowest budget, each moves before it counts as silent.
+const _: () = assert!(
+    CHECKPOINT_CHUNK_BYTES as u64 * (raft::CHECKPOINTS_AT_ONCE as u64 + 1) / COPY_BYTES_PER_SECOND_MIN
+        < CHECKPOINT_SILENCE_MAX.as_secs()
+);
 // What is said of each message in a batch takes less than this.
 const _: () = assert!(BATCH_BYTES_MAX + BATCH_MESSAGES_MAX * 64 <= MESSAGE_BYTES_MAX);

@@ -9,6 +9,7 @@
 
 mod queue;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ pub struct Link {
     /// Bytes that may wait or be under way.
     room: Arc<Semaphore>,
     clocks: Mutex<ClockFilter>,
+    /// What the other node said last of its disk.
+    disk_full: AtomicBool,
     metrics: LinkMetrics,
 }
 
@@ -52,6 +55,7 @@ impl Link {
             wake: Notify::new(),
             room: Arc::new(Semaphore::new(LINK_BYTES_MAX)),
             clocks: Mutex::default(),
+            disk_full: AtomicBool::new(false),
             metrics,
         }
     }
@@ -77,6 +81,16 @@ impl Link {
         self.queue.lock().check().map_err(TransportError::Unreachable)?;
         let room = u32::try_from(bytes.min(LINK_BYTES_MAX)).expect("LINK_BYTES_MAX fits");
         Ok(Some(self.room.acquire_many(room).await.expect("the semaphore is never closed")))
+    }
+
+    /// Whether the other node's disk has no room, as far as it has said.
+    pub fn is_disk_full(&self) -> bool {
+        self.disk_full.load(Ordering::Relaxed)
+    }
+
+    /// Compares the clocks anew.
+    pub fn forget_clock(&self) {
+        self.clocks.lock().clear();
     }
 
     /// The other node's clock, as far as it could be compared.
@@ -160,6 +174,7 @@ impl Carrier {
                 }
             };
             self.link.clocks.lock().clear();
+            self.link.disk_full.store(false, Ordering::Relaxed);
             let first = self.link.queue.lock().fail(&ended.reason);
             if first {
                 tracing::warn!(peer = %self.dialer.callee(), reason = ended.reason, "cannot be reached");
@@ -236,6 +251,7 @@ impl Carrier {
                 link.metrics.set_clock(round_trip, offset_ms);
             }
         }
+        link.disk_full.store(batch.disk_full, Ordering::Relaxed);
         link.metrics.received_batches.inc();
         link.metrics.received_messages.inc_by(batch.answers.len() as u64);
         let mut queue = link.queue.lock();

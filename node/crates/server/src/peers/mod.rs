@@ -10,6 +10,7 @@
 //! Reading order: `identity`, `error`, `dial`, `client`, `link` (Raft's stream), `transport` (what Raft sees of it),
 //! `clock_filter`, `checkpoint` (copies of replicas), then `service`.
 
+pub mod backup;
 mod checkpoint;
 mod client;
 mod clock_filter;
@@ -25,10 +26,10 @@ pub mod service;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
-mod throttle;
+pub(crate) mod throttle;
 mod transport;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use bellwether_model::NodeId;
@@ -147,6 +148,17 @@ impl Peers {
         let peers = self.0.peers.lock();
         let offsets = peers.iter().filter_map(|(node, peer)| Some((*node, peer.link.clock()?.offset_ms)));
         offsets.collect()
+    }
+
+    /// The nodes that said in their last answers that their disks have no room.
+    pub fn full_disks(&self) -> BTreeSet<NodeId> {
+        let peers = self.0.peers.lock();
+        peers.iter().filter(|(_, peer)| peer.link.is_disk_full()).map(|(node, _)| *node).collect()
+    }
+
+    /// Compares all clocks anew: this node's has jumped, so what was found before is not so any more.
+    pub fn forget_clocks(&self) {
+        self.0.peers.lock().values().for_each(|peer| peer.link.forget_clock());
     }
 
     /// Who this node is.

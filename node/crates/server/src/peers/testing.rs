@@ -290,6 +290,10 @@ impl StateMachine for Ledger {
         Ok(Checkpoint { applied: state.applied, directory: directory.into() })
     }
 
+    fn discard(&self, checkpoint: Checkpoint) {
+        self.disk.remove(checkpoint.directory.to_str().unwrap()).unwrap();
+    }
+
     fn install(&self, checkpoint: Checkpoint) -> Result<(), FatalError> {
         let directory = checkpoint.directory.to_str().unwrap();
         let engine = self.disk.open(directory, SPACES).unwrap();

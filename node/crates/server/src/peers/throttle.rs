@@ -19,9 +19,12 @@ impl Throttle {
         Throttle { bytes_per_second: AtomicU64::new(bytes_per_second.max(1)), paid_at: Mutex::default() }
     }
 
-    /// Another budget from now on.
+    /// Another budget from now on. Where it differs, what has passed is not charged at the old price any more.
     pub fn set(&self, bytes_per_second: u64) {
-        self.bytes_per_second.store(bytes_per_second.max(1), Ordering::Relaxed);
+        let bytes_per_second = bytes_per_second.max(1);
+        if self.bytes_per_second.swap(bytes_per_second, Ordering::Relaxed) != bytes_per_second {
+            *self.paid_at.lock() = None;
+        }
     }
 
     /// Waits until `bytes` may pass.
@@ -58,5 +61,12 @@ mod tests {
         throttle.pass(50).await;
         throttle.pass(1).await;
         assert_eq!(start.elapsed().as_millis() / 10, 50, "the new budget holds");
+        throttle.pass(1_000_000).await;
+        throttle.set(100);
+        assert!(throttle.paid_at.lock().is_some(), "the same budget forgives nothing");
+        throttle.set(1_000_000);
+        let start = Instant::now();
+        throttle.pass(1).await;
+        assert_eq!(start.elapsed().as_millis(), 0, "what passed before is not waited for at the old price");
     }
 }

@@ -30,12 +30,11 @@ impl Transport for PeersTransport {
         to: Peer,
         header: Bytes,
         checkpoint: Checkpoint,
-        deadline: Duration,
     ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
         let peers = self.0.upgrade();
         Box::pin(async move {
             let stopping = || TransportError::Unreachable("the node is shutting down".to_owned());
-            peers.ok_or_else(stopping)?.send_checkpoint(to, header, checkpoint, deadline).await
+            peers.ok_or_else(stopping)?.send_checkpoint(to, header, checkpoint).await
         })
     }
 }

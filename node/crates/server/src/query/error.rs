@@ -92,6 +92,7 @@ impl From<SelectError> for QueryError {
     fn from(error: SelectError) -> QueryError {
         match error {
             SelectError::Limit(error) => error.into(),
+            SelectError::Evaluation(error) => error.into(),
             other => QueryError::Select(other),
         }
     }

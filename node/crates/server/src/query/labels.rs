@@ -1,9 +1,10 @@
 //! Reads of series and their labels without samples: admitted, bounded and ended like queries.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bellwether_model::{Labels, Matcher, Tenant, TimeRange};
+use bellwether_model::{Labels, Matcher, MetricMetadata, Tenant, TimeRange};
 use bellwether_promql as promql;
 use tokio::time::Instant;
 
@@ -59,6 +60,17 @@ impl Coordinator {
             let (tenant, range) = (&query.tenant, query.range);
             Ok(self.router.label_values(tenant, name, selectors, range, query.limit, &running.read).await?)
         });
+        Ok((found.await?, running.place))
+    }
+
+    /// What senders said about metrics, by metric name.
+    pub async fn metadata(
+        &self,
+        tenant: &Tenant,
+        timeout: Option<Duration>,
+    ) -> Result<(BTreeMap<String, MetricMetadata>, Place), QueryError> {
+        let running = self.admit(tenant, "metadata", timeout, Instant::now()).await?;
+        let found = running.within(async { Ok(self.router.metadata(tenant, &running.read).await?) });
         Ok((found.await?, running.place))
     }
 

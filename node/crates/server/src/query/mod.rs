@@ -1,4 +1,4 @@
-//! Queries: parse, plan, fetch what the plan reads from all shards, evaluate.
+//! Queries: parse, plan, fetch what the plan reads from all shards, or what aggregations make of it there, evaluate.
 //!
 //! A [`Coordinator`] bounds what queries cost: how many run and wait, how long each may take, how many series, samples
 //! and bytes it may touch, how much memory all hold together; an error names the bound. Whatever works for a query shares
@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use bellwether_model::{Matcher, Tenant, Timestamp};
 use bellwether_promql::{
-    self as promql, EvalTimes, FetchedSeries, Limits, MemoryPool, Outcome, Plan, QueryAccount, Selection,
+    self as promql, EvalTimes, Fetched, Limits, MemoryPool, Outcome, Plan, PlanOptions, QueryAccount, Selection,
 };
 use futures::{StreamExt, TryStreamExt};
 use prometheus::Registry;
@@ -37,8 +37,8 @@ pub use running::Place;
 
 use crate::config::{Config, QueryConfig};
 use crate::env::ExecutorHandle;
-use crate::routing::Router;
-use crate::shards::{ReadContext, Wanted};
+use crate::routing::{Reduction, Router};
+use crate::shards::{ReadContext, Subplan, Wanted};
 use active::ActiveQueries;
 use metrics::QueryMetrics;
 use running::{CancelOnDrop, Running};
@@ -250,10 +250,16 @@ impl Coordinator {
         Ok(self.running.clone().acquire_owned().await.expect(OPEN))
     }
 
-    async fn plan(&self, request: &QueryRequest) -> Result<(Plan, Weight), QueryError> {
+    fn options(&self, request: &QueryRequest) -> PlanOptions {
         let lookback = request.lookback.unwrap_or(self.config.lookback_delta);
+        let lookback_ms = i64::try_from(lookback.as_millis()).unwrap_or(i64::MAX);
+        PlanOptions { lookback_ms, ..PlanOptions::default() }
+    }
+
+    async fn plan(&self, request: &QueryRequest) -> Result<(Arc<Plan>, Weight), QueryError> {
+        let options = self.options(request);
         let (text, times) = (request.text.clone(), request.times);
-        let plan = move || -> Result<(Plan, Weight), QueryError> {
+        let plan = move || -> Result<(Arc<Plan>, Weight), QueryError> {
             let expr = promql::parse(&text)?;
             let times = match times {
                 QueryTimes::Instant(time) => EvalTimes::instant(time.clamp(TIME_MIN, TIME_MAX)),
@@ -261,8 +267,7 @@ impl Coordinator {
                     EvalTimes::range(start.clamp(TIME_MIN, TIME_MAX), end.clamp(TIME_MIN, TIME_MAX), step_ms)?
                 }
             };
-            let lookback_ms = i64::try_from(lookback.as_millis()).unwrap_or(i64::MAX);
-            Ok((Plan::new(&expr, times, lookback_ms)?, Weight::of(&expr, times)))
+            Ok((Arc::new(Plan::with_options(&expr, times, options)?), Weight::of(&expr, times)))
         };
         if is_cheap_to_plan(&request.text) { plan() } else { self.scan.run(plan).await? }
     }
@@ -275,34 +280,42 @@ impl Coordinator {
     ) -> Result<Outcome, QueryError> {
         let (plan, weight) = self.plan(request).await?;
         let began = Instant::now();
-        let fetched = self.fetch(&request.tenant, &plan, read).await?;
+        let fetched = self.fetch(request, &plan, read).await?;
         let have = Instant::now();
         cost.fetch = have - began;
         (cost.series, cost.samples) = (read.account.series(), read.account.samples());
         let outcome = if weight.work(cost) <= INLINE_WORK_MAX {
-            promql::evaluate(&plan, fetched, &read.account, &*read.cancel)
+            promql::evaluate_with(&plan, fetched, &read.account, &*read.cancel)
         } else {
             let read = read.clone();
-            self.scan.run(move || promql::evaluate(&plan, fetched, &read.account, &*read.cancel)).await?
+            self.scan.run(move || promql::evaluate_with(&plan, fetched, &read.account, &*read.cancel)).await?
         };
         cost.evaluate = have.elapsed();
         Ok(outcome?)
     }
 
-    /// The data of every selection of the plan, in its order.
+    /// The data of every selection of the plan, in its order: series, or what aggregations make of them where they are.
     async fn fetch(
         &self,
-        tenant: &Tenant,
-        plan: &Plan,
+        request: &QueryRequest,
+        plan: &Arc<Plan>,
         read: &ReadContext,
-    ) -> Result<Vec<Vec<FetchedSeries>>, QueryError> {
-        let select = |selection: &Selection| {
+    ) -> Result<Vec<Fetched>, QueryError> {
+        let (tenant, options) = (&request.tenant, self.options(request));
+        let select = |(number, selection): (usize, &Selection)| {
+            let reduction =
+                Subplan::new(plan, number).map(|subplan| Reduction { text: &request.text, options, subplan });
             let matchers: Arc<[Matcher]> = selection.matchers.clone().into();
             let (range, wanted) = (selection.range, if selection.newest { Wanted::Newest } else { Wanted::All });
-            async move { self.router.select(tenant, matchers, range, wanted, read).await }
+            async move {
+                match reduction {
+                    Some(reduction) => self.router.reduce(tenant, reduction, read).await.map(Fetched::Reduced),
+                    None => self.router.select(tenant, matchers, range, wanted, read).await.map(Fetched::Series),
+                }
+            }
         };
         // Not lazily: the closure's futures would not be Send.
-        let selects: Vec<_> = plan.selections().iter().map(select).collect();
+        let selects: Vec<_> = plan.selections().iter().enumerate().map(select).collect();
         Ok(futures::stream::iter(selects).buffered(SELECTIONS_IN_FLIGHT_MAX).try_collect().await?)
     }
 }

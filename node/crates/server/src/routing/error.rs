@@ -3,6 +3,7 @@
 use bellwether_model::ShardGroupId;
 use bellwether_raft::{LeaderHint, NodeId, ProposeError, ReadError};
 
+use super::disk_room::NoDisk;
 use super::frames::WAITING_BYTES_MAX;
 use super::head_room::HeadsFull;
 use crate::peers::PeerError;
@@ -35,6 +36,9 @@ pub enum RouteError {
     /// Nothing is taken until heads take less memory.
     #[error(transparent)]
     HeadsFull(#[from] HeadsFull),
+    /// Nothing is taken until there is room on disks.
+    #[error(transparent)]
+    NoDisk(#[from] NoDisk),
     /// They have more bytes than are queued for another node as a whole: they go one part after the other.
     #[error("the frames are sent in parts")]
     TooLargeAtOnce,
@@ -84,6 +88,7 @@ impl RouteError {
             | RouteError::Remote(_)
             | RouteError::QueueFull { .. }
             | RouteError::HeadsFull(_)
+            | RouteError::NoDisk(_)
             | RouteError::Torn(_)
             | RouteError::Stopping
             | RouteError::Reply(_) => Again::No,

@@ -4,11 +4,12 @@
 //! ([`proposer`]), else with whatever else waits for the leader's node ([`outbox`]). What fails because a leader has
 //! changed is tried again with the better knowledge ([`leaders`]), within a budget ([`pace`]).
 //!
-//! Reads ([`reads`]) go to replicas here once they have come far enough ([`sources`], [`freshness`]), else to other nodes.
+//! Reads ([`reads`], and [`reductions`] for what is aggregated where it is) go to replicas here once they have come far enough ([`sources`], [`freshness`]), else to other nodes.
 //! What these ask of this one is in [`serve`].
 
 mod commands;
 mod concerned;
+mod disk_room;
 mod error;
 mod frames;
 mod freshness;
@@ -20,6 +21,7 @@ mod proposer;
 mod readiness;
 mod reads;
 pub mod reconcile;
+mod reductions;
 pub mod remote;
 mod resolve;
 mod scan_parts;
@@ -37,10 +39,12 @@ use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 
 pub use commands::MaintainError;
+pub use disk_room::{DiskRoom, NoDisk};
 pub use error::{Again, RouteError};
 pub use frames::{Frame, PendingReply};
 pub use head_room::{HeadRoom, HeadsFull};
 pub use reads::Selectors;
+pub use reductions::Reduction;
 pub use resolve::{Resolved, resolve_here};
 pub use writes::{Collected, collect};
 
@@ -103,6 +107,7 @@ impl Router {
             retention_ms: config.retention.as_millis() as i64,
             tenant_series_max: share.clamp(1, u64::from(u32::MAX)) as u32,
             head_room: Arc::new(HeadRoom::new(config)),
+            disk_room: Arc::new(DiskRoom::new(remote.clone())),
             compressors: Arc::default(),
             ingest: env.executors.ingest.clone(),
             metrics,
@@ -129,6 +134,11 @@ impl Router {
     /// Follows the memory of this node's heads.
     pub fn head_room(&self) -> &HeadRoom {
         &self.stamping.head_room
+    }
+
+    /// Follows the room on this node's disk.
+    pub fn disk_room(&self) -> &Arc<DiskRoom> {
+        &self.stamping.disk_room
     }
 
     /// Sends on what waits, and takes nothing in any more.
@@ -186,6 +196,8 @@ fn scan_memory_bytes(config: &Config) -> u64 {
     }
 }
 
+#[cfg(test)]
+mod reduction_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

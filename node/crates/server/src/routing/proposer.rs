@@ -9,6 +9,7 @@ use bellwether_model::ShardGroupId;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use super::disk_room::DiskRoom;
 use super::error::RouteError;
 use super::frames::{FrameQueue, Taken, Waiting};
 use super::head_room::HeadRoom;
@@ -34,6 +35,8 @@ pub struct Stamping {
     pub tenant_series_max: u32,
     /// Refuses while heads take too much memory.
     pub head_room: Arc<HeadRoom>,
+    /// Refuses while not enough disks have room.
+    pub disk_room: Arc<DiskRoom>,
     /// What entries are compressed with.
     pub compressors: Arc<Compressors>,
     /// Where large entries are compressed.
@@ -66,6 +69,7 @@ pub async fn propose_queued(queue: Arc<FrameQueue>, group: ShardGroupId, shards:
 async fn propose(group: &ShardGroup, stamping: &Stamping, entry: EntryBuilder) -> Result<Bytes, RouteError> {
     // What other nodes send has passed no gate here.
     stamping.head_room.check()?;
+    stamping.disk_room.check(&group.raft)?;
     let stamp = group.stamp(&*stamping.clock, stamping.retention_ms, stamping.tenant_series_max);
     // With one replica the bytes cross no network, and compressing costs more than syncing them.
     let entry = match group.raft.has_others() {

@@ -3,11 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bellwether_model::ShardGroupId;
+use bellwether_raft::LogPosition;
 use futures::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::Router;
+use super::error::RouteError;
+use crate::shards::ShardGroup;
 
 /// How long a node that has started waits for its replicas. After that it takes requests all the same: it can pass them
 /// on, and its replicas catch up beside.
@@ -20,6 +24,12 @@ impl Router {
     /// Whether every replica here is alone in its group, and so has caught up by itself.
     pub fn is_alone(&self) -> bool {
         self.shards.serving().iter().all(|local| !local.raft.has_others())
+    }
+
+    /// Whether every copy of everything is on this node.
+    pub fn keeps_everything(&self) -> bool {
+        let own = self.shards.node();
+        self.shards.ring().groups().iter().flat_map(|group| group.nodes()).all(|node| node == own)
     }
 
     /// Says that the node is ready once its replicas have caught up, or the wait is over; gives up when the node stops.
@@ -40,6 +50,20 @@ impl Router {
             },
         }
         ready.send_replace(true);
+    }
+
+    /// This node's replica of a group once it has applied everything that was acknowledged before the call, and the
+    /// position up to which it then has.
+    pub async fn caught_up_here(
+        &self,
+        group: ShardGroupId,
+        deadline: Instant,
+    ) -> Result<(Arc<ShardGroup>, LogPosition), RouteError> {
+        let local = self.shards.local(group)?;
+        let fresh = self.freshness(&[group], false).await.map_err(|(_, error)| error)?;
+        let position = fresh.first().map(|fresh| fresh.position).ok_or(RouteError::NoLeader(group))?;
+        local.raft.wait_applied(position, deadline).await?;
+        Ok((local, position))
     }
 
     /// Waits until the replicas here have come as far as their leaders are now. `false`: not all leaders answered.

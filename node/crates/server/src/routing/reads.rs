@@ -12,7 +12,7 @@ use bellwether_ingest::{ControlCommand, MatcherText};
 use bellwether_model::{
     HashRange, Labels, MatchOp, Matcher, MetricMetadata, PlacementKey, ShardGroupId, Tenant, TimeRange,
 };
-use bellwether_promql::FetchedSeries;
+use bellwether_promql::{EvalError, FetchedSeries};
 use bellwether_proto::peer::v1::group_read::Freshness;
 use bellwether_proto::peer::v1::matcher::Op;
 use bellwether_proto::peer::v1::scan_part::Part;
@@ -31,19 +31,19 @@ use super::scan_parts::{Found, TakeError};
 use super::sources::Sources;
 use crate::peers::{LimitKind, PeerError};
 use crate::shards::{
-    AdminError, Cause, LabelsRead, LimitError, Limits, NotServed, Quarantined, QueryAccount, ReadContext, Ring,
-    SelectError, ShardGroup, Wanted,
+    AdminError, Cause, LabelsRead, LimitError, Limits, NotServed, Quarantined, ReadContext, Ring, SelectError,
+    ShardGroup, Wanted,
 };
 
 /// Matchers of several selectors: series that pass all of any of them.
 pub type Selectors = Arc<[Arc<[Matcher]>]>;
 
 /// Which series a read is about.
-struct Scope<'a> {
-    tenant: &'a Tenant,
-    selectors: &'a [Arc<[Matcher]>],
-    range: TimeRange,
-    read: &'a ReadContext,
+pub(super) struct Scope<'a> {
+    pub(super) tenant: &'a Tenant,
+    pub(super) selectors: &'a [Arc<[Matcher]>],
+    pub(super) range: TimeRange,
+    pub(super) read: &'a ReadContext,
 }
 
 impl Router {
@@ -119,15 +119,14 @@ impl Router {
     }
 
     /// What senders said about metrics, by metric name.
-    pub async fn metadata(&self, tenant: &Tenant) -> Result<BTreeMap<String, MetricMetadata>, SelectError> {
-        let read = ReadContext {
-            account: Arc::new(QueryAccount::new(Limits::default())),
-            cancel: Arc::default(),
-            stale: None,
-        };
-        let scope = Scope { tenant, selectors: &[Arc::from([])], range: TimeRange::ALL, read: &read };
+    pub async fn metadata(
+        &self,
+        tenant: &Tenant,
+        read: &ReadContext,
+    ) -> Result<BTreeMap<String, MetricMetadata>, SelectError> {
+        let scope = Scope { tenant, selectors: &[Arc::from([])], range: TimeRange::ALL, read };
         let what = What::Metadata(v1::SelectMetadata {});
-        let found = self.everywhere(&scope, what, |groups| self.shards.metadata(groups, tenant));
+        let found = self.everywhere(&scope, what, |groups| self.shards.metadata(groups, tenant, read));
         Ok(found.await?.into_iter().collect())
     }
 
@@ -152,7 +151,7 @@ impl Router {
     }
 
     /// Reads all groups that the selectors concern, `local` those of them that can be read here.
-    async fn everywhere<T: Found, L: Future<Output = Result<Vec<T>, SelectError>>>(
+    pub(super) async fn everywhere<T: Found, L: Future<Output = Result<Vec<T>, SelectError>>>(
         &self,
         scope: &Scope<'_>,
         what: What,
@@ -212,7 +211,7 @@ impl Router {
         groups: Vec<ShardGroupId>,
     ) -> Result<(Vec<ShardGroupId>, Vec<T>), ScanFailure> {
         let Some(first) = groups.first().copied() else { return Ok((groups, Vec::new())) };
-        let ends = |error| ScanFailure::Ends(scan_error(first, error));
+        let ends = |error| ScanFailure::Ends(scan_error(first, error, scope.read.account.limits()));
         let mut parts = match self.remote.scan(node, request(scope, what, &groups)).await {
             Ok(parts) => parts,
             Err(error) if error.is_transient() => return Err(ScanFailure::Again(groups, node, error.into())),
@@ -330,17 +329,31 @@ fn unavailable(group: ShardGroupId, error: RouteError) -> SelectError {
     }
 }
 
-fn scan_error(group: ShardGroupId, error: PeerError) -> SelectError {
+/// What an evaluation's error is for a reader.
+pub(super) fn evaluation_error(group: ShardGroupId, error: EvalError) -> SelectError {
     match error {
-        PeerError::LimitExceeded { what: LimitKind::Series, limit, .. } => LimitError::Series { limit }.into(),
-        PeerError::LimitExceeded { what: LimitKind::Samples, limit, .. } => LimitError::Samples { limit }.into(),
-        PeerError::LimitExceeded { what: LimitKind::Bytes, limit, .. } => LimitError::Memory { limit }.into(),
+        EvalError::Limit(error) => error.into(),
+        EvalError::Cancelled => SelectError::Cancelled,
+        error @ EvalError::Execution(_) => SelectError::Evaluation(error),
+        error => SelectError::Storage { group, reason: error.to_string() },
+    }
+}
+
+/// What another node's error is for a reader. Of a limit it was given what was left; the query's is meant.
+fn scan_error(group: ShardGroupId, error: PeerError, limits: &Limits) -> SelectError {
+    match error {
+        PeerError::LimitExceeded { what: LimitKind::Series, .. } => LimitError::Series { limit: limits.series }.into(),
+        PeerError::LimitExceeded { what: LimitKind::Samples, .. } => {
+            LimitError::Samples { limit: limits.samples }.into()
+        }
+        PeerError::LimitExceeded { what: LimitKind::Bytes, .. } => {
+            LimitError::Memory { limit: limits.memory_bytes }.into()
+        }
         PeerError::Corrupt { group, reason, .. } => {
             SelectError::Corrupt { group: ShardGroupId(group.0), place: reason }
         }
-        error @ (PeerError::Refused { .. } | PeerError::Broken { .. }) => {
-            SelectError::Storage { group, reason: error.to_string() }
-        }
+        error @ PeerError::Refused { .. } => SelectError::Refused { group, reason: error.to_string() },
+        error @ PeerError::Broken { .. } => SelectError::Storage { group, reason: error.to_string() },
         error => SelectError::Unavailable { group, reason: error.to_string() },
     }
 }

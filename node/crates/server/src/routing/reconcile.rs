@@ -46,6 +46,7 @@ pub async fn reconcile(router: Arc<Router>, mut stop: watch::Receiver<bool>) {
                 Ok(()) = ring.changed() => {}
             }
             router.start_missing().await;
+            router.replace_recovered(&mut pending).await;
             router.restart_troubled(&mut pending).await;
             router.remove_superfluous(&mut pending).await;
         }
@@ -73,6 +74,27 @@ impl Router {
             }
         }))
         .await;
+    }
+
+    /// Puts replicas that were prepared for a group's next incarnation in the place of those that they were made of.
+    async fn replace_recovered(&self, pending: &mut Pending) {
+        let ring = self.shards.ring();
+        for (id, old) in self.shards.replicas() {
+            let Some(group) = ring.group(id) else { continue };
+            let Some(new) = group.replica_on(self.shards.node()).filter(|new| *new != old) else { continue };
+            if !self.shards.has_data(id, new).await {
+                continue;
+            }
+            self.shards.stop_replica(id).await;
+            match self.shards.start_replica(group, new, Start::Waiting).await {
+                Ok(()) => tracing::warn!(group = id.0, replica = new.0, "a shard group begins anew with what is left"),
+                Err(error) => tracing::error!(%error, replica = new.0, "a recovered replica could not be started"),
+            }
+            match self.shards.remove_replica(id, old).await {
+                Ok(directory) => pending.directories.push(directory),
+                Err(error) => tracing::warn!(group = id.0, replica = old.0, %error, "a replica was not removed"),
+            }
+        }
     }
 
     /// Starts replicas again that stopped or could not be opened, ever more rarely while it does not help.
@@ -126,8 +148,16 @@ impl Router {
         }
     }
 
-    /// Whether the group's leader confirms that the group does not have a replica.
+    /// Whether the group's leader confirms that the group does not have a replica. One of an incarnation that is over needs
+    /// no such word: whoever leads it is over, too.
     async fn has_left(&self, group: ShardGroupId, replica: ReplicaId) -> bool {
+        let ring = self.shards.ring();
+        let now = ring.group(group).map(|group| group.ref_epoch);
+        if let (Some(now), Ok(local)) = (now, self.shards.local(group))
+            && local.scope().epoch != now
+        {
+            return true;
+        }
         match self.members_of(group).await {
             Ok(members) => !members.is_empty() && !members.contains(&replica),
             Err(error) => {

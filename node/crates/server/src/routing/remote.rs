@@ -2,6 +2,7 @@
 //!
 //! Calls carry a deadline of their own; none is repeated here.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bellwether_model as model;
@@ -48,6 +49,10 @@ pub trait Remote: Send + Sync + 'static {
     fn membership(&self, node: NodeId, request: MembershipRequest) -> Answered<'_, MembershipAnswer>;
     /// A flush or seal of all replicas of the node.
     fn maintain(&self, node: NodeId, request: MaintainRequest) -> Answered<'_, MaintainAnswer>;
+    /// The nodes that said lately that their disks have no room.
+    fn full_nodes(&self) -> BTreeSet<NodeId> {
+        BTreeSet::new()
+    }
 }
 
 /// Of a node that is alone.
@@ -139,5 +144,9 @@ impl Remote for Peers {
 
     fn maintain(&self, node: NodeId, request: MaintainRequest) -> Answered<'_, MaintainAnswer> {
         Box::pin(async move { self.client(model::NodeId(node))?.maintain(request, MAINTAIN_DEADLINE).await })
+    }
+
+    fn full_nodes(&self) -> BTreeSet<NodeId> {
+        self.full_disks().into_iter().map(|node| node.0).collect()
     }
 }

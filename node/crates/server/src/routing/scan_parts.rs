@@ -9,7 +9,7 @@ use bellwether_proto::peer::v1::scan_part::Part;
 use bellwether_proto::peer::v1::{self, ScanColumns, ScanLabels, ScanMetadata, ScanPart, ScanSeries, ScanTexts};
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::shards::{Fetched, LimitError, ReadContext};
+use crate::shards::{Fetched, LimitError, ReadContext, metadata_bytes};
 
 /// A part ends once it has so many bytes.
 const PART_BYTES: usize = 512 << 10;
@@ -39,11 +39,11 @@ pub trait Found: Sized + Send + 'static {
     fn take(part: Part, so_far: &mut Vec<Self>, read: &ReadContext) -> Result<(), TakeError>;
 }
 
-fn unreadable(reason: impl ToString) -> TakeError {
+pub(super) fn unreadable(reason: impl ToString) -> TakeError {
     TakeError::Unreadable(reason.to_string())
 }
 
-fn part(part: Part) -> ScanPart {
+pub(super) fn part(part: Part) -> ScanPart {
     ScanPart { part: Some(part) }
 }
 
@@ -184,13 +184,15 @@ impl Found for (String, MetricMetadata) {
         runs.map(move |run| part(Part::Metadata(ScanMetadata { metrics: run.into_iter().map(wire).collect() })))
     }
 
-    fn take(part: Part, so_far: &mut Vec<Self>, _: &ReadContext) -> Result<(), TakeError> {
+    fn take(part: Part, so_far: &mut Vec<Self>, read: &ReadContext) -> Result<(), TakeError> {
         let Part::Metadata(ScanMetadata { metrics }) = part else {
             return Err(unreadable("a part is not of metadata"));
         };
         for v1::MetricMetadata { metric, kind, help, unit } in metrics {
             let kind = *MetricKind::ALL.get(kind as usize).ok_or_else(|| unreadable("an unknown type of metric"))?;
-            so_far.push((metric, MetricMetadata { kind, help, unit }));
+            let known = (metric, MetricMetadata { kind, help, unit });
+            read.account.take(metadata_bytes(&known))?;
+            so_far.push(known);
         }
         Ok(())
     }
@@ -198,17 +200,11 @@ impl Found for (String, MetricMetadata) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
-
     use super::*;
     use crate::shards::{Limits, QueryAccount};
 
     fn read(limits: Limits) -> ReadContext {
-        ReadContext {
-            account: Arc::new(QueryAccount::new(limits)),
-            cancel: Arc::new(AtomicBool::new(false)),
-            stale: None,
-        }
+        ReadContext::new(QueryAccount::new(limits))
     }
 
     fn travelled<T: Found>(found: Vec<T>, limits: Limits) -> Result<(Vec<T>, usize), TakeError> {

@@ -2,6 +2,7 @@
 
 mod commands;
 mod reads;
+mod salvage;
 mod scans;
 mod writes;
 
@@ -46,7 +47,7 @@ impl Router {
                 let placement_epoch = self.shards.ring().epoch();
                 Failure::new(message, v1::UnknownGroup { group: group.0, placement_epoch })
             }
-            RouteError::QueueFull { .. } | RouteError::HeadsFull(_) => {
+            RouteError::QueueFull { .. } | RouteError::HeadsFull(_) | RouteError::NoDisk(_) => {
                 Failure::new(message, v1::Overloaded { retry_after_ms: RETRY_AFTER_MS })
             }
             RouteError::Reply(_) => rejected(message),
@@ -64,6 +65,6 @@ fn not_leader(hint: Option<LeaderHint>) -> Failure {
     read_failure(&ReadError::NotLeader { hint })
 }
 
-fn rejected(message: impl Into<String>) -> Failure {
+pub(super) fn rejected(message: impl Into<String>) -> Failure {
     Failure::new(message, v1::Rejected {})
 }

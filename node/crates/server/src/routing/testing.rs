@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use bellwether_kv::MemDisk;
 use bellwether_model::{HashRange, Labels, Matcher, RefEpoch, Sample, ShardGroupId, Tenant, TimeRange};
+use bellwether_proto::peer::v1::scan_part::Part;
+use bellwether_proto::peer::v1::scan_request::What;
 use bellwether_proto::peer::v1::{
     CommandAnswer, CommandRequest, Failure, MaintainAnswer, MaintainRequest, MembershipAnswer, MembershipRequest,
     ReadIndexAnswer, ReadIndexRequest, ResolveAnswer, ResolveRequest, ScanPart, ScanRequest, WriteAnswer, WriteRequest,
@@ -43,6 +45,10 @@ pub struct Wires {
     pub writes: Mutex<u64>,
     /// Calls of `Scan` that were made.
     pub scans: Mutex<u64>,
+    /// Parts of scans that were samples.
+    pub columns: Arc<Mutex<u64>>,
+    /// Nodes that do not know what it is to aggregate for another.
+    pub old: Mutex<BTreeSet<NodeId>>,
 }
 
 struct Place {
@@ -102,7 +108,6 @@ impl Transport for TestTransport {
         to: Peer,
         header: Bytes,
         checkpoint: Checkpoint,
-        _: Duration,
     ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
         use bellwether_kv::KvDisk;
         let (wires, from) = (self.0.clone(), self.1);
@@ -162,11 +167,19 @@ impl Remote for TestRemote {
     fn scan(
         &self,
         node: NodeId,
-        request: ScanRequest,
+        mut request: ScanRequest,
     ) -> Answered<'_, BoxStream<'static, Result<ScanPart, PeerError>>> {
         *self.0.scans.lock() += 1;
+        if self.0.old.lock().contains(&node) {
+            request.what = request.what.filter(|what| !matches!(what, What::Reduced(_)));
+        }
+        let columns = self.0.columns.clone();
         self.ask(node, move |router| async move {
             let parts = router.serve_scan(request).await?;
+            let parts = parts.inspect(move |part| {
+                let is_columns = matches!(part, Ok(ScanPart { part: Some(Part::Columns(_)) }));
+                *columns.lock() += u64::from(is_columns);
+            });
             Ok(parts.map(move |part| part.map_err(|failure| PeerError::of_failure(callee(node), failure))).boxed())
         })
     }
@@ -210,8 +223,7 @@ impl TestNode {
 
     /// The same, from replicas that heard their leaders so lately.
     pub async fn values_stale(&self, name: &str, stale: Option<Duration>) -> Result<Vec<f64>, SelectError> {
-        let account = Arc::new(QueryAccount::new(Limits::default()));
-        let read = ReadContext { account, cancel: Arc::default(), stale };
+        let read = ReadContext { stale, ..ReadContext::new(QueryAccount::new(Limits::default())) };
         let matchers: Arc<[Matcher]> = [Matcher::equal("__name__", name)].into();
         let tenant = Tenant::default_tenant();
         let found = self.router.select(&tenant, matchers, TimeRange::ALL, Wanted::All, &read).await?;

@@ -5,10 +5,15 @@ use std::time::Duration;
 
 use bellwether_kv::KvDisk;
 use bellwether_model::{Labels, Matcher, MetricMetadata, Sample, ShardGroupId, Tenant, TimeRange};
+use bellwether_proto::peer::v1::membership_request::Change;
+use bellwether_proto::peer::v1::{Member, Members, MembershipRequest};
 use bellwether_raft::{Leadership, NodeId};
 
 use super::Selectors;
+use super::error::RouteError;
+use super::remote::MEMBERSHIP_DEADLINE;
 use super::testing::{TestCluster, TestNode, replica};
+use crate::peers::error::wire_position;
 use crate::shards::{LimitError, Limits, QueryAccount, ReadContext, SelectError, Wanted};
 use crate::testing::NOW_MS;
 use crate::write::WriteError;
@@ -210,8 +215,7 @@ async fn a_node_without_replicas_reads_elsewhere_and_everything_works_there() {
     let node = &cluster.nodes[&2];
     assert_eq!(node.values("a").await.unwrap(), [1.0]);
     assert_eq!(*cluster.wires.scans.lock(), 1, "all groups of a node are scanned in one call");
-    let read =
-        ReadContext { account: Arc::new(QueryAccount::new(Limits::default())), cancel: Arc::default(), stale: None };
+    let read = ReadContext::new(QueryAccount::new(Limits::default()));
     let all: Selectors = Arc::from([Arc::from([])]);
     let series = node.router.series(&tenant, all.clone(), TimeRange::ALL, 3, &read).await.unwrap();
     assert_eq!(series, ["a", "b", "c"].map(|name| Labels::of(&[("__name__", name)])));
@@ -219,17 +223,13 @@ async fn a_node_without_replicas_reads_elsewhere_and_everything_works_there() {
     assert_eq!(names, ["__name__"]);
     let values = node.router.label_values(&tenant, "__name__", all, TimeRange::ALL, 99, &read).await.unwrap();
     assert_eq!(values, NAMES);
-    assert_eq!(node.router.metadata(&tenant).await.unwrap(), metadata.into_iter().collect());
+    assert_eq!(node.router.metadata(&tenant, &read).await.unwrap(), metadata.into_iter().collect());
     let selector: Arc<[Matcher]> = [Matcher::equal("__name__", "a")].into();
     assert_eq!(node.router.delete_series(&tenant, selector, TimeRange::ALL).await.unwrap(), 1);
     assert!(node.values("a").await.unwrap().is_empty());
     node.router.seal_all().await.unwrap();
     assert_eq!(cluster.nodes[&1].shards().stats().unflushed_samples, 0, "all nodes flush");
-    let few = ReadContext {
-        account: Arc::new(QueryAccount::new(Limits { series: 3, ..Limits::default() })),
-        cancel: Arc::default(),
-        stale: None,
-    };
+    let few = ReadContext::new(QueryAccount::new(Limits { series: 3, ..Limits::default() }));
     let any: Arc<[Matcher]> = [Matcher::equal("x", "")].into();
     let error = node.router.select(&tenant, any, TimeRange::ALL, Wanted::All, &few).await.unwrap_err();
     assert!(matches!(error, SelectError::Limit(LimitError::Series { limit: 3 })), "{error}");
@@ -268,4 +268,47 @@ async fn a_stale_read_needs_no_leader_but_one_that_was_heard_lately() {
     assert!(matches!(node.values("a").await, Err(SelectError::Unavailable { .. })));
     tokio::time::sleep(Duration::from_secs(20)).await;
     assert!(matches!(node.values_stale("a", stale(2000)).await, Err(SelectError::Unavailable { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_nobody_hears_says_so_of_a_change_of_members() {
+    let cluster = TestCluster::of_three().await;
+    let leader = cluster.leader(0).await;
+    let state = leader.group(0).raft.state();
+    for node in cluster.nodes.keys().filter(|node| **node != leader.id) {
+        cluster.wires.cut(*node);
+    }
+    let members = |learners: &[(u64, u64)]| Members {
+        voters: state.voters.iter().map(|(replica, node)| Member { replica: replica.0, node: *node }).collect(),
+        learners: learners.iter().map(|(replica, node)| Member { replica: *replica, node: *node }).collect(),
+    };
+    let request = MembershipRequest {
+        group: 0,
+        expected: state.membership.map(wire_position),
+        mover_epoch: 1,
+        change: Some(Change::Members(members(&[(4, 4)]))),
+    };
+    let asked = leader.router.membership(ShardGroupId(0), request);
+    let error = tokio::time::timeout(MEMBERSHIP_DEADLINE, asked).await.expect("no wait for ever").unwrap_err();
+    assert!(matches!(&error, RouteError::Remote(error) if !error.nothing_done()), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mover_that_another_has_followed_is_told_whom_to_ask() {
+    let cluster = TestCluster::of_three().await;
+    let leader = cluster.leader(0).await;
+    let to = replica(0, leader.id);
+    let request = |mover_epoch| MembershipRequest {
+        group: 0,
+        expected: None,
+        mover_epoch,
+        change: Some(Change::TransferTo(to.0)),
+    };
+    leader.router.serve_membership(request(7)).await.unwrap();
+    let refused = leader.router.serve_membership(request(6)).await.unwrap_err();
+    assert_eq!(
+        refused.message,
+        "a mover of epoch 7 has come after the one of epoch 6: ask the node that leads the meta group now"
+    );
+    leader.router.serve_membership(request(7)).await.unwrap();
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use bellwether_ingest::{ControlCommand, EntryLimits, RefScope};
 use bellwether_model::{HashRange, ShardGroupId, Timestamp, limits};
-use bellwether_raft::{ProposeError, RaftGroup, ReplicaId};
+use bellwether_raft::{Checkpoint, FatalError, ProposeError, RaftGroup, ReplicaId, StateMachine as _};
 use bellwether_tsdb::{SealReport, SealWhen, Shard};
 use bytes::Bytes;
 
@@ -67,6 +67,11 @@ impl ShardGroup {
     /// was.
     pub fn shard(&self) -> Arc<Shard> {
         self.machine.shard()
+    }
+
+    /// Makes a copy of what is in runs, beside them. Blocks. Whoever asks for it removes it.
+    pub fn checkpoint(&self) -> Result<Checkpoint, FatalError> {
+        self.machine.checkpoint()
     }
 
     /// What it owns.

@@ -10,6 +10,8 @@ pub mod identity;
 mod lifecycle;
 pub mod open;
 mod read;
+mod recover;
+mod reduce;
 mod replay;
 mod replica_store;
 pub mod replies;
@@ -21,6 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bellwether_model::ShardGroupId;
+use bellwether_promql::EvalError;
 use bellwether_raft::{NodeId, ReplicaId};
 use bellwether_tsdb::{SealReport, SealWhen};
 use futures::future::try_join_all;
@@ -35,7 +38,9 @@ pub use bellwether_tsdb::Wanted;
 pub use group::{CommandError, ShardGroup};
 use open::Opener;
 pub use open::{Replication, Start};
-pub use read::{Fetched, LabelsRead, ReadContext};
+pub use read::{Fetched, LabelsRead, ReadContext, metadata_bytes};
+pub use recover::{RecoverError, Remains};
+pub use reduce::{GroupPartial, Subplan};
 pub use ring::{Ring, RingGroup};
 
 /// Every replica of a shard group that this node has.
@@ -122,6 +127,17 @@ pub enum SelectError {
         /// The group.
         group: ShardGroupId,
         /// Why.
+        reason: String,
+    },
+    /// What was read does not fit the query.
+    #[error(transparent)]
+    Evaluation(EvalError),
+    /// The group's node does not do what was asked.
+    #[error("shard group {group}: {reason}")]
+    Refused {
+        /// The group.
+        group: ShardGroupId,
+        /// What it says.
         reason: String,
     },
     /// Anything else.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use bellwether_model::ShardGroupId;
+use bellwether_model::{RefEpoch, ShardGroupId};
 use bellwether_raft::{
     Checkpoint, GroupId, LogError, NodeId, Peer, RaftGroup, RaftNode, ReplicaId, StartError, StorageTrouble, Transport,
     TransportError,
@@ -28,11 +28,11 @@ use tokio::time::timeout;
 
 use super::applied_mark::MarkError;
 use super::replay::Replay;
-use super::replica_store::{COPIES_PATH, ReplicaStore, SHARDS_PATH, replica_of};
+use super::replica_store::{COPIES_PATH, ReplicaStore, SHARDS_PATH, replica_directory, replica_of};
 use super::state_machine::{ScratchPool, ShardStateMachine};
 use super::{Cause, Quarantined, Ring, RingGroup, ShardGroup, Shards, Slot};
 use crate::config::Config;
-use crate::env::Env;
+use crate::env::{Env, Fatal};
 use crate::metrics::StorageMetrics;
 use crate::replication::{Stopping, on_raft};
 
@@ -62,8 +62,11 @@ pub enum OpenError {
         /// Both versions.
         reason: String,
     },
-    /// Every group is damaged.
-    #[error("no shard group can be opened; the first says: {0}")]
+    /// Every group is damaged, and there are no other copies.
+    #[error(
+        "no shard group can be opened, and no other node has a copy; the first says: {0}; restore a backup, or see the log \
+         for what is damaged"
+    )]
     AllDamaged(String),
     /// A runtime ended while it was needed.
     #[error(transparent)]
@@ -110,7 +113,10 @@ impl Shards {
             slots.insert(group, Slot { replica, start, state });
         }
         let is_damaged = |slot: &Slot| matches!(slot.state, Err(Quarantined { cause: Cause::Damaged, .. }));
-        if slots.values().all(is_damaged)
+        // Where others have copies, the cluster makes new ones here.
+        let is_here_alone = slots.keys().all(|group| now.group(*group).is_none_or(|group| group.replicas.len() == 1));
+        if is_here_alone
+            && slots.values().all(is_damaged)
             && let Some(first) = slots.values().find_map(|slot| slot.state.as_ref().err())
         {
             return Err(OpenError::AllDamaged(first.reason.clone()));
@@ -299,9 +305,6 @@ impl Opener {
         };
         let (raft, own) = (self.raft().clone(), started.raft.clone());
         let ready = on_raft(&self.env, async move {
-            if !own.votes_alone().await {
-                return Ok(());
-            }
             let ready = ready(&raft, &own).await;
             if let Err(GroupTrouble::Damaged(_) | GroupTrouble::NewerFormat(_)) = &ready {
                 own.shutdown().await;
@@ -350,17 +353,35 @@ impl Opener {
         }
     }
 
-    async fn open_machine(&self, group: &RingGroup, replica: ReplicaId) -> Result<ShardStateMachine, GroupTrouble> {
-        let store = ReplicaStore {
+    /// Whether a replica has data here.
+    pub(super) async fn has_data(&self, group: ShardGroupId, replica: ReplicaId) -> bool {
+        let (disk, directory) = (self.env.disk.clone(), replica_directory(group, replica));
+        let listed = self.env.executors.scan.run(move || disk.list(&directory)).await;
+        listed.is_ok_and(|names| names.is_ok_and(|names| !names.is_empty()))
+    }
+
+    /// Where a replica's data are.
+    pub(super) fn store(&self, group: ShardGroupId, replica: ReplicaId, ref_epoch: RefEpoch) -> ReplicaStore {
+        ReplicaStore {
             disk: self.env.disk.clone(),
             cache: self.cache.clone(),
             metrics: self.metrics.clone(),
-            group: group.id,
+            group,
             replica,
-            ref_epoch: group.ref_epoch,
+            ref_epoch,
             scratches: self.scratches.clone(),
             copies: self.copies.clone(),
-        };
+            fatal: self.env.fatal.clone(),
+        }
+    }
+
+    /// What ends the process.
+    pub(super) fn fatal(&self) -> Fatal {
+        self.env.fatal.clone()
+    }
+
+    async fn open_machine(&self, group: &RingGroup, replica: ReplicaId) -> Result<ShardStateMachine, GroupTrouble> {
+        let store = self.store(group.id, replica, group.ref_epoch);
         let (range, fatal) = (group.range, self.env.fatal.clone());
         let replay = Replay::new(&self.config, self.groups);
         let open = move || {
@@ -374,9 +395,11 @@ impl Opener {
     }
 }
 
-/// Waits until a group has applied its log. On a full disk it would wait for ever: a start writes a vote.
+/// Waits until a group has applied its log, if it needs nobody else for that. On a full disk it would wait for ever: a start
+/// writes a vote, and until then openraft does not even say who votes.
 async fn ready(raft: &RaftNode, group: &RaftGroup) -> Result<(), GroupTrouble> {
-    let mut ready = std::pin::pin!(group.ready());
+    let alone = async { if group.votes_alone().await { group.ready().await } else { Ok(()) } };
+    let mut ready = std::pin::pin!(alone);
     loop {
         match timeout(DISK_LOOK, &mut ready).await {
             Ok(ready) => return ready.map_err(|error| GroupTrouble::Damaged(error.to_string())),
@@ -403,13 +426,7 @@ impl Transport for NoPeers {
         unreachable(to)
     }
 
-    fn send_checkpoint(
-        &self,
-        to: Peer,
-        _: Bytes,
-        _: Checkpoint,
-        _: Duration,
-    ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+    fn send_checkpoint(&self, to: Peer, _: Bytes, _: Checkpoint) -> BoxFuture<'static, Result<Bytes, TransportError>> {
         unreachable(to)
     }
 }

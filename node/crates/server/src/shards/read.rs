@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bellwether_model::{Labels, Matcher, MetricMetadata, ShardGroupId, Tenant, TimeRange};
-use bellwether_promql::{FetchedSeries, LimitError, QueryAccount};
+use bellwether_promql::{EvalError, FetchedSeries, LimitError, QueryAccount};
 use bellwether_tsdb::{LabelsRequest, SelectError as ShardError, SelectLimits, SelectRequest, SelectedSeries, Wanted};
 
 use super::{SelectError, ShardGroup, Shards};
@@ -37,6 +37,13 @@ pub struct LabelsRead {
     pub limit: usize,
 }
 
+impl ReadContext {
+    /// Of a query that sees everything acknowledged, and that nobody ends.
+    pub fn new(account: QueryAccount) -> ReadContext {
+        ReadContext { account: Arc::new(account), cancel: Arc::default(), stale: None }
+    }
+}
+
 impl LabelsRead {
     fn request(&self) -> LabelsRequest<'_> {
         let LabelsRead { tenant, selectors, range, limit } = self;
@@ -45,7 +52,7 @@ impl LabelsRead {
 }
 
 /// The account is asked instead.
-const NO_LIMITS: SelectLimits = SelectLimits { series: usize::MAX, samples: usize::MAX };
+pub(super) const NO_LIMITS: SelectLimits = SelectLimits { series: usize::MAX, samples: usize::MAX };
 
 impl Shards {
     /// Samples of the matching series inside `range`, in an order that is the same every time but not that of their
@@ -113,9 +120,17 @@ impl Shards {
         &self,
         groups: Vec<Arc<ShardGroup>>,
         tenant: &Tenant,
+        read: &ReadContext,
     ) -> Result<Vec<(String, MetricMetadata)>, SelectError> {
-        let tenant = tenant.clone();
-        let parts = self.scan("metadata", groups, move |group| Ok(group.shard().metadata(&tenant)));
+        let (tenant, read) = (tenant.clone(), read.clone());
+        let parts = self.scan("metadata", groups, move |group| {
+            if read.cancel.load(Ordering::Relaxed) {
+                return Err(SelectError::Cancelled);
+            }
+            let found = group.shard().metadata(&tenant);
+            read.account.take(found.iter().map(metadata_bytes).sum())?;
+            Ok(found)
+        });
         Ok(parts.await?.into_iter().flatten().collect())
     }
 
@@ -142,12 +157,13 @@ pub struct Fetched<'a> {
     series: Vec<FetchedSeries>,
     /// Addresses of the timestamp columns that are paid for: series share them.
     columns: BTreeSet<usize>,
+    column_bytes: u64,
 }
 
 impl<'a> Fetched<'a> {
     /// Nothing yet.
     pub fn new(account: &'a QueryAccount) -> Fetched<'a> {
-        Fetched { account, series: Vec::new(), columns: BTreeSet::new() }
+        Fetched { account, series: Vec::new(), columns: BTreeSet::new(), column_bytes: 0 }
     }
 
     /// Adds a series.
@@ -155,11 +171,29 @@ impl<'a> Fetched<'a> {
         self.account.fetch(1, series.values.len() as u64)?;
         let known = self.series.last().is_some_and(|last| Arc::ptr_eq(&last.timestamps, &series.timestamps));
         if !known && self.columns.insert(series.timestamps.as_ptr() as usize) {
-            self.account.take(size_of_val(&*series.timestamps) as u64)?;
+            let bytes = size_of_val(&*series.timestamps) as u64;
+            self.account.take(bytes)?;
+            self.column_bytes += bytes;
         }
         self.account.hold(std::slice::from_ref(&series))?;
         self.series.push(series);
         Ok(())
+    }
+
+    /// Series so far.
+    pub fn len(&self) -> usize {
+        self.series.len()
+    }
+
+    /// Who pays.
+    pub fn account(&self) -> &'a QueryAccount {
+        self.account
+    }
+
+    /// All of it, and what its timestamps cost; goes on with nothing.
+    pub fn take(&mut self) -> (Vec<FetchedSeries>, u64) {
+        let Fetched { series, column_bytes, .. } = std::mem::replace(self, Fetched::new(self.account));
+        (series, column_bytes)
     }
 
     /// All of it.
@@ -169,9 +203,16 @@ impl<'a> Fetched<'a> {
 }
 
 /// Why the reading of one group ended early.
-enum Stop {
+pub(super) enum Stop {
     Shard(ShardError),
     Limit(LimitError),
+    Evaluation(EvalError),
+}
+
+impl From<EvalError> for Stop {
+    fn from(error: EvalError) -> Stop {
+        Stop::Evaluation(error)
+    }
 }
 
 impl From<ShardError> for Stop {
@@ -187,10 +228,12 @@ impl From<LimitError> for Stop {
 }
 
 impl Stop {
-    fn into_error(self, group: ShardGroupId) -> SelectError {
+    pub(super) fn into_error(self, group: ShardGroupId) -> SelectError {
         match self {
             Stop::Shard(error) => shard_error(group, error),
-            Stop::Limit(error) => error.into(),
+            Stop::Limit(error) | Stop::Evaluation(EvalError::Limit(error)) => error.into(),
+            Stop::Evaluation(EvalError::Cancelled) => SelectError::Cancelled,
+            Stop::Evaluation(error) => SelectError::Evaluation(error),
         }
     }
 }
@@ -204,6 +247,12 @@ fn shard_error(group: ShardGroupId, error: ShardError) -> SelectError {
         }
         other => SelectError::Storage { group, reason: other.to_string() },
     }
+}
+
+/// What is known of a metric costs so much.
+pub fn metadata_bytes(known: &(String, MetricMetadata)) -> u64 {
+    let (metric, about) = known;
+    (size_of_val(known) + metric.len() + about.help.len() + about.unit.len()) as u64
 }
 
 fn charged(texts: Vec<String>, read: &ReadContext) -> Result<Vec<String>, SelectError> {

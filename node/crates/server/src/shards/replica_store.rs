@@ -16,7 +16,8 @@ use bellwether_raft::ReplicaId;
 use bellwether_tsdb::{PackCache, Shard, ShardMetrics, ShardOptions};
 
 use super::open::GroupTrouble;
-use super::state_machine::ScratchPool;
+use super::state_machine::{ScratchPool, end_if_sync_failed};
+use crate::env::Fatal;
 
 /// The directory of all replicas.
 pub const SHARDS_PATH: &str = "shards";
@@ -42,6 +43,8 @@ pub struct ReplicaStore {
     pub scratches: Arc<ScratchPool>,
     /// Copies made so far, of all replicas.
     pub copies: Arc<AtomicU64>,
+    /// Ends the process after a failed sync.
+    pub fatal: Fatal,
 }
 
 impl ReplicaStore {
@@ -61,22 +64,24 @@ impl ReplicaStore {
         format!("{COPIES_PATH}/{}-{}-{number}", self.group, self.replica)
     }
 
-    /// Opens the live generation, the first one if there is none, and removes the others.
+    /// Opens the live generation, the first one if there is none, and removes the others: not before, for if it is
+    /// damaged they may be all that is left to look at.
     pub(super) fn open(&self) -> Result<(u64, Shard), GroupTrouble> {
         let directory = self.directory();
-        let names = self.disk.list(&directory).map_err(|error| trouble(&directory, &error))?;
+        let names = self.disk.list(&directory).map_err(|error| self.trouble(&directory, &error))?;
         let generations: Vec<u64> = names.iter().filter_map(|name| name.parse().ok()).collect();
         let live = generations.iter().copied().max().unwrap_or_default();
+        let shard = self.open_generation(live)?;
         for old in generations.into_iter().filter(|generation| *generation != live) {
             self.remove(old);
         }
-        Ok((live, self.open_generation(live)?))
+        Ok((live, shard))
     }
 
     /// Opens one generation.
     pub(super) fn open_generation(&self, generation: u64) -> Result<Shard, GroupTrouble> {
         let path = self.generation(generation);
-        let engine = self.disk.open(&path, bellwether_tsdb::SPACES).map_err(|error| trouble(&path, &error))?;
+        let engine = self.disk.open(&path, bellwether_tsdb::SPACES).map_err(|error| self.trouble(&path, &error))?;
         let options = ShardOptions { new_ref_epoch: self.ref_epoch };
         let shard =
             Shard::open(engine, options, self.cache.clone(), self.metrics.clone()).map_err(|error| match error {
@@ -84,7 +89,10 @@ impl ReplicaStore {
                 bellwether_tsdb::OpenError::Storage(error) if error.is_disk_full() => {
                     GroupTrouble::DiskFull(format!("{path}: {error}"))
                 }
-                other => GroupTrouble::Damaged(format!("{path}: {other}")),
+                bellwether_tsdb::OpenError::Storage(error) => {
+                    end_if_sync_failed(&error, &self.fatal);
+                    GroupTrouble::Damaged(format!("{path}: {error}"))
+                }
             })?;
         if shard.ref_epoch() == self.ref_epoch {
             return Ok(shard);
@@ -92,6 +100,18 @@ impl ReplicaStore {
         let (found, expected) = (shard.ref_epoch().0, self.ref_epoch.0);
         let reason = format!("{path}: it is of incarnation {found:x}, the placement says {expected:x}");
         Err(GroupTrouble::Damaged(reason))
+    }
+
+    fn trouble(&self, path: &str, error: &Error) -> GroupTrouble {
+        let reason = format!("{path}: {error}");
+        match error {
+            Error::DiskFull(_) => GroupTrouble::DiskFull(reason),
+            Error::SyncFailed(_) => {
+                (self.fatal)(&reason);
+                GroupTrouble::Damaged(reason)
+            }
+            _ => GroupTrouble::Damaged(reason),
+        }
     }
 
     /// Removes a generation; says whether it is gone. It stays while somebody reads it.
@@ -116,9 +136,4 @@ pub fn replica_directory(group: ShardGroupId, replica: ReplicaId) -> String {
 pub fn replica_of(name: &str) -> Option<(ShardGroupId, ReplicaId)> {
     let (group, replica) = name.split_once('-')?;
     Some((ShardGroupId(group.parse().ok()?), ReplicaId(replica.parse().ok()?)))
-}
-
-fn trouble(path: &str, error: &Error) -> GroupTrouble {
-    let reason = format!("{path}: {error}");
-    if let Error::DiskFull(_) = error { GroupTrouble::DiskFull(reason) } else { GroupTrouble::Damaged(reason) }
 }

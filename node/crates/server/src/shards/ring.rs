@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use bellwether_ingest::{GroupTable, GroupTableError};
+use bellwether_model::limits::SHARD_GROUP_NUMBER_MAX;
 use bellwether_model::{HashRange, PlacementKey, RefEpoch, ShardGroupId, Tenant};
 use bellwether_placement::Placement;
 use bellwether_raft::{NodeId, ReplicaId};
@@ -38,7 +39,7 @@ pub struct RingGroup {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RingError {
     /// The number is too large for the tables that samples are distributed by.
-    #[error("shard group {0} has a number above {max}", max = u16::MAX - 1)]
+    #[error("shard group {0} has a number above {SHARD_GROUP_NUMBER_MAX}")]
     NumberTooLarge(ShardGroupId),
     /// Two groups have one id.
     #[error("there are two shard groups {0}")]
@@ -70,8 +71,7 @@ impl Ring {
             if by_id.insert(group.id, at).is_some() {
                 return Err(RingError::Twice(group.id));
             }
-            // The largest number means "no group" in the series cache.
-            let index = u16::try_from(group.id.0).ok().filter(|index| *index != u16::MAX);
+            let index = u16::try_from(group.id.0).ok().filter(|_| group.id.0 <= SHARD_GROUP_NUMBER_MAX);
             ranges.push((group.range, index.ok_or(RingError::NumberTooLarge(group.id))?));
         }
         Ok(Ring { epoch, groups, by_id, table: GroupTable::new(ranges)? })
@@ -117,7 +117,8 @@ impl From<&Placement> for Ring {
             ref_epoch: group.ref_epoch,
             replicas: group.replicas.iter().map(|replica| (ReplicaId(replica.id.0), replica.node.0)).collect(),
         });
-        Ring::new(placement.epoch(), groups.collect()).expect("a placement covers the ring exactly once")
+        Ring::new(placement.epoch(), groups.collect())
+            .expect("a placement covers the ring exactly once, with numbers that fit")
     }
 }
 

@@ -12,7 +12,7 @@ use bellwether_ingest::{
 };
 use bellwether_model::{HashRange, Labels, Matcher, PlacementKey, SeriesHash, SeriesRef, Tenant, TimeRange, Timestamp};
 use bellwether_raft::{Applied, Checkpoint, CommittedEntry, EntryPayload, FatalError, StateMachine};
-use bellwether_tsdb::{AppliedMark, RegisterError, Shard, ShardWriter, StorageError};
+use bellwether_tsdb::{AppliedMark, OpenError, RegisterError, Shard, ShardWriter, StorageError};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use xxhash_rust::xxh3::xxh3_64;
@@ -347,9 +347,22 @@ impl StateMachine for ShardStateMachine {
         Ok(Checkpoint { applied, directory: target.into() })
     }
 
+    fn discard(&self, checkpoint: Checkpoint) {
+        let path = checkpoint.directory.to_string_lossy();
+        if let Err(error) = self.store.disk.remove(&path) {
+            tracing::warn!(directory = %path, %error, "a copy that nobody takes cannot be removed");
+        }
+    }
+
     fn install(&self, checkpoint: Checkpoint) -> Result<(), FatalError> {
         let received = checkpoint.directory.to_string_lossy();
-        let (mark, _) = bellwether_tsdb::inspect(&*self.store.disk, &received).map_err(|error| unusable(&error))?;
+        let refused = |error: OpenError| {
+            if let OpenError::Storage(error) = &error {
+                end_if_sync_failed(error, &self.fatal);
+            }
+            unusable(&error)
+        };
+        let (mark, _) = bellwether_tsdb::inspect(&*self.store.disk, &received).map_err(refused)?;
         let applied = applied_mark::decode(&mark.0).map_err(|error| unusable(&error))?;
         if applied.log != checkpoint.applied.log {
             let (found, expected) = (applied.log, checkpoint.applied.log);
@@ -359,8 +372,13 @@ impl StateMachine for ShardStateMachine {
         let mut generations = self.generations.lock();
         let next = generations.live + 1;
         let target = self.store.generation(next);
-        bellwether_tsdb::install(&*self.store.disk, &received, &mark, &target).map_err(|error| unusable(&error))?;
-        let shard = self.store.open_generation(next).map_err(|trouble| unusable(&trouble.into_reason()))?;
+        let shard = bellwether_tsdb::install(&*self.store.disk, &received, &mark, &target)
+            .map_err(refused)
+            .and_then(|_| self.store.open_generation(next).map_err(|trouble| unusable(&trouble.into_reason())))
+            // Left there it would be taken for the live one at the next start.
+            .inspect_err(|_| {
+                self.store.remove(next);
+            })?;
         self.time.fetch_max(shard.group_time(), Ordering::Relaxed);
         *self.shard.write() = Arc::new(shard);
         applying.applied = applied;

@@ -7,6 +7,7 @@ use bellwether_raft::{LogPosition, ReplicaId};
 use bellwether_tsdb::{PackCache, SelectLimits, SelectRequest, ShardMetrics};
 
 use super::*;
+use crate::testing::HookedDisk;
 
 const NOW_MS: Timestamp = 1_795_161_600_000;
 const RING: HashRange = HashRange { first: PlacementKey(0), last: PlacementKey(u64::MAX) };
@@ -21,13 +22,13 @@ fn store(disk: &MemDisk, replica: u64) -> ReplicaStore {
         ref_epoch: RefEpoch(9),
         scratches: Arc::default(),
         copies: Arc::default(),
+        fatal: Arc::new(|reason| panic!("{reason}")),
     }
 }
 
 fn machine(store: &ReplicaStore) -> ShardStateMachine {
     let Ok(opened) = store.open() else { panic!("{} cannot be opened", store.directory()) };
-    let fatal: Fatal = Arc::new(|reason| panic!("{reason}"));
-    ShardStateMachine::new(opened, store.clone(), RING, fatal).unwrap()
+    ShardStateMachine::new(opened, store.clone(), RING, store.fatal.clone()).unwrap()
 }
 
 /// Entry `index` registers one series of its own, with one sample.
@@ -97,4 +98,54 @@ fn a_copy_that_is_not_what_was_announced_changes_nothing() {
     assert_eq!(values(&target.shard()), [1.0]);
     apply(&target, 2);
     assert_eq!(values(&target.shard()), [1.0, 2.0]);
+}
+
+/// A copy as of entry 3 that a replica cannot take: it is of another incarnation.
+fn foreign_copy(disk: &MemDisk) -> Checkpoint {
+    let source = machine(&ReplicaStore { ref_epoch: RefEpoch(10), ..store(disk, 1) });
+    (1..=3).for_each(|index| apply(&source, index));
+    source.flush().unwrap();
+    source.checkpoint().unwrap()
+}
+
+#[test]
+fn a_copy_that_cannot_be_opened_leaves_what_there_was() {
+    let disk = MemDisk::new();
+    let target = machine(&store(&disk, 2));
+    apply(&target, 1);
+    target.flush().unwrap();
+    let error = target.install(foreign_copy(&disk)).unwrap_err().to_string();
+    assert!(error.contains("it is of incarnation a, the placement says 9"), "{error}");
+    assert_eq!(values(&target.shard()), [1.0]);
+    assert_eq!(disk.list("shards/4-2").unwrap(), ["0"]);
+    drop(target);
+    assert_eq!(values(&machine(&store(&disk, 2)).shard()), [1.0]);
+}
+
+#[test]
+fn a_replica_whose_data_are_damaged_keeps_the_older_ones() {
+    let disk = MemDisk::new();
+    let target = machine(&store(&disk, 2));
+    apply(&target, 1);
+    target.flush().unwrap();
+    drop(target);
+    let copy = foreign_copy(&disk);
+    disk.rename(copy.directory.to_str().unwrap(), "shards/4-2/1").unwrap();
+    assert!(store(&disk, 2).open().is_err());
+    assert_eq!(disk.list("shards/4-2").unwrap(), ["0", "1"]);
+}
+
+#[test]
+fn a_sync_that_fails_while_a_copy_is_put_in_place_ends_the_process() {
+    let disk = MemDisk::new();
+    let source = machine(&store(&disk, 1));
+    apply(&source, 1);
+    source.flush().unwrap();
+    let ended = Arc::new(Mutex::new(String::new()));
+    let (hooked, noted) = (HookedDisk::new(&disk), ended.clone());
+    let fatal: Fatal = Arc::new(move |reason| reason.clone_into(&mut noted.lock()));
+    let target = machine(&ReplicaStore { disk: hooked.clone(), fatal, ..store(&disk, 2) });
+    hooked.hook(|| Err(bellwether_kv::Error::SyncFailed("a directory".to_owned())));
+    target.install(source.checkpoint().unwrap()).unwrap_err();
+    assert!(ended.lock().contains("a directory"), "{}", ended.lock());
 }

@@ -76,12 +76,9 @@ impl Admission {
         Ok(Admitted { admission: self.clone(), tenant: tenant.clone(), bytes })
     }
 
-    /// Lets nothing in any more, or opens again. Returns whether that is a change.
-    pub fn set_closed(&self, reason: Option<String>) -> bool {
-        let mut state = self.state.lock();
-        let changed = state.closed.is_some() != reason.is_some();
-        state.closed = reason;
-        changed
+    /// Lets nothing in any more, or opens again.
+    pub fn set_closed(&self, reason: Option<String>) {
+        self.state.lock().closed = reason;
     }
 }
 
@@ -128,11 +125,10 @@ mod tests {
     #[test]
     fn a_closed_gate_says_why() {
         let gate = gate();
-        assert!(gate.set_closed(Some("the disk is full".to_owned())));
-        assert!(!gate.set_closed(Some("the disk is full".to_owned())));
+        gate.set_closed(Some("the disk is full".to_owned()));
         let error = gate.admit(&Tenant::default_tenant(), 1).err().unwrap();
         assert_eq!(error, WriteError::Transient { reason: "the disk is full".to_owned(), retry_after: RETRY_AFTER });
-        assert!(gate.set_closed(None));
+        gate.set_closed(None);
         assert!(gate.admit(&Tenant::default_tenant(), 1).is_ok());
     }
 }

@@ -10,7 +10,7 @@
 mod admission;
 mod exchange;
 mod outcome;
-mod own_body;
+pub mod own_body;
 mod scratch;
 mod sending;
 mod series_budget;
@@ -166,9 +166,12 @@ impl WritePath {
         self.router.head_room()
     }
 
-    /// Refuses all writes with this reason, or takes them again. Returns whether that is a change.
+    /// Stores no samples on this node's disk for this reason, or does again. Returns whether that is a change. What other
+    /// nodes can store is passed on to them; where there are none, requests are refused before they are looked at.
     pub fn set_refusing(&self, reason: Option<String>) -> bool {
-        self.admission.set_closed(reason)
+        let changed = self.router.disk_room().set(reason.as_deref());
+        self.admission.set_closed(reason.filter(|_| self.router.keeps_everything()));
+        changed
     }
 
     /// Sends on what waits and takes nothing in any more.

@@ -1,6 +1,23 @@
 //! Samples of our own making as a remote-write 1.0 body: they take the same way in as everybody's.
 
-use bellwether_model::{Label, Labels, MetricKind, MetricMetadata, Sample};
+use bellwether_model::{Label, Labels, MetricKind, MetricMetadata, Sample, Timestamp};
+
+/// Whole series as a `prometheus.WriteRequest`, not compressed: each with its labels, and rows of times and values.
+pub fn encode_series<'a>(series: impl IntoIterator<Item = (&'a Labels, &'a [Timestamp], &'a [f64])>) -> Vec<u8> {
+    let mut request = Vec::new();
+    let (mut body, mut part) = (Vec::new(), Vec::new());
+    for (labels, timestamps, values) in series {
+        body.clear();
+        put_labels(&mut body, labels);
+        for (timestamp, value) in timestamps.iter().zip(values) {
+            part.clear();
+            put_sample(&mut part, *timestamp, *value);
+            put_bytes(&mut body, 2, &part);
+        }
+        put_bytes(&mut request, 1, &body);
+    }
+    request
+}
 
 /// A `prometheus.WriteRequest`, not compressed.
 pub fn encode(samples: &[(Labels, Sample)], metadata: &[(String, MetricMetadata)]) -> Vec<u8> {
@@ -9,17 +26,9 @@ pub fn encode(samples: &[(Labels, Sample)], metadata: &[(String, MetricMetadata)
     let (mut series, mut part) = (Vec::new(), Vec::new());
     for (labels, sample) in samples {
         series.clear();
-        for Label { name, value } in labels.iter() {
-            part.clear();
-            put_bytes(&mut part, 1, name.as_bytes());
-            put_bytes(&mut part, 2, value.as_bytes());
-            put_bytes(&mut series, 1, &part);
-        }
+        put_labels(&mut series, labels);
         part.clear();
-        put_key(&mut part, 1, WIRE_FIXED64);
-        part.extend_from_slice(&sample.value.to_le_bytes());
-        put_key(&mut part, 2, WIRE_VARINT);
-        put_varint(&mut part, sample.timestamp as u64);
+        put_sample(&mut part, sample.timestamp, sample.value);
         put_bytes(&mut series, 2, &part);
         put_bytes(&mut request, 1, &series);
     }
@@ -39,6 +48,23 @@ pub fn encode(samples: &[(Labels, Sample)], metadata: &[(String, MetricMetadata)
 const WIRE_VARINT: u8 = 0;
 const WIRE_FIXED64: u8 = 1;
 const WIRE_BYTES: u8 = 2;
+
+fn put_labels(series: &mut Vec<u8>, labels: &Labels) {
+    let mut part = Vec::new();
+    for Label { name, value } in labels.iter() {
+        part.clear();
+        put_bytes(&mut part, 1, name.as_bytes());
+        put_bytes(&mut part, 2, value.as_bytes());
+        put_bytes(series, 1, &part);
+    }
+}
+
+fn put_sample(out: &mut Vec<u8>, timestamp: Timestamp, value: f64) {
+    put_key(out, 1, WIRE_FIXED64);
+    out.extend_from_slice(&value.to_le_bytes());
+    put_key(out, 2, WIRE_VARINT);
+    put_varint(out, timestamp as u64);
+}
 
 fn put_key(out: &mut Vec<u8>, field: u8, wire: u8) {
     out.push(field << 3 | wire);
@@ -75,5 +101,8 @@ mod tests {
             b"\x1a\x0b\x08\x02\x12\x02up\x22\x01h\x2a\x00",
         ];
         assert_eq!(bytes, expected.concat());
+        let labels = Labels::of(&[("__name__", "up")]);
+        let whole = encode_series([(&labels, &[300][..], &[1.0][..])]);
+        assert_eq!(whole, expected[..3].concat());
     }
 }

@@ -10,6 +10,7 @@ use super::own_body;
 use super::*;
 use crate::config::ByteSize;
 use crate::shards::ring::id_of;
+use crate::shards::{Limits, QueryAccount, ReadContext};
 use crate::testing::{NOW_MS, Storage};
 
 fn sample(value: f64) -> Sample {
@@ -195,6 +196,7 @@ async fn metadata_is_kept_and_found_again() {
     let metadata: Vec<_> = (0..20).map(|at| (format!("metric_{at}"), about.clone())).collect();
     storage.write.write_samples(&tenant, Vec::new(), metadata.clone()).await.unwrap();
     let storage = Storage::open(storage.crash().await, |_| {}).await;
-    let found = storage.router.metadata(&tenant).await.unwrap();
+    let read = ReadContext::new(QueryAccount::new(Limits::default()));
+    let found = storage.router.metadata(&tenant, &read).await.unwrap();
     assert_eq!(found, metadata.into_iter().collect());
 }

@@ -18,8 +18,8 @@ use bellwether_model::Timestamp;
 use bellwether_raft::Inline;
 use bellwether_server::config::{Config, HostList};
 use bellwether_server::env::{
-    BoxFuture, DiskSpace, Env, ExecutorHandle, Executors, Listener, Net, NoFiles, Program, Seed, Stream, Volume,
-    WallClock,
+    BoxFuture, DiskSpace, Env, ExecutorHandle, Executors, Listener, Net, NoFiles, NoObjects, Program, Seed, Stream,
+    Volume, WallClock,
 };
 use bellwether_server::far_end::{Administrators, FarEnd, Security};
 use bellwether_server::gateway::{self, GatewayState};
@@ -96,6 +96,7 @@ impl Node {
             program: Program::THIS,
             net: Arc::new(NoNet),
             files: Arc::new(NoFiles),
+            objects: Arc::new(NoObjects),
             executors: Executors {
                 raft: Arc::new(executors::ThisRuntime),
                 blocking: Arc::new(Inline),

@@ -107,6 +107,11 @@ impl Index {
         self.rows.is_living(series)
     }
 
+    /// Whoever ever had a series here.
+    pub fn tenants(&self) -> impl Iterator<Item = &Tenant> {
+        self.tenant_ids.keys()
+    }
+
     /// The rows.
     pub(crate) fn rows(&self) -> &Rows {
         &self.rows

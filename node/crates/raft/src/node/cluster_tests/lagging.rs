@@ -78,6 +78,53 @@ async fn one_that_needs_a_checkpoint_anyway_holds_no_log() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_leader_that_crashed_catches_up_from_the_log_of_the_next_one() {
+    let mut cluster = Cluster::found(3, 88).await;
+    cluster.propose_many(5).await;
+    cluster.converge().await;
+    // Each log is cut, so that none goes back to its beginning.
+    for id in 1..=3 {
+        let leader = cluster.leader().await;
+        cluster.group(leader).transfer_leadership(ReplicaId(id), Duration::from_secs(5)).await.unwrap();
+        cluster.propose_many(1).await;
+        cluster.converge().await;
+        sleep(Duration::from_secs(1)).await;
+        flush(&cluster, id).await;
+        assert!(cluster.group(id).state().purged.is_some());
+    }
+    let crashed = cluster.leader().await;
+    let (disk, ledger) = cluster.kill(crashed).await;
+    for _ in 0..6 {
+        cluster.propose_many(5).await;
+        let leader = cluster.leader().await;
+        flush(&cluster, leader).await;
+        sleep(Duration::from_secs(5)).await;
+    }
+    cluster.start(crashed, disk, ledger).await;
+    cluster.propose_many(1).await;
+    cluster.converge().await;
+    assert_eq!(cluster.network.checkpoints(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_needs_a_checkpoint_has_not_nearly_caught_up() {
+    let mut cluster = Cluster::found(3, 89).await;
+    cluster.propose_many(5).await;
+    cluster.converge().await;
+    let (leader, behind) = (cluster.leader().await, cluster.follower().await);
+    cluster.network.cut_off(behind);
+    cluster.propose_many(200).await;
+    flush(&cluster, leader).await;
+    let group = cluster.group(leader);
+    assert_eq!(group.state().progress[&ReplicaId(behind)].bytes_behind, u64::MAX);
+    let handed = group.transfer_leadership(ReplicaId(behind), Duration::from_secs(1)).await.unwrap_err();
+    assert!(handed.to_string().contains("it needs a checkpoint"), "{handed}");
+    cluster.network.heal();
+    cluster.converge().await;
+    assert_eq!(group.state().progress[&ReplicaId(behind)].bytes_behind, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_checkpoint_whose_answer_is_lost_is_not_sent_again() {
     let mut cluster = Cluster::found(3, 86).await;
     cluster.propose_many(5).await;

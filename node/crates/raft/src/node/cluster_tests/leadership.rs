@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::*;
-use crate::TransferError;
+use crate::{Standing, TransferError};
 
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -56,6 +56,71 @@ async fn a_hand_over_that_fails_leaves_a_group_that_elects() {
     cluster.propose_many(5).await;
     cluster.network.heal();
     cluster.converge().await;
+}
+
+/// Says on all nodes that one is not to lead, itself included if it `knows`.
+fn disqualify(cluster: &Cluster, unfit: NodeId, knows: bool) {
+    for (id, host) in &cluster.hosts {
+        let others = Standing { abstains: false, unfit: [unfit].into() };
+        let own = Standing { abstains: true, unfit: BTreeSet::new() };
+        host.node.set_standing(if *id != unfit {
+            others
+        } else if knows {
+            own
+        } else {
+            Standing::default()
+        });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_abstains_hands_over_and_is_never_elected() {
+    let mut cluster = Cluster::found(3, 44).await;
+    cluster.propose_many(5).await;
+    let unfit = cluster.leader().await;
+    disqualify(&cluster, unfit, true);
+    assert_eq!(cluster.hosts[&unfit].node.led_with_others(), 1);
+    assert_eq!(cluster.hosts[&unfit].node.hand_over_all(PATIENCE).await.moved, 1);
+    assert_eq!(cluster.hosts[&unfit].node.led_with_others(), 0);
+    for _ in 0..3 {
+        // Whoever leads is lost: the third node takes over, with the vote of the one that abstains.
+        let leader = cluster.leader().await;
+        assert_ne!(leader, unfit);
+        cluster.crash(leader, Duration::from_secs(20)).await;
+        disqualify(&cluster, unfit, true);
+        cluster.propose_many(3).await;
+    }
+    cluster.converge().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_handed_over_to_a_node_that_must_not_lead() {
+    let mut cluster = Cluster::found(3, 45).await;
+    cluster.propose_many(5).await;
+    let (leader, unfit) = (cluster.leader().await, cluster.follower().await);
+    disqualify(&cluster, unfit, true);
+    let error = cluster.group(leader).transfer_leadership(ReplicaId(unfit), PATIENCE).await.unwrap_err();
+    assert_eq!(error, TransferError::Unfit { group: GROUP, node: unfit });
+    // One that does not know it yet: the other node does not take over, and one of the two fit ones leads.
+    cluster.hosts[&leader].node.set_standing(Standing::default());
+    cluster.group(leader).transfer_leadership(ReplicaId(unfit), PATIENCE).await.unwrap_err();
+    cluster.propose_many(5).await;
+    assert_ne!(cluster.leader().await, unfit);
+    let others = Standing { abstains: false, unfit: [unfit].into() };
+    let leader = cluster.leader().await;
+    cluster.hosts[&leader].node.set_standing(others);
+    assert_eq!(cluster.hosts[&leader].node.hand_over_all(PATIENCE).await.moved, 1);
+    assert_ne!(cluster.leader().await, unfit);
+    cluster.converge().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_abstains_leads_where_nobody_else_votes() {
+    let mut cluster = Cluster::found(1, 46).await;
+    cluster.hosts[&1].node.set_standing(Standing { abstains: true, unfit: BTreeSet::new() });
+    cluster.propose_many(3).await;
+    assert_eq!(cluster.hosts[&1].node.hand_over_all(PATIENCE).await.alone, 1);
+    cluster.propose_many(3).await;
 }
 
 #[tokio::test(start_paused = true)]

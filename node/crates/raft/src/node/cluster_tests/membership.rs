@@ -69,6 +69,16 @@ async fn what_would_stop_the_group_is_refused() {
     check(elsewhere, "replica 1 lives on node 1, not on 9").await;
     let many = (2..100).map(|replica| (ReplicaId(replica), replica)).collect();
     check(Members { learners: many, ..members([1], []) }, "99 members are more than 64").await;
+    // Both those that come and those that go are members meanwhile.
+    let learners = |from: u64, to: u64| {
+        let learners = (from..=to).map(|replica| (ReplicaId(replica), replica)).collect();
+        Members { learners, ..members([1], []) }
+    };
+    cluster.change(learners(2, 64)).await;
+    check(learners(3, 65), "65 members, those that leave included, are more than 64").await;
+    cluster.change(learners(3, 64)).await;
+    cluster.change(learners(3, 65)).await;
+    cluster.change(members([1], [])).await;
     // A learner that has not started cannot be made a voter, and harms nobody.
     cluster.change(members([1], [2])).await;
     check(members([1, 2], []), "replica 2 has not caught up").await;

@@ -45,9 +45,25 @@ impl ClusterService {
                 return Err(Status::invalid_argument("a node can be made active, draining or removed"));
             }
         };
+        if state == placement::NodeState::Removed && request.force {
+            self.check_quorums_without(node).await?;
+        }
         self.propose(MetaCommand::SetNodeState { node, state, force: request.force }).await?;
         let replicas = self.meta.now().replicas_on(node) as u32;
         Ok(SetNodeStateResponse { state: request.state, replicas })
+    }
+
+    /// Refuses what would leave a group without a quorum for ever. The meta group itself does not know who answers.
+    async fn check_quorums_without(&self, node: NodeId) -> Result<(), Status> {
+        let lost = self.look().await.groups_lost_without(node);
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let groups = lost.iter().map(ShardGroupId::to_string).collect::<Vec<_>>().join(", ");
+        Err(Status::failed_precondition(format!(
+            "without node {node} no majority of the voters of shard groups {groups} is there: bring their other nodes \
+             back, or wait until copies are made elsewhere (bwctl cluster shards shows them)"
+        )))
     }
 
     /// Hands a leadership over.
@@ -189,12 +205,12 @@ impl ClusterService {
     }
 }
 
-fn group(state: &MetaState, id: u32) -> Result<&PlacedGroup, Status> {
+pub(super) fn group(state: &MetaState, id: u32) -> Result<&PlacedGroup, Status> {
     let unknown = || Status::not_found(format!("there is no shard group {id}: see bwctl cluster shards"));
     state.placement.group(ShardGroupId(id)).ok_or_else(unknown)
 }
 
-fn replica(group: &PlacedGroup, node: u64) -> Result<&Replica, Status> {
+pub(super) fn replica(group: &PlacedGroup, node: u64) -> Result<&Replica, Status> {
     let held = || group.replicas.iter().map(|replica| replica.node.to_string()).collect::<Vec<_>>().join(", ");
     let missing = || {
         let text = format!("node {node} holds no copy of shard group {}; these nodes do: {}", group.id, held());
@@ -220,7 +236,7 @@ fn setting(state: &MetaState, info: &SettingInfo) -> Setting {
     }
 }
 
-fn status(error: MetaError) -> Status {
+pub(super) fn status(error: MetaError) -> Status {
     let message = error.to_string();
     match error {
         MetaError::Refused(Refusal::UnknownNode(_) | Refusal::TokenUnknown(_)) => Status::not_found(message),

@@ -64,7 +64,7 @@ fn name(subjects: &[String]) -> String {
 }
 
 fn held(picture: &Picture, found: &mut Vec<Finding>) {
-    for text in picture.plan().held {
+    for text in picture.held() {
         // A plan says `group 7: why`.
         let (subject, problem) = match text.split_once(": ") {
             Some((group, problem)) if group.starts_with("group ") => (format!("shard {group}"), problem.to_owned()),
@@ -119,7 +119,16 @@ fn nodes(picture: &Picture, found: &mut Vec<Finding>) {
 }
 
 fn clocks(picture: &Picture, found: &mut Vec<Finding>) {
+    for (id, off_ms) in picture.wrong_clocks() {
+        let problem = format!("its clock differs by {off_ms:+} ms from most nodes' clocks, so it leads nothing");
+        found.push(error(format!("node {id}"), problem, "set its clock by NTP: it leads again by itself"));
+    }
+    let wrong: BTreeSet<NodeId> = picture.wrong_clocks().map(|(node, _)| node).collect();
     for (id, _) in picture.state.present_nodes() {
+        // Where it is known who is wrong, differences from that one say nothing.
+        if wrong.contains(&id) || wrong.contains(&picture.own) {
+            continue;
+        }
         let Some(offset) = picture.clock_offset_ms(id) else { continue };
         let finding: fn(String, String, String) -> Finding = match offset.unsigned_abs() {
             CLOCK_OFFSET_MS_ERROR.. => error,
@@ -133,6 +142,12 @@ fn clocks(picture: &Picture, found: &mut Vec<Finding>) {
 
 fn disks(picture: &Picture, found: &mut Vec<Finding>) {
     for (id, report) in &picture.reports {
+        if !report.disk_full.is_empty() {
+            let advice = "it takes no samples, leads nothing where others can, and is not given anything: make room, add a \
+                          node, or shorten the retention";
+            found.push(error(format!("node {id}"), report.disk_full.clone(), advice));
+            continue;
+        }
         if report.total_bytes == 0 {
             continue;
         }

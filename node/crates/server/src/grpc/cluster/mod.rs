@@ -4,12 +4,16 @@
 //! this moment. Changes are commands of the
 //! meta group or of a shard group's leader, and find their way there from any node.
 //!
-//! Reading order: [`picture`] (what is seen), [`doctor`] (what is wrong with it), [`events`], [`changes`].
+//! Reading order: [`picture`] (what is seen), [`doctor`] (what is wrong with it), [`events`], [`changes`],
+//! [`recover`].
 
 mod changes;
 mod doctor;
 mod events;
 mod picture;
+mod recover;
+#[cfg(test)]
+mod recover_tests;
 #[cfg(test)]
 mod tests;
 
@@ -24,9 +28,9 @@ use bellwether_proto::v1::{
     ClusterStatusRequest, ClusterStatusResponse, CreateTokenRequest, CreateTokenResponse, DoctorRequest,
     DoctorResponse, Event, EventsRequest, FinalizeRequest, FinalizeResponse, GetSettingsRequest, GetSettingsResponse,
     ListTokensRequest, ListTokensResponse, MoveShardRequest, MoveShardResponse, NodesRequest, NodesResponse,
-    PlanRequest, PlanResponse, RevokeTokenRequest, RevokeTokenResponse, SetNodeStateRequest, SetNodeStateResponse,
-    SetSettingRequest, SetSettingResponse, ShardsRequest, ShardsResponse, TransferLeaderRequest,
-    TransferLeaderResponse, cluster_server,
+    PlanRequest, PlanResponse, RecoverGroupRequest, RecoverGroupResponse, RevokeTokenRequest, RevokeTokenResponse,
+    SetNodeStateRequest, SetNodeStateResponse, SetSettingRequest, SetSettingResponse, ShardsRequest, ShardsResponse,
+    TransferLeaderRequest, TransferLeaderResponse, cluster_server,
 };
 use futures::Stream;
 use futures::future::join_all;
@@ -81,6 +85,12 @@ impl ClusterService {
         }
     }
 
+    /// Does what may take long where it holds up no connection.
+    async fn computed<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
+        let done = self.router.shards().executor().run(work).await;
+        done.map_err(|error| Status::internal(error.to_string()))
+    }
+
     async fn report(&self, node: NodeId) -> Option<ReportAnswer> {
         if node == self.meta.node() {
             return Some(self.reporter.report().await);
@@ -113,7 +123,9 @@ impl cluster_server::Cluster for ClusterService {
     }
 
     async fn doctor(&self, _: Request<DoctorRequest>) -> Result<Response<DoctorResponse>, Status> {
-        Ok(Response::new(DoctorResponse { findings: doctor::findings(&self.look().await) }))
+        let picture = self.look().await;
+        let findings = self.computed(move || doctor::findings(&picture)).await?;
+        Ok(Response::new(DoctorResponse { findings }))
     }
 
     async fn set_node_state(
@@ -135,7 +147,8 @@ impl cluster_server::Cluster for ClusterService {
     }
 
     async fn plan(&self, _: Request<PlanRequest>) -> Result<Response<PlanResponse>, Status> {
-        Ok(Response::new(self.look().await.plan()))
+        let picture = self.look().await;
+        self.computed(move || picture.plan()).await.map(Response::new)
     }
 
     async fn get_settings(
@@ -165,6 +178,13 @@ impl cluster_server::Cluster for ClusterService {
         request: Request<RevokeTokenRequest>,
     ) -> Result<Response<RevokeTokenResponse>, Status> {
         self.withdraw_token(&request.into_inner()).await.map(Response::new)
+    }
+
+    async fn recover_group(
+        &self,
+        request: Request<RecoverGroupRequest>,
+    ) -> Result<Response<RecoverGroupResponse>, Status> {
+        self.begin_anew(&request.into_inner()).await.map(Response::new)
     }
 
     async fn finalize(&self, _: Request<FinalizeRequest>) -> Result<Response<FinalizeResponse>, Status> {

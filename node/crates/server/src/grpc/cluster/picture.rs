@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bellwether_model::{NodeId, ShardGroupId};
-use bellwether_placement::{self as placement, Liveness, PlacedGroup, Plan, Policy, plan, preview};
+use bellwether_placement::{
+    self as placement, Inventory, Liveness, PlacedGroup, Placement, Plan, Policy, plan, preview,
+};
 use bellwether_proto::peer::v1::{ReplicaReport, ReportAnswer};
 use bellwether_proto::v1::{
     ClusterStatusResponse, NodeInfo, NodeState, PlanResponse, PlannedMove, ReplicaInfo, ReplicaRole, ShardInfo,
@@ -48,6 +50,11 @@ impl Picture {
         if node == self.own { Some(0) } else { self.clock_offsets.get(&node).copied() }
     }
 
+    /// The nodes that lead nothing because of their clocks, and by how much those are ahead.
+    pub fn wrong_clocks(&self) -> impl Iterator<Item = (NodeId, i64)> {
+        self.reports.iter().filter_map(|(node, report)| Some((*node, report.clock_off_ms?)))
+    }
+
     /// Who leads a group, and what it says of it.
     pub fn leader(&self, group: ShardGroupId) -> Option<(NodeId, &ReplicaReport)> {
         leader_of(group, &self.reports)
@@ -70,6 +77,18 @@ impl Picture {
     pub fn copies_wanted(&self) -> usize {
         let members = self.state.active_nodes().count();
         members.min(self.policy.replication_factor as usize).max(1)
+    }
+
+    /// The groups with several voters that could not agree any more if a node went away for good: too few of the others
+    /// serve.
+    pub fn groups_lost_without(&self, node: NodeId) -> Vec<ShardGroupId> {
+        let serves = |group: ShardGroupId, node| self.replica(group, node).is_some_and(|it| it.trouble.is_empty());
+        let groups = self.state.placement.groups().iter().filter(|group| {
+            let live = group.voters().filter(|voter| voter.node != node && serves(group.id, voter.node)).count();
+            let all = group.voters().count();
+            group.voters().any(|voter| voter.node == node) && all > 1 && live * 2 <= all
+        });
+        groups.map(|group| group.id).collect()
     }
 
     /// Copies of a group that serve.
@@ -117,6 +136,7 @@ impl Picture {
             copies_wanted: wanted as u32,
             bytes,
             series,
+            nodes_clock_wrong: self.wrong_clocks().map(|(node, _)| node.0).collect(),
         }
     }
 
@@ -148,6 +168,7 @@ impl Picture {
                 series: sum(|replica| replica.series),
                 free_bytes: report.filter(|report| report.total_bytes > 0).map(|report| report.free_bytes),
                 clock_offset_ms: report.and_then(|_| self.clock_offset_ms(*id)),
+                clock_off_ms: report.and_then(|report| report.clock_off_ms),
             }
         };
         self.state.nodes.iter().map(node).collect()
@@ -180,20 +201,32 @@ impl Picture {
         }
     }
 
-    /// All that will be moved, and what cannot be.
+    /// All that will be moved, and what cannot be. Takes long where there is much to do.
     pub fn plan(&self) -> PlanResponse {
+        let (placement, inventory) = self.as_planned_by();
+        let Plan { held, .. } = plan(&placement, &inventory, &self.policy);
+        let moves = preview(&placement, &inventory, &self.policy).into_iter();
+        let moves = moves.map(|it| PlannedMove { group: it.group.0, step: it.step.to_string(), reason: it.reason });
+        PlanResponse { moves: moves.collect(), held }
+    }
+
+    /// What should be done now and cannot be.
+    pub fn held(&self) -> Vec<String> {
+        let (placement, inventory) = self.as_planned_by();
+        plan(&placement, &inventory, &self.policy).held
+    }
+
+    /// What a plan is made of.
+    fn as_planned_by(&self) -> (Placement, Inventory) {
         let reports = self.reports.iter().map(|(node, report)| (*node, report.clone())).collect();
-        let Survey { placement, mut inventory, .. } = Seen::default().survey(&self.state, reports);
+        let Survey { placement, mut inventory, .. } = Seen::default().survey(0, &self.state, reports);
         for node in inventory.nodes.values_mut() {
             // One look does not tell for how long a node has answered. A plan ahead counts on those that do.
             if let Liveness::Up { for_ms } = &mut node.liveness {
                 *for_ms = self.policy.settle_ms;
             }
         }
-        let Plan { held, .. } = plan(&placement, &inventory, &self.policy);
-        let moves = preview(&placement, &inventory, &self.policy).into_iter();
-        let moves = moves.map(|it| PlannedMove { group: it.group.0, step: it.step.to_string(), reason: it.reason });
-        PlanResponse { moves: moves.collect(), held }
+        (placement, inventory)
     }
 }
 

@@ -24,7 +24,7 @@ fn grpc(at: u16) -> SocketAddr {
 }
 
 /// Starts node `at` with two shard groups; all but the first join that one.
-async fn start(net: &TestNet, at: u16) -> Server {
+pub(super) async fn start(net: &TestNet, at: u16) -> Server {
     let mut config = Config { shard_groups: 2, grpc: grpc(at), ..Config::default() };
     config.http.set_port(100 + at);
     if at > 1 {
@@ -44,14 +44,14 @@ impl Connect for Connector {
     }
 }
 
-fn client(net: &TestNet, at: u16) -> Client {
+pub(super) fn client(net: &TestNet, at: u16) -> Client {
     // Compressed, so that both ways are.
     let builder = Client::builder().addresses([grpc(at).to_string()]).connector(Connector(net.clone())).seed(1);
     builder.discovery_interval(None).attempts_max(3).compression(Compression::Zstd).build().unwrap()
 }
 
 /// Waits until something can be seen.
-async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub(super) async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let seen = async {
         loop {
             if let Some(seen) = look().await {
@@ -63,7 +63,7 @@ async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
     timeout(LONG, seen).await.expect("it happens in time")
 }
 
-fn refusal(result: Result<impl Sized, Error>) -> String {
+pub(super) fn refusal(result: Result<impl Sized, Error>) -> String {
     match result.err() {
         Some(Error::Refused { message, .. }) => message,
         other => panic!("{other:?}"),
@@ -209,4 +209,11 @@ async fn three_nodes_are_seen_from_any_of_them_and_a_leadership_is_handed_over()
     let nodes = cluster.nodes().await.unwrap();
     assert_eq!(nodes.iter().map(|node| node.up).collect::<Vec<_>>(), [true, true, false]);
     assert_eq!(nodes[2].bytes, None);
+
+    let text = refusal(cluster.set_node_state(2, NodeState::Removed, true).await);
+    assert!(
+        text.starts_with("without node 2 no majority of the voters of shard groups 0, 1 is there: bring"),
+        "{text}"
+    );
+    cluster.set_node_state(3, NodeState::Removed, true).await.unwrap();
 }

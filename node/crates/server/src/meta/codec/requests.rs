@@ -26,6 +26,7 @@ const SET_SETTING: u8 = 13;
 const UNSET_SETTING: u8 = 14;
 const RECORD_EVENT: u8 = 15;
 const RAISE_ACTIVE_VERSION: u8 = 16;
+const RECOVER_GROUP: u8 = 17;
 
 /// The bytes of a request, in the version that is active.
 pub fn encode(request: &Request, active: u32) -> Vec<u8> {
@@ -143,6 +144,15 @@ impl Encoder {
                 self.u8(RAISE_ACTIVE_VERSION);
                 self.u32(*version);
             }
+            MetaCommand::RecoverGroup { group, node, replica, ref_epoch, text, expected_epoch } => {
+                self.u8(RECOVER_GROUP);
+                self.u32(group.0);
+                self.node(*node);
+                self.replica(*replica);
+                self.u64(ref_epoch.0);
+                self.text(text);
+                self.u64(*expected_epoch);
+            }
         }
     }
 
@@ -245,6 +255,14 @@ impl Decoder<'_> {
             UNSET_SETTING => MetaCommand::UnsetSetting { key: self.setting()? },
             RECORD_EVENT => MetaCommand::RecordEvent { kind: self.event_kind()?, text: self.text()? },
             RAISE_ACTIVE_VERSION => MetaCommand::RaiseActiveVersion { version: self.u32()? },
+            RECOVER_GROUP => MetaCommand::RecoverGroup {
+                group: self.group_id()?,
+                node: self.node()?,
+                replica: self.replica()?,
+                ref_epoch: RefEpoch(self.u64()?),
+                text: self.text()?,
+                expected_epoch: self.u64()?,
+            },
             _ => return unknown("a command of an unknown kind"),
         })
     }

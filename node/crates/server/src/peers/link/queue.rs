@@ -81,8 +81,7 @@ impl Queue {
             }
         }
         let sequence = tally.sent(now);
-        let (echo_sequence, echo_held_us) = (0, 0);
-        RaftBatch { sequence, sent_ms: now_ms, echo_sequence, echo_held_us, requests, answers: Vec::new() }
+        RaftBatch { sequence, sent_ms: now_ms, requests, ..RaftBatch::default() }
     }
 
     /// Takes an answer to whom it is for, and says how large it is.

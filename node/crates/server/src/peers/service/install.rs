@@ -73,6 +73,10 @@ impl PeerService {
         chunks: Request<Streaming<InstallChunk>>,
     ) -> Result<InstallAnswer, Status> {
         super::caller(&chunks)?;
+        if self.router.as_ref().is_some_and(|router| router.disk_room().is_full()) {
+            let failure = Failure::new("the disk is nearly full", v1::Overloaded { retry_after_ms: 1000 });
+            return Err(failure.into_status());
+        }
         let Ok(place) = self.arrivals.room.clone().try_acquire_owned() else {
             let failure = Failure::new("checkpoints are coming in already", v1::Overloaded { retry_after_ms: 1000 });
             return Err(failure.into_status());

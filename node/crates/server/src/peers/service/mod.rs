@@ -1,6 +1,7 @@
 //! What other nodes ask of this one: the service of `bellwether.peer.v1`, one file per concern. A call that has no handler
 //! here is answered as unimplemented.
 
+mod backup;
 mod guard;
 mod install;
 mod join;
@@ -16,20 +17,22 @@ use axum::Router;
 use bellwether_kv::Error;
 use bellwether_proto::peer::v1::peer_server::{Peer, PeerServer, SERVICE_NAME};
 use bellwether_proto::peer::v1::{
-    CommandAnswer, CommandRequest, InstallAnswer, InstallChunk, JoinAnswer, JoinRequest, MaintainAnswer,
-    MaintainRequest, MembershipAnswer, MembershipRequest, ProposeMetaAnswer, ProposeMetaRequest, RaftBatch,
-    ReadIndexAnswer, ReadIndexRequest, ReportAnswer, ReportRequest, ResolveAnswer, ResolveRequest, ScanPart,
-    ScanRequest, WriteAnswer, WriteRequest,
+    BackUpGroupPart, BackUpGroupRequest, CommandAnswer, CommandRequest, InstallAnswer, InstallChunk, JoinAnswer,
+    JoinRequest, MaintainAnswer, MaintainRequest, MembershipAnswer, MembershipRequest, OperateAnswer, OperateRequest,
+    ProposeMetaAnswer, ProposeMetaRequest, RaftBatch, ReadIndexAnswer, ReadIndexRequest, ReportAnswer, ReportRequest,
+    ResolveAnswer, ResolveRequest, SalvageAnswer, SalvageRequest, ScanPart, ScanRequest, WriteAnswer, WriteRequest,
 };
 use bellwether_raft::RaftNode;
 use tokio::sync::{Semaphore, watch};
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
+pub use self::backup::LongWork;
 use self::guard::{Guard, Passes};
 use super::Peers;
 use super::identity::Caller;
 use super::limits::{CHECKPOINTS_RECEIVED_MAX, MESSAGE_BYTES_MAX};
+use crate::balance::report::Reporter;
 use crate::env::Env;
 use crate::meta::Meta;
 use crate::replication::Stopping;
@@ -55,6 +58,10 @@ pub struct PeerService {
     pub arrivals: Arc<Arrivals>,
     /// What carries out the others' requests. Without it they are answered as unimplemented.
     pub router: Option<Arc<routing::Router>>,
+    /// What this node says of itself; none where it is not asked.
+    reporter: Option<Reporter>,
+    /// Backups and operations; without it calls for them are answered as unimplemented.
+    long_work: Option<LongWork>,
 }
 
 /// Checkpoints that come in.
@@ -90,12 +97,25 @@ impl PeerService {
         cleared.map_err(|_| Stopping)?.map_err(ServiceError::Leftovers)?;
         let room = Arc::new(Semaphore::new(CHECKPOINTS_RECEIVED_MAX));
         let arrivals = Arc::new(Arrivals { room, count: AtomicU64::new(0) });
-        Ok(PeerService { raft, peers, env, passes: Passes::default(), meta: None, stopped, arrivals, router: None })
+        let passes = Passes::default();
+        let (meta, router, reporter, long_work) = (None, None, None, None);
+        Ok(PeerService { raft, peers, env, passes, meta, stopped, arrivals, router, reporter, long_work })
     }
 
     /// The same, for a node that carries out the others' requests.
     pub fn with_router(mut self, router: Arc<routing::Router>) -> PeerService {
         self.router = Some(router);
+        self
+    }
+
+    /// Says what this node carries as well.
+    pub fn with_reporter(self, reporter: Reporter) -> PeerService {
+        PeerService { reporter: Some(reporter), ..self }
+    }
+
+    /// The same, for a node that does long work.
+    pub fn with_long_work(mut self, long_work: LongWork) -> PeerService {
+        self.long_work = Some(long_work);
         self
     }
 
@@ -172,6 +192,21 @@ impl Peer for PeerService {
 
     async fn propose_meta(&self, request: Request<ProposeMetaRequest>) -> Result<Response<ProposeMetaAnswer>, Status> {
         self.propose(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn back_up_group(
+        &self,
+        request: Request<BackUpGroupRequest>,
+    ) -> Result<Response<BoxStream<BackUpGroupPart>>, Status> {
+        self.serve_back_up(request.into_inner()).map(Response::new)
+    }
+
+    async fn salvage(&self, request: Request<SalvageRequest>) -> Result<Response<SalvageAnswer>, Status> {
+        self.serve_salvage(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn operate(&self, request: Request<OperateRequest>) -> Result<Response<OperateAnswer>, Status> {
+        self.serve_operate(request.into_inner()).await.map(Response::new)
     }
 
     async fn scan(&self, request: Request<ScanRequest>) -> Result<Response<BoxStream<ScanPart>>, Status> {

@@ -20,7 +20,11 @@ use tonic::{Request, Status, Streaming};
 
 use super::PeerService;
 use crate::env::WallClock;
-use crate::peers::limits::{BATCH_MESSAGES_MAX, HANDLE_DEADLINE, HANDLED_BYTES_MAX, HANDLED_MESSAGES_MAX};
+use crate::meta::META_GROUP;
+use crate::peers::limits::{
+    BATCH_MESSAGES_MAX, HANDLE_DEADLINE, HANDLED_BYTES_MAX, HANDLED_MESSAGES_MAX, SMALL_MESSAGE_BYTES,
+};
+use crate::routing::DiskRoom;
 
 impl PeerService {
     /// Serves a stream until either side ends it.
@@ -30,6 +34,7 @@ impl PeerService {
         let mut serving = Serving {
             raft: self.raft.clone(),
             clock: self.env.clock.clone(),
+            disk: self.router.as_ref().map(|router| router.disk_room().clone()),
             answers,
             ready: Vec::new(),
             heard: None,
@@ -48,6 +53,8 @@ impl PeerService {
 struct Serving {
     raft: RaftNode,
     clock: Arc<dyn WallClock>,
+    /// None in a test that has no need of it.
+    disk: Option<Arc<DiskRoom>>,
     answers: mpsc::Sender<Result<RaftBatch, Status>>,
     /// Answers that wait for the connection.
     ready: Vec<RaftAnswer>,
@@ -59,6 +66,10 @@ struct Serving {
 }
 
 impl Serving {
+    fn is_disk_full(&self) -> bool {
+        self.disk.as_ref().is_some_and(|disk| disk.is_full())
+    }
+
     /// Serves until the stream ends; says why it did.
     async fn run(&mut self, mut requests: Streaming<RaftBatch>, mut stopped: watch::Receiver<bool>) -> String {
         let mut handling = FuturesUnordered::new();
@@ -87,6 +98,7 @@ impl Serving {
                         echo_held_us: micros(held),
                         requests: Vec::new(),
                         answers: std::mem::take(&mut self.ready),
+                        disk_full: self.is_disk_full(),
                     }));
                 }
                 batch = requests.message(), if has_room => match batch {
@@ -96,7 +108,8 @@ impl Serving {
                         for request in batch.requests {
                             let bytes = request.message.len();
                             handled_bytes += bytes;
-                            let handled = handle(self.raft.clone(), request);
+                            let is_refused = is_refused_when_full(&request) && self.is_disk_full();
+                            let handled = handle(self.raft.clone(), request, is_refused);
                             handling.push(async move { (bytes, handled.await) });
                         }
                     }
@@ -109,9 +122,19 @@ impl Serving {
     }
 }
 
+/// What a node whose disk has no room does not take: entries of samples. Votes, heartbeats, commands that make room and what
+/// concerns the whole cluster are small.
+fn is_refused_when_full(request: &RaftRequest) -> bool {
+    request.message.len() > SMALL_MESSAGE_BYTES && request.group != META_GROUP.0
+}
+
 /// Hands a message to its replica. No answer where there is none in time: whoever asked has given up.
-async fn handle(raft: RaftNode, request: RaftRequest) -> Option<RaftAnswer> {
+async fn handle(raft: RaftNode, request: RaftRequest, is_refused: bool) -> Option<RaftAnswer> {
     let RaftRequest { id, group, replica, message } = request;
+    if is_refused {
+        let reason = "the disk of its node is nearly full".to_owned();
+        return Some(RaftAnswer { id, result: Some(Outcome::Refused(reason)) });
+    }
     // A group keeps parts of what it gets for a while: a small part must not keep a whole batch in memory.
     let message = Bytes::copy_from_slice(&message);
     let handled = raft.handle(GroupId(group), ReplicaId(replica), message);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bellwether_proto::peer::v1::{
     CommandAnswer, CommandRequest, Failure, MaintainAnswer, MaintainRequest, MembershipAnswer, MembershipRequest,
-    ReadIndexAnswer, ReadIndexRequest, ResolveAnswer, ResolveRequest, ScanPart, ScanRequest, WriteAnswer, WriteRequest,
+    ReadIndexAnswer, ReadIndexRequest, ResolveAnswer, ResolveRequest, SalvageAnswer, SalvageRequest, ScanPart,
+    ScanRequest, WriteAnswer, WriteRequest,
 };
 use futures::StreamExt;
 use tonic::Status;
@@ -44,6 +45,10 @@ impl PeerService {
 
     pub(super) async fn serve_maintain(&self, request: MaintainRequest) -> Result<MaintainAnswer, Status> {
         self.to_the_end(|router| async move { router.serve_maintain(&request).await }).await
+    }
+
+    pub(super) async fn serve_salvage(&self, request: SalvageRequest) -> Result<SalvageAnswer, Status> {
+        self.to_the_end(|router| async move { router.serve_salvage(&request).await }).await
     }
 
     pub(super) async fn serve_scan(&self, request: ScanRequest) -> Result<BoxStream<ScanPart>, Status> {

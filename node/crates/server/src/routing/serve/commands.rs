@@ -9,14 +9,22 @@ use bellwether_proto::peer::v1::membership_request::Change;
 use bellwether_proto::peer::v1::{
     self, CommandAnswer, CommandRequest, Failure, MaintainAnswer, MaintainRequest, MembershipAnswer, MembershipRequest,
 };
-use bellwether_raft::{Members, ReplicaId};
+use bellwether_raft::{Members, MembershipError, ReplicaId};
+use tokio::time::timeout;
 
 use super::rejected;
 use crate::peers::error::{membership_failure, position, transfer_failure, wire_position};
 use crate::routing::Router;
+use crate::routing::remote::MEMBERSHIP_DEADLINE;
 
 /// How long a successor may take to take over.
 const TRANSFER_WAIT: Duration = Duration::from_secs(5);
+/// How long a quorum may take to take a change of members.
+const CHANGE_WAIT: Duration = Duration::from_secs(15);
+
+const _: () = assert!(TRANSFER_WAIT.as_secs() < CHANGE_WAIT.as_secs());
+// Who asked from afar gets the answer.
+const _: () = assert!(CHANGE_WAIT.as_secs() < MEMBERSHIP_DEADLINE.as_secs());
 
 impl Router {
     /// Replicates a control command in a group that is led here.
@@ -50,7 +58,9 @@ impl Router {
                     members.into_iter().map(|member| (ReplicaId(member.replica), member.node)).collect()
                 };
                 let members = Members { voters: of(members.voters), learners: of(members.learners) };
-                let done = local.raft.change_members(expected, members).await;
+                // A leader that nobody hears waits for ever.
+                let done = timeout(CHANGE_WAIT, local.raft.change_members(expected, members)).await;
+                let done = done.unwrap_or(Err(MembershipError::Unknown { hint: None }));
                 Some(done.map_err(|error| membership_failure(&error))?)
             }
         };
@@ -62,7 +72,10 @@ impl Router {
         let mut epochs = self.mover_epochs.lock();
         let newest = epochs.entry(group).or_insert(epoch);
         if epoch < *newest {
-            return Err(rejected(format!("a mover of epoch {newest} has come after the one of epoch {epoch}")));
+            return Err(rejected(format!(
+                "a mover of epoch {newest} has come after the one of epoch {epoch}: ask the node that leads the meta \
+                 group now"
+            )));
         }
         *newest = epoch;
         Ok(())

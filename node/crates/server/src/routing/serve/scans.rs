@@ -12,19 +12,21 @@ use bellwether_proto::peer::v1::matcher::Op;
 use bellwether_proto::peer::v1::scan_part::Part;
 use bellwether_proto::peer::v1::scan_request::What;
 use bellwether_proto::peer::v1::{self, Failure, GroupRead, ScanEnd, ScanPart, ScanRequest};
-use futures::Stream;
 use futures::future::try_join_all;
+use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::rejected;
 use crate::peers::error::{position, read_failure};
 use crate::routing::Router;
 use crate::routing::reads::Selectors;
+use crate::routing::reductions::{Reduced, subplan_of};
 use crate::routing::scan_parts::Found;
-use crate::shards::{LabelsRead, LimitError, Limits, QueryAccount, ReadContext, SelectError, ShardGroup, Wanted};
+use crate::shards::{
+    LabelsRead, LimitError, Limits, QueryAccount, ReadContext, SelectError, ShardGroup, Subplan, Wanted,
+};
 
 /// Parts that wait for the connection to take them.
 const PARTS_WAITING_MAX: usize = 2;
@@ -49,6 +51,8 @@ struct Scan {
     selectors: Selectors,
     range: TimeRange,
     what: What,
+    /// Of what is reduced.
+    subplan: Option<Subplan>,
     read: ReadContext,
 }
 
@@ -81,14 +85,21 @@ impl Router {
             return Err(rejected(format!("the scan names {named} groups and matchers, {NAMED_MAX} is the limit")));
         }
         let tenant = Tenant::new(&tenant).map_err(|error| rejected(error.to_string()))?;
+        let what = what.ok_or_else(|| rejected("the scan asks for nothing"))?;
+        let reduced = match &what {
+            What::Reduced(reduced) => Some(reduced.clone()),
+            _ => None,
+        };
         let parse = move || {
             let parsed = selectors.iter().map(|selector| {
                 let matchers: Result<Vec<Matcher>, Failure> = selector.matchers.iter().map(matcher).collect();
                 Ok::<Arc<[Matcher]>, Failure>(matchers?.into())
             });
-            parsed.collect::<Result<Vec<_>, Failure>>()
+            let subplan = reduced.as_ref().map(subplan_of).transpose()?;
+            Ok::<_, Failure>((parsed.collect::<Result<Vec<_>, Failure>>()?, subplan))
         };
-        let selectors = self.shards.executor().run(parse).await.map_err(|error| rejected(error.to_string()))??;
+        let (selectors, subplan) =
+            self.shards.executor().run(parse).await.map_err(|error| rejected(error.to_string()))??;
         let limits = limits.ok_or_else(|| rejected("the scan has no limits"))?;
         let limits = Limits { series: limits.series_max, samples: limits.samples_max, memory_bytes: limits.bytes_max };
         let groups = try_join_all(groups.iter().map(|group| self.fresh_here(group))).await?;
@@ -97,12 +108,9 @@ impl Router {
             tenant,
             selectors: selectors.into(),
             range: TimeRange::new(start_ms, end_ms),
-            what: what.ok_or_else(|| rejected("the scan asks for nothing"))?,
-            read: ReadContext {
-                account: Arc::new(QueryAccount::within(limits, self.scan_memory.clone())),
-                cancel,
-                stale: None,
-            },
+            what,
+            subplan,
+            read: ReadContext { cancel, ..ReadContext::new(QueryAccount::within(limits, self.scan_memory.clone())) },
         })
     }
 
@@ -136,7 +144,7 @@ impl Router {
     }
 
     async fn scan_to(&self, scan: &Scan, parts: &mpsc::Sender<Result<ScanPart, Failure>>) -> Result<(), Failure> {
-        let Scan { groups, tenant, selectors, range, what, read } = scan;
+        let Scan { groups, tenant, selectors, range, what, read, .. } = scan;
         let (range, shards) = (*range, &self.shards);
         let labels = |limit: u64| LabelsRead {
             tenant: tenant.clone(),
@@ -151,6 +159,18 @@ impl Router {
                 let found = shards.select(groups.clone(), tenant, matchers.clone(), range, wanted, read).await;
                 send::<FetchedSeries>(found, parts).await?;
             }
+            What::Reduced(_) => {
+                let subplan = scan.subplan.as_ref().ok_or_else(|| rejected("the scan has no plan"))?;
+                let at_once = shards.executor().threads().max(1);
+                // Not lazily: the closure's futures would not be Send.
+                let each: Vec<_> =
+                    groups.iter().map(|group| shards.reduce(vec![group.clone()], tenant, subplan, read)).collect();
+                let mut reduced = futures::stream::iter(each).buffered(at_once);
+                while let Some(found) = reduced.next().await {
+                    let found = found.map(|partials| partials.into_iter().map(Reduced::here).collect());
+                    send::<Reduced>(found, parts).await?;
+                }
+            }
             What::Series(names) => {
                 let found = shards.series(groups.clone(), &labels(names.limit), read).await;
                 send::<Labels>(found, parts).await?;
@@ -164,7 +184,8 @@ impl Router {
                 send::<String>(found, parts).await?;
             }
             What::Metadata(_) => {
-                send::<(String, MetricMetadata)>(shards.metadata(groups.clone(), tenant).await, parts).await?;
+                let found = shards.metadata(groups.clone(), tenant, read).await;
+                send::<(String, MetricMetadata)>(found, parts).await?;
             }
         }
         for group in groups {
@@ -227,6 +248,8 @@ fn scan_failure(error: &SelectError) -> Failure {
         SelectError::Unavailable { group: ShardGroupId(group), .. } => {
             Failure::new(message, v1::Unavailable { group: *group })
         }
+        // Whoever asked finds the same in the samples.
+        SelectError::Evaluation(_) | SelectError::Refused { .. } => rejected(message),
         SelectError::Cancelled | SelectError::Storage { .. } => Failure { message, reason: None },
     }
 }

@@ -2,28 +2,24 @@
 //! memory, a network in memory, and work that takes as long as a seed says.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bellwether_kv::{Faults, MemDisk};
 use bellwether_model::Timestamp;
 use bellwether_server::Env;
 use bellwether_server::env::{
-    Blocking, BlockingClass, BoxFuture, DiskSpace, Executor, ExecutorHandle, Executors, Job, Listener, Net, NoFiles,
-    Program, Seed, Spawner, Stream, Volume, WallClock,
+    BoxFuture, DiskSpace, Listener, Net, NoFiles, NoObjects, Program, Seed, Stream, Volume, WallClock,
 };
 use tokio::io::{DuplexStream, duplex};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::random::Random;
+use crate::EPOCH_MS;
+use crate::work::{executors, lock};
 
-/// When simulated time begins: 20 November 2026.
-pub const EPOCH_MS: Timestamp = 1_795_132_800_000;
 /// Bytes that a simulated connection holds in each direction.
 const CONNECTION_BYTES: usize = 64 << 10;
 /// Connections that wait to be accepted.
@@ -72,7 +68,6 @@ impl Machine {
         self.disk.set_faults(Faults::default());
         let clock = Arc::new(SimClock { started: Instant::now(), wall_ms: *lock(&self.stopped_at_ms) });
         let net = MemNet::default();
-        let blocking = |name: &str| Delays::new(seed, name);
         let fatal = self.fatal.clone();
         let env = Env {
             disk: Arc::new(self.disk.clone()),
@@ -82,13 +77,8 @@ impl Machine {
             program: Program::THIS,
             net: Arc::new(net.clone()),
             files: Arc::new(NoFiles),
-            executors: Executors {
-                raft: Arc::new(SameRuntime),
-                blocking: Arc::new(SimBlocking(blocking("raft"))),
-                ingest: ExecutorHandle::new(SimExecutor(blocking("ingest")), 1),
-                scan: ExecutorHandle::new(SimExecutor(blocking("scan")), 1),
-                background: ExecutorHandle::new(SimExecutor(blocking("background")), 1),
-            },
+            objects: Arc::new(NoObjects),
+            executors: executors(seed, &Arc::default()),
             host: None,
             fatal: Arc::new(move |reason| {
                 fatal.send_replace(Some(reason.to_owned()));
@@ -141,11 +131,6 @@ impl Drop for Life {
     }
 }
 
-/// Nothing here is left half-changed by a panic, so a poisoned lock is as good as any.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Wall time that moves with tokio's.
 struct SimClock {
     started: Instant,
@@ -167,56 +152,6 @@ impl Volume for SimVolume {
 
     fn reserve(&self, _bytes: u64) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// How long blocking work takes.
-struct Delays(Mutex<Random>);
-
-impl Delays {
-    fn new(seed: u64, name: &str) -> Delays {
-        Delays(Mutex::new(Random::of(seed, name)))
-    }
-
-    /// Usually a fraction of a millisecond, now and then much longer.
-    fn next(&self) -> Duration {
-        let mut random = lock(&self.0);
-        let micros = if random.percent(2) { random.below(200_000) } else { random.below(2_000) };
-        Duration::from_micros(micros)
-    }
-}
-
-struct SimExecutor(Delays);
-
-impl Executor for SimExecutor {
-    fn submit(&self, job: Job) -> BoxFuture<'_, ()> {
-        let delay = self.0.next();
-        Box::pin(async move {
-            tokio::spawn(async move {
-                tokio::time::sleep(delay).await;
-                job();
-            });
-        })
-    }
-}
-
-struct SimBlocking(Delays);
-
-impl Blocking for SimBlocking {
-    fn run(&self, _class: BlockingClass, job: Job) {
-        let delay = self.0.next();
-        tokio::spawn(async move {
-            tokio::time::sleep(delay).await;
-            job();
-        });
-    }
-}
-
-struct SameRuntime;
-
-impl Spawner for SameRuntime {
-    fn spawn(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>) {
-        tokio::spawn(task);
     }
 }
 

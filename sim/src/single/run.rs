@@ -16,12 +16,12 @@ use tokio::runtime::{Builder, RngSeed};
 use tokio::task::JoinSet;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::body;
-use crate::oracle::{Oracle, SeriesKey};
-use crate::plan::{End, Fault, Plan, Request, Selection, Step, TOO_FAR_AHEAD_MS, labels, tenant};
+use super::oracle::{Oracle, SeriesKey};
+use super::plan::{End, Fault, Plan, Request, Selection, Step, TOO_FAR_AHEAD_MS, labels, tenant};
+use super::world::{Life, Machine};
 use crate::random::Random;
 use crate::trace::Trace;
-use crate::world::{Life, Machine};
+use crate::{EPOCH_MS, body};
 
 /// Retention of simulated nodes.
 const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -140,7 +140,7 @@ impl Run {
             trace_hash: self.trace.hash(),
             lives: self.lives,
             samples: self.oracle.acknowledged_samples(),
-            simulated_ms: life_over - crate::world::EPOCH_MS,
+            simulated_ms: life_over - EPOCH_MS,
             events: self.trace.events,
         })
     }
@@ -397,7 +397,7 @@ impl Run {
     }
 
     fn event(&mut self, life: &Life, event: String) {
-        self.trace.add(format!("{} {event}", life.now_ms() - crate::world::EPOCH_MS));
+        self.trace.add(format!("{} {event}", life.now_ms() - EPOCH_MS));
     }
 }
 

@@ -1,0 +1,137 @@
+//! Groups and the fixed-size state of each.
+
+use bellwether_model::Labels;
+
+use crate::ast::Grouping;
+use crate::column::{Column, Presence};
+use crate::eval::Sink;
+use crate::eval::accumulator::Accumulator;
+use crate::eval::group::Groups;
+use crate::eval::meter::Account;
+use crate::eval::partial::wire::{Damage, Input, Output};
+use crate::outcome::EvalError;
+use crate::series::SeriesLabels;
+
+pub(crate) struct Grouped<A> {
+    groups: Groups,
+    states: Vec<A>,
+    steps: usize,
+    /// Of each group the first series in the order of labels, where that decides about the order of the groups.
+    first: Option<Vec<Labels>>,
+}
+
+impl<A: Accumulator> Grouped<A> {
+    pub(crate) fn new(grouping: &Grouping, steps: usize, is_ordered: bool) -> Grouped<A> {
+        let groups = Groups::new(grouping.without, &grouping.labels);
+        Grouped { groups, states: Vec::new(), steps, first: is_ordered.then(Vec::new) }
+    }
+
+    pub(crate) fn add(
+        &mut self,
+        labels: &SeriesLabels,
+        column: &Column,
+        account: &mut Account<'_>,
+    ) -> Result<(), EvalError> {
+        let group = self.groups.number(labels, account)?;
+        if group == self.states.len() {
+            account.take(self.steps * A::STEP_BYTES)?;
+            self.states.push(A::new(self.steps));
+            if let Some(first) = &mut self.first {
+                account.take(labels.byte_len())?;
+                first.push(labels.stored().clone());
+            }
+        } else if let Some(first) = &mut self.first
+            && labels.stored() < &first[group]
+        {
+            first[group] = labels.stored().clone();
+        }
+        self.states[group].add(column);
+        Ok(())
+    }
+
+    pub(crate) fn merge(&mut self, other: Grouped<A>) {
+        if self.states.is_empty() {
+            *self = other;
+            return;
+        }
+        let mut others = other.first.unwrap_or_default().into_iter();
+        for (number, state) in other.states.into_iter().enumerate() {
+            self.adopt(other.groups.labels(number), others.next(), state);
+        }
+    }
+
+    fn adopt(&mut self, labels: &Labels, first: Option<Labels>, state: A) {
+        let group = self.groups.adopt(labels);
+        let is_new = group == self.states.len();
+        if let (Some(known), Some(first)) = (&mut self.first, first) {
+            match known.get_mut(group) {
+                Some(known) if first < *known => *known = first,
+                Some(_) => {}
+                None => known.push(first),
+            }
+        }
+        if is_new {
+            self.states.push(state);
+        } else {
+            self.states[group].merge(&state);
+        }
+    }
+
+    pub(crate) fn finish(self, sink: &mut Sink<'_>) -> Result<(), EvalError> {
+        let groups = self.groups;
+        let mut push =
+            |group: usize, state: A| sink(&SeriesLabels::new(groups.labels(group).clone()), &mut state.finish());
+        let Some(first) = self.first else {
+            return self.states.into_iter().enumerate().try_for_each(|(group, state)| push(group, state));
+        };
+        let mut ordered: Vec<(Labels, usize, A)> = first
+            .into_iter()
+            .zip(self.states)
+            .enumerate()
+            .map(|(group, (first, state))| (first, group, state))
+            .collect();
+        ordered.sort_by(|a, b| a.0.cmp(&b.0));
+        ordered.into_iter().try_for_each(|(_, group, state)| push(group, state))
+    }
+
+    pub(crate) fn byte_len(&self) -> usize {
+        let first = self.first.iter().flatten().map(Labels::byte_len).sum::<usize>();
+        self.groups.byte_len() + first + self.states.len() * self.steps * A::STEP_BYTES
+    }
+
+    /// Groups.
+    pub(crate) fn items(&self) -> usize {
+        self.states.len()
+    }
+
+    pub(crate) fn write(&self, group: usize, out: &mut Output) {
+        out.labels(self.groups.labels(group));
+        if let Some(first) = &self.first {
+            out.labels(&first[group]);
+        }
+        let state = &self.states[group];
+        out.presence(state.present());
+        let mut fields = Vec::with_capacity(A::FIELDS);
+        for step in state.present().iter() {
+            fields.clear();
+            state.write(step, &mut fields);
+            fields.iter().for_each(|field| out.number(*field));
+        }
+    }
+
+    pub(crate) fn read(&mut self, input: &mut Input<'_>, account: &mut Account<'_>) -> Result<(), Damage> {
+        let labels = input.labels()?;
+        let first = if self.first.is_some() { Some(input.labels()?) } else { None };
+        let first_bytes = first.as_ref().map_or(0, Labels::byte_len);
+        account.take(Groups::bytes_of(&labels) + first_bytes + self.steps * A::STEP_BYTES)?;
+        let present: Presence = input.presence(self.steps)?;
+        let mut state = A::new(self.steps);
+        let mut fields = vec![0.0; A::FIELDS];
+        for step in present.iter() {
+            fields.iter_mut().try_for_each(|field| input.number().map(|number| *field = number))?;
+            state.read(step, &fields);
+        }
+        self.adopt(&labels, first, state);
+        Ok(())
+    }
+}

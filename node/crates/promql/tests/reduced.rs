@@ -1,0 +1,319 @@
+//! Aggregations computed part by part come to what they come to over all series at once.
+
+#![allow(clippy::unwrap_used)] // tests may stop where they fail, their helpers included
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use bellwether_model::{Labels, stale_marker};
+use bellwether_promql::{
+    EvalError, EvalTimes, Fetched, FetchedSeries, LimitError, Limits, MemoryPool, Outcome, Partial, Plan, QueryAccount,
+    Reducer, Value, evaluate, evaluate_with, parse,
+};
+use proptest::prelude::*;
+
+const QUERIES: [&str; 32] = [
+    "sum(m)",
+    "sum by (a) (rate(m[40s]))",
+    "sum without (b) (m offset 10s)",
+    "avg by (a, b) (m)",
+    "avg(avg_over_time(m[30s]))",
+    "min(m)",
+    "max by (b) (m)",
+    "count by (a) (m > 0)",
+    "group without (a, n) (m)",
+    "stddev by (a) (m)",
+    "stdvar(m * 2)",
+    "count_values(\"v\", m)",
+    "count_values by (a) (\"b\", floor(m))",
+    "count_values without (v) (\"v\", m)",
+    "topk(2, m)",
+    "topk by (a) (1, m)",
+    "bottomk(3, m)",
+    "bottomk without (n) (2, -m)",
+    "limitk(2, m)",
+    "limitk by (a) (1, m)",
+    "topk(time() % 3, m)",
+    "topk(2, {a=~\".+\"})",
+    "sum(m) / count(m)",
+    "sum(m) + on () group_left topk(1, m)",
+    "topk(1, sum by (a) (m))",
+    "topk(2, count_values(\"v\", m))",
+    "sort(sum by (a, b) (m))",
+    "sum(max_over_time(rate(m[30s])[1m:10s]))",
+    "max(quantile_over_time(1.5, m[30s]))",
+    "sum(m @ 30) * count(m @ end())",
+    "sum(timestamp(m))",
+    "sum_over_time(sum(m)[30s:5s])",
+];
+
+type Sample = (u16, u8, i16);
+
+/// Many equal values, some that are no numbers, some that have ended.
+fn value((_, kind, number): Sample) -> f64 {
+    match kind % 16 {
+        0 => stale_marker(),
+        1 => f64::NAN,
+        2 => f64::INFINITY,
+        3 => -0.0,
+        4..=8 => f64::from(number % 4),
+        _ => f64::from(number) / 7.0,
+    }
+}
+
+fn series(number: usize, samples: &[Sample], no_infinity: bool) -> FetchedSeries {
+    let (a, b, n) = ((number % 3).to_string(), (number % 2).to_string(), (number * 7919 % 101).to_string());
+    let mut time = 0;
+    let (mut timestamps, mut values) = (Vec::new(), Vec::new());
+    for sample in samples {
+        time += i64::from(sample.0 % 30_000) + 1;
+        let value = value(*sample);
+        timestamps.push(time);
+        values.push(if no_infinity && value.is_infinite() { 3.5 } else { value });
+    }
+    let labels = Labels::of(&[("__name__", "m"), ("A", &n), ("a", &a), ("b", &b), ("n", &n)]);
+    FetchedSeries { labels, timestamps: Arc::from(timestamps), values }
+}
+
+/// Series as parts have them: each in the order of its storage, whatever that is.
+fn parts(series: &[FetchedSeries], of: &[u8], count: usize) -> Vec<Vec<FetchedSeries>> {
+    let mut parts = vec![Vec::new(); count];
+    for (series, part) in series.iter().zip(of) {
+        parts[usize::from(*part) % count].push(series.clone());
+    }
+    parts
+}
+
+fn reduce(
+    plan: &Plan,
+    selection: usize,
+    part: &[FetchedSeries],
+    batch: usize,
+    account: &QueryAccount,
+) -> Result<Partial, EvalError> {
+    let never = AtomicBool::new(false);
+    let mut reducer = Reducer::new(plan, selection, account, &never)?;
+    for batch in part.chunks(batch) {
+        account.hold(batch)?;
+        reducer.add(batch.to_vec())?;
+    }
+    reducer.finish()
+}
+
+/// Reduces what can be; parts travel.
+fn evaluate_in_parts(
+    plan: &Plan,
+    parts: &[Vec<FetchedSeries>],
+    batch: usize,
+    account: &QueryAccount,
+) -> Result<Outcome, EvalError> {
+    let never = AtomicBool::new(false);
+    let mut fetched = Vec::new();
+    for (at, selection) in plan.selections().iter().enumerate() {
+        if !selection.reduced {
+            let all = parts.concat();
+            account.hold(&all)?;
+            fetched.push(Fetched::Series(all));
+            continue;
+        }
+        let mut merged = Partial::empty(plan, at, account, &never)?;
+        for part in parts {
+            let elsewhere = QueryAccount::new(Limits::default());
+            let mut arrived = Partial::empty(plan, at, account, &never)?;
+            for piece in reduce(plan, at, part, batch, &elsewhere)?.into_pieces() {
+                arrived.read_piece(&piece, account).unwrap();
+            }
+            merged.merge(arrived, account, &never)?;
+        }
+        fetched.push(Fetched::Reduced(merged));
+    }
+    evaluate_with(plan, fetched, account, &never)
+}
+
+fn evaluate_at_once(plan: &Plan, series: &[FetchedSeries]) -> Result<Outcome, EvalError> {
+    let account = QueryAccount::new(Limits::default());
+    let fetched = vec![series.to_vec(); plan.selections().len()];
+    fetched.iter().try_for_each(|series| account.hold(series))?;
+    evaluate(plan, fetched, &account, &AtomicBool::new(false))
+}
+
+fn same_value(a: f64, b: f64, exactly: bool) -> bool {
+    let near = || (a - b).abs() <= 1e-9 * a.abs().max(1.0);
+    a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()) || a == b || (!exactly && near())
+}
+
+fn assert_same(query: &str, a: &Outcome, b: &Outcome) {
+    let exactly = !["sum", "avg", "stddev", "stdvar"].iter().any(|op| query.contains(op));
+    assert_eq!((&a.warnings, &a.infos), (&b.warnings, &b.infos), "{query}");
+    let flat = |outcome: &Outcome| -> Vec<(Labels, i64, f64)> {
+        match &outcome.value {
+            Value::Vector(samples) => {
+                samples.iter().map(|one| (one.labels.clone(), one.point.timestamp, one.point.value)).collect()
+            }
+            Value::Matrix(matrix) => {
+                let points = |one: &bellwether_promql::MatrixSeries| {
+                    let labels = one.labels.clone();
+                    one.points
+                        .iter()
+                        .map(move |point| (labels.clone(), point.timestamp, point.value))
+                        .collect::<Vec<_>>()
+                };
+                matrix.iter().flat_map(points).collect()
+            }
+            other => panic!("{query}: {other:?}"),
+        }
+    };
+    let (a, b) = (flat(a), flat(b));
+    assert_eq!(a.len(), b.len(), "{query}: {a:?} {b:?}");
+    for (a, b) in a.iter().zip(&b) {
+        assert_eq!((&a.0, a.1), (&b.0, b.1), "{query}");
+        assert!(same_value(a.2, b.2, exactly), "{query} {} at {}: {} {}", a.0, a.1, a.2, b.2);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn parts_come_to_what_the_whole_does(
+        query in 0..QUERIES.len(),
+        data in prop::collection::vec(prop::collection::vec(any::<Sample>(), 0..24), 0..24),
+        of in prop::collection::vec(any::<u8>(), 24),
+        count in 1..4usize,
+        batch in 1..9usize,
+        instant in any::<bool>(),
+    ) {
+        let text = QUERIES[query];
+        // Deviations of infinite values are no numbers in any order, but the moment at which they become so differs.
+        let no_infinity = text.contains("avg") || text.contains("std");
+        let all: Vec<FetchedSeries> =
+            data.iter().enumerate().map(|(number, samples)| series(number, samples, no_infinity)).collect();
+        let times = match instant {
+            true => EvalTimes::instant(60_000),
+            false => EvalTimes::range(0, 300_000, 7_000).unwrap(),
+        };
+        let plan = Plan::new(&parse(text).unwrap(), times, 60_000).unwrap();
+        prop_assert!(plan.selections().iter().any(|selection| selection.reduced), "{}", text);
+        let whole = evaluate_at_once(&plan, &all);
+        let account = QueryAccount::new(Limits::default());
+        let in_parts = evaluate_in_parts(&plan, &parts(&all, &of, count), batch, &account);
+        match (whole, in_parts) {
+            (Ok(whole), Ok(in_parts)) => assert_same(text, &whole, &in_parts),
+            (whole, in_parts) => prop_assert_eq!(whole, in_parts, "{}", text),
+        }
+    }
+}
+
+fn counters(series: usize, samples: usize) -> Vec<FetchedSeries> {
+    let timestamps: Arc<[i64]> = (0..samples as i64).map(|at| at * 15_000).collect();
+    let one = |number: usize| FetchedSeries {
+        labels: Labels::of(&[("__name__", "m"), ("a", &(number % 4).to_string()), ("n", &number.to_string())]),
+        timestamps: timestamps.clone(),
+        values: (0..samples).map(|at| (at * (number % 50)) as f64).collect(),
+    };
+    (0..series).map(one).collect()
+}
+
+#[test]
+fn memory_is_that_of_the_groups_and_one_batch() {
+    let all = counters(5_000, 240);
+    let times = EvalTimes::range(0, 3_600_000, 60_000).unwrap();
+    for (query, most) in [
+        ("sum by (a) (rate(m[5m]))", 700_000),
+        ("avg by (a) (m) + on (a) max by (a) (m)", 700_000),
+        ("topk by (a) (5, rate(m[5m]))", 1_200_000),
+    ] {
+        let plan = Plan::new(&parse(query).unwrap(), times, 300_000).unwrap();
+        let pool = MemoryPool::new(1 << 30);
+        let account = QueryAccount::within(Limits::default(), pool.clone());
+        let outcome = evaluate_in_parts(&plan, &parts(&all, &[0; 5_000], 1), 256, &account).unwrap();
+        let Value::Matrix(matrix) = &outcome.value else { panic!("a matrix") };
+        let result: usize = matrix.iter().map(|one| 100 + one.labels.byte_len() + one.points.len() * 16).sum();
+        assert!(account.peak_bytes() < most, "{query}: {}", account.peak_bytes());
+        assert!(pool.used() <= result as u64, "{query}: {} are left for {result}", pool.used());
+        drop(account);
+        assert_eq!(pool.used(), 0);
+    }
+    let plan = Plan::new(&parse("sum by (n) (m)").unwrap(), times, 300_000).unwrap();
+    let small = QueryAccount::new(Limits { memory_bytes: 1 << 20, ..Limits::default() });
+    let error = reduce(&plan, 0, &all, 100, &small).unwrap_err();
+    assert_eq!(error, EvalError::Limit(LimitError::Memory { limit: 1 << 20 }));
+}
+
+#[test]
+fn samples_are_counted_over_all_parts() {
+    let all = counters(10, 240);
+    let plan = Plan::new(&parse("sum(rate(m[1h]))").unwrap(), EvalTimes::instant(3_600_000), 1).unwrap();
+    for (samples, fits) in [(2_400, true), (2_399, false)] {
+        let account = QueryAccount::new(Limits { samples, ..Limits::default() });
+        let done = evaluate_in_parts(&plan, &[all[..5].to_vec(), all[5..].to_vec()], 2, &account);
+        assert_eq!(done.is_ok(), fits, "{done:?}");
+    }
+}
+
+fn pieces(query: &str) -> (Plan, Vec<Vec<u8>>) {
+    let plan = Plan::new(&parse(query).unwrap(), EvalTimes::range(0, 30_000, 15_000).unwrap(), 60_000).unwrap();
+    let partial = reduce(&plan, 0, &counters(2, 3), 9, &QueryAccount::new(Limits::default())).unwrap();
+    let pieces = partial.into_pieces().collect();
+    (plan, pieces)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn pieces_have_these_bytes() {
+    let (_, sum) = pieces("sum by (a) (m)");
+    let header = "01".to_owned() + "0600000000000000" + "00000000" + "00000000" + "00000000" + "02000000";
+    let group = |value: &str| "0a000000".to_owned() + "0100000061" + "01000000" + value + "0700000000000000";
+    let zeros = "0".repeat(16 * 6);
+    let ones =
+        format!("{}{}{}", "0".repeat(32), "000000000000f03f0000000000000000", "00000000000000400000000000000000");
+    assert_eq!(sum.len(), 1);
+    assert_eq!(hex(&sum[0]), header + &group("30") + &zeros + &group("31") + &ones);
+    let (_, top) = pieces("limitk(1, m)");
+    let header = "01".to_owned() + "0600000000000000" + "00000000" + "00000000" + "00000000" + "01000000";
+    let labels =
+        "25000000".to_owned() + "080000005f5f6e616d655f5f010000006d" + "01000000610100000030" + "010000006e0100000030";
+    let steps = "03000000".to_owned() + "00000000" + "01000000" + "02000000";
+    assert_eq!(
+        top.iter().map(|piece| hex(piece)).collect::<Vec<_>>(),
+        [header + &labels + "00" + &steps + &"0".repeat(48)]
+    );
+}
+
+#[test]
+fn large_results_travel_in_many_pieces() {
+    let plan = Plan::new(&parse("sum by (n) (m)").unwrap(), EvalTimes::range(0, 3_600_000, 15_000).unwrap(), 60_000);
+    let plan = plan.unwrap();
+    let account = QueryAccount::new(Limits::default());
+    let sent: Vec<Vec<u8>> = reduce(&plan, 0, &counters(200, 240), 64, &account).unwrap().into_pieces().collect();
+    assert!(sent.len() > 2 && sent.iter().all(|piece| piece.len() < 300 << 10), "{}", sent.len());
+    let mut arrived = Partial::empty(&plan, 0, &account, &AtomicBool::new(false)).unwrap();
+    sent.iter().for_each(|piece| arrived.read_piece(piece, &account).unwrap());
+    assert!(arrived.into_pieces().eq(sent));
+}
+
+#[test]
+fn damaged_pieces_are_refused_or_harmless() {
+    for query in ["avg by (a) (m)", "topk(1, rate(m[1m]))", "count_values(\"v\", m)", "topk(1, stddev by (n) (m))"] {
+        let (plan, pieces) = pieces(query);
+        let read = |piece: &[u8]| {
+            let account = QueryAccount::new(Limits { memory_bytes: 1 << 20, ..Limits::default() });
+            let mut partial = Partial::empty(&plan, 0, &account, &AtomicBool::new(false)).unwrap();
+            partial.read_piece(piece, &account)
+        };
+        for piece in &pieces {
+            assert_eq!(read(piece), Ok(()), "{query}");
+            // Without its only aggregation a piece is still one.
+            let whole: Vec<usize> = (0..piece.len()).filter(|length| read(&piece[..*length]).is_ok()).collect();
+            assert_eq!(whole.len(), 1, "{query}: {whole:?}");
+            for bit in 0..piece.len() * 8 {
+                let mut damaged = piece.clone();
+                damaged[bit / 8] ^= 1 << (bit % 8);
+                let _ = read(&damaged);
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! A shard group loses its majority for ever, and begins anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bellwether_client::v1::{EventKind, NodeState, ReplicaRole, ShardInfo};
+use bellwether_client::{Client, Value, series};
+
+use super::tests::{client, refusal, start, until};
+use crate::Server;
+use crate::peers::testing::TestNet;
+use crate::testing::NOW_MS;
+
+const METRICS: usize = 40;
+
+/// All shard groups with three voters that have applied everything, none moving.
+async fn settled(client: &Client, voters: usize) -> Vec<ShardInfo> {
+    until(async || {
+        let status = client.cluster().status().await.ok()?;
+        let shards = client.cluster().shards().await.ok()?.shards;
+        let voting = shards.iter().all(|shard| {
+            let voting = shard.replicas.iter().filter(|replica| replica.role() == ReplicaRole::Voter);
+            voting.count() == 3 && shard.replicas.iter().all(|replica| replica.lag == Some(0))
+        });
+        let is_still = status.groups_short_of_copies + status.groups_in_motion + status.groups_without_leader == 0;
+        (voting && is_still && status.meta_voters.len() == voters).then_some(shards)
+    })
+    .await
+}
+
+async fn write(client: &Client, at_ms: i64, value: f64) {
+    let name = |number: usize| format!("metric_{number}");
+    let all = (0..METRICS).map(|number| series([("__name__", name(number).as_str())], [(at_ms, value)])).collect();
+    client.write(all).await.unwrap();
+}
+
+async fn count(client: &Client, expression: &str) -> Option<usize> {
+    match client.instant(expression, Some(NOW_MS)).await.ok()?.value {
+        Value::Vector(found) => Some(found.len()),
+        _ => None,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_without_its_majority_begins_anew_with_what_one_node_has() {
+    let net = TestNet::default();
+    let mut servers: BTreeMap<u64, Server> = BTreeMap::new();
+    for at in 1..=5 {
+        servers.insert(at.into(), start(&net, at).await);
+    }
+    let shards = settled(&client(&net, 1), 5).await;
+    write(&client(&net, 1), NOW_MS - 60_000, 1.0).await;
+    let group = &shards[0];
+    let refused = refusal(client(&net, 1).cluster().recover_group(group.id, None, true).await);
+    assert!(refused.contains("3 of the 3 voters of shard group"), "{refused}");
+
+    // Two of its three nodes are gone; the meta group goes on with three of five.
+    let lost: BTreeSet<u64> = group.replicas[..2].iter().map(|replica| replica.node).collect();
+    let survivor = group.replicas[2].node;
+    for node in &lost {
+        servers.remove(node).unwrap().shutdown().await.unwrap();
+    }
+    let client = client(&net, u16::try_from(survivor).unwrap());
+    let found = until(async || client.cluster().recover_group(group.id, None, true).await.ok()).await;
+    assert_eq!((found.node, found.replica), (survivor, 0));
+    assert!(found.last >= found.applied && found.time_ms.is_some(), "{found:?}");
+    let wrong = refusal(client.cluster().recover_group(group.id, lost.first().copied(), true).await);
+    assert!(wrong.contains("does not serve"), "{wrong}");
+
+    let done = client.cluster().recover_group(group.id, None, false).await.unwrap();
+    assert_eq!(done.node, survivor);
+    // The other group may have lost the same nodes.
+    let without_majority = |shard: &&ShardInfo| {
+        shard.replicas.iter().filter(|replica| lost.contains(&replica.node)).count() >= 2 && shard.id != group.id
+    };
+    for shard in shards.iter().filter(without_majority) {
+        client.cluster().recover_group(shard.id, None, false).await.unwrap();
+    }
+    let names = "count by (__name__) ({__name__=~\"metric_.*\"})";
+    until(async || (count(&client, names).await == Some(METRICS)).then_some(())).await;
+    until(async || {
+        let written = series([("__name__", "after")], [(NOW_MS, 2.0)]);
+        client.write(vec![written]).await.ok()
+    })
+    .await;
+    write(&client, NOW_MS, 3.0).await;
+    let again = "count by (__name__) ({__name__=~\"metric_.*\"} == 3)";
+    until(async || (count(&client, again).await == Some(METRICS)).then_some(())).await;
+    let mut events = client.cluster().events(0, 0, false).await.unwrap();
+    let mut told = false;
+    while let Some(event) = events.next().await.unwrap() {
+        told |= event.kind() == EventKind::Trouble && event.text.contains("begins anew with what node");
+    }
+    assert!(told, "it is kept for operators");
+
+    // The lost nodes are given up, and copies are made again by themselves.
+    for node in &lost {
+        until(async || client.cluster().set_node_state(*node, NodeState::Removed, true).await.ok()).await;
+    }
+    let shards = settled(&client, 3).await;
+    assert!(shards.iter().all(|shard| shard.replicas.iter().all(|replica| !lost.contains(&replica.node))));
+    until(async || (count(&client, again).await == Some(METRICS)).then_some(())).await;
+}

@@ -1,0 +1,254 @@
+//! One node's machine: what outlives its processes, and what a process of it is given.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bellwether_kv::MemDisk;
+use bellwether_server::config::{ByteSize, Config, PeerList};
+use bellwether_server::env::{DiskSpace, NoFiles, NoObjects, Program, Seed, Volume};
+use bellwether_server::meta::MetaCommand;
+use bellwether_server::meta::settings::SettingKey;
+use bellwether_server::{Env, Server};
+use tokio::sync::watch;
+
+use super::clock::SkewedClock;
+use super::net::{SharedTrace, SimNet, loopback, now_ms};
+use super::options::Options;
+use crate::work::{Burden, executors, lock};
+
+/// Where every node listens.
+pub const HTTP_PORT: u16 = 9480;
+const GRPC_PORT: u16 = 9481;
+
+/// Retention of simulated nodes.
+const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long a node may be silent before its copies are made again elsewhere.
+const REPAIR_GRACE: Duration = Duration::from_secs(10);
+/// Size of a disk that nothing is said of.
+const DISK_BYTES: u64 = 100 << 30;
+
+/// See the module.
+pub struct Machine {
+    /// Its number, from 1.
+    pub number: usize,
+    /// What weighs on it.
+    pub burden: Arc<Burden>,
+    /// Its clock.
+    pub clock: Arc<SkewedClock>,
+    disk: Mutex<MemDisk>,
+    process: Mutex<Process>,
+    boots: AtomicU64,
+    founds: bool,
+    /// Set where the next boot begins with an empty disk in a cluster that exists.
+    rejoins: Mutex<bool>,
+    stop: watch::Sender<bool>,
+    fatal: Mutex<Option<String>>,
+    options: Arc<Options>,
+    trace: SharedTrace,
+}
+
+/// What runs on a machine.
+pub enum Process {
+    /// Nothing.
+    None,
+    /// A process that has not said that it is ready.
+    Starting,
+    /// A process that answers requests.
+    Serving(Box<Server>),
+    /// One that was asked to stop.
+    Stopping,
+    /// One that stopped.
+    Stopped,
+    /// One that did not start, and why.
+    Refused(String),
+}
+
+impl Machine {
+    /// A machine with an empty disk.
+    pub fn new(number: usize, options: Arc<Options>, trace: SharedTrace) -> Machine {
+        let (offset_ms, drift_ppm) = options.clocks[number - 1];
+        Machine {
+            number,
+            burden: Arc::default(),
+            clock: Arc::new(SkewedClock::new(offset_ms, drift_ppm)),
+            disk: Mutex::default(),
+            process: Mutex::new(Process::None),
+            boots: AtomicU64::new(0),
+            founds: number == 1,
+            rejoins: Mutex::new(false),
+            stop: watch::Sender::new(false),
+            fatal: Mutex::default(),
+            options,
+            trace,
+        }
+    }
+
+    /// Its disk as it is now.
+    pub fn disk(&self) -> MemDisk {
+        lock(&self.disk).clone()
+    }
+
+    /// Puts in an empty disk: the next process begins as a new node of the cluster.
+    pub fn lose_disk(&self) {
+        *lock(&self.disk) = MemDisk::new();
+        *lock(&self.rejoins) = true;
+    }
+
+    /// Lets the next process be one that serves.
+    pub fn switch_on(&self) {
+        *lock(&self.process) = Process::Starting;
+        self.stop.send_replace(false);
+        *lock(&self.fatal) = None;
+    }
+
+    /// What runs here was ended from outside; gives what is left of it.
+    pub fn take(&self) -> Process {
+        std::mem::replace(&mut *lock(&self.process), Process::None)
+    }
+
+    /// Asks the process to stop.
+    pub fn ask_to_stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Why the process ended itself, told once.
+    pub fn ended_itself(&self) -> Option<String> {
+        lock(&self.fatal).take()
+    }
+
+    /// Looks at what runs here.
+    pub fn look<T>(&self, look: impl FnOnce(&Process) -> T) -> T {
+        look(&lock(&self.process))
+    }
+
+    /// How many processes there were.
+    pub fn boots(&self) -> u64 {
+        self.boots.load(Ordering::Relaxed)
+    }
+
+    /// Carries a process, if there is to be one. Ends only with its host.
+    pub async fn carry(self: Arc<Self>) -> turmoil::Result {
+        if matches!(*lock(&self.process), Process::Starting) {
+            self.run().await;
+        }
+        std::future::pending().await
+    }
+
+    async fn run(self: &Arc<Self>) {
+        let boot = self.boots.fetch_add(1, Ordering::Relaxed);
+        let mut stop = self.stop.subscribe();
+        let started = Server::start(self.config(), self.env(boot)).await;
+        let server = match started {
+            Ok(server) => server,
+            Err(error) => {
+                let reason = chain(&error);
+                self.event(format!("does not start: {reason}"));
+                *lock(&self.process) = Process::Refused(reason);
+                return;
+            }
+        };
+        self.event(format!("serves as node {}", server.meta().node().0));
+        if self.founds && boot == 0 {
+            // What is lost is made again within a run, not after a quarter of an hour.
+            let (meta, value) = (server.meta().clone(), REPAIR_GRACE.as_millis() as u64);
+            let command = MetaCommand::SetSetting { key: SettingKey::RepairGrace, value };
+            tokio::spawn(async move { meta.propose(command).await });
+        }
+        *lock(&self.process) = Process::Serving(Box::new(server));
+        if stop.wait_for(|stop| *stop).await.is_err() {
+            return;
+        }
+        let Process::Serving(server) = std::mem::replace(&mut *lock(&self.process), Process::Stopping) else {
+            return;
+        };
+        let stopped = server.shutdown().await.map_or_else(|error| chain(&error), |()| "in order".to_owned());
+        self.event(format!("stopped: {stopped}"));
+        *lock(&self.process) = Process::Stopped;
+    }
+
+    fn event(&self, what: String) {
+        lock(&self.trace).add(format!("{} n{} {what}", now_ms(), self.number));
+    }
+
+    fn env(self: &Arc<Self>, boot: u64) -> Env {
+        let seed = Seed(self.options.seed).split(&format!("node {} boot {boot}", self.number));
+        let disk = self.disk();
+        let machine = Arc::downgrade(self);
+        let disk_of_process = disk.clone();
+        Env {
+            disk: Arc::new(disk.clone()),
+            volume: Arc::new(SimVolume(disk)),
+            clock: self.clock.clone(),
+            seed,
+            program: Program::THIS,
+            net: Arc::new(SimNet { number: self.number, trace: self.trace.clone() }),
+            files: Arc::new(NoFiles),
+            objects: Arc::new(NoObjects),
+            executors: executors(seed.0, &self.burden),
+            host: None,
+            fatal: Arc::new(move |reason| {
+                // The process is gone from here on: nothing of it may reach the disk.
+                disk_of_process.crash();
+                if let Some(machine) = machine.upgrade() {
+                    machine.event(format!("ends itself: {reason}"));
+                    lock(&machine.fatal).get_or_insert_with(|| reason.to_owned());
+                }
+            }),
+        }
+    }
+
+    fn config(&self) -> Config {
+        let options = &self.options;
+        let others = (1..=options.nodes).filter(|number| *number != self.number);
+        let joins = !self.founds || *lock(&self.rejoins);
+        let join =
+            if joins { others.map(|number| loopback(number, GRPC_PORT).to_string()).collect() } else { Vec::new() };
+        let mut config = Config {
+            data_dir: PathBuf::from("simulated"),
+            http: loopback(self.number, HTTP_PORT),
+            grpc: loopback(self.number, GRPC_PORT),
+            join: PeerList(join),
+            shard_groups: options.shard_groups,
+            retention: RETENTION,
+            ..Config::default()
+        };
+        config.self_collect.enabled = false;
+        config.ingest.cache_bytes = ByteSize(1 << 20);
+        config.storage.flush_log_bytes = ByteSize(options.flush_log_bytes);
+        config.storage.flush_log_bytes_per_series = ByteSize(1);
+        config.storage.flush_age = options.flush_age;
+        config.storage.min_free_bytes = ByteSize(1 << 10);
+        config.storage.min_free_percent = 0;
+        config
+    }
+}
+
+/// As much room as the disk's faults leave.
+struct SimVolume(MemDisk);
+
+impl Volume for SimVolume {
+    fn space(&self) -> io::Result<DiskSpace> {
+        let free = bellwether_kv::KvDisk::free_bytes(&self.0).map_err(io::Error::other)?;
+        let used = self.0.used_bytes();
+        let total_bytes = DISK_BYTES.max(used);
+        Ok(DiskSpace { free_bytes: free.min(total_bytes - used), total_bytes })
+    }
+
+    fn reserve(&self, _bytes: u64) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// An error and what caused it.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

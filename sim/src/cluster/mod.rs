@@ -1,0 +1,28 @@
+//! Several nodes: real server code, real Raft, real gRPC, over turmoil's network.
+//!
+//! Reading order: [`options`] (what a seed switches on), [`schedule`] (what goes wrong, and when), [`machine`] with
+//! [`clock`], [`net`] (what a node is given instead of the real world), [`world`] (all machines and the network between
+//! them), [`nemesis`] (makes the schedule happen), [`http`], [`clients`] and [`history`] (who writes and reads, and what
+//! may be read), [`observe`] (what is looked at from outside), [`run`] (the phases of a run), [`coverage`] (what must have
+//! happened in a sweep).
+//!
+//! A run has four phases: the nodes found and join a cluster, whose groups spread; things go wrong while clients write and
+//! read; everything heals, and the cluster must come to rest within a bound; then everything is read once more, on every
+//! node. All is on one thread: each host is a tokio runtime with a paused clock and a seeded scheduler.
+
+pub mod clients;
+pub mod clock;
+pub mod coverage;
+pub mod history;
+pub mod http;
+pub mod machine;
+pub mod nemesis;
+pub mod net;
+pub mod observe;
+pub mod options;
+pub mod run;
+pub mod schedule;
+pub mod world;
+
+pub use options::Options;
+pub use run::{Failure, Report, simulate};

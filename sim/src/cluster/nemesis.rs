@@ -1,0 +1,201 @@
+//! Makes a schedule happen, ends what it began, and starts processes that ended themselves.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bellwether_kv::{Faults, Trigger};
+
+use super::coverage::{Mark, Marks};
+use super::machine::Process;
+use super::schedule::{Event, Fault};
+use super::world::World;
+
+/// A process that ended itself is started again after this.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+
+/// See the module.
+pub struct Nemesis {
+    events: VecDeque<Event>,
+    ends: BTreeMap<(Duration, u64), End>,
+    drawn: u64,
+    /// Nodes without a process, to be started by an end.
+    down: BTreeSet<usize>,
+    /// Nodes on which a sync was asked to fail: their processes may end themselves, or not start.
+    may_end: BTreeSet<usize>,
+}
+
+/// How something that is wrong becomes right again.
+#[derive(Debug)]
+enum End {
+    Boot(usize),
+    Uncut(u64),
+    Release(u64),
+    Latency(usize, usize),
+    Disk(usize),
+    Fast(usize),
+    Resume(usize, u64),
+}
+
+impl Nemesis {
+    /// Begins a schedule at `began`.
+    pub fn new(schedule: Vec<Event>, began: Duration) -> Nemesis {
+        let events = schedule.into_iter().map(|event| Event { at: began + event.at, ..event }).collect();
+        Nemesis { events, ends: BTreeMap::new(), drawn: 0, down: BTreeSet::new(), may_end: BTreeSet::new() }
+    }
+
+    /// Does what is due. An error is something that a node must not do.
+    pub fn act(&mut self, world: &mut World, marks: &mut Marks) -> Result<(), String> {
+        let now = world.now();
+        self.restart(world, marks)?;
+        while let Some(entry) = self.ends.first_entry().filter(|entry| entry.key().0 <= now) {
+            let end = entry.remove();
+            self.end(end, world);
+        }
+        while let Some(event) = self.events.pop_front_if(|event| event.at <= now) {
+            self.begin(event, world, marks);
+        }
+        Ok(())
+    }
+
+    /// Everything is right again; only `dead` stays without a process.
+    pub fn heal(&mut self, world: &mut World, dead: Option<usize>) {
+        world.event(format!("everything heals, dead for ever: {dead:?}"));
+        self.events.clear();
+        self.ends.clear();
+        world.heal();
+        if let Some(dead) = dead {
+            self.down.insert(dead);
+            world.power_off(dead, None);
+        }
+        let waiting: Vec<usize> = self.down.iter().copied().filter(|node| Some(*node) != dead).collect();
+        for node in waiting {
+            self.end(End::Boot(node), world);
+        }
+    }
+
+    /// Starts processes that ended themselves, which only a failed sync excuses.
+    fn restart(&mut self, world: &mut World, marks: &mut Marks) -> Result<(), String> {
+        let running = (1..=world.options.nodes).filter(|number| !self.down.contains(number));
+        for number in running.collect::<Vec<_>>() {
+            let refused = world.machine(number).look(|process| match process {
+                Process::Refused(reason) => Some(reason.clone()),
+                _ => None,
+            });
+            let Some(reason) = world.machine(number).ended_itself().or(refused) else { continue };
+            world.event(format!("n{number} is to be started again: {reason}"));
+            if !self.may_end.contains(&number) {
+                return Err(format!("the process on node {number} ended itself: {reason}"));
+            }
+            marks.reach(Mark::ProcessEndedItself);
+            world.kill(number);
+            world.machine(number).disk().set_faults(Faults::default());
+            self.down.insert(number);
+            self.later(world.now() + RESTART_PAUSE, End::Boot(number));
+        }
+        Ok(())
+    }
+
+    fn later(&mut self, at: Duration, end: End) {
+        self.drawn += 1;
+        self.ends.insert((at, self.drawn), end);
+    }
+
+    fn begin(&mut self, event: Event, world: &mut World, marks: &mut Marks) {
+        let end_at = world.now() + event.lasts;
+        let runs = |nemesis: &Nemesis, node: &usize| !nemesis.down.contains(node);
+        world.event(format!("fault: {:?} for {:?}", event.fault, event.lasts));
+        match event.fault {
+            Fault::Crash(node) if runs(self, &node) => {
+                marks.reach(Mark::Crash);
+                world.kill(node);
+                self.down.insert(node);
+                self.later(end_at, End::Boot(node));
+            }
+            Fault::Stop(node) if runs(self, &node) => {
+                marks.reach(Mark::Stop);
+                world.machine(node).ask_to_stop();
+                self.down.insert(node);
+                self.later(end_at, End::Boot(node));
+            }
+            Fault::PowerLoss(nodes, kept) => {
+                for node in nodes {
+                    if runs(self, &node) {
+                        marks.reach(Mark::PowerLoss);
+                        world.power_off(node, kept.map(|seed| seed ^ node as u64));
+                        self.down.insert(node);
+                        self.later(end_at, End::Boot(node));
+                    }
+                }
+            }
+            Fault::LostDisk(node) if runs(self, &node) => {
+                marks.reach(Mark::LostDisk);
+                world.power_off(node, None);
+                world.machine(node).lose_disk();
+                self.down.insert(node);
+                self.later(end_at, End::Boot(node));
+            }
+            Fault::Cut(from, to) => {
+                marks.reach(Mark::Partition);
+                let id = world.cut(from, to);
+                self.later(end_at, End::Uncut(id));
+            }
+            Fault::Hold(a, b) => {
+                let id = world.hold(vec![(a, b)]);
+                self.later(end_at, End::Release(id));
+            }
+            Fault::SlowLink(a, b, latency) => {
+                world.set_latency(a, b, latency);
+                self.later(end_at, End::Latency(a, b));
+            }
+            Fault::DiskFull(node, room_bytes) => {
+                marks.reach(Mark::DiskFull);
+                let disk = world.machine(node).disk();
+                let capacity_bytes = Some(disk.used_bytes() + room_bytes);
+                disk.set_faults(Faults { capacity_bytes, ..Faults::default() });
+                self.later(end_at, End::Disk(node));
+            }
+            Fault::SyncFails(node, nth) => {
+                self.may_end.insert(node);
+                world.machine(node).disk().set_faults(Faults { sync: Trigger::Nth(nth), ..Faults::default() });
+                self.later(end_at, End::Disk(node));
+            }
+            Fault::SlowDisk(node, times) => {
+                world.machine(node).burden.set_times(times);
+                self.later(end_at, End::Fast(node));
+            }
+            Fault::Pause(node) => {
+                marks.reach(Mark::Pause);
+                world.machine(node).burden.halt(true);
+                let id = world.hold(world.others(node).into_iter().map(|other| (node, other)).collect());
+                self.later(end_at, End::Resume(node, id));
+            }
+            Fault::ClockJump(node, by_ms) => {
+                // Together with its offset a clock stays within what writes may lie ahead.
+                if (world.machine(node).clock.offset_ms() + by_ms).abs() <= 200_000 {
+                    marks.reach(Mark::ClockJump);
+                    world.machine(node).clock.jump(by_ms);
+                }
+            }
+            Fault::Crash(_) | Fault::Stop(_) | Fault::LostDisk(_) => {}
+        }
+    }
+
+    fn end(&mut self, end: End, world: &mut World) {
+        world.event(format!("end: {end:?}"));
+        match end {
+            End::Boot(node) => {
+                self.down.remove(&node);
+                world.boot(node);
+            }
+            End::Uncut(id) => world.uncut(id),
+            End::Release(id) => world.release(id),
+            End::Latency(a, b) => world.set_latency(a, b, world.options.latency_max),
+            End::Disk(node) => world.machine(node).disk().set_faults(Faults::default()),
+            End::Fast(node) => world.machine(node).burden.set_times(1),
+            End::Resume(node, id) => {
+                world.machine(node).burden.halt(false);
+                world.release(id);
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What a seed switches on: each kind of fault or not, how often, how long, and the knobs of nodes, network and clients.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::schedule::Kind;
+use crate::random::Random;
+
+/// Clocks are off by at most this from the beginning: well within what writes may lie ahead.
+const OFFSET_MS_MAX: i64 = 90_000;
+/// And lose or gain at most this.
+const DRIFT_PPM_MAX: i64 = 500;
+
+/// Everything that a seed decides beforehand, its schedule excepted.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The seed.
+    pub seed: u64,
+    /// Nodes.
+    pub nodes: usize,
+    /// Shard groups that node 1 founds.
+    pub shard_groups: u32,
+    /// A step of the simulation.
+    pub tick: Duration,
+    /// Longest time that a message takes.
+    pub latency_max: Duration,
+    /// How long things go wrong.
+    pub chaos: Duration,
+    /// Mean pause between two faults.
+    pub pause: Duration,
+    /// Longest time that a fault lasts.
+    pub lasting_max: Duration,
+    /// What may go wrong.
+    pub kinds: BTreeSet<Kind>,
+    /// Whether a minority stays dead once the rest has healed.
+    pub dead_minority: bool,
+    /// Offset in milliseconds and drift in millionths of each node's clock.
+    pub clocks: Vec<(i64, i64)>,
+    /// Unflushed log that triggers a flush: small, so that flushes happen.
+    pub flush_log_bytes: u64,
+    /// Age of data that triggers a flush.
+    pub flush_age: Duration,
+    /// Clients that write.
+    pub writers: usize,
+    /// Clients that read.
+    pub readers: usize,
+    /// Mean pause of a client.
+    pub client_pause: Duration,
+    /// How often a write is sent once more although it was acknowledged, in per cent.
+    pub repeat_percent: u64,
+    /// How often a write goes to a time that was written before, in per cent.
+    pub overwrite_percent: u64,
+}
+
+impl Options {
+    /// The options of a seed for so many nodes.
+    pub fn of(seed: u64, nodes: usize) -> Options {
+        let mut random = Random::of(seed, "options");
+        let millis =
+            |random: &mut Random, first: u64, end: u64| Duration::from_millis(first + random.below(end - first));
+        let odds = 20 + random.below(60);
+        let kinds: BTreeSet<Kind> = Kind::ALL.into_iter().filter(|_| random.percent(odds)).collect();
+        let skewed = random.percent(50);
+        let clock = |random: &mut Random| {
+            if skewed {
+                (random.between(-OFFSET_MS_MAX, OFFSET_MS_MAX), random.between(-DRIFT_PPM_MAX, DRIFT_PPM_MAX))
+            } else {
+                (0, 0)
+            }
+        };
+        Options {
+            seed,
+            nodes,
+            shard_groups: 8,
+            tick: Duration::from_millis([2, 5, 5, 10][random.below(4) as usize]),
+            latency_max: millis(&mut random, 5, 60),
+            chaos: Duration::from_secs(30 + random.below(60)),
+            pause: millis(&mut random, 500, 8_000),
+            lasting_max: millis(&mut random, 1_000, 15_000),
+            dead_minority: nodes > 2 && random.percent(30),
+            clocks: (0..nodes).map(|_| clock(&mut random)).collect(),
+            kinds,
+            flush_log_bytes: 1 << (10 + random.below(8)),
+            flush_age: Duration::from_secs(5 + random.below(120)),
+            writers: 1 + random.below(4) as usize,
+            readers: 1 + random.below(3) as usize,
+            client_pause: millis(&mut random, 50, 600),
+            repeat_percent: random.below(30),
+            overwrite_percent: random.below(30),
+        }
+    }
+}

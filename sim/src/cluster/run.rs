@@ -1,0 +1,361 @@
+//! One run of a seed: its phases, and what it comes to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::clients::{self, Counts, Phase, Shared};
+use super::coverage::{Mark, Marks};
+use super::machine::Process;
+use super::nemesis::Nemesis;
+use super::net::SharedTrace;
+use super::observe::{META, NodeSeen, metric, observe};
+use super::options::Options;
+use super::schedule::{self, Event};
+use super::world::World;
+use crate::invariants::{Watcher, watchers};
+use crate::random::Random;
+use crate::trace::Trace;
+use crate::work::lock;
+
+/// Pause between two looks at all nodes.
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
+/// How long groups may take to spread over nodes that join.
+const SPREAD_MAX: Duration = Duration::from_secs(180);
+/// How long clients go on once everything has healed.
+const WORK_AFTER: Duration = Duration::from_secs(5);
+/// How long the cluster may take to come to rest once everything has healed.
+const REST_MAX: Duration = Duration::from_secs(240);
+/// How long all nodes together may take to pass the examination.
+const EXAMINATION_MAX: Duration = Duration::from_secs(120);
+/// Nodes join within this after the first one began.
+const JOIN_WITHIN_MS: u64 = 4_000;
+/// First events that are kept where two runs are compared.
+const EVENTS_COMPARED: usize = 300_000;
+/// Events in a report of a failure: of everybody, and of each node.
+const EVENTS_REPORTED: usize = 40;
+const EVENTS_REPORTED_OF_NODE: usize = 10;
+
+/// What a run came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Folded over everything that happened.
+    pub trace_hash: u64,
+    /// How many events that were.
+    pub events: u64,
+    /// The first of them, each with the hash after it, if they were wanted.
+    pub first_events: Vec<(u64, String)>,
+    /// Processes that ran.
+    pub processes: u64,
+    /// Requests by outcome.
+    pub counts: Counts,
+    /// Samples that were acknowledged, and are there.
+    pub samples: usize,
+    /// Simulated time.
+    pub simulated: Duration,
+    /// What was reached.
+    pub marks: Marks,
+}
+
+/// What must not be, and what led to it.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// The seed.
+    pub seed: u64,
+    /// What is wrong.
+    pub reason: String,
+    /// Options, schedule and the last events.
+    pub details: String,
+    /// The trace's hash when it was found.
+    pub trace_hash: u64,
+}
+
+/// How a run is made.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Manner {
+    /// Prints events as they happen.
+    pub echo: bool,
+    /// Keeps events to compare them.
+    pub keep: bool,
+}
+
+/// Runs a seed on a thread of its own, since thread-local state of an earlier run must not show.
+pub fn simulate(seed: u64, nodes: usize, manner: Manner) -> Result<Report, Box<Failure>> {
+    let thread = std::thread::Builder::new().name(format!("seed {seed}")).stack_size(STACK_BYTES);
+    let failed = |reason: String| Box::new(Failure { seed, reason, details: String::new(), trace_hash: 0 });
+    let run = thread.spawn(move || guarded(seed, nodes, manner)).map_err(|error| failed(error.to_string()))?;
+    run.join().unwrap_or_else(|_| Err(failed("the simulator panicked, see above".to_owned())))
+}
+
+/// Futures of development builds are large.
+const STACK_BYTES: usize = 64 << 20;
+
+fn guarded(seed: u64, nodes: usize, manner: Manner) -> Result<Report, Box<Failure>> {
+    let options = Arc::new(Options::of(seed, nodes));
+    let schedule = schedule::draw(&options);
+    let trace = Trace::keeping(manner.echo, if manner.keep { EVENTS_COMPARED } else { 0 });
+    let trace: SharedTrace = Arc::new(Mutex::new(trace));
+    let run = catch_unwind(AssertUnwindSafe(|| Run::new(options.clone(), trace.clone()).complete(schedule.clone())));
+    let result = run.unwrap_or_else(|_| Err("a node or the simulator panicked, see above".to_owned()));
+    result.map_err(|reason| {
+        let trace = lock(&trace);
+        let details = details(&options, &schedule, &trace);
+        Box::new(Failure { seed, reason, details, trace_hash: trace.hash() })
+    })
+}
+
+fn details(options: &Options, schedule: &[Event], trace: &Trace) -> String {
+    let mut text = format!("{options:#?}\nschedule, from the beginning of the chaos:\n");
+    for event in schedule {
+        text += &format!("  {:>9.3?} {:?} for {:?}\n", event.at, event.fault, event.lasts);
+    }
+    for number in 1..=options.nodes {
+        let of_node = format!(" n{number} ");
+        text += &format!("last events of node {number}:\n");
+        for event in trace.last(EVENTS_REPORTED_OF_NODE, |event| event.contains(&of_node)) {
+            text += &format!("  {event}\n");
+        }
+    }
+    text += "last events:\n";
+    for event in trace.last(EVENTS_REPORTED, |_| true) {
+        text += &format!("  {event}\n");
+    }
+    text
+}
+
+struct Run {
+    world: World,
+    shared: Arc<Shared>,
+    watchers: Vec<Box<dyn Watcher>>,
+    marks: Marks,
+    looked: Duration,
+    /// What was last seen of each replica: machine, process, group.
+    seen: BTreeMap<(usize, u32), String>,
+    leaders: BTreeMap<u32, u64>,
+    nemesis: Nemesis,
+}
+
+impl Run {
+    fn new(options: Arc<Options>, trace: SharedTrace) -> Run {
+        let shared = Arc::new(Shared::new(options.clone(), trace.clone()));
+        let world = World::new(options, trace, clients::run(shared.clone()));
+        Run {
+            world,
+            shared,
+            watchers: watchers(),
+            marks: Marks::default(),
+            looked: Duration::ZERO,
+            seen: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+            nemesis: Nemesis::new(Vec::new(), Duration::ZERO),
+        }
+    }
+
+    fn complete(mut self, schedule: Vec<Event>) -> Result<Report, String> {
+        let options = self.world.options.clone();
+        self.found_and_join()?;
+        self.phase(Phase::Work);
+        let loses_disk = schedule.iter().any(|event| matches!(event.fault, schedule::Fault::LostDisk(_)));
+        self.nemesis = Nemesis::new(schedule, self.world.now());
+        self.go_on(options.chaos)?;
+
+        let mut random = Random::of(options.seed, "healing");
+        let dead = (options.dead_minority && !loses_disk).then(|| 1 + random.below(options.nodes as u64) as usize);
+        self.nemesis.heal(&mut self.world, dead);
+        self.go_on(WORK_AFTER)?;
+        self.phase(Phase::Idle);
+        let alive: Vec<usize> = (1..=options.nodes).filter(|number| Some(*number) != dead).collect();
+        self.until("the cluster comes to rest", REST_MAX, |run, nodes| run.is_at_rest(nodes, &alive))?;
+        self.reached_at_rest(loses_disk);
+        self.phase(Phase::Examine(alive.clone()));
+        self.until("nodes take writes and answer", EXAMINATION_MAX, |run, _| {
+            let passed = lock(&run.shared.passed).len();
+            if passed == alive.len() { Ok(()) } else { Err(lock(&run.shared.stuck).clone()) }
+        })?;
+        self.phase(Phase::Idle);
+        self.until("replicas are equal at the end", REST_MAX, |run, nodes| run.is_at_rest(nodes, &alive))?;
+        Ok(self.report())
+    }
+
+    fn found_and_join(&mut self) -> Result<(), String> {
+        let options = self.world.options.clone();
+        let mut random = Random::of(options.seed, "joining");
+        self.world.boot(1);
+        let mut joins: Vec<(Duration, usize)> =
+            (2..=options.nodes).map(|node| (Duration::from_millis(random.below(JOIN_WITHIN_MS)), node)).collect();
+        joins.sort_unstable();
+        for (at, node) in joins {
+            while self.world.now() < at {
+                self.step()?;
+            }
+            self.world.boot(node);
+        }
+        let all: Vec<usize> = (1..=options.nodes).collect();
+        self.until("groups spread over all nodes", SPREAD_MAX, |run, nodes| run.is_at_rest(nodes, &all))
+    }
+
+    fn phase(&mut self, phase: Phase) {
+        self.world.event(format!("phase: {phase:?}"));
+        self.shared.phase.send_replace(phase);
+    }
+
+    fn step(&mut self) -> Result<(), String> {
+        self.nemesis.act(&mut self.world, &mut self.marks)?;
+        self.world.step()?;
+        if let Some(violation) = lock(&self.shared.violation).take() {
+            return Err(violation);
+        }
+        if self.world.now() >= self.looked + LOOK_PAUSE {
+            self.looked = self.world.now();
+            self.look()?;
+        }
+        Ok(())
+    }
+
+    fn go_on(&mut self, lasting: Duration) -> Result<(), String> {
+        let end = self.world.now() + lasting;
+        while self.world.now() < end {
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    /// Goes on until something holds, which it must within a bound of simulated time.
+    fn until(
+        &mut self,
+        what: &str,
+        most: Duration,
+        holds: impl Fn(&Run, &[NodeSeen]) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let began = self.world.now();
+        loop {
+            let looked = self.looked;
+            while self.looked == looked {
+                self.step()?;
+            }
+            let nodes = observe(&self.world.machines)?;
+            let Err(reason) = holds(self, &nodes) else {
+                self.world.event(format!("{what} after {:?}", self.world.now() - began));
+                return Ok(());
+            };
+            if self.world.now() > began + most {
+                return Err(format!("liveness: {what} within {most:?}, but {reason}"));
+            }
+        }
+    }
+
+    fn look(&mut self) -> Result<(), String> {
+        let nodes = observe(&self.world.machines)?;
+        for node in &nodes {
+            for group in &node.groups {
+                let position = |at: Option<super::observe::Position>| at.map(|at| (at.term, at.index));
+                let text = format!(
+                    "term {} leads {} applied {:?} hash {:016x} voters {:?}+{:?}",
+                    group.term,
+                    group.is_leader,
+                    position(group.applied),
+                    group.state_hash.unwrap_or_default(),
+                    group.voters,
+                    group.learners
+                );
+                if group.is_leader
+                    && self.leaders.insert(group.group, group.replica).is_some_and(|before| before != group.replica)
+                {
+                    self.marks.reach(Mark::LeaderChanged);
+                }
+                if group.is_joint {
+                    self.marks.reach(Mark::JointMembership);
+                }
+                if group.purged.is_some() && group.group != META {
+                    self.marks.reach(Mark::LogCut);
+                }
+                let known = self.seen.get(&(node.number, group.group));
+                if known != Some(&text) {
+                    self.world.event(format!("n{} group {}: {text}", node.number, group.group));
+                    self.seen.insert((node.number, group.group), text);
+                }
+            }
+        }
+        for watcher in &mut self.watchers {
+            watcher.look(&nodes).map_err(|reason| format!("{}: {reason}", watcher.name()))?;
+        }
+        Ok(())
+    }
+
+    /// Whether every group is led, and has all its replicas on nodes that live, all equal. Says what is missing.
+    fn is_at_rest(&self, nodes: &[NodeSeen], alive: &[usize]) -> Result<(), String> {
+        if let Some(number) = alive.iter().find(|number| !nodes.iter().any(|node| node.number == **number)) {
+            return Err(format!("node {number} does not serve"));
+        }
+        let meta = nodes.iter().max_by_key(|node| node.meta.index).ok_or("no node serves")?;
+        if let Some(behind) = nodes.iter().find(|node| node.meta.index != meta.meta.index) {
+            return Err(format!("node {} does not know what node {} knows", behind.number, meta.number));
+        }
+        if let Some(node) = nodes.iter().find(|node| !node.quarantined.is_empty()) {
+            return Err(format!("node {}: {}", node.number, node.quarantined.join(", ")));
+        }
+        let living: BTreeSet<u64> = nodes.iter().map(|node| node.node).collect();
+        let is_whole = alive.len() == self.world.options.nodes;
+        let copies = self.world.options.nodes.min(3);
+        let groups = meta.meta.placement.groups().iter().map(|group| group.id.0);
+        for group in groups.chain([META]) {
+            let replicas = nodes.iter().flat_map(|node| node.groups.iter().map(move |seen| (node, seen)));
+            let replicas: Vec<_> = replicas.filter(|(_, seen)| seen.group == group).collect();
+            let leader = replicas.iter().filter(|(_, seen)| seen.is_leader).max_by_key(|(_, seen)| seen.term);
+            let (at, leader) = leader.ok_or_else(|| format!("nobody leads group {group}"))?;
+            if leader.is_joint {
+                return Err(format!("the voters of group {group} are being changed"));
+            }
+            let mut members = leader.voters.iter().chain(&leader.learners);
+            if is_whole && (members.any(|node| !living.contains(node)) || leader.voters.len() < copies) {
+                return Err(format!("group {group} has voters {:?}, learners {:?}", leader.voters, leader.learners));
+            }
+            for (node, seen) in &replicas {
+                if leader.voters.contains(&node.node)
+                    && (seen.applied != leader.applied
+                        || seen.state_hash != leader.state_hash
+                        || seen.applied.map(|at| at.index) != leader.last)
+                {
+                    return Err(format!(
+                        "group {group}: node {} has applied {:?} of {:?}, its leader {} {:?}",
+                        node.number, seen.applied, leader.last, at.number, leader.applied
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn reached_at_rest(&mut self, lost_disk: bool) {
+        if lost_disk && self.marks.missing().iter().all(|mark| *mark != Mark::LostDisk) {
+            self.marks.reach(Mark::LostNodeReplaced);
+        }
+        for machine in &self.world.machines {
+            let received = machine.look(|process| match process {
+                Process::Serving(server) => {
+                    metric(server, "bellwether_peer_checkpoints_total", &[("direction", "received")])
+                }
+                _ => 0.0,
+            });
+            if received > 0.0 {
+                self.marks.reach(Mark::CheckpointReceived);
+            }
+        }
+    }
+
+    fn report(mut self) -> Report {
+        self.marks.add(&lock(&self.shared.marks));
+        let mut trace = lock(&self.world.trace);
+        Report {
+            trace_hash: trace.hash(),
+            events: trace.count(),
+            first_events: std::mem::take(&mut trace.events),
+            processes: self.world.machines.iter().map(|machine| machine.boots()).sum(),
+            counts: lock(&self.shared.counts).clone(),
+            samples: lock(&self.shared.history).acknowledged(),
+            simulated: self.world.now(),
+            marks: self.marks.clone(),
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! All machines and the network between them.
+//!
+//! Traps of turmoil that this file knows: a connection that lost a message is dead for ever, so nodes need their keep-alive;
+//! a crash closes connections as a dying process does, so a loss of power cuts the links first; nobody refuses connections
+//! to a crashed host, so a killed process leaves a host behind on which nobody listens.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bellwether_kv::{Faults, Unsynced};
+use turmoil::Sim;
+
+use super::machine::{Machine, Process};
+use super::net::{SharedTrace, host};
+use super::options::Options;
+use crate::work::lock;
+use crate::{EPOCH_MS, random::Random};
+
+/// The clients' host.
+pub const CLIENTS: usize = 0;
+/// Its address: turmoil wants no zero.
+const CLIENTS_ADDRESS: usize = 250;
+/// Messages that a connection holds; turmoil panics when connections that wait to be accepted are more.
+const CONNECTION_MESSAGES: usize = 65_536;
+/// No run takes so long: phases have bounds of their own.
+const DURATION: Duration = Duration::from_secs(1_000_000);
+
+/// See the module.
+pub struct World {
+    sim: Sim<'static>,
+    /// By number, from 1.
+    pub machines: Vec<Arc<Machine>>,
+    /// What the seed says.
+    pub options: Arc<Options>,
+    /// Where everything goes down.
+    pub trace: SharedTrace,
+    off: BTreeSet<usize>,
+    cuts: BTreeMap<u64, (Vec<usize>, Vec<usize>)>,
+    holds: BTreeMap<u64, Vec<(usize, usize)>>,
+    links: BTreeMap<(usize, usize), Link>,
+    drawn: u64,
+}
+
+/// What a link between two hosts does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Link {
+    is_cut_there: bool,
+    is_cut_back: bool,
+    is_held: bool,
+}
+
+fn address(number: usize) -> std::net::IpAddr {
+    host(if number == CLIENTS { CLIENTS_ADDRESS } else { number })
+}
+
+impl World {
+    /// Machines on which nothing runs, and the clients' host.
+    pub fn new<F>(options: Arc<Options>, trace: SharedTrace, clients: F) -> World
+    where
+        F: Future<Output = turmoil::Result> + 'static,
+    {
+        let mut random = Random::of(options.seed, "network");
+        let mut sim = turmoil::Builder::new()
+            .rng_seed(random.bits())
+            .epoch(SystemTime::UNIX_EPOCH + Duration::from_millis(EPOCH_MS as u64))
+            .simulation_duration(DURATION)
+            .tick_duration(options.tick)
+            .min_message_latency(Duration::ZERO)
+            .max_message_latency(options.latency_max)
+            .tcp_capacity(CONNECTION_MESSAGES)
+            .ephemeral_ports(10_000..=65_535)
+            .enable_random_order()
+            .build();
+        let machines = (1..=options.nodes).map(|number| Machine::new(number, options.clone(), trace.clone()));
+        let machines: Vec<Arc<Machine>> = machines.map(Arc::new).collect();
+        for machine in &machines {
+            let carried = machine.clone();
+            sim.host(address(machine.number), move || carried.clone().carry());
+        }
+        sim.client(address(CLIENTS), clients);
+        World {
+            sim,
+            machines,
+            options,
+            trace,
+            off: BTreeSet::new(),
+            cuts: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            links: BTreeMap::new(),
+            drawn: 0,
+        }
+    }
+
+    /// Simulated time since the beginning.
+    pub fn now(&self) -> Duration {
+        self.sim.elapsed()
+    }
+
+    /// One step of everybody.
+    pub fn step(&mut self) -> Result<(), String> {
+        self.sim.step().map(drop).map_err(|error| format!("a host failed: {error}"))
+    }
+
+    /// Notes what was done from outside.
+    pub fn event(&self, what: String) {
+        lock(&self.trace).add(format!("{} {what}", self.now().as_millis()));
+    }
+
+    /// A node's machine.
+    pub fn machine(&self, number: usize) -> &Arc<Machine> {
+        &self.machines[number - 1]
+    }
+
+    /// Kills the process on a node; connections to it are closed, new ones refused.
+    pub fn kill(&mut self, number: usize) {
+        let machine = self.machine(number).clone();
+        // Before anything of the process is dropped: destructors must not reach the disk.
+        machine.disk().crash();
+        let left = machine.take();
+        self.sim.crash(address(number));
+        drop(left);
+        if !self.off.contains(&number) {
+            self.sim.bounce(address(number));
+        }
+    }
+
+    /// Ends the power of a node; nobody hears anything of it.
+    pub fn power_off(&mut self, number: usize, kept: Option<u64>) {
+        self.off.insert(number);
+        self.set_links();
+        let machine = self.machine(number).clone();
+        machine.disk().power_loss(kept.map_or(Unsynced::Lost, |seed| Unsynced::SomeKept { seed }));
+        let left = machine.take();
+        self.sim.crash(address(number));
+        drop(left);
+    }
+
+    /// Starts a process on a node.
+    pub fn boot(&mut self, number: usize) {
+        if self.machine(number).look(|process| !matches!(process, Process::None)) {
+            self.kill(number);
+        }
+        if self.off.remove(&number) {
+            self.set_links();
+        }
+        self.machine(number).switch_on();
+        self.sim.bounce(address(number));
+    }
+
+    /// Messages from some hosts to others are lost, until [`uncut`](Self::uncut).
+    pub fn cut(&mut self, from: Vec<usize>, to: Vec<usize>) -> u64 {
+        self.drawn += 1;
+        self.cuts.insert(self.drawn, (from, to));
+        self.set_links();
+        self.drawn
+    }
+
+    /// See [`cut`](Self::cut).
+    pub fn uncut(&mut self, id: u64) {
+        self.cuts.remove(&id);
+        self.set_links();
+    }
+
+    /// Messages between pairs of hosts wait, until [`release`](Self::release).
+    pub fn hold(&mut self, pairs: Vec<(usize, usize)>) -> u64 {
+        self.drawn += 1;
+        self.holds.insert(self.drawn, pairs);
+        self.set_links();
+        self.drawn
+    }
+
+    /// See [`hold`](Self::hold).
+    pub fn release(&mut self, id: u64) {
+        self.holds.remove(&id);
+        self.set_links();
+    }
+
+    /// Messages between two hosts take this long at most.
+    pub fn set_latency(&mut self, a: usize, b: usize, latency: Duration) {
+        self.sim.set_link_max_message_latency(address(a), address(b), latency);
+    }
+
+    /// Rights all that is wrong with network, disks and machines, processes excepted.
+    pub fn heal(&mut self) {
+        self.cuts.clear();
+        self.holds.clear();
+        self.set_links();
+        let hosts: Vec<usize> = (0..=self.options.nodes).collect();
+        for (at, a) in hosts.iter().enumerate() {
+            for b in &hosts[at + 1..] {
+                self.set_latency(*a, *b, self.options.latency_max);
+            }
+        }
+        for machine in &self.machines {
+            machine.disk().set_faults(Faults::default());
+            machine.burden.halt(false);
+            machine.burden.set_times(1);
+        }
+    }
+
+    /// All other hosts.
+    pub fn others(&self, number: usize) -> Vec<usize> {
+        (0..=self.options.nodes).filter(|host| *host != number).collect()
+    }
+
+    /// Brings turmoil's links to what the faults together make of them.
+    fn set_links(&mut self) {
+        let hosts: Vec<usize> = (0..=self.options.nodes).collect();
+        for (at, a) in hosts.iter().enumerate() {
+            for b in &hosts[at + 1..] {
+                let (there, back) = (address(*a), address(*b));
+                let wanted = self.wanted(*a, *b);
+                let known = self.links.insert((*a, *b), wanted).unwrap_or_default();
+                if known == wanted {
+                    continue;
+                }
+                // What was held is delivered, or lost in the cut that follows.
+                self.sim.release(there, back);
+                match wanted {
+                    Link { is_cut_there: true, is_cut_back: true, .. } => self.sim.partition(there, back),
+                    Link { is_cut_there: true, .. } => self.sim.partition_oneway(there, back),
+                    Link { is_cut_back: true, .. } => self.sim.partition_oneway(back, there),
+                    Link { is_held: true, .. } => self.sim.hold(there, back),
+                    Link { .. } => {}
+                }
+            }
+        }
+    }
+
+    fn wanted(&self, a: usize, b: usize) -> Link {
+        let is_off = self.off.contains(&a) || self.off.contains(&b);
+        let is_cut = |from: usize, to: usize| {
+            is_off || self.cuts.values().any(|(some, others)| some.contains(&from) && others.contains(&to))
+        };
+        let is_held = self.holds.values().flatten().any(|pair| *pair == (a, b) || *pair == (b, a));
+        Link { is_cut_there: is_cut(a, b), is_cut_back: is_cut(b, a), is_held }
+    }
+}

@@ -1,0 +1,45 @@
+//! What must be true, one file each.
+//!
+//! Some look at the nodes from outside, again and again ([`Watcher`]); the others compare an answer with what clients wrote
+//! ([`check_answer`]).
+
+pub mod acknowledged;
+pub mod committed_once;
+pub mod counted;
+pub mod election_safety;
+pub mod idempotent;
+pub mod meta_agrees;
+pub mod phantom;
+pub mod read_your_writes;
+pub mod replicas_equal;
+pub mod ring_partition;
+
+use crate::cluster::history::{Cells, Found, History};
+use crate::cluster::observe::NodeSeen;
+
+/// Looks at all nodes, now and then, and says what is wrong.
+pub trait Watcher {
+    /// What is claimed.
+    fn name(&self) -> &'static str;
+    /// Looks at the nodes that serve.
+    fn look(&mut self, nodes: &[NodeSeen]) -> Result<(), String>;
+}
+
+/// Everything that watches.
+pub fn watchers() -> Vec<Box<dyn Watcher>> {
+    vec![
+        Box::new(election_safety::ElectionSafety::default()),
+        Box::new(committed_once::CommittedOnce::default()),
+        Box::new(replicas_equal::ReplicasEqual::default()),
+        Box::new(meta_agrees::MetaAgrees::default()),
+        Box::new(ring_partition::RingPartition::default()),
+    ]
+}
+
+/// Checks the samples of an answer. `before` is what was known when the query was sent, of all series that it means.
+pub fn check_answer(before: &Cells, history: &History, found: &Found) -> Result<(), String> {
+    acknowledged::check(before, found)?;
+    idempotent::check(found)?;
+    phantom::check(history, found)?;
+    read_your_writes::check(before, history, found)
+}
