@@ -16,12 +16,18 @@ const FILES: [&str; 7] = [
 /// What nodes say to each other. Not described to clients.
 const PEER_FILES: [&str; 1] = ["proto/bellwether/peer/v1/peer.proto"];
 
+/// Messages with a secret in them: what is derived would print it.
+const WITH_SECRETS: [&str; 2] = [".bellwether.v1.CreateTokenResponse", ".bellwether.peer.v1.JoinToken"];
+
 #[expect(clippy::disallowed_methods, reason = "cargo tells a build script by variables where to write")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed={INCLUDE}");
     let descriptors = protox::compile(FILES, [INCLUDE])?;
     let path = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?).join("descriptors.bin");
-    let generate = || tonic_prost_build::configure().build_transport(false).emit_rerun_if_changed(false);
+    let generate = || {
+        let generate = tonic_prost_build::configure().build_transport(false).emit_rerun_if_changed(false);
+        generate.skip_debug(WITH_SECRETS)
+    };
     generate().compile_fds(descriptors.clone())?;
     // Large fields share the memory of the message that they came in. A call without a handler is unimplemented.
     let peer = generate().bytes(".bellwether.peer.v1").generate_default_stubs(true);

@@ -14,11 +14,13 @@ use crate::backoff::{Backoff, Jitter};
 use crate::builder::Compression;
 use crate::error::{Attempt, Error, Failure};
 use crate::nodes::Nodes;
-use crate::v1::NodesRequest;
-use crate::v1::cluster_client::ClusterClient;
+use crate::v1::AddressesRequest;
+use crate::v1::node_client::NodeClient;
 
 /// The metadata key that names the tenant.
 const TENANT_KEY: &str = "x-scope-orgid";
+/// The metadata key that shows a token.
+const AUTHORIZATION_KEY: &str = "authorization";
 /// The metadata key of W3C's trace context.
 const TRACE_KEY: &str = "traceparent";
 /// After a failure the cluster is asked for its nodes again, but not before this.
@@ -76,6 +78,14 @@ impl Client {
     /// The same client with calls that are part of a trace; the text is that of the W3C header `traceparent`.
     pub fn in_trace(&self, traceparent: &str) -> Result<Client, Error> {
         self.with_metadata("trace", TRACE_KEY, traceparent)
+    }
+
+    pub(crate) fn with_token(mut self, token: &str) -> Result<Client, Error> {
+        let value = AsciiMetadataValue::try_from(format!("Bearer {}", token.trim_matches(' ')));
+        let mut value = value.map_err(|_| Error::BadToken)?;
+        value.set_sensitive(true);
+        self.metadata.insert(AUTHORIZATION_KEY, value);
+        Ok(self)
     }
 
     fn with_metadata(&self, name: &'static str, key: &'static str, value: &str) -> Result<Client, Error> {
@@ -169,14 +179,9 @@ impl Client {
     /// Asks one node for all. Whatever goes wrong, the nodes that are known stay.
     async fn discover(&self) {
         let Ok((address, channel)) = self.shared.nodes.pick(&BTreeMap::new()) else { return };
-        let mut client = ClusterClient::new(channel);
-        match timeout(self.options().attempt_timeout, client.nodes(NodesRequest {})).await {
-            Ok(Ok(answer)) => {
-                use crate::v1::NodeState::{Active, Draining};
-                let nodes = answer.into_inner().nodes.into_iter();
-                let present = nodes.filter(|node| matches!(node.state(), Active | Draining));
-                self.shared.nodes.found(present.map(|node| node.address));
-            }
+        let mut client = NodeClient::new(channel);
+        match timeout(self.options().attempt_timeout, client.addresses(AddressesRequest {})).await {
+            Ok(Ok(answer)) => self.shared.nodes.found(answer.into_inner().addresses),
             Ok(Err(status)) => match Failure::from(status) {
                 // It is an old node, or does not say: what was given has to do.
                 Failure::Final(..) => {}

@@ -13,9 +13,10 @@ use crate::v1::founding_client::FoundingClient;
 use crate::v1::{
     ClusterStatusRequest, ClusterStatusResponse, CreateTokenRequest, CreateTokenResponse, DoctorRequest, Event,
     EventsRequest, FinalizeRequest, FinalizeResponse, Finding, GetSettingsRequest, InitRequest, InitSetting,
-    MoveShardRequest, MoveShardResponse, NodeInfo, NodeState, NodesRequest, PlanRequest, PlanResponse,
-    RecoverGroupRequest, RecoverGroupResponse, SetNodeStateRequest, SetNodeStateResponse, SetSettingRequest, Setting,
-    ShardsRequest, ShardsResponse, TokenKind, TransferLeaderRequest, TransferLeaderResponse,
+    ListTokensRequest, MoveShardRequest, MoveShardResponse, NodeInfo, NodeState, NodesRequest, PlanRequest,
+    PlanResponse, RecoverGroupRequest, RecoverGroupResponse, RevokeTokenRequest, SetNodeStateRequest,
+    SetNodeStateResponse, SetSettingRequest, Setting, ShardsRequest, ShardsResponse, TokenInfo, TokenKind,
+    TransferLeaderRequest, TransferLeaderResponse,
 };
 
 /// The cluster, for whoever administers it. From [`Client::cluster`].
@@ -138,10 +139,27 @@ impl Cluster<'_> {
         answer.setting.ok_or(Error::Malformed { address, missing: "the setting" })
     }
 
-    /// Makes a token; without `valid` it can be used for an hour.
-    pub async fn create_token(&self, kind: TokenKind, valid: Option<Duration>) -> Result<CreateTokenResponse, Error> {
+    /// Makes a token; without `valid` it can be used for an hour. So many nodes can join with it; to administer it works
+    /// until it expires.
+    pub async fn create_token(
+        &self,
+        kind: TokenKind,
+        valid: Option<Duration>,
+        uses: u32,
+    ) -> Result<CreateTokenResponse, Error> {
         let valid_ms = valid.map_or(0, |valid| u64::try_from(valid.as_millis()).unwrap_or(u64::MAX));
-        Ok(ask!(self, IfUnsent, create_token, CreateTokenRequest { kind: kind.into(), valid_ms })?.0)
+        Ok(ask!(self, IfUnsent, create_token, CreateTokenRequest { kind: kind.into(), valid_ms, uses })?.0)
+    }
+
+    /// The tokens that are kept, without their secrets, oldest first.
+    pub async fn tokens(&self) -> Result<Vec<TokenInfo>, Error> {
+        Ok(ask!(self, Always, list_tokens, ListTokensRequest {})?.0.tokens)
+    }
+
+    /// Makes a token worthless.
+    pub async fn revoke_token(&self, id: &str) -> Result<(), Error> {
+        ask!(self, Always, revoke_token, RevokeTokenRequest { id: id.to_owned() })?;
+        Ok(())
     }
 
     /// Ends an upgrade: all nodes use the newest version that all of them know.

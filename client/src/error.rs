@@ -14,6 +14,22 @@ pub enum Error {
     /// That is no address.
     #[error("{0:?} is no address of a node: it must be host:port")]
     BadAddress(String),
+    /// An address asks for TLS and nothing says whom to believe, or the other way round.
+    #[error("{address}: {reason}")]
+    Scheme {
+        /// The address.
+        address: String,
+        /// What does not go together.
+        reason: &'static str,
+    },
+    /// A certificate or key is no good.
+    #[error("{what} cannot be used: {reason}")]
+    BadTls {
+        /// Which.
+        what: &'static str,
+        /// Why.
+        reason: String,
+    },
     /// That cannot be sent along with a call.
     #[error("{name} {value:?} cannot be sent: it must be printable ASCII")]
     BadMetadata {
@@ -22,6 +38,9 @@ pub enum Error {
         /// What was given.
         value: String,
     },
+    /// The token cannot be sent.
+    #[error("the token cannot be sent: it must be printable ASCII")]
+    BadToken,
     /// No node could be reached. Nothing was done.
     #[error("no node can be reached: {}", list(tried))]
     Unreachable {

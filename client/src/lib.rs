@@ -20,7 +20,9 @@
 //! The library reads no clock but tokio's, and no entropy where a [seed](ClientBuilder::seed) is given; with a
 //! [connector](ClientBuilder::connector) of its own it runs in a simulation. Must be used inside a tokio runtime.
 //!
-//! Reading order: [`ClientBuilder`], `connect`, `nodes` (which node to take), `call` (deadlines and repetition), [`Error`];
+//! Nodes that other machines reach speak TLS: see [`ClientBuilder::tls`] and [`ClientBuilder::token`].
+//!
+//! Reading order: [`ClientBuilder`], `connect`, [`Tls`], `nodes` (which node to take), `call` (deadlines and repetition), [`Error`];
 //! then what it is for: `write`, [`Writer`], `query`, [`Cluster`].
 
 mod backoff;
@@ -32,18 +34,20 @@ mod error;
 mod nodes;
 mod operations;
 mod query;
+mod tls;
 mod write;
 mod writer;
 
 pub use bellwether_proto::v1;
 pub use bellwether_proto::v1::{Label, Sample, Series};
-pub use builder::{ClientBuilder, Compression};
+pub use builder::{ClientBuilder, Compression, is_loopback};
 pub use call::Client;
 pub use cluster::{Cluster, EventStream};
 pub use connect::{Connect, Stream};
 pub use error::{Attempt, Error, RefusalKind};
 pub use operations::{OperationStream, Operations};
 pub use query::{Answer, Value};
+pub use tls::{Identity, Tls};
 pub use write::Written;
 pub use writer::{Writer, WriterError, WriterOptions, WriterStats};
 

@@ -445,7 +445,7 @@ async fn nodes_come_and_go() {
     );
     let asked = node.with(|script| script.asked.join("\n"));
     expect![[r#"
-        token Join 0ms
+        token Join 0ms 1x
         node 1 Draining force=false
         node 1 Active force=false
         node 2 Removed force=false
@@ -477,7 +477,7 @@ async fn settings_tokens_and_leadership_are_changed() {
         "token create --kind admin --valid 90m",
         expect![[r#"
         00000000000000ff.secret
-        works once, until 2026-11-20T09:00:00.000Z
+        works until 2026-11-20T09:00:00.000Z
         -> 0
     "#]],
     );
@@ -551,7 +551,7 @@ async fn settings_tokens_and_leadership_are_changed() {
     expect![[r#"
         set replication.factor Some("5")
         set replication.factor None
-        token Admin 5400000ms
+        token Admin 5400000ms 1x
         transfer 1 to 2
         finalize"#]]
     .assert_eq(&asked);
@@ -697,6 +697,56 @@ async fn completion_and_manual_are_made_without_a_cluster() {
     }
     let (code, text) = bwctl("127.0.0.1:1", "man");
     assert!(code == 0 && text.starts_with(".ie") && text.contains("bwctl"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_listed_and_revoked() {
+    let info = |id: &str, kind: TokenKind, state: TokenState, used| TokenInfo {
+        id: id.to_owned(),
+        kind: kind.into(),
+        state: state.into(),
+        created_ms: 1_795_161_600_000,
+        expires_ms: 1_795_165_200_000,
+        uses: 2,
+        used,
+    };
+    let tokens_made = vec![
+        info("00000000000000aa", TokenKind::Join, TokenState::Valid, 1),
+        info("00000000000000bb", TokenKind::Admin, TokenState::Revoked, 0),
+    ];
+    let node = FakeNode::start(Script { tokens_made, ..cluster() }).await;
+    check(&node.address, "token list", expect![[""]]);
+    check(&node.address, "token revoke 00000000000000aa.secret", expect![[""]]);
+    check(&node.address, "token create --uses 2 --json", expect![[""]]);
+}
+
+#[test]
+fn certificates_are_made_and_never_overwritten() {
+    let directory = std::env::temp_dir().join(format!("bwctl-tls-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&directory);
+    let dir = directory.to_str().unwrap();
+    let run = |arguments: &str| {
+        let (code, text) = bwctl("127.0.0.1:1", &format!("{arguments} --dir {dir}"));
+        format!("{}-> {code}\n", text.replace(dir, "DIR"))
+    };
+    expect![[""]].assert_eq(&run("tls node a.example"));
+    expect![[""]].assert_eq(&run("tls ca"));
+    expect![[""]].assert_eq(&run("tls node a.example 10.0.0.1"));
+    expect![[""]].assert_eq(&run("tls node a.example"));
+    expect![[""]].assert_eq(&run("tls node fd00::1 --json"));
+    expect![[""]].assert_eq(&run("tls admin ada"));
+    let mode = |name: &str| {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::metadata(directory.join(name)).unwrap().permissions().mode() & 0o777
+    };
+    assert_eq!([mode("ca-key.pem"), mode("node-a.example-key.pem"), mode("ca.pem")], [0o600, 0o600, 0o644]);
+    let files =
+        |name: &str| format!("--tls-ca {dir}/ca.pem --tls-cert {dir}/{name}.pem --tls-key {dir}/{name}-key.pem");
+    let asked = |arguments: &str| bwctl("https://127.0.0.1:1", arguments).1.replace(dir, "DIR");
+    expect![[""]].assert_eq(&asked(&format!("cluster status {}", files("admin-ada"))));
+    expect![[""]].assert_eq(&asked(&format!("cluster status {}", files("nobody"))));
+    expect![[""]].assert_eq(&asked("cluster status"));
+    std::fs::remove_dir_all(&directory).unwrap();
 }
 
 fn operation(state: OperationState, done_bytes: u64, progress: &str, outcome: &str) -> Operation {

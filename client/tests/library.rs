@@ -81,9 +81,9 @@ async fn what_must_not_be_repeated_is_not() {
     let node = FakeNode::start(script([Status::unavailable("who knows")])).await;
     let client = client(&[&node.address]);
     let kind = bellwether_client::v1::TokenKind::Join;
-    let error = client.cluster().create_token(kind, None).await.unwrap_err();
+    let error = client.cluster().create_token(kind, None, 1).await.unwrap_err();
     assert!(matches!(error, Error::Unavailable { .. }), "{error}");
-    assert!(client.cluster().create_token(kind, None).await.is_ok());
+    assert!(client.cluster().create_token(kind, None, 1).await.is_ok());
 }
 
 #[tokio::test]

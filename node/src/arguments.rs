@@ -33,7 +33,7 @@ pub struct Arguments {
     /// Do not store metrics about the node and its host
     #[arg(long)]
     no_self_collect: bool,
-    /// Allow listeners on other addresses than loopback without TLS
+    /// Serve HTTP in plain text, on other addresses than loopback too
     #[arg(long)]
     insecure_listen: bool,
     /// Set any configuration key; may be repeated

@@ -53,13 +53,15 @@ async fn serve(config: Config, runtimes: &threads::Runtimes) -> anyhow::Result<(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let env = real_env::make(&config, runtimes)?;
+    let schemes =
+        [config.http_is_plain(), !config.tls.is_set()].map(|is_plain| if is_plain { "http" } else { "https" });
     let server = tokio::select! {
         biased;
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
         server = Server::start(config, env) => server?,
     };
-    announce(&server)?;
+    announce(&server, schemes)?;
     let name = tokio::select! {
         biased;
         _ = terminate.recv() => "SIGTERM",
@@ -76,9 +78,10 @@ async fn serve(config: Config, runtimes: &threads::Runtimes) -> anyhow::Result<(
 }
 
 /// One line for people and scripts, once requests are answered.
-fn announce(server: &Server) -> anyhow::Result<()> {
+fn announce(server: &Server, [http, grpc]: [&str; 2]) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "bellwether is ready: http=http://{} grpc=http://{}", server.http_address(), server.grpc_address())?;
+    let (http_address, grpc_address) = (server.http_address(), server.grpc_address());
+    writeln!(out, "bellwether is ready: http={http}://{http_address} grpc={grpc}://{grpc_address}")?;
     out.flush()?;
     Ok(())
 }

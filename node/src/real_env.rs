@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use bellwether_kv::Error;
 use bellwether_kv_rocksdb::{RocksDisk, RocksOptions};
-use bellwether_server::env::Seed;
+use bellwether_server::env::{Files, Program, Seed};
 use bellwether_server::{Config, Env};
 
 use crate::clock::SystemClock;
@@ -29,7 +30,9 @@ pub fn make(config: &Config, runtimes: &Runtimes) -> anyhow::Result<Env> {
         volume: Arc::new(DirectoryVolume::new(directory.clone())),
         clock: Arc::new(SystemClock),
         seed: Seed(entropy().context("cannot read /dev/urandom")?),
+        program: Program::THIS,
         net: Arc::new(TcpNet),
+        files: Arc::new(OperatorFiles),
         objects: Arc::new(StoresByUrl),
         executors: runtimes.executors().context("cannot start threads")?,
         host: Some(Arc::new(HostCollector::new("/"))),
@@ -39,6 +42,15 @@ pub fn make(config: &Config, runtimes: &Runtimes) -> anyhow::Result<Env> {
             std::process::abort();
         }),
     })
+}
+
+/// Files by their paths, as the process sees them.
+struct OperatorFiles;
+
+impl Files for OperatorFiles {
+    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        fs::read(path)
+    }
 }
 
 fn entropy() -> std::io::Result<u64> {

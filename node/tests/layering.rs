@@ -59,6 +59,10 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("object_store", &["bellwether"]),
     ("reqwest", &["bellwether"]),
     ("hashring", &["bellwether-placement"]),
+    ("rustls*", &["bellwether", "bellwether-client", "bellwether-server"]),
+    ("tokio-rustls", &["bellwether-client", "bellwether-server"]),
+    ("x509-parser", &["bellwether-server"]),
+    ("rcgen", &["bellwether-client"]),
     // Core types carry no serde derives: configuration, HTTP bodies and what bwctl prints alone do.
     ("serde*", &["bellwether", "bellwether-client", "bellwether-server", "bellwether-sim"]),
     ("axum", &["bellwether-server"]),

@@ -6,6 +6,7 @@
 
 mod convert;
 mod failure;
+mod secrets;
 
 /// Version 1 of the interface. Within a version, fields are only added.
 #[allow(missing_docs, reason = "generated; the documentation is in the .proto files")]

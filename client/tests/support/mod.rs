@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use bellwether_client::v1::cluster_server::{self, ClusterServer};
+use bellwether_client::v1::node_server::{self, NodeServer};
 use bellwether_client::v1::operations_server::OperationsServer;
 use bellwether_client::v1::query_response::Result as Shape;
 use bellwether_client::v1::query_server::{self, QueryServer};
@@ -43,6 +44,7 @@ pub struct Script {
     pub backups: Vec<BackupInfo>,
     /// Series of the writes, in the order in which they came.
     pub written: Vec<Vec<Series>>,
+    pub tokens_made: Vec<TokenInfo>,
     /// Samples of each write that are refused.
     pub refuses: u64,
     /// What calls that change something were told.
@@ -68,6 +70,7 @@ impl FakeNode {
         let operations = OperationsServer::new(node.clone());
         let server =
             Server::builder().add_service(cluster).add_service(operations).add_service(write).add_service(query);
+        let server = server.add_service(NodeServer::new(node.clone()));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         node
     }
@@ -115,6 +118,21 @@ pub fn node(id: u64, address: &str) -> NodeInfo {
         free_bytes: Some(700 << 30),
         clock_offset_ms: Some(-2),
         clock_off_ms: None,
+    }
+}
+
+#[tonic::async_trait]
+impl node_server::Node for FakeNode {
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+        Err(Status::unimplemented("nobody asks"))
+    }
+
+    async fn addresses(&self, _: Request<AddressesRequest>) -> Result<Response<AddressesResponse>, Status> {
+        self.answer(|script| {
+            let addresses = script.nodes.iter().filter(|node| node.state() != NodeState::Removed);
+            let addresses = addresses.map(|node| node.address.clone()).collect();
+            AddressesResponse { addresses }
+        })
     }
 }
 
@@ -273,8 +291,22 @@ impl cluster_server::Cluster for FakeNode {
     ) -> Result<Response<CreateTokenResponse>, Status> {
         self.answer(|script| {
             let request = request.into_inner();
-            script.asked.push(format!("token {:?} {}ms", request.kind(), request.valid_ms));
+            script.asked.push(format!("token {:?} {}ms {}x", request.kind(), request.valid_ms, request.uses));
             CreateTokenResponse { token: "00000000000000ff.secret".to_owned(), expires_ms: 1_795_165_200_000 }
+        })
+    }
+
+    async fn list_tokens(&self, _: Request<ListTokensRequest>) -> Result<Response<ListTokensResponse>, Status> {
+        self.answer(|script| ListTokensResponse { tokens: script.tokens_made.clone() })
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<RevokeTokenRequest>,
+    ) -> Result<Response<RevokeTokenResponse>, Status> {
+        self.answer(|script| {
+            script.asked.push(format!("revoke {}", request.into_inner().id));
+            RevokeTokenResponse {}
         })
     }
 

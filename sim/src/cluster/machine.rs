@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bellwether_kv::MemDisk;
 use bellwether_server::config::{ByteSize, Config, PeerList};
-use bellwether_server::env::{DiskSpace, NoObjects, Seed, Volume};
+use bellwether_server::env::{DiskSpace, NoFiles, NoObjects, Program, Seed, Volume};
 use bellwether_server::meta::MetaCommand;
 use bellwether_server::meta::settings::SettingKey;
 use bellwether_server::{Env, Server};
@@ -183,7 +183,9 @@ impl Machine {
             volume: Arc::new(SimVolume(disk)),
             clock: self.clock.clone(),
             seed,
+            program: Program::THIS,
             net: Arc::new(SimNet { number: self.number, trace: self.trace.clone() }),
+            files: Arc::new(NoFiles),
             objects: Arc::new(NoObjects),
             executors: executors(seed.0, &self.burden),
             host: None,

@@ -10,7 +10,9 @@ use std::time::Duration;
 use bellwether_kv::{Faults, MemDisk};
 use bellwether_model::Timestamp;
 use bellwether_server::Env;
-use bellwether_server::env::{BoxFuture, DiskSpace, Listener, Net, NoObjects, Seed, Stream, Volume, WallClock};
+use bellwether_server::env::{
+    BoxFuture, DiskSpace, Listener, Net, NoFiles, NoObjects, Program, Seed, Stream, Volume, WallClock,
+};
 use tokio::io::{DuplexStream, duplex};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -72,7 +74,9 @@ impl Machine {
             volume: Arc::new(SimVolume(self.space.clone())),
             clock: clock.clone(),
             seed: Seed(seed),
+            program: Program::THIS,
             net: Arc::new(net.clone()),
+            files: Arc::new(NoFiles),
             objects: Arc::new(NoObjects),
             executors: executors(seed, &Arc::default()),
             host: None,

@@ -22,6 +22,18 @@ pub struct Arguments {
         default_value = "127.0.0.1:9481"
     )]
     pub address: Vec<String>,
+    /// Speak TLS: a file with the certificate (PEM) of the nodes' authority
+    #[arg(long, global = true, value_name = "FILE", env = "BELLWETHER_TLS_CA")]
+    pub tls_ca: Option<PathBuf>,
+    /// A file with the certificate (PEM) to show; with one by the nodes' authority one may administer
+    #[arg(long, global = true, value_name = "FILE", env = "BELLWETHER_TLS_CERT")]
+    pub tls_cert: Option<PathBuf>,
+    /// A file with the key (PEM) of that certificate
+    #[arg(long, global = true, value_name = "FILE", env = "BELLWETHER_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
+    /// A token to show instead: one made by `bwctl token create --kind admin`
+    #[arg(long, global = true, value_name = "TOKEN", env = "BELLWETHER_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
     /// Print JSON instead of tables
     #[arg(long, global = true)]
     pub json: bool,
@@ -72,9 +84,12 @@ pub enum Command {
     /// The settings of the whole cluster
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Tokens, with which nodes join
+    /// Tokens, with which nodes join and people administer
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Make certificates by which nodes and administrators are known, without asking any node
+    #[command(subcommand)]
+    Tls(TlsCommand),
     /// Evaluate PromQL expressions
     #[command(subcommand)]
     Query(QueryCommand),
@@ -308,13 +323,59 @@ pub enum ConfigCommand {
 
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
-    /// Make a token; it works once
+    /// Make a token
     Create {
         /// What it permits
         #[arg(long, value_enum, default_value_t = TokenPurpose::Join)]
         kind: TokenPurpose,
         /// For how long it can be used
         #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
+        valid: Duration,
+        /// How many nodes can join with it; to administer it works until it expires
+        #[arg(long, value_name = "COUNT", default_value_t = 1)]
+        uses: u32,
+    },
+    /// The tokens that are known, without their secrets
+    List,
+    /// Make a token worthless
+    Revoke {
+        /// What stands before its dot
+        id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TlsCommand {
+    /// Make an authority for a new cluster
+    Ca {
+        /// Where everything of it is kept
+        #[arg(long, value_name = "DIR", default_value = "tls")]
+        dir: PathBuf,
+        /// For how long it is good
+        #[arg(long, value_name = "DURATION", default_value = "10y", value_parser = parse_duration)]
+        valid: Duration,
+    },
+    /// Make a certificate for a node
+    Node {
+        /// Names and addresses by which the others reach it, as it advertises them, without ports
+        #[arg(value_name = "HOST", required = true)]
+        hosts: Vec<String>,
+        /// Where the authority is, and the certificate will be
+        #[arg(long, value_name = "DIR", default_value = "tls")]
+        dir: PathBuf,
+        /// For how long it is good
+        #[arg(long, value_name = "DURATION", default_value = "365d", value_parser = parse_duration)]
+        valid: Duration,
+    },
+    /// Make a certificate for somebody who administers
+    Admin {
+        /// Who that is
+        name: String,
+        /// Where the authority is, and the certificate will be
+        #[arg(long, value_name = "DIR", default_value = "tls")]
+        dir: PathBuf,
+        /// For how long it is good
+        #[arg(long, value_name = "DURATION", default_value = "365d", value_parser = parse_duration)]
         valid: Duration,
     },
 }

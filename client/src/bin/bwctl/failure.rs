@@ -77,7 +77,12 @@ fn chain(error: &Error) -> String {
 
 fn advice(error: &Error) -> (Option<&'static str>, u8) {
     match error {
-        Error::NoAddress | Error::BadAddress(_) | Error::BadMetadata { .. } => (None, USAGE),
+        Error::NoAddress
+        | Error::BadAddress(_)
+        | Error::BadMetadata { .. }
+        | Error::BadToken
+        | Error::BadTls { .. } => (None, USAGE),
+        Error::Scheme { .. } => (Some("name the authority's certificate with --tls-ca, or leave TLS out"), USAGE),
         Error::Unreachable { .. } => (
             Some("start a node, or name one that runs: --address HOST:PORT (its gRPC address) or BELLWETHER_ADDRESS"),
             UNREACHABLE,

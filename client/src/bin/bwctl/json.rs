@@ -1,9 +1,11 @@
 //! Messages of the cluster as JSON. Names of fields stay; fields are only added.
 
-use bellwether_client::v1::{ClusterStatusResponse, Event, Finding, NodeInfo, PlannedMove, Setting, ShardInfo};
+use bellwether_client::v1::{
+    ClusterStatusResponse, Event, Finding, NodeInfo, PlannedMove, Setting, ShardInfo, TokenInfo,
+};
 use serde_json::{Value, json};
 
-use crate::names::{event_kind, key_range, node_state, role, severity};
+use crate::names::{event_kind, key_range, node_state, role, severity, token_kind, token_state};
 
 /// Nobody is null.
 fn node_or_null(node: u64) -> Option<u64> {
@@ -109,5 +111,17 @@ pub fn setting(setting: &Setting) -> Value {
         "max": setting.max,
         "chosen": setting.chosen,
         "help": setting.help,
+    })
+}
+
+pub fn token(token: &TokenInfo) -> Value {
+    json!({
+        "id": token.id,
+        "kind": token_kind(token.kind()),
+        "state": token_state(token.state()),
+        "created_ms": token.created_ms,
+        "expires_ms": token.expires_ms,
+        "uses": token.uses,
+        "used": token.used,
     })
 }

@@ -23,11 +23,13 @@ mod query;
 mod shard;
 mod table;
 mod times;
+mod tls;
 mod watch;
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use bellwether_client::Client;
+use bellwether_client::{Client, Identity, Tls};
 use clap::Parser;
 
 use arguments::{Arguments, Command};
@@ -55,21 +57,28 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let Arguments { address: addresses, json, yes, timeout, command } = arguments;
+    let Arguments { address: addresses, tls_ca, tls_cert, tls_key, token, json, yes, timeout, command } = arguments;
     let output = Output { json };
     let command = match command {
         Command::Completion { shell } => return documents::completion(shell),
         Command::Man { dir } => return documents::man(dir.as_deref()),
+        Command::Tls(command) => return tls::run(output, command),
         command => command,
     };
-    let client = Client::builder()
+    let tls = tls_of(tls_ca.as_deref(), tls_cert.as_deref(), tls_key.as_deref())?;
+    let mut builder = Client::builder()
         .addresses(addresses.clone())
         .timeout(timeout)
         .attempt_timeout(timeout)
         .unreachable_rounds_max(Some(ROUNDS_MAX))
-        .discovery_interval(None)
-        .build()?;
-    let context = Context { client, output, yes, addresses };
+        .discovery_interval(None);
+    if let Some(tls) = tls {
+        builder = builder.tls(tls);
+    }
+    if let Some(token) = token {
+        builder = builder.token(token);
+    }
+    let context = Context { client: builder.build()?, output, yes, addresses };
     match command {
         Command::Cluster(command) => cluster::run(&context, command).await,
         Command::Doctor => cluster::doctor(&context).await,
@@ -83,6 +92,29 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Config(command) => config::run(&context, command).await,
         Command::Token(command) => config::token(&context, command).await,
         Command::Query(command) => query::run(&context, command).await,
-        Command::Completion { .. } | Command::Man { .. } => Ok(()),
+        Command::Completion { .. } | Command::Man { .. } | Command::Tls(_) => Ok(()),
     }
+}
+
+/// TLS, if files for it are named.
+fn tls_of(ca: Option<&Path>, cert: Option<&Path>, key: Option<&Path>) -> Result<Option<Tls>, Failure> {
+    let read = |flag: &str, path: &Path| {
+        std::fs::read(path).map_err(|error| Failure::Usage(format!("{flag}: cannot read {}: {error}", path.display())))
+    };
+    let Some(ca) = ca else {
+        return match cert.or(key) {
+            Some(_) => Err(Failure::Usage("--tls-cert and --tls-key need --tls-ca, to know the nodes by".to_owned())),
+            None => Ok(None),
+        };
+    };
+    let ca = read("--tls-ca", ca)?;
+    let tls = match (cert, key) {
+        (None, None) => Tls::new(&ca, None)?,
+        (Some(cert), Some(key)) => {
+            let (cert, key) = (read("--tls-cert", cert)?, read("--tls-key", key)?);
+            Tls::new(&ca, Some(Identity { cert: &cert, key: &key }))?
+        }
+        _ => return Err(Failure::Usage("--tls-cert and --tls-key go together".to_owned())),
+    };
+    Ok(Some(tls))
 }

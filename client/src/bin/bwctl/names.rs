@@ -1,6 +1,6 @@
 //! What things are called, in tables and in JSON alike.
 
-use bellwether_client::v1::{EventKind, NodeState, OperationState, ReplicaRole, Severity};
+use bellwether_client::v1::{EventKind, NodeState, OperationState, ReplicaRole, Severity, TokenKind, TokenState};
 
 const BYTE_UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
 /// What stands for a value that is not known.
@@ -51,6 +51,24 @@ pub fn severity(severity: Severity) -> &'static str {
         Severity::Unspecified => "unknown",
         Severity::Warning => "warning",
         Severity::Error => "error",
+    }
+}
+
+pub fn token_kind(kind: TokenKind) -> &'static str {
+    match kind {
+        TokenKind::Unspecified => "unknown",
+        TokenKind::Join => "join",
+        TokenKind::Admin => "admin",
+    }
+}
+
+pub fn token_state(state: TokenState) -> &'static str {
+    match state {
+        TokenState::Unspecified => "unknown",
+        TokenState::Valid => "valid",
+        TokenState::Used => "used",
+        TokenState::Expired => "expired",
+        TokenState::Revoked => "revoked",
     }
 }
 

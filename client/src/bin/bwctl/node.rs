@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use bellwether_client::is_loopback;
 use bellwether_client::v1::{NodeInfo, NodeState, TokenKind};
 use serde_json::json;
 
@@ -74,20 +75,30 @@ async fn add(context: &Context, wants_token: bool, wait: bool) -> Result<(), Fai
     let cluster = context.client.cluster();
     let known = cluster.nodes().await?;
     let needed = cluster.settings(&[JOIN_NEEDS_TOKEN.to_owned()]).await?;
-    let needs_token = needed.first().is_some_and(|setting| setting.value == "true");
-    let token =
-        if wants_token || needs_token { Some(cluster.create_token(TokenKind::Join, None).await?.token) } else { None };
     let present: Vec<&NodeInfo> = known.iter().filter(|node| node.state() == NodeState::Active).collect();
     let mut addresses: Vec<&str> = present.iter().map(|node| node.address.as_str()).collect();
     if addresses.is_empty() {
         addresses = context.addresses.iter().map(String::as_str).collect();
     }
+    // Nodes that other machines reach take nobody without.
+    let is_open = addresses.iter().any(|address| !is_loopback(address));
+    let needs_token = is_open || needed.first().is_some_and(|setting| setting.value == "true");
+    let token = if wants_token || needs_token {
+        Some(cluster.create_token(TokenKind::Join, None, 1).await?.token)
+    } else {
+        None
+    };
     let mut command = "bellwether --data-dir DIR".to_owned();
+    if is_open {
+        command.push_str(" --http HOST:9480 --grpc HOST:9481");
+        ["ca", "cert", "key"].iter().for_each(|file| command.push_str(&format!(" --set tls.{file}=FILE")));
+    }
     addresses.iter().for_each(|address| command.push_str(&format!(" --join {address}")));
     if let Some(token) = &token {
         command.push_str(&format!(" --set cluster.join_token={token}"));
     }
-    let text = format!("on the new machine, with a directory that is empty:\n  {command}");
+    let files = if is_open { " (its files are made by bwctl tls node HOST)" } else { "" };
+    let text = format!("on the new machine, with a directory that is empty{files}:\n  {command}");
     context.output.print_line(&text, &json!({"command": command, "join": addresses, "token": token}))?;
     if !wait {
         return Ok(());

@@ -9,21 +9,18 @@ use prometheus::Registry;
 use tokio::sync::watch;
 
 use crate::clock_rule::standing_at_start;
-use crate::config::Config;
+use crate::config::{Config, host_of, is_loopback_host};
 use crate::env::Env;
 use crate::meta::founding::{EnterError, enter, known};
 use crate::meta::joining::JoinPlan;
 use crate::meta::remote::Strangers;
 use crate::meta::settings::SettingKey;
-use crate::meta::state::{MetaState, NodeFacts, VERSION_SUPPORTED};
+use crate::meta::state::{MetaState, NodeFacts};
 use crate::meta::tokens::TokenText;
 use crate::meta::{Meta, MetaStartError, MetaStore};
 use crate::peers::Peers;
 use crate::replication::{self, ReplicationError, Stopping};
 use crate::shards::{Replication, Ring};
-
-/// The lowest version of what is replicated that this program works with.
-const VERSION_LOWEST: u32 = 1;
 
 /// Why a node is not one of a cluster.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +34,19 @@ pub enum ClusterError {
     /// The meta group does not run.
     #[error(transparent)]
     Meta(#[from] MetaStartError),
+    /// Others could not reach it.
+    #[error(
+        "configuration key \"cluster.advertise_grpc\": {own} can be reached from this machine alone, and node {other} is \
+         at {address}: set grpc, or cluster.advertise_grpc, to an address that the other nodes can reach"
+    )]
+    Reach {
+        /// Where the node says that it is.
+        own: String,
+        /// A node elsewhere.
+        other: NodeId,
+        /// Where that one is.
+        address: String,
+    },
     /// Two metrics have one name: our own mistake.
     #[error("metrics")]
     Metrics(#[from] prometheus::Error),
@@ -80,6 +90,7 @@ impl Cluster {
         let identity = enter(env, &facts, config.shard_groups, &plan(config), &Strangers(env.clone())).await?;
         let raft = replication::open(env, registry).await?;
         let store = MetaStore::open(identity, env).await?;
+        check_reach(&store.state().borrow(), identity.node, &facts)?;
         let peers = Peers::new(env, NodeId(identity.node), store.addresses(), identity.cluster, registry)?;
         peers.tell(raft.clone());
         raft.set_standing(standing_at_start(&store.state().borrow()));
@@ -92,8 +103,21 @@ impl Cluster {
 fn plan(config: &Config) -> JoinPlan {
     JoinPlan {
         addresses: config.join.0.clone(),
-        token: TokenText::parse(&config.cluster.join_token.0).ok().map(|token| token.proof()),
+        token: TokenText::parse(&config.cluster.join_token.0).ok(),
         patience: Some(config.cluster.join_timeout).filter(|patience| !patience.is_zero()),
+    }
+}
+
+/// Refuses to go on with an address that the other nodes cannot reach.
+fn check_reach(state: &MetaState, node: u64, facts: &NodeFacts) -> Result<(), ClusterError> {
+    let is_local = |address: &str| is_loopback_host(host_of(address));
+    let others = state.present_nodes().filter(|(other, _)| other.0 != node);
+    let elsewhere = others.map(|(other, record)| (other, &record.facts.grpc)).find(|(_, address)| !is_local(address));
+    match elsewhere {
+        Some((other, address)) if is_local(&facts.grpc) => {
+            Err(ClusterError::Reach { own: facts.grpc.clone(), other, address: address.clone() })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -114,9 +138,9 @@ async fn facts(config: &Config, env: &Env, http: SocketAddr, grpc: SocketAddr) -
         grpc: said(&config.cluster.advertise_grpc, grpc),
         http: said(&config.cluster.advertise_http, http),
         zone: config.cluster.zone.clone(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        lowest_format: VERSION_LOWEST,
-        highest_format: VERSION_SUPPORTED,
+        version: env.program.version.to_owned(),
+        lowest_format: env.program.formats.lowest,
+        highest_format: env.program.formats.highest,
         capacity_bytes,
     })
 }
@@ -143,4 +167,8 @@ pub fn follow_state(
 }
 
 #[cfg(test)]
+mod secure_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod upgrade_tests;

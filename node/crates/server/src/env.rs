@@ -8,6 +8,7 @@ mod objects;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -20,6 +21,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+pub use crate::program::{Program, Versions};
+
 /// What a node needs of the world.
 #[derive(Clone)]
 pub struct Env {
@@ -31,8 +34,12 @@ pub struct Env {
     pub clock: Arc<dyn WallClock>,
     /// The root of all randomness.
     pub seed: Seed,
+    /// Which program runs in it.
+    pub program: Program,
     /// The network.
     pub net: Arc<dyn Net>,
+    /// Files that an operator gives, wherever they are.
+    pub files: Arc<dyn Files>,
     /// Where backups are kept.
     pub objects: Arc<dyn ObjectStores>,
     /// Where tasks run and where blocking work goes.
@@ -91,6 +98,21 @@ pub trait Volume: Send + Sync + 'static {
     fn space(&self) -> io::Result<DiskSpace>;
     /// Makes the file [`BALLAST_FILE`] occupy `bytes` on disk; zero removes it.
     fn reserve(&self, bytes: u64) -> io::Result<()>;
+}
+
+/// Files that an operator gives: certificates and keys.
+pub trait Files: Send + Sync + 'static {
+    /// Reads one whole. Blocks.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+}
+
+/// A world without such files.
+pub struct NoFiles;
+
+impl Files for NoFiles {
+    fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
 }
 
 /// Name of the file that keeps room on the disk.

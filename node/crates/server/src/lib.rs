@@ -1,9 +1,11 @@
 //! A node: what listens, what stores, what answers, over an [`Env`].
 //!
-//! Reading order: [`env`] (the door to the world), [`config`], [`replication`] (the log store), [`peers`] (other nodes),
-//! [`meta`] (what concerns the whole cluster), [`cluster`] (this node as one of it), [`clock_rule`] (whose clock counts),
-//! [`shards`] (the groups of this node and reads across them), [`routing`], [`balance`] (who makes copies and moves them),
-//! [`write`] (from a request's body to acknowledged samples), [`maintenance`] (flush, seal, retention, disk space), then what clients see: [`gateway`], [`grpc`], [`query`], [`self_collect`].
+//! Reading order: [`env`] (the door to the world), [`config`], [`tls`] and [`far_end`] (who is who on a connection),
+//! [`replication`] (the log store), [`peers`] (other nodes), [`meta`] (what concerns the whole cluster), [`cluster`] (this
+//! node as one of it), [`clock_rule`] (whose clock counts), [`shards`] (the groups of this node and reads across them),
+//! [`routing`], [`balance`] (who makes copies and moves them), [`write`] (from a request's body to acknowledged samples),
+//! [`maintenance`] (flush, seal, retention, disk space), then what clients see: [`gateway`], [`grpc`], [`query`],
+//! [`self_collect`].
 
 pub mod backup;
 pub mod balance;
@@ -11,6 +13,7 @@ pub mod clock_rule;
 pub mod cluster;
 pub mod config;
 pub mod env;
+pub mod far_end;
 pub mod gateway;
 pub mod grpc;
 mod listen;
@@ -19,6 +22,7 @@ pub mod meta;
 pub mod metrics;
 pub mod operations;
 pub mod peers;
+pub mod program;
 pub mod query;
 pub mod replication;
 pub mod routing;
@@ -27,6 +31,7 @@ mod sending;
 pub mod shards;
 #[cfg(test)]
 mod testing;
+pub mod tls;
 mod waiting;
 pub mod write;
 
@@ -47,6 +52,7 @@ use clock_rule::{ClockRule, CorrectedClock};
 use cluster::{Cluster, ClusterError};
 use config::ConfigError;
 use env::Listener;
+use far_end::Administrators;
 use gateway::GatewayState;
 use grpc::GrpcState;
 use grpc::cluster::ClusterService;
@@ -63,6 +69,7 @@ use routing::Router;
 use routing::reconcile::reconcile;
 use self_collect::SelfCollect;
 use shards::{AdminError, Shards};
+use tls::{Tls, TlsError};
 use write::WritePath;
 
 pub use config::Config;
@@ -103,6 +110,9 @@ pub enum StartError {
     /// No cluster took the node.
     #[error(transparent)]
     Join(#[from] JoinError),
+    /// The other nodes could not reach it.
+    #[error(transparent)]
+    Reach(ClusterError),
     /// An address is taken, or not ours.
     #[error("cannot listen on {address} (configuration key {key:?})")]
     Listen {
@@ -117,6 +127,9 @@ pub enum StartError {
     /// Two metrics have one name: our own mistake.
     #[error("metrics")]
     Metrics(#[from] prometheus::Error),
+    /// The node cannot prove who it is.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Other nodes cannot be served.
     #[error(transparent)]
     Peers(#[from] peers::service::ServiceError),
@@ -129,6 +142,7 @@ impl StartError {
     fn of_cluster(config: &Config, error: ClusterError) -> StartError {
         match error {
             ClusterError::Enter(EnterError::Join(error)) => StartError::Join(error),
+            error @ ClusterError::Reach { .. } => StartError::Reach(error),
             error => StartError::Data { path: config.data_dir.display().to_string(), source: error.into() },
         }
     }
@@ -149,13 +163,21 @@ impl Server {
     /// Opens the data directory, or founds a cluster in an empty one, and serves. Returns once requests are answered.
     pub async fn start(config: Config, env: Env) -> Result<Server, StartError> {
         config.validate()?;
-        let order = if config.cluster.wait_for_init { waiting::wait(&config, &env, config.http).await? } else { None };
+        let registry = Registry::new();
+        let tls = Tls::load(&config.tls, &config.grpc_host(), &env, &registry).await?;
+        let env = match &tls {
+            Some(tls) => Env { net: tls.over(env.net.clone()), ..env },
+            None => env,
+        };
+        let order = match config.cluster.wait_for_init {
+            true => waiting::wait(&config, &env, tls.clone(), config.http).await?,
+            false => None,
+        };
         let config = Arc::new(match &order {
             Some(order) => order.applied_to(config),
             None => config,
         });
         let started_ms = env.clock.now_ms();
-        let registry = Registry::new();
         let http = bind(&env, "http", config.http).await?;
         // Raft's runtime is told of what happens on this listener's connections.
         let grpc = {
@@ -209,6 +231,7 @@ impl Server {
             registry: registry.clone(),
             clock: env.clock.clone(),
             started_ms,
+            administrators: Administrators::new(&config.hosts, Some(meta.state()), env.clock.clone()),
             ready: is_ready.clone(),
         });
         let reporter = Reporter::new(&router, clock_rule.judgement(), &config, &env);
@@ -217,7 +240,6 @@ impl Server {
             peers: peers.clone(),
             router: router.clone(),
             reporter: reporter.clone(),
-            config: config.clone(),
             clock: env.clock.clone(),
             seed: env.seed.split("tokens"),
             tokens: Arc::default(),
@@ -231,6 +253,7 @@ impl Server {
             clock: env.clock.clone(),
             started_ms,
             http_address,
+            meta: Some(meta.state()),
             ready: is_ready,
         };
         let backups = Backups::new(meta.clone(), peers.clone(), router.clone(), write.clone(), env.clone());
@@ -245,11 +268,13 @@ impl Server {
         let service = service
             .with_router(router.clone())
             .with_meta(meta.clone())
+            .with_tls(tls.clone())
             .with_reporter(reporter)
             .with_long_work(long_work);
         let grpc_routes = service.add_to(grpc_routes);
-        tasks.spawn(listen::serve(http, http_routes, stopped.clone()));
-        let grpc = listen::serve_nodes(grpc, grpc_routes, Handle::current(), stopped.clone());
+        let http_tls = tls.clone().filter(|_| !config.http_is_plain());
+        tasks.spawn(listen::serve(http, http_routes, http_tls, stopped.clone()));
+        let grpc = listen::serve_nodes(grpc, grpc_routes, Handle::current(), tls.clone(), stopped.clone());
         let env_of_task = env.clone();
         tasks.spawn(async move {
             // An error means that Raft's runtime is gone, and all connections with it.
@@ -262,6 +287,9 @@ impl Server {
         }
         tasks.spawn(reconcile(router.clone(), stopped.clone()));
         tasks.spawn(mover.run(stopped.clone()));
+        if let Some(tls) = tls {
+            tasks.spawn(tls.follow(stopped.clone()));
+        }
         tasks.spawn(clock_rule.run(stopped.clone()));
         if config.self_collect.enabled {
             let collect = SelfCollect {

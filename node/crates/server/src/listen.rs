@@ -3,6 +3,7 @@
 mod lane;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,6 +20,8 @@ use tower::ServiceExt;
 
 use self::lane::{Lane, lane};
 use crate::env::{Listener, Stream};
+use crate::far_end::{FarEnd, Security};
+use crate::tls::Tls;
 
 pub use lane::RAFT_PREFACE;
 
@@ -38,30 +41,50 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long requests under way may take to end once the server stops.
 const DRAIN_WAIT: Duration = Duration::from_secs(10);
 
-/// Serves until `stop` is true, then lets requests under way end. HTTP/1 and HTTP/2 alike.
-pub async fn serve(listener: Box<dyn Listener>, router: Router, stop: watch::Receiver<bool>) {
+/// A connection and who is at its other end.
+struct Accepted {
+    stream: Box<dyn Stream>,
+    far_end: FarEnd,
+}
+
+/// Serves until `stop` is true, then lets requests under way end. HTTP/1 and HTTP/2 alike; over TLS, if there is one.
+pub async fn serve(listener: Box<dyn Listener>, router: Router, tls: Option<Tls>, stop: watch::Receiver<bool>) {
     let stopping = stop.clone();
-    accept(listener, stop, |stream| connection(stream, router.clone(), stopping.clone())).await;
+    accept(listener, stop, |stream, peer| {
+        let (router, tls, mut stop) = (router.clone(), tls.clone(), stopping.clone());
+        async move {
+            let Some(accepted) = secured(stream, peer, tls, &mut stop).await else { return };
+            connection(accepted, router, stop).await;
+        }
+    })
+    .await;
 }
 
 /// Serves what other nodes connect to as well. To be run on Raft's runtime: connections for Raft stay there, and neither
 /// requests nor queries can keep them waiting. All others go to `others`.
-pub async fn serve_nodes(listener: Box<dyn Listener>, router: Router, others: Handle, stop: watch::Receiver<bool>) {
+pub async fn serve_nodes(
+    listener: Box<dyn Listener>,
+    router: Router,
+    others: Handle,
+    tls: Option<Tls>,
+    stop: watch::Receiver<bool>,
+) {
     let stopping = stop.clone();
-    accept(listener, stop, |stream| {
-        let (router, others, mut stop) = (router.clone(), others.clone(), stopping.clone());
+    accept(listener, stop, |stream, peer| {
+        let (router, others, tls, mut stop) = (router.clone(), others.clone(), tls.clone(), stopping.clone());
         async move {
+            let Some(Accepted { stream, far_end }) = secured(stream, peer, tls, &mut stop).await else { return };
             let begun = tokio::select! {
                 biased;
                 () = stopped(&mut stop) => return,
                 begun = timeout(HEADERS_WAIT, lane(stream)) => begun,
             };
             match begun {
-                Ok(Ok(Lane::Raft(stream))) => connection(stream, router, stop).await,
+                Ok(Ok(Lane::Raft(stream))) => connection(Accepted { stream, far_end }, router, stop).await,
                 Ok(Ok(Lane::Other(stream))) => {
                     // A set, so that it ends with this task.
                     let mut elsewhere = JoinSet::new();
-                    elsewhere.spawn_on(connection(stream, router, stop), &others);
+                    elsewhere.spawn_on(connection(Accepted { stream, far_end }, router, stop), &others);
                     elsewhere.join_next().await;
                 }
                 Ok(Err(error)) => tracing::debug!(%error, "a connection did not begin"),
@@ -72,11 +95,38 @@ pub async fn serve_nodes(listener: Box<dyn Listener>, router: Router, others: Ha
     .await;
 }
 
+/// A connection as it is served, TLS done where there is any; none if that failed or the server stops.
+async fn secured(
+    stream: Box<dyn Stream>,
+    address: SocketAddr,
+    tls: Option<Tls>,
+    stop: &mut watch::Receiver<bool>,
+) -> Option<Accepted> {
+    let Some(tls) = tls else {
+        return Some(Accepted { stream, far_end: FarEnd { address, security: Security::Plain } });
+    };
+    let shaken = tokio::select! {
+        biased;
+        () = stopped(stop) => return None,
+        shaken = tls.accept(stream) => shaken,
+    };
+    match shaken {
+        Ok((stream, certificate)) => {
+            Some(Accepted { stream, far_end: FarEnd { address, security: Security::Tls(certificate) } })
+        }
+        Err(error) if tls.may_log() => {
+            tracing::warn!(client = %address, %error, "a connection was refused");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
 /// Carries each connection in a task of its own.
 async fn accept<F>(
     mut listener: Box<dyn Listener>,
     mut stop: watch::Receiver<bool>,
-    carry: impl Fn(Box<dyn Stream>) -> F,
+    carry: impl Fn(Box<dyn Stream>, SocketAddr) -> F,
 ) where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -92,8 +142,8 @@ async fn accept<F>(
             () = stopped(&mut stop) => break,
             Some(_) = connections.join_next() => {}
             (permit, accepted) = accepted => match accepted {
-                Ok((stream, _peer)) => {
-                    let carried = carry(stream);
+                Ok((stream, peer)) => {
+                    let carried = carry(stream, peer);
                     connections.spawn(async move {
                         carried.await;
                         drop(permit);
@@ -113,7 +163,8 @@ async fn accept<F>(
     }
 }
 
-async fn connection(stream: Box<dyn Stream>, router: Router, mut stop: watch::Receiver<bool>) {
+async fn connection(accepted: Accepted, router: Router, mut stop: watch::Receiver<bool>) {
+    let Accepted { stream, far_end } = accepted;
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_WAIT);
     // Without a date in answers, which hyper would take from the system's clock: replayed calls between nodes are the same.
@@ -128,8 +179,9 @@ async fn connection(stream: Box<dyn Stream>, router: Router, mut stop: watch::Re
     let spoke = Arc::new(AtomicBool::new(false));
     let router = router.map_request({
         let spoke = spoke.clone();
-        move |request: hyper::Request<hyper::body::Incoming>| {
+        move |mut request: hyper::Request<hyper::body::Incoming>| {
             spoke.store(true, Ordering::Relaxed);
+            request.extensions_mut().insert(far_end.clone());
             request
         }
     });
@@ -168,7 +220,6 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 #[cfg(test)]
 mod tests {
     use std::io;
-    use std::net::SocketAddr;
 
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -202,7 +253,7 @@ mod tests {
         let (clients, accepted) = mpsc::channel(1);
         let (_stop, stopped) = watch::channel(false);
         let router = Router::new().route("/", get(|| async { "here" }));
-        let server = tokio::spawn(serve(Box::new(Queue(accepted)), router, stopped));
+        let server = tokio::spawn(serve(Box::new(Queue(accepted)), router, None, stopped));
         let (mut client, stream) = duplex(1 << 16);
         let began = Instant::now();
         clients.send(stream).await.unwrap();

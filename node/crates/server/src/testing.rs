@@ -17,8 +17,8 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::env::{
-    BoxFuture, DiskSpace, Env, Executor, ExecutorHandle, Executors, Job, Listener, Net, NoObjects, Seed, Spawner,
-    Stream, Volume, WallClock,
+    BoxFuture, DiskSpace, Env, Executor, ExecutorHandle, Executors, Job, Listener, Net, NoFiles, NoObjects, Program,
+    Seed, Spawner, Stream, Volume, WallClock,
 };
 use crate::maintenance::Maintenance;
 use crate::meta::founding::initial_placement;
@@ -126,7 +126,9 @@ pub fn env(disk: MemDisk, clock: Arc<dyn WallClock>, net: Arc<dyn Net>) -> Env {
         volume: Arc::<TestVolume>::default(),
         clock,
         seed: Seed(1),
+        program: Program::THIS,
         net,
+        files: Arc::new(NoFiles),
         objects: Arc::new(NoObjects),
         executors: Executors {
             raft: Arc::new(ThisRuntime),

@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::middleware::from_fn_with_state;
 use bellwether_proto::peer::v1::peer_server::{Peer, PeerServer};
 use bellwether_proto::peer::v1::{JoinAnswer, JoinRequest};
 use bellwether_proto::v1::founding_server::{Founding, FoundingServer};
@@ -19,9 +20,12 @@ use tonic::{Request, Response, Status};
 use crate::cluster::{Cluster, ClusterError};
 use crate::config::Config;
 use crate::env::Env;
+use crate::far_end::Administrators;
+use crate::grpc::refuse_strangers;
 use crate::listen;
 use crate::meta::settings::SettingKey;
 use crate::meta::{Meta, MetaCommand};
+use crate::tls::Tls;
 use crate::{StartError, bind};
 
 /// What a cluster is to begin with.
@@ -52,7 +56,7 @@ impl Order {
 }
 
 /// Waits until the directory belongs to a node, or until this one is to found a cluster: then says with what.
-pub async fn wait(config: &Config, env: &Env, http: SocketAddr) -> Result<Option<Order>, StartError> {
+pub async fn wait(config: &Config, env: &Env, tls: Option<Tls>, http: SocketAddr) -> Result<Option<Order>, StartError> {
     let failed = |source: ClusterError| StartError::of_cluster(config, source);
     if Cluster::is_known(env).await.map_err(failed)? {
         return Ok(None);
@@ -61,11 +65,14 @@ pub async fn wait(config: &Config, env: &Env, http: SocketAddr) -> Result<Option
     let grpc = listener.local_address();
     tracing::info!(%grpc, join = config.join.0.len(), "waits to be told to found a cluster: bwctl cluster init");
     let (tell, order) = oneshot::channel();
-    let service = Waiting { is_local: config.grpc.ip().is_loopback(), tell: Arc::new(Mutex::new(Some(tell))) };
+    let service = Waiting { tell: Arc::new(Mutex::new(Some(tell))) };
     let routes = Routes::new(FoundingServer::new(service.clone())).add_service(PeerServer::new(service));
+    // There is no cluster yet that could know a token.
+    let administrators = Administrators::new(&config.hosts, None, env.clock.clone());
+    let routes = routes.into_axum_router().layer(from_fn_with_state(administrators, refuse_strangers));
     let (stop, stopped) = watch::channel(false);
     // Both ends of it: who was told to found is answered before the listener goes.
-    let serving = listen::serve(listener, routes.into_axum_router(), stopped);
+    let serving = listen::serve(listener, routes, tls, stopped);
     let joining = async {
         if config.join.0.is_empty() {
             std::future::pending::<()>().await;
@@ -88,7 +95,6 @@ pub async fn wait(config: &Config, env: &Env, http: SocketAddr) -> Result<Option
 
 #[derive(Clone)]
 struct Waiting {
-    is_local: bool,
     tell: Arc<Mutex<Option<oneshot::Sender<Order>>>>,
 }
 
@@ -99,12 +105,6 @@ pub struct Founded(pub Meta);
 #[tonic::async_trait]
 impl Founding for Waiting {
     async fn init(&self, request: Request<InitRequest>) -> Result<Response<InitResponse>, Status> {
-        if !self.is_local {
-            return Err(Status::permission_denied(
-                "this node's gRPC listener is open to everybody: found the cluster on one that listens on loopback, or start \
-                 the first node without cluster.wait_for_init and --join",
-            ));
-        }
         let order = read(request.into_inner())?;
         let tell = self.tell.lock().take();
         match tell.map(|tell| tell.send(order)) {

@@ -38,12 +38,12 @@ fn founded() -> MetaState {
 
 #[test]
 fn fuzz_request() {
-    let valid = requests::encode(&founding());
+    let valid = requests::encode(&founding(), 1);
     let state = founded();
     bolero::check!().for_each(|input: &[u8]| {
         for bytes in [input.to_vec(), mutated(&valid, input)] {
-            let Ok(request) = requests::decode(&bytes) else { continue };
-            assert_eq!(requests::decode(&requests::encode(&request)).as_ref(), Ok(&request));
+            let Ok(request) = requests::decode(&bytes, 1) else { continue };
+            assert_eq!(requests::decode(&requests::encode(&request, 1), 1).as_ref(), Ok(&request));
             let _ = apply(&mut None, request.clone(), 1);
             let _ = apply(&mut Some(state.clone()), request, 2);
         }
@@ -72,8 +72,8 @@ fn fuzz_state() {
         // With a checksum that fits, so that what is behind it is reached.
         for mut bytes in [input.to_vec(), mutated(valid, input)] {
             bytes.extend_from_slice(&xxh3_64(&bytes).to_le_bytes());
-            if let Ok((state, applied)) = states::decode(&bytes) {
-                assert_eq!(states::decode(&states::encode(state.as_ref(), &applied)), Ok((state, applied)));
+            if let Ok((state, applied)) = states::decode(&bytes, 1) {
+                assert_eq!(states::decode(&states::encode(state.as_ref(), &applied), 1), Ok((state, applied)));
             }
         }
     });

@@ -57,7 +57,7 @@ keys! {
     "http" => http, "address of the HTTP API; port 0 takes a free one and prints it";
     "grpc" => grpc, "address of the gRPC API; port 0 takes a free one and prints it";
     "hosts" => hosts, "names that requests may address a listener on loopback by, beside localhost and loopback addresses";
-    "insecure_listen" => insecure_listen, "allow listeners on other addresses than loopback without TLS";
+    "insecure_listen" => insecure_listen, "serve HTTP in plain text, on other addresses than loopback too: whoever reaches it can read and write";
     "join" => join, "gRPC addresses of nodes of the cluster to join, for a start with an empty data directory; none: such a start founds a cluster";
     "cluster.zone" => cluster.zone, "nodes of one zone fail together: copies are spread over the zones";
     "cluster.advertise_grpc" => cluster.advertise_grpc, "host:port at which others reach the gRPC API; empty: where it listens";
@@ -66,6 +66,11 @@ keys! {
     "cluster.join_timeout" => cluster.join_timeout, "how long a start tries to join before it fails; 0 tries until it succeeds";
     "cluster.join_token" => cluster.join_token, "token to show when joining";
     "cluster.wait_for_init" => cluster.wait_for_init, "with an empty data directory found nothing by itself: wait for bwctl cluster init here, or for a node to join";
+    "tls.ca" => tls.ca, "file: certificates (PEM) of the authorities that nodes and administrators have theirs from";
+    "tls.cert" => tls.cert, "file: this node's certificate (PEM), for the host that it is reached at; changed files are used without a restart";
+    "tls.key" => tls.key, "file: the key (PEM) of that certificate";
+    "tls.name" => tls.name, "name that all nodes' certificates have, where they are not for the nodes' hosts";
+    "tls.client_certificates" => tls.client_certificates, "turn clients away that show no certificate of an authority in tls.ca";
     "shard_groups" => shard_groups, "shard groups of a new cluster; later starts use what is stored";
     "retention" => retention, "how long samples are kept";
     "memory_limit" => memory_limit, "memory to stay within; 0 takes half of what the machine or its cgroup has";

@@ -6,6 +6,7 @@
 
 mod keys;
 mod memory;
+mod reach;
 mod setting;
 
 use std::net::SocketAddr;
@@ -16,7 +17,7 @@ use bellwether_model::{Tenant, limits};
 
 pub use keys::{KeyInfo, keys};
 pub use memory::HEADS_MEMORY_MAX_PERCENT;
-use setting::is_host_and_port;
+pub use reach::{TlsConfig, host_of, is_loopback_host};
 pub use setting::{ByteSize, HostList, LogFormat, PeerList, Secret, Setting, duration_text};
 
 use crate::meta::tokens::TokenText;
@@ -32,12 +33,14 @@ pub struct Config {
     pub grpc: SocketAddr,
     /// Names that requests may address a listener on loopback by, beside those of loopback.
     pub hosts: HostList,
-    /// Allows plain-text listeners on addresses other than loopback.
+    /// Serves HTTP in plain text, on addresses other than loopback too.
     pub insecure_listen: bool,
     /// Nodes of a cluster to join.
     pub join: PeerList,
     /// What the node is to the others.
     pub cluster: ClusterConfig,
+    /// What the node proves who it is by.
+    pub tls: TlsConfig,
     /// Shard groups of a new cluster.
     pub shard_groups: u32,
     /// How long samples are kept.
@@ -232,6 +235,7 @@ impl Default for Config {
             insecure_listen: false,
             join: PeerList::default(),
             cluster: ClusterConfig::default(),
+            tls: TlsConfig::default(),
             shard_groups: 8,
             retention: Duration::from_millis(limits::RETENTION_MS_DEFAULT as u64),
             memory_limit: ByteSize(0),
@@ -335,28 +339,7 @@ impl Config {
     /// Checks what concerns more than one key. Call once all sources are in.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let invalid = |key, reason: String| Err(ConfigError::Invalid { key, reason });
-        for (key, address) in [("http", self.http), ("grpc", self.grpc)] {
-            if !address.ip().is_loopback() && !self.insecure_listen {
-                return invalid(
-                    key,
-                    format!(
-                        "{address} is not a loopback address, and there is no TLS yet: anybody who reaches it could \
-                         read and write; set insecure_listen (--insecure-listen) to allow that"
-                    ),
-                );
-            }
-        }
-        for (key, advertised, address) in [
-            ("cluster.advertise_grpc", &self.cluster.advertise_grpc, self.grpc),
-            ("cluster.advertise_http", &self.cluster.advertise_http, self.http),
-        ] {
-            if advertised.is_empty() && address.ip().is_unspecified() && !self.join.0.is_empty() {
-                return invalid(key, format!("is needed: other nodes cannot reach {address}"));
-            }
-            if !advertised.is_empty() && !is_host_and_port(advertised) {
-                return invalid(key, format!("{advertised:?} is not host:port"));
-            }
-        }
+        self.validate_reach()?;
         if let Some(reason) =
             TokenText::parse(&self.cluster.join_token.0).err().filter(|_| self.cluster.join_token.is_set())
         {

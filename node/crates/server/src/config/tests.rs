@@ -88,6 +88,49 @@ fn other_addresses_than_loopback_need_consent() {
 }
 
 #[test]
+fn nodes_that_others_reach_must_prove_who_they_are() {
+    let check = |text: &str, message: &str| assert_eq!(toml(text).unwrap_err().to_string(), message);
+    let makes = "`bwctl tls ca` and `bwctl tls node` make the files";
+    check(
+        "grpc = \"10.0.0.1:9481\"\ninsecure_listen = true",
+        &format!(
+            "configuration key \"grpc\": 10.0.0.1:9481 is not a loopback address, so nodes must prove who they are: set \
+             tls.ca, tls.cert and tls.key; {makes}"
+        ),
+    );
+    check(
+        "[cluster]\nadvertise_grpc = \"node-1:9481\"",
+        &format!(
+            "configuration key \"cluster.advertise_grpc\": node-1:9481 is not a loopback address, so nodes must prove who \
+             they are: set tls.ca, tls.cert and tls.key; {makes}"
+        ),
+    );
+    check(
+        "http = \"10.0.0.1:9480\"",
+        &format!(
+            "configuration key \"http\": 10.0.0.1:9480 is not a loopback address: set tls.ca, tls.cert and tls.key \
+             ({makes}), or insecure_listen (--insecure-listen) to let anybody who reaches it read and write in plain text"
+        ),
+    );
+    check(
+        "[tls]\nca = \"ca.pem\"\ncert = \"cert.pem\"",
+        &format!("configuration key \"tls.key\": is needed where tls.ca is set; {makes}"),
+    );
+    check(
+        "join = [\"10.0.0.2:9481\"]",
+        "configuration key \"cluster.advertise_grpc\": 127.0.0.1 can be reached from this machine alone, but the cluster \
+         to join is elsewhere, at 10.0.0.2:9481: set grpc, or cluster.advertise_grpc, to an address that the other nodes \
+         can reach",
+    );
+    let files = "[tls]\nca = \"a\"\ncert = \"b\"\nkey = \"c\"";
+    let config = toml(&format!("grpc = \"10.0.0.1:9481\"\nhttp = \"10.0.0.1:9480\"\n{files}")).unwrap();
+    assert_eq!((config.grpc_host().as_str(), config.http_is_plain()), ("10.0.0.1", false));
+    let text = format!("grpc = \"0.0.0.0:1\"\ninsecure_listen = true\n[cluster]\nadvertise_grpc = \"b:1\"\n{files}");
+    let config = toml(&text).unwrap();
+    assert_eq!((config.grpc_host().as_str(), config.http_is_plain()), ("b", true));
+}
+
+#[test]
 fn limits_of_writes_fit_into_each_other() {
     let check = |text: &str, message: &str| assert_eq!(toml(text).unwrap_err().to_string(), message);
     check(

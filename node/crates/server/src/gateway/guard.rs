@@ -80,6 +80,14 @@ pub(super) async fn refuse_foreign_pages(request: Request, next: Next) -> Respon
     next.run(request).await
 }
 
+/// Refuses administration to those who may not.
+pub(super) async fn refuse_strangers(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
+    match gateway.state.administrators.check(&request) {
+        Ok(()) => next.run(request).await,
+        Err(reason) => ApiError::new(ErrorKind::Forbidden, reason.to_string()).into_response(),
+    }
+}
+
 fn is_foreign(headers: &HeaderMap) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return false };
     let host = headers.get(header::HOST).map(HeaderValue::as_bytes);

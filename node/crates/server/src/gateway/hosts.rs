@@ -28,6 +28,11 @@ impl Hosts {
         Hosts { allowed: address.ip().is_loopback().then(|| allowed.0.as_slice().into()) }
     }
 
+    /// Of requests that come from this machine.
+    pub fn of_loopback(allowed: &HostList) -> Hosts {
+        Hosts { allowed: Some(allowed.0.as_slice().into()) }
+    }
+
     /// What is wrong with the host that a request names. One that names none comes from no browser.
     pub fn check<B>(&self, request: &axum::http::Request<B>) -> Result<(), String> {
         let Some(allowed) = &self.allowed else { return Ok(()) };

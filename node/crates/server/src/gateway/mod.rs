@@ -42,6 +42,7 @@ pub use tenant::NAMED_ELSEWHERE;
 
 use crate::config::Config;
 use crate::env::WallClock;
+use crate::far_end::Administrators;
 use crate::query::Coordinator;
 use crate::routing;
 use crate::write::WritePath;
@@ -69,6 +70,8 @@ pub struct GatewayState {
     pub clock: Arc<dyn WallClock>,
     /// When the node started.
     pub started_ms: Timestamp,
+    /// Who may administer.
+    pub administrators: Administrators,
     /// Whether requests are served; until then they are answered 503.
     pub ready: watch::Receiver<bool>,
 }
@@ -114,6 +117,7 @@ pub fn router(state: GatewayState) -> Router {
         .route("/api/v1/admin/tsdb/delete_series", post(admin::delete_series).put(admin::delete_series))
         .route("/api/v1/admin/tsdb/clean_tombstones", post(admin::clean_tombstones).put(admin::clean_tombstones))
         .method_not_allowed_fallback(pages::method_not_allowed)
+        .layer(from_fn_with_state(gateway.clone(), guard::refuse_strangers))
         .layer(from_fn(guard::refuse_foreign_pages));
     let reads = Router::new()
         .route("/api/v1/query", get(query::instant).post(query::instant))

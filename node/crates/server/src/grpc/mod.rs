@@ -30,7 +30,9 @@ use tonic_health::pb::health_server::HealthServer;
 use self::operations::OperationsService;
 use crate::config::Config;
 use crate::env::WallClock;
+use crate::far_end::Administrators;
 use crate::gateway::{Hosts, NAMED_ELSEWHERE};
+use crate::meta::MetaState;
 use crate::query::Coordinator;
 use crate::routing;
 use crate::waiting::Founded;
@@ -56,6 +58,8 @@ pub struct GrpcState {
     pub started_ms: Timestamp,
     /// Where HTTP really listens.
     pub http_address: SocketAddr,
+    /// The cluster, where the node is of one.
+    pub meta: Option<watch::Receiver<Arc<MetaState>>>,
     /// Whether requests are served.
     pub ready: watch::Receiver<bool>,
 }
@@ -77,6 +81,7 @@ pub fn routes(
         .add_service(reflection().build_v1alpha()?)
         .add_service(v1::node_server::NodeServer::new(node::Node(state.clone())))
         .add_service(queries);
+    let administrators = Administrators::new(&state.config.hosts, state.meta.clone(), state.clock.clone());
     let routes = match administration {
         Some(operations) => {
             let cluster = v1::cluster_server::ClusterServer::new(operations.cluster.clone());
@@ -87,7 +92,27 @@ pub fn routes(
         None => routes,
     };
     let writes = Router::new().route(write::PATH, post(write::write)).with_state(state);
-    Ok(routes.into_axum_router().merge(writes).layer(from_fn_with_state(hosts, refuse_other_hosts)))
+    let routes = routes.into_axum_router().merge(writes).layer(from_fn_with_state(administrators, refuse_strangers));
+    Ok(routes.layer(from_fn_with_state(hosts, refuse_other_hosts)))
+}
+
+/// Services for those who administer.
+const ADMINISTRATION: [&str; 3] =
+    [v1::cluster_server::SERVICE_NAME, v1::operations_server::SERVICE_NAME, v1::founding_server::SERVICE_NAME];
+
+/// Refuses administration to those who may not.
+pub async fn refuse_strangers(
+    State(administrators): State<Administrators>,
+    request: axum::extract::Request,
+    next: Next,
+) -> Response {
+    let service = request.uri().path().trim_start_matches('/').split('/').next();
+    if service.is_some_and(|service| ADMINISTRATION.contains(&service))
+        && let Err(reason) = administrators.check(&request)
+    {
+        return Status::permission_denied(reason.to_string()).into_http::<Body>();
+    }
+    next.run(request).await
 }
 
 /// What the reflection services describe. A function that takes nothing, not a closure that takes the builder: rustc

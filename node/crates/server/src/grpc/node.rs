@@ -1,6 +1,6 @@
 //! What a node says about itself.
 
-use bellwether_proto::v1::{StatusRequest, StatusResponse, node_server};
+use bellwether_proto::v1::{AddressesRequest, AddressesResponse, StatusRequest, StatusResponse, node_server};
 use tonic::{Request, Response, Status};
 
 use super::GrpcState;
@@ -20,5 +20,11 @@ impl node_server::Node for Node {
             active_series: stats.active_series,
             disk_bytes: stats.disk_bytes,
         }))
+    }
+
+    async fn addresses(&self, _: Request<AddressesRequest>) -> Result<Response<AddressesResponse>, Status> {
+        let state = self.0.meta.as_ref().ok_or_else(|| Status::unimplemented("this node is of no cluster"))?;
+        let addresses = state.borrow().present_nodes().map(|(_, node)| node.facts.grpc.clone()).collect();
+        Ok(Response::new(AddressesResponse { addresses }))
     }
 }

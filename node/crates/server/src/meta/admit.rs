@@ -8,9 +8,10 @@ use bellwether_model::{NodeId, ReplicaId};
 use bellwether_raft::MembershipError;
 use tokio::time::{Instant, sleep};
 
-use super::command::{MetaCommand, Outcome};
+use super::command::{MetaCommand, Outcome, Refusal};
 use super::joining::{JoinAsk, JoinGrant};
 use super::{Meta, MetaError, members};
+use crate::config::{host_of, is_loopback_host};
 
 /// How long the membership may take to take the new replica in.
 const LEARN_BUDGET: Duration = Duration::from_secs(10);
@@ -47,7 +48,9 @@ impl Meta {
                  cluster.advertise_grpc set, then try again"
             )));
         }
+        self.check_reach(&ask)?;
         let JoinAsk { nonce, facts, rules, token } = ask;
+        let token = token.map(|token| token.proof());
         let registered = self.propose(MetaCommand::RegisterNode { nonce, facts, rules, token }).await;
         let (node, meta_replica) = match registered {
             Ok(Outcome::Node { node, meta_replica }) => (node, meta_replica),
@@ -59,6 +62,28 @@ impl Meta {
         };
         self.let_learn(node, meta_replica).await?;
         Ok(JoinGrant { node, meta_replica, state: (*self.now()).clone() })
+    }
+
+    /// Either all nodes are on one machine or none is reached by a loopback address; whoever comes over the network needs
+    /// a token.
+    fn check_reach(&self, ask: &JoinAsk) -> Result<(), AdmitError> {
+        let is_local = |address: &str| is_loopback_host(host_of(address));
+        let refused = |text: String| Err(AdmitError::Refused(text));
+        let (address, is_local_joiner) = (&ask.facts.grpc, is_local(&ask.facts.grpc));
+        let state = self.now();
+        let mut members = state.present_nodes().map(|(node, record)| (node, &record.facts.grpc));
+        match members.find(|(_, member)| is_local(member) != is_local_joiner) {
+            Some((node, member)) if is_local_joiner => refused(format!(
+                "it says that it is reached at {address}, which no other machine can reach, and node {node} is at \
+                 {member}: set grpc or cluster.advertise_grpc to an address that the others can reach"
+            )),
+            Some((node, member)) => refused(format!(
+                "node {node} says that it is reached at {member}, which no other machine can reach: start that node \
+                 with grpc or cluster.advertise_grpc set to an address that {address} can reach, then try again"
+            )),
+            None if !is_local_joiner && ask.token.is_none() => refused(Refusal::TokenNeeded.to_string()),
+            None => Ok(()),
+        }
     }
 
     /// A node that listens on all addresses and names none.

@@ -9,8 +9,8 @@ use bellwether_placement::{ChangeError, NodeState, PlacedGroup, Placement, Repli
 use super::command::{Founding, MetaCommand, MetaReply, Outcome, Refusal, Request, TokenProof};
 use super::settings::{SettingKey, Settings};
 use super::state::{
-    EventKind, MetaState, NAME_BYTES_MAX, NodeFacts, NodeRecord, REMOVED_NODES_MAX, REQUESTS_MAX, TOKENS_MAX, Token,
-    TokenKind, VERSION_SUPPORTED,
+    EventKind, MetaState, NAME_BYTES_MAX, NodeFacts, NodeRecord, REMOVED_NODES_MAX, REQUESTS_MAX, TOKEN_USES_MAX,
+    TOKENS_MAX, Token, TokenKind,
 };
 
 /// The first node of a cluster, and the first replica of its meta group.
@@ -41,14 +41,14 @@ pub fn apply(state: &mut Option<MetaState>, request: Request, index: u64) -> Met
 fn found(founding: Founding, request: u128, now: Timestamp, index: u64) -> Result<MetaState, Refusal> {
     let Founding { cluster, facts, nonce, rules, placement } = founding;
     check_names(&facts)?;
-    check_formats(&facts, VERSION_SUPPORTED)?;
+    let active_version = facts.highest_format;
     let text = format!("founded by node {FOUNDER} at {} with {} shard groups", facts.grpc, placement.groups().len());
     let founder = NodeRecord { facts, state: NodeState::Active, joined_ms: now, meta_replica: FOUNDER_REPLICA, nonce };
     let mut state = MetaState {
         cluster,
         founded_ms: now,
         rules,
-        active_version: VERSION_SUPPORTED,
+        active_version,
         nodes: [(FOUNDER, founder)].into(),
         placement,
         settings: Settings::default(),
@@ -117,16 +117,29 @@ impl MetaState {
                 self.note(now, EventKind::Trouble, text);
                 Ok(Outcome::Replica { replica })
             }
-            MetaCommand::CreateToken { id, kind, secret_hash, expires_ms } => {
-                self.create_token(id, Token { kind, secret_hash, created_ms: now, expires_ms, used_ms: None }, now)
+            MetaCommand::CreateToken { id, kind, secret_hash, expires_ms, uses } => {
+                let fresh = Token {
+                    kind,
+                    secret_hash,
+                    created_ms: now,
+                    expires_ms,
+                    uses,
+                    used: 0,
+                    used_ms: None,
+                    revoked_ms: None,
+                };
+                self.create_token(id, fresh, now)
             }
             MetaCommand::UseToken { kind, proof } => {
                 self.use_token(kind, proof, now)?;
                 Ok(Outcome::Done)
             }
             MetaCommand::RevokeToken { id } => {
-                self.tokens.remove(&id).ok_or(Refusal::TokenInvalid)?;
-                self.note(now, EventKind::Token, format!("token {id:x} was revoked"));
+                let token = self.tokens.get_mut(&id).ok_or(Refusal::TokenUnknown(id))?;
+                if token.revoked_ms.is_none() {
+                    token.revoked_ms = Some(now);
+                    self.note(now, EventKind::Token, format!("token {id:016x} was revoked"));
+                }
                 Ok(Outcome::Done)
             }
             MetaCommand::SetSetting { key, value } => {
@@ -313,30 +326,28 @@ impl MetaState {
         if self.tokens.contains_key(&id) {
             return Err(Refusal::TokenExists(id));
         }
+        let (uses, min, max) = (token.uses, 1, TOKEN_USES_MAX);
+        if !(min..=max).contains(&uses) {
+            return Err(Refusal::TokenUses { min, max, uses });
+        }
         if self.tokens.len() >= TOKENS_MAX {
-            self.tokens.retain(|_, token| token.used_ms.is_none() && token.expires_ms > now);
+            self.tokens.retain(|_, token| token.check(now).is_ok());
         }
         if self.tokens.len() >= TOKENS_MAX {
             return Err(Refusal::TooManyTokens);
         }
+        let token_kind = token.kind;
         self.tokens.insert(id, token);
-        self.note(now, EventKind::Token, format!("token {id:x} was given out"));
+        self.note(now, EventKind::Token, format!("token {id:016x} {token_kind} was given out"));
         Ok(Outcome::Done)
     }
 
     fn use_token(&mut self, kind: TokenKind, proof: TokenProof, now: Timestamp) -> Result<(), Refusal> {
-        let token = self.tokens.get_mut(&proof.id).ok_or(Refusal::TokenInvalid)?;
-        if token.kind != kind || token.secret_hash != proof.secret_hash {
-            return Err(Refusal::TokenInvalid);
-        }
-        if token.used_ms.is_some() {
-            return Err(Refusal::TokenUsed);
-        }
-        if token.expires_ms <= now {
-            return Err(Refusal::TokenExpired);
-        }
+        self.find_token(kind, &proof, now)?;
+        let token = self.tokens.get_mut(&proof.id).expect("the token was found before");
+        token.used += 1;
         token.used_ms = Some(now);
-        self.note(now, EventKind::Token, format!("token {:x} was used", proof.id));
+        self.note(now, EventKind::Token, format!("token {:016x} was used", proof.id));
         Ok(())
     }
 

@@ -318,10 +318,15 @@ fn a_split_is_begun_and_finished_or_given_up() {
 }
 
 #[test]
-fn a_token_is_used_once_and_in_time() {
+fn a_token_is_used_as_often_as_it_says_and_in_time() {
     let mut group = Group::of_nodes(1);
-    let create =
-        |id, expires_ms| MetaCommand::CreateToken { id, kind: TokenKind::Join, secret_hash: [1; 32], expires_ms };
+    let create = |id, expires_ms| MetaCommand::CreateToken {
+        id,
+        kind: TokenKind::Join,
+        secret_hash: [1; 32],
+        expires_ms,
+        uses: 2,
+    };
     let join = |at: u16, id, hash: u8| MetaCommand::RegisterNode {
         nonce: at.into(),
         facts: facts(at),
@@ -334,19 +339,40 @@ fn a_token_is_used_once_and_in_time() {
     group.refused(
         super::tests::join(1),
         expect![
-            "this cluster takes new nodes with a token only: ask for one, and set it as the configuration key cluster.join_token"
+            "this cluster takes new nodes with a token only: make one with bwctl token create, and set it as the configuration key cluster.join_token"
         ],
     );
-    group.refused(join(2, 1, 9), expect!["the token is not valid here: ask for a new one"]);
-    group.refused(join(2, 5, 1), expect!["the token is not valid here: ask for a new one"]);
+    group.refused(
+        join(2, 1, 9),
+        expect![
+            "the secret of token 0000000000000001 is wrong: copy the token whole, or make another with bwctl token create"
+        ],
+    );
+    group.refused(
+        join(2, 5, 1),
+        expect![
+            "there is no token 0000000000000005 here: was it made by another cluster? Make one with bwctl token create"
+        ],
+    );
     let admin = MetaCommand::UseToken { kind: TokenKind::Admin, proof: TokenProof { id: 1, secret_hash: [1; 32] } };
-    group.refused(admin, expect!["the token is not valid here: ask for a new one"]);
+    group.refused(
+        admin,
+        expect!["the token is to join as a node, not to administer: make another with bwctl token create"],
+    );
     group.ok(join(2, 1, 1));
     group.ok(join(2, 1, 1));
-    group.refused(join(3, 1, 1), expect!["the token was used already: ask for a new one"]);
+    group.ok(join(3, 1, 1));
+    group.refused(
+        join(4, 1, 1),
+        expect!["the token was used already, as often as it can be (2): make another with bwctl token create"],
+    );
     group.ok(create(2, NOW + 10));
     group.now += 10;
-    group.refused(join(3, 2, 1), expect!["the token expired: ask for a new one"]);
+    group.refused(join(4, 2, 1), expect!["the token expired: make another with bwctl token create"]);
+    group.ok(MetaCommand::RevokeToken { id: 2 });
+    group.refused(join(4, 2, 1), expect!["the token was revoked: make another with bwctl token create"]);
+    let never = MetaCommand::CreateToken { id: 3, kind: TokenKind::Join, secret_hash: [1; 32], expires_ms: 0, uses: 0 };
+    group.refused(never, expect!["a token can be used 1 to 64 times, not 0"]);
     for id in 3..TOKENS_MAX as u64 + 3 {
         group.ok(create(id, NOW + 100));
     }

@@ -17,6 +17,9 @@ use crate::meta::founding::initial_placement;
 use crate::meta::settings::SETTINGS;
 use crate::meta::state::{EventKind, MetaState, NodeFacts, TokenKind};
 
+/// The newest version that states here are in.
+const NEWEST: u32 = 9;
+
 /// Values out of a number.
 struct Draw(Seed);
 
@@ -53,7 +56,7 @@ impl Draw {
             zone: self.text(),
             version: self.text(),
             lowest_format: 1,
-            highest_format: 1 + self.below(9) as u32,
+            highest_format: 1 + self.below(NEWEST.into()) as u32,
             capacity_bytes: self.u64(),
         }
     }
@@ -138,7 +141,7 @@ impl Draw {
             },
             7 => MetaCommand::FinishSplit { group, child },
             8 => MetaCommand::CancelSplit { group, child },
-            9 => MetaCommand::CreateToken { id: self.u64(), kind, secret_hash: self.hash(), expires_ms: 9 },
+            9 => MetaCommand::CreateToken { id: self.u64(), kind, secret_hash: self.hash(), expires_ms: 9, uses: 3 },
             10 => MetaCommand::UseToken { kind, proof: self.proof() },
             11 => MetaCommand::RevokeToken { id: self.u64() },
             12 => MetaCommand::SetSetting { key, value: key.info().max },
@@ -195,7 +198,7 @@ proptest! {
     #[test]
     fn requests_are_read_back(seed: u64) {
         let request = Draw(Seed(seed)).request();
-        prop_assert_eq!(requests::decode(&requests::encode(&request)), Ok(request));
+        prop_assert_eq!(requests::decode(&requests::encode(&request, 1), 1), Ok(request));
     }
 
     #[test]
@@ -203,7 +206,7 @@ proptest! {
         let mut draw = Draw(Seed(seed));
         let (state, replies) = draw.state();
         let applied = applied(&mut draw);
-        prop_assert_eq!(states::decode(&states::encode(Some(&state), &applied)), Ok((Some(state), applied)));
+        prop_assert_eq!(states::decode(&states::encode(Some(&state), &applied), NEWEST), Ok((Some(state), applied)));
         for reply in replies {
             prop_assert_eq!(super::replies::decode(&super::replies::encode(&reply)), Ok(reply));
         }
@@ -211,14 +214,14 @@ proptest! {
 
     #[test]
     fn commands_whose_bytes_are_damaged_break_nothing(seed: u64, at: prop::sample::Index, bit in 0..8u8) {
-        let mut bytes = requests::encode(&Draw(Seed(seed)).request());
+        let mut bytes = requests::encode(&Draw(Seed(seed)).request(), 1);
         let at = at.index(bytes.len());
-        assert!(requests::decode(&bytes[..at]).is_err());
+        assert!(requests::decode(&bytes[..at], 1).is_err());
         bytes[at] ^= 1 << bit;
-        drop(requests::decode(&bytes));
+        drop(requests::decode(&bytes, 1));
         let mut bytes = Vec::from(&bytes[..]);
         bytes.push(0);
-        assert!(requests::decode(&bytes).is_err());
+        assert!(requests::decode(&bytes, 1).is_err());
     }
 }
 
@@ -229,8 +232,8 @@ fn every_flipped_bit_and_every_truncation_of_a_state_is_noticed() {
     for at in 0..bytes.len() {
         let mut damaged = bytes.clone();
         damaged[at] ^= 1 << (at % 8);
-        assert!(states::decode(&damaged).is_err(), "byte {at}");
-        assert!(states::decode(&bytes[..at]).is_err());
+        assert!(states::decode(&damaged, NEWEST).is_err(), "byte {at}");
+        assert!(states::decode(&bytes[..at], NEWEST).is_err());
     }
 }
 
@@ -256,9 +259,13 @@ fn every_refusal() -> Vec<Refusal> {
         Refusal::UnknownReplica { group, replica },
         Refusal::Placement("why".to_owned()),
         Refusal::GroupLimit { limit: 8 },
-        Refusal::TokenInvalid,
+        Refusal::TokenUnknown(6),
         Refusal::TokenExpired,
-        Refusal::TokenUsed,
+        Refusal::TokenUsed { uses: 2 },
+        Refusal::TokenWrong(6),
+        Refusal::TokenKind { is: TokenKind::Join, wanted: TokenKind::Admin },
+        Refusal::TokenRevoked,
+        Refusal::TokenUses { min: 1, max: 2, uses: 3 },
         Refusal::TokenNeeded,
         Refusal::TooManyTokens,
         Refusal::TokenExists(7),
@@ -282,7 +289,7 @@ fn every_refusal_is_read_back() {
 fn what_a_newer_program_wrote_is_refused_with_both_versions() {
     let newer =
         "a command of the meta group has format version 9, this program reads up to 1: start a newer bellwether";
-    assert_eq!(requests::decode(&[9, 1, 2]).unwrap_err().to_string(), newer);
+    assert_eq!(requests::decode(&[9, 1, 2], 1).unwrap_err().to_string(), newer);
     let (state, _) = Draw(Seed(3)).state();
     let mut bytes = states::encode(Some(&state), &Applied::default());
     bytes.truncate(bytes.len() - 8);
@@ -290,7 +297,7 @@ fn what_a_newer_program_wrote_is_refused_with_both_versions() {
     bytes.extend_from_slice(&[9, 0, 1, 0, 0, 0, 0]);
     bytes.extend_from_slice(&xxhash_rust::xxh3::xxh3_64(&bytes).to_le_bytes());
     let newer = "a section of the state of the meta group has format version 9, this program reads up to 8: start a newer bellwether";
-    assert_eq!(states::decode(&bytes).unwrap_err().to_string(), newer);
+    assert_eq!(states::decode(&bytes, NEWEST).unwrap_err().to_string(), newer);
 }
 
 #[track_caller]
@@ -312,7 +319,7 @@ fn facts() -> NodeFacts {
 }
 
 fn request(command: MetaCommand) -> Vec<u8> {
-    requests::encode(&Request { id: 0x0a0b, proposed_ms: 0x0c0d, command })
+    requests::encode(&Request { id: 0x0a0b, proposed_ms: 0x0c0d, command }, 1)
 }
 
 #[test]
@@ -365,7 +372,7 @@ fn the_bytes_of_commands_are_golden() {
     );
     let (kind, secret_hash) = (TokenKind::Admin, [5; 32]);
     golden(
-        &request(MetaCommand::CreateToken { id: 1, kind, secret_hash, expires_ms: 2 }),
+        &request(MetaCommand::CreateToken { id: 1, kind, secret_hash, expires_ms: 2, uses: 3 }),
         expect![
             "010b0a00000000000000000000000000000d0c0000000000000a01000000000000000105050505050505050505050505050505050505050505050505050505050505050200000000000000"
         ],
@@ -427,7 +434,7 @@ fn small_state() -> MetaState {
             expected_epoch: 2,
         },
         MetaCommand::SetSetting { key: crate::meta::settings::SettingKey::Copies, value: 3 },
-        MetaCommand::CreateToken { id: 1, kind: TokenKind::Join, secret_hash: [5; 32], expires_ms: 99 },
+        MetaCommand::CreateToken { id: 1, kind: TokenKind::Join, secret_hash: [5; 32], expires_ms: 99, uses: 2 },
     ];
     let mut state = None;
     for (at, command) in commands.into_iter().enumerate() {

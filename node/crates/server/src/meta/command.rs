@@ -128,6 +128,8 @@ pub enum MetaCommand {
         secret_hash: [u8; 32],
         /// From when on it is worth nothing.
         expires_ms: Timestamp,
+        /// How often it can be used.
+        uses: u32,
     },
     /// Uses a token up for something that is no command itself.
     UseToken {
@@ -375,21 +377,48 @@ pub enum Refusal {
         /// The limit.
         limit: u64,
     },
-    /// No such token, or its secret is another.
-    #[error("the token is not valid here: ask for a new one")]
-    TokenInvalid,
+    /// No such token.
+    #[error("there is no token {0:016x} here: was it made by another cluster? Make one with bwctl token create")]
+    TokenUnknown(u64),
+    /// Its secret is another.
+    #[error("the secret of token {0:016x} is wrong: copy the token whole, or make another with bwctl token create")]
+    TokenWrong(u64),
+    /// It is for something else.
+    #[error("the token is {is}, not {wanted}: make another with bwctl token create")]
+    TokenKind {
+        /// What it permits.
+        is: TokenKind,
+        /// What it should permit.
+        wanted: TokenKind,
+    },
     /// Too late.
-    #[error("the token expired: ask for a new one")]
+    #[error("the token expired: make another with bwctl token create")]
     TokenExpired,
     /// Somebody used it.
-    #[error("the token was used already: ask for a new one")]
-    TokenUsed,
+    #[error("the token was used already, as often as it can be ({uses}): make another with bwctl token create")]
+    TokenUsed {
+        /// How often.
+        uses: u32,
+    },
+    /// Somebody made it worthless.
+    #[error("the token was revoked: make another with bwctl token create")]
+    TokenRevoked,
     /// The cluster wants one.
     #[error(
-        "this cluster takes new nodes with a token only: ask for one, and set it as the configuration key \
-         cluster.join_token"
+        "this cluster takes new nodes with a token only: make one with bwctl token create, and set it as the \
+         configuration key cluster.join_token"
     )]
     TokenNeeded,
+    /// It could never be used.
+    #[error("a token can be used {min} to {max} times, not {uses}")]
+    TokenUses {
+        /// Least.
+        min: u32,
+        /// Most.
+        max: u32,
+        /// What was asked for.
+        uses: u32,
+    },
     /// Too many.
     #[error("there are {TOKENS} tokens that can still be used, no more are given out: revoke some", TOKENS = super::state::TOKENS_MAX)]
     TooManyTokens,

@@ -12,6 +12,7 @@ use super::joining::{Doors, JoinError, JoinPlan, join};
 use super::machine::{META_PATH, StateFileError, write_told};
 use super::rules;
 use super::state::{MetaState, NodeFacts};
+use crate::config::{host_of, is_loopback_host};
 use crate::env::{BALLAST_FILE, Env, Seed};
 use crate::replication::Stopping;
 use crate::shards::identity::{IdentityError, NodeIdentity};
@@ -62,6 +63,9 @@ pub async fn enter(
             );
         }
         return Ok(identity);
+    }
+    if !plan.addresses.is_empty() && plan.token.is_none() && !is_loopback_host(host_of(&facts.grpc)) {
+        return Err(JoinError::TokenNeeded.into());
     }
     let (identity, state) = if plan.addresses.is_empty() {
         let state = found(env, facts, shard_groups).map_err(EnterError::Founding)?;

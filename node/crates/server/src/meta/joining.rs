@@ -8,10 +8,10 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::time::{Instant, sleep};
 
-use super::command::TokenProof;
 use super::founding::draw;
 use super::rules;
 use super::state::{MetaState, NodeFacts};
+use super::tokens::TokenText;
 use crate::env::{Env, Seed};
 use crate::replication::Stopping;
 
@@ -32,7 +32,7 @@ pub struct JoinPlan {
     /// gRPC addresses of nodes of the cluster; none: there is nothing to join.
     pub addresses: Vec<String>,
     /// The token to show.
-    pub token: Option<TokenProof>,
+    pub token: Option<TokenText>,
     /// When to give up; `None`: never.
     pub patience: Option<Duration>,
 }
@@ -47,7 +47,7 @@ pub struct JoinAsk {
     /// Its rules' fingerprint.
     pub rules: u64,
     /// The token that it shows.
-    pub token: Option<TokenProof>,
+    pub token: Option<TokenText>,
 }
 
 /// What a node is given that joins.
@@ -105,6 +105,12 @@ pub enum RemoteError {
 /// Why no cluster took the node.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
+    /// It cannot ask as it is.
+    #[error(
+        "configuration key \"cluster.join_token\": is needed to join a cluster over the network; bwctl token create, on a \
+         node of the cluster, makes one"
+    )]
+    TokenNeeded,
     /// The cluster does not want it.
     #[error("the cluster at {address} refuses this node: {reason}")]
     Refused {
@@ -141,7 +147,7 @@ pub(super) async fn join(
     let drawn = draw(env.seed.split(&env.clock.now_ms().to_string()).split(&facts.grpc), "node nonce");
     let disk = env.disk.clone();
     let nonce = env.executors.scan.run(move || keep_nonce(&*disk, drawn)).await.map_err(|_| Stopping)??;
-    let ask = JoinAsk { nonce, facts: facts.clone(), rules: rules::fingerprint(), token: plan.token };
+    let ask = JoinAsk { nonce, facts: facts.clone(), rules: rules::fingerprint(), token: plan.token.clone() };
     let started = Instant::now();
     let mut pauses = Pauses::new(env.seed.split("join"), PAUSE_MIN, PAUSE_MAX);
     loop {

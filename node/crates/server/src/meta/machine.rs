@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 use super::apply::apply;
 use super::codec::{DecodeError, replies, requests, states};
-use super::state::{MetaState, VERSION_SUPPORTED};
+use super::state::MetaState;
 use crate::env::Fatal;
 
 /// The directory of the meta group.
@@ -53,6 +53,8 @@ pub enum StateFileError {
 pub struct MetaStateMachine {
     disk: Arc<dyn KvDisk>,
     fatal: Fatal,
+    /// The newest version of commands and of the state that this program understands.
+    supported: u32,
     live: Mutex<Live>,
     /// Held from the look at what is to be written until it is: of a flush and an installed copy the newer one stays.
     writing: Mutex<()>,
@@ -76,13 +78,13 @@ pub fn write_told(disk: &dyn KvDisk, state: &MetaState) -> Result<(), StateFileE
 }
 
 impl MetaStateMachine {
-    /// Reads what the disk holds.
-    pub fn open(disk: Arc<dyn KvDisk>, fatal: Fatal) -> Result<MetaStateMachine, StateFileError> {
+    /// Reads what the disk holds, up to the version that is supported.
+    pub fn open(disk: Arc<dyn KvDisk>, fatal: Fatal, supported: u32) -> Result<MetaStateMachine, StateFileError> {
         for name in disk.list(META_PATH)?.iter().filter(|name| name.starts_with(COPY_PREFIX)) {
             disk.remove(&format!("{META_PATH}/{name}"))?;
         }
         let bytes = disk.read_small_file(STATE_FILE)?.ok_or(StateFileError::Missing)?;
-        let (state, applied) = states::decode(&bytes)?;
+        let (state, applied) = states::decode(&bytes, supported)?;
         let state = state.ok_or(StateFileError::Missing)?;
         let (published, _) = watch::channel(Arc::new(state.clone()));
         let (addresses, _) = watch::channel(addresses_of(&state));
@@ -91,6 +93,7 @@ impl MetaStateMachine {
         Ok(MetaStateMachine {
             disk,
             fatal,
+            supported,
             live: Mutex::new(live),
             writing: Mutex::default(),
             copies: AtomicU64::new(0),
@@ -108,6 +111,11 @@ impl MetaStateMachine {
     /// Where the nodes of that state are reached.
     pub fn addresses(&self) -> watch::Receiver<Addresses> {
         self.addresses.subscribe()
+    }
+
+    /// The newest version of commands and of the state that this program understands.
+    pub fn supported(&self) -> u32 {
+        self.supported
     }
 
     /// Whether the log has brought this node a state.
@@ -165,15 +173,15 @@ impl StateMachine for MetaStateMachine {
                 EntryPayload::Membership(membership) => live.applied.membership = Some(membership),
                 EntryPayload::Normal(payload) => {
                     // The log's own checksum has passed: this is a newer program's entry, or our bug.
-                    let request = requests::decode(&payload).map_err(|error| {
+                    let request = requests::decode(&payload, self.supported).map_err(|error| {
                         FatalError(format!("entry {} of the meta group's log: {error}", position.index))
                     })?;
                     let reply = apply(&mut live.state, request, position.index);
                     let active = live.state.as_ref().map_or(0, |state| state.active_version);
-                    if active > VERSION_SUPPORTED {
+                    if active > self.supported {
                         return Err(FatalError(format!(
-                            "format version {active} is active, this program knows up to {VERSION_SUPPORTED}: start a \
-                             newer bellwether"
+                            "format version {active} is active, this program knows up to {}: start a newer bellwether",
+                            self.supported
                         )));
                     }
                     answers.push(replies::encode(&reply).into());
@@ -199,7 +207,7 @@ impl StateMachine for MetaStateMachine {
         let unreadable = |reason: &dyn std::fmt::Display| FatalError(format!("{STATE_FILE}: {reason}"));
         let content = self.disk.read_small_file(STATE_FILE).map_err(|error| self.failed(STATE_FILE, error))?;
         let content = content.ok_or_else(|| unreadable(&"it is missing"))?;
-        let (_, applied) = states::decode(&content).map_err(|error| unreadable(&error))?;
+        let (_, applied) = states::decode(&content, self.supported).map_err(|error| unreadable(&error))?;
         let path = format!("{META_PATH}/{COPY_PREFIX}{}", self.copies.fetch_add(1, Ordering::Relaxed));
         self.write_copy(&path, content).map_err(|error| self.failed(&path, error))?;
         Ok(Checkpoint { applied, directory: path.into() })
@@ -218,8 +226,8 @@ impl StateMachine for MetaStateMachine {
         let content =
             self.disk.open(path, COPY_SPACES).and_then(|engine| engine.get(COPY, COPY_KEY)).map_err(failed)?;
         let content = content.ok_or_else(|| FatalError(format!("{path}: it is no copy of the meta group")))?;
-        let (state, applied) =
-            states::decode(&content).map_err(|error| FatalError(format!("a copy of the meta group: {error}")))?;
+        let (state, applied) = states::decode(&content, self.supported)
+            .map_err(|error| FatalError(format!("a copy of the meta group: {error}")))?;
         let _writing = self.writing.lock();
         self.disk.write_small_file(STATE_FILE, &content).map_err(|error| self.failed(STATE_FILE, error))?;
         self.disk.remove(path).map_err(failed)?;

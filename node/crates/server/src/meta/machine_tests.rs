@@ -15,13 +15,21 @@ use crate::testing::HookedDisk;
 
 fn founded(disk: Arc<dyn KvDisk>) -> MetaStateMachine {
     let placement = initial_placement(1, Seed(1));
-    let founding = Founding { cluster: 1, facts: NodeFacts::default(), nonce: 1, rules: 1, placement };
+    let facts = NodeFacts {
+        grpc: "a:1".to_owned(),
+        http: "a:2".to_owned(),
+        version: "v".to_owned(),
+        lowest_format: 1,
+        highest_format: 1,
+        ..NodeFacts::default()
+    };
+    let founding = Founding { cluster: 1, facts, nonce: 1, rules: 1, placement };
     let request = Request { id: 1, proposed_ms: 0, command: MetaCommand::Found(Box::new(founding)) };
     let mut told = None;
     apply(&mut told, request.clone(), 1).unwrap();
     write_told(&*disk, &told.unwrap()).unwrap();
-    let machine = MetaStateMachine::open(disk, Arc::new(|reason| panic!("{reason}"))).unwrap();
-    machine.apply(vec![entry(1, EntryPayload::Normal(requests::encode(&request).into()))]).unwrap();
+    let machine = MetaStateMachine::open(disk, Arc::new(|reason| panic!("{reason}")), 1).unwrap();
+    machine.apply(vec![entry(1, EntryPayload::Normal(requests::encode(&request, 1).into()))]).unwrap();
     machine
 }
 
@@ -57,6 +65,6 @@ fn a_flush_does_not_replace_a_copy_that_is_installed_meanwhile() {
     target.flush().unwrap();
     thread.recv().unwrap().join().unwrap();
     assert_eq!(target.applied().log.unwrap().index, 2);
-    let (_, stored) = states::decode(&disk.read_small_file(STATE_FILE).unwrap().unwrap()).unwrap();
+    let (_, stored) = states::decode(&disk.read_small_file(STATE_FILE).unwrap().unwrap(), 1).unwrap();
     assert_eq!(stored.log.unwrap().index, 2, "what is on the disk is the newer one");
 }

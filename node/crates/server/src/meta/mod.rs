@@ -117,8 +117,8 @@ pub struct MetaStore {
 impl MetaStore {
     /// Reads it, and makes sure that this node is still wanted.
     pub async fn open(identity: NodeIdentity, env: &Env) -> Result<MetaStore, MetaStartError> {
-        let (disk, fatal) = (env.disk.clone(), env.fatal.clone());
-        let machine = env.executors.scan.run(move || MetaStateMachine::open(disk, fatal)).await;
+        let (disk, fatal, supported) = (env.disk.clone(), env.fatal.clone(), env.program.formats.highest);
+        let machine = env.executors.scan.run(move || MetaStateMachine::open(disk, fatal, supported)).await;
         let machine = Arc::new(machine.map_err(|_| Stopping)??);
         let state = machine.state().borrow().clone();
         let node = NodeId(identity.node);

@@ -71,7 +71,7 @@ impl Meta {
     /// Has the cluster's state changed. When it returns, this node's [state](Self::state) contains the change.
     pub async fn propose(&self, command: MetaCommand) -> Result<Outcome, MetaError> {
         let request = Request { id: self.draw_id(), proposed_ms: self.0.clock.now_ms(), command };
-        let bytes = Bytes::from(requests::encode(&request));
+        let bytes = Bytes::from(requests::encode(&request, self.now().active_version));
         let started = Instant::now();
         let mut pauses = Pauses::new(self.0.seed.split(&request.id.to_string()), PAUSE_MIN, PAUSE_MAX);
         let mut hint = None;
@@ -111,9 +111,12 @@ impl Meta {
     /// state that contains it.
     pub async fn propose_here(&self, request: &[u8]) -> Result<(Bytes, u64), HereError> {
         // The leader's clock is the one that counts; the request's own may be any node's.
-        let request = Request { proposed_ms: self.0.clock.now_ms(), ..requests::decode(request)? };
+        let request =
+            Request { proposed_ms: self.0.clock.now_ms(), ..requests::decode(request, self.0.machine.supported())? };
         // A leader that nobody hears waits for ever.
-        let reply = timeout(CALL_DEADLINE, self.0.group.propose(requests::encode(&request).into())).await;
+        let reply =
+            timeout(CALL_DEADLINE, self.0.group.propose(requests::encode(&request, self.now().active_version).into()))
+                .await;
         Ok((reply.map_err(|_| HereError::NoQuorum)??, self.now().index))
     }
 

@@ -25,7 +25,8 @@ impl Doors for Strangers {
         Box::pin(async move {
             let answer = peers::stranger(&self.0, address).join(request(ask), deadline).await?;
             let unreadable = |reason: String| RemoteError::Refused(format!("its answer cannot be read: {reason}"));
-            let (state, _) = states::decode(&answer.state).map_err(|error| unreadable(error.to_string()))?;
+            let (state, _) = states::decode(&answer.state, self.0.program.formats.highest)
+                .map_err(|error| unreadable(error.to_string()))?;
             let state = state.ok_or_else(|| unreadable("no cluster is in it".to_owned()))?;
             Ok(JoinGrant { node: NodeId(answer.node), meta_replica: ReplicaId(answer.meta_replica), state })
         })
@@ -71,7 +72,6 @@ fn request(ask: &JoinAsk) -> v1::JoinRequest {
         highest_format: facts.highest_format,
         capacity_bytes: facts.capacity_bytes,
         rules: *rules,
-        token: token
-            .map(|token| v1::JoinToken { id: token.id, secret_hash: Bytes::copy_from_slice(&token.secret_hash) }),
+        token: token.as_ref().map(|token| v1::JoinToken { id: token.id(), secret: token.secret().to_owned() }),
     }
 }

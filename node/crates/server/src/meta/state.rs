@@ -1,12 +1,14 @@
 //! What the meta group replicates: the nodes, the Placement, settings, tokens, and what happened.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 
 use bellwether_model::{NodeId, ReplicaId, Timestamp};
 use bellwether_placement::{NodeState, Placement};
 
-use super::command::Outcome;
+use super::command::{Outcome, Refusal, TokenProof};
 use super::settings::Settings;
+use super::tokens::same_bytes;
 
 /// Nodes that a cluster may have: all are members of the meta group, and a Raft membership has a bound.
 pub const NODES_MAX: usize = bellwether_raft::limits::MEMBERS_MAX;
@@ -14,6 +16,8 @@ pub const NODES_MAX: usize = bellwether_raft::limits::MEMBERS_MAX;
 pub const REMOVED_NODES_MAX: usize = 256;
 /// Tokens that are kept, used and expired ones included.
 pub const TOKENS_MAX: usize = 256;
+/// How often a token can be used at most.
+pub const TOKEN_USES_MAX: u32 = NODES_MAX as u32;
 /// Events that are kept.
 pub const EVENTS_MAX: usize = 512;
 /// Bytes of an event's text.
@@ -22,9 +26,6 @@ pub const EVENT_TEXT_BYTES_MAX: usize = 512;
 pub const REQUESTS_MAX: usize = 256;
 /// Bytes of an address, a zone or a version.
 pub const NAME_BYTES_MAX: usize = 255;
-
-/// The newest version of commands and of the state that this program understands; an entry raises the active one.
-pub const VERSION_SUPPORTED: u32 = 1;
 
 /// The state of the whole cluster, as of one entry of the meta group's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,6 +103,15 @@ pub enum TokenKind {
     Admin,
 }
 
+impl fmt::Display for TokenKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TokenKind::Join => "to join as a node",
+            TokenKind::Admin => "to administer",
+        })
+    }
+}
+
 /// Permission for one act. Only the secret's hash is known here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
@@ -113,8 +123,30 @@ pub struct Token {
     pub created_ms: Timestamp,
     /// From when on it is worth nothing.
     pub expires_ms: Timestamp,
-    /// When it was used.
+    /// How often it can be used; of no account for administration, which lasts until it expires.
+    pub uses: u32,
+    /// How often it was.
+    pub used: u32,
+    /// When it was used last.
     pub used_ms: Option<Timestamp>,
+    /// When it was made worthless.
+    pub revoked_ms: Option<Timestamp>,
+}
+
+impl Token {
+    /// Why it permits nothing more, if so.
+    pub fn check(&self, now: Timestamp) -> Result<(), Refusal> {
+        if self.revoked_ms.is_some() {
+            return Err(Refusal::TokenRevoked);
+        }
+        if self.expires_ms <= now {
+            return Err(Refusal::TokenExpired);
+        }
+        if self.kind == TokenKind::Join && self.used >= self.uses {
+            return Err(Refusal::TokenUsed { uses: self.uses });
+        }
+        Ok(())
+    }
 }
 
 /// Something that happened.
@@ -164,6 +196,20 @@ impl MetaState {
             Some(record) => record.state == NodeState::Removed,
             None => node < self.next_node,
         }
+    }
+
+    /// The token of which somebody knows the secret, if it permits this now.
+    pub fn find_token(&self, kind: TokenKind, proof: &TokenProof, now: Timestamp) -> Result<&Token, Refusal> {
+        let token = self.tokens.get(&proof.id).ok_or(Refusal::TokenUnknown(proof.id))?;
+        // Nothing is said of a token to whoever does not know its secret.
+        if !same_bytes(&token.secret_hash, &proof.secret_hash) {
+            return Err(Refusal::TokenWrong(proof.id));
+        }
+        if token.kind != kind {
+            return Err(Refusal::TokenKind { is: token.kind, wanted: kind });
+        }
+        token.check(now)?;
+        Ok(token)
     }
 
     /// How many shard replicas a node holds.

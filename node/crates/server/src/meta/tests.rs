@@ -90,14 +90,14 @@ impl World {
         Ok(meta)
     }
 
-    /// The founder at n1:1 and nodes at n2:1 and so on, all of which have the whole state, with three voters where there
+    /// The founder at n1.localhost:1 and nodes at n2.localhost:1 and so on, all of which have the whole state, with three voters where there
     /// are three nodes.
     async fn cluster(&self, count: u64) -> (Vec<MemDisk>, Vec<Meta>) {
         let disks: Vec<MemDisk> = (0..count).map(|_| MemDisk::new()).collect();
         let mut metas = Vec::new();
         for (at, disk) in disks.iter().enumerate() {
-            let join: &[&str] = if at == 0 { &[] } else { &["n1:1"] };
-            metas.push(self.start(disk, &format!("n{}:1", at + 1), join).await.unwrap());
+            let join: &[&str] = if at == 0 { &[] } else { &["n1.localhost:1"] };
+            metas.push(self.start(disk, &format!("n{}.localhost:1", at + 1), join).await.unwrap());
         }
         settle(&metas).await;
         (disks, metas)
@@ -252,7 +252,7 @@ async fn a_cluster_is_founded_by_one_and_joined_by_others() {
         let state = meta.now();
         assert_eq!(state.active_nodes().count(), 3);
         assert_eq!(state.placement.groups().len(), 3);
-        assert_eq!(meta.addresses().borrow()[&NodeId(2)], "n2:1");
+        assert_eq!(meta.addresses().borrow()[&NodeId(2)], "n2.localhost:1");
         assert_eq!(disk.list(machine::META_PATH).unwrap(), ["state"], "copies do not stay");
         assert!(!disk.exists(joining::NONCE_FILE).unwrap());
     }
@@ -270,7 +270,7 @@ async fn two_nodes_have_one_voter_and_it_is_written_on_both() {
         world.kill(meta).await;
     }
     // Alone, the learner has nobody to ask and serves by what it knows.
-    let meta = world.start(&disks[1], "n2:1", &[]).await.unwrap();
+    let meta = world.start(&disks[1], "n2.localhost:1", &[]).await.unwrap();
     assert_eq!(meta.now().active_nodes().count(), 2);
     assert!(meta.0.machine.is_applied());
 }
@@ -292,7 +292,7 @@ async fn a_follower_sends_a_joining_node_to_the_leader() {
     let world = World::default();
     let (_, metas) = world.cluster(2).await;
     assert!(!metas[1].is_leader());
-    let third = world.start(&MemDisk::new(), "n3:1", &["nowhere:1", "n2:1"]).await.unwrap();
+    let third = world.start(&MemDisk::new(), "n3.localhost:1", &["nowhere:1", "n2.localhost:1"]).await.unwrap();
     assert_eq!(third.node(), NodeId(3));
 }
 
@@ -341,7 +341,7 @@ async fn all_nodes_start_again_with_what_they_knew() {
     }
     let mut metas = Vec::new();
     for (at, disk) in disks.iter().enumerate() {
-        metas.push(world.start(disk, &format!("n{}:1", at + 1), &[]).await.unwrap());
+        metas.push(world.start(disk, &format!("n{}.localhost:1", at + 1), &[]).await.unwrap());
     }
     metas[2].propose(set_copies(6)).await.unwrap();
     settle(&metas).await;
@@ -354,14 +354,14 @@ async fn all_nodes_start_again_with_what_they_knew() {
 async fn a_node_alone_serves_at_once_after_a_crash_at_any_moment() {
     let world = World::default();
     let disk = MemDisk::new();
-    let first = world.start(&disk, "n1:1", &[]).await.unwrap();
+    let first = world.start(&disk, "n1.localhost:1", &[]).await.unwrap();
     let cluster = first.now().cluster;
     world.kill(first).await;
-    let again = world.start(&disk, "n1:1", &[]).await.unwrap();
+    let again = world.start(&disk, "n1.localhost:1", &[]).await.unwrap();
     assert_eq!((again.now().cluster, again.now().nodes.len()), (cluster, 1));
     again.propose(set_copies(1)).await.unwrap();
     world.kill(again).await;
-    let again = world.start(&disk, "n1:1", &[]).await.unwrap();
+    let again = world.start(&disk, "n1.localhost:1", &[]).await.unwrap();
     assert_eq!(copies(&again), 1);
 }
 
@@ -370,16 +370,16 @@ async fn a_node_that_moved_says_so_by_itself() {
     let world = World::default();
     let (disks, mut metas) = world.cluster(3).await;
     world.kill(metas.remove(1)).await;
-    metas.push(world.start(&disks[1], "n2:999", &[]).await.unwrap());
+    metas.push(world.start(&disks[1], "n2.localhost:999", &[]).await.unwrap());
     let mut addresses = metas[0].addresses();
-    timeout(LONG, addresses.wait_for(|known| known[&NodeId(2)] == "n2:999")).await.unwrap().unwrap();
+    timeout(LONG, addresses.wait_for(|known| known[&NodeId(2)] == "n2.localhost:999")).await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_join_that_is_repeated_gives_one_node_and_an_empty_directory_another() {
     let world = World::default();
     let (_, metas) = world.cluster(2).await;
-    let ask = JoinAsk { nonce: 77, facts: facts("n3:1"), rules: rules::fingerprint(), token: None };
+    let ask = JoinAsk { nonce: 77, facts: facts("n3.localhost:1"), rules: rules::fingerprint(), token: None };
     let first = metas[0].admit(ask.clone()).await.unwrap();
     assert_eq!(metas[0].admit(ask.clone()).await.unwrap().node, first.node);
     let other = metas[0].admit(JoinAsk { nonce: 78, ..ask }).await.unwrap();
@@ -391,14 +391,14 @@ async fn a_join_cut_short_goes_on_as_the_same_node() {
     let world = World::default();
     let (_, metas) = world.cluster(1).await;
     let disk = MemDisk::new();
-    let joined = world.start(&disk, "n2:1", &["n1:1"]).await.unwrap();
+    let joined = world.start(&disk, "n2.localhost:1", &["n1.localhost:1"]).await.unwrap();
     assert_eq!(joined.node(), NodeId(2));
     let nonce = metas[0].now().nodes[&NodeId(2)].nonce;
     world.kill(joined).await;
     // As if it had ended before it wrote who it is.
     let disk = MemDisk::new();
     disk.write_small_file(joining::NONCE_FILE, format!("{nonce:032x}").as_bytes()).unwrap();
-    let joined = world.start(&disk, "n2:1", &["n1:1"]).await.unwrap();
+    let joined = world.start(&disk, "n2.localhost:1", &["n1.localhost:1"]).await.unwrap();
     assert_eq!(joined.node(), NodeId(2));
 }
 
@@ -406,13 +406,16 @@ async fn a_join_cut_short_goes_on_as_the_same_node() {
 async fn who_is_refused_is_told_why() {
     let world = World::default();
     let (_, metas) = world.cluster(1).await;
-    let newer = NodeFacts { lowest_format: 8, highest_format: 9, ..facts("n2:1") };
-    let error = world.start_as(&MemDisk::new(), newer, &["n1:1"]).await.err().unwrap().to_string();
-    assert!(error.starts_with("the cluster at n1:1 refuses this node: the cluster uses format version 1"), "{error}");
+    let newer = NodeFacts { lowest_format: 8, highest_format: 9, ..facts("n2.localhost:1") };
+    let error = world.start_as(&MemDisk::new(), newer, &["n1.localhost:1"]).await.err().unwrap().to_string();
+    assert!(
+        error.starts_with("the cluster at n1.localhost:1 refuses this node: the cluster uses format version 1"),
+        "{error}"
+    );
     metas[0].propose(MetaCommand::SetSetting { key: SettingKey::NodesMax, value: 1 }).await.unwrap();
-    let error = world.start(&MemDisk::new(), "n2:1", &["n1:1"]).await.err().unwrap().to_string();
+    let error = world.start(&MemDisk::new(), "n2.localhost:1", &["n1.localhost:1"]).await.err().unwrap().to_string();
     assert!(error.contains("its limit: raise the setting nodes.max"), "{error}");
-    let error = world.start(&MemDisk::new(), "n2:1", &["nowhere:1"]).await.err().unwrap();
+    let error = world.start(&MemDisk::new(), "n2.localhost:1", &["nowhere:1"]).await.err().unwrap();
     assert!(
         matches!(&error, Failed::Enter(EnterError::Join(JoinError::Deadline { address, .. })) if address == "nowhere:1"),
         "{error}"
@@ -434,7 +437,7 @@ async fn a_removed_node_leaves_the_group_and_does_not_start_again() {
     assert_eq!(left, Ok(true));
     sleep(Duration::from_secs(1)).await;
     world.kill(gone).await;
-    let error = world.start(&disks[3], "n4:1", &[]).await.err().unwrap().to_string();
+    let error = world.start(&disks[3], "n4.localhost:1", &[]).await.err().unwrap().to_string();
     assert!(error.starts_with("node 4 was removed from the cluster: to use the machine again"), "{error}");
 }
 
@@ -452,6 +455,6 @@ async fn a_directory_put_together_from_two_is_refused() {
     // The seeds of both worlds are the same, and so are their clusters' ids: only the number differs.
     let mixed = NodeIdentity { cluster: 5, ..others[0].identity() };
     mixed.write(&disks[0]).unwrap();
-    let error = world.start(&disks[0], "n1:1", &[]).await.err().unwrap();
+    let error = world.start(&disks[0], "n1.localhost:1", &[]).await.err().unwrap();
     assert!(matches!(error, Failed::Start(MetaStartError::Mixed { cluster: 5, node: 1 })), "{error}");
 }

@@ -1,4 +1,8 @@
-//! Tokens as people carry them: `id.secret` in hexadecimal. The cluster keeps the secret's hash alone.
+//! Tokens as people carry them: `id.secret` in hexadecimal. The cluster keeps the secret's hash alone, which opens nothing:
+//! who shows a token shows the secret, and the node that decides hashes it.
+
+use std::fmt;
+use std::hint::black_box;
 
 use sha2::{Digest, Sha256};
 
@@ -55,10 +59,37 @@ impl TokenText {
         format!("{:016x}.{}", self.id, self.secret)
     }
 
-    /// What the cluster is shown instead of the secret.
+    /// Its number, which is no secret.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// What opens it.
+    pub fn secret(&self) -> &str {
+        &self.secret
+    }
+
+    /// A token of which number and secret came apart.
+    pub fn of_parts(id: u64, secret: &str) -> Result<TokenText, NoToken> {
+        TokenText::parse(&format!("{id:016x}.{secret}"))
+    }
+
+    /// What the cluster compares with what it keeps.
     pub fn proof(&self) -> TokenProof {
         TokenProof { id: self.id, secret_hash: Sha256::digest(self.secret.as_bytes()).into() }
     }
+}
+
+impl fmt::Debug for TokenText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TokenText({:016x}, secret)", self.id)
+    }
+}
+
+/// Compares in a time that does not tell how much is equal.
+pub fn same_bytes(ours: &[u8; 32], theirs: &[u8; 32]) -> bool {
+    let differing = ours.iter().zip(theirs).fold(0, |found, (ours, theirs)| black_box(found | (ours ^ theirs)));
+    differing == 0
 }
 
 #[cfg(test)]
@@ -72,6 +103,25 @@ mod tests {
         assert!(TokenText::parse(&token.print().to_uppercase()).is_ok_and(|read| read == token));
         let hash: String = token.proof().secret_hash.iter().map(|byte| format!("{byte:02x}")).collect();
         expect_test::expect!["74b650849235ca67e7f1d440839e80940a7dce1ea7dec088e42245f40d42341e"].assert_eq(&hash);
+    }
+
+    #[test]
+    fn a_secret_is_not_shown_and_comes_back_out_of_parts() {
+        let token = TokenText::new(255, 0x0123_4567_89ab_cdef);
+        assert_eq!(format!("{token:?}"), "TokenText(00000000000000ff, secret)");
+        assert!(TokenText::of_parts(255, token.secret()).is_ok_and(|read| read == token));
+        assert!(TokenText::of_parts(255, "0").is_err());
+    }
+
+    #[test]
+    fn bytes_are_the_same_only_if_all_are() {
+        let ours = [7; 32];
+        assert!(same_bytes(&ours, &[7; 32]));
+        for at in 0..32 {
+            let mut theirs = ours;
+            theirs[at] ^= 1 << (at % 8);
+            assert!(!same_bytes(&ours, &theirs));
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! How a connection to another node is made. TLS, when it comes, wraps the stream here and in `listen`.
+//! How a connection to another node is made. Where there is TLS, the network that is dialled does it (`tls`).
 
 use std::future::Future;
 use std::io;

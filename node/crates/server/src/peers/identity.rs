@@ -1,6 +1,5 @@
 //! How nodes introduce themselves: metadata of every call, written by the caller and checked by who is called.
 
-use std::fmt;
 use std::sync::Arc;
 
 use axum::http::HeaderMap;
@@ -10,42 +9,12 @@ use tonic::metadata::{Ascii, MetadataKey, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
+use crate::program::Versions;
+
 const CLUSTER: &str = "bw-cluster";
 const NODE: &str = "bw-node";
 const TO: &str = "bw-to";
 const VERSIONS: &str = "bw-versions";
-
-/// Versions of the interface between nodes that this program speaks.
-pub const VERSIONS_SPOKEN: Versions = Versions { lowest: 1, highest: 1 };
-
-/// A span of versions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Versions {
-    /// The oldest.
-    pub lowest: u32,
-    /// The newest.
-    pub highest: u32,
-}
-
-impl fmt::Display for Versions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.lowest, self.highest)
-    }
-}
-
-impl Versions {
-    fn parse(text: &str) -> Option<Versions> {
-        let (lowest, highest) = text.split_once('-')?;
-        let versions = Versions { lowest: lowest.parse().ok()?, highest: highest.parse().ok()? };
-        (versions.lowest <= versions.highest).then_some(versions)
-    }
-
-    /// The newest version that both speak.
-    pub fn common(self, other: Versions) -> Option<u32> {
-        let newest = self.highest.min(other.highest);
-        (newest >= self.lowest.max(other.lowest)).then_some(newest)
-    }
-}
 
 /// Who a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,8 +31,8 @@ pub struct Introduction(Arc<[(MetadataKey<Ascii>, MetadataValue<Ascii>)]>);
 
 impl Introduction {
     /// Of a node, or of one that has no identity yet, to a node or to whoever is there.
-    pub fn new(own: Option<Identity>, to: Option<NodeId>) -> Introduction {
-        let mut said = vec![(VERSIONS, VERSIONS_SPOKEN.to_string())];
+    pub fn new(own: Option<Identity>, to: Option<NodeId>, spoken: Versions) -> Introduction {
+        let mut said = vec![(VERSIONS, spoken.to_string())];
         if let Some(Identity { cluster, node }) = own {
             said.push((CLUSTER, format!("{cluster:032x}")));
             said.push((NODE, node.to_string()));
@@ -95,11 +64,11 @@ pub struct Caller {
 }
 
 impl Identity {
-    /// Checks a caller's metadata. Whether the node is still a member is for others to say.
-    pub fn check(&self, headers: &HeaderMap) -> Result<Caller, Failure> {
+    /// Checks a caller's metadata; `ours` are the versions spoken here. Whether the node is still a member is for others to
+    /// say.
+    pub fn check(&self, headers: &HeaderMap, ours: Versions) -> Result<Caller, Failure> {
         let said = |key: &str| headers.get(key).map(|value| value.to_str().unwrap_or_default());
         let rejected = |message: String| Failure::new(message, v1::Rejected {});
-        let ours = VERSIONS_SPOKEN;
         let Some(theirs) = said(VERSIONS).and_then(Versions::parse) else {
             return Err(rejected(format!("the call does not say which versions its caller speaks ({VERSIONS})")));
         };
@@ -130,23 +99,24 @@ mod tests {
 
     use super::*;
 
+    const SPOKEN: Versions = Versions { lowest: 1, highest: 1 };
     const OWN: Identity = Identity { cluster: 0xabc, node: NodeId(1) };
 
     fn headers(own: Option<Identity>, to: Option<NodeId>) -> HeaderMap {
-        let request = Introduction::new(own, to).call(Request::new(())).unwrap();
+        let request = Introduction::new(own, to, SPOKEN).call(Request::new(())).unwrap();
         request.metadata().clone().into_headers()
     }
 
     fn refusal(headers: &HeaderMap) -> (String, Reason) {
-        let failure = OWN.check(headers).unwrap_err();
+        let failure = OWN.check(headers, SPOKEN).unwrap_err();
         (failure.message, failure.reason.unwrap())
     }
 
     #[test]
     fn a_node_of_the_cluster_and_one_without_identity_are_told_apart() {
-        let caller = OWN.check(&headers(Some(Identity { node: NodeId(2), ..OWN }), Some(NodeId(1)))).unwrap();
+        let caller = OWN.check(&headers(Some(Identity { node: NodeId(2), ..OWN }), Some(NodeId(1))), SPOKEN).unwrap();
         assert_eq!(caller, Caller { node: Some(NodeId(2)), version: 1 });
-        let stranger = OWN.check(&headers(None, None)).unwrap();
+        let stranger = OWN.check(&headers(None, None), SPOKEN).unwrap();
         assert_eq!(stranger, Caller { node: None, version: 1 });
     }
 
@@ -172,7 +142,7 @@ mod tests {
         assert!(matches!(reason, Reason::NoCommonVersion(_)));
         assert_eq!(message, "node 1 speaks versions 1-1 between nodes, the caller 7-9");
         newer.insert(VERSIONS, "1-9".parse().unwrap());
-        assert_eq!(OWN.check(&newer).unwrap().version, 1);
+        assert_eq!(OWN.check(&newer, SPOKEN).unwrap().version, 1);
     }
 
     #[test]
@@ -180,11 +150,11 @@ mod tests {
         for (key, value) in [(VERSIONS, "9-7"), (VERSIONS, "x"), (NODE, "-1"), (NODE, ""), (CLUSTER, ""), (TO, "")] {
             let mut damaged = headers(Some(OWN), Some(NodeId(1)));
             damaged.insert(key, value.parse().unwrap());
-            assert!(OWN.check(&damaged).is_err(), "{key}: {value:?}");
+            assert!(OWN.check(&damaged, SPOKEN).is_err(), "{key}: {value:?}");
         }
         let mut binary = headers(Some(OWN), None);
         binary.insert(CLUSTER, axum::http::HeaderValue::from_bytes(&[0xff, 0xfe]).unwrap());
-        assert!(OWN.check(&binary).is_err());
-        assert!(OWN.check(&HeaderMap::new()).is_err());
+        assert!(OWN.check(&binary, SPOKEN).is_err());
+        assert!(OWN.check(&HeaderMap::new(), SPOKEN).is_err());
     }
 }

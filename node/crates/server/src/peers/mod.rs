@@ -186,7 +186,7 @@ fn at_address(env: &Env, own: Option<Identity>, address: &str) -> PeerClient {
     let dialer = Dialer::to_address(env.net.clone(), address.to_owned());
     let callee = dialer.callee();
     let channel = dialer.lazy(&Handle::current(), Pace::new(env.seed.split(address)));
-    PeerClient::new(callee, channel, Introduction::new(own, None))
+    PeerClient::new(callee, channel, Introduction::new(own, None, env.program.peers))
 }
 
 impl Inner {
@@ -217,7 +217,11 @@ impl Inner {
 
     fn client(self: &Arc<Self>, node: NodeId) -> Option<PeerClient> {
         let channel = self.with_peer(node, |peer| peer.channel.clone())?;
-        Some(PeerClient::new(Callee::Node(node), channel, Introduction::new(Some(self.own), Some(node))))
+        Some(PeerClient::new(Callee::Node(node), channel, self.introduction(node)))
+    }
+
+    fn introduction(&self, to: NodeId) -> Introduction {
+        Introduction::new(Some(self.own), Some(to), self.env.program.peers)
     }
 
     fn connect(self: &Arc<Self>, node: NodeId) -> Peer {
@@ -231,7 +235,7 @@ impl Inner {
             let carrier = Carrier {
                 link: link.clone(),
                 dialer,
-                introduction: Introduction::new(Some(self.own), Some(node)),
+                introduction: self.introduction(node),
                 spawner: self.env.executors.raft.clone(),
                 clock: self.env.clock.clone(),
                 pace: Pace::new(seed("raft")),

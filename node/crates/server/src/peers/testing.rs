@@ -130,7 +130,7 @@ pub fn address(node: u64) -> SocketAddr {
 /// Serves a router at an address until the handle is used.
 pub async fn listen(net: &TestNet, at: SocketAddr, router: Router, stopped: watch::Receiver<bool>) -> AbortHandle {
     let listener = net.bind(at).await.unwrap();
-    tokio::spawn(listen::serve_nodes(listener, router, Handle::current(), stopped)).abort_handle()
+    tokio::spawn(listen::serve_nodes(listener, router, Handle::current(), None, stopped)).abort_handle()
 }
 
 /// A node that runs Raft groups.

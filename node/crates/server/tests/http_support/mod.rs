@@ -16,10 +16,12 @@ use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use bellwether_kv::MemDisk;
 use bellwether_model::Timestamp;
 use bellwether_raft::Inline;
-use bellwether_server::config::Config;
+use bellwether_server::config::{Config, HostList};
 use bellwether_server::env::{
-    BoxFuture, DiskSpace, Env, ExecutorHandle, Executors, Listener, Net, NoObjects, Seed, Stream, Volume, WallClock,
+    BoxFuture, DiskSpace, Env, ExecutorHandle, Executors, Listener, Net, NoFiles, NoObjects, Program, Seed, Stream,
+    Volume, WallClock,
 };
+use bellwether_server::far_end::{Administrators, FarEnd, Security};
 use bellwether_server::gateway::{self, GatewayState};
 use bellwether_server::grpc::{self, GrpcState};
 use bellwether_server::meta::founding::initial_placement;
@@ -91,7 +93,9 @@ impl Node {
             volume: Arc::new(LargeVolume),
             clock: clock.clone(),
             seed: Seed(1),
+            program: Program::THIS,
             net: Arc::new(NoNet),
+            files: Arc::new(NoFiles),
             objects: Arc::new(NoObjects),
             executors: Executors {
                 raft: Arc::new(executors::ThisRuntime),
@@ -126,6 +130,7 @@ impl Node {
                 clock: clock.clone(),
                 started_ms: NOW_MS,
                 http_address: config.http,
+                meta: None,
                 ready: is_ready.clone(),
             },
             None,
@@ -138,8 +143,12 @@ impl Node {
             registry: registry.clone(),
             clock: clock.clone(),
             started_ms: NOW_MS,
+            administrators: Administrators::new(&HostList::default(), None, clock.clone()),
             ready: is_ready,
         });
+        // As over a listener: from this machine.
+        let far_end = FarEnd { address: SocketAddr::from(([127, 0, 0, 1], 1)), security: Security::Plain };
+        let router = router.layer(axum::Extension(far_end));
         Node { router, grpc: grpc.unwrap(), registry, ready, clock, write, queries }
     }
 

@@ -7,15 +7,16 @@ use bellwether_placement::{self as placement, PlacedGroup, Replica, ReplicaRole}
 use bellwether_proto::peer::v1::MembershipRequest;
 use bellwether_proto::peer::v1::membership_request::Change;
 use bellwether_proto::v1::{
-    CreateTokenRequest, CreateTokenResponse, FinalizeResponse, GetSettingsResponse, MoveShardRequest,
-    MoveShardResponse, NodeState, SetNodeStateRequest, SetNodeStateResponse, SetSettingRequest, SetSettingResponse,
-    Setting, TokenKind, TransferLeaderRequest, TransferLeaderResponse,
+    CreateTokenRequest, CreateTokenResponse, FinalizeResponse, GetSettingsResponse, ListTokensResponse,
+    MoveShardRequest, MoveShardResponse, NodeState, RevokeTokenRequest, RevokeTokenResponse, SetNodeStateRequest,
+    SetNodeStateResponse, SetSettingRequest, SetSettingResponse, Setting, TokenInfo, TokenKind, TokenState,
+    TransferLeaderRequest, TransferLeaderResponse,
 };
 use tonic::Status;
 
 use super::ClusterService;
 use crate::meta::settings::{SETTINGS, SettingInfo, SettingKey};
-use crate::meta::state::TokenKind as Kind;
+use crate::meta::state::{Token, TokenKind as Kind};
 use crate::meta::tokens::TokenText;
 use crate::meta::{MetaCommand, MetaError, MetaState, Outcome, Refusal};
 use crate::routing::Again;
@@ -150,9 +151,47 @@ impl ClusterService {
         let token = TokenText::draw(self.seed, self.tokens.fetch_add(1, Ordering::Relaxed));
         let proof = token.proof();
         let expires_ms = self.clock.now_ms().saturating_add_unsigned(valid_ms);
-        let command = MetaCommand::CreateToken { id: proof.id, kind, secret_hash: proof.secret_hash, expires_ms };
-        self.propose(command).await?;
+        let (id, secret_hash, uses) = (proof.id, proof.secret_hash, request.uses.max(1));
+        self.propose(MetaCommand::CreateToken { id, kind, secret_hash, expires_ms, uses }).await?;
         Ok(CreateTokenResponse { token: token.print(), expires_ms })
+    }
+
+    /// The tokens that are kept, oldest first.
+    pub(super) fn tokens_made(&self) -> ListTokensResponse {
+        let (state, now) = (self.meta.now(), self.clock.now_ms());
+        let info = |(id, token): (&u64, &Token)| TokenInfo {
+            id: format!("{id:016x}"),
+            kind: match token.kind {
+                Kind::Join => TokenKind::Join,
+                Kind::Admin => TokenKind::Admin,
+            }
+            .into(),
+            state: match token.check(now) {
+                Ok(()) => TokenState::Valid,
+                Err(Refusal::TokenRevoked) => TokenState::Revoked,
+                Err(Refusal::TokenUsed { .. }) => TokenState::Used,
+                Err(_) => TokenState::Expired,
+            }
+            .into(),
+            created_ms: token.created_ms,
+            expires_ms: token.expires_ms,
+            uses: token.uses,
+            used: token.used,
+        };
+        let mut tokens: Vec<TokenInfo> = state.tokens.iter().map(info).collect();
+        tokens.sort_by_key(|token| token.created_ms);
+        ListTokensResponse { tokens }
+    }
+
+    /// Makes a token worthless.
+    pub(super) async fn withdraw_token(&self, request: &RevokeTokenRequest) -> Result<RevokeTokenResponse, Status> {
+        let text = request.id.trim();
+        let id = text.split_once('.').map_or(text, |(id, _)| id);
+        let id = u64::from_str_radix(id, 16).map_err(|_| {
+            Status::invalid_argument("a token's id is 16 hexadecimal digits: bwctl token list shows them")
+        })?;
+        self.propose(MetaCommand::RevokeToken { id }).await?;
+        Ok(RevokeTokenResponse {})
     }
 
     /// Has all nodes use the newest version that all of them know.
@@ -200,8 +239,10 @@ fn setting(state: &MetaState, info: &SettingInfo) -> Setting {
 pub(super) fn status(error: MetaError) -> Status {
     let message = error.to_string();
     match error {
-        MetaError::Refused(Refusal::UnknownNode(_)) => Status::not_found(message),
-        MetaError::Refused(Refusal::SettingRange { .. }) => Status::invalid_argument(message),
+        MetaError::Refused(Refusal::UnknownNode(_) | Refusal::TokenUnknown(_)) => Status::not_found(message),
+        MetaError::Refused(Refusal::SettingRange { .. } | Refusal::TokenUses { .. }) => {
+            Status::invalid_argument(message)
+        }
         // Somebody else changed the map at the same moment: the caller may try again.
         MetaError::Refused(Refusal::StaleEpoch { .. }) | MetaError::Unavailable { .. } => Status::unavailable(message),
         MetaError::Refused(_) | MetaError::Rejected(_) => Status::failed_precondition(message),

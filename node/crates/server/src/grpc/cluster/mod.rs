@@ -1,6 +1,7 @@
 //! Administration: the cluster as one node sees it, and changes of it.
 //!
-//! Every reading call asks all nodes for a report first: what it shows is of this moment. Changes are commands of the
+//! Who may not administer does not come this far. Every reading call asks all nodes for a report first: what it shows is of
+//! this moment. Changes are commands of the
 //! meta group or of a shard group's leader, and find their way there from any node.
 //!
 //! Reading order: [`picture`] (what is seen), [`doctor`] (what is wrong with it), [`events`], [`changes`],
@@ -26,9 +27,10 @@ use bellwether_proto::peer::v1::{ReportAnswer, ReportRequest};
 use bellwether_proto::v1::{
     ClusterStatusRequest, ClusterStatusResponse, CreateTokenRequest, CreateTokenResponse, DoctorRequest,
     DoctorResponse, Event, EventsRequest, FinalizeRequest, FinalizeResponse, GetSettingsRequest, GetSettingsResponse,
-    MoveShardRequest, MoveShardResponse, NodesRequest, NodesResponse, PlanRequest, PlanResponse, RecoverGroupRequest,
-    RecoverGroupResponse, SetNodeStateRequest, SetNodeStateResponse, SetSettingRequest, SetSettingResponse,
-    ShardsRequest, ShardsResponse, TransferLeaderRequest, TransferLeaderResponse, cluster_server,
+    ListTokensRequest, ListTokensResponse, MoveShardRequest, MoveShardResponse, NodesRequest, NodesResponse,
+    PlanRequest, PlanResponse, RecoverGroupRequest, RecoverGroupResponse, RevokeTokenRequest, RevokeTokenResponse,
+    SetNodeStateRequest, SetNodeStateResponse, SetSettingRequest, SetSettingResponse, ShardsRequest, ShardsResponse,
+    TransferLeaderRequest, TransferLeaderResponse, cluster_server,
 };
 use futures::Stream;
 use futures::future::join_all;
@@ -38,7 +40,6 @@ use tonic::{Request, Response, Status};
 use self::picture::Picture;
 use crate::balance::report::Reporter;
 use crate::balance::{REPORT_WAIT, policy};
-use crate::config::Config;
 use crate::env::{Seed, WallClock};
 use crate::meta::Meta;
 use crate::peers::Peers;
@@ -55,8 +56,6 @@ pub struct ClusterService {
     pub router: Arc<Router>,
     /// What this node reports of itself.
     pub reporter: Reporter,
-    /// How the node is set up.
-    pub config: Arc<Config>,
     /// Wall time.
     pub clock: Arc<dyn WallClock>,
     /// Where secrets come from.
@@ -68,17 +67,6 @@ pub struct ClusterService {
 }
 
 impl ClusterService {
-    /// Refuses where anybody could call.
-    pub(super) fn admit(&self) -> Result<(), Status> {
-        if self.config.grpc.ip().is_loopback() {
-            return Ok(());
-        }
-        Err(Status::permission_denied(
-            "this node's gRPC listener is open to everybody, so it takes no administration: ask a node that listens on \
-             loopback, from its own machine",
-        ))
-    }
-
     /// The cluster as it is now.
     async fn look(&self) -> Picture {
         let state = self.meta.now();
@@ -115,17 +103,14 @@ impl ClusterService {
 #[tonic::async_trait]
 impl cluster_server::Cluster for ClusterService {
     async fn status(&self, _: Request<ClusterStatusRequest>) -> Result<Response<ClusterStatusResponse>, Status> {
-        self.admit()?;
         Ok(Response::new(self.look().await.status()))
     }
 
     async fn nodes(&self, _: Request<NodesRequest>) -> Result<Response<NodesResponse>, Status> {
-        self.admit()?;
         Ok(Response::new(NodesResponse { nodes: self.look().await.nodes() }))
     }
 
     async fn shards(&self, _: Request<ShardsRequest>) -> Result<Response<ShardsResponse>, Status> {
-        self.admit()?;
         let picture = self.look().await;
         let placement_epoch = picture.state.placement.epoch();
         Ok(Response::new(ShardsResponse { placement_epoch, shards: picture.shards() }))
@@ -134,12 +119,10 @@ impl cluster_server::Cluster for ClusterService {
     type EventsStream = Pin<Box<dyn Stream<Item = Result<Event, Status>> + Send>>;
 
     async fn events(&self, request: Request<EventsRequest>) -> Result<Response<Self::EventsStream>, Status> {
-        self.admit()?;
         Ok(Response::new(Box::pin(events::stream(self.meta.state(), self.ready.clone(), request.into_inner()))))
     }
 
     async fn doctor(&self, _: Request<DoctorRequest>) -> Result<Response<DoctorResponse>, Status> {
-        self.admit()?;
         let picture = self.look().await;
         let findings = self.computed(move || doctor::findings(&picture)).await?;
         Ok(Response::new(DoctorResponse { findings }))
@@ -149,7 +132,6 @@ impl cluster_server::Cluster for ClusterService {
         &self,
         request: Request<SetNodeStateRequest>,
     ) -> Result<Response<SetNodeStateResponse>, Status> {
-        self.admit()?;
         self.change_node_state(&request.into_inner()).await.map(Response::new)
     }
 
@@ -157,17 +139,14 @@ impl cluster_server::Cluster for ClusterService {
         &self,
         request: Request<TransferLeaderRequest>,
     ) -> Result<Response<TransferLeaderResponse>, Status> {
-        self.admit()?;
         self.hand_over(&request.into_inner()).await.map(Response::new)
     }
 
     async fn move_shard(&self, request: Request<MoveShardRequest>) -> Result<Response<MoveShardResponse>, Status> {
-        self.admit()?;
         self.give_copy(&request.into_inner()).await.map(Response::new)
     }
 
     async fn plan(&self, _: Request<PlanRequest>) -> Result<Response<PlanResponse>, Status> {
-        self.admit()?;
         let picture = self.look().await;
         self.computed(move || picture.plan()).await.map(Response::new)
     }
@@ -176,12 +155,10 @@ impl cluster_server::Cluster for ClusterService {
         &self,
         request: Request<GetSettingsRequest>,
     ) -> Result<Response<GetSettingsResponse>, Status> {
-        self.admit()?;
         self.settings(&request.into_inner().names).map(Response::new)
     }
 
     async fn set_setting(&self, request: Request<SetSettingRequest>) -> Result<Response<SetSettingResponse>, Status> {
-        self.admit()?;
         self.choose_setting(request.into_inner()).await.map(Response::new)
     }
 
@@ -189,20 +166,28 @@ impl cluster_server::Cluster for ClusterService {
         &self,
         request: Request<CreateTokenRequest>,
     ) -> Result<Response<CreateTokenResponse>, Status> {
-        self.admit()?;
         self.make_token(&request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_tokens(&self, _: Request<ListTokensRequest>) -> Result<Response<ListTokensResponse>, Status> {
+        Ok(Response::new(self.tokens_made()))
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<RevokeTokenRequest>,
+    ) -> Result<Response<RevokeTokenResponse>, Status> {
+        self.withdraw_token(&request.into_inner()).await.map(Response::new)
     }
 
     async fn recover_group(
         &self,
         request: Request<RecoverGroupRequest>,
     ) -> Result<Response<RecoverGroupResponse>, Status> {
-        self.admit()?;
         self.begin_anew(&request.into_inner()).await.map(Response::new)
     }
 
     async fn finalize(&self, _: Request<FinalizeRequest>) -> Result<Response<FinalizeResponse>, Status> {
-        self.admit()?;
         self.raise_version().await.map(Response::new)
     }
 }

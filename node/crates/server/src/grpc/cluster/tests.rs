@@ -118,9 +118,9 @@ async fn settings_and_tokens_are_made_and_refused() {
     let wrong = refusal(cluster.settings(&["nonsense".to_owned()]).await);
     assert_eq!(wrong, "there is no setting \"nonsense\": bwctl config get lists them");
 
-    let made = cluster.create_token(TokenKind::Join, Some(Duration::from_secs(60))).await.unwrap();
+    let made = cluster.create_token(TokenKind::Join, Some(Duration::from_secs(60)), 1).await.unwrap();
     assert_eq!((made.token.len(), made.expires_ms), (49, NOW_MS + 60_000));
-    let other = cluster.create_token(TokenKind::Join, None).await.unwrap();
+    let other = cluster.create_token(TokenKind::Join, None, 1).await.unwrap();
     assert_eq!((other.token == made.token, other.expires_ms), (false, NOW_MS + 3_600_000));
 
     let mut events = cluster.events(0, 2, false).await.unwrap();

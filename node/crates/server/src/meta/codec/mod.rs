@@ -1,7 +1,7 @@
 //! The bytes of what the meta group stores and sends: `node/docs/format/meta.md`. Little-endian throughout.
 //!
-//! Three formats, each with a version of its own: requests ([`requests`]), replies ([`replies`]) and the state
-//! ([`states`]), which is a list of sections so that later parts of it find their place.
+//! Three formats: requests ([`requests`]) and the state ([`states`]), which is a list of sections so that later parts of it
+//! find their place, both in the version that is active in the cluster; and replies ([`replies`]), with one of their own.
 
 pub mod replies;
 pub mod requests;
@@ -174,15 +174,20 @@ impl<'a> Decoder<'a> {
     }
 
     /// Takes a version off the front.
-    fn version(&mut self, what: &'static str, supported: u8) -> Result<(), DecodeError> {
+    fn version(&mut self, what: &'static str, supported: u8) -> Result<u8, DecodeError> {
         match self.u8()? {
             0 => Err(DecodeError::Damaged("its version is 0")),
             found if found > supported => {
                 Err(DecodeError::NewerFormat { what, found: found.into(), supported: supported.into() })
             }
-            _ => Ok(()),
+            found => Ok(found),
         }
     }
+}
+
+/// A version of what is replicated, as it is stored: there will be fewer than 255.
+fn version_byte(version: u32) -> u8 {
+    u8::try_from(version).unwrap_or(u8::MAX)
 }
 
 /// A number that this program does not know: written by a newer one, or damaged.

@@ -98,9 +98,9 @@ impl Encoder {
                 self.text(reason);
             }
             Refusal::GroupLimit { limit } => numbered(19, &[*limit]),
-            Refusal::TokenInvalid => numbered(20, &[]),
+            Refusal::TokenUnknown(id) => numbered(20, &[*id]),
             Refusal::TokenExpired => numbered(21, &[]),
-            Refusal::TokenUsed => numbered(22, &[]),
+            Refusal::TokenUsed { uses } => numbered(22, &[(*uses).into()]),
             Refusal::TokenNeeded => numbered(23, &[]),
             Refusal::TooManyTokens => numbered(24, &[]),
             Refusal::TokenExists(id) => numbered(25, &[*id]),
@@ -113,6 +113,14 @@ impl Encoder {
                 let number = NAMES.iter().position(|name| name == what).expect("a refusal names one of these");
                 self.u8(number as u8);
             }
+            Refusal::TokenWrong(id) => numbered(28, &[*id]),
+            Refusal::TokenKind { is, wanted } => {
+                numbered(29, &[]);
+                self.token_kind(*is);
+                self.token_kind(*wanted);
+            }
+            Refusal::TokenRevoked => numbered(30, &[]),
+            Refusal::TokenUses { min, max, uses } => numbered(31, &[*min, *max, *uses].map(u64::from)),
         }
     }
 }
@@ -154,9 +162,9 @@ impl Decoder<'_> {
             17 => Refusal::UnknownReplica { group: self.wide_group()?, replica: self.replica()? },
             18 => Refusal::Placement(self.text()?),
             19 => Refusal::GroupLimit { limit: self.u64()? },
-            20 => Refusal::TokenInvalid,
+            20 => Refusal::TokenUnknown(self.u64()?),
             21 => Refusal::TokenExpired,
-            22 => Refusal::TokenUsed,
+            22 => Refusal::TokenUsed { uses: self.small()? },
             23 => Refusal::TokenNeeded,
             24 => Refusal::TooManyTokens,
             25 => Refusal::TokenExists(self.u64()?),
@@ -168,6 +176,10 @@ impl Decoder<'_> {
                 let what = NAMES.get(usize::from(self.u8()?)).ok_or(DecodeError::Damaged("an unknown name"))?;
                 Refusal::BadName { what }
             }
+            28 => Refusal::TokenWrong(self.u64()?),
+            29 => Refusal::TokenKind { is: self.token_kind()?, wanted: self.token_kind()? },
+            30 => Refusal::TokenRevoked,
+            31 => Refusal::TokenUses { min: self.small()?, max: self.small()?, uses: self.small()? },
             _ => return unknown("a refusal of an unknown kind"),
         })
     }

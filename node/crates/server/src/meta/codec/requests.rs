@@ -8,9 +8,7 @@ use bellwether_placement::NodeState;
 use super::super::command::{Founding, MetaCommand, Request, TokenProof};
 use super::super::settings::SettingKey;
 use super::super::state::{EventKind, NodeFacts, TokenKind};
-use super::{DecodeError, Decoder, Encoder, unknown};
-
-const VERSION: u8 = 1;
+use super::{DecodeError, Decoder, Encoder, unknown, version_byte};
 
 const FOUND: u8 = 1;
 const REGISTER_NODE: u8 = 2;
@@ -30,20 +28,20 @@ const RECORD_EVENT: u8 = 15;
 const RAISE_ACTIVE_VERSION: u8 = 16;
 const RECOVER_GROUP: u8 = 17;
 
-/// The bytes of a request.
-pub fn encode(request: &Request) -> Vec<u8> {
+/// The bytes of a request, in the version that is active.
+pub fn encode(request: &Request, active: u32) -> Vec<u8> {
     let mut to = Encoder::default();
-    to.u8(VERSION);
+    to.u8(version_byte(active));
     to.u128(request.id);
     to.i64(request.proposed_ms);
     to.command(&request.command);
     to.0
 }
 
-/// Reads a request back.
-pub fn decode(bytes: &[u8]) -> Result<Request, DecodeError> {
+/// Reads a request back, of any version up to that which this program supports.
+pub fn decode(bytes: &[u8], supported: u32) -> Result<Request, DecodeError> {
     let mut from = Decoder(bytes);
-    from.version("a command of the meta group", VERSION)?;
+    from.version("a command of the meta group", version_byte(supported))?;
     let request = Request { id: from.u128()?, proposed_ms: from.i64()?, command: from.command()? };
     from.end()?;
     Ok(request)
@@ -111,12 +109,13 @@ impl Encoder {
                 self.u32(group.0);
                 self.u32(child.0);
             }
-            MetaCommand::CreateToken { id, kind, secret_hash, expires_ms } => {
+            MetaCommand::CreateToken { id, kind, secret_hash, expires_ms, uses } => {
                 self.u8(CREATE_TOKEN);
                 self.u64(*id);
                 self.token_kind(*kind);
                 self.0.extend_from_slice(secret_hash);
                 self.i64(*expires_ms);
+                self.u32(*uses);
             }
             MetaCommand::UseToken { kind, proof } => {
                 self.u8(USE_TOKEN);
@@ -248,6 +247,7 @@ impl Decoder<'_> {
                 kind: self.token_kind()?,
                 secret_hash: self.array()?,
                 expires_ms: self.i64()?,
+                uses: self.u32()?,
             },
             USE_TOKEN => MetaCommand::UseToken { kind: self.token_kind()?, proof: self.proof()? },
             REVOKE_TOKEN => MetaCommand::RevokeToken { id: self.u64()? },

@@ -10,11 +10,12 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::settings::Settings;
 use super::super::state::{Event, MetaState, NodeRecord, Token};
-use super::{DecodeError, Decoder, Encoder};
+use super::{DecodeError, Decoder, Encoder, version_byte};
 use crate::shards::applied_mark;
 
 const MAGIC: &[u8; 4] = b"BWMT";
-const VERSION: u8 = 1;
+/// Of what was founded by nobody yet.
+const VERSION_FIRST: u32 = 1;
 const CHECKSUM_BYTES: usize = 8;
 const SECTION_VERSION: u8 = 1;
 
@@ -45,10 +46,10 @@ const SECTIONS: [Section; 8] = [
     Section::Requests,
 ];
 
-/// The bytes of a state and of how far the log is applied in it.
+/// The bytes of a state and of how far the log is applied in it, in the version that is active.
 pub fn encode(state: Option<&MetaState>, applied: &Applied) -> Vec<u8> {
     let mut to = Encoder(MAGIC.to_vec());
-    to.u8(VERSION);
+    to.u8(version_byte(state.map_or(VERSION_FIRST, |state| state.active_version)));
     to.section(Section::Applied, |to| to.0.extend_from_slice(&applied_mark::encode(applied)));
     if let Some(state) = state {
         to.state(state);
@@ -58,8 +59,8 @@ pub fn encode(state: Option<&MetaState>, applied: &Applied) -> Vec<u8> {
     to.0
 }
 
-/// Reads a state back.
-pub fn decode(bytes: &[u8]) -> Result<(Option<MetaState>, Applied), DecodeError> {
+/// Reads a state back, of any version up to that which this program supports.
+pub fn decode(bytes: &[u8], supported: u32) -> Result<(Option<MetaState>, Applied), DecodeError> {
     let damaged = DecodeError::Damaged;
     let body = bytes.len().checked_sub(CHECKSUM_BYTES).ok_or(damaged("it is too short"))?;
     let (body, checksum) = bytes.split_at(body);
@@ -70,7 +71,7 @@ pub fn decode(bytes: &[u8]) -> Result<(Option<MetaState>, Applied), DecodeError>
         return Err(damaged("its checksum does not fit"));
     }
     let mut from = Decoder(&body[MAGIC.len()..]);
-    from.version("the state of the meta group", VERSION)?;
+    let version = from.version("the state of the meta group", version_byte(supported))?;
     let mut contents: [Option<&[u8]>; SECTIONS.len()] = [None; SECTIONS.len()];
     let mut last = 0;
     while !from.0.is_empty() {
@@ -115,6 +116,9 @@ pub fn decode(bytes: &[u8]) -> Result<(Option<MetaState>, Applied), DecodeError>
         requests: section(requests, |from| from.list(|from| Ok((from.u128()?, from.outcome()?))))?,
     };
     from.end()?;
+    if version_byte(state.active_version) != version {
+        return Err(damaged("its version is not the one that is active in it"));
+    }
     Ok((Some(state), applied))
 }
 
@@ -195,7 +199,10 @@ impl Encoder {
         self.0.extend_from_slice(&token.secret_hash);
         self.i64(token.created_ms);
         self.i64(token.expires_ms);
+        self.u32(token.uses);
+        self.u32(token.used);
         self.option(token.used_ms, Encoder::i64);
+        self.option(token.revoked_ms, Encoder::i64);
     }
 
     fn event(&mut self, event: &Event) {
@@ -223,7 +230,10 @@ impl Decoder<'_> {
             secret_hash: self.array()?,
             created_ms: self.i64()?,
             expires_ms: self.i64()?,
+            uses: self.u32()?,
+            used: self.u32()?,
             used_ms: self.option(Decoder::i64)?,
+            revoked_ms: self.option(Decoder::i64)?,
         })
     }
 

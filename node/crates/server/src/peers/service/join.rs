@@ -2,20 +2,23 @@
 
 use bellwether_proto::peer::v1::{self, Failure, JoinAnswer, JoinRequest};
 use bellwether_raft::Applied;
-use tonic::Status;
+use tonic::{Request, Status};
 
 use super::PeerService;
 use crate::meta::META_GROUP;
 use crate::meta::admit::AdmitError;
 use crate::meta::codec::states;
-use crate::meta::command::TokenProof;
 use crate::meta::joining::JoinAsk;
 use crate::meta::state::NodeFacts;
+use crate::meta::tokens::TokenText;
 
 impl PeerService {
-    pub(super) async fn admit(&self, request: JoinRequest) -> Result<JoinAnswer, Status> {
+    pub(super) async fn admit(&self, request: Request<JoinRequest>) -> Result<JoinAnswer, Status> {
         let meta = self.meta()?;
-        let ask = ask(request).map_err(|what| rejected(format!("the request to join has no valid {what}")))?;
+        let far_end = request.extensions().get().cloned();
+        let ask = ask(request.into_inner());
+        let ask = ask.map_err(|what| rejected(format!("the request to join has no valid {what}")))?;
+        self.passes.check_node_at(far_end.as_ref(), &ask.facts.grpc).map_err(rejected)?;
         let granted = meta.admit(ask).await.map_err(|error| failure(&error).into_status())?;
         Ok(JoinAnswer {
             node: granted.node.0,
@@ -27,10 +30,7 @@ impl PeerService {
 
 fn ask(request: JoinRequest) -> Result<JoinAsk, &'static str> {
     let token = match request.token {
-        Some(token) => {
-            let secret_hash = token.secret_hash.as_ref().try_into().map_err(|_| "token")?;
-            Some(TokenProof { id: token.id, secret_hash })
-        }
+        Some(token) => Some(TokenText::of_parts(token.id, &token.secret).map_err(|_| "token")?),
         None => None,
     };
     Ok(JoinAsk {

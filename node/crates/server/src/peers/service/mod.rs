@@ -15,7 +15,6 @@ use std::sync::atomic::AtomicU64;
 
 use axum::Router;
 use bellwether_kv::Error;
-use bellwether_model::NodeId;
 use bellwether_proto::peer::v1::peer_server::{Peer, PeerServer, SERVICE_NAME};
 use bellwether_proto::peer::v1::{
     BackUpGroupPart, BackUpGroupRequest, CommandAnswer, CommandRequest, InstallAnswer, InstallChunk, JoinAnswer,
@@ -29,7 +28,7 @@ use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
 pub use self::backup::LongWork;
-use self::guard::Guard;
+use self::guard::{Guard, Passes};
 use super::Peers;
 use super::identity::Caller;
 use super::limits::{CHECKPOINTS_RECEIVED_MAX, MESSAGE_BYTES_MAX};
@@ -38,9 +37,7 @@ use crate::env::Env;
 use crate::meta::Meta;
 use crate::replication::Stopping;
 use crate::routing;
-
-/// Whether a node of this cluster may still call.
-pub type Admits = Arc<dyn Fn(NodeId) -> bool + Send + Sync>;
+use crate::tls::Tls;
 
 /// What the handlers need of their node.
 #[derive(Clone)]
@@ -51,8 +48,8 @@ pub struct PeerService {
     pub peers: Peers,
     /// The world.
     pub env: Env,
-    /// Whether a node was removed from the cluster, or is still one of it.
-    pub admits: Admits,
+    /// Who may call.
+    passes: Passes,
     /// What concerns the whole cluster; none in a test that has no need of it.
     meta: Option<Meta>,
     /// True once the node stops: streams end, so that the listener can.
@@ -100,9 +97,9 @@ impl PeerService {
         cleared.map_err(|_| Stopping)?.map_err(ServiceError::Leftovers)?;
         let room = Arc::new(Semaphore::new(CHECKPOINTS_RECEIVED_MAX));
         let arrivals = Arc::new(Arrivals { room, count: AtomicU64::new(0) });
-        let admits: Admits = Arc::new(|_| true);
+        let passes = Passes::default();
         let (meta, router, reporter, long_work) = (None, None, None, None);
-        Ok(PeerService { raft, peers, env, admits, meta, stopped, arrivals, router, reporter, long_work })
+        Ok(PeerService { raft, peers, env, passes, meta, stopped, arrivals, router, reporter, long_work })
     }
 
     /// The same, for a node that carries out the others' requests.
@@ -124,9 +121,13 @@ impl PeerService {
 
     /// Serves the meta group as well, and admits nobody whom it has removed.
     pub fn with_meta(self, meta: Meta) -> PeerService {
-        let state = meta.state();
-        let admits: Admits = Arc::new(move |node| !state.borrow().is_removed(node));
-        PeerService { meta: Some(meta), admits, ..self }
+        let passes = Passes { state: Some(meta.state()), ..self.passes };
+        PeerService { meta: Some(meta), passes, ..self }
+    }
+
+    /// The same, for a node whose callers must show certificates.
+    pub fn with_tls(self, tls: Option<Tls>) -> PeerService {
+        PeerService { passes: Passes { tls, ..self.passes }, ..self }
     }
 
     fn meta(&self) -> Result<&Meta, Status> {
@@ -135,9 +136,9 @@ impl PeerService {
 
     /// Adds the service to others of the same listener.
     pub fn add_to(self, router: Router) -> Router {
-        let (own, admits) = (self.peers.identity(), self.admits.clone());
+        let (own, spoken, passes) = (self.peers.identity(), self.env.program.peers, self.passes.clone());
         let server = PeerServer::new(self).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        router.route_service(&format!("/{SERVICE_NAME}/{{*call}}"), Guard::new(server, own, admits))
+        router.route_service(&format!("/{SERVICE_NAME}/{{*call}}"), Guard::new(server, own, spoken, passes))
     }
 }
 
@@ -186,7 +187,7 @@ impl Peer for PeerService {
     }
 
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinAnswer>, Status> {
-        self.admit(request.into_inner()).await.map(Response::new)
+        self.admit(request).await.map(Response::new)
     }
 
     async fn propose_meta(&self, request: Request<ProposeMetaRequest>) -> Result<Response<ProposeMetaAnswer>, Status> {

@@ -1,0 +1,131 @@
+//! Tests of an upgrade: nodes of two programs in one cluster, one after the other restarted with the newer one while
+//! samples come in, and then there is no way back.
+
+use std::io;
+use std::time::Duration;
+
+use bellwether_client::{Client, Connect, Error, Stream, Value, series};
+use tokio::sync::watch as channel;
+use tokio::time::{sleep, timeout};
+
+use super::tests::{LONG, Machine, chain, machine, settle};
+use super::*;
+use crate::Server;
+use crate::env::{BoxFuture, Net, Program, Versions};
+use crate::peers::testing::TestNet;
+use crate::testing::NOW_MS;
+
+/// The next program: it speaks one more version between nodes, and knows one more of what is replicated.
+const NEXT: Program = Program {
+    version: "0.2.0-test",
+    peers: Versions { lowest: 1, highest: 2 },
+    formats: Versions { lowest: 1, highest: 2 },
+};
+/// One that has forgotten how this one speaks.
+const FAR: Program = Program {
+    version: "9.0.0-test",
+    peers: Versions { lowest: 3, highest: 4 },
+    formats: Versions { lowest: 1, highest: 2 },
+};
+
+struct Connector(TestNet);
+
+impl Connect for Connector {
+    fn connect(&self, address: String) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
+        let net = self.0.clone();
+        Box::pin(async move { Ok(Box::new(net.connect(&address).await?) as Box<dyn Stream>) })
+    }
+}
+
+fn client(net: &TestNet) -> Client {
+    let addresses = (1..=3).map(|at| format!("127.0.0.1:{}", 200 + at));
+    let builder = Client::builder().addresses(addresses).connector(Connector(net.clone())).seed(1);
+    builder.timeout(LONG).discovery_interval(None).build().unwrap()
+}
+
+/// Writes one sample after the other until told to stop; returns how many were acknowledged.
+async fn load(client: Client, stop: channel::Receiver<bool>) -> Result<i64, Error> {
+    let mut acknowledged = 0;
+    while !*stop.borrow() {
+        let sample = (NOW_MS + acknowledged, acknowledged as f64);
+        client.write(vec![series([("__name__", "load")], [sample])]).await?;
+        acknowledged += 1;
+        sleep(Duration::from_millis(20)).await;
+    }
+    Ok(acknowledged)
+}
+
+async fn restart(machines: &mut [Machine], servers: &mut [Option<Server>], net: &TestNet, at: usize, program: Program) {
+    servers[at].take().unwrap().shutdown().await.unwrap();
+    machines[at].program = program;
+    servers[at] = Some(machines[at].start(net).await.unwrap());
+    let all: Vec<&Server> = servers.iter().flatten().collect();
+    let node = servers[at].as_ref().unwrap().meta().node();
+    let said = async {
+        while all.iter().any(|server| server.meta().now().nodes[&node].facts.version != program.version) {
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(LONG, said).await.expect("the node says what it runs");
+    settle(&all, 3).await;
+}
+
+fn formats(server: &Server) -> Vec<u32> {
+    server.meta().now().nodes.values().map(|node| node.facts.highest_format).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_nodes_are_upgraded_one_by_one_under_load_and_finalized() {
+    let net = TestNet::default();
+    let mut machines = [machine(1, &[]), machine(2, &[1]), machine(3, &[1])];
+    let mut servers = Vec::new();
+    for machine in &mut machines {
+        servers.push(Some(machine.start(&net).await.unwrap()));
+    }
+    settle(&servers.iter().flatten().collect::<Vec<_>>(), 3).await;
+    let (stop, stopped) = channel::channel(false);
+    let loading = tokio::spawn(load(client(&net), stopped));
+    let client = client(&net);
+    for at in [2, 0, 1] {
+        // Before all nodes know it, finalizing changes nothing.
+        let version = client.cluster().finalize().await.unwrap();
+        assert_eq!((version.previous_version, version.active_version), (1, 1));
+        restart(&mut machines, &mut servers, &net, at, NEXT).await;
+    }
+    // There is a way back until then.
+    restart(&mut machines, &mut servers, &net, 1, Program::THIS).await;
+    assert_eq!(formats(servers[0].as_ref().unwrap()), [2, 1, 2]);
+    restart(&mut machines, &mut servers, &net, 1, NEXT).await;
+
+    let version = client.cluster().finalize().await.unwrap();
+    assert_eq!((version.previous_version, version.active_version), (1, 2));
+    client.cluster().set_setting("move.copies", Some("3")).await.unwrap();
+    settle(&servers.iter().flatten().collect::<Vec<_>>(), 3).await;
+    restart(&mut machines, &mut servers, &net, 0, NEXT).await;
+    assert!(servers.iter().flatten().all(|server| server.meta().now().active_version == 2));
+    sleep(Duration::from_secs(1)).await;
+    stop.send_replace(true);
+    let acknowledged = loading.await.unwrap().unwrap();
+    let at = Some(NOW_MS + acknowledged);
+    let answer = client.instant("count_over_time(load[1h])", at).await.unwrap();
+    let Value::Vector(found) = answer.value else { panic!() };
+    assert_eq!(found[0].samples[0].value, acknowledged as f64);
+
+    // The old program cannot come back, neither on its directory nor as a new node.
+    servers[2].take().unwrap().shutdown().await.unwrap();
+    machines[2].program = Program::THIS;
+    let text = chain(&machines[2].start(&net).await.err().unwrap());
+    assert!(text.contains("has format version 2, this program reads up to 1: start a newer bellwether"), "{text}");
+    let text = chain(&machine(4, &[1, 2]).start(&net).await.err().unwrap());
+    assert!(text.contains("the cluster uses format version 2, the node's program knows 1 to 1"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_program_that_speaks_no_common_version_is_refused_with_both() {
+    let net = TestNet::default();
+    let _founder = machine(1, &[]).start(&net).await.unwrap();
+    let mut far = machine(2, &[1]);
+    far.program = FAR;
+    let text = chain(&far.start(&net).await.err().unwrap());
+    assert!(text.contains("node 1 speaks versions 1-1 between nodes, the caller 3-4"), "{text}");
+}
