@@ -12,6 +12,7 @@ use std::sync::Arc;
 use bellwether_kv::{Durability, WriteBatch};
 use bellwether_model::{SeriesRef, Tenant};
 
+use crate::META;
 use crate::catalog::Catalog;
 use crate::error::StorageError;
 use crate::expiry;
@@ -193,8 +194,9 @@ impl Shard {
             put_record(&mut batch, sealer, &key, expiry::LAST_WINDOWS_VERSION, &body, Compression::Zstd(1));
         }
         for (tenant, metric) in &cut.metadata {
-            if let Some(metadata) = self.state.read().metadata.get(&(tenant.clone(), metric.clone())) {
-                put_metadata(&mut batch, sealer, tenant, metric, metadata);
+            match self.state.read().metadata.get(&(tenant.clone(), metric.clone())) {
+                Some(metadata) => put_metadata(&mut batch, sealer, tenant, metric, metadata),
+                None => batch.delete(META, keys::metadata(tenant.as_str(), metric)),
             }
         }
         let stored = &maintenance.stored_tombstones;

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use bellwether_ingest::ControlCommand;
-use bellwether_model::ShardGroupId;
+use bellwether_model::{HashRange, PlacementKey, ShardGroupId};
 use bellwether_proto::peer::v1::maintain_request::What;
-use bellwether_proto::peer::v1::{CommandRequest, MaintainRequest, MembershipAnswer, MembershipRequest};
+use bellwether_proto::peer::v1::{CommandAnswer, CommandRequest, MaintainRequest, MembershipAnswer, MembershipRequest};
 use bellwether_raft::NodeId;
 use futures::future::{try_join, try_join_all};
 
@@ -21,19 +21,31 @@ impl Router {
     /// Replicates a command that may be repeated, with the group's leader wherever it is; returns how many series or
     /// records it concerned.
     pub async fn command(&self, group: ShardGroupId, command: &ControlCommand) -> Result<u64, AdminError> {
+        Ok(self.command_owned(group, command).await?.0)
+    }
+
+    /// The same; says what the group owned when the command was done, or later.
+    pub async fn command_owned(
+        &self,
+        group: ShardGroupId,
+        command: &ControlCommand,
+    ) -> Result<(u64, HashRange), AdminError> {
         let mut pace = Pace::begin(&self.jitter);
         let mut attempt = 0;
         loop {
             let (asked, error) = match self.leader_of(group, attempt) {
                 Leader::Here(local) => match local.command(command, &*self.stamping.clock).await {
-                    Ok(count) => return Ok(count),
+                    Ok(count) => return Ok((count, local.range())),
                     Err(error) => (self.shards.node(), error.into()),
                 },
                 Leader::There(node) => {
                     // The leader puts its own time in place of this one.
                     let request = CommandRequest { group: group.0, command: command.encode(0).into() };
                     match self.remote.command(node, request).await {
-                        Ok(answer) => return Ok(answer.count),
+                        Ok(CommandAnswer { count, first_key, last_key }) => {
+                            let owned = HashRange { first: PlacementKey(first_key), last: PlacementKey(last_key) };
+                            return Ok((count, owned));
+                        }
                         Err(error) => (node, error.into()),
                     }
                 }

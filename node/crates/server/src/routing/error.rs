@@ -45,6 +45,9 @@ pub enum RouteError {
     /// Some of a request's frames were stored and frames before them were not: all must come again, in order.
     #[error("shard group {0} stored a part of the request while its leader changed")]
     Torn(ShardGroupId),
+    /// The group owns another range than the map says that is known here: it was split.
+    #[error("shard group {0} was split, which the placement does not show here yet")]
+    Moved(ShardGroupId),
     /// The server is stopping.
     #[error("the node is stopping")]
     Stopping,
@@ -74,6 +77,7 @@ impl RouteError {
             RouteError::Read(ReadError::NoQuorum(_))
             | RouteError::NotServed(_)
             | RouteError::NoLeader(_)
+            | RouteError::Moved(_)
             | RouteError::TooLargeAtOnce => Again::Later,
             RouteError::Remote(PeerError::NotLeader { hint, .. } | PeerError::FateUnknown { hint, .. }) => at(hint),
             RouteError::Remote(

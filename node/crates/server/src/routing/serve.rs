@@ -54,6 +54,7 @@ impl Router {
             RouteError::NotServed(_)
             | RouteError::Remote(_)
             | RouteError::NoLeader(_)
+            | RouteError::Moved(_)
             | RouteError::TooLargeAtOnce
             | RouteError::Torn(_)
             | RouteError::Stopping => Failure::new(message, v1::Unavailable { group: group.0 }),

@@ -236,16 +236,24 @@ impl WritePath {
 
     async fn acknowledged(self: &Arc<Self>, admitted: Admitted, body: Body) -> Result<WriteOutcome, WriteError> {
         let tenant = admitted.tenant();
-        let mut attempt = self.attempt(tenant, &body).await?;
-        for _ in 0..RESENDS_MAX {
-            if !attempt.must_resend {
-                break;
+        let mut resends = 0;
+        let mut pace = self.router.pace();
+        loop {
+            let attempt = self.attempt(tenant, &body).await?;
+            let again = if attempt.moved {
+                // The ring tells of a split a moment after the split group's log.
+                resends = 0;
+                pace.pause().await
+            } else {
+                resends += 1;
+                attempt.must_resend && resends <= RESENDS_MAX
+            };
+            if !again {
+                return attempt.settled();
             }
             // Everything again: what was stored already is stored once more as the same.
             self.metrics.resends.inc();
-            attempt = self.attempt(tenant, &body).await?;
         }
-        attempt.settled()
     }
 
     async fn attempt(self: &Arc<Self>, tenant: &Tenant, body: &Body) -> Result<Attempt, WriteError> {

@@ -32,9 +32,11 @@ enum Section {
     Tokens = 6,
     Events = 7,
     Requests = 8,
+    /// How groups came to be, beside the placement.
+    Origins = 9,
 }
 
-const SECTIONS: [Section; 8] = [
+const SECTIONS: [Section; 9] = [
     Section::Applied,
     Section::Cluster,
     Section::Nodes,
@@ -43,6 +45,7 @@ const SECTIONS: [Section; 8] = [
     Section::Tokens,
     Section::Events,
     Section::Requests,
+    Section::Origins,
 ];
 
 /// The bytes of a state and of how far the log is applied in it.
@@ -87,7 +90,7 @@ pub fn decode(bytes: &[u8]) -> Result<(Option<MetaState>, Applied), DecodeError>
         let length = from.u32()? as usize;
         contents[at] = Some(from.bytes(length)?);
     }
-    let [applied, cluster, nodes, placement, settings, tokens, events, requests] = contents;
+    let [applied, cluster, nodes, placement, settings, tokens, events, requests, origins] = contents;
     let applied = applied.ok_or(damaged("it does not say how far the log is applied"))?;
     let applied = applied_mark::decode(&Bytes::copy_from_slice(applied)).map_err(|error| match error {
         applied_mark::MarkError::NewerFormat { found } => {
@@ -98,7 +101,7 @@ pub fn decode(bytes: &[u8]) -> Result<(Option<MetaState>, Applied), DecodeError>
     let Some(cluster) = cluster else { return Ok((None, applied)) };
     let placement = placement.ok_or(damaged("it has no placement"))?;
     let mut from = Decoder(cluster);
-    let state = MetaState {
+    let mut state = MetaState {
         cluster: from.u128()?,
         founded_ms: from.i64()?,
         rules: from.u64()?,
@@ -115,6 +118,9 @@ pub fn decode(bytes: &[u8]) -> Result<(Option<MetaState>, Applied), DecodeError>
         requests: section(requests, |from| from.list(|from| Ok((from.u128()?, from.outcome()?))))?,
     };
     from.end()?;
+    for (group, origin) in section(origins, |from| from.origins())? {
+        state.placement.set_origin(group, origin);
+    }
     Ok((Some(state), applied))
 }
 
@@ -180,6 +186,9 @@ impl Encoder {
                 to.outcome(outcome);
             });
         });
+        if state.placement.groups().iter().any(|group| !group.is_as_founded()) {
+            self.section(Section::Origins, |to| to.origins(&state.placement));
+        }
     }
 
     fn record(&mut self, record: &NodeRecord) {
