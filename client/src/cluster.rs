@@ -15,8 +15,8 @@ use crate::v1::{
     EventsRequest, FinalizeRequest, FinalizeResponse, Finding, GetSettingsRequest, InitRequest, InitSetting,
     ListTokensRequest, MoveShardRequest, MoveShardResponse, NodeInfo, NodeState, NodesRequest, PlanRequest,
     PlanResponse, RecoverGroupRequest, RecoverGroupResponse, RevokeTokenRequest, SetNodeStateRequest,
-    SetNodeStateResponse, SetSettingRequest, Setting, ShardsRequest, ShardsResponse, TokenInfo, TokenKind,
-    TransferLeaderRequest, TransferLeaderResponse,
+    SetNodeStateResponse, SetSettingRequest, Setting, ShardsRequest, ShardsResponse, SplitShardRequest,
+    SplitShardResponse, TokenInfo, TokenKind, TransferLeaderRequest, TransferLeaderResponse,
 };
 
 /// The cluster, for whoever administers it. From [`Client::cluster`].
@@ -120,6 +120,12 @@ impl Cluster<'_> {
     ) -> Result<RecoverGroupResponse, Error> {
         let request = RecoverGroupRequest { group, node: node.unwrap_or(0), look_only };
         Ok(ask!(self, IfUnsent, recover_group, request)?.0)
+    }
+
+    /// Cuts a shard group in two, at a key or where half of its series lie. Returns once that is decided;
+    /// [`shards`](Self::shards) tells when the new group owns its part.
+    pub async fn split_shard(&self, group: u32, at: Option<u64>) -> Result<SplitShardResponse, Error> {
+        Ok(ask!(self, IfUnsent, split_shard, SplitShardRequest { group, at })?.0)
     }
 
     /// What will be moved, and why.

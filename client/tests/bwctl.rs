@@ -491,6 +491,23 @@ async fn settings_tokens_and_leadership_are_changed() {
     );
     check(
         &node.address,
+        "shard split 0 --at 40000000ffffffff --json",
+        expect![[r#"
+        {"at":"40000000ffffffff","child":9,"group":0}
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "shard split 0 --wait",
+        expect![[r#"
+        shard group 0 is split at 0000000000001234: the upper part goes to shard group 9
+        shard group 0 was split
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
         "cluster finalize",
         expect![[r#"
         bwctl: After this, programs older than the newest format cannot come back: say --yes if that is wanted, there is nobody to ask
@@ -553,6 +570,8 @@ async fn settings_tokens_and_leadership_are_changed() {
         set replication.factor None
         token Admin 5400000ms 1x
         transfer 1 to 2
+        split 0 at Some(40000000ffffffff)
+        split 0 at None
         finalize"#]]
     .assert_eq(&asked);
 }

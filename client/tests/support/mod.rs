@@ -261,6 +261,17 @@ impl cluster_server::Cluster for FakeNode {
         })
     }
 
+    async fn split_shard(&self, request: Request<SplitShardRequest>) -> Result<Response<SplitShardResponse>, Status> {
+        self.answer(|script| {
+            let SplitShardRequest { group, at } = request.into_inner();
+            script.asked.push(format!("split {group} at {at:x?}"));
+            // The child is there at once, so that nobody waits.
+            let parent = script.shards.iter().find(|shard| shard.id == group).cloned().unwrap_or_default();
+            script.shards.push(ShardInfo { id: 9, ..parent });
+            SplitShardResponse { child: 9, at: at.unwrap_or(0x1234) }
+        })
+    }
+
     async fn plan(&self, _: Request<PlanRequest>) -> Result<Response<PlanResponse>, Status> {
         self.answer(|script| PlanResponse { moves: script.moves.clone(), held: script.held.clone() })
     }

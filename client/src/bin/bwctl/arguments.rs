@@ -61,7 +61,7 @@ pub enum Command {
     /// Add, drain, remove and replace nodes
     #[command(subcommand)]
     Node(NodeCommand),
-    /// Move shard groups and their leaderships
+    /// Move, split and lead shard groups
     #[command(subcommand)]
     Shard(ShardCommand),
     /// Shard groups in need
@@ -203,6 +203,17 @@ pub enum ShardCommand {
         /// The node that gets one
         #[arg(long, value_name = "NODE")]
         to: u64,
+        /// Wait until it is done
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Cut a shard group in two: a new one takes the upper part of its range
+    Split {
+        /// The shard group
+        group: u32,
+        /// The first key of the new group, in hexadecimal; where half of the series lie if not given
+        #[arg(long, value_name = "HASH", value_parser = key)]
+        at: Option<u64>,
         /// Wait until it is done
         #[arg(long)]
         wait: bool,
@@ -418,6 +429,12 @@ pub enum QueryCommand {
     },
 }
 
+/// Reads a key of the ring, as `bwctl cluster shards` prints it.
+fn key(text: &str) -> Result<u64, String> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    u64::from_str_radix(digits, 16).map_err(|_| "a key has up to 16 hexadecimal digits".to_owned())
+}
+
 #[derive(Debug, clap::Args)]
 pub struct QueryOptions {
     /// How to print the result
@@ -466,5 +483,11 @@ mod tests {
         assert_eq!(arguments.address, ["a:1", "b:2"]);
         assert!(arguments.json && !arguments.yes);
         assert!(Arguments::try_parse_from(["bwctl", "config", "set", "nodes.max"]).is_err());
+        let split = |at| Arguments::try_parse_from(["bwctl", "shard", "split", "3", "--at", at]);
+        let Command::Shard(ShardCommand::Split { at, .. }) = split("80000000ffffffff").unwrap().command else {
+            panic!("a split")
+        };
+        assert_eq!(at, Some(0x8000_0000_ffff_ffff));
+        assert!(split("0x1ffffffffffffffff").is_err() && split("half").is_err());
     }
 }

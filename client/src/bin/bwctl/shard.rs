@@ -1,6 +1,6 @@
 //! `bwctl shard` and `rebalance`: where replicas are, and who leads.
 
-use bellwether_client::v1::PlanResponse;
+use bellwether_client::v1::{PlanResponse, SplitShardResponse};
 use serde_json::{Value, json};
 
 use crate::Context;
@@ -20,12 +20,39 @@ pub async fn run(context: &Context, command: ShardCommand) -> Result<(), Failure
             context.output.print_line(&text, &json)?;
             if wait { moved(context, group, from, replica).await } else { Ok(()) }
         }
+        ShardCommand::Split { group, at, wait } => {
+            let SplitShardResponse { child, at } = cluster.split_shard(group, at).await?;
+            let text = format!("shard group {group} is split at {at:016x}: the upper part goes to shard group {child}");
+            let json = json!({"group": group, "child": child, "at": format!("{at:016x}")});
+            context.output.print_line(&text, &json)?;
+            if wait { split(context, group, child).await } else { Ok(()) }
+        }
         ShardCommand::TransferLeader { group, node } => {
             cluster.transfer_leader(group, node).await?;
             let text = format!("node {node} leads shard group {group}");
             Ok(context.output.print_line(&text, &json!({"group": group, "leader": node}))?)
         }
     }
+}
+
+/// Says how far a split has come whenever that changes.
+async fn split(context: &Context, group: u32, child: u32) -> Result<(), Failure> {
+    let look = async || context.client.cluster().shards().await;
+    let said = until(look, |answer| {
+        let is_pending = answer.shards.iter().any(|shard| shard.split.is_some_and(|split| split.child == child));
+        match answer.shards.iter().find(|shard| shard.id == child) {
+            _ if is_pending => Ok(Progress::Waiting(format!("shard group {group} cuts its range"))),
+            Some(found) if found.leader == 0 => Ok(Progress::Waiting(format!("shard group {child} elects its leader"))),
+            Some(_) => Ok(Progress::Done(format!("shard group {group} was split"))),
+            None => {
+                let text = format!("the split of shard group {group} was given up: see bwctl cluster events");
+                Err(Failure::Refused(text))
+            }
+        }
+    })
+    .await?;
+    eprintln!("{said}");
+    Ok(())
 }
 
 /// Says how far a move has come whenever that changes.

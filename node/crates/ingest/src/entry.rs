@@ -4,7 +4,12 @@
 //! An entry of samples carries the frames of many requests. Apply reads no clock and no configuration, so the proposing
 //! leader stamps what it would need to know of them.
 
-use bellwether_model::{MatchOp, MetricKind, MetricMetadata, Tenant, TimeRange, Timestamp, limits};
+use std::collections::BTreeMap;
+
+use bellwether_model::{
+    MatchOp, MetricKind, MetricMetadata, PlacementKey, RefEpoch, ReplicaId, ShardGroupId, Tenant, TimeRange, Timestamp,
+    limits,
+};
 
 use crate::cursor::{Cursor, FormatError, put_sized, put_varint};
 
@@ -17,6 +22,7 @@ const KIND_EXPIRE_SERIES: u8 = 3;
 const KIND_SET_ACTIVE_VERSION: u8 = 4;
 const KIND_DROP_WINDOW: u8 = 5;
 const KIND_STORE_METADATA: u8 = 6;
+const KIND_SPLIT: u8 = 7;
 
 /// Version, kind and the proposing leader's clock: what every entry begins with.
 const HEADER_BYTES: usize = 1 + 1 + 8;
@@ -148,6 +154,21 @@ pub enum ControlCommand {
         /// By metric name.
         metadata: Vec<(String, MetricMetadata)>,
     },
+    /// Cut the group in two: from here on another group owns the upper part of its range.
+    Split(SplitCommand),
+}
+
+/// How a group is cut in two.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SplitCommand {
+    /// The group that is split off.
+    pub child: ShardGroupId,
+    /// The child's first key.
+    pub at: PlacementKey,
+    /// The child's incarnation.
+    pub ref_epoch: RefEpoch,
+    /// The child's replica beside each of the group's own, all members included.
+    pub replicas: BTreeMap<ReplicaId, ReplicaId>,
 }
 
 /// A matcher as it was written; regular expressions are compiled by whoever applies it.
@@ -279,6 +300,17 @@ impl ControlCommand {
                     put_sized(&mut out, metadata.unit.as_bytes());
                 }
             }
+            ControlCommand::Split(split) => {
+                put_header(&mut out, KIND_SPLIT, proposed_at);
+                out.extend_from_slice(&split.child.0.to_le_bytes());
+                out.extend_from_slice(&split.at.0.to_le_bytes());
+                out.extend_from_slice(&split.ref_epoch.0.to_le_bytes());
+                put_varint(&mut out, split.replicas.len() as u64);
+                for (parents, childs) in &split.replicas {
+                    put_varint(&mut out, parents.0);
+                    put_varint(&mut out, childs.0);
+                }
+            }
         }
         out
     }
@@ -330,8 +362,27 @@ fn read_control(kind: u8, cursor: &mut Cursor<'_>) -> Result<ControlCommand, For
             let metadata = (0..count).map(|_| read_metadata(cursor)).collect::<Result<_, _>>()?;
             ControlCommand::StoreMetadata { tenant, metadata }
         }
+        KIND_SPLIT => ControlCommand::Split(read_split(cursor)?),
         _ => return Err(cursor.invalid("an unknown kind of entry")),
     })
+}
+
+fn read_split(cursor: &mut Cursor<'_>) -> Result<SplitCommand, FormatError> {
+    let (child, at) = (ShardGroupId(cursor.u32("the child")?), PlacementKey(cursor.u64("the child's first key")?));
+    let ref_epoch = RefEpoch(cursor.u64("the child's ref epoch")?);
+    let count = cursor.length("replicas")?;
+    let mut replicas = BTreeMap::new();
+    for _ in 0..count {
+        let beside = ReplicaId(cursor.varint("a replica")?);
+        if replicas.last_key_value().is_some_and(|(last, _)| *last >= beside) {
+            return Err(cursor.invalid("the replicas are not in order"));
+        }
+        replicas.insert(beside, ReplicaId(cursor.varint("a child's replica")?));
+    }
+    if replicas.is_empty() {
+        return Err(cursor.invalid("a split without replicas"));
+    }
+    Ok(SplitCommand { child, at, ref_epoch, replicas })
 }
 
 impl<'a> SamplesEntry<'a> {
@@ -484,6 +535,12 @@ mod tests {
                 tenant: Some(tenant.clone()),
             },
             ControlCommand::StoreMetadata { tenant, metadata: vec![("up".to_owned(), help)] },
+            ControlCommand::Split(SplitCommand {
+                child: ShardGroupId(9),
+                at: PlacementKey(0x8000_0000_0000_0000),
+                ref_epoch: RefEpoch(0x1122_3344_5566_7788),
+                replicas: [(ReplicaId(3), ReplicaId(300)), (ReplicaId(7), ReplicaId(301))].into(),
+            }),
         ]
     }
 
@@ -549,7 +606,8 @@ mod tests {
             0104006c50c4a001000002000000
             0105006c50c4a00100000000000000000000ffdc6d000000000000
             0105006c50c4a00100000000000000000000ffdc6d0000000000067465616d2d61
-            0106006c50c4a0010000067465616d2d6101010275700f5768617420697420636f756e74732e0173"#]].assert_eq(&all.join("\n"));
+            0106006c50c4a0010000067465616d2d6101010275700f5768617420697420636f756e74732e0173
+            0107006c50c4a001000009000000000000000000008088776655443322110203ac0207ad02"#]].assert_eq(&all.join("\n"));
     }
 
     #[test]

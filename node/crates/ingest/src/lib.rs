@@ -31,7 +31,7 @@ pub use cursor::FormatError;
 pub use distribute::{Distributed, Distributor, DistributorScratch, Miss, Refusal, RefusalReason, Refusals};
 pub use entry::{
     Command, Compression, ControlCommand, Entry, EntryBuffer, EntryBuilder, EntryCompressor, EntryLimits, MatcherText,
-    SamplesEntry,
+    SamplesEntry, SplitCommand,
 };
 pub use frame::{FrameReader, RegistrationRef};
 pub use group_table::{GroupTable, GroupTableError};

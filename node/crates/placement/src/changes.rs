@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bellwether_model::limits::SHARD_GROUP_NUMBER_MAX;
 use bellwether_model::{HashRange, NodeId, PlacementKey, RefEpoch, ReplicaId, ShardGroupId};
 
-use crate::placement::{GroupLoad, PendingSplit, PlacedGroup, Placement, PlacementParts, Replica, ReplicaRole};
+use crate::placement::{GroupLoad, Origin, PendingSplit, PlacedGroup, Placement, PlacementParts, Replica, ReplicaRole};
 
 /// Why the map did not change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -196,10 +196,12 @@ impl Placement {
             samples_per_second: parent.load.samples_per_second / 2,
             middle: None,
         };
+        let range = HashRange { first: split.at, last: parent.range.last };
         let child = PlacedGroup {
             id: split.child,
-            range: HashRange { first: split.at, last: parent.range.last },
+            range,
             range_generation: 0,
+            origin: Origin { parent: Some(group), range },
             ref_epoch: split.ref_epoch,
             replicas: split.replicas,
             split: None,
@@ -221,6 +223,13 @@ impl Placement {
         parts.groups[at].split.take().ok_or(ChangeError::NotSplitting(group))?;
         parts.epoch += 1;
         Ok(())
+    }
+
+    /// Says how a group came to be, as it was stored beside the map. Nothing changes for a group that is not on it.
+    pub fn set_origin(&mut self, group: ShardGroupId, origin: Origin) {
+        if let Ok(at) = self.index(group) {
+            self.parts_mut().groups[at].origin = origin;
+        }
     }
 
     /// Hint: who leads a group. Nothing changes for a group that is not on the map.

@@ -27,7 +27,8 @@ pub use inventory::{Inventory, Liveness, NodeInfo, NodeState};
 pub use meta_voters::meta_voters;
 pub use moves::{Move, Step};
 pub use placement::{
-    GroupLoad, POINT_RULE, PendingSplit, PlacedGroup, Placement, PlacementError, PlacementParts, Replica, ReplicaRole,
+    GroupLoad, Origin, POINT_RULE, PendingSplit, PlacedGroup, Placement, PlacementError, PlacementParts, Replica,
+    ReplicaRole,
 };
 pub use plan::{Plan, plan};
 pub use policy::Policy;

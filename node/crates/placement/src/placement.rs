@@ -42,6 +42,8 @@ pub struct PlacedGroup {
     pub range: HashRange,
     /// Rises when the range changes.
     pub range_generation: u64,
+    /// How it came to be.
+    pub origin: Origin,
     /// Its incarnation: SeriesRefs of another one mean nothing.
     pub ref_epoch: RefEpoch,
     /// Its copies, by ascending replica id.
@@ -52,6 +54,15 @@ pub struct PlacedGroup {
     pub leader: Option<NodeId>,
     /// Hint: what it holds and takes in.
     pub load: GroupLoad,
+}
+
+/// How a group came to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// The group that it was split off; none for a group that the cluster was founded with.
+    pub parent: Option<ShardGroupId>,
+    /// What it owned then. Its log begins with that, so a replica that is given all of the log does too.
+    pub range: HashRange,
 }
 
 /// One node's copy of a group.
@@ -187,6 +198,7 @@ impl Placement {
             id,
             range,
             range_generation: 0,
+            origin: Origin { parent: None, range },
             ref_epoch: ref_epoch(id),
             replicas: vec![Replica {
                 id: replica,
@@ -332,6 +344,11 @@ impl PlacedGroup {
     /// The replica on a node.
     pub fn on(&self, node: NodeId) -> Option<&Replica> {
         self.replicas.iter().find(|replica| replica.node == node)
+    }
+
+    /// Whether the cluster was founded with the group and it owns what it owned then.
+    pub fn is_as_founded(&self) -> bool {
+        self.origin == Origin { parent: None, range: self.range }
     }
 
     /// Whether the range can be cut so that the child begins with `at`.

@@ -25,8 +25,8 @@ use std::path::Path;
 
 use bellwether_model::{HashRange, NodeId, PlacementKey, RefEpoch, ReplicaId, ShardGroupId};
 use bellwether_placement::{
-    GroupLoad, Inventory, Liveness, NodeState, PlacedGroup, Placement, PlacementParts, Policy, Replica, ReplicaRole,
-    plan,
+    GroupLoad, Inventory, Liveness, NodeState, Origin, PlacedGroup, Placement, PlacementParts, Policy, Replica,
+    ReplicaRole, plan,
 };
 use world::{GB, World, node};
 
@@ -158,6 +158,7 @@ impl Script {
                 id: ShardGroupId(id),
                 range: HashRange::ALL,
                 range_generation: 0,
+                origin: Origin { parent: None, range: HashRange::ALL },
                 ref_epoch: RefEpoch(0),
                 replicas: placed,
                 split: None,

@@ -17,6 +17,7 @@ mod admission;
 mod blocking;
 mod codec;
 mod errors;
+mod founding;
 mod group;
 mod group_log;
 pub mod limits;
@@ -43,6 +44,7 @@ pub use errors::{
     AddressError, FlushError, LogError, MembershipError, OpenError, ProposeError, ReadError, RemoveError, StartError,
     StorageTrouble, TransferError,
 };
+pub use founding::{HandOnError, hand_on_membership};
 pub use group::{GroupState, Leadership, Members, RaftGroup, ReplicaProgress, sole_membership};
 pub use network::{Peer, Transport, TransportError, is_heartbeat};
 pub use node::{HandOver, RaftNode, RaftOptions, Standing};

@@ -88,6 +88,12 @@ pub const LOST_LEADER_JITTER: Duration = Duration::from_millis(100);
 /// election timeout.
 pub const LOST_LEADER_ATTEMPTS: u64 = 8;
 
+/// The first leader of a group that others begin at about the same time is elected so often, with such a pause between.
+/// After that its replicas wait for the election timeout.
+pub const FIRST_LEADER_ATTEMPTS: u32 = 20;
+/// See [`FIRST_LEADER_ATTEMPTS`].
+pub const FIRST_LEADER_PAUSE: Duration = Duration::from_millis(50);
+
 /// Entries in one message to a follower; their bytes are bounded by [`READ_BYTES_MAX`].
 pub const ENTRIES_PER_MESSAGE_MAX: u64 = 1024;
 

@@ -262,8 +262,13 @@ impl Server {
         let administration = OperationsService { cluster: administration, work: long_work.clone() };
         let grpc_routes = grpc::routes(grpc_state, Some(administration))
             .map_err(|error| StartError::Reflection(error.to_string()))?;
-        let mover =
-            Mover { meta: meta.clone(), router: router.clone(), peers: peers.clone(), reporter: reporter.clone() };
+        let mover = Mover {
+            meta: meta.clone(),
+            router: router.clone(),
+            peers: peers.clone(),
+            reporter: reporter.clone(),
+            seed: env.seed.split("mover"),
+        };
         let service = PeerService::open(raft, peers, own_env, stopped.clone()).await?;
         let service = service
             .with_router(router.clone())

@@ -44,6 +44,7 @@ pub use metrics::ShardMetrics;
 pub use seal::{SealReport, SealWhen};
 pub use select::{LabelsRequest, SelectLimits, SelectRequest, SelectedSeries, Wanted};
 pub use shard::{AppliedMark, Shard, ShardOptions, ShardStats};
+pub use split::metadata_key;
 pub use writer::{Appended, ShardWriter};
 
 /// The spaces of an engine that holds a shard, in order.

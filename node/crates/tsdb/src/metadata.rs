@@ -103,6 +103,11 @@ impl MetadataStore {
         self.tenant_bytes.keys()
     }
 
+    /// The metrics of which something is kept.
+    pub fn keys(&self) -> impl Iterator<Item = &MetricKey> {
+        self.records.keys()
+    }
+
     /// What is kept of a tenant's metrics.
     pub fn of_tenant(&self, tenant: &Tenant) -> impl Iterator<Item = (&String, &MetricMetadata)> {
         let from = self.records.range((tenant.clone(), String::new())..);

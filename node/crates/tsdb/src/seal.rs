@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bellwether_kv::{Durability, WriteBatch};
 use bellwether_model::{Timestamp, limits};
+use parking_lot::MutexGuard;
 
 use crate::META;
 use crate::catalog::{Catalog, WindowRuns};
@@ -22,6 +23,8 @@ use crate::window::WindowStart;
 const QUIET_MS: i64 = 15 * 60 * 1000;
 /// Runs that an open Window keeps before they are merged.
 const RUNS_PER_WINDOW_MAX: usize = 4;
+/// Windows whose runs are merged in one go for nothing but to get rid of what was given up in a split.
+const CLEANED_WINDOWS_MAX: u64 = 1;
 /// Late data is merged into a sealed Window when it is more than this part of it...
 const LATE_PART_OF_WINDOW: u64 = 10;
 /// ...or after this long, in milliseconds.
@@ -47,6 +50,8 @@ pub struct SealReport {
     pub merged_runs: u64,
     /// Samples written.
     pub written_samples: u64,
+    /// Windows merged to get rid of what was given up in a split.
+    pub cleaned_windows: u64,
 }
 
 impl Shard {
@@ -62,6 +67,8 @@ impl Shard {
         let windows: Vec<WindowStart> = self.state.read().catalog.windows.keys().copied().collect();
         let mut first_error = None;
         for window in windows {
+            // Apply may wait for a flush, if it cuts the group in two.
+            MutexGuard::bump(&mut maintenance);
             match self.seal_window(&mut maintenance, window, now, when, &mut report) {
                 Ok(()) => {}
                 Err(error) if error.is_sync_failed() => return Err(error),
@@ -96,14 +103,20 @@ impl Shard {
                 SealWhen::AllClosed => !runs.sealed || has_hidden,
                 SealWhen::Quiet => !runs.sealed && is_due(window, runs, now) && !self.heads_touch(window),
             };
-        if !seals && runs.runs.len() <= RUNS_PER_WINDOW_MAX {
+        // As of the last flush: what was given up since may come back with a restart.
+        let has_foreign = runs.runs.iter().any(|run| run.id.0 < maintenance.flushed.foreign_below);
+        let cleans = closed
+            && has_foreign
+            && (when == SealWhen::AllClosed
+                || report.cleaned_windows < CLEANED_WINDOWS_MAX && !self.heads_touch(window));
+        if !seals && !cleans && runs.runs.len() <= RUNS_PER_WINDOW_MAX {
             return Ok(());
         }
         let timer = self.metrics.merge_seconds.start_timer();
         let mut merged = runs.clone();
-        merged.sealed = seals;
+        merged.sealed = seals || cleans && runs.sealed;
         let mut begun = None;
-        if runs.runs.len() > 1 || has_hidden {
+        if runs.runs.len() > 1 || has_hidden || cleans {
             let id = RunId(self.take_run_id());
             begun = Some((window, id));
             let written = self.merge_runs(window, runs, &tombstones, id);
@@ -114,6 +127,7 @@ impl Shard {
             merged.runs = written.into_iter().collect();
         }
         report.sealed_windows += u64::from(seals);
+        report.cleaned_windows += u64::from(cleans);
         self.replace_window(maintenance, &catalog, window, merged).inspect_err(|error| self.undo(begun, error))?;
         timer.observe_duration();
         Ok(())

@@ -34,8 +34,8 @@ use crate::window::WindowStart;
 use crate::writer::ShardWriter;
 use crate::{META, RUNS};
 
-/// Format of the state record.
-const STATE_VERSION: u8 = 1;
+/// Format of the state record: version 1 knew no runs with foreign samples.
+const STATE_VERSION: u8 = 2;
 /// Format of a metadata record.
 const METADATA_VERSION: u8 = 1;
 
@@ -81,6 +81,8 @@ pub(crate) struct Logical {
     pub layer: u64,
     pub next_run: u64,
     pub series: u32,
+    /// Runs with lower ids may hold samples of series that were given up in a split. Not the same on every replica.
+    pub foreign_below: u64,
 }
 
 impl Logical {
@@ -94,6 +96,7 @@ impl Logical {
         write_u64(&mut out, u64::from(self.series));
         write_u64(&mut out, self.mark.0.len() as u64);
         out.extend_from_slice(&self.mark.0);
+        write_u64(&mut out, self.foreign_below);
         out
     }
 
@@ -108,7 +111,8 @@ impl Logical {
             u32::try_from(series).map_err(|_| DecodeError::Invalid { what: "number of series", got: series })?;
         let length = read_u64(input)? as usize;
         let mark = AppliedMark(Bytes::copy_from_slice(read_bytes(input, length, "applied mark")?));
-        Ok(Logical { ref_epoch, mark, state_hash, floor, group_time, layer, next_run, series })
+        let foreign_below = if input.is_empty() { 0 } else { read_u64(input)? };
+        Ok(Logical { ref_epoch, mark, state_hash, floor, group_time, layer, next_run, series, foreign_below })
     }
 }
 
@@ -161,6 +165,8 @@ pub struct ShardStats {
     pub run_samples: u64,
     /// Bytes of runs.
     pub run_bytes: u64,
+    /// Of these, bytes of runs that may hold samples of series that were given up: merges make them fewer.
+    pub foreign_bytes: u64,
     /// Tombstones that wait for a merge.
     pub tombstones: u64,
     /// The earliest and latest sample that is stored, as far as is known without reading; `first > last` if there is none.
@@ -192,6 +198,7 @@ impl Shard {
                     layer: 1,
                     next_run: 1,
                     series: 0,
+                    foreign_below: 0,
                 };
                 let mut batch = WriteBatch::default();
                 put_state(&mut batch, &mut sealer, &logical);
@@ -316,6 +323,7 @@ impl Shard {
             runs: state.catalog.all().count() as u64,
             run_samples: state.catalog.all().map(|(_, run)| run.samples).sum(),
             run_bytes: state.catalog.all().map(|(_, run)| run.bytes).sum(),
+            foreign_bytes: state.foreign_runs().map(|run| run.bytes).sum(),
             tombstones: state.tombstones.len() as u64,
             earliest: times.first,
             latest: times.last,

@@ -33,6 +33,25 @@ impl RaftGroup {
         });
     }
 
+    /// Has this replica elected as soon as a quorum would do so, in a group that has had no leader yet and whose other
+    /// replicas start at about the same time.
+    pub fn elect_first(&self) {
+        if self.0.electing.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let group = self.clone();
+        tokio::spawn(async move {
+            for _ in 0..limits::FIRST_LEADER_ATTEMPTS {
+                // A group that stopped elects nobody.
+                if group.leadership() != Leadership::Unknown || group.0.elect_without_leader().await.is_err() {
+                    break;
+                }
+                sleep(limits::FIRST_LEADER_PAUSE).await;
+            }
+            group.0.electing.store(false, Ordering::Relaxed);
+        });
+    }
+
     /// Sends what they lack to the replicas on a node that can be reached again, if this replica leads.
     pub(crate) fn follower_found(&self, node: NodeId) {
         let state = self.state();

@@ -1,7 +1,8 @@
 //! Makes the cluster what the planner wants: copies where they belong, an even spread of them and of leaderships.
 //!
 //! One node does it, the one that leads the meta group. Each round asks every node for a [`report`], makes of them what the
-//! planner reads ([`survey`]), tells the meta group what the shard groups' memberships really are ([`intent`]), has
+//! planner reads ([`survey`]), brings splits further ([`split`]), tells the meta group what the shard groups' memberships
+//! really are ([`intent`]), has
 //! groups part with copies that are damaged ([`repair`]), and carries out the planner's next steps ([`steps`]). Nothing is
 //! remembered but since when nodes answer and what was measured: what is half-done shows in the placement and in the
 //! memberships, so the next leader goes on after any crash.
@@ -10,6 +11,7 @@ pub mod intent;
 mod rate;
 mod repair;
 pub mod report;
+pub mod split;
 mod steps;
 pub mod survey;
 
@@ -24,6 +26,7 @@ use futures::{StreamExt, stream};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use crate::env::Seed;
 use crate::meta::{Meta, MetaState};
 use crate::peers::Peers;
 use crate::routing::Router;
@@ -48,6 +51,8 @@ pub struct Mover {
     pub peers: Peers,
     /// What this node reports of itself.
     pub reporter: Reporter,
+    /// Where the incarnations of groups that are split off come from.
+    pub seed: Seed,
 }
 
 impl Mover {
@@ -81,13 +86,12 @@ impl Mover {
             return;
         }
         let state = self.meta.now();
-        // A single node with its own copies has nothing to move and nobody to ask.
-        if state.present_nodes().count() == 1 && state.placement.groups().iter().all(|group| group.replicas.len() == 1)
-        {
-            return;
-        }
         let reports = self.reports(&state).await;
         let mut survey = seen.survey(mover_epoch, &state, reports);
+        if self.settle_splits(&state, &survey).await {
+            // The map has changed: the next round plans by the new one.
+            return;
+        }
         let Touched { mut all, failed } = self.settle_intent(&survey).await;
         all.extend(self.part_with_damaged(&survey, &all).await);
         // What has changed, or should have, is planned for in the next round, by what it is then.
@@ -110,7 +114,7 @@ impl Mover {
             if node == self.meta.node() {
                 return Some((node, timeout(REPORT_WAIT, self.reporter.report()).await.ok()?));
             }
-            let asked = self.peers.client(node).ok()?.report(ReportRequest {}, REPORT_WAIT).await;
+            let asked = self.peers.client(node).ok()?.report(ReportRequest::default(), REPORT_WAIT).await;
             match asked {
                 Ok(answer) => Some((node, answer)),
                 Err(error) => {
@@ -128,7 +132,7 @@ async fn at_once<T>(changes: Vec<BoxFuture<'_, T>>) -> Vec<T> {
     stream::iter(changes).buffered(CHANGES_AT_ONCE).collect().await
 }
 
-/// What the planner is to keep to: what an operator chose. Ranges are not cut until shard groups can be.
+/// What the planner is to keep to: what an operator chose.
 pub fn policy(state: &MetaState) -> Policy {
-    Policy { split_bytes: u64::MAX, split_samples_per_second: u64::MAX, ..state.settings.policy() }
+    state.settings.policy()
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bellwether_model::ShardGroupId;
-use bellwether_proto::peer::v1::{Member, Members, Progress, ReplicaReport, ReportAnswer};
+use bellwether_model::{PlacementKey, ShardGroupId};
+use bellwether_proto::peer::v1::{Member, Members, Progress, ReplicaReport, ReportAnswer, ReportRequest};
 use bellwether_raft::{GroupState, ReplicaId};
 use tokio::sync::watch;
 
@@ -42,6 +42,21 @@ impl Reporter {
             clock: env.clock.clone(),
             judgement,
         }
+    }
+
+    /// The key below which half of the series of a group lie, of which there is a replica here.
+    pub async fn middle_of(&self, group: ShardGroupId) -> Option<PlacementKey> {
+        let shard = self.shards.local(group).ok()?.shard();
+        self.background.run(move || shard.middle_key()).await.ok()?
+    }
+
+    /// The report that another node asks for.
+    pub async fn answer(&self, request: &ReportRequest) -> ReportAnswer {
+        let mut report = self.report().await;
+        for replica in report.replicas.iter_mut().filter(|replica| request.middle_of.contains(&replica.group)) {
+            replica.middle_key = self.middle_of(ShardGroupId(replica.group)).await.map(|key| key.0);
+        }
+        report
     }
 
     /// The report of this moment.
@@ -95,6 +110,8 @@ fn replica(group: &ShardGroup) -> ReplicaReport {
         replica: group.replica().0,
         leads: raft.is_leader,
         disk_bytes: stats.run_bytes,
+        foreign_bytes: stats.foreign_bytes,
+        middle_key: None,
         series: stats.active_series,
         samples: stats.run_samples + stats.unflushed_samples,
         applied: raft.applied.map(wire_position),

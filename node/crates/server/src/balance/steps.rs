@@ -62,7 +62,7 @@ impl Mover {
                 self.change(survey, placed.id, None, Change::TransferTo(to.0)).await?;
                 Ok(None)
             }
-            Step::Split { .. } => Err("shard groups are not split yet".to_owned()),
+            Step::Split { at } => self.split(placed, *at).await.map(|()| None),
         }
     }
 

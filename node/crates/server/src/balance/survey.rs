@@ -154,7 +154,9 @@ impl Seen {
         let rate = self.rates.entry(group).or_insert_with(|| Rate::begin(replica, report.samples, now));
         rate.look(replica, report.samples, now);
         let samples_per_second = rate.per_second();
-        GroupLoad { bytes: report.disk_bytes, series: report.series, samples_per_second, middle: None }
+        // What was given away in a split is still there until runs are merged: no reason for the next split.
+        let bytes = report.disk_bytes.saturating_sub(report.foreign_bytes);
+        GroupLoad { bytes, series: report.series, samples_per_second, middle: None }
     }
 }
 

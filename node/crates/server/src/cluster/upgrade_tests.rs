@@ -9,7 +9,6 @@ use tokio::sync::watch as channel;
 use tokio::time::{sleep, timeout};
 
 use super::tests::{LONG, Machine, chain, machine, settle};
-use super::*;
 use crate::Server;
 use crate::env::{BoxFuture, Net, Program, Versions};
 use crate::peers::testing::TestNet;

@@ -294,9 +294,9 @@ fn what_a_newer_program_wrote_is_refused_with_both_versions() {
     let mut bytes = states::encode(Some(&state), &Applied::default());
     bytes.truncate(bytes.len() - 8);
     // A section of the next version, empty.
-    bytes.extend_from_slice(&[9, 0, 1, 0, 0, 0, 0]);
+    bytes.extend_from_slice(&[10, 0, 1, 0, 0, 0, 0]);
     bytes.extend_from_slice(&xxhash_rust::xxh3::xxh3_64(&bytes).to_le_bytes());
-    let newer = "a section of the state of the meta group has format version 9, this program reads up to 8: start a newer bellwether";
+    let newer = "a section of the state of the meta group has format version 10, this program reads up to 9: start a newer bellwether";
     assert_eq!(states::decode(&bytes, NEWEST).unwrap_err().to_string(), newer);
 }
 

@@ -91,7 +91,7 @@ async fn silence_ends_what_is_under_way_and_deadlines_end_the_rest() {
     assert!(matches!(long, Err(TransportError::Unreachable(_))), "{long:?}");
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     let client = nodes[0].peers.client(NodeId(2)).unwrap();
-    let answer = client.report(ReportRequest {}, DEADLINE).await;
+    let answer = client.report(ReportRequest::default(), DEADLINE).await;
     assert!(matches!(answer, Err(PeerError::Deadline { .. })), "{answer:?}");
 
     net.set(address(2), Wire::Whole);
@@ -130,7 +130,7 @@ async fn strangers_and_foreign_clusters_are_refused_by_every_call_with_a_reason(
     let (_known, addresses) = watch::channel(addresses(3));
     let home = TestNode::start(&net, 1, CLUSTER, addresses.clone()).await;
     let foreign = TestNode::start(&net, 2, 0xf0, addresses).await;
-    let answer = foreign.peers.client(NodeId(1)).unwrap().report(ReportRequest {}, DEADLINE).await;
+    let answer = foreign.peers.client(NodeId(1)).unwrap().report(ReportRequest::default(), DEADLINE).await;
     let Err(PeerError::Refused { reason, .. }) = answer else { panic!("{answer:?}") };
     assert!(reason.contains("00c1") && reason.contains("00f0"), "{reason}");
     let answer = foreign.peers.transport().call(replica(1), Bytes::from("x"), DEADLINE).await;
@@ -138,7 +138,7 @@ async fn strangers_and_foreign_clusters_are_refused_by_every_call_with_a_reason(
     assert!(reason.contains("belongs to cluster"), "{reason}");
 
     let unknown = stranger(&home.env, &address(1).to_string());
-    let answer = unknown.report(ReportRequest {}, DEADLINE).await;
+    let answer = unknown.report(ReportRequest::default(), DEADLINE).await;
     assert!(answer.unwrap_err().to_string().contains("does not say which cluster"));
     // Join is let in; nobody handles it here.
     let answer = unknown.join(Default::default(), DEADLINE).await;
@@ -149,7 +149,7 @@ async fn strangers_and_foreign_clusters_are_refused_by_every_call_with_a_reason(
     net.set(address(4), Wire::Whole);
     let moved = watch::channel(BTreeMap::from([(NodeId(3), address(4).to_string())]));
     let caller = TestNode::start(&net, 5, CLUSTER, moved.1).await;
-    let answer = caller.peers.client(NodeId(3)).unwrap().report(ReportRequest {}, DEADLINE).await;
+    let answer = caller.peers.client(NodeId(3)).unwrap().report(ReportRequest::default(), DEADLINE).await;
     assert!(answer.unwrap_err().to_string().contains("for node 3, this is node 4"));
 }
 
@@ -333,6 +333,6 @@ async fn a_message_that_is_too_large_is_refused_and_harms_no_other() {
     let command = Bytes::from(vec![0; limits::MESSAGE_BYTES_MAX]);
     let answer = client.propose_meta(ProposeMetaRequest { command }, DEADLINE).await;
     assert!(matches!(answer, Err(PeerError::Refused { .. })), "{answer:?}");
-    let answer = client.report(ReportRequest {}, DEADLINE).await;
+    let answer = client.report(ReportRequest::default(), DEADLINE).await;
     assert!(matches!(answer, Err(PeerError::Refused { .. })), "no handler yet: {answer:?}");
 }

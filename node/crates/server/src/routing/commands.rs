@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use bellwether_ingest::ControlCommand;
-use bellwether_model::ShardGroupId;
+use bellwether_model::{HashRange, PlacementKey, ShardGroupId};
 use bellwether_proto::peer::v1::maintain_request::What;
-use bellwether_proto::peer::v1::{CommandRequest, MaintainRequest, MembershipAnswer, MembershipRequest};
+use bellwether_proto::peer::v1::{CommandAnswer, CommandRequest, MaintainRequest, MembershipAnswer, MembershipRequest};
 use bellwether_raft::NodeId;
 use futures::future::{try_join, try_join_all};
 use tokio::time::timeout;
@@ -22,6 +22,15 @@ impl Router {
     /// Replicates a command that may be repeated, with the group's leader wherever it is; returns how many series or
     /// records it concerned.
     pub async fn command(&self, group: ShardGroupId, command: &ControlCommand) -> Result<u64, NotReplicated> {
+        Ok(self.command_owned(group, command).await?.0)
+    }
+
+    /// The same; says what the group owned when the command was done, or later.
+    pub async fn command_owned(
+        &self,
+        group: ShardGroupId,
+        command: &ControlCommand,
+    ) -> Result<(u64, HashRange), NotReplicated> {
         let mut pace = Pace::begin(&self.jitter);
         let mut attempt = 0;
         loop {
@@ -30,7 +39,7 @@ impl Router {
                     // A leader whom no quorum hears goes on leading, and waits.
                     let done = timeout(COMMAND_DEADLINE, local.command(command, &*self.stamping.clock)).await;
                     match done.map(|done| done.map_err(RouteError::from)).unwrap_or(Err(RouteError::Late(group))) {
-                        Ok(count) => return Ok(count),
+                        Ok(count) => return Ok((count, local.range())),
                         Err(error) => (self.shards.node(), error),
                     }
                 }
@@ -38,7 +47,10 @@ impl Router {
                     // The leader puts its own time in place of this one.
                     let request = CommandRequest { group: group.0, command: command.encode(0).into() };
                     match self.remote.command(node, request).await {
-                        Ok(answer) => return Ok(answer.count),
+                        Ok(CommandAnswer { count, first_key, last_key }) => {
+                            let owned = HashRange { first: PlacementKey(first_key), last: PlacementKey(last_key) };
+                            return Ok((count, owned));
+                        }
                         Err(error) => (node, error.into()),
                     }
                 }

@@ -49,6 +49,9 @@ pub enum RouteError {
     /// A command was proposed and not applied in time.
     #[error("shard group {0} has not applied the command in time: whether it will is unknown")]
     Late(ShardGroupId),
+    /// The group owns another range than the map says that is known here: it was split.
+    #[error("shard group {0} was split, which the placement does not show here yet")]
+    Moved(ShardGroupId),
     /// The server is stopping.
     #[error("the node is stopping")]
     Stopping,
@@ -78,6 +81,7 @@ impl RouteError {
             RouteError::Read(ReadError::NoQuorum(_))
             | RouteError::NotServed(_)
             | RouteError::NoLeader(_)
+            | RouteError::Moved(_)
             | RouteError::TooLargeAtOnce => Again::Later,
             RouteError::Remote(PeerError::NotLeader { hint, .. } | PeerError::FateUnknown { hint, .. }) => at(hint),
             RouteError::Remote(
@@ -115,6 +119,7 @@ impl RouteError {
             | RouteError::NoDisk(_)
             | RouteError::TooLargeAtOnce
             | RouteError::Late(_)
+            | RouteError::Moved(_)
             | RouteError::Torn(_)
             | RouteError::Stopping => true,
         }

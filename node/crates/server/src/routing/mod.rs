@@ -55,7 +55,7 @@ use crate::metrics::WriteMetrics;
 use crate::shards::Shards;
 use frames::FrameQueue;
 use leaders::{Hints, Leader};
-use pace::Jitter;
+use pace::{Jitter, Pace};
 use proposer::Stamping;
 use remote::Remote;
 
@@ -145,6 +145,11 @@ impl Router {
         &self.stamping.disk_room
     }
 
+    /// The pauses between attempts of one thing.
+    pub fn pace(&self) -> Pace<'_> {
+        Pace::begin(&self.jitter)
+    }
+
     /// Sends on what waits, and takes nothing in any more.
     pub fn close(&self) {
         let mut queues = self.queues.write();
@@ -219,6 +224,8 @@ fn scan_memory_bytes(config: &Config) -> u64 {
 
 #[cfg(test)]
 mod reduction_tests;
+#[cfg(test)]
+mod split_tests;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

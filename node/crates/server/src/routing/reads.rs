@@ -1,9 +1,9 @@
 //! Reads of the whole cluster. Each sees everything that was acknowledged before it, and is complete or an error.
 //!
 //! Groups that can be read here are read here; the others are scanned where they are led, all groups of one node in one
-//! call. Who answers says which range it covered: an answer counts only if the ranges are those of the ring that the read
-//! began with. What fails because a leader has changed, or is not known yet, is asked again before anything of it has
-//! come.
+//! call. Who answers says which range it covered: an answer counts only if that is the range that the ring gives to the group.
+//! What fails because a leader has changed, or is not known yet, is asked again before anything of it has come; likewise
+//! where a group has been split, by the newer ring once that is there, and only for the keys that nothing has come for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -32,7 +32,8 @@ use super::scan_parts::{Found, TakeError};
 use super::sources::Sources;
 use crate::peers::{LimitKind, PeerError};
 use crate::shards::{
-    Cause, LabelsRead, LimitError, Limits, NotServed, Quarantined, ReadContext, Ring, SelectError, ShardGroup, Wanted,
+    Cause, LabelsRead, LimitError, Limits, NotServed, Quarantined, ReadContext, Ring, RingGroup, SelectError,
+    ShardGroup, Wanted,
 };
 
 /// Matchers of several selectors: series that pass all of any of them.
@@ -144,10 +145,25 @@ impl Router {
         };
         let command =
             ControlCommand::Delete { tenant: tenant.clone(), matchers: matchers.iter().map(written).collect(), range };
-        let ring = self.shards.ring();
-        let groups = concerned(&ring, tenant, std::slice::from_ref(&matchers));
-        let counts = groups.map(|group| self.command(group.id, &command));
-        Ok(try_join_all(counts).await?.into_iter().sum())
+        let mut pace = Pace::begin(&self.jitter);
+        loop {
+            let ring = self.shards.ring();
+            let groups = concerned(&ring, tenant, std::slice::from_ref(&matchers));
+            let command = &command;
+            let deleted = groups.map(|group| async move {
+                let (count, owned) = self.command_owned(group.id, command).await?;
+                Ok((group, count, owned))
+            });
+            let deleted: Vec<(&RingGroup, u64, HashRange)> = try_join_all(deleted).await?;
+            // What a group gave away in a split meanwhile is deleted where it is now.
+            match deleted.iter().find(|(group, _, owned)| *owned != group.range) {
+                None => return Ok(deleted.into_iter().map(|(_, count, _)| count).sum()),
+                Some((group, _, _)) if !pace.pause().await => {
+                    return Err(NotReplicated { group: group.id, error: RouteError::Moved(group.id) });
+                }
+                Some(_) => {}
+            }
+        }
     }
 
     /// Reads all groups that the selectors concern, `local` those of them that can be read here.
@@ -157,28 +173,43 @@ impl Router {
         what: What,
         local: impl Fn(Vec<Arc<ShardGroup>>) -> L,
     ) -> Result<Vec<T>, SelectError> {
-        let ring = self.shards.ring();
-        let mut missing: Vec<ShardGroupId> =
-            concerned(&ring, scope.tenant, scope.selectors).map(|group| group.id).collect();
         let mut all = Vec::new();
         let mut pace = Pace::begin(&self.jitter);
         let mut attempt = 0;
-        while !missing.is_empty() {
+        // Groups are only ever split: each later range lies in one of these, or in none.
+        let mut covered: Vec<HashRange> = Vec::new();
+        loop {
+            let ring = self.shards.ring();
+            let is_missing = |group: &&RingGroup| !covered.iter().any(|range| range.contains(group.range.first));
+            let missing = concerned(&ring, scope.tenant, scope.selectors).filter(is_missing);
+            let missing: Vec<ShardGroupId> = missing.map(|group| group.id).collect();
+            if missing.is_empty() {
+                return Ok(all);
+            }
             let Sources { here, there, nowhere } = self.sources(&missing, scope.read.stale, attempt).await;
-            check_ranges(&ring, here.iter().map(|group| (group.id(), group.range())))?;
-            let mut done: BTreeSet<ShardGroupId> = here.iter().map(|group| group.id()).collect();
+            let own = self.shards.node();
+            let moved = |group: &Arc<ShardGroup>| (group.id(), own, RouteError::Moved(group.id()));
+            let (here, behind): (Vec<_>, Vec<_>) = here.into_iter().partition(|group| owns_as(&ring, group));
             let mut failed = nowhere;
+            failed.extend(behind.iter().map(moved));
             let scans = there.into_iter().map(|(node, groups)| self.scan_there(&ring, scope, &what, node, groups));
-            let (here, there) = match (here.is_empty(), scans.len()) {
-                (false, 0) => (local(here).await, Vec::new()),
+            let (found, there) = match (here.is_empty(), scans.len()) {
+                (false, 0) => (local(here.clone()).await, Vec::new()),
                 (true, _) => (Ok(Vec::new()), join_all(scans).await),
-                (false, _) => join(local(here), join_all(scans)).await,
+                (false, _) => join(local(here.clone()), join_all(scans)).await,
             };
-            append(&mut all, here?);
+            let found = found?;
+            // A group that was split meanwhile may not have given everything; which part is its, nobody can tell here.
+            let split: Vec<_> = here.iter().filter(|group| !owns_as(&ring, group)).map(moved).collect();
+            if split.is_empty() {
+                covered.extend(ranges(&ring, here.iter().map(|group| group.id())));
+                append(&mut all, found);
+            }
+            failed.extend(split);
             for scanned in there {
                 match scanned {
                     Ok((groups, found)) => {
-                        done.extend(groups);
+                        covered.extend(ranges(&ring, groups.into_iter()));
                         append(&mut all, found);
                     }
                     Err(ScanFailure::Again(groups, node, error)) => {
@@ -187,7 +218,6 @@ impl Router {
                     Err(ScanFailure::Ends(error)) => return Err(error),
                 }
             }
-            missing.retain(|group| !done.contains(group));
             for (group, asked, error) in &failed {
                 self.learn(*group, error, *asked);
             }
@@ -198,7 +228,6 @@ impl Router {
             }
             attempt += 1;
         }
-        Ok(all)
     }
 
     /// Scans groups on the node that leads them.
@@ -244,8 +273,12 @@ impl Router {
             let reason = format!("node {node} ended its answer before it was whole");
             return Err(ScanFailure::Ends(SelectError::Unavailable { group: *group, reason }));
         }
-        check_ranges(ring, covered.into_iter()).map_err(ScanFailure::Ends)?;
-        Ok((groups, found))
+        let is_as_known =
+            |(group, range): (&ShardGroupId, &HashRange)| ring.group(*group).is_some_and(|known| known.range == *range);
+        match covered.iter().find(|covered| !is_as_known(*covered)) {
+            Some((group, _)) => Err(ScanFailure::Again(groups.clone(), node, RouteError::Moved(*group))),
+            None => Ok((groups, found)),
+        }
     }
 }
 
@@ -271,14 +304,13 @@ fn merged(texts: Vec<String>, limit: usize) -> Vec<String> {
 }
 
 /// The answers cover the ring once if each group covered what the ring says that it owns.
-fn check_ranges(ring: &Ring, covered: impl Iterator<Item = (ShardGroupId, HashRange)>) -> Result<(), SelectError> {
-    for (group, range) in covered {
-        if ring.group(group).is_none_or(|known| known.range != range) {
-            let reason = "its range has changed: the placement is not known here yet".to_owned();
-            return Err(SelectError::Unavailable { group, reason });
-        }
-    }
-    Ok(())
+fn owns_as(ring: &Ring, group: &ShardGroup) -> bool {
+    ring.group(group.id()).is_some_and(|known| known.range == group.range())
+}
+
+/// What groups own.
+fn ranges(ring: &Ring, groups: impl Iterator<Item = ShardGroupId>) -> impl Iterator<Item = HashRange> {
+    groups.filter_map(|group| Some(ring.group(group)?.range))
 }
 
 fn request(scope: &Scope<'_>, what: &What, groups: &[ShardGroupId]) -> ScanRequest {

@@ -9,16 +9,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_model::ShardGroupId;
-use bellwether_raft::ReplicaId;
+use bellwether_raft::{Leadership, ReplicaId};
 use futures::future::join_all;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::Router;
-use crate::shards::Start;
+use crate::shards::{RingGroup, Start};
 
 /// How often it is looked whether something is to be done, where the placement does not change.
 const TICK: Duration = Duration::from_secs(1);
+
+/// The same where a replica waits for its parent's to make it: that takes moments.
+const SPLIT_LOOK: Duration = Duration::from_millis(50);
 
 /// Pause before a replica that stopped is started a second time; doubled for each further time.
 const RESTART_WAIT_MIN: Duration = Duration::from_secs(2);
@@ -40,12 +43,14 @@ pub async fn reconcile(router: Arc<Router>, mut stop: watch::Receiver<bool>) {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut pending = Pending::default();
+        let mut is_split_under_way = false;
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
                 Ok(()) = ring.changed() => {}
+                () = sleep(SPLIT_LOOK), if is_split_under_way => {}
             }
-            router.start_missing().await;
+            is_split_under_way = !router.start_missing().await;
             router.replace_recovered(&mut pending).await;
             router.restart_troubled(&mut pending).await;
             router.remove_superfluous(&mut pending).await;
@@ -59,21 +64,39 @@ pub async fn reconcile(router: Arc<Router>, mut stop: watch::Receiver<bool>) {
 }
 
 impl Router {
-    /// Starts the replicas that the placement gives to this node.
-    async fn start_missing(&self) {
+    /// Starts the replicas that the placement gives to this node; whether all could be.
+    async fn start_missing(&self) -> bool {
         let ring = self.shards.ring();
         let present = self.shards.replicas();
         let missing = ring.groups().iter().filter_map(|group| {
             let replica = group.replica_on(self.shards.node())?;
             (!present.iter().any(|(of, _)| *of == group.id)).then_some((group, replica))
         });
-        join_all(missing.map(|(group, replica)| async move {
+        let started = join_all(missing.map(|(group, replica)| async move {
+            if !self.shards.may_start(group, replica).await {
+                return false;
+            }
             match self.shards.start_replica(group, replica, Start::of(group)).await {
-                Ok(()) => tracing::info!(group = group.id.0, replica = replica.0, "a replica was started"),
+                Ok(()) => {
+                    tracing::info!(group = group.id.0, replica = replica.0, "a replica was started");
+                    self.elect_beside_parent(group);
+                }
                 Err(error) => tracing::error!(%error, replica = replica.0, "a replica could not be started"),
             }
-        }))
-        .await;
+            true
+        }));
+        started.await.into_iter().all(|started| started)
+    }
+
+    /// Where a group was split off that is led here, this replica of the new one is the most likely to be elected: it need not
+    /// wait until it is clear that nobody else leads.
+    fn elect_beside_parent(&self, group: &RingGroup) {
+        let Some(Ok(parent)) = group.origin.parent.map(|parent| self.shards.local(parent)) else { return };
+        if parent.raft.leadership() == Leadership::Here
+            && let Ok(child) = self.shards.local(group.id)
+        {
+            child.raft.elect_first();
+        }
     }
 
     /// Puts replicas that were prepared for a group's next incarnation in the place of those that they were made of.

@@ -1,7 +1,7 @@
 //! The refs of series that the cache does not know, of groups that have no replica here.
 
 use bellwether_ingest::RefScope;
-use bellwether_model::{Labels, RefEpoch, SeriesHash, SeriesRef, ShardGroupId, Tenant};
+use bellwether_model::{HashRange, Labels, PlacementKey, RefEpoch, SeriesHash, SeriesRef, ShardGroupId, Tenant};
 use bellwether_proto::peer::v1::{ResolveAnswer, ResolveRequest};
 use bellwether_raft::NodeId;
 use bytes::Bytes;
@@ -19,6 +19,8 @@ use crate::shards::ShardGroup;
 pub struct Resolved {
     /// What the refs belong to.
     pub scope: RefScope,
+    /// What the group owns: a series outside of that is another group's.
+    pub owned: HashRange,
     /// One for each series that was asked for; `None` where it is not known.
     pub refs: Vec<Option<SeriesRef>>,
 }
@@ -29,11 +31,13 @@ pub fn resolve_here<'a>(
     hashes: impl Iterator<Item = SeriesHash>,
     labels: impl Iterator<Item = &'a Labels>,
 ) -> Resolved {
+    // Before the lookup: what is given away in a split meanwhile is then refused by its scope.
+    let (owned, scope) = (group.range(), group.scope());
     let shard = group.shard();
     let found = shard.lookup_many(hashes).into_iter().zip(labels);
     // Another series may have the same hash: then the state machine refuses to register this one.
     let refs = found.map(|(found, labels)| found.filter(|series| shard.labels(*series).as_ref() == Some(labels)));
-    Resolved { scope: group.scope(), refs: refs.collect() }
+    Resolved { scope, owned, refs: refs.collect() }
 }
 
 impl Router {
@@ -85,5 +89,6 @@ fn read(node: NodeId, answer: ResolveAnswer, expected: usize) -> Result<Resolved
         }
     });
     let scope = RefScope { epoch: RefEpoch(answer.ref_epoch), range_generation: answer.range_generation };
-    Ok(Resolved { scope, refs: refs.collect::<Result<_, _>>()? })
+    let owned = HashRange { first: PlacementKey(answer.first_key), last: PlacementKey(answer.last_key) };
+    Ok(Resolved { scope, owned, refs: refs.collect::<Result<_, _>>()? })
 }

@@ -55,6 +55,7 @@ impl Router {
             RouteError::NotServed(_)
             | RouteError::Remote(_)
             | RouteError::NoLeader(_)
+            | RouteError::Moved(_)
             | RouteError::TooLargeAtOnce
             | RouteError::Late(_)
             | RouteError::Torn(_)

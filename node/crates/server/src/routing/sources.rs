@@ -42,6 +42,7 @@ impl Router {
             let local = self.shards.member(*group);
             if let (Some(stale), Ok(local)) = (stale, &local)
                 && local.raft.staleness().is_some_and(|staleness| staleness <= stale)
+                && self.shards.ring().group(*group).is_none_or(|known| known.range == local.range())
             {
                 sources.here.push(local.clone());
                 continue;

@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use bellwether_ingest::SplitCommand;
 use bellwether_kv::MemDisk;
-use bellwether_model::{HashRange, Labels, Matcher, RefEpoch, Sample, ShardGroupId, Tenant, TimeRange};
+use bellwether_model::{HashRange, Labels, Matcher, PlacementKey, RefEpoch, Sample, ShardGroupId, Tenant, TimeRange};
+use bellwether_placement::Origin;
 use bellwether_proto::peer::v1::scan_part::Part;
 use bellwether_proto::peer::v1::scan_request::What;
 use bellwether_proto::peer::v1::{
@@ -277,6 +279,7 @@ fn ring(epoch: u64, nodes: &[[&[NodeId]; 2]; 1]) -> Arc<Ring> {
     let groups = groups.map(|((range, nodes), id)| RingGroup {
         id: ShardGroupId(id),
         range,
+        origin: Origin { parent: None, range },
         ref_epoch: RefEpoch(u64::from(id) + 100),
         replicas: nodes.iter().map(|node| (replica(id, *node), *node)).collect(),
     });
@@ -340,6 +343,35 @@ impl TestCluster {
     pub fn place(&self, nodes: [&[NodeId]; 2]) {
         let epoch = self.ring.borrow().epoch() + 1;
         self.ring.send_replace(ring(epoch, &[nodes]));
+    }
+
+    /// Shows these groups to all nodes.
+    pub fn show(&self, groups: Vec<RingGroup>) {
+        let epoch = self.ring.borrow().epoch() + 1;
+        self.ring.send_replace(Arc::new(Ring::new(epoch, groups).unwrap()));
+    }
+
+    /// How a group that all nodes know is cut, and the groups after that.
+    pub fn cut(&self, group: u32, at: PlacementKey, child: u32) -> (SplitCommand, Vec<RingGroup>) {
+        let mut groups = self.ring.borrow().groups().to_vec();
+        let parent = groups.iter_mut().find(|known| known.id == ShardGroupId(group)).unwrap();
+        let range = HashRange { first: at, last: parent.range.last };
+        parent.range.last = PlacementKey(at.0 - 1);
+        let ref_epoch = RefEpoch(u64::from(child) + 100);
+        let nodes: Vec<NodeId> = parent.nodes().collect();
+        let beside = |node: &NodeId| {
+            let (parents, childs) = (replica(group, *node), replica(child, *node));
+            (bellwether_model::ReplicaId(parents.0), bellwether_model::ReplicaId(childs.0))
+        };
+        let replicas = nodes.iter().map(beside).collect();
+        groups.push(RingGroup {
+            id: ShardGroupId(child),
+            range,
+            origin: Origin { parent: Some(ShardGroupId(group)), range },
+            ref_epoch,
+            replicas: nodes.iter().map(|node| (replica(child, *node), *node)).collect(),
+        });
+        (SplitCommand { child: ShardGroupId(child), at, ref_epoch, replicas }, groups)
     }
 
     /// The node whose replica leads a group.

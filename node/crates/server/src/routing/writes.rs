@@ -128,7 +128,7 @@ impl Router {
             {
                 Again::Later
             }
-            RouteError::NotServed(_) if is_alone() => Again::No,
+            RouteError::NotServed(reason) if !reason.is_starting() && is_alone() => Again::No,
             other => other.again(),
         };
         self.learn(group, error, asked);

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::AdminError;
 use super::replies;
+use super::split::Ownership;
 use super::state_machine::{ShardStateMachine, end_if_sync_failed};
 use crate::env::{ExecutorHandle, Fatal, WallClock};
 use crate::metrics::StorageMetrics;
@@ -79,9 +80,14 @@ impl ShardGroup {
         self.machine.checkpoint()
     }
 
-    /// What it owns.
+    /// What it owns, as far as its log is applied here.
+    pub fn owned(&self) -> Ownership {
+        self.machine.owned()
+    }
+
+    /// The range that it owns.
     pub fn range(&self) -> HashRange {
-        self.machine.range()
+        self.owned().range
     }
 
     /// The incarnation that its refs belong to.
@@ -111,6 +117,12 @@ impl ShardGroup {
 
     /// Replicates a control command; returns how many series or records it concerned.
     pub async fn command(&self, command: &ControlCommand, clock: &dyn WallClock) -> Result<u64, CommandError> {
+        if let ControlCommand::Split(_) = command
+            && let Err(error) = self.raft.flush().await
+        {
+            // Only so that apply, which nothing overtakes, has less to write: it flushes in any case.
+            tracing::warn!(group = self.id.0, %error, "a flush failed before a split");
+        }
         let reply = self.propose(command.encode(self.time(clock)).into()).await?;
         replies::decode_control(&reply).ok_or(CommandError::Reply)
     }

@@ -15,10 +15,24 @@ impl Shards {
     /// with the reason returned.
     pub async fn start_replica(&self, group: &RingGroup, replica: ReplicaId, start: Start) -> Result<(), Quarantined> {
         let reason = "it is being started".to_owned();
-        let starting = Err(Quarantined { group: group.id, reason, cause: Cause::Stopped });
+        let starting = Err(Quarantined { group: group.id, reason, cause: Cause::Starting });
         self.slots.write().insert(group.id, Slot { replica, start, state: starting });
         let opened = self.opener.open(group, replica, start).await;
         self.fill(group.id, opened.map_err(|trouble| (trouble, Cause::Damaged)))
+    }
+
+    /// Whether a replica of this node may be started. A replica of a group that was split off is made by the parent's replica here,
+    /// where its log says so: until that is applied it must not begin empty, as it would count for the group's quorum without
+    /// what it should have.
+    pub async fn may_start(&self, group: &RingGroup, replica: ReplicaId) -> bool {
+        let Some(parent) = group.origin.parent else { return true };
+        match self.local(parent) {
+            Err(NotServed::NotHere(_)) => true,
+            Ok(parent) if !parent.range().overlaps(group.range) => true,
+            // What is damaged makes no child: its data come from the others.
+            Err(NotServed::Quarantined(Quarantined { cause: Cause::Damaged, .. })) => true,
+            Ok(_) | Err(NotServed::Quarantined(_)) => self.opener.has_data(group.id, replica).await,
+        }
     }
 
     /// Stops this node's replica of a group; what it has stays on the disk. Who still reads it keeps its data open.

@@ -1,7 +1,7 @@
 //! The replicas of shard groups that this node has, and reads across them.
 //!
 //! Reading order: [`identity`] (what a data directory says about itself), [`ring`] (who owns what),
-//! [`state_machine`] (what a group replicates), [`group`] (one replica that runs), [`replica_store`] and [`open`] (from a
+//! [`state_machine`] (what a group replicates), [`split`], [`group`] (one replica that runs), [`replica_store`] and [`open`] (from a
 //! directory to running replicas), [`lifecycle`], then what is asked of all of them here, and reads in [`read`].
 
 pub mod applied_mark;
@@ -17,6 +17,8 @@ mod replica_store;
 pub mod replies;
 pub mod ring;
 mod scan;
+pub mod shard_mark;
+pub mod split;
 pub mod state_machine;
 
 use std::collections::BTreeMap;
@@ -93,11 +95,18 @@ pub enum Cause {
     Damaged,
     /// It served before, and stopped: it is started again.
     Stopped,
+    /// It is being started for the first time: that takes moments.
+    Starting,
     /// There is no room to start it: it is started once there is.
     DiskFull,
 }
 
 impl NotServed {
+    /// Whether the replica is about to serve for the first time.
+    pub fn is_starting(&self) -> bool {
+        matches!(self, NotServed::Quarantined(Quarantined { cause: Cause::Starting, .. }))
+    }
+
     /// Whether it is room on the disk that is missing.
     pub fn is_disk_full(&self) -> bool {
         matches!(self, NotServed::Quarantined(Quarantined { cause: Cause::DiskFull, .. }))

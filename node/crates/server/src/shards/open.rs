@@ -90,7 +90,7 @@ impl Shards {
         let opener = Opener::new(node, groups, replication, config, env, registry);
         let stored = opener.raft().stored_replicas().await.map_err(OpenError::StoredReplicas)?;
         let stored = stored.into_iter().map(|(group, replica)| (ShardGroupId(group.0), replica)).collect();
-        let here = replicas_here(&now, node, &stored);
+        let here = opener.without_unmade(replicas_here(&now, node, &stored)).await;
         opener.clear_leftovers(&now, stored).await?;
         let opened = join_all(here.into_iter().map(|(group, replica)| {
             let (opener, start) = (&opener, Start::of(group));
@@ -159,9 +159,10 @@ pub enum Start {
 
 impl Start {
     /// Replicas are added to groups one after the other, each before another goes: only the first one is ever alone
-    /// without having a log.
+    /// without having a log. Those of a group that was split off begin with what its parent made for them.
     pub fn of(group: &RingGroup) -> Start {
-        if group.replicas.len() == 1 { Start::Founded } else { Start::Waiting }
+        let is_first = group.replicas.len() == 1 && group.origin.parent.is_none();
+        if is_first { Start::Founded } else { Start::Waiting }
     }
 }
 
@@ -256,19 +257,35 @@ impl Opener {
         self.cache.bytes() as u64
     }
 
+    /// Leaves replicas out that a parent's replica is to make once it has applied its log so far: they are started then.
+    async fn without_unmade<'a>(&self, here: Vec<(&'a RingGroup, ReplicaId)>) -> Vec<(&'a RingGroup, ReplicaId)> {
+        let groups: BTreeSet<ShardGroupId> = here.iter().map(|(group, _)| group.id).collect();
+        let mut made = Vec::with_capacity(here.len());
+        for (group, replica) in here {
+            let has_parent = group.origin.parent.is_some_and(|parent| groups.contains(&parent));
+            if !has_parent || self.has_data(group.id, replica).await {
+                made.push((group, replica));
+            }
+        }
+        made
+    }
+
     /// Removes copies whose sending ended with the process, and the data of replicas whose log was removed, which is the
-    /// first thing that goes.
+    /// first thing that goes. Those of a group that is not known here stay: it may have been split off a moment ago.
     async fn clear_leftovers(
         &self,
         ring: &Ring,
         mut known: BTreeSet<(ShardGroupId, ReplicaId)>,
     ) -> Result<(), OpenError> {
         known.extend(ring.groups().iter().flat_map(|group| group.replicas.keys().map(|replica| (group.id, *replica))));
+        let groups: BTreeSet<ShardGroupId> = ring.groups().iter().map(|group| group.id).collect();
         let disk = self.env.disk.clone();
         let clear = move || {
             disk.remove(COPIES_PATH)?;
             for name in disk.list(SHARDS_PATH)? {
-                if replica_of(&name).is_some_and(|replica| !known.contains(&replica)) {
+                let is_left =
+                    |replica: (ShardGroupId, ReplicaId)| groups.contains(&replica.0) && !known.contains(&replica);
+                if replica_of(&name).is_some_and(is_left) {
                     tracing::info!(directory = name, "removing the data of a replica that was removed");
                     disk.remove(&format!("{SHARDS_PATH}/{name}"))?;
                 }
@@ -382,10 +399,10 @@ impl Opener {
 
     async fn open_machine(&self, group: &RingGroup, replica: ReplicaId) -> Result<ShardStateMachine, GroupTrouble> {
         let store = self.store(group.id, replica, group.ref_epoch);
-        let (range, fatal) = (group.range, self.env.fatal.clone());
+        let (founded, fatal) = (group.origin.range, self.env.fatal.clone());
         let replay = Replay::new(&self.config, self.groups);
         let open = move || {
-            let machine = ShardStateMachine::new(store.open()?, store, range, fatal);
+            let machine = ShardStateMachine::new(store.open()?, store, founded, fatal);
             machine.map(|machine| machine.replaying(replay)).map_err(|error| match error {
                 MarkError::NewerFormat { .. } => GroupTrouble::NewerFormat(error.to_string()),
                 MarkError::Damaged => GroupTrouble::Damaged(error.to_string()),

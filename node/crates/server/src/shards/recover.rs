@@ -11,11 +11,11 @@
 
 use bellwether_model::{RefEpoch, ShardGroupId, Timestamp};
 use bellwether_raft::{Applied, FatalError, LogPosition, ReplicaId, StateMachine as _, sole_membership};
-use bellwether_tsdb::{AppliedMark, Shard, ShardOptions};
+use bellwether_tsdb::AppliedMark;
 
 use super::replica_store::ReplicaStore;
 use super::state_machine::ShardStateMachine;
-use super::{NotServed, Shards, applied_mark};
+use super::{NotServed, Shards, shard_mark};
 use crate::env::JobFailed;
 
 /// How far a replica has come that is all that is left.
@@ -73,9 +73,11 @@ impl Shards {
         let copied = self.background.run(move || {
             target.disk.remove(&target.directory()).map_err(|error| error.to_string())?;
             let copy = of_job.checkpoint().map_err(|error| error.to_string())?.directory.to_string_lossy().into_owned();
-            let shard = open_copy(&target, &copy, old_epoch)?;
+            // A split in what is to be applied makes the child's replica that was meant to be beside the old one.
+            let of_old = ReplicaStore { replica: of_job.replica(), ref_epoch: old_epoch, ..target };
+            let shard = of_old.open_copy(&copy).map_err(|error| error.to_string())?;
             let machine =
-                ShardStateMachine::new((0, shard), target, range, fatal).map_err(|error| error.to_string())?;
+                ShardStateMachine::new((0, shard), of_old, range, fatal).map_err(|error| error.to_string())?;
             Ok::<_, String>((machine, copy))
         });
         let (mut machine, copy) = copied.await?.map_err(unusable)?;
@@ -97,8 +99,9 @@ impl Shards {
             // A term before all others: whoever is elected first goes on from here.
             let at = LogPosition { term: 0, leader: ReplicaId(0), index: applied };
             let membership = Some(sole_membership(replica, node, at));
-            let mark = AppliedMark(applied_mark::encode(&Applied { log: Some(at), membership }));
-            machine.shard().become_child(ref_epoch, range, mark).map_err(|error| error.to_string())?;
+            let owned = machine.owned();
+            let mark = AppliedMark(shard_mark::encode(&Applied { log: Some(at), membership }, &owned));
+            machine.shard().become_child(ref_epoch, owned.range, mark).map_err(|error| error.to_string())?;
             drop(machine);
             store.disk.rename(&copy, &store.generation(0)).map_err(|error| error.to_string())
         });
@@ -110,10 +113,4 @@ impl Shards {
     pub async fn has_data(&self, group: ShardGroupId, replica: ReplicaId) -> bool {
         self.opener.has_data(group, replica).await
     }
-}
-
-fn open_copy(store: &ReplicaStore, copy: &str, ref_epoch: RefEpoch) -> Result<Shard, String> {
-    let engine = store.disk.open(copy, bellwether_tsdb::SPACES).map_err(|error| error.to_string())?;
-    let options = ShardOptions { new_ref_epoch: ref_epoch };
-    Shard::open(engine, options, store.cache.clone(), store.metrics.clone()).map_err(|error| error.to_string())
 }

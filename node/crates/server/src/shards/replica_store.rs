@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bellwether_kv::{Error, KvDisk};
 use bellwether_model::{RefEpoch, ShardGroupId};
 use bellwether_raft::ReplicaId;
-use bellwether_tsdb::{PackCache, Shard, ShardMetrics, ShardOptions};
+use bellwether_tsdb::{PackCache, Shard, ShardMetrics, ShardOptions, StorageError};
 
 use super::open::GroupTrouble;
 use super::state_machine::{ScratchPool, end_if_sync_failed};
@@ -64,6 +64,19 @@ impl ReplicaStore {
         format!("{COPIES_PATH}/{}-{}-{number}", self.group, self.replica)
     }
 
+    /// Whether the replica has data.
+    pub fn is_there(&self) -> Result<bool, Error> {
+        Ok(!self.disk.list(&self.directory())?.is_empty())
+    }
+
+    /// Opens a copy, of whatever group it is.
+    pub fn open_copy(&self, path: &str) -> Result<Shard, bellwether_tsdb::OpenError> {
+        let opened = self.disk.open(path, bellwether_tsdb::SPACES);
+        let engine = opened.map_err(|source| StorageError::Engine { place: path.to_owned(), source })?;
+        let options = ShardOptions { new_ref_epoch: self.ref_epoch };
+        Shard::open(engine, options, self.cache.clone(), self.metrics.clone())
+    }
+
     /// Opens the live generation, the first one if there is none, and removes the others: not before, for if it is
     /// damaged they may be all that is left to look at.
     pub(super) fn open(&self) -> Result<(u64, Shard), GroupTrouble> {
@@ -81,19 +94,16 @@ impl ReplicaStore {
     /// Opens one generation.
     pub(super) fn open_generation(&self, generation: u64) -> Result<Shard, GroupTrouble> {
         let path = self.generation(generation);
-        let engine = self.disk.open(&path, bellwether_tsdb::SPACES).map_err(|error| self.trouble(&path, &error))?;
-        let options = ShardOptions { new_ref_epoch: self.ref_epoch };
-        let shard =
-            Shard::open(engine, options, self.cache.clone(), self.metrics.clone()).map_err(|error| match error {
-                bellwether_tsdb::OpenError::NewerFormat { .. } => GroupTrouble::NewerFormat(format!("{path}: {error}")),
-                bellwether_tsdb::OpenError::Storage(error) if error.is_disk_full() => {
-                    GroupTrouble::DiskFull(format!("{path}: {error}"))
-                }
-                bellwether_tsdb::OpenError::Storage(error) => {
-                    end_if_sync_failed(&error, &self.fatal);
-                    GroupTrouble::Damaged(format!("{path}: {error}"))
-                }
-            })?;
+        let shard = self.open_copy(&path).map_err(|error| match error {
+            bellwether_tsdb::OpenError::NewerFormat { .. } => GroupTrouble::NewerFormat(format!("{path}: {error}")),
+            bellwether_tsdb::OpenError::Storage(error) if error.is_disk_full() => {
+                GroupTrouble::DiskFull(format!("{path}: {error}"))
+            }
+            bellwether_tsdb::OpenError::Storage(error) => {
+                end_if_sync_failed(&error, &self.fatal);
+                GroupTrouble::Damaged(format!("{path}: {error}"))
+            }
+        })?;
         if shard.ref_epoch() == self.ref_epoch {
             return Ok(shard);
         }

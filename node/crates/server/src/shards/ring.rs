@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use bellwether_ingest::{GroupTable, GroupTableError};
 use bellwether_model::limits::SHARD_GROUP_NUMBER_MAX;
 use bellwether_model::{HashRange, PlacementKey, RefEpoch, ShardGroupId, Tenant};
-use bellwether_placement::Placement;
+use bellwether_placement::{Origin, Placement};
 use bellwether_raft::{NodeId, ReplicaId};
 
 /// See the module.
@@ -29,6 +29,8 @@ pub struct RingGroup {
     pub id: ShardGroupId,
     /// What it owns.
     pub range: HashRange,
+    /// How it came to be.
+    pub origin: Origin,
     /// Its incarnation.
     pub ref_epoch: RefEpoch,
     /// Where its replicas are meant to be.
@@ -114,6 +116,7 @@ impl From<&Placement> for Ring {
         let groups = placement.groups().iter().map(|group| RingGroup {
             id: group.id,
             range: group.range,
+            origin: group.origin,
             ref_epoch: group.ref_epoch,
             replicas: group.replicas.iter().map(|replica| (ReplicaId(replica.id.0), replica.node.0)).collect(),
         });
@@ -137,9 +140,11 @@ mod tests {
     use super::*;
 
     fn group(id: u32, first: u64, last: u64) -> RingGroup {
+        let range = HashRange { first: PlacementKey(first), last: PlacementKey(last) };
         RingGroup {
             id: ShardGroupId(id),
-            range: HashRange { first: PlacementKey(first), last: PlacementKey(last) },
+            range,
+            origin: Origin { parent: None, range },
             ref_epoch: RefEpoch(1),
             replicas: BTreeMap::from([(ReplicaId(u64::from(id) * 10), 1), (ReplicaId(u64::from(id) * 10 + 1), 2)]),
         }

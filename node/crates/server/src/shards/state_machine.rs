@@ -8,19 +8,20 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use bellwether_ingest::{
     Command, ControlCommand, Entry, EntryBuffer, EntryLimits, FrameReader, FrameReply, RefScope, Refused, RowColumns,
-    SamplesEntry,
+    SamplesEntry, SplitCommand,
 };
 use bellwether_model::{HashRange, Labels, Matcher, PlacementKey, SeriesHash, SeriesRef, Tenant, TimeRange, Timestamp};
 use bellwether_raft::{Applied, Checkpoint, CommittedEntry, EntryPayload, FatalError, StateMachine};
-use bellwether_tsdb::{AppliedMark, OpenError, RegisterError, Shard, ShardWriter, StorageError};
+use bellwether_tsdb::{AppliedMark, OpenError, RegisterError, Shard, ShardWriter, StorageError, metadata_key};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::applied_mark;
+use super::applied_mark::MarkError;
 use super::replay::Replay;
 use super::replica_store::ReplicaStore;
-use super::replies;
+use super::split::{self, Ownership};
+use super::{replies, shard_mark};
 use crate::env::Fatal;
 
 /// The newest version of commands that this program understands; an entry raises the active one.
@@ -35,7 +36,8 @@ pub struct ShardStateMachine {
     shard: RwLock<Arc<Shard>>,
     store: ReplicaStore,
     generations: Mutex<Generations>,
-    range: HashRange,
+    // Invariant: never more than what the data have, for whoever reads the data and then this.
+    owned: RwLock<Ownership>,
     /// The latest time that an applied entry carries.
     time: AtomicI64,
     fatal: Fatal,
@@ -81,20 +83,22 @@ impl ScratchPool {
 }
 
 impl ShardStateMachine {
-    /// A machine over a shard that owns `range`, opened from `store` as its generation `live`.
+    /// A machine over a shard, opened from `store` as its generation `live`. `founded` is what the group owned when it was
+    /// founded.
     pub fn new(
         (live, shard): (u64, Shard),
         store: ReplicaStore,
-        range: HashRange,
+        founded: HashRange,
         fatal: Fatal,
-    ) -> Result<ShardStateMachine, applied_mark::MarkError> {
-        let applied = applied_mark::decode(&shard.flushed().0)?;
+    ) -> Result<ShardStateMachine, MarkError> {
+        let (applied, owned) = shard_mark::decode(&shard.flushed().0)?;
+        let owned = RwLock::new(owned.unwrap_or(Ownership::founded(founded)));
         let applying = Mutex::new(Applying { applied });
         let time = AtomicI64::new(shard.group_time());
         let generations = Mutex::new(Generations { live, old: Vec::new() });
         let shard = RwLock::new(Arc::new(shard));
         let replay = Replay::over();
-        Ok(ShardStateMachine { shard, store, generations, range, time, fatal, replay, applying })
+        Ok(ShardStateMachine { shard, store, generations, owned, time, fatal, replay, applying })
     }
 
     /// The same, about to apply its log again.
@@ -117,14 +121,14 @@ impl ShardStateMachine {
         self.time.load(Ordering::Relaxed)
     }
 
-    /// What the group owns.
-    pub fn range(&self) -> HashRange {
-        self.range
+    /// What the group owns, as far as its log is applied here.
+    pub fn owned(&self) -> Ownership {
+        *self.owned.read()
     }
 
-    /// The incarnation that its refs belong to. Ranges do not change yet.
+    /// The incarnation that its refs belong to.
     pub fn scope(&self) -> RefScope {
-        RefScope { epoch: self.shard.read().ref_epoch(), range_generation: 0 }
+        RefScope { epoch: self.shard.read().ref_epoch(), range_generation: self.owned().generation }
     }
 
     fn failed(&self, error: &StorageError) -> FatalError {
@@ -135,72 +139,119 @@ impl ShardStateMachine {
     fn apply_one(
         &self,
         shard: &Shard,
-        scope: RefScope,
         applying: &mut Applying,
         scratch: &mut Scratch,
         entry: CommittedEntry,
     ) -> Result<Option<Bytes>, FatalError> {
         applying.applied.log = Some(entry.position);
         let index = entry.position.index;
-        let mut writer = shard.writer();
-        let (reply, time, hash) = match entry.payload {
-            EntryPayload::Blank => (None, i64::MIN, index),
+        let mut owned = self.owned();
+        let (mut writer, reply, time, hash) = match entry.payload {
+            EntryPayload::Blank => (shard.writer(), None, i64::MIN, index),
             EntryPayload::Membership(membership) => {
                 applying.applied.membership = Some(membership);
-                (None, i64::MIN, index)
+                (shard.writer(), None, i64::MIN, index)
             }
             EntryPayload::Normal(payload) => {
                 let Scratch { entry: buffer, rows, refs } = scratch;
                 // The log's own checksum has passed: this is a newer program's entry, or our bug.
                 let entry = Entry::read(&payload, buffer)
                     .map_err(|error| FatalError(format!("log entry {index} cannot be applied: {error}")))?;
-                let reply = match entry.command {
+                let (writer, reply) = match entry.command {
                     Command::Samples(samples) => {
-                        let (writer, limits) = (&mut writer, samples.limits);
-                        let mut frames = Frames { range: self.range, scope, writer, limits, rows, refs };
-                        frames.apply(&samples)
+                        let (scope, limits) = (self.scope(), samples.limits);
+                        let mut writer = shard.writer();
+                        let mut frames = Frames { range: owned.range, scope, writer: &mut writer, limits, rows, refs };
+                        let reply = frames.apply(&samples);
+                        (writer, reply)
                     }
-                    Command::Control(command) => self.control(&mut writer, command, index)?,
+                    Command::Control(ControlCommand::Split(split)) => {
+                        let membership = applying.applied.membership.as_ref();
+                        self.split(shard, &mut owned, &split, membership, index)?
+                    }
+                    Command::Control(command) => {
+                        let mut writer = shard.writer();
+                        let reply = control(&mut writer, owned.range, command, index)?;
+                        (writer, reply)
+                    }
                 };
-                (Some(reply), entry.proposed_at, xxh3_64(&payload))
+                (writer, Some(reply), entry.proposed_at, xxh3_64(&payload))
             }
         };
         self.time.fetch_max(time, Ordering::Relaxed);
-        writer.mark_applied(AppliedMark(applied_mark::encode(&applying.applied)), time, hash);
+        writer.mark_applied(AppliedMark(shard_mark::encode(&applying.applied, &owned)), time, hash);
         Ok(reply)
     }
 
-    fn control(&self, writer: &mut ShardWriter<'_>, command: ControlCommand, index: u64) -> Result<Bytes, FatalError> {
-        let mut changed = 0;
-        match command {
-            ControlCommand::Delete { tenant, matchers, range } => {
-                let matchers: Result<Vec<Matcher>, _> =
-                    matchers.iter().map(|matcher| Matcher::new(matcher.op, &matcher.name, &matcher.value)).collect();
-                // The proposer compiled them too; whatever refuses them here refuses them on every replica.
-                if let Ok(matchers) = matchers {
-                    changed = writer.delete(&tenant, &matchers, range, index);
-                }
-            }
-            ControlCommand::DropWindow { window, tenant: None } => writer.raise_floor(window.last.saturating_add(1)),
-            ControlCommand::DropWindow { window, tenant: Some(tenant) } => {
-                changed = writer.delete(&tenant, &[], window, index);
-            }
-            ControlCommand::StoreMetadata { tenant, metadata } => {
-                changed = metadata.len() as u64;
-                for (metric, metadata) in metadata {
-                    writer.set_metadata(&tenant, &metric, metadata);
-                }
-            }
-            ControlCommand::ExpireSeries { idle_since } => changed = writer.expire_series(idle_since),
-            ControlCommand::SetActiveVersion { version } if version > VERSION_SUPPORTED => {
-                return Err(FatalError(format!(
-                    "log entry {index} raises the active version to {version}, this program knows up to {VERSION_SUPPORTED}"
-                )));
-            }
-            ControlCommand::SetActiveVersion { .. } => {}
+    /// Cuts the group in two, if that can be. `owned` becomes what it owns after that.
+    fn split<'a>(
+        &self,
+        shard: &'a Shard,
+        owned: &mut Ownership,
+        split: &SplitCommand,
+        membership: Option<&Bytes>,
+        index: u64,
+    ) -> Result<(ShardWriter<'a>, Bytes), FatalError> {
+        let applied = split::apply(*owned, split, membership, index, (shard, &self.store));
+        let (outcome, changed) = applied.map_err(|error| match error {
+            OpenError::Storage(error) => self.failed(&error),
+            error @ OpenError::NewerFormat { .. } => FatalError(error.to_string()),
+        })?;
+        let given_away = changed.is_some_and(|changed| changed.range != owned.range);
+        if let Some(changed) = changed {
+            *owned = changed;
+            // Before the series are forgotten: who does not find them sees by the range why.
+            *self.owned.write() = changed;
         }
-        Ok(replies::encode_control(changed))
+        let mut writer = shard.writer();
+        if given_away {
+            let series = writer.disown(owned.range);
+            let (group, child, range) = (self.store.group.0, split.child.0, owned.range);
+            tracing::info!(group, child, %range, series, "a shard group was split");
+        }
+        Ok((writer, replies::encode_control(outcome as u64)))
     }
+}
+
+fn control(
+    writer: &mut ShardWriter<'_>,
+    owned: HashRange,
+    command: ControlCommand,
+    index: u64,
+) -> Result<Bytes, FatalError> {
+    let mut changed = 0;
+    match command {
+        ControlCommand::Delete { tenant, matchers, range } => {
+            let matchers: Result<Vec<Matcher>, _> =
+                matchers.iter().map(|matcher| Matcher::new(matcher.op, &matcher.name, &matcher.value)).collect();
+            // The proposer compiled them too; whatever refuses them here refuses them on every replica.
+            if let Ok(matchers) = matchers {
+                changed = writer.delete(&tenant, &matchers, range, index);
+            }
+        }
+        ControlCommand::DropWindow { window, tenant: None } => writer.raise_floor(window.last.saturating_add(1)),
+        ControlCommand::DropWindow { window, tenant: Some(tenant) } => {
+            changed = writer.delete(&tenant, &[], window, index);
+        }
+        ControlCommand::StoreMetadata { tenant, metadata } => {
+            for (metric, metadata) in metadata {
+                // Somebody who does not know of a split yet.
+                if owned.contains(metadata_key(&tenant, &metric)) {
+                    writer.set_metadata(&tenant, &metric, metadata);
+                    changed += 1;
+                }
+            }
+        }
+        ControlCommand::ExpireSeries { idle_since } => changed = writer.expire_series(idle_since),
+        ControlCommand::SetActiveVersion { version } if version > VERSION_SUPPORTED => {
+            return Err(FatalError(format!(
+                "log entry {index} raises the active version to {version}, this program knows up to {VERSION_SUPPORTED}"
+            )));
+        }
+        // A split takes more than the writer: see `ShardStateMachine::split`.
+        ControlCommand::SetActiveVersion { .. } | ControlCommand::Split(_) => {}
+    }
+    Ok(replies::encode_control(changed))
 }
 
 /// After a failed fsync nobody knows what the disk holds: the process ends, and the next one reads what is there.
@@ -318,11 +369,11 @@ impl StateMachine for ShardStateMachine {
 
     fn apply(&self, entries: Vec<CommittedEntry>) -> Result<Vec<Bytes>, FatalError> {
         let mut applying = self.applying.lock();
-        let (shard, scope) = (self.shard(), self.scope());
+        let shard = self.shard();
         let mut replies = Vec::with_capacity(entries.len());
         let mut scratch = self.store.scratches.take();
         for entry in entries {
-            replies.extend(self.apply_one(&shard, scope, &mut applying, &mut scratch, entry)?);
+            replies.extend(self.apply_one(&shard, &mut applying, &mut scratch, entry)?);
             if let Err(error) = self.replay.relieve(&shard) {
                 let error = self.failed(&error);
                 tracing::warn!(%error, "a flush failed while the log is applied again");
@@ -337,13 +388,14 @@ impl StateMachine for ShardStateMachine {
         self.shard().flush().map_err(|error| self.failed(&error))?;
         // A copy may have taken its place meanwhile.
         let mark = self.shard().flushed();
-        applied_mark::decode(&mark.0).map_err(|error| FatalError(error.to_string()))
+        let (applied, _) = shard_mark::decode(&mark.0).map_err(|error| FatalError(error.to_string()))?;
+        Ok(applied)
     }
 
     fn checkpoint(&self) -> Result<Checkpoint, FatalError> {
         let target = self.store.fresh_copy();
         let copy = self.shard().checkpoint(&*self.store.disk, &target).map_err(|error| self.failed(&error))?;
-        let applied = applied_mark::decode(&copy.applied.0).map_err(|error| FatalError(error.to_string()))?;
+        let (applied, _) = shard_mark::decode(&copy.applied.0).map_err(|error| FatalError(error.to_string()))?;
         Ok(Checkpoint { applied, directory: target.into() })
     }
 
@@ -363,7 +415,7 @@ impl StateMachine for ShardStateMachine {
             unusable(&error)
         };
         let (mark, _) = bellwether_tsdb::inspect(&*self.store.disk, &received).map_err(refused)?;
-        let applied = applied_mark::decode(&mark.0).map_err(|error| unusable(&error))?;
+        let (applied, owned) = shard_mark::decode(&mark.0).map_err(|error| unusable(&error))?;
         if applied.log != checkpoint.applied.log {
             let (found, expected) = (applied.log, checkpoint.applied.log);
             return Err(unusable(&format!("it is as of {found:?}, not of {expected:?}")));
@@ -380,6 +432,9 @@ impl StateMachine for ShardStateMachine {
                 self.store.remove(next);
             })?;
         self.time.fetch_max(shard.group_time(), Ordering::Relaxed);
+        if let Some(owned) = owned {
+            *self.owned.write() = owned;
+        }
         *self.shard.write() = Arc::new(shard);
         applying.applied = applied;
         let old = std::mem::replace(&mut generations.live, next);

@@ -27,6 +27,8 @@ pub struct Attempt {
     outcome: WriteOutcome,
     /// Some refs were unknown: they are forgotten now, and the request is to be sent once more.
     pub must_resend: bool,
+    /// A group was split, which is not known here everywhere yet: the request is to be sent once more when it is.
+    pub moved: bool,
     /// Why the request must come again later.
     transient: Option<String>,
     internal: Option<String>,
@@ -57,7 +59,8 @@ impl Attempt {
             return Err(WriteError::Internal(reason));
         }
         let unresolved = || "series were forgotten by their shard group while they were written".to_owned();
-        let transient = self.transient.or_else(|| self.must_resend.then(unresolved));
+        let moved = || "series belong to a shard group that was split off, which is not known here yet".to_owned();
+        let transient = self.transient.or_else(|| self.moved.then(moved)).or_else(|| self.must_resend.then(unresolved));
         match transient {
             Some(reason) => Err(WriteError::Transient { reason, retry_after: RETRY_AFTER }),
             None => Ok(self.outcome),
@@ -71,8 +74,8 @@ impl WritePath {
         if !sent.unresolved.is_empty() {
             self.resolve_elsewhere(tenant, &mut sent).await;
         }
-        let Sent { parts, refused, transient, metadata, telling, mut known, tenant_key, room: _room, .. } = sent;
-        let mut attempt = Attempt { transient, ..Attempt::default() };
+        let Sent { parts, refused, transient, moved, metadata, telling, mut known, tenant_key, room: _room, .. } = sent;
+        let mut attempt = Attempt { transient, moved, ..Attempt::default() };
         attempt.outcome.refused = refused;
         let mut failed = Vec::new();
         for SentPart { group, state, mut registered } in parts {
@@ -165,10 +168,13 @@ impl WritePath {
             let of_series = || first_refused.as_ref().map(ToString::to_string).unwrap_or_default();
             let refused = &mut attempt.outcome.refused;
             match reason {
-                Refused::UnknownRef | Refused::Moved => {
+                Refused::UnknownRef => {
                     self.forget_group(group, reply.scope);
+                    // A replica here that has not come to a split yet would say the same refs again.
+                    attempt.moved |= self.shards.local(id_of(group)).is_ok_and(|local| local.scope() != reply.scope);
                     attempt.must_resend = true;
                 }
+                Refused::Moved => attempt.moved = true,
                 Refused::TooOld => refused
                     .add(RefusalReason::TooOld, count, || format!("retention is {}", duration_text(self.retention))),
                 Refused::TooFarAhead => refused.add(RefusalReason::TooFarAhead, count, || {
@@ -220,10 +226,16 @@ impl WritePath {
                 bytes += metric.len() + about.help.len() + about.unit.len();
                 part.push((metric, about));
             }
+            let count = part.len() as u64;
             let command = ControlCommand::StoreMetadata { tenant: tenant.clone(), metadata: part };
-            if let Err(error) = self.router.command(group, &command).await {
-                tracing::debug!(%error, "metadata was not stored");
-                return false;
+            match self.router.command(group, &command).await {
+                Ok(stored) if stored == count => {}
+                // The group was split.
+                Ok(_) => return false,
+                Err(error) => {
+                    tracing::debug!(%error, "metadata was not stored");
+                    return false;
+                }
             }
         }
         true

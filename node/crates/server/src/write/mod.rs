@@ -235,16 +235,24 @@ impl WritePath {
     }
 
     async fn acknowledged(self: &Arc<Self>, admitted: Arc<Admitted>, body: Body) -> Result<WriteOutcome, WriteError> {
-        let mut attempt = self.attempt(&admitted, &body).await?;
-        for _ in 0..RESENDS_MAX {
-            if !attempt.must_resend {
-                break;
+        let mut resends = 0;
+        let mut pace = self.router.pace();
+        loop {
+            let attempt = self.attempt(&admitted, &body).await?;
+            let again = if attempt.moved {
+                // The ring tells of a split a moment after the split group's log.
+                resends = 0;
+                pace.pause().await
+            } else {
+                resends += 1;
+                attempt.must_resend && resends <= RESENDS_MAX
+            };
+            if !again {
+                return attempt.settled();
             }
             // Everything again: what was stored already is stored once more as the same.
             self.metrics.resends.inc();
-            attempt = self.attempt(&admitted, &body).await?;
         }
-        attempt.settled()
     }
 
     async fn attempt(self: &Arc<Self>, admitted: &Arc<Admitted>, body: &Body) -> Result<Attempt, WriteError> {

@@ -7,7 +7,7 @@ use bellwether_ingest::{
     BodyError, CacheEntry, CacheKey, Distributed, Distributor, Miss, ShardBatch, Telling, TenantKey, WalkError,
     decompress,
 };
-use bellwether_model::{Labels, MetricMetadata, Tenant};
+use bellwether_model::{Labels, MetricMetadata, PlacementKey, Tenant};
 use tokio::time::Instant;
 
 use super::outcome::{RefusalReason, Refusals};
@@ -37,6 +37,8 @@ pub struct Sent {
     pub refused: Refusals,
     /// Why the request must come again, if it must, whatever the groups answer.
     pub transient: Option<String>,
+    /// Some series are another group's by now, which the ring does not say here yet: they were not sent.
+    pub moved: bool,
     /// Metadata to be stored.
     pub metadata: Vec<(String, MetricMetadata)>,
     /// Holds the same metadata of other requests back until this is stored.
@@ -118,6 +120,7 @@ impl WritePath {
             unresolved: Vec::new(),
             refused: Refusals::default(),
             transient: None,
+            moved: false,
             metadata: std::mem::take(&mut distributed.metadata),
             telling: std::mem::take(&mut distributed.telling),
             known: Vec::new(),
@@ -182,10 +185,17 @@ impl WritePath {
             batches.len() - 1
         });
         let GroupBatch { batch, registered, .. } = &mut batches[at];
+        let ring = self.shards.ring();
+        let owns_as_known = ring.group(id_of(index)).is_some_and(|group| group.range == resolved.owned);
         let mut unknown = Vec::new();
         for ((order, miss), found) in misses.into_iter().zip(&resolved.refs) {
             let Some(series_ref) = *found else {
-                unknown.push((order, miss));
+                // A group that was split would refuse it, and it would be counted as new.
+                if owns_as_known || resolved.owned.contains(key_of(tenant, &miss)) {
+                    unknown.push((order, miss));
+                } else {
+                    sent.moved = true;
+                }
                 continue;
             };
             for sample in &miss.samples {
@@ -223,6 +233,10 @@ impl WritePath {
         };
         sent.parts.push(SentPart { group: from.group, state, registered });
     }
+}
+
+fn key_of(tenant: &Tenant, miss: &Miss) -> PlacementKey {
+    PlacementKey::of(tenant, miss.labels.metric_name().unwrap_or_default(), miss.hash)
 }
 
 /// What the walk over the body refused.

@@ -2,19 +2,20 @@
 
 use std::sync::atomic::Ordering;
 
-use bellwether_model::{NodeId, ShardGroupId};
+use bellwether_model::{NodeId, PlacementKey, ShardGroupId};
 use bellwether_placement::{self as placement, PlacedGroup, Replica, ReplicaRole};
 use bellwether_proto::peer::v1::MembershipRequest;
 use bellwether_proto::peer::v1::membership_request::Change;
 use bellwether_proto::v1::{
     CreateTokenRequest, CreateTokenResponse, FinalizeResponse, GetSettingsResponse, ListTokensResponse,
     MoveShardRequest, MoveShardResponse, NodeState, RevokeTokenRequest, RevokeTokenResponse, SetNodeStateRequest,
-    SetNodeStateResponse, SetSettingRequest, SetSettingResponse, Setting, TokenInfo, TokenKind, TokenState,
-    TransferLeaderRequest, TransferLeaderResponse,
+    SetNodeStateResponse, SetSettingRequest, SetSettingResponse, Setting, SplitShardRequest, SplitShardResponse,
+    TokenInfo, TokenKind, TokenState, TransferLeaderRequest, TransferLeaderResponse,
 };
 use tonic::Status;
 
 use super::ClusterService;
+use crate::balance::split;
 use crate::meta::settings::{SETTINGS, SettingInfo, SettingKey};
 use crate::meta::state::{Token, TokenKind as Kind};
 use crate::meta::tokens::TokenText;
@@ -108,6 +109,34 @@ impl ClusterService {
             Outcome::Replica { replica } => Ok(MoveShardResponse { replica: replica.0 }),
             other => Err(Status::internal(format!("the meta group answered {other:?}"))),
         }
+    }
+
+    /// Begins to cut a group in two. The mover does the rest.
+    pub(super) async fn cut(&self, request: &SplitShardRequest) -> Result<SplitShardResponse, Status> {
+        let state = self.meta.now();
+        let group = group(&state, request.group)?;
+        let at = match request.at {
+            Some(at) => PlacementKey(at),
+            None => self.middle(group).await?,
+        };
+        let begun = split::begin(&self.meta, self.seed, &state, group.id, at).await;
+        Ok(SplitShardResponse { child: begun.map_err(status)?.0, at: at.0 })
+    }
+
+    /// Where half of a group's series lie.
+    async fn middle(&self, group: &PlacedGroup) -> Result<PlacementKey, Status> {
+        let picture = self.look().await;
+        let (leader, _) = picture.leader(group.id).ok_or_else(|| {
+            Status::unavailable(format!("shard group {} has no leader that answers: say where to cut it", group.id))
+        })?;
+        let middle = match leader == self.meta.node() {
+            true => self.reporter.middle_of(group.id).await,
+            false => split::middle_there(&self.peers, leader, group.id).await,
+        };
+        middle.filter(|at| group.can_split_at(*at)).ok_or_else(|| {
+            let text = format!("shard group {} has too few series to tell its middle: say where to cut it", group.id);
+            Status::failed_precondition(text)
+        })
     }
 
     /// Settings by name; all, if none is named.

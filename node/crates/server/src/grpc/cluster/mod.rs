@@ -30,7 +30,7 @@ use bellwether_proto::v1::{
     ListTokensRequest, ListTokensResponse, MoveShardRequest, MoveShardResponse, NodesRequest, NodesResponse,
     PlanRequest, PlanResponse, RecoverGroupRequest, RecoverGroupResponse, RevokeTokenRequest, RevokeTokenResponse,
     SetNodeStateRequest, SetNodeStateResponse, SetSettingRequest, SetSettingResponse, ShardsRequest, ShardsResponse,
-    TransferLeaderRequest, TransferLeaderResponse, cluster_server,
+    SplitShardRequest, SplitShardResponse, TransferLeaderRequest, TransferLeaderResponse, cluster_server,
 };
 use futures::Stream;
 use futures::future::join_all;
@@ -96,7 +96,7 @@ impl ClusterService {
             return Some(self.reporter.report().await);
         }
         // Who does not answer shows as down.
-        self.peers.client(node).ok()?.report(ReportRequest {}, REPORT_WAIT).await.ok()
+        self.peers.client(node).ok()?.report(ReportRequest::default(), REPORT_WAIT).await.ok()
     }
 }
 
@@ -144,6 +144,10 @@ impl cluster_server::Cluster for ClusterService {
 
     async fn move_shard(&self, request: Request<MoveShardRequest>) -> Result<Response<MoveShardResponse>, Status> {
         self.give_copy(&request.into_inner()).await.map(Response::new)
+    }
+
+    async fn split_shard(&self, request: Request<SplitShardRequest>) -> Result<Response<SplitShardResponse>, Status> {
+        self.cut(&request.into_inner()).await.map(Response::new)
     }
 
     async fn plan(&self, _: Request<PlanRequest>) -> Result<Response<PlanResponse>, Status> {

@@ -217,3 +217,101 @@ async fn three_nodes_are_seen_from_any_of_them_and_a_leadership_is_handed_over()
     );
     cluster.set_node_state(3, NodeState::Removed, true).await.unwrap();
 }
+
+/// Writes one sample of each of many series, until that is done.
+async fn write_all(client: &Client, value: f64) {
+    let at = NOW_MS - 200_000 + value as i64 * 100;
+    let samples = (0..200).map(|number: u32| {
+        let name = format!("m{}", number % 20);
+        series([("__name__", name.as_str()), ("number", &number.to_string())], [(at, value)])
+    });
+    let samples: Vec<_> = samples.collect();
+    until(async || client.write(samples.clone()).await.ok()).await;
+}
+
+async fn count(client: &Client) -> f64 {
+    match client.instant("count({__name__=~\"m.*\"})", None).await.unwrap().value {
+        Value::Vector(found) => found[0].samples[0].value,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_group_of_one_node_is_split_on_demand() {
+    let net = TestNet::default();
+    let server = start(&net, 1).await;
+    let client = client(&net, 1);
+    let cluster = client.cluster();
+    let text = refusal(cluster.split_shard(0, None).await);
+    assert_eq!(text, "shard group 0 has too few series to tell its middle: say where to cut it");
+    write_all(&client, 1.0).await;
+    let text = refusal(cluster.split_shard(7, None).await);
+    assert_eq!(text, "there is no shard group 7: see bwctl cluster shards");
+    let text = refusal(cluster.split_shard(0, Some(u64::MAX)).await);
+    assert!(text.contains("ffffffffffffffff"), "{text}");
+    let before = cluster.shards().await.unwrap().shards;
+    let split = cluster.split_shard(0, None).await.unwrap();
+    let text = refusal(cluster.split_shard(0, None).await);
+    assert_eq!(text, "shard group 0 is being split");
+    let after = until(async || {
+        let shards = cluster.shards().await.ok()?.shards;
+        (shards.len() == 3 && shards.iter().all(|shard| shard.leader == 1)).then_some(shards)
+    })
+    .await;
+    assert_eq!((after[0].id, after[1].id, split.child), (0, 2, 2));
+    assert_eq!(
+        (after[0].last_key + 1, after[1].first_key, after[1].last_key),
+        (split.at, split.at, before[0].last_key)
+    );
+    let (low, high) = (after[0].series.unwrap(), after[1].series.unwrap());
+    assert!(low.abs_diff(high) <= 1, "{low} and {high}");
+    write_all(&client, 2.0).await;
+    assert_eq!(count(&client).await, 200.0);
+    cluster.set_setting("split.groups_max", Some("3")).await.unwrap();
+    let text = refusal(cluster.split_shard(2, None).await);
+    assert_eq!(text, "the cluster has 3 shard groups, its limit: raise the setting split.groups_max");
+    drop(server);
+}
+
+#[tokio::test(start_paused = true)]
+async fn groups_that_take_too_much_are_split_by_themselves_up_to_the_limit() {
+    let net = TestNet::default();
+    let mut servers = Vec::new();
+    for at in 1..=3 {
+        servers.push(start(&net, at).await);
+    }
+    let client = client(&net, 2);
+    let cluster = client.cluster();
+    let settled = async |groups: usize| {
+        let status = cluster.status().await.ok()?;
+        let is_still = status.groups_short_of_copies + status.groups_in_motion + status.groups_without_leader == 0;
+        (is_still && status.shard_groups as usize == groups).then_some(())
+    };
+    until(async || settled(2).await).await;
+    cluster.set_setting("split.groups_max", Some("4")).await.unwrap();
+    cluster.set_setting("split.samples_per_second", Some("1")).await.unwrap();
+    let mut value = 0.0;
+    // A rate is known after five minutes.
+    while settled(4).await.is_none() {
+        value += 1.0;
+        assert!(value < 1000.0, "nothing is split");
+        write_all(&client, value).await;
+        assert_eq!(count(&client).await, 200.0);
+        sleep(Duration::from_secs(5)).await;
+    }
+    sleep(Duration::from_secs(30)).await;
+    let shards = cluster.shards().await.unwrap().shards;
+    assert_eq!(shards.len(), 4, "no more than may be");
+    assert!(shards.iter().all(|shard| shard.replicas.len() == 3 && shard.split.is_none()));
+    let text = until(async || {
+        let mut events = cluster.events(0, 0, false).await.ok()?;
+        while let Some(Event { text, .. }) = events.next().await.ok()? {
+            if text.contains("was split") {
+                return Some(text);
+            }
+        }
+        None
+    })
+    .await;
+    assert!(text.starts_with("shard group "), "{text}");
+}

@@ -1,7 +1,11 @@
 //! The bytes of a Placement.
+//!
+//! How groups came to be is a list of its own, of those groups alone that have been split or split off.
 
 use bellwether_model::{HashRange, PlacementKey, RefEpoch, ShardGroupId};
-use bellwether_placement::{GroupLoad, PendingSplit, PlacedGroup, Placement, PlacementParts, Replica, ReplicaRole};
+use bellwether_placement::{
+    GroupLoad, Origin, PendingSplit, PlacedGroup, Placement, PlacementParts, Replica, ReplicaRole,
+};
 
 use super::{DecodeError, Decoder, Encoder, unknown};
 
@@ -13,6 +17,16 @@ impl Encoder {
         self.u32(parts.next_group.0);
         self.replica(parts.next_replica);
         self.list(parts.groups.iter(), Encoder::group);
+    }
+
+    pub(super) fn origins(&mut self, placement: &Placement) {
+        let told = placement.groups().iter().filter(|group| !group.is_as_founded());
+        self.list(told.collect::<Vec<_>>().into_iter(), |to, group| {
+            to.u32(group.id.0);
+            to.option(group.origin.parent, |to, parent| to.u32(parent.0));
+            to.u64(group.origin.range.first.0);
+            to.u64(group.origin.range.last.0);
+        });
     }
 
     fn group(&mut self, group: &PlacedGroup) {
@@ -49,7 +63,21 @@ impl Encoder {
     }
 }
 
+/// The origin of a group that has always owned the same.
+fn founded(range: HashRange) -> Origin {
+    Origin { parent: None, range }
+}
+
 impl Decoder<'_> {
+    pub(super) fn origins(&mut self) -> Result<Vec<(ShardGroupId, Origin)>, DecodeError> {
+        self.list(|from| {
+            let group = ShardGroupId(from.u32()?);
+            let parent = from.option(|from| from.u32().map(ShardGroupId))?;
+            let range = HashRange { first: PlacementKey(from.u64()?), last: PlacementKey(from.u64()?) };
+            Ok((group, Origin { parent, range }))
+        })
+    }
+
     pub(super) fn placement(&mut self) -> Result<Placement, DecodeError> {
         let parts = PlacementParts {
             epoch: self.u64()?,
@@ -62,10 +90,13 @@ impl Decoder<'_> {
     }
 
     fn group(&mut self) -> Result<PlacedGroup, DecodeError> {
+        let id = ShardGroupId(self.u32()?);
+        let range = HashRange { first: PlacementKey(self.u64()?), last: PlacementKey(self.u64()?) };
         Ok(PlacedGroup {
-            id: ShardGroupId(self.u32()?),
-            range: HashRange { first: PlacementKey(self.u64()?), last: PlacementKey(self.u64()?) },
+            id,
+            range,
             range_generation: self.u64()?,
+            origin: founded(range),
             ref_epoch: RefEpoch(self.u64()?),
             replicas: self.replicas()?,
             split: self.option(|from| {

@@ -33,9 +33,11 @@ enum Section {
     Tokens = 6,
     Events = 7,
     Requests = 8,
+    /// How groups came to be, beside the placement.
+    Origins = 9,
 }
 
-const SECTIONS: [Section; 8] = [
+const SECTIONS: [Section; 9] = [
     Section::Applied,
     Section::Cluster,
     Section::Nodes,
@@ -44,6 +46,7 @@ const SECTIONS: [Section; 8] = [
     Section::Tokens,
     Section::Events,
     Section::Requests,
+    Section::Origins,
 ];
 
 /// The bytes of a state and of how far the log is applied in it, in the version that is active.
@@ -88,7 +91,7 @@ pub fn decode(bytes: &[u8], supported: u32) -> Result<(Option<MetaState>, Applie
         let length = from.u32()? as usize;
         contents[at] = Some(from.bytes(length)?);
     }
-    let [applied, cluster, nodes, placement, settings, tokens, events, requests] = contents;
+    let [applied, cluster, nodes, placement, settings, tokens, events, requests, origins] = contents;
     let applied = applied.ok_or(damaged("it does not say how far the log is applied"))?;
     let applied = applied_mark::decode(&Bytes::copy_from_slice(applied)).map_err(|error| match error {
         applied_mark::MarkError::NewerFormat { found } => {
@@ -99,7 +102,7 @@ pub fn decode(bytes: &[u8], supported: u32) -> Result<(Option<MetaState>, Applie
     let Some(cluster) = cluster else { return Ok((None, applied)) };
     let placement = placement.ok_or(damaged("it has no placement"))?;
     let mut from = Decoder(cluster);
-    let state = MetaState {
+    let mut state = MetaState {
         cluster: from.u128()?,
         founded_ms: from.i64()?,
         rules: from.u64()?,
@@ -118,6 +121,9 @@ pub fn decode(bytes: &[u8], supported: u32) -> Result<(Option<MetaState>, Applie
     from.end()?;
     if version_byte(state.active_version) != version {
         return Err(damaged("its version is not the one that is active in it"));
+    }
+    for (group, origin) in section(origins, |from| from.origins())? {
+        state.placement.set_origin(group, origin);
     }
     Ok((Some(state), applied))
 }
@@ -184,6 +190,9 @@ impl Encoder {
                 to.outcome(outcome);
             });
         });
+        if state.placement.groups().iter().any(|group| !group.is_as_founded()) {
+            self.section(Section::Origins, |to| to.origins(&state.placement));
+        }
     }
 
     fn record(&mut self, record: &NodeRecord) {

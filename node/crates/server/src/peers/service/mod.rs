@@ -178,8 +178,8 @@ impl Peer for PeerService {
         self.serve_membership(request.into_inner()).await.map(Response::new)
     }
 
-    async fn report(&self, _: Request<ReportRequest>) -> Result<Response<ReportAnswer>, Status> {
-        self.serve_report().await.map(Response::new)
+    async fn report(&self, request: Request<ReportRequest>) -> Result<Response<ReportAnswer>, Status> {
+        self.serve_report(request.get_ref()).await.map(Response::new)
     }
 
     async fn maintain(&self, request: Request<MaintainRequest>) -> Result<Response<MaintainAnswer>, Status> {

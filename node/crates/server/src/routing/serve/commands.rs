@@ -37,7 +37,8 @@ impl Router {
         };
         let done = local.command(&command, &*self.stamping.clock).await;
         let count = done.map_err(|error| self.failure(local.id(), &error.into()))?;
-        Ok(CommandAnswer { count })
+        let owned = local.range();
+        Ok(CommandAnswer { count, first_key: owned.first.0, last_key: owned.last.0 })
     }
 
     /// Changes the members of a group that is led here, or hands its leadership over.

@@ -81,6 +81,8 @@ impl Router {
         Ok(ResolveAnswer {
             ref_epoch: resolved.scope.epoch.0,
             range_generation: resolved.scope.range_generation,
+            first_key: resolved.owned.first.0,
+            last_key: resolved.owned.last.0,
             refs: resolved.refs.iter().map(|found| found.map_or(0, |series| u64::from(series.0) + 1)).collect(),
         })
     }
