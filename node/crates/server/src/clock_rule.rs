@@ -214,7 +214,7 @@ impl ClockRule {
     }
 
     /// Keeps it among the cluster's events; who looks at clocks does not wait for that.
-    fn note(&self, what: String) -> impl Future<Output = ()> + Send + 'static {
+    fn note(&self, what: String) -> impl Future<Output = ()> + Send + use<> {
         let meta = self.meta.clone();
         let text = format!("the clock of node {} {what}", meta.node());
         async move {

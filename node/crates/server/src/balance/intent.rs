@@ -47,6 +47,10 @@ pub fn correction(placed: &PlacedGroup, led: &Led) -> Option<Correction> {
     if led.is_joint {
         return Some(Correction::End);
     }
+    // Its log decides about the split by the members that it has; afterwards they are looked at again.
+    if placed.split.is_some() {
+        return None;
+    }
     let all = ids(placed);
     let voters: BTreeSet<ReplicaId> = led.voters.intersection(&all).copied().collect();
     // Never a map on which nobody votes: then the group's members are all strangers, and somebody must look.
@@ -204,6 +208,13 @@ mod tests {
         let placement = placement();
         let half_done = Led { is_joint: true, ..led(&[1, 2], &[]) };
         assert_eq!(correction(placement.group(GROUP).unwrap(), &half_done), Some(Correction::End));
+    }
+
+    #[test]
+    fn members_stay_while_a_group_is_split() {
+        let mut placement = placement();
+        placement.begin_split(GROUP, bellwether_model::PlacementKey(9), RefEpoch(2)).unwrap();
+        assert_eq!(correction(placement.group(GROUP).unwrap(), &led(&[1], &[])), None);
     }
 
     #[test]

@@ -19,7 +19,8 @@ impl Mover {
         touched: &BTreeSet<ShardGroupId>,
     ) -> BTreeSet<ShardGroupId> {
         let due = survey.damaged.iter().filter(|(group, _)| !touched.contains(group)).filter_map(|(group, damaged)| {
-            let (placed, led) = (survey.placement.group(*group)?, survey.led.get(group)?);
+            let placed = survey.placement.group(*group).filter(|placed| placed.split.is_none())?;
+            let led = survey.led.get(group)?;
             let is_up = |replica: &ReplicaId| led.nodes.get(replica).is_some_and(|node| survey.inventory.is_up(*node));
             Some((placed, led, *damaged, without(led, *damaged, is_up)?))
         });
