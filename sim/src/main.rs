@@ -1,11 +1,11 @@
 //! `bellwether-sim`: runs seeds, and checks that a seed runs the same way twice.
 
 use std::ops::Range;
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 
-use bellwether_sim::cluster::Options;
-use bellwether_sim::cluster::run::{Failure, Manner, Report, simulate};
-use bellwether_sim::cluster::schedule;
+use bellwether_sim::cluster::run::{Manner, simulate};
+use bellwether_sim::cluster::{Options, schedule};
+use bellwether_sim::sweep::{Verdict, summary};
 use bellwether_sim::{single, sweep};
 use clap::{Args, Parser, Subcommand};
 
@@ -58,7 +58,10 @@ struct Run {
     /// What the nodes log, as a filter such as `info` or `bellwether_raft=debug`
     #[arg(long)]
     log: Option<String>,
-    /// Do not print what happens
+    /// Print nothing but a verdict, as one line of JSON
+    #[arg(long)]
+    json: bool,
+    /// Do not print what happens, or what led to failures
     #[arg(long)]
     quiet: bool,
 }
@@ -78,7 +81,7 @@ fn main() -> ExitCode {
         },
         Command::Meta { mut seeds, nodes } => seeds.all(|seed| match sweep::twice(seed, nodes.into()) {
             Ok(report) => {
-                print(seed, &report);
+                println!("{}", summary(seed, &Ok(report)));
                 true
             }
             Err(reason) => {
@@ -110,59 +113,45 @@ fn one(seed: u64, run: &Run) -> bool {
         println!("{options:#?}");
         schedule::draw(&options).iter().for_each(|event| println!("{event:?}"));
     }
-    match simulate(seed, run.nodes.into(), Manner { echo: !run.quiet, keep: false }) {
-        Ok(report) => {
-            print(seed, &report);
-            true
-        }
-        Err(failure) => {
-            tell(&failure, run.nodes);
-            false
-        }
+    let result = simulate(seed, run.nodes.into(), Manner { echo: !run.quiet && !run.json, keep: false });
+    if let Err(failure) = &result {
+        eprintln!("{}", failure.details);
+        eprintln!("again: cargo run -p bellwether-sim -- run --seed {seed} --nodes {}", run.nodes);
     }
+    if run.json {
+        println!("{}", Verdict::of(seed, &result).to_json());
+    } else {
+        println!("{}", summary(seed, &result));
+    }
+    result.is_ok()
 }
 
 #[expect(clippy::disallowed_methods, reason = "how fast seeds run is a matter of the real clock")]
 fn many(seeds: Range<u64>, run: &Run) -> bool {
     let began = std::time::SystemTime::now();
-    let sweep = sweep::sweep(seeds, run.nodes.into(), run.jobs, |seed, result| match result {
-        Ok(report) => print(seed, report),
-        Err(failure) => tell(failure, run.nodes),
+    let nodes = run.nodes.to_string();
+    let command = |seed: u64| {
+        let mut command = process::Command::new(std::env::current_exe()?);
+        command.args(["run", "--seed", &seed.to_string(), "--nodes", &nodes, "--json"]);
+        Ok(command)
+    };
+    let sweep = sweep::sweep(seeds, run.jobs, command, |verdict, said| {
+        println!("{}", verdict.summary);
+        if verdict.failure.is_some() && !run.quiet {
+            eprintln!("{said}");
+        }
     });
     let seconds = began.elapsed().map_or(0.0, |elapsed| elapsed.as_secs_f64()).max(0.001);
-    let count = sweep.reports.len() + sweep.failures.len();
-    let simulated: f64 = sweep.reports.values().map(|report| report.simulated.as_secs_f64()).sum();
     println!(
-        "{count} seeds, {} failed; {:.0} seeds an hour, {:.1} times as fast as the clock",
+        "{} seeds, {} failed; {:.0} seeds an hour, {:.1} times as fast as the clock",
+        sweep.count,
         sweep.failures.len(),
-        count as f64 * 3600.0 / seconds,
-        simulated / seconds
+        sweep.count as f64 * 3600.0 / seconds,
+        sweep.simulated.as_secs_f64() / seconds
     );
-    for failure in sweep.failures.values() {
-        println!("seed {}: {}", failure.seed, failure.reason);
+    for (seed, failure) in &sweep.failures {
+        println!("seed {seed}: {failure}");
     }
     println!("never reached: {:?}", sweep.marks.missing());
     sweep.failures.is_empty()
-}
-
-fn print(seed: u64, report: &Report) {
-    println!(
-        "seed {seed}: trace {:016x}, {} events, {} s, {} processes, {} writes ({} unknown), {} queries ({} failed), \
-         {} samples",
-        report.trace_hash,
-        report.events,
-        report.simulated.as_secs(),
-        report.processes,
-        report.counts.writes,
-        report.counts.unknown,
-        report.counts.queries,
-        report.counts.failed,
-        report.samples
-    );
-}
-
-fn tell(failure: &Failure, nodes: u8) {
-    eprintln!("{}", failure.details);
-    eprintln!("seed {}: {}", failure.seed, failure.reason);
-    eprintln!("again: cargo run -p bellwether-sim -- run --seed {} --nodes {nodes}", failure.seed);
 }

@@ -106,6 +106,11 @@ impl Shared {
         lock(&self.violation).get_or_insert(what);
     }
 
+    fn acknowledged(&self, writes: &[Write], may_come_again: bool) {
+        let mut history = lock(&self.history);
+        writes.iter().for_each(|write| history.acknowledge(*write, may_come_again));
+    }
+
     fn event(&self, client: &str, what: &str) {
         lock(&self.trace).add(format!("{} {client} {what}", now_ms()));
     }
@@ -202,9 +207,7 @@ impl Client {
                 if is_unknown {
                     self.shared.reach(Mark::WriteRepeated);
                 }
-                let mut history = lock(&self.shared.history);
-                writes.iter().for_each(|write| history.acknowledge(*write, is_unknown));
-                drop(history);
+                self.shared.acknowledged(writes, is_unknown);
                 lock(&self.shared.counts).writes += 1;
                 break;
             }
@@ -220,8 +223,7 @@ impl Client {
             writes.iter().for_each(|write| lock(&self.shared.history).repeat(*write));
             let node = self.node();
             if self.send(node, writes).await && !is_unknown {
-                let mut history = lock(&self.shared.history);
-                writes.iter().for_each(|write| history.acknowledge(*write, false));
+                self.shared.acknowledged(writes, false);
             }
         }
     }
@@ -365,7 +367,7 @@ impl Client {
             if !self.send(node, &writes).await {
                 return Err("it does not take a write".to_owned());
             }
-            writes.iter().for_each(|write| lock(&self.shared.history).acknowledge(*write, false));
+            self.shared.acknowledged(&writes, false);
             for form in [Form::Samples, Form::Sums] {
                 self.read(node, &Query { tenant, what: What::Everything, form }).await?;
             }

@@ -82,6 +82,17 @@ impl Marks {
         self.0.extend(&other.0);
     }
 
+    /// What happened, by name.
+    pub fn names(&self) -> Vec<String> {
+        self.0.iter().map(|mark| format!("{mark:?}")).collect()
+    }
+
+    /// The marks with these names.
+    pub fn named(names: &[String]) -> Marks {
+        let is_named = |mark: &Mark| names.contains(&format!("{mark:?}"));
+        Marks(Mark::ALL.into_iter().filter(is_named).collect())
+    }
+
     /// What did not happen.
     pub fn missing(&self) -> Vec<Mark> {
         Mark::ALL.into_iter().filter(|mark| !self.0.contains(mark)).collect()

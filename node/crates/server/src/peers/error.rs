@@ -252,12 +252,10 @@ impl PeerError {
                 PeerError::MembershipMoved { callee, current: moved.current.map(position), reason }
             }
             Some(
-                Reason::WrongCluster(_)
-                | Reason::NoCommonVersion(_)
-                | Reason::NodeRemoved(_)
-                | Reason::WrongNode(_)
-                | Reason::Rejected(_),
+                Reason::WrongCluster(_) | Reason::NoCommonVersion(_) | Reason::NodeRemoved(_) | Reason::Rejected(_),
             ) => PeerError::Refused { callee, reason },
+            // Its address was given to another: it is gone, or has moved and will say where to.
+            Some(Reason::WrongNode(_)) => PeerError::Unavailable { callee, reason },
             None => PeerError::Broken { callee, reason },
         }
     }
