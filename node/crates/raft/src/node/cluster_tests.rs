@@ -226,7 +226,15 @@ async fn a_leader_that_is_cut_off_is_replaced_and_follows_when_it_is_back() {
     cluster.hosts.insert(old, old_host);
     cluster.network.heal();
     let fate = stranded.await.unwrap().unwrap_err();
-    assert_eq!(fate, crate::ProposeError::NoQuorum { group: GROUP, in_flight: true });
+    assert!(
+        matches!(
+            fate,
+            crate::ProposeError::Unknown { .. }
+                | crate::ProposeError::NotLeader { .. }
+                | crate::ProposeError::NoQuorum { in_flight: true, .. }
+        ),
+        "{fate}"
+    );
     cluster.propose_many(5).await;
     cluster.converge().await;
     assert!(!cluster.hosts[&old].ledger.payloads().contains(&payload(999, 200)), "the conflicting entry is gone");

@@ -424,13 +424,13 @@ impl StateMachine for ShardStateMachine {
         let mut generations = self.generations.lock();
         let next = generations.live + 1;
         let target = self.store.generation(next);
-        let shard = bellwether_tsdb::install(&*self.store.disk, &received, &mark, &target)
-            .map_err(refused)
-            .and_then(|_| self.store.open_generation(next).map_err(|trouble| unusable(&trouble.into_reason())))
+        let installed = bellwether_tsdb::install(&*self.store.disk, &received, &mark, &target).map_err(refused);
+        let opened = installed
+            .and_then(|_| self.store.open_generation(next).map_err(|trouble| unusable(&trouble.into_reason())));
+        let shard = opened.inspect_err(|_| {
             // Left there it would be taken for the live one at the next start.
-            .inspect_err(|_| {
-                self.store.remove(next);
-            })?;
+            self.store.remove(next);
+        })?;
         self.time.fetch_max(shard.group_time(), Ordering::Relaxed);
         if let Some(owned) = owned {
             *self.owned.write() = owned;

@@ -34,6 +34,7 @@ async fn a_new_leader_that_has_heard_nobody_since_refuses_too() {
     cluster.converge().await;
     let (old, next) = (cluster.leader().await, cluster.follower().await);
     cluster.group(old).transfer_leadership(ReplicaId(next), Duration::from_secs(5)).await.unwrap();
+    assert!(cluster.group(next).wait_until(|state| state.is_leader).await);
     for id in cluster.hosts.keys().copied().filter(|id| *id != next) {
         cluster.network.cut_off(id);
     }
