@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::body::Body;
 use bellwether_proto::peer::v1::peer_server::{Peer, PeerServer};
 use bellwether_proto::peer::v1::{JoinAnswer, JoinRequest};
 use bellwether_proto::v1::founding_server::{Founding, FoundingServer};
@@ -65,7 +66,7 @@ pub async fn wait(config: &Config, env: &Env, http: SocketAddr) -> Result<Option
     let routes = Routes::new(FoundingServer::new(service.clone())).add_service(PeerServer::new(service));
     let (stop, stopped) = watch::channel(false);
     // Both ends of it: who was told to found is answered before the listener goes.
-    let serving = listen::serve(listener, routes.into_axum_router(), stopped);
+    let serving = listen::serve(listener, routes.into_axum_router().fallback(waits), stopped);
     let joining = async {
         if config.join.0.is_empty() {
             std::future::pending::<()>().await;
@@ -84,6 +85,12 @@ pub async fn wait(config: &Config, env: &Env, http: SocketAddr) -> Result<Option
         told
     };
     futures::future::join(told, serving).await.0.map_err(failed)
+}
+
+/// The answer to whatever else is asked.
+async fn waits() -> axum::response::Response {
+    Status::unavailable("this node is not one of a cluster yet: it waits for bwctl cluster init, or for a node to join")
+        .into_http::<Body>()
 }
 
 #[derive(Clone)]
