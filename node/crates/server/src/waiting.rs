@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::middleware::from_fn_with_state;
 use bellwether_proto::peer::v1::peer_server::{Peer, PeerServer};
 use bellwether_proto::peer::v1::{JoinAnswer, JoinRequest};
@@ -69,7 +70,8 @@ pub async fn wait(config: &Config, env: &Env, tls: Option<Tls>, http: SocketAddr
     let routes = Routes::new(FoundingServer::new(service.clone())).add_service(PeerServer::new(service));
     // There is no cluster yet that could know a token.
     let administrators = Administrators::new(&config.hosts, None, env.clock.clone());
-    let routes = routes.into_axum_router().layer(from_fn_with_state(administrators, refuse_strangers));
+    let routes = routes.into_axum_router().fallback(waits);
+    let routes = routes.layer(from_fn_with_state(administrators, refuse_strangers));
     let (stop, stopped) = watch::channel(false);
     // Both ends of it: who was told to found is answered before the listener goes.
     let serving = listen::serve(listener, routes, tls, stopped);
@@ -91,6 +93,12 @@ pub async fn wait(config: &Config, env: &Env, tls: Option<Tls>, http: SocketAddr
         told
     };
     futures::future::join(told, serving).await.0.map_err(failed)
+}
+
+/// The answer to whatever else is asked.
+async fn waits() -> axum::response::Response {
+    Status::unavailable("this node is not one of a cluster yet: it waits for bwctl cluster init, or for a node to join")
+        .into_http::<Body>()
 }
 
 #[derive(Clone)]

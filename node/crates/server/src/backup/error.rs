@@ -12,7 +12,7 @@ pub enum BackupError {
     #[error(transparent)]
     Object(#[from] ObjectError),
     /// A manifest cannot be used.
-    #[error("object {key}: {source}")]
+    #[error("object {key}")]
     Manifest {
         /// Which.
         key: String,

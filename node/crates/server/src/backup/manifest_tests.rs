@@ -40,7 +40,7 @@ fn a_manifest_is_golden_and_read_back() {
     expect![[r#"
         bellwether backup
         format 1
-        id 20261120T140000Z-deadbeef
+        id 20261120T164000Z-deadbeef
         cluster 00000000000000000000000000000abc
         started_ms 1795192800000
         finished_ms 1795192801500
@@ -54,7 +54,7 @@ fn a_manifest_is_golden_and_read_back() {
         group 0 8000000000000000-ffffffffffffffff 00000000000000ab 2 7 3 1000 12 3456 2
         file 2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824 5 000012.sst
         file e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 0 CURRENT
-        end 0000
+        end d1eb8599ff652f82b543b047945f25c9411e74a0ec2d7602ab557484b498fbcd
     "#]]
     .assert_eq(&text);
     assert_eq!(Manifest::parse(text.as_bytes()), Ok(manifest()));

@@ -35,6 +35,7 @@ use crate::env::Env;
 use crate::meta::{EventKind, Meta, MetaCommand};
 use crate::operations::Handle;
 use crate::peers::Peers;
+use crate::peers::error::chain;
 use crate::routing::Router;
 use crate::write::WritePath;
 
@@ -118,7 +119,7 @@ impl Backups {
                     let own = manifest.objects().into_iter().filter(|(object, _)| seen.insert(*object));
                     info(&manifest, own.map(|(_, bytes)| bytes).sum())
                 }
-                Err(error) => BackupInfo { id: id.to_string(), trouble: error.to_string(), ..BackupInfo::default() },
+                Err(error) => BackupInfo { id: id.to_string(), trouble: chain(&error), ..BackupInfo::default() },
             });
         }
         Ok(backups)

@@ -99,7 +99,7 @@ fn nodes(picture: &Picture, found: &mut Vec<Finding>) {
     let grace = std::time::Duration::from_millis(picture.policy.grace_ms);
     for (id, node) in picture.down_nodes() {
         let advice = format!(
-            "start it; if it is gone: bwctl node replace {id} --with NEW. After {grace:?} of silence (setting \
+            "start it; if it is gone: bwctl node replace {id} NEW. After {grace:?} of silence (setting \
              repair.grace) its copies are made again elsewhere"
         );
         found.push(warning(format!("node {id}"), format!("does not answer at {}", node.facts.grpc), advice));

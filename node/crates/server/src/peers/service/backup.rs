@@ -30,6 +30,15 @@ pub struct LongWork {
     pub operations: Operations,
 }
 
+fn message(part: Part) -> BackUpGroupPart {
+    BackUpGroupPart { part: Some(part) }
+}
+
+fn told(progress: &watch::Receiver<CopyProgress>) -> Part {
+    let CopyProgress { done_bytes, total_bytes, sent_bytes } = *progress.borrow();
+    Part::Progress(BackUpProgress { done_bytes, total_bytes, sent_bytes })
+}
+
 impl PeerService {
     fn long_work(&self) -> Result<&LongWork, Status> {
         self.long_work.as_ref().ok_or_else(|| Status::unimplemented("this node does no long work"))
@@ -55,13 +64,14 @@ impl PeerService {
                         Err(error) => Err(Status::failed_precondition(chain(&error))),
                     },
                     _ = ticks.tick() => {
-                        let CopyProgress { done_bytes, total_bytes, sent_bytes } = *progress.borrow();
-                        Ok(Part::Progress(BackUpProgress { done_bytes, total_bytes, sent_bytes }))
+                        Ok(told(&progress))
                     }
                 };
                 let is_last = !matches!(part, Ok(Part::Progress(_)));
-                let part = part.map(|part| BackUpGroupPart { part: Some(part) });
-                if parts.send(part).await.is_err() || is_last {
+                if is_last && parts.send(Ok(message(told(&progress)))).await.is_err() {
+                    return;
+                }
+                if parts.send(part.map(message)).await.is_err() || is_last {
                     return;
                 }
             }
