@@ -2,8 +2,6 @@
 
 use bellwether_model::{RefEpoch, SeriesHash};
 
-use crate::index::lookup::Cancelled;
-
 /// Reading or writing stored data failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
@@ -118,10 +116,4 @@ pub enum SelectError {
     /// Reading failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
-}
-
-impl From<Cancelled> for SelectError {
-    fn from(_: Cancelled) -> SelectError {
-        SelectError::Cancelled
-    }
 }

@@ -16,7 +16,7 @@ use bellwether_model::Timestamp;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::head::Head;
-use crate::index::Index;
+use crate::index::{Index, PairId};
 use crate::shard::{Shard, State};
 use crate::window::WindowStart;
 
@@ -57,7 +57,11 @@ impl State {
 
     /// Takes living series, ascending, out of all lists, for good.
     pub(crate) fn forget(&mut self, series: &[u32]) {
+        let metrics: BTreeSet<PairId> = series.iter().filter_map(|series| self.index.metric_of(*series)).collect();
         self.index.expire(series);
+        for metric in metrics.into_iter().filter(|metric| !self.index.has_series(*metric)) {
+            self.metadata.remove(self.index.metric_key(metric));
+        }
         for series in series {
             self.logical.state_hash = xxh3_64_with_seed(&series.to_le_bytes(), self.logical.state_hash);
         }
@@ -119,7 +123,7 @@ impl Shard {
     /// Replaces the index by one of the living series alone. Apply and queries go on meanwhile; only the maintenance lock's holder may call it,
     /// since rows of series that have expired are lost.
     fn make_index_anew(&self) {
-        let mut anew = Index::default();
+        let mut anew = self.state.read().index.successor();
         loop {
             let state = self.state.read();
             if state.index.len() - anew.len() <= SERIES_PER_LOCK as u32 {

@@ -35,7 +35,7 @@ impl Shard {
     pub fn tenants(&self) -> Vec<Tenant> {
         let state = self.state.read();
         let mut tenants: BTreeSet<Tenant> = state.index.tenants().cloned().collect();
-        tenants.extend(state.metadata.keys().map(|(tenant, _)| tenant.clone()));
+        tenants.extend(state.metadata.tenants().cloned());
         tenants.into_iter().collect()
     }
 

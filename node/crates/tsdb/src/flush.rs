@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bellwether_kv::{Durability, WriteBatch};
-use bellwether_model::{SeriesRef, Tenant};
+use bellwether_model::SeriesRef;
 
 use crate::catalog::Catalog;
 use crate::error::StorageError;
@@ -18,6 +18,7 @@ use crate::expiry;
 use crate::head::Head;
 use crate::index::SortKey;
 use crate::keys::{self, RunId};
+use crate::metadata::Change;
 use crate::pieces::{Pieces, Scratch};
 use crate::record::{Compression, Sealer};
 use crate::registry::{self, REGISTRY_VERSION};
@@ -39,7 +40,7 @@ struct Cut {
     logical: Logical,
     catalog: Arc<Catalog>,
     tombstones: Arc<Vec<Tombstone>>,
-    metadata: Vec<(Tenant, String)>,
+    metadata: Vec<Change>,
     /// Series that expired since the flush before.
     expired: BTreeSet<u32>,
     /// Runs begun; if the flush fails, those that exist are removed again.
@@ -73,7 +74,7 @@ impl Shard {
                 timer.stop_and_discard();
                 let mut state = self.state.write();
                 state.is_dirty = true;
-                state.changed_metadata.append(&mut cut.metadata);
+                state.metadata.changed_still(std::mem::take(&mut cut.metadata));
                 state.expired.append(&mut cut.expired);
                 state.logical.next_run = cut.logical.next_run;
                 drop(state);
@@ -96,7 +97,7 @@ impl Shard {
             logical: state.logical.clone(),
             catalog: state.catalog.clone(),
             tombstones: state.tombstones.clone(),
-            metadata: std::mem::take(&mut state.changed_metadata),
+            metadata: state.metadata.take_changes(),
             expired: std::mem::take(&mut state.expired),
             begun: Vec::new(),
         })
@@ -192,10 +193,8 @@ impl Shard {
             let key = keys::last_windows(SeriesRef(*first));
             put_record(&mut batch, sealer, &key, expiry::LAST_WINDOWS_VERSION, &body, Compression::Zstd(1));
         }
-        for (tenant, metric) in &cut.metadata {
-            if let Some(metadata) = self.state.read().metadata.get(&(tenant.clone(), metric.clone())) {
-                put_metadata(&mut batch, sealer, tenant, metric, metadata);
-            }
+        for (key, metadata) in &cut.metadata {
+            put_metadata(&mut batch, sealer, key, metadata.as_deref());
         }
         let stored = &maintenance.stored_tombstones;
         for tombstone in cut.tombstones.iter().filter(|tombstone| !stored.contains(&tombstone.log_index)) {

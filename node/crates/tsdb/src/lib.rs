@@ -18,6 +18,7 @@ mod head;
 mod index;
 mod keys;
 mod merge;
+mod metadata;
 mod metrics;
 mod pack;
 mod pieces;

@@ -1,6 +1,6 @@
 //! Reading: the samples of all series that match, over all layers.
 //!
-//! 1. Under the state lock: which series match, and where each stands in runs.
+//! 1. In short holds of the state lock: which series match, and where each stands in runs.
 //! 2. For a few dozen series at a time, under the lock: labels and the open head's samples, with the catalog of that moment, so that
 //!    a flush in between neither hides nor doubles anything.
 //! 3. Without the lock: frozen heads and runs. Series come in the order of runs, so a pack is opened once for all of its series.
@@ -8,6 +8,7 @@
 //! Timestamps are shared: series whose samples have equal times get one and the same column, whether it comes from a run or from a head,
 //! and what is computed per column is computed once.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +20,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::catalog::Catalog;
 use crate::error::{SelectError, StorageError};
 use crate::head::Head;
-use crate::index::SortKey;
+use crate::index::lookup::{self, Holds, Interrupted, LOOKS_PER_HOLD};
+use crate::index::{Index, SortKey};
 use crate::keys::RunId;
 use crate::merge::merge;
 use crate::pack::Pack;
@@ -136,9 +138,7 @@ impl Shard {
         let mut open: Vec<(Labels, usize)> = Vec::with_capacity(SERIES_PER_LOCK);
         let (mut head_times, mut head_values) = (Vec::new(), Vec::new());
         for some in keys.chunks(SERIES_PER_LOCK) {
-            if cancel.load(Ordering::Relaxed) {
-                return Err(SelectError::Cancelled.into());
-            }
+            go_on(cancel)?;
             open.clear();
             head_times.clear();
             head_values.clear();
@@ -183,9 +183,7 @@ impl Shard {
         let refs = self.present(request, cancel)?;
         let mut found = Vec::new();
         for some in refs[..refs.len().min(request.limit)].chunks(SERIES_PER_LOCK) {
-            if cancel.load(Ordering::Relaxed) {
-                return Err(SelectError::Cancelled);
-            }
+            go_on(cancel)?;
             let state = self.state.read();
             let labels = some.iter().map(|series| state.index.labels(SeriesRef(*series)));
             // A series that expired in the meantime has none.
@@ -197,7 +195,11 @@ impl Shard {
     /// The label names of those series, ascending.
     pub fn label_names(&self, request: &LabelsRequest<'_>, cancel: &AtomicBool) -> Result<Vec<String>, SelectError> {
         let refs = self.present(request, cancel)?;
-        let names = self.state.read().index.label_names(cancel, &refs)?;
+        let mut names = BTreeSet::new();
+        for some in refs.chunks(LOOKS_PER_HOLD) {
+            go_on(cancel)?;
+            names.append(&mut self.state.read().index.label_names(some));
+        }
         Ok(names.into_iter().take(request.limit).collect())
     }
 
@@ -209,7 +211,14 @@ impl Shard {
         cancel: &AtomicBool,
     ) -> Result<Vec<String>, SelectError> {
         let refs = self.present(request, cancel)?;
-        let values = self.state.read().index.label_values(cancel, name, &refs, request.limit)?;
+        let mut values = BTreeSet::new();
+        for some in refs.chunks(LOOKS_PER_HOLD) {
+            go_on(cancel)?;
+            values.append(&mut self.state.read().index.label_values(name, some));
+            while values.len() > request.limit {
+                values.pop_last();
+            }
+        }
         Ok(values.into_iter().collect())
     }
 
@@ -223,37 +232,57 @@ impl Shard {
         matchers: &[Matcher],
         cancel: &AtomicBool,
     ) -> Result<Vec<SortKey>, SelectError> {
-        let state = self.state.read();
-        let refs = state.index.matching_unless(cancel, tenant, matchers)?;
-        let mut keys: Vec<SortKey> = refs.into_iter().map(|series| state.index.sort_key(SeriesRef(series))).collect();
-        drop(state);
+        let refs = self.matching(tenant, matchers, cancel)?;
+        let mut keys: Vec<SortKey> = Vec::with_capacity(refs.len());
+        for some in refs.chunks(LOOKS_PER_HOLD) {
+            let state = self.state.read();
+            keys.extend(some.iter().map(|series| state.index.sort_key(SeriesRef(*series))));
+        }
         keys.sort_unstable();
         Ok(keys)
+    }
+
+    /// The series of a tenant that pass all matchers, ascending. Apply goes on meanwhile.
+    pub(crate) fn matching(
+        &self,
+        tenant: &Tenant,
+        matchers: &[Matcher],
+        cancel: &AtomicBool,
+    ) -> Result<Vec<u32>, SelectError> {
+        loop {
+            let held = Held { shard: self, generation: self.state.read().index.generation() };
+            match lookup::matching(&held, cancel, tenant, matchers) {
+                Ok(found) => return Ok(found),
+                Err(Interrupted::Cancelled) => return Err(SelectError::Cancelled),
+                // Rare, as it takes a flush that forgets half of all pairs.
+                Err(Interrupted::MadeAnew) => {}
+            }
+        }
     }
 
     /// The series that a request means, ascending.
     fn present(&self, request: &LabelsRequest<'_>, cancel: &AtomicBool) -> Result<Vec<u32>, SelectError> {
         let range = self.visible(request.range);
-        let (refs, catalog, mut present) = {
-            let state = self.state.read();
-            let mut refs = Vec::new();
-            for matchers in request.selectors {
-                refs.extend(state.index.matching_unless(cancel, request.tenant, matchers)?);
-                if request.selectors.len() > 1 {
-                    refs.sort();
-                    refs.dedup();
-                }
+        let mut refs = Vec::new();
+        for matchers in request.selectors {
+            refs.extend(self.matching(request.tenant, matchers, cancel)?);
+            if request.selectors.len() > 1 {
+                refs.sort();
+                refs.dedup();
             }
+        }
+        let mut present: Vec<bool> = Vec::with_capacity(refs.len());
+        for some in refs.chunks(LOOKS_PER_HOLD) {
+            go_on(cancel)?;
+            let state = self.state.read();
             let heads = || state.frozen.iter().map(Arc::as_ref).chain([&state.head]);
-            let present: Vec<bool> =
-                refs.iter().map(|series| heads().any(|head| head.may_hold(*series, range))).collect();
-            (refs, state.catalog.clone(), present)
-        };
+            present.extend(some.iter().map(|series| heads().any(|head| head.may_hold(*series, range))));
+        }
+        // After the heads: what a flush took out of them meanwhile is in it.
+        let catalog = self.state.read().catalog.clone();
         for (window, runs) in catalog.overlapping(range) {
             for run in runs.runs.iter().filter(|run| run.times.overlaps(range)) {
-                if cancel.load(Ordering::Relaxed) {
-                    return Err(SelectError::Cancelled);
-                }
+                go_on(cancel)?;
                 if present.iter().all(|present| *present) {
                     break;
                 }
@@ -266,6 +295,27 @@ impl Shard {
             }
         }
         Ok(refs.into_iter().zip(present).filter(|(_, present)| *present).map(|(series, _)| series).collect())
+    }
+}
+
+fn go_on(cancel: &AtomicBool) -> Result<(), SelectError> {
+    if cancel.load(Ordering::Relaxed) { Err(SelectError::Cancelled) } else { Ok(()) }
+}
+
+/// A shard's index, held under the state lock each time.
+struct Held<'s> {
+    shard: &'s Shard,
+    /// The index that the lookup began with.
+    generation: u64,
+}
+
+impl Holds for Held<'_> {
+    fn hold<R>(&self, look: impl FnOnce(&Index) -> R) -> Result<R, Interrupted> {
+        let state = self.shard.state.read();
+        if state.index.generation() != self.generation {
+            return Err(Interrupted::MadeAnew);
+        }
+        Ok(look(&state.index))
     }
 }
 

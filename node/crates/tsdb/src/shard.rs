@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bellwether_chunk::DecodeError;
 use bellwether_chunk::varint::{read_bytes, read_i64, read_u8, read_u64, write_i64, write_u64};
@@ -23,6 +24,7 @@ use crate::expiry;
 use crate::head::Head;
 use crate::index::Index;
 use crate::keys::{self, RunId};
+use crate::metadata::{MetadataStore, MetricKey};
 use crate::metrics::ShardMetrics;
 use crate::record::{self, Compression, Sealer};
 use crate::registry::{self, REGISTRY_VERSION};
@@ -56,9 +58,7 @@ pub(crate) struct State {
     pub frozen: Vec<Arc<Head>>,
     pub catalog: Arc<Catalog>,
     pub tombstones: Arc<Vec<Tombstone>>,
-    pub metadata: BTreeMap<(Tenant, String), MetricMetadata>,
-    /// Metadata that changed since the last flush.
-    pub changed_metadata: Vec<(Tenant, String)>,
+    pub metadata: MetadataStore,
     pub logical: Logical,
     /// Series that expired since the last flush: until the next one they keep their rows.
     pub expired: BTreeSet<u32>,
@@ -227,7 +227,6 @@ impl Shard {
             catalog,
             tombstones: Arc::new(tombstones),
             metadata,
-            changed_metadata: Vec::new(),
             expired: BTreeSet::new(),
             logical,
             is_dirty: false,
@@ -290,9 +289,7 @@ impl Shard {
     /// What senders said about a tenant's metrics.
     pub fn metadata(&self, tenant: &Tenant) -> Vec<(String, MetricMetadata)> {
         let state = self.state.read();
-        let of_tenant =
-            state.metadata.range((tenant.clone(), String::new())..).take_while(|((owner, _), _)| owner == tenant);
-        of_tenant.map(|((_, metric), metadata)| (metric.clone(), metadata.clone())).collect()
+        state.metadata.of_tenant(tenant).map(|(metric, metadata)| (metric.clone(), metadata.clone())).collect()
     }
 
     /// Bytes of all heads; cheaper than [`stats`](Self::stats).
@@ -325,9 +322,9 @@ impl Shard {
         }
     }
 
-    /// How many series and how many label pairs each metric and label name has: see `status/tsdb`.
+    /// How many series pass all matchers.
     pub fn series_matching(&self, tenant: &Tenant, matchers: &[Matcher]) -> usize {
-        self.state.read().index.matching(tenant, matchers).len()
+        self.matching(tenant, matchers, &AtomicBool::new(false)).map_or(0, |series| series.len())
     }
 
     /// Deletes retired runs that no query reads any more.
@@ -374,17 +371,18 @@ pub(crate) fn put_window(batch: &mut WriteBatch, sealer: &mut Sealer, window: Wi
 pub(crate) fn put_metadata(
     batch: &mut WriteBatch,
     sealer: &mut Sealer,
-    tenant: &Tenant,
-    metric: &str,
-    metadata: &MetricMetadata,
+    (tenant, metric): &MetricKey,
+    metadata: Option<&MetricMetadata>,
 ) {
+    let key = keys::metadata(tenant.as_str(), metric);
+    let Some(metadata) = metadata else { return batch.delete(META, key) };
     let mut body =
         vec![MetricKind::ALL.iter().position(|kind| *kind == metadata.kind).expect("ALL has every kind") as u8];
     for text in [&metadata.help, &metadata.unit] {
         write_u64(&mut body, text.len() as u64);
         body.extend_from_slice(text.as_bytes());
     }
-    put_record(batch, sealer, &keys::metadata(tenant.as_str(), metric), METADATA_VERSION, &body, Compression::None);
+    put_record(batch, sealer, &key, METADATA_VERSION, &body, Compression::None);
 }
 
 pub(crate) fn put_tombstone(batch: &mut WriteBatch, sealer: &mut Sealer, tombstone: &Tombstone) {
@@ -490,7 +488,7 @@ fn load_tombstones(reader: &RunReader) -> Result<Vec<Tombstone>, OpenError> {
     load(reader, keys::TOMBSTONES, "tombstone", TOMBSTONE_VERSION, |_, body| Tombstone::decode(&body))
 }
 
-fn load_metadata(reader: &RunReader) -> Result<BTreeMap<(Tenant, String), MetricMetadata>, OpenError> {
+fn load_metadata(reader: &RunReader) -> Result<MetadataStore, OpenError> {
     let loaded = load(reader, keys::METADATA, "metadata record", METADATA_VERSION, |key, body| {
         let invalid = DecodeError::Invalid { what: "metadata key", got: key.len() as u64 };
         let key = std::str::from_utf8(&key[1..]).map_err(|_| invalid)?;
@@ -508,7 +506,7 @@ fn load_metadata(reader: &RunReader) -> Result<BTreeMap<(Tenant, String), Metric
         let (help, unit) = (text()?, text()?);
         Ok(((tenant, metric.to_owned()), MetricMetadata { kind, help, unit }))
     })?;
-    Ok(loaded.into_iter().collect())
+    Ok(MetadataStore::loaded(loaded))
 }
 
 /// Removes runs that no Window names: a crash came between their ingest and the record that would have named them.

@@ -14,10 +14,6 @@ use crate::window::WindowStart;
 
 /// Rows ahead whose slots are asked for while a row is appended.
 const PREFETCH_ROWS: usize = 8;
-/// Metrics whose metadata one shard keeps; further ones are ignored.
-const METADATA_MAX: usize = 100_000;
-/// Bytes of a metric's name, help and unit together; longer ones are ignored.
-const METADATA_BYTES_MAX: usize = 16 << 10;
 
 /// What became of the rows of one append.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -125,20 +121,9 @@ impl<'a> ShardWriter<'a> {
         matched
     }
 
-    /// Keeps what a sender says about a metric.
+    /// Keeps what a sender says about a metric, if there is room for it, until the last series of the metric expires here.
     pub fn set_metadata(&mut self, tenant: &Tenant, metric: &str, metadata: MetricMetadata) {
-        let state = &mut *self.state;
-        let key = (tenant.clone(), metric.to_owned());
-        if state.metadata.get(&key) == Some(&metadata) {
-            return;
-        }
-        let texts = metric.len() + metadata.help.len() + metadata.unit.len();
-        let is_full = state.metadata.len() >= METADATA_MAX && !state.metadata.contains_key(&key);
-        if is_full || texts > METADATA_BYTES_MAX {
-            return;
-        }
-        state.metadata.insert(key.clone(), metadata);
-        state.changed_metadata.push(key);
+        self.state.metadata.set((tenant.clone(), metric.to_owned()), metadata);
     }
 
     /// Raises the retention floor: samples before `floor` are gone from now on, whole Windows below it lose their files later.

@@ -8,7 +8,8 @@ use std::sync::atomic::AtomicBool;
 
 use bellwether_kv::{KvDisk, MemDisk};
 use bellwether_model::{
-    Labels, Matcher, RefEpoch, SeriesHash, SeriesRef, Tenant, TimeRange, Timestamp, limits::WINDOW_MS,
+    Labels, Matcher, MetricKind, MetricMetadata, RefEpoch, SeriesHash, SeriesRef, Tenant, TimeRange, Timestamp,
+    limits::WINDOW_MS,
 };
 use bellwether_tsdb::{
     AppliedMark, LabelsRequest, PackCache, SPACES, SealWhen, SelectError, SelectLimits, SelectRequest, SelectedSeries,
@@ -306,6 +307,36 @@ fn a_series_that_is_written_again_before_it_expires_stays() {
         fixture.raise_floor(10 * WINDOW_MS);
         assert_eq!(fixture.expire(10 * WINDOW_MS), 1);
     }
+}
+
+#[test]
+fn metadata_goes_with_the_last_series_of_its_metric() {
+    let tenant = Tenant::default_tenant();
+    let mut fixture = Fixture::new();
+    let about = || MetricMetadata { kind: MetricKind::Gauge, help: "h".to_owned(), unit: String::new() };
+    for (series, window) in [(0, 0), (3, 4), (1, 0)] {
+        fixture.write(&tenant, &labels(series), window * WINDOW_MS, 1.0);
+    }
+    for metric in ["m0", "m1", "without series"] {
+        fixture.shard().writer().set_metadata(&tenant, metric, about());
+    }
+    fixture.shard().flush().unwrap();
+    let kept = |fixture: &Fixture| -> Vec<String> {
+        fixture.shard().metadata(&tenant).into_iter().map(|(metric, _)| metric).collect()
+    };
+    fixture.raise_floor(2 * WINDOW_MS);
+    assert_eq!(fixture.expire(2 * WINDOW_MS), 2);
+    assert_eq!(kept(&fixture), ["m0", "without series"], "m0 has one more series");
+    fixture.reopen();
+    assert_eq!(kept(&fixture).len(), 3, "not flushed: the log has it again");
+    fixture.raise_floor(2 * WINDOW_MS);
+    fixture.expire(2 * WINDOW_MS);
+    fixture.shard().flush().unwrap();
+    fixture.reopen();
+    assert_eq!(kept(&fixture), ["m0", "without series"]);
+    fixture.raise_floor(5 * WINDOW_MS);
+    assert_eq!(fixture.expire(5 * WINDOW_MS), 1);
+    assert_eq!(kept(&fixture), ["without series"]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use super::error::RouteError;
 pub const QUEUE_BYTES_MAX: usize = 16 * limits::RAFT_ENTRY_BYTES_MAX;
 
 /// Bytes of frames that may wait in all queues of a node: a few groups that store nothing must not take all memory.
-pub const WAITING_BYTES_MAX: usize = 8 * QUEUE_BYTES_MAX;
+pub const WAITING_BYTES_MAX: usize = 4 * QUEUE_BYTES_MAX;
 
 /// The bytes of a frame.
 #[derive(Debug, Clone)]

@@ -32,8 +32,7 @@ use super::scan_parts::{Found, TakeError};
 use super::sources::Sources;
 use crate::peers::{LimitKind, PeerError};
 use crate::shards::{
-    Cause, LabelsRead, LimitError, Limits, NotServed, Quarantined, ReadContext, Ring, SelectError,
-    ShardGroup, Wanted,
+    Cause, LabelsRead, LimitError, Limits, NotServed, Quarantined, ReadContext, Ring, SelectError, ShardGroup, Wanted,
 };
 
 /// Matchers of several selectors: series that pass all of any of them.

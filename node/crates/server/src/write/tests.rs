@@ -200,7 +200,8 @@ async fn metadata_of_a_request_that_fails_is_stored_when_it_is_told_again() {
     let error = storage.write.write_samples(&tenant, (0..100).map(series).collect(), metadata.clone()).await;
     assert!(matches!(error, Err(WriteError::Transient { .. })), "{error:?}");
     storage.write.write_samples(&tenant, Vec::new(), metadata.clone()).await.unwrap();
-    assert_eq!(storage.router.metadata(&tenant).await.unwrap(), metadata.into_iter().collect());
+    let read = ReadContext::new(QueryAccount::new(Limits::default()));
+    assert_eq!(storage.router.metadata(&tenant, &read).await.unwrap(), metadata.into_iter().collect());
 }
 
 #[tokio::test]

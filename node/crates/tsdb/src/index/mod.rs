@@ -88,9 +88,21 @@ pub struct Index {
     /// Pairs that no series has any more.
     unused_pairs: usize,
     size: Size,
+    /// How often the index was made anew: numbers of pairs belong to one time.
+    generation: u64,
 }
 
 impl Index {
+    /// An empty index to take the place of this one.
+    pub(crate) fn successor(&self) -> Index {
+        Index { generation: self.generation + 1, ..Index::default() }
+    }
+
+    /// Rises when the numbers of pairs change.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// How many refs were given; also the next one.
     pub fn len(&self) -> u32 {
         self.rows.len()
@@ -323,6 +335,23 @@ impl Index {
         self.rows.get(series).map_or(&[], |row| row.pairs)
     }
 
+    /// The pair with the name of a series' metric.
+    pub(crate) fn metric_of(&self, series: u32) -> Option<PairId> {
+        let name = self.symbols.find(METRIC_NAME)?;
+        self.pairs_of(series).iter().copied().find(|pair| self.pairs[pair.0 as usize].name == name)
+    }
+
+    /// Whether any living series has a pair.
+    pub(crate) fn has_series(&self, pair: PairId) -> bool {
+        !self.pairs[pair.0 as usize].series.is_empty()
+    }
+
+    /// Whose a pair is, and its value.
+    pub(crate) fn metric_key(&self, pair: PairId) -> (Tenant, String) {
+        let tenant = self.tenant_name(self.pairs[pair.0 as usize].tenant);
+        (tenant.clone(), self.pair_text(pair).1.to_owned())
+    }
+
     /// Name and value of a pair.
     pub(crate) fn pair_text(&self, pair: PairId) -> (&str, &str) {
         let pair = &self.pairs[pair.0 as usize];
@@ -376,8 +405,6 @@ fn pair_hash(tenant: TenantId, name: Symbol, value: Symbol) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
-
     use super::*;
     use crate::registry;
 
@@ -409,7 +436,7 @@ mod tests {
     /// The values that a label has in any series.
     fn values(index: &Index, name: &str) -> Vec<String> {
         let all = index.matching(&Tenant::default_tenant(), &[]);
-        index.label_values(&AtomicBool::new(false), name, &all, usize::MAX).unwrap().into_iter().collect()
+        index.label_values(name, &all).into_iter().collect()
     }
 
     #[test]
