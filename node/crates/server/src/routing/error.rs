@@ -78,7 +78,8 @@ impl RouteError {
         match self {
             RouteError::Propose(ProposeError::NotLeader { hint } | ProposeError::Unknown { hint })
             | RouteError::Read(ReadError::NotLeader { hint }) => at(hint),
-            RouteError::Read(ReadError::NoQuorum(_))
+            RouteError::Propose(ProposeError::NoQuorum { .. })
+            | RouteError::Read(ReadError::NoQuorum(_))
             | RouteError::NotServed(_)
             | RouteError::NoLeader(_)
             | RouteError::Moved(_)
