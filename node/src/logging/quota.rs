@@ -88,7 +88,7 @@ mod tests {
             for _ in 0..10 {
                 tracing::warn!(target: "openraft::core::raft_core", "a vote was not answered");
                 tracing::error!(target: "openraft::core::raft_core", "stopped");
-                tracing::warn!(target: "bellwether_server", "our own");
+                tracing::warn!(target: "bellwether_server::peers", "our own");
             }
         });
         assert_eq!(*seen.lock(), 5 + 10 + 10);

@@ -1,3 +1,5 @@
+//! Tests of the manifest: its bytes, and whatever is not exactly those.
+
 use expect_test::expect;
 use proptest::prelude::*;
 

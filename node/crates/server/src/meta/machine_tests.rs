@@ -45,7 +45,8 @@ fn a_flush_does_not_replace_a_copy_that_is_installed_meanwhile() {
     let target = Arc::new(founded(hooked.clone()));
     let source = founded(Arc::new(MemDisk::new()));
     source.apply(vec![entry(2, EntryPayload::Blank)]).unwrap();
-    let content = states::encode(source.live.lock().state.as_ref(), &source.applied());
+    let applied = source.applied();
+    let content = states::encode(source.live.lock().state.as_ref(), &applied);
     target.write_copy("arrived", content.into()).unwrap();
     let copy = Checkpoint { applied: source.applied(), directory: "arrived".into() };
 
