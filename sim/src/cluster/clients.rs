@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::coverage::{Mark, Marks};
-use super::history::{Cells, Found, History, METRICS, Series, Write, tenant};
+use super::history::{Cells, Found, History, METRICS, Moment, Series, Write, tenant};
 use super::http::{Answer, ask};
 use super::net::{SharedTrace, now_ms};
 use super::options::Options;
@@ -290,12 +290,15 @@ impl Client {
 
     /// Asks a node and judges its answer. An error says why there is none.
     async fn read(&mut self, node: usize, query: &Query) -> Result<(), String> {
-        let before = lock(&self.shared.history).cells(|series| query.means(series));
+        let (before, sent) = {
+            let history = lock(&self.shared.history);
+            (history.cells(|series| query.means(series)), history.moment())
+        };
         let text: String = form_urlencoded(&query.text());
         let path = format!("/api/v1/query?time={}&query={text}", QUERY_AT_MS / 1000);
         let answer = ask(node, "GET", &path, &tenant(query.tenant), &[], DEADLINE).await;
         let judged = match answer {
-            Ok(Answer { status: 200, body }) => self.judge(query, &before, &body),
+            Ok(Answer { status: 200, body }) => self.judge(query, &before, sent, &body),
             Ok(Answer { status: 503, body }) => Err(String::from_utf8_lossy(&body).into_owned()),
             Ok(Answer { status, body }) => {
                 let reason = format!("{status}: {}", String::from_utf8_lossy(&body));
@@ -309,13 +312,13 @@ impl Client {
         judged.map(drop)
     }
 
-    fn judge(&self, query: &Query, before: &Cells, body: &[u8]) -> Result<String, String> {
+    fn judge(&self, query: &Query, before: &Cells, sent: Moment, body: &[u8]) -> Result<String, String> {
         // A close without an end is a failure of the connection, not of the answer.
         let json: Value = serde_json::from_slice(body).map_err(|error| format!("no whole answer: {error}"))?;
         let rows = json["data"]["result"].as_array().ok_or("no result")?;
         let history = lock(&self.shared.history);
         let checked = match query.form {
-            Form::Samples => found(query.tenant, rows).and_then(|found| check_answer(before, &history, &found)),
+            Form::Samples => found(query.tenant, rows).and_then(|found| check_answer(before, sent, &history, &found)),
             Form::Counts => {
                 let after = history.cells(|series| query.means(series));
                 counts(rows, |labels| series(query.tenant, labels))

@@ -34,6 +34,11 @@ impl SkewedClock {
         lock(&self.skew).offset_ms += by_ms;
     }
 
+    /// Is as far off as it was in the beginning.
+    pub fn set(&self, offset_ms: i64) {
+        lock(&self.skew).offset_ms = offset_ms;
+    }
+
     /// How far it is off, jumps included, drift excluded.
     pub fn offset_ms(&self) -> i64 {
         lock(&self.skew).offset_ms

@@ -47,12 +47,19 @@ pub struct Cell {
     pub acknowledged: Option<u64>,
     /// Values whose outcome is not known.
     pub unknown: BTreeSet<u64>,
+    /// Values that were acknowledged before, and when others took their places.
+    pub replaced: BTreeMap<u64, Moment>,
 }
 
+/// Counts acknowledgements: what a query may see depends on what was acknowledged before it was sent, and during it.
+pub type Moment = u64;
+
 impl Cell {
-    /// Whether this value may be read.
-    pub fn allows(&self, serial: u64) -> bool {
-        self.acknowledged == Some(serial) || self.unknown.contains(&serial)
+    /// Whether this value may be read by a query that was sent at a moment.
+    pub fn allows(&self, serial: u64, sent: Moment) -> bool {
+        self.acknowledged == Some(serial)
+            || self.unknown.contains(&serial)
+            || self.replaced.get(&serial).is_some_and(|replaced| *replaced > sent)
     }
 }
 
@@ -79,6 +86,7 @@ pub struct History {
     cells: Cells,
     /// Where each serial number was written, from 1.
     places: Vec<(Series, Timestamp)>,
+    moment: Moment,
 }
 
 impl History {
@@ -92,8 +100,12 @@ impl History {
 
     /// A write was acknowledged. If it was sent before, or is sent again, an older copy of it may still be under way.
     pub fn acknowledge(&mut self, write: Write, may_come_again: bool) {
+        self.moment += 1;
+        let moment = self.moment;
         let cell = self.cell(write);
-        cell.acknowledged = Some(write.serial);
+        if let Some(before) = cell.acknowledged.replace(write.serial).filter(|before| *before != write.serial) {
+            cell.replaced.insert(before, moment);
+        }
         if !may_come_again {
             cell.unknown.remove(&write.serial);
         }
@@ -106,6 +118,11 @@ impl History {
 
     fn cell(&mut self, write: Write) -> &mut Cell {
         self.cells.entry(write.series).or_default().entry(write.timestamp).or_default()
+    }
+
+    /// Now.
+    pub fn moment(&self) -> Moment {
+        self.moment
     }
 
     /// Times of a series that were written.
@@ -127,5 +144,40 @@ impl History {
     /// Samples that must be there.
     pub fn acknowledged(&self) -> usize {
         self.cells.values().flat_map(BTreeMap::values).filter(|cell| cell.acknowledged.is_some()).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SERIES: Series = Series { tenant: 0, writer: 1, number: 2 };
+
+    fn allows(history: &History, write: Write, sent: Moment) -> bool {
+        history.cells(|_| true)[&SERIES][&write.timestamp].allows(write.serial, sent)
+    }
+
+    #[test]
+    fn a_replaced_value_is_seen_only_by_queries_that_were_under_way() {
+        let mut history = History::default();
+        let first = history.begin(SERIES, 10);
+        history.acknowledge(first, false);
+        let sent = history.moment();
+        let second = history.begin(SERIES, 10);
+        assert!(allows(&history, first, sent) && allows(&history, second, sent), "either may be read");
+        history.acknowledge(second, false);
+        assert!(allows(&history, first, sent), "the query may have been answered before");
+        assert!(!allows(&history, first, history.moment()));
+        assert!(allows(&history, second, history.moment()));
+    }
+
+    #[test]
+    fn a_value_whose_outcome_was_unknown_may_come_again() {
+        let mut history = History::default();
+        let first = history.begin(SERIES, 10);
+        history.acknowledge(first, true);
+        let second = history.begin(SERIES, 10);
+        history.acknowledge(second, false);
+        assert!(allows(&history, first, history.moment()) && allows(&history, second, history.moment()));
     }
 }

@@ -6,8 +6,10 @@ use std::time::Duration;
 use super::schedule::Kind;
 use crate::random::Random;
 
-/// Clocks are off by at most this from the beginning: well within what writes may lie ahead.
-const OFFSET_MS_MAX: i64 = 90_000;
+/// Clocks are off by at most this from the beginning: nodes that differ by five seconds contradict each other.
+const OFFSET_MS_MAX: i64 = 1_000;
+/// One of them may be off by at most this: wrong, but well within what writes may lie ahead.
+const WRONG_MS_MAX: i64 = 90_000;
 /// And lose or gain at most this.
 const DRIFT_PPM_MAX: i64 = 500;
 
@@ -61,12 +63,11 @@ impl Options {
         let odds = 20 + random.below(60);
         let kinds: BTreeSet<Kind> = Kind::ALL.into_iter().filter(|_| random.percent(odds)).collect();
         let skewed = random.percent(50);
-        let clock = |random: &mut Random| {
-            if skewed {
-                (random.between(-OFFSET_MS_MAX, OFFSET_MS_MAX), random.between(-DRIFT_PPM_MAX, DRIFT_PPM_MAX))
-            } else {
-                (0, 0)
-            }
+        // A minority: where most clocks are wrong, nobody can tell.
+        let wrong = random.percent(30).then(|| random.below(nodes as u64) as usize);
+        let clock = |random: &mut Random, node: usize| {
+            let most = if wrong == Some(node) { WRONG_MS_MAX } else { OFFSET_MS_MAX };
+            if skewed { (random.between(-most, most), random.between(-DRIFT_PPM_MAX, DRIFT_PPM_MAX)) } else { (0, 0) }
         };
         Options {
             seed,
@@ -78,7 +79,7 @@ impl Options {
             pause: millis(&mut random, 500, 8_000),
             lasting_max: millis(&mut random, 1_000, 15_000),
             dead_minority: nodes > 2 && random.percent(30),
-            clocks: (0..nodes).map(|_| clock(&mut random)).collect(),
+            clocks: (0..nodes).map(|node| clock(&mut random, node)).collect(),
             kinds,
             flush_log_bytes: 1 << (10 + random.below(8)),
             flush_age: Duration::from_secs(5 + random.below(120)),

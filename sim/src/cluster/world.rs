@@ -196,6 +196,8 @@ impl World {
             machine.disk().set_faults(Faults::default());
             machine.burden.halt(false);
             machine.burden.set_times(1);
+            // Somebody sets right what jumped: of two that are left, nobody could tell who is wrong.
+            machine.clock.set(self.options.clocks[machine.number - 1].0);
         }
     }
 

@@ -14,7 +14,7 @@ pub mod read_your_writes;
 pub mod replicas_equal;
 pub mod ring_partition;
 
-use crate::cluster::history::{Cells, Found, History};
+use crate::cluster::history::{Cells, Found, History, Moment};
 use crate::cluster::observe::NodeSeen;
 
 /// Looks at all nodes, now and then, and says what is wrong.
@@ -36,10 +36,11 @@ pub fn watchers() -> Vec<Box<dyn Watcher>> {
     ]
 }
 
-/// Checks the samples of an answer. `before` is what was known when the query was sent, of all series that it means.
-pub fn check_answer(before: &Cells, history: &History, found: &Found) -> Result<(), String> {
+/// Checks the samples of an answer. `before` is what was known at the moment when the query was sent, of all series that it
+/// means.
+pub fn check_answer(before: &Cells, sent: Moment, history: &History, found: &Found) -> Result<(), String> {
     acknowledged::check(before, found)?;
     idempotent::check(found)?;
     phantom::check(history, found)?;
-    read_your_writes::check(before, history, found)
+    read_your_writes::check(sent, history, found)
 }
