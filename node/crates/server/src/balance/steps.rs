@@ -62,7 +62,8 @@ impl Mover {
                 self.change(survey, placed.id, None, Change::TransferTo(to.0)).await?;
                 Ok(None)
             }
-            Step::Split { at } => self.split(placed, *at).await.map(|()| None),
+            // The mover proposes it to the group's log once the map has given it its ids.
+            Step::Split { .. } => Ok(None),
         }
     }
 
@@ -71,6 +72,7 @@ impl Mover {
         let placed = placed(survey, planned.group)?;
         match (&planned.step, members) {
             (Step::AddLearner { node, replaces }, _) => self.give_copy(placed, *node, *replaces).await,
+            (Step::Split { at }, _) => self.split(placed, *at).await,
             (_, Some(members)) => self.record(placed, &members).await,
             (_, None) => Ok(()),
         }
