@@ -66,7 +66,8 @@ async fn split(node: &TestNode, command: &bellwether_ingest::SplitCommand) -> Op
 #[tokio::test(start_paused = true)]
 async fn a_group_that_is_cut_in_two_keeps_everything_and_takes_writes() {
     let cluster = TestCluster::of_three().await;
-    (write(&cluster.nodes[&1], 1).await, write(&cluster.nodes[&2], 2).await);
+    write(&cluster.nodes[&1], 1).await;
+    write(&cluster.nodes[&2], 2).await;
     let (command, groups) = cluster.cut(0, AT, 2);
     assert_eq!(split(&cluster.nodes[&2], &command).await, Some(SplitOutcome::Done));
     cluster.show(groups);

@@ -181,7 +181,7 @@ impl<'a> Fetched<'a> {
     }
 
     /// Series so far.
-    pub fn len(&self) -> usize {
+    pub fn series(&self) -> usize {
         self.series.len()
     }
 
