@@ -98,12 +98,13 @@ fn where_those_that_come_do_not_fit_beside_those_that_go_these_go_first() {
     let Step::Change(change) = next(&state(64), &group(1, &[1, 2, 3], &learners), &settled(64), NodeId(1)) else {
         panic!("somebody has to go");
     };
-    assert_eq!(change.learners.into_values().collect::<Vec<_>>(), (4..64).collect::<Vec<_>>());
+    assert_eq!(change.voters.into_values().collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    assert_eq!(change.learners.into_values().collect::<Vec<_>>(), (6..64).collect::<Vec<_>>());
     let learners: Vec<u64> = (4..64).collect();
     let Step::Change(change) = next(&state(64), &group(1, &[1, 2, 3], &learners), &settled(64), NodeId(1)) else {
         panic!("somebody has to come");
     };
-    assert_eq!(change.learners.into_values().collect::<Vec<_>>(), (4..=64).collect::<Vec<_>>());
+    assert_eq!(change.learners.into_values().collect::<Vec<_>>(), (6..=64).collect::<Vec<_>>());
 }
 
 #[test]

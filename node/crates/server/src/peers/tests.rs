@@ -232,7 +232,7 @@ async fn a_checkpoint_that_breaks_off_leaves_nothing_on_either_side() {
     // Whoever asked gives up on one that takes long.
     nodes[0].peers.set_copy_budget(1 << 20);
     let given_up = tokio::time::timeout(DEADLINE, send(copy())).await;
-    assert!(given_up.is_err());
+    assert!(given_up.is_err(), "{given_up:?}");
     eventually("both sides are clean", || {
         nodes.iter().all(|node| [COPIES, "incoming"].iter().all(|at| node.disk.list(at).unwrap().is_empty()))
     })

@@ -26,21 +26,3 @@ async fn a_leader_without_a_quorum_refuses_until_it_has_one_again() {
     cluster.converge().await;
     assert!(!cluster.hosts[&leader].ledger.payloads().contains(&payload(901, 200)), "what is refused is not stored");
 }
-
-#[tokio::test(start_paused = true)]
-async fn a_new_leader_that_has_heard_nobody_since_refuses_too() {
-    let mut cluster = Cluster::found(3, 102).await;
-    cluster.propose_many(5).await;
-    cluster.converge().await;
-    let (old, next) = (cluster.leader().await, cluster.follower().await);
-    cluster.group(old).transfer_leadership(ReplicaId(next), Duration::from_secs(5)).await.unwrap();
-    assert!(cluster.group(next).wait_until(|state| state.is_leader).await);
-    for id in cluster.hosts.keys().copied().filter(|id| *id != next) {
-        cluster.network.cut_off(id);
-    }
-    let error = cluster.group(next).propose(payload(900, 200)).await.unwrap_err();
-    assert_eq!(error, ProposeError::NoQuorum { group: GROUP, in_flight: true });
-    cluster.network.heal();
-    cluster.propose_many(2).await;
-    cluster.converge().await;
-}
