@@ -183,7 +183,7 @@ impl<'a> Fetched<'a> {
     }
 
     /// Series so far.
-    pub fn series_count(&self) -> usize {
+    pub fn series(&self) -> usize {
         self.series.len()
     }
 

@@ -120,7 +120,7 @@ impl Batches<'_> {
         self.samples += series.values.len() as u64;
         self.batch_samples += series.values.len();
         self.batch.add(series)?;
-        if self.batch.series_count() >= BATCH_SERIES_MAX || self.batch_samples >= BATCH_SAMPLES_MAX {
+        if self.batch.series() >= BATCH_SERIES_MAX || self.batch_samples >= BATCH_SAMPLES_MAX {
             self.end()?;
         }
         Ok(())
