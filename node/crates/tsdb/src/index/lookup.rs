@@ -496,7 +496,7 @@ mod tests {
                 let labels = numbered(*series);
                 conditions.iter().all(|m| m.matches(labels.get(m.name()).unwrap_or_default()))
             };
-            let stays = |series: &u32| *series < SERIES && series % 3 != 0;
+            let stays = |series: &u32| *series < SERIES && !series.is_multiple_of(3);
             let expected: Vec<u32> = (0..SERIES).filter(|series| stays(series) && passes(series)).collect();
             assert!(found.is_sorted(), "{conditions:?}");
             assert_eq!(found.into_iter().filter(stays).collect::<Vec<u32>>(), expected, "{conditions:?}");
