@@ -219,6 +219,8 @@ async fn a_checkpoint_that_breaks_off_leaves_nothing_on_either_side() {
     assert!(reason.contains("no replica of group 7"), "{reason}");
 
     let _follower = nodes[1].group(&[1]).await;
+    // Slow enough to be broken off in the middle.
+    nodes[0].peers.set_copy_budget(1 << 20);
     let breaking = async {
         sleep(DEADLINE).await;
         assert!(!nodes[1].disk.list("incoming").unwrap().is_empty() || nodes[1].metric(RECEIVED) > 0.0);
@@ -229,9 +231,15 @@ async fn a_checkpoint_that_breaks_off_leaves_nothing_on_either_side() {
     net.set(address(2), Wire::Whole);
     assert!(!nodes[0].disk.exists(&format!("{COPIES}/0")).unwrap());
 
-    // Whoever asked gives up on one that takes long.
-    nodes[0].peers.set_copy_budget(1 << 20);
-    let given_up = tokio::time::timeout(DEADLINE, send(copy())).await;
+    // Whoever asked gives up, once there is a connection again.
+    let mut given_up = tokio::time::timeout(DEADLINE, send(copy())).await;
+    for _ in 0..RECONNECTS_MAX {
+        if given_up.is_err() {
+            break;
+        }
+        sleep(DEADLINE).await;
+        given_up = tokio::time::timeout(DEADLINE, send(copy())).await;
+    }
     assert!(given_up.is_err(), "{given_up:?}");
     eventually("both sides are clean", || {
         nodes.iter().all(|node| [COPIES, "incoming"].iter().all(|at| node.disk.list(at).unwrap().is_empty()))
@@ -240,6 +248,8 @@ async fn a_checkpoint_that_breaks_off_leaves_nothing_on_either_side() {
 }
 
 const RECEIVED: &str = "bellwether_peer_checkpoint_bytes_total";
+/// Attempts that may find the connection broken.
+const RECONNECTS_MAX: usize = 20;
 
 #[tokio::test(start_paused = true)]
 async fn clocks_are_compared_where_nothing_else_is_said() {
