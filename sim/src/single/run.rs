@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_kv::{Faults, Trigger};
@@ -324,7 +323,7 @@ impl Run {
         range: TimeRange,
     ) -> Result<String, String> {
         let limits = Limits { series: u64::MAX, samples: u64::MAX, memory_bytes: u64::MAX };
-        let read = ReadContext { account: Arc::new(QueryAccount::new(limits)), cancel: Arc::default(), stale: None };
+        let read = ReadContext::new(QueryAccount::new(limits));
         let selected = server.router().select(tenant, matchers.into(), range, Wanted::All, &read).await;
         let selected = selected.map_err(|error| format!("a selection failed: {}", chain(&error)))?;
         let mut found: Vec<(Labels, Vec<Sample>)> = Vec::new();

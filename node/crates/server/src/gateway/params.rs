@@ -87,6 +87,15 @@ impl Params {
         self.duration_ms("timeout").map(|ms| Some(Duration::from_millis(ms.max(0).unsigned_abs())))
     }
 
+    /// Whether something is wanted that is not done of itself.
+    pub fn flag(&self, name: &str) -> Result<bool, ApiError> {
+        match self.get(name) {
+            None | Some("" | "false" | "0") => Ok(false),
+            Some("true" | "1") => Ok(true),
+            Some(text) => Err(ApiError::parameter(name, format!("{text:?} is neither true nor false"))),
+        }
+    }
+
     /// How many results the client wants at most; 0 and nothing mean all.
     pub fn limit(&self) -> Result<Option<usize>, ApiError> {
         let Some(text) = self.get("limit") else { return Ok(None) };

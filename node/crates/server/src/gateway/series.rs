@@ -10,7 +10,7 @@ use bellwether_model::{MetricMetadata, TimeRange};
 use super::answer::{Notes, Pieces};
 use super::params::Params;
 use super::{ApiError, ErrorKind, Gateway, answer, json};
-use crate::query::{LabelsQuery, Place, TIME_MAX, TIME_MIN};
+use crate::query::{LabelsQuery, Listed, TIME_MAX, TIME_MIN};
 
 /// Names or values that one answer lists when the client sets no limit; more are cut off with a warning.
 const NAMES_MAX: usize = 1_000_000;
@@ -27,13 +27,13 @@ pub(super) async fn series(
     let max = usize::try_from(gateway.state.config.query.max_series).unwrap_or(usize::MAX);
     let limit = asked.unwrap_or(max).min(max);
     let query = LabelsQuery { selective: true, ..labels_query(&gateway, &headers, &params, limit)? };
-    let (mut found, place) = gateway.state.queries.series(&query).await?;
-    if found.len() > max && limit == max {
+    let mut found = gateway.state.queries.series(&query).await?;
+    if found.items.len() > max && limit == max {
         let message = format!("the selection touches more than {max} series (query.max_series)");
         return Err(ApiError::new(ErrorKind::Execution, message));
     }
     let notes = truncate(&mut found, limit);
-    Ok(answer::pieces(List::new(found, json::push_labels), notes, Some(place)))
+    Ok(answer::pieces(List::new(found.items, json::push_labels), notes, Some(found.place)))
 }
 
 /// `/api/v1/labels`
@@ -44,8 +44,7 @@ pub(super) async fn label_names(
 ) -> Result<Response, ApiError> {
     let limit = params.limit()?.unwrap_or(NAMES_MAX).min(NAMES_MAX);
     let query = labels_query(&gateway, &headers, &params, limit)?;
-    let (names, place) = gateway.state.queries.label_names(&query).await?;
-    Ok(texts(names, limit, place))
+    Ok(texts(gateway.state.queries.label_names(&query).await?, limit))
 }
 
 /// `/api/v1/label/<name>/values`
@@ -61,8 +60,7 @@ pub(super) async fn label_values(
     }
     let limit = params.limit()?.unwrap_or(NAMES_MAX).min(NAMES_MAX);
     let query = labels_query(&gateway, &headers, &params, limit)?;
-    let (values, place) = gateway.state.queries.label_values(&query, &name).await?;
-    Ok(texts(values, limit, place))
+    Ok(texts(gateway.state.queries.label_values(&query, &name).await?, limit))
 }
 
 /// What these endpoints have in common; asks for one more than `limit`, to know whether there are more.
@@ -79,6 +77,7 @@ fn labels_query(
         range: TimeRange::new(params.time_or("start", TIME_MIN)?, params.time_or("end", TIME_MAX)?),
         limit: limit.saturating_add(1),
         timeout: params.timeout()?,
+        partial: params.flag("partial_response")?,
     })
 }
 
@@ -122,18 +121,18 @@ fn push_metadata(out: &mut Vec<u8>, (metric, metadata): &(String, MetricMetadata
     out.extend_from_slice(b"}]");
 }
 
-fn truncate<T>(items: &mut Vec<T>, limit: usize) -> Notes {
-    let mut notes = Notes::default();
-    if items.len() > limit {
-        items.truncate(limit);
+fn truncate<T>(found: &mut Listed<T>, limit: usize) -> Notes {
+    let mut notes = Notes { warnings: std::mem::take(&mut found.warnings), infos: Vec::new() };
+    if found.items.len() > limit {
+        found.items.truncate(limit);
         notes.warnings.push(TRUNCATED.to_owned());
     }
     notes
 }
 
-fn texts(mut texts: Vec<String>, limit: usize, place: Place) -> Response {
-    let notes = truncate(&mut texts, limit);
-    answer::pieces(List::new(texts, |out, text| json::push_string(out, text)), notes, Some(place))
+fn texts(mut found: Listed<String>, limit: usize) -> Response {
+    let notes = truncate(&mut found, limit);
+    answer::pieces(List::new(found.items, |out, text| json::push_string(out, text)), notes, Some(found.place))
 }
 
 /// A JSON array or object on its way out.

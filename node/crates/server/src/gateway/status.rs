@@ -196,8 +196,10 @@ pub(super) async fn tsdb(
         range: span,
         limit: STATISTICS_SERIES_MAX.saturating_add(1),
         timeout: params.timeout()?,
+        partial: false,
     };
-    let (mut series, _place) = gateway.state.queries.series(&query).await?;
+    let found = gateway.state.queries.series(&query).await?;
+    let (mut series, _place) = (found.items, found.place);
     let mut notes = Notes::default();
     if series.len() > STATISTICS_SERIES_MAX {
         series.truncate(STATISTICS_SERIES_MAX);

@@ -44,6 +44,7 @@ impl query_server::Query for Query {
             timeout: timeout(timeout_ms),
             lookback: None,
             stale: stale_ms.map(Duration::from_millis),
+            partial: false,
         })
         .await
     }
@@ -60,6 +61,7 @@ impl query_server::Query for Query {
             timeout: timeout(timeout_ms),
             lookback: None,
             stale: stale_ms.map(Duration::from_millis),
+            partial: false,
         })
         .await
     }

@@ -26,6 +26,18 @@ pub struct LabelsQuery {
     pub limit: usize,
     /// Gives up after this long; the configured limit holds as well.
     pub timeout: Option<Duration>,
+    /// Goes on without groups that cannot be read; warnings name them.
+    pub partial: bool,
+}
+
+/// What was found.
+pub struct Listed<T> {
+    /// Sorted.
+    pub items: Vec<T>,
+    /// What should be known about them.
+    pub warnings: Vec<String>,
+    /// To be kept until the answer is sent.
+    pub place: Place,
 }
 
 /// Matchers of several selectors.
@@ -33,34 +45,34 @@ pub type Selectors = Arc<[Arc<[Matcher]>]>;
 
 impl Coordinator {
     /// Their labels, sorted.
-    pub async fn series(&self, query: &LabelsQuery) -> Result<(Vec<Labels>, Place), QueryError> {
+    pub async fn series(&self, query: &LabelsQuery) -> Result<Listed<Labels>, QueryError> {
         let running = self.begin(query).await?;
         let found = running.within(async {
             let selectors = self.selectors(query).await?;
             Ok(self.router.series(&query.tenant, selectors, query.range, query.limit, &running.read).await?)
         });
-        Ok((found.await?, running.place))
+        Ok(listed(found.await?, running))
     }
 
     /// The names of their labels, sorted.
-    pub async fn label_names(&self, query: &LabelsQuery) -> Result<(Vec<String>, Place), QueryError> {
+    pub async fn label_names(&self, query: &LabelsQuery) -> Result<Listed<String>, QueryError> {
         let running = self.begin(query).await?;
         let found = running.within(async {
             let selectors = self.selectors(query).await?;
             Ok(self.router.label_names(&query.tenant, selectors, query.range, query.limit, &running.read).await?)
         });
-        Ok((found.await?, running.place))
+        Ok(listed(found.await?, running))
     }
 
     /// The values of one of their labels, sorted.
-    pub async fn label_values(&self, query: &LabelsQuery, name: &str) -> Result<(Vec<String>, Place), QueryError> {
+    pub async fn label_values(&self, query: &LabelsQuery, name: &str) -> Result<Listed<String>, QueryError> {
         let running = self.begin(query).await?;
         let found = running.within(async {
             let selectors = self.selectors(query).await?;
             let (tenant, range) = (&query.tenant, query.range);
             Ok(self.router.label_values(tenant, name, selectors, range, query.limit, &running.read).await?)
         });
-        Ok((found.await?, running.place))
+        Ok(listed(found.await?, running))
     }
 
     /// What senders said about metrics, by metric name.
@@ -106,6 +118,13 @@ impl Coordinator {
         let bytes = query.selectors.iter().map(String::len).sum();
         promql::check_length(bytes).map_err(QueryError::Selector)?;
         let text = format!("series of {}", query.selectors.join(", "));
-        self.admit(&query.tenant, &text, query.timeout, Instant::now()).await
+        let mut running = self.admit(&query.tenant, &text, query.timeout, Instant::now()).await?;
+        running.read.missing = query.partial.then(Arc::default);
+        Ok(running)
     }
+}
+
+fn listed<T>(items: Vec<T>, running: Running) -> Listed<T> {
+    let warnings = running.read.missing.iter().flat_map(|missing| missing.warnings()).collect();
+    Listed { items, warnings, place: running.place }
 }

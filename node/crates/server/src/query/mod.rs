@@ -32,7 +32,7 @@ use tokio::time::Instant;
 pub use active::ActiveQuery;
 pub use cost::QueryCost;
 pub use error::QueryError;
-pub use labels::{LabelsQuery, Selectors};
+pub use labels::{LabelsQuery, Listed, Selectors};
 pub use running::Place;
 
 use crate::config::{Config, QueryConfig};
@@ -80,6 +80,8 @@ pub struct QueryRequest {
     pub lookback: Option<Duration>,
     /// If given, replicas may answer that heard their leaders so lately.
     pub stale: Option<Duration>,
+    /// Goes on without groups that cannot be read; warnings name them.
+    pub partial: bool,
 }
 
 /// The times of a query.
@@ -198,11 +200,14 @@ impl Coordinator {
         promql::check_length(request.text.len())?;
         let mut running = self.admit(&request.tenant, &request.text, request.timeout, started).await?;
         running.read.stale = request.stale;
+        running.read.missing = request.partial.then(Arc::default);
         cost.queue = running.admitted - started;
         let result = running.within(self.fetch_and_evaluate(request, &running.read, cost)).await;
         let account = &running.read.account;
         (cost.series, cost.samples, cost.peak_bytes) = (account.series(), account.samples(), account.peak_bytes());
-        Ok((result?, running.place))
+        let mut outcome = result?;
+        outcome.warnings.extend(running.read.missing.iter().flat_map(|missing| missing.warnings()));
+        Ok((outcome, running.place))
     }
 
     /// A place among the running queries; waits for one if not too many wait already.
@@ -233,7 +238,7 @@ impl Coordinator {
         let cancel = CancelOnDrop(Arc::default());
         Ok(Running {
             place: Place { _permit: permit, active, _account: account.clone() },
-            read: ReadContext { account, cancel: cancel.0.clone(), stale: None },
+            read: ReadContext { account, cancel: cancel.0.clone(), stale: None, missing: None },
             deadline,
             limit,
             admitted: Instant::now(),

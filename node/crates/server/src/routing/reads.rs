@@ -47,6 +47,14 @@ pub(super) struct Scope<'a> {
     pub(super) read: &'a ReadContext,
 }
 
+impl Scope<'_> {
+    /// The group that an error is about, if the read may go on without it.
+    fn left_out(&self, error: SelectError, wanted: &[ShardGroupId]) -> Result<ShardGroupId, SelectError> {
+        let group = self.read.missing.as_ref().and_then(|missing| missing.leave_out(&error));
+        group.filter(|group| wanted.contains(group)).ok_or(error)
+    }
+}
+
 impl Router {
     /// Samples of the matching series inside `range`, in an order that is not that of their labels. The query's account is
     /// charged.
@@ -198,14 +206,18 @@ impl Router {
                 (true, _) => (Ok(Vec::new()), join_all(scans).await),
                 (false, _) => join(local(here.clone()), join_all(scans)).await,
             };
-            let found = found?;
+            let left_out =
+                |error| Ok::<_, SelectError>(ranges(&ring, std::iter::once(scope.left_out(error, &missing)?)));
             // A group that was split meanwhile may not have given everything; which part is its, nobody can tell here.
             let split: Vec<_> = here.iter().filter(|group| !owns_as(&ring, group)).map(moved).collect();
-            if split.is_empty() {
-                covered.extend(ranges(&ring, here.iter().map(|group| group.id())));
-                append(&mut all, found);
+            match found {
+                Ok(found) if split.is_empty() => {
+                    covered.extend(ranges(&ring, here.iter().map(|group| group.id())));
+                    append(&mut all, found);
+                }
+                Ok(_) => failed.extend(split),
+                Err(error) => covered.extend(left_out(error)?),
             }
-            failed.extend(split);
             for scanned in there {
                 match scanned {
                     Ok((groups, found)) => {
@@ -215,16 +227,18 @@ impl Router {
                     Err(ScanFailure::Again(groups, node, error)) => {
                         failed.extend(groups.into_iter().map(|group| (group, node, error.clone())));
                     }
-                    Err(ScanFailure::Ends(error)) => return Err(error),
+                    Err(ScanFailure::Ends(error)) => covered.extend(left_out(error)?),
                 }
             }
             for (group, asked, error) in &failed {
                 self.learn(*group, error, *asked);
             }
-            if let Some((group, asked, error)) = failed.into_iter().next()
-                && !self.try_again(group, &error, asked, &mut pace).await
+            if let Some((group, asked, error)) = failed.first()
+                && !self.try_again(*group, error, *asked, &mut pace).await
             {
-                return Err(unavailable(group, error));
+                for (group, _, error) in failed {
+                    covered.extend(left_out(unavailable(group, error))?);
+                }
             }
             attempt += 1;
         }

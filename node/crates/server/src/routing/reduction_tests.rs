@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bellwether_model::{Labels, PlacementKey, Sample, ShardGroupId, Tenant, stale_marker};
+use bellwether_model::{Labels, PlacementKey, Sample, ShardGroupId, Tenant, TimeRange, stale_marker};
 use bellwether_promql::{Outcome, Value};
 use prometheus::Registry;
 
 use super::testing::{TestCluster, TestNode, replica};
 use crate::config::Config;
-use crate::query::{Answer, Coordinator, QueryError, QueryRequest, QueryTimes};
+use crate::query::{Answer, Coordinator, LabelsQuery, QueryError, QueryRequest, QueryTimes};
+use crate::shards::SelectError;
 use crate::testing::NOW_MS;
 
 const SERIES: usize = 60;
@@ -57,7 +58,7 @@ fn request(text: &str, range: bool) -> QueryRequest {
         false => QueryTimes::Instant(NOW_MS - 60_000),
     };
     let tenant = Tenant::default_tenant();
-    QueryRequest { tenant, text: text.to_owned(), times, timeout: None, lookback: None, stale: None }
+    QueryRequest { tenant, text: text.to_owned(), times, timeout: None, lookback: None, stale: None, partial: false }
 }
 
 fn coordinator(node: &TestNode, change: impl Fn(&mut Config)) -> Coordinator {
@@ -181,6 +182,39 @@ async fn a_query_asks_only_the_groups_that_can_hold_its_metric() {
             }
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_partial_only_where_that_is_asked_for_and_says_what_is_missing() {
+    let cluster = spread().await;
+    fill(&cluster).await;
+    let all = run(&cluster.nodes[&3], request("count(m_total)", false)).await.unwrap();
+    cluster.wires.cut(2);
+    for (text, range) in [("count(m_total)", false), ("m_total", false), ("topk(2, m_total)", true)] {
+        let error = run(&cluster.nodes[&3], request(text, range)).await.unwrap_err();
+        assert!(error.to_string().contains("shard group 1"), "{error}");
+        let partial = QueryRequest { partial: true, ..request(text, range) };
+        let outcome = run(&cluster.nodes[&3], partial).await.unwrap();
+        let [warning] = &outcome.warnings[..] else { panic!("{:?}", outcome.warnings) };
+        assert!(warning.starts_with("the result is partial: shard group 1 "), "{warning}");
+        assert!(!digits(&outcome).is_empty() && digits(&outcome) != digits(&all), "{text}");
+    }
+    let names = LabelsQuery {
+        tenant: Tenant::default_tenant(),
+        selectors: vec!["m_total".to_owned()],
+        selective: true,
+        range: TimeRange::ALL,
+        limit: 1_000,
+        timeout: None,
+        partial: false,
+    };
+    let queries = coordinator(&cluster.nodes[&3], |_| ());
+    assert!(matches!(queries.series(&names).await, Err(QueryError::Select(SelectError::Unavailable { .. }))));
+    let found = queries.series(&LabelsQuery { partial: true, ..names.clone() }).await.unwrap();
+    assert!((1..SERIES).contains(&found.items.len()) && found.warnings.len() == 1, "{}", found.items.len());
+    cluster.wires.mend(2);
+    let found = queries.series(&LabelsQuery { partial: true, ..names }).await.unwrap();
+    assert_eq!((found.items.len(), found.warnings.len()), (SERIES, 0));
 }
 
 #[tokio::test(start_paused = true)]

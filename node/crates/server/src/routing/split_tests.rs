@@ -136,8 +136,7 @@ async fn keep_reading(router: Arc<super::Router>, told: Acknowledged, stop: watc
     let mut reads = 0;
     while !*stop.borrow() {
         let before = told.lock().clone();
-        let account = Arc::new(QueryAccount::new(Limits::default()));
-        let read = ReadContext { account, cancel: Arc::default(), stale: None };
+        let read = ReadContext::new(QueryAccount::new(Limits::default()));
         let all: Arc<[Matcher]> = Arc::from([]);
         let selected = router.select(&Tenant::default_tenant(), all, TimeRange::ALL, Wanted::All, &read).await;
         sleep(Duration::from_millis(3)).await;

@@ -10,7 +10,7 @@ use bellwether_model::{Labels, Matcher, MetricMetadata, ShardGroupId, Tenant, Ti
 use bellwether_promql::{EvalError, FetchedSeries, LimitError, QueryAccount};
 use bellwether_tsdb::{LabelsRequest, SelectError as ShardError, SelectLimits, SelectRequest, SelectedSeries, Wanted};
 
-use super::{SelectError, ShardGroup, Shards};
+use super::{Missing, SelectError, ShardGroup, Shards};
 
 /// What all reads of one query share.
 #[derive(Clone)]
@@ -22,6 +22,8 @@ pub struct ReadContext {
     /// If given, any replica may answer that heard its leader so lately. Otherwise everything is seen that was
     /// acknowledged before the read.
     pub stale: Option<Duration>,
+    /// If given, what is read goes on without groups that cannot be read, which are noted here. Otherwise they are an error.
+    pub missing: Option<Arc<Missing>>,
 }
 
 /// Which series' labels to read.
@@ -40,7 +42,7 @@ pub struct LabelsRead {
 impl ReadContext {
     /// Of a query that sees everything acknowledged, and that nobody ends.
     pub fn new(account: QueryAccount) -> ReadContext {
-        ReadContext { account: Arc::new(account), cancel: Arc::default(), stale: None }
+        ReadContext { account: Arc::new(account), cancel: Arc::default(), stale: None, missing: None }
     }
 }
 
