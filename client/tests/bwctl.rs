@@ -386,7 +386,7 @@ async fn nodes_come_and_go() {
         "node add",
         expect![[r#"
 
-            thread 'main' (1505) panicked at client/src/bin/bwctl/arguments.rs:36:16:
+            thread 'main' (19659) panicked at client/src/bin/bwctl/arguments.rs:36:16:
             Mismatch between definition and access of `token`. Could not downcast to alloc::string::String, need to downcast to bool
 
             note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace
@@ -395,10 +395,10 @@ async fn nodes_come_and_go() {
     );
     check(
         &node.address,
-        "node add --token --json",
+        "node add --with-token --json",
         expect![[r#"
 
-            thread 'main' (1508) panicked at client/src/bin/bwctl/arguments.rs:36:16:
+            thread 'main' (19660) panicked at client/src/bin/bwctl/arguments.rs:36:16:
             Mismatch between definition and access of `token`. Could not downcast to alloc::string::String, need to downcast to bool
 
             note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace

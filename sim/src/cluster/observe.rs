@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bellwether_server::Server;
 use bellwether_server::meta::MetaState;
-use bellwether_server::shards::applied_mark;
+use bellwether_server::shards::shard_mark;
 
 use super::machine::{Machine, Process};
 
@@ -96,7 +96,7 @@ fn node(machine: &Machine, server: &Server) -> Result<NodeSeen, String> {
     let mut groups = Vec::new();
     for local in server.shards().serving() {
         let shard = local.shard();
-        let applied = applied_mark::decode(&shard.applied().0).map_err(|error| error.to_string())?;
+        let (applied, _) = shard_mark::decode(&shard.applied().0).map_err(|error| error.to_string())?;
         let applied = applied.log.map(|at| Position { index: at.index, term: at.term, leader: at.leader.0 });
         let mut seen = group(local.id().0, &local.raft.state(), local.replica().0);
         seen.applied = applied;

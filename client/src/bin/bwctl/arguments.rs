@@ -153,7 +153,7 @@ pub enum NodeCommand {
     Add {
         /// Make a token even where the cluster needs none
         #[arg(long)]
-        token: bool,
+        with_token: bool,
         /// Wait until it has joined
         #[arg(long)]
         wait: bool,

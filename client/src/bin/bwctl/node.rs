@@ -18,7 +18,7 @@ const JOIN_NEEDS_TOKEN: &str = "nodes.join_needs_token";
 
 pub async fn run(context: &Context, command: NodeCommand) -> Result<(), Failure> {
     match command {
-        NodeCommand::Add { token, wait } => add(context, token, wait).await,
+        NodeCommand::Add { with_token, wait } => add(context, with_token, wait).await,
         NodeCommand::Drain { node, wait } => {
             set(context, node, NodeState::Draining, false).await?;
             if wait { drained(context, node).await } else { Ok(()) }

@@ -51,17 +51,17 @@ impl State {
     /// Expires series as [`ShardWriter::expire_series`](crate::ShardWriter::expire_series) says.
     pub(crate) fn expire(&mut self, idle_since: Timestamp) -> u64 {
         let expired: Vec<u32> = self.expirable(self.first_kept(idle_since)).take(SERIES_PER_COMMAND_MAX).collect();
+        let metrics: BTreeSet<PairId> = expired.iter().filter_map(|series| self.index.metric_of(*series)).collect();
         self.forget(&expired);
+        for metric in metrics.into_iter().filter(|metric| !self.index.has_series(*metric)) {
+            self.metadata.remove(self.index.metric_key(metric));
+        }
         expired.len() as u64
     }
 
     /// Takes living series, ascending, out of all lists, for good.
     pub(crate) fn forget(&mut self, series: &[u32]) {
-        let metrics: BTreeSet<PairId> = series.iter().filter_map(|series| self.index.metric_of(*series)).collect();
         self.index.expire(series);
-        for metric in metrics.into_iter().filter(|metric| !self.index.has_series(*metric)) {
-            self.metadata.remove(self.index.metric_key(metric));
-        }
         for series in series {
             self.logical.state_hash = xxh3_64_with_seed(&series.to_le_bytes(), self.logical.state_hash);
         }

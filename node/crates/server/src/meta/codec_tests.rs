@@ -111,7 +111,8 @@ impl Draw {
                 facts: self.facts(),
                 nonce: self.u128(),
                 rules: 7,
-                placement: self.placement(),
+                // Nothing was split before it was founded.
+                placement: initial_placement(1 + self.below(5) as u32, self.0),
             })),
             1 => MetaCommand::RegisterNode {
                 nonce: self.u128(),
