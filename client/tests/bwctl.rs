@@ -385,24 +385,17 @@ async fn nodes_come_and_go() {
         &node.address,
         "node add",
         expect![[r#"
-
-            thread 'main' (19659) panicked at client/src/bin/bwctl/arguments.rs:36:16:
-            Mismatch between definition and access of `token`. Could not downcast to alloc::string::String, need to downcast to bool
-
-            note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace
-            -> 101
+            on the new machine, with a directory that is empty (its files are made by bwctl tls node HOST):
+              bellwether --data-dir DIR --http HOST:9480 --grpc HOST:9481 --set tls.ca=FILE --set tls.cert=FILE --set tls.key=FILE --join 10.0.0.1:9481 --join 10.0.0.3:9481 --set cluster.join_token=00000000000000ff.secret
+            -> 0
         "#]],
     );
     check(
         &node.address,
         "node add --with-token --json",
         expect![[r#"
-
-            thread 'main' (19660) panicked at client/src/bin/bwctl/arguments.rs:36:16:
-            Mismatch between definition and access of `token`. Could not downcast to alloc::string::String, need to downcast to bool
-
-            note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace
-            -> 101
+            {"command":"bellwether --data-dir DIR --http HOST:9480 --grpc HOST:9481 --set tls.ca=FILE --set tls.cert=FILE --set tls.key=FILE --join 10.0.0.1:9481 --join 10.0.0.3:9481 --set cluster.join_token=00000000000000ff.secret","join":["10.0.0.1:9481","10.0.0.3:9481"],"token":"00000000000000ff.secret"}
+            -> 0
         "#]],
     );
     check(
@@ -456,6 +449,8 @@ async fn nodes_come_and_go() {
     );
     let asked = node.with(|script| script.asked.join("\n"));
     expect![[r#"
+        token Join 0ms 1x
+        token Join 0ms 1x
         node 1 Draining force=false
         node 1 Active force=false
         node 2 Removed force=false
