@@ -113,7 +113,7 @@ fn one(seed: u64, run: &Run) -> bool {
         println!("{options:#?}");
         schedule::draw(&options).iter().for_each(|event| println!("{event:?}"));
     }
-    let result = simulate(seed, run.nodes.into(), Manner { echo: !run.quiet && !run.json, keep: false });
+    let result = simulate(seed, run.nodes.into(), Manner { echo: !run.quiet && !run.json, ..Manner::default() });
     if let Err(failure) = &result {
         eprintln!("{}", failure.details);
         eprintln!("again: cargo run -p bellwether-sim -- run --seed {seed} --nodes {}", run.nodes);

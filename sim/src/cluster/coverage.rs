@@ -67,34 +67,94 @@ impl Mark {
     ];
 }
 
+/// What the server's code says of itself: its calls of `reached`, and of `buggify` where the rare way was taken.
+pub const TOLD: &[&str] = &[];
+
 /// The marks of a run, or of a sweep.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Marks(BTreeSet<Mark>);
+pub struct Marks {
+    seen: BTreeSet<Mark>,
+    told: BTreeSet<String>,
+}
 
 impl Marks {
     /// It happened.
     pub fn reach(&mut self, mark: Mark) {
-        self.0.insert(mark);
+        self.seen.insert(mark);
+    }
+
+    /// The server's code says that it happened.
+    pub fn hear(&mut self, told: &str) {
+        self.told.insert(told.to_owned());
+    }
+
+    /// Whether it happened.
+    pub fn contains(&self, mark: Mark) -> bool {
+        self.seen.contains(&mark)
     }
 
     /// Adds the marks of another run.
     pub fn add(&mut self, other: &Marks) {
-        self.0.extend(&other.0);
+        self.seen.extend(&other.seen);
+        self.told.extend(other.told.iter().cloned());
     }
 
     /// What happened, by name.
     pub fn names(&self) -> Vec<String> {
-        self.0.iter().map(|mark| format!("{mark:?}")).collect()
+        self.seen.iter().map(|mark| format!("{mark:?}")).chain(self.told.iter().cloned()).collect()
     }
 
     /// The marks with these names.
     pub fn named(names: &[String]) -> Marks {
-        let is_named = |mark: &Mark| names.contains(&format!("{mark:?}"));
-        Marks(Mark::ALL.into_iter().filter(is_named).collect())
+        let mark = |name: &String| Mark::ALL.into_iter().find(|mark| format!("{mark:?}") == *name);
+        let seen = names.iter().filter_map(mark).collect();
+        let told = names.iter().filter(|name| mark(name).is_none()).cloned().collect();
+        Marks { seen, told }
     }
 
-    /// What did not happen.
-    pub fn missing(&self) -> Vec<Mark> {
-        Mark::ALL.into_iter().filter(|mark| !self.0.contains(mark)).collect()
+    /// What did not happen, by name.
+    pub fn missing(&self) -> Vec<String> {
+        let seen = Mark::ALL.into_iter().filter(|mark| !self.seen.contains(mark)).map(|mark| format!("{mark:?}"));
+        seen.chain(TOLD.iter().filter(|told| !self.told.contains(**told)).map(|told| (*told).to_owned())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    /// The names in calls of `call` in all code below a directory.
+    fn names(below: &Path, call: &str, found: &mut BTreeSet<String>) {
+        for entry in fs::read_dir(below).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("probe") {
+                names(&path, call, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                let calls = text.split(call).skip(1);
+                found.extend(calls.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())));
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_server_can_tell_is_what_a_sweep_waits_for() {
+        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../node/crates");
+        let mut found = BTreeSet::new();
+        for call in ["reached(\"", "buggify(\""] {
+            names(&crates, call, &mut found);
+        }
+        assert_eq!(found, TOLD.iter().map(|told| (*told).to_owned()).collect());
+    }
+
+    #[test]
+    fn marks_travel_by_name() {
+        let mut marks = Marks::default();
+        marks.reach(Mark::Crash);
+        marks.hear("something rare");
+        assert_eq!(Marks::named(&marks.names()), marks);
     }
 }

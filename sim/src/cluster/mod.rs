@@ -3,8 +3,8 @@
 //! Reading order: [`options`] (what a seed switches on), [`schedule`] (what goes wrong, and when), [`machine`] with
 //! [`clock`], [`net`] (what a node is given instead of the real world), [`world`] (all machines and the network between
 //! them), [`nemesis`] (makes the schedule happen), [`http`], [`clients`] and [`history`] (who writes and reads, and what
-//! may be read), [`observe`] (what is looked at from outside), [`run`] (the phases of a run), [`coverage`] (what must have
-//! happened in a sweep).
+//! may be read), [`observe`] (what is looked at from outside), [`probing`] (what the code itself asks and tells), [`run`] (the
+//! phases of a run), [`coverage`] (what must have happened in a sweep).
 //!
 //! A run has four phases: the nodes found and join a cluster, whose groups spread; things go wrong while clients write and
 //! read; everything heals, and the cluster must come to rest within a bound; then everything is read once more, on every
@@ -20,6 +20,7 @@ pub mod nemesis;
 pub mod net;
 pub mod observe;
 pub mod options;
+pub mod probing;
 pub mod run;
 pub mod schedule;
 pub mod world;

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bellwether_probe::Bug;
 use tokio::runtime::Builder;
 
 use super::clients::{self, Counts, Phase, Shared};
@@ -14,6 +16,7 @@ use super::nemesis::Nemesis;
 use super::net::SharedTrace;
 use super::observe::{META, NodeSeen, metric, observe};
 use super::options::Options;
+use super::probing::SimProbe;
 use super::schedule::{self, Event};
 use super::world::World;
 use crate::invariants::{Watcher, watchers};
@@ -80,6 +83,8 @@ pub struct Manner {
     pub echo: bool,
     /// Keeps events to compare them.
     pub keep: bool,
+    /// A bug that the code has for this run.
+    pub planted: Option<Bug>,
 }
 
 /// A runtime that ends drops its tasks in an order that depends on their ids, and one counter of the process gives the ids:
@@ -119,7 +124,10 @@ fn guarded(seed: u64, nodes: usize, manner: Manner) -> Result<Report, Box<Failur
     let schedule = schedule::draw(&options);
     let trace = Trace::keeping(manner.echo, if manner.keep { EVENTS_COMPARED } else { 0 });
     let trace: SharedTrace = Arc::new(Mutex::new(trace));
-    let run = catch_unwind(AssertUnwindSafe(|| Run::new(options.clone(), trace.clone()).complete(schedule.clone())));
+    let probe = Rc::new(SimProbe::new(seed, manner.planted));
+    let _installed = bellwether_probe::install(probe.clone());
+    let run = || Run::new(options.clone(), trace.clone(), probe.clone()).complete(schedule.clone());
+    let run = catch_unwind(AssertUnwindSafe(run));
     let result = run.unwrap_or_else(|_| Err("a node or the simulator panicked, see above".to_owned()));
     result.map_err(|reason| {
         let trace = lock(&trace);
@@ -157,10 +165,11 @@ struct Run {
     seen: BTreeMap<(usize, u32), String>,
     leaders: BTreeMap<u32, u64>,
     nemesis: Nemesis,
+    probe: Rc<SimProbe>,
 }
 
 impl Run {
-    fn new(options: Arc<Options>, trace: SharedTrace) -> Run {
+    fn new(options: Arc<Options>, trace: SharedTrace, probe: Rc<SimProbe>) -> Run {
         let shared = Arc::new(Shared::new(options.clone(), trace.clone()));
         let world = World::new(options, trace, clients::run(shared.clone()));
         Run {
@@ -172,6 +181,7 @@ impl Run {
             seen: BTreeMap::new(),
             leaders: BTreeMap::new(),
             nemesis: Nemesis::new(Vec::new(), Duration::ZERO),
+            probe,
         }
     }
 
@@ -186,6 +196,7 @@ impl Run {
         let mut random = Random::of(options.seed, "healing");
         let dead = (options.dead_minority && !loses_disk).then(|| 1 + random.below(options.nodes as u64) as usize);
         self.nemesis.heal(&mut self.world, dead);
+        self.probe.calm();
         self.go_on(WORK_AFTER)?;
         self.phase(Phase::Idle);
         let alive: Vec<usize> = (1..=options.nodes).filter(|number| Some(*number) != dead).collect();
@@ -353,7 +364,7 @@ impl Run {
     }
 
     fn reached_at_rest(&mut self, lost_disk: bool) {
-        if lost_disk && self.marks.missing().iter().all(|mark| *mark != Mark::LostDisk) {
+        if lost_disk && self.marks.contains(Mark::LostDisk) {
             self.marks.reach(Mark::LostNodeReplaced);
         }
         for machine in &self.world.machines {
@@ -371,6 +382,7 @@ impl Run {
 
     fn report(mut self) -> Report {
         self.marks.add(&lock(&self.shared.marks));
+        self.probe.reached_so_far().into_iter().for_each(|told| self.marks.hear(told));
         let mut trace = lock(&self.world.trace);
         Report {
             trace_hash: trace.hash(),

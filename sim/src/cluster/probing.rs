@@ -1,0 +1,96 @@
+//! What the server's code asks and tells the simulation in passing: rare ways that a seed has it take, rare places that it
+//! came to, and the bug that is planted.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+
+use bellwether_probe::{Bug, Probe};
+
+use crate::random::Random;
+
+/// A seed switches on each site with this probability, in per cent.
+const SITES_ON_PERCENT: u64 = 35;
+/// How often a site that is on fires, in per cent, at most.
+const FIRES_PERCENT_MAX: u64 = 30;
+
+/// One run's answers.
+pub struct SimProbe {
+    seed: u64,
+    planted: Option<Bug>,
+    /// Nothing rare is forced any more.
+    is_calm: Cell<bool>,
+    /// Each site has a stream of its own, so that one more does not shift the others.
+    sites: RefCell<BTreeMap<&'static str, Site>>,
+    reached: RefCell<BTreeSet<&'static str>>,
+}
+
+struct Site {
+    random: Random,
+    /// Zero where it is off.
+    percent: u64,
+}
+
+impl SimProbe {
+    /// What a seed says, with a bug or without.
+    pub fn new(seed: u64, planted: Option<Bug>) -> SimProbe {
+        SimProbe { seed, planted, is_calm: Cell::new(false), sites: RefCell::default(), reached: RefCell::default() }
+    }
+
+    /// Forces nothing from now on.
+    pub fn calm(&self) {
+        self.is_calm.set(true);
+    }
+
+    /// The places that the code came to, and the sites that fired.
+    pub fn reached_so_far(&self) -> Vec<&'static str> {
+        self.reached.borrow().iter().copied().collect()
+    }
+}
+
+impl Probe for SimProbe {
+    fn reached(&self, mark: &'static str) {
+        self.reached.borrow_mut().insert(mark);
+    }
+
+    fn buggify(&self, site: &'static str) -> bool {
+        if self.is_calm.get() {
+            return false;
+        }
+        let mut sites = self.sites.borrow_mut();
+        let site_now = sites.entry(site).or_insert_with(|| {
+            let mut random = Random::of(self.seed, &format!("site {site}"));
+            let is_on = random.percent(SITES_ON_PERCENT);
+            let percent = 1 + random.below(FIRES_PERCENT_MAX);
+            Site { random, percent: if is_on { percent } else { 0 } }
+        });
+        let fires = site_now.percent > 0 && site_now.random.percent(site_now.percent);
+        if fires {
+            self.reached.borrow_mut().insert(site);
+        }
+        fires
+    }
+
+    fn planted(&self) -> Option<Bug> {
+        self.planted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_switches_sites_on_and_off_and_a_calm_run_forces_nothing() {
+        let fires = |seed: u64, site: &'static str| {
+            let probe = SimProbe::new(seed, None);
+            (0..200).map(|_| probe.buggify(site)).collect::<Vec<bool>>()
+        };
+        let on = (0..100).filter(|seed| fires(*seed, "here").contains(&true)).count();
+        assert!((20..60).contains(&on), "{on}");
+        assert_eq!(fires(3, "here"), fires(3, "here"));
+        let seed = (0..100).find(|seed| fires(*seed, "here").contains(&true)).unwrap();
+        let probe = SimProbe::new(seed, None);
+        probe.calm();
+        assert!(!(0..200).any(|_| probe.buggify("here")));
+    }
+}
