@@ -48,6 +48,7 @@ const WORKSPACE: &[(&str, &[&str])] = &[
             "bellwether-proto",
             "bellwether-raft",
             "bellwether-server",
+            "bellwether-tsdb",
         ],
     ),
 ];

@@ -3,7 +3,8 @@
 //!
 //! [`cluster`] runs several nodes over turmoil's network, and is what `bellwether-sim run` does; [`single`] runs one node
 //! without a network, with more ways to stop and restart it. Both stand on [`random`] (a seed's streams of numbers),
-//! [`work`] (how long work beside the tasks takes), [`body`] (what clients send) and [`trace`] (how two runs are compared).
+//! [`work`] (how long work beside the tasks takes), [`body`] (what clients send), [`reference`] (what queries must answer) and
+//! [`trace`] (how two runs are compared).
 
 #[cfg(not(tokio_unstable))]
 compile_error!(
@@ -14,7 +15,10 @@ compile_error!(
 pub mod body;
 pub mod cluster;
 pub mod invariants;
+pub mod panics;
 pub mod random;
+pub mod reference;
+pub mod shrink;
 pub mod single;
 pub mod sweep;
 pub mod trace;

@@ -1,11 +1,14 @@
-//! `bellwether-sim`: runs seeds, and checks that a seed runs the same way twice.
+//! `bellwether-sim`: runs seeds and cases, makes cases smaller, and checks that a seed runs the same way twice.
 
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode};
+use std::{fs, io};
 
-use bellwether_sim::cluster::run::{Manner, simulate};
-use bellwether_sim::cluster::{Options, schedule};
-use bellwether_sim::sweep::{Verdict, summary};
+use bellwether_sim::cluster::Case;
+use bellwether_sim::cluster::run::{Manner, replay};
+use bellwether_sim::shrink::{claim, shrink};
+use bellwether_sim::sweep::{Verdict, judge, summary};
 use bellwether_sim::{single, sweep};
 use clap::{Args, Parser, Subcommand};
 
@@ -19,14 +22,22 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a seed, or many; the exit code is 1 if something that must be true is not
+    /// Run a seed, a case, or many seeds; the exit code is 1 if something that must be true is not
     Run(Run),
+    /// Make a seed or a case that fails as small as it gets while it fails in the same way
+    Shrink {
+        #[command(flatten)]
+        which: Which,
+        /// Where the small case goes
+        #[arg(long, default_value = "small.json")]
+        write_case: PathBuf,
+    },
     /// Run seeds twice each and compare
     Meta {
         /// First seed and the one after the last, as A..B
         #[arg(long, value_parser = seeds)]
         seeds: Range<u64>,
-        /// Nodes of the cluster, 3 to 5
+        /// Nodes of the cluster
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=5))]
         nodes: u8,
     },
@@ -39,19 +50,28 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
-struct Run {
-    /// One seed; prints all that happens
-    #[arg(long, conflicts_with = "seeds", required_unless_present = "seeds")]
+struct Which {
+    /// One seed
+    #[arg(long)]
     seed: Option<u64>,
+    /// What `--write-case` wrote
+    #[arg(long, conflicts_with = "seed")]
+    case: Option<PathBuf>,
+    /// Nodes of the cluster
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=5))]
+    nodes: u8,
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    #[command(flatten)]
+    which: Which,
     /// First seed and the one after the last, as A..B
-    #[arg(long, value_parser = seeds)]
+    #[arg(long, value_parser = seeds, conflicts_with_all = ["seed", "case", "plan", "log", "json", "write_case"])]
     seeds: Option<Range<u64>>,
     /// Seeds that run at a time
     #[arg(long, default_value_t = 1)]
     jobs: usize,
-    /// Nodes of the cluster, 3 to 5
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=5))]
-    nodes: u8,
     /// Print the options and the schedule first
     #[arg(long)]
     plan: bool,
@@ -64,6 +84,9 @@ struct Run {
     /// Do not print what happens, or what led to failures
     #[arg(long)]
     quiet: bool,
+    /// Where the options and the schedule go as JSON, instead of being run
+    #[arg(long)]
+    write_case: Option<PathBuf>,
 }
 
 fn seeds(text: &str) -> Result<Range<u64>, String> {
@@ -74,12 +97,12 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 
 fn main() -> ExitCode {
     let passed = match Arguments::parse().command {
-        Command::Run(run) => match (run.seed, &run.seeds) {
-            (Some(seed), _) => one(seed, &run),
-            (None, Some(seeds)) => many(seeds.clone(), &run),
-            (None, None) => false,
+        Command::Run(run) => match &run.seeds {
+            Some(seeds) => Ok(many(seeds.clone(), &run)),
+            None => one(&run),
         },
-        Command::Meta { mut seeds, nodes } => seeds.all(|seed| match sweep::twice(seed, nodes.into()) {
+        Command::Shrink { which, write_case } => smaller(&which, &write_case),
+        Command::Meta { mut seeds, nodes } => Ok(seeds.all(|seed| match sweep::twice(&Case::of(seed, nodes.into())) {
             Ok(report) => {
                 println!("{}", summary(seed, &Ok(report)));
                 true
@@ -88,48 +111,74 @@ fn main() -> ExitCode {
                 eprintln!("{reason}");
                 false
             }
+        })),
+        Command::Single { seed } => single::simulate(seed, true).map(|report| {
+            println!("seed {seed}: trace {:016x}, {} lives", report.trace_hash, report.lives);
+            true
         }),
-        Command::Single { seed } => match single::simulate(seed, true) {
-            Ok(report) => {
-                println!("seed {seed}: trace {:016x}, {} lives", report.trace_hash, report.lives);
-                true
-            }
-            Err(reason) => {
-                eprintln!("{reason}");
-                false
-            }
-        },
     };
-    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    match passed {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(reason) => {
+            eprintln!("{reason}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
-fn one(seed: u64, run: &Run) -> bool {
+impl Which {
+    fn case(&self) -> Result<Case, String> {
+        match (&self.case, self.seed) {
+            (Some(file), _) => {
+                let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+                Case::of_json(&text).map_err(|wrong| format!("{}: {wrong}", file.display()))
+            }
+            (None, Some(seed)) => Ok(Case::of(seed, self.nodes.into())),
+            (None, None) => Err("which run? --seed or --case says it".to_owned()),
+        }
+    }
+
+    /// The arguments that run this again.
+    fn again(&self) -> String {
+        match &self.case {
+            Some(file) => format!("run --case {}", file.display()),
+            None => format!("run --seed {} --nodes {}", self.seed.unwrap_or_default(), self.nodes),
+        }
+    }
+}
+
+fn one(run: &Run) -> Result<bool, String> {
+    let case = run.which.case()?;
+    if let Some(file) = &run.write_case {
+        write(file, &case)?;
+        return Ok(true);
+    }
     if let Some(filter) = &run.log {
-        let log = tracing_subscriber::fmt().with_env_filter(filter).without_time().with_writer(std::io::stderr);
+        let log = tracing_subscriber::fmt().with_env_filter(filter).without_time().with_writer(io::stderr);
         log.init();
     }
     if run.plan {
-        let options = Options::of(seed, run.nodes.into());
-        println!("{options:#?}");
-        schedule::draw(&options).iter().for_each(|event| println!("{event:?}"));
+        print!("{}", case.to_json());
     }
-    let result = simulate(seed, run.nodes.into(), Manner { echo: !run.quiet && !run.json, ..Manner::default() });
+    let seed = case.options.seed;
+    let result = replay(case, Manner { echo: !run.quiet && !run.json, ..Manner::default() });
     if let Err(failure) = &result {
         eprintln!("{}", failure.details);
-        eprintln!("again: cargo run -p bellwether-sim -- run --seed {seed} --nodes {}", run.nodes);
+        eprintln!("again: cargo run -p bellwether-sim -- {}", run.which.again());
     }
     if run.json {
         println!("{}", Verdict::of(seed, &result).to_json());
     } else {
         println!("{}", summary(seed, &result));
     }
-    result.is_ok()
+    Ok(result.is_ok())
 }
 
 #[expect(clippy::disallowed_methods, reason = "how fast seeds run is a matter of the real clock")]
 fn many(seeds: Range<u64>, run: &Run) -> bool {
     let began = std::time::SystemTime::now();
-    let nodes = run.nodes.to_string();
+    let nodes = run.which.nodes.to_string();
     let command = |seed: u64| {
         let mut command = process::Command::new(std::env::current_exe()?);
         command.args(["run", "--seed", &seed.to_string(), "--nodes", &nodes, "--json"]);
@@ -154,4 +203,41 @@ fn many(seeds: Range<u64>, run: &Run) -> bool {
     }
     println!("never reached: {:?}", sweep.marks.missing());
     sweep.failures.is_empty()
+}
+
+/// Shrinks what fails, each try in a process of its own, since one may end its process.
+fn smaller(which: &Which, file: &Path) -> Result<bool, String> {
+    let mut case = which.case()?;
+    let seed = case.options.seed;
+    let place = std::env::temp_dir().join(format!("bellwether-sim-{}.json", process::id()));
+    let verdict = |case: &Case| {
+        let command = || {
+            fs::write(&place, case.to_json())?;
+            let mut command = process::Command::new(std::env::current_exe()?);
+            command.arg("run").arg("--case").arg(&place).arg("--json");
+            Ok(command)
+        };
+        judge(seed, command()).0.failure
+    };
+    let Some(first) = verdict(&case) else { return Err(format!("seed {seed} does not fail")) };
+    println!("it fails: {first}");
+    let wanted = claim(&first);
+    let (mut tries, mut last) = (1, first);
+    let fails = |case: &Case| {
+        tries += 1;
+        let failure = verdict(case).filter(|failure| claim(failure) == wanted);
+        failure.map(|failure| last = failure).is_some()
+    };
+    case = shrink(case, fails, |progress| println!("{progress}"));
+    // It is a file of this process alone, and of no use to anybody.
+    let _ = fs::remove_file(&place);
+    case.note.clone_from(&last);
+    write(file, &case)?;
+    println!("{}after {tries} tries: {last}", case.to_json());
+    println!("again: cargo run -p bellwether-sim -- run --case {}", file.display());
+    Ok(true)
+}
+
+fn write(file: &Path, case: &Case) -> Result<(), String> {
+    fs::write(file, case.to_json()).map_err(|error| format!("{}: {error}", file.display()))
 }

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::cluster::Case;
 use crate::cluster::coverage::Marks;
-use crate::cluster::run::{Failure, Manner, Report, simulate};
+use crate::cluster::run::{Failure, Manner, Report, replay};
 use crate::work::lock;
 
 /// What a sweep came to.
@@ -83,16 +84,18 @@ impl Verdict {
 pub fn summary(seed: u64, result: &Result<Report, Box<Failure>>) -> String {
     match result {
         Ok(report) => format!(
-            "seed {seed}: trace {:016x}, {} events, {} s, {} processes, {} writes ({} unknown), {} queries ({} failed), \
-             {} samples",
+            "seed {seed}: trace {:016x}, {} events, {} s, {} processes, {} writes ({} unknown), {} deletions, {} queries \
+             ({} failed, {} rows compared), {} samples",
             report.trace_hash,
             report.events,
             report.simulated.as_secs(),
             report.processes,
             report.counts.writes,
             report.counts.unknown,
+            report.counts.deletions,
             report.counts.queries,
             report.counts.failed,
+            report.counts.compared,
             report.samples
         ),
         Err(failure) => format!("seed {seed}: FAILED, trace {:016x}: {}", failure.trace_hash, failure.reason),
@@ -114,7 +117,7 @@ pub fn sweep(
             if seed >= seeds.end {
                 return;
             }
-            let (verdict, said) = run(seed, &command);
+            let (verdict, said) = judge(seed, command(seed));
             let mut sweep = lock(&sweep);
             told(&verdict, &said);
             sweep.count += 1;
@@ -133,7 +136,8 @@ pub fn sweep(
     sweep.into_inner().unwrap_or_default()
 }
 
-fn run(seed: u64, command: &impl Fn(u64) -> io::Result<Command>) -> (Verdict, String) {
+/// Runs a process that prints a verdict. Gives the verdict, and what the process said of itself.
+pub fn judge(seed: u64, command: io::Result<Command>) -> (Verdict, String) {
     let broken = |reason: String| Verdict {
         seed,
         summary: format!("seed {seed}: {reason}"),
@@ -141,39 +145,50 @@ fn run(seed: u64, command: &impl Fn(u64) -> io::Result<Command>) -> (Verdict, St
         simulated: Duration::ZERO,
         marks: Marks::default(),
     };
-    match command(seed).and_then(|mut command| command.output()) {
+    match command.and_then(|mut command| command.output()) {
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             let verdict = String::from_utf8_lossy(&output.stdout).lines().last().and_then(Verdict::of_json);
             let verdict =
-                verdict.unwrap_or_else(|| broken(format!("the process ended without a verdict: {}", output.status)));
+                verdict.unwrap_or_else(|| broken(format!("a verdict: none, the process ended with {}", output.status)));
             (verdict, said)
         }
         Err(error) => (broken(format!("no process: {error}")), String::new()),
     }
 }
 
-/// Runs a seed twice; says where the runs part, if they do.
-pub fn twice(seed: u64, nodes: usize) -> Result<Report, String> {
+/// Runs a case twice; says where the runs part, if they do, or what is wrong in both.
+pub fn twice(case: &Case) -> Result<Report, String> {
     let manner = Manner { keep: true, ..Manner::default() };
-    let both = (simulate(seed, nodes, manner), simulate(seed, nodes, manner));
-    match both {
+    let [first, second] = [(); 2].map(|()| replay(case.clone(), manner));
+    let seed = case.options.seed;
+    match (first, second) {
         (Ok(first), Ok(second)) if first == second => Ok(first),
-        (Ok(first), Ok(second)) => {
-            let mut pairs = first.first_events.iter().zip(&second.first_events).enumerate();
-            let parting = pairs.find(|(_, (a, b))| a != b);
-            let (first, second) = (first.trace_hash, second.trace_hash);
-            Err(format!("seed {seed}: two runs differ, {first:016x} and {second:016x}; first at {parting:#?}"))
+        (Err(first), Err(second)) if first.trace_hash == second.trace_hash && first.reason == second.reason => {
+            Err(format!("both runs alike: {}", summary(seed, &Err(first))))
         }
-        (first, second) => {
-            let both = [first, second].map(|result| summary(seed, &result));
-            if both[0] == both[1] {
-                Err(format!("both runs alike: {}", both[0]))
-            } else {
-                Err(format!("two runs differ: {}\n{}", both[0], both[1]))
-            }
+        (mut first, mut second) => {
+            let [first_events, second_events] = [&mut first, &mut second].map(|result| match result {
+                Ok(report) => std::mem::take(&mut report.first_events),
+                Err(failure) => std::mem::take(&mut failure.first_events),
+            });
+            let parting = parting(&first_events, &second_events);
+            let [first, second] = [first, second].map(|result| summary(seed, &result));
+            Err(format!("two runs differ:\n{first}\n{second}\n{parting}"))
         }
     }
+}
+
+/// Where two lists of events part.
+fn parting(first: &[(u64, String)], second: &[(u64, String)]) -> String {
+    let same = first.iter().zip(second).take_while(|(a, b)| a == b).count();
+    let event = |events: &[(u64, String)], at: Option<usize>| match at.and_then(|at| events.get(at)) {
+        Some((hash, event)) => format!("{hash:016x} {event}"),
+        None => "nothing that was kept".to_owned(),
+    };
+    let last = event(first, same.checked_sub(1));
+    let (first, second) = (event(first, Some(same)), event(second, Some(same)));
+    format!("alike for {same} events, the last of them:\n  {last}\nthen once\n  {first}\nand once\n  {second}")
 }
 
 #[cfg(test)]
@@ -181,8 +196,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn two_runs_part_at_the_first_event_that_differs() {
+        let event = |hash, text: &str| (hash, text.to_owned());
+        let first = [event(1, "a"), event(2, "b"), event(3, "c")];
+        let second = [event(1, "a"), event(9, "b"), event(3, "c")];
+        assert!(parting(&first, &second).starts_with("alike for 1 events"), "{}", parting(&first, &second));
+        assert!(parting(&first, &first[..2]).contains("nothing"));
+    }
+
+    #[test]
     fn a_verdict_travels() {
-        let failure = Failure { seed: 7, reason: "lost".to_owned(), details: String::new(), trace_hash: 1 };
+        let failure = Failure {
+            seed: 7,
+            reason: "lost".to_owned(),
+            details: String::new(),
+            trace_hash: 1,
+            first_events: Vec::new(),
+        };
         let verdict = Verdict::of(7, &Err(Box::new(failure)));
         assert_eq!(Verdict::of_json(&verdict.to_json()), Some(verdict));
         assert_eq!(Verdict::of_json("{}"), None);

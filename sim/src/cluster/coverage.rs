@@ -37,6 +37,10 @@ pub enum Mark {
     WriteRepeated,
     /// A time was written again with another value.
     Overwritten,
+    /// A deletion was acknowledged.
+    Deleted,
+    /// An answer was declared partial.
+    PartialAnswer,
     /// A query failed.
     QueryFailed,
     /// A flush cut a log.
@@ -45,7 +49,7 @@ pub enum Mark {
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Mark; 18] = [
+    pub const ALL: [Mark; 20] = [
         Mark::Crash,
         Mark::Stop,
         Mark::PowerLoss,
@@ -62,6 +66,8 @@ impl Mark {
         Mark::WriteUnknown,
         Mark::WriteRepeated,
         Mark::Overwritten,
+        Mark::Deleted,
+        Mark::PartialAnswer,
         Mark::QueryFailed,
         Mark::LogCut,
     ];

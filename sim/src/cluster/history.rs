@@ -2,16 +2,17 @@
 //!
 //! Every value is a serial number that is used once, so that a sample says which write it comes from. A write whose outcome
 //! is unknown may be stored now, later, or never, and after a later write to the same time as well: once unknown, a value
-//! may be read for ever.
+//! may be read for ever. The same holds for deletions: one whose outcome is unknown may take away what is written later.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use bellwether_model::{Labels, Tenant, Timestamp};
 
 /// One series of the workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Series {
-    /// Whose: 0 or 1.
+    /// Whose: 0 is the tenant by default.
     pub tenant: usize,
     /// The client that writes it.
     pub writer: usize,
@@ -23,9 +24,14 @@ pub struct Series {
 pub const METRICS: usize = 7;
 
 impl Series {
+    /// Its metric's number.
+    pub fn metric_number(self) -> usize {
+        self.number % METRICS
+    }
+
     /// Its metric's name.
     pub fn metric(self) -> String {
-        format!("m{}", self.number % METRICS)
+        format!("m{}", self.metric_number())
     }
 
     /// Its labels.
@@ -47,8 +53,12 @@ pub struct Cell {
     pub acknowledged: Option<u64>,
     /// Values whose outcome is not known.
     pub unknown: BTreeSet<u64>,
-    /// Values that were acknowledged before, and when others took their places.
+    /// Values that were acknowledged before, and when others took their places or they were deleted.
     pub replaced: BTreeMap<u64, Moment>,
+    /// Whether a deletion that covers it may happen now.
+    pub may_be_gone: bool,
+    /// When a deletion that covers it was last begun or acknowledged.
+    pub deletion: Moment,
 }
 
 /// Counts acknowledgements: what a query may see depends on what was acknowledged before it was sent, and during it.
@@ -60,6 +70,17 @@ impl Cell {
         self.acknowledged == Some(serial)
             || self.unknown.contains(&serial)
             || self.replaced.get(&serial).is_some_and(|replaced| *replaced > sent)
+    }
+
+    /// Whether a query that was sent at a moment, when this was known, must find a value; `now` is what is known since.
+    pub fn is_due(&self, now: &Cell, sent: Moment) -> bool {
+        self.acknowledged.is_some() && !self.may_be_gone && now.deletion <= sent
+    }
+
+    /// The one thing that can be read, a value or none, if there is but one.
+    pub fn certain(&self) -> Option<Option<u64>> {
+        let is_certain = !self.may_be_gone && self.unknown.iter().all(|serial| Some(*serial) == self.acknowledged);
+        is_certain.then_some(self.acknowledged)
     }
 }
 
@@ -80,6 +101,27 @@ pub struct Write {
     pub serial: u64,
 }
 
+/// What a deletion covers: series of one tenant and writer, one of them or all, and times.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Erasure {
+    /// Whose.
+    pub tenant: usize,
+    /// By which writer.
+    pub writer: usize,
+    /// One of the writer's series; all of them without.
+    pub number: Option<usize>,
+    /// Both ends are deleted.
+    pub times: RangeInclusive<Timestamp>,
+}
+
+impl Erasure {
+    fn covers(&self, series: Series, timestamp: Timestamp) -> bool {
+        (series.tenant, series.writer) == (self.tenant, self.writer)
+            && self.number.is_none_or(|number| number == series.number)
+            && self.times.contains(&timestamp)
+    }
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct History {
@@ -87,6 +129,8 @@ pub struct History {
     /// Where each serial number was written, from 1.
     places: Vec<(Series, Timestamp)>,
     moment: Moment,
+    /// Deletions that may happen now.
+    erasures: Vec<Erasure>,
 }
 
 impl History {
@@ -117,7 +161,64 @@ impl History {
     }
 
     fn cell(&mut self, write: Write) -> &mut Cell {
-        self.cells.entry(write.series).or_default().entry(write.timestamp).or_default()
+        let Write { series, timestamp, .. } = write;
+        let erasures = &self.erasures;
+        self.cells.entry(series).or_default().entry(timestamp).or_insert_with(|| {
+            let may_be_gone = erasures.iter().any(|erasure| erasure.covers(series, timestamp));
+            Cell { may_be_gone, ..Cell::default() }
+        })
+    }
+
+    /// A deletion is about to be sent: from now on it may happen.
+    pub fn begin_erasure(&mut self, erasure: &Erasure) {
+        self.moment += 1;
+        let moment = self.moment;
+        self.erasures.push(erasure.clone());
+        self.erased(erasure, |cell| {
+            cell.may_be_gone = true;
+            cell.deletion = moment;
+        });
+    }
+
+    /// A deletion was acknowledged. If it was sent more than once, a copy of it may still be under way.
+    pub fn acknowledge_erasure(&mut self, erasure: &Erasure, may_come_again: bool) {
+        self.moment += 1;
+        let moment = self.moment;
+        if !may_come_again {
+            let open = self.erasures.iter().position(|open| open == erasure);
+            open.map(|open| self.erasures.swap_remove(open));
+        }
+        self.erased(erasure, |cell| {
+            cell.deletion = moment;
+            if let Some(gone) = cell.acknowledged.take() {
+                cell.replaced.insert(gone, moment);
+            }
+        });
+        let erasures = &self.erasures;
+        for (series, cells) in &mut self.cells {
+            for (timestamp, cell) in cells.iter_mut().filter(|(_, cell)| cell.may_be_gone) {
+                cell.may_be_gone = erasures.iter().any(|erasure| erasure.covers(*series, *timestamp));
+            }
+        }
+    }
+
+    fn erased(&mut self, erasure: &Erasure, what: impl Fn(&mut Cell)) {
+        for (series, cells) in &mut self.cells {
+            let covered = cells.iter_mut().filter(|(timestamp, _)| erasure.covers(*series, **timestamp));
+            covered.for_each(|(_, cell)| what(cell));
+        }
+    }
+
+    /// Nothing is under way any more, and this is what there is: nothing else may be read from now on.
+    pub fn settle(&mut self, tenant: usize, found: &Found) {
+        self.erasures.retain(|erasure| erasure.tenant != tenant);
+        for (series, cells) in self.cells.iter_mut().filter(|(series, _)| series.tenant == tenant) {
+            let samples = found.get(series).map_or(&[][..], Vec::as_slice);
+            for (timestamp, cell) in cells {
+                let at = samples.binary_search_by_key(timestamp, |(timestamp, _)| *timestamp);
+                *cell = Cell { acknowledged: at.ok().map(|at| samples[at].1), ..Cell::default() };
+            }
+        }
     }
 
     /// Now.
@@ -130,10 +231,18 @@ impl History {
         self.cells.get(&series).map(|cells| cells.keys().copied().collect()).unwrap_or_default()
     }
 
-    /// The wanted series as they are now.
-    pub fn cells(&self, wanted: impl Fn(Series) -> bool) -> Cells {
+    /// The wanted series as they are now, between two times.
+    pub fn cells(&self, wanted: impl Fn(Series) -> bool, times: RangeInclusive<Timestamp>) -> Cells {
         let wanted = self.cells.iter().filter(|(series, _)| wanted(**series));
-        wanted.map(|(series, cells)| (*series, cells.clone())).collect()
+        let within = |cells: &BTreeMap<Timestamp, Cell>| {
+            cells.range(times.clone()).map(|(time, cell)| (*time, cell.clone())).collect()
+        };
+        wanted.map(|(series, cells)| (*series, within(cells))).collect()
+    }
+
+    /// A time of a series as it is now.
+    pub fn now(&self, series: Series, timestamp: Timestamp) -> Option<&Cell> {
+        self.cells.get(&series)?.get(&timestamp)
     }
 
     /// Where a value was written.
@@ -152,9 +261,10 @@ mod tests {
     use super::*;
 
     const SERIES: Series = Series { tenant: 0, writer: 1, number: 2 };
+    const ALL: RangeInclusive<Timestamp> = Timestamp::MIN..=Timestamp::MAX;
 
     fn allows(history: &History, write: Write, sent: Moment) -> bool {
-        history.cells(|_| true)[&SERIES][&write.timestamp].allows(write.serial, sent)
+        history.cells(|_| true, ALL)[&SERIES][&write.timestamp].allows(write.serial, sent)
     }
 
     #[test]
@@ -179,5 +289,40 @@ mod tests {
         let second = history.begin(SERIES, 10);
         history.acknowledge(second, false);
         assert!(allows(&history, first, history.moment()) && allows(&history, second, history.moment()));
+    }
+
+    const ERASURE: Erasure = Erasure { tenant: 0, writer: 1, number: None, times: 10..=20 };
+
+    #[test]
+    fn what_was_deleted_is_not_read_again_and_not_missed() {
+        let mut history = History::default();
+        let [inside, outside] = [20, 21].map(|timestamp| history.begin(SERIES, timestamp));
+        [inside, outside].into_iter().for_each(|write| history.acknowledge(write, false));
+        let (before, sent) = (history.cells(|_| true, ALL), history.moment());
+        let is_due = |history: &History, write: Write| {
+            before[&SERIES][&write.timestamp].is_due(history.now(SERIES, write.timestamp).unwrap(), sent)
+        };
+        assert!(is_due(&history, inside));
+        history.begin_erasure(&ERASURE);
+        assert!(!is_due(&history, inside) && is_due(&history, outside));
+        assert!(allows(&history, inside, history.moment()) && history.now(SERIES, 20).unwrap().certain().is_none());
+        history.acknowledge_erasure(&ERASURE, false);
+        assert!(allows(&history, inside, sent) && !allows(&history, inside, history.moment()));
+        assert_eq!(history.now(SERIES, 20).unwrap().certain(), Some(None));
+        let again = history.begin(SERIES, 20);
+        history.acknowledge(again, false);
+        assert_eq!(history.now(SERIES, 20).unwrap().certain(), Some(Some(again.serial)));
+    }
+
+    #[test]
+    fn a_deletion_whose_outcome_was_unknown_may_come_again() {
+        let mut history = History::default();
+        history.begin_erasure(&ERASURE);
+        history.acknowledge_erasure(&ERASURE, true);
+        let write = history.begin(SERIES, 15);
+        history.acknowledge(write, false);
+        assert!(history.now(SERIES, 15).unwrap().certain().is_none());
+        history.settle(0, &Found::from([(SERIES, vec![(15, write.serial)])]));
+        assert_eq!(history.now(SERIES, 15).unwrap().certain(), Some(Some(write.serial)));
     }
 }

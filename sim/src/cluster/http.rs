@@ -48,6 +48,15 @@ pub async fn ask(
     timeout(deadline, asking).await.unwrap_or_else(|_| Err(format!("no answer within {deadline:?}")))
 }
 
+/// A text as part of a URL.
+pub fn encoded(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
+}
+
 /// The answer in a connection's bytes; `None` if it is not whole.
 fn parse(bytes: &[u8]) -> Option<Answer> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;

@@ -1,8 +1,9 @@
 //! Several nodes: real server code, real Raft, real gRPC, over turmoil's network.
 //!
-//! Reading order: [`options`] (what a seed switches on), [`schedule`] (what goes wrong, and when), [`machine`] with
+//! Reading order: [`options`] (what a seed switches on), [`schedule`] (what goes wrong, and when), [`case`] (both as a
+//! file), [`machine`] with
 //! [`clock`], [`net`] (what a node is given instead of the real world), [`world`] (all machines and the network between
-//! them), [`nemesis`] (makes the schedule happen), [`http`], [`clients`] and [`history`] (who writes and reads, and what
+//! them), [`nemesis`] (makes the schedule happen), [`workload`], [`http`], [`clients`] and [`history`] (who writes and reads, and what
 //! may be read), [`observe`] (what is looked at from outside), [`probing`] (what the code itself asks and tells), [`run`] (the
 //! phases of a run), [`coverage`] (what must have happened in a sweep).
 //!
@@ -10,6 +11,7 @@
 //! read; everything heals, and the cluster must come to rest within a bound; then everything is read once more, on every
 //! node. All is on one thread: each host is a tokio runtime with a paused clock and a seeded scheduler.
 
+pub mod case;
 pub mod clients;
 pub mod clock;
 pub mod coverage;
@@ -23,7 +25,9 @@ pub mod options;
 pub mod probing;
 pub mod run;
 pub mod schedule;
+pub mod workload;
 pub mod world;
 
+pub use case::Case;
 pub use options::Options;
 pub use run::{Failure, Report, simulate};

@@ -1,6 +1,7 @@
 //! turmoil's network, as a node sees it.
 //!
 //! Node N believes that it is 127.0.0.N, so that plain text between nodes is allowed; on the network it is 192.168.0.N.
+//! Whoever connects seems to sit on the node's machine, so that clients may administer.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -91,6 +92,8 @@ impl Listener for SimListener {
             let (stream, peer) = self.listener.accept().await?;
             lock(&self.trace).fold(format!("n{} accepts {peer}", self.node).as_bytes());
             let is_dated = self.address.port() == HTTP_PORT;
+            let last = if let IpAddr::V4(ip) = peer.ip() { ip.octets()[3] } else { 1 };
+            let peer = loopback(usize::from(last), peer.port());
             Ok((Box::new(Traced { stream, is_dated, trace: self.trace.clone() }) as Box<dyn Stream>, peer))
         })
     }

@@ -92,6 +92,13 @@ pub fn metric(server: &Server, name: &str, labels: &[(&str, &str)]) -> f64 {
     metrics.filter(|metric| wanted(metric.get_label())).map(|metric| metric.get_counter().get_value()).sum()
 }
 
+/// A gauge of a node without labels.
+pub fn gauge(server: &Server, name: &str) -> Option<f64> {
+    let families = server.registry().gather();
+    let family = families.iter().find(|family| family.name() == name)?;
+    Some(family.get_metric().first()?.get_gauge().get_value())
+}
+
 fn node(machine: &Machine, server: &Server) -> Result<NodeSeen, String> {
     let mut groups = Vec::new();
     for local in server.shards().serving() {

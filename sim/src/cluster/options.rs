@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::schedule::Kind;
+use super::workload::Workload;
 use crate::random::Random;
 
 /// Clocks are off by at most this from the beginning: nodes that differ by five seconds contradict each other.
@@ -14,7 +17,7 @@ const WRONG_MS_MAX: i64 = 90_000;
 const DRIFT_PPM_MAX: i64 = 500;
 
 /// Everything that a seed decides beforehand, its schedule excepted.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Options {
     /// The seed.
     pub seed: u64,
@@ -52,6 +55,8 @@ pub struct Options {
     pub repeat_percent: u64,
     /// How often a write goes to a time that was written before, in per cent.
     pub overwrite_percent: u64,
+    /// What clients write and ask.
+    pub workload: Workload,
 }
 
 impl Options {
@@ -88,6 +93,7 @@ impl Options {
             client_pause: millis(&mut random, 50, 600),
             repeat_percent: random.below(30),
             overwrite_percent: random.below(30),
+            workload: Workload::of(seed),
         }
     }
 }

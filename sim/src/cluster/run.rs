@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bellwether_probe::Bug;
+use bellwether_server::Server;
 use tokio::runtime::Builder;
 
+use super::case::Case;
 use super::clients::{self, Counts, Phase, Shared};
 use super::coverage::{Mark, Marks};
 use super::machine::Process;
@@ -19,13 +21,16 @@ use super::options::Options;
 use super::probing::SimProbe;
 use super::schedule::{self, Event};
 use super::world::World;
-use crate::invariants::{Watcher, watchers};
+use crate::invariants::{Watcher, bounded, content_equal, watchers};
+use crate::panics;
 use crate::random::Random;
 use crate::trace::Trace;
 use crate::work::lock;
 
 /// Pause between two looks at all nodes.
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
+/// Pause between two looks at what nodes hold.
+const GAUGE_PAUSE: Duration = Duration::from_secs(2);
 /// How long groups may take to spread over nodes that join.
 const SPREAD_MAX: Duration = Duration::from_secs(180);
 /// How long clients go on once everything has healed.
@@ -34,6 +39,8 @@ const WORK_AFTER: Duration = Duration::from_secs(5);
 const REST_MAX: Duration = Duration::from_secs(240);
 /// How long all nodes together may take to pass the examination.
 const EXAMINATION_MAX: Duration = Duration::from_secs(120);
+/// How long what requests took may be held once nobody asks for anything.
+const GIVEN_BACK_MAX: Duration = Duration::from_secs(30);
 /// Nodes join within this after the first one began.
 const JOIN_WITHIN_MS: u64 = 4_000;
 /// First events that are kept where two runs are compared.
@@ -74,6 +81,8 @@ pub struct Failure {
     pub details: String,
     /// The trace's hash when it was found.
     pub trace_hash: u64,
+    /// The first events with the hash after each of them, where they were kept.
+    pub first_events: Vec<(u64, String)>,
 }
 
 /// How a run is made.
@@ -105,34 +114,45 @@ fn align_task_ids() -> Result<(), String> {
     }
 }
 
-/// Runs a seed on a thread of its own, since thread-local state of an earlier run must not show. Runs of one process wait for
-/// each other.
+/// Runs a seed: see [`replay`].
 pub fn simulate(seed: u64, nodes: usize, manner: Manner) -> Result<Report, Box<Failure>> {
+    replay(Case::of(seed, nodes), manner)
+}
+
+/// Runs a case on a thread of its own, since thread-local state of an earlier run must not show. Runs of one process wait for
+/// each other.
+pub fn replay(case: Case, manner: Manner) -> Result<Report, Box<Failure>> {
     let _alone = lock(&ONE_AT_A_TIME);
+    let seed = case.options.seed;
     let thread = std::thread::Builder::new().name(format!("seed {seed}")).stack_size(STACK_BYTES);
-    let failed = |reason: String| Box::new(Failure { seed, reason, details: String::new(), trace_hash: 0 });
+    let failed = |reason: String| {
+        Box::new(Failure { seed, reason, details: String::new(), trace_hash: 0, first_events: Vec::new() })
+    };
     align_task_ids().map_err(failed)?;
-    let run = thread.spawn(move || guarded(seed, nodes, manner)).map_err(|error| failed(error.to_string()))?;
+    panics::note();
+    let run = thread.spawn(move || guarded(case, manner)).map_err(|error| failed(error.to_string()))?;
     run.join().unwrap_or_else(|_| Err(failed("the simulator panicked, see above".to_owned())))
 }
 
 /// Futures of development builds are large.
 const STACK_BYTES: usize = 64 << 20;
 
-fn guarded(seed: u64, nodes: usize, manner: Manner) -> Result<Report, Box<Failure>> {
-    let options = Arc::new(Options::of(seed, nodes));
-    let schedule = schedule::draw(&options);
+fn guarded(case: Case, manner: Manner) -> Result<Report, Box<Failure>> {
+    let Case { options, schedule, .. } = case;
+    let (seed, options) = (options.seed, Arc::new(options));
     let trace = Trace::keeping(manner.echo, if manner.keep { EVENTS_COMPARED } else { 0 });
     let trace: SharedTrace = Arc::new(Mutex::new(trace));
     let probe = Rc::new(SimProbe::new(seed, manner.planted));
     let _installed = bellwether_probe::install(probe.clone());
     let run = || Run::new(options.clone(), trace.clone(), probe.clone()).complete(schedule.clone());
     let run = catch_unwind(AssertUnwindSafe(run));
-    let result = run.unwrap_or_else(|_| Err("a node or the simulator panicked, see above".to_owned()));
+    let result = run.unwrap_or_else(|_| Err("nobody panics: see above".to_owned()));
+    let result = panics::take().map_or(result, Err);
     result.map_err(|reason| {
-        let trace = lock(&trace);
+        let mut trace = lock(&trace);
         let details = details(&options, &schedule, &trace);
-        Box::new(Failure { seed, reason, details, trace_hash: trace.hash() })
+        let first_events = std::mem::take(&mut trace.events);
+        Box::new(Failure { seed, reason, details, trace_hash: trace.hash(), first_events })
     })
 }
 
@@ -161,6 +181,7 @@ struct Run {
     watchers: Vec<Box<dyn Watcher>>,
     marks: Marks,
     looked: Duration,
+    gauged: Duration,
     /// What was last seen of each replica: machine, process, group.
     seen: BTreeMap<(usize, u32), String>,
     leaders: BTreeMap<u32, u64>,
@@ -178,6 +199,7 @@ impl Run {
             watchers: watchers(),
             marks: Marks::default(),
             looked: Duration::ZERO,
+            gauged: Duration::ZERO,
             seen: BTreeMap::new(),
             leaders: BTreeMap::new(),
             nemesis: Nemesis::new(Vec::new(), Duration::ZERO),
@@ -201,6 +223,7 @@ impl Run {
         self.phase(Phase::Idle);
         let alive: Vec<usize> = (1..=options.nodes).filter(|number| Some(*number) != dead).collect();
         self.until("the cluster comes to rest", REST_MAX, |run, nodes| run.is_at_rest(nodes, &alive))?;
+        content_equal::check(&self.world.machines, options.workload.tenants)?;
         self.reached_at_rest(loses_disk);
         self.phase(Phase::Examine(alive.clone()));
         self.until("nodes take writes and answer", EXAMINATION_MAX, |run, _| {
@@ -209,6 +232,10 @@ impl Run {
         })?;
         self.phase(Phase::Idle);
         self.until("replicas are equal at the end", REST_MAX, |run, nodes| run.is_at_rest(nodes, &alive))?;
+        content_equal::check(&self.world.machines, options.workload.tenants)?;
+        self.until("what requests took is given back", GIVEN_BACK_MAX, |run, _| {
+            run.each_server(bounded::is_given_back)
+        })?;
         Ok(self.report())
     }
 
@@ -237,12 +264,32 @@ impl Run {
     fn step(&mut self) -> Result<(), String> {
         self.nemesis.act(&mut self.world, &mut self.marks)?;
         self.world.step()?;
+        if let Some(panic) = panics::take() {
+            return Err(panic);
+        }
         if let Some(violation) = lock(&self.shared.violation).take() {
             return Err(violation);
         }
         if self.world.now() >= self.looked + LOOK_PAUSE {
             self.looked = self.world.now();
             self.look()?;
+        }
+        if self.world.now() >= self.gauged + GAUGE_PAUSE {
+            self.gauged = self.world.now();
+            self.each_server(bounded::check)?;
+        }
+        Ok(())
+    }
+
+    /// Asks all nodes that serve; an error says which.
+    fn each_server(&self, check: impl Fn(&Server) -> Result<(), String>) -> Result<(), String> {
+        for machine in &self.world.machines {
+            machine.look(|process| match process {
+                Process::Serving(server) => {
+                    check(server).map_err(|wrong| format!("{wrong}, on node {}", machine.number))
+                }
+                _ => Ok(()),
+            })?;
         }
         Ok(())
     }
@@ -274,7 +321,7 @@ impl Run {
                 return Ok(());
             };
             if self.world.now() > began + most {
-                return Err(format!("liveness: {what} within {most:?}, but {reason}"));
+                return Err(format!("{what} within {most:?}: {reason}"));
             }
         }
     }

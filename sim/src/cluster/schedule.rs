@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::options::Options;
 use crate::random::Random;
 
 /// A sort of fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Kind {
     /// A process is killed.
     Crash,
@@ -59,7 +61,7 @@ impl Kind {
 }
 
 /// One fault. Nodes count from 1; host 0 is the clients'.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fault {
     /// The process on a node is killed.
     Crash(usize),
@@ -88,7 +90,7 @@ pub enum Fault {
 }
 
 /// A fault, from when on, and for how long.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// After the beginning of the chaos.
     pub at: Duration,

@@ -1,14 +1,18 @@
 //! What must be true, one file each.
 //!
-//! Some look at the nodes from outside, again and again ([`Watcher`]); the others compare an answer with what clients wrote
-//! ([`check_answer`]).
+//! Some look at the nodes from outside, again and again ([`Watcher`], [`bounded`], [`content_equal`]); the others compare an answer with what
+//! clients wrote ([`check_answer`], [`counted`], [`named`], [`computed`]).
 
 pub mod acknowledged;
+pub mod bounded;
 pub mod committed_once;
+pub mod computed;
+pub mod content_equal;
 pub mod counted;
 pub mod election_safety;
 pub mod idempotent;
 pub mod meta_agrees;
+pub mod named;
 pub mod phantom;
 pub mod read_your_writes;
 pub mod replicas_equal;
@@ -39,7 +43,7 @@ pub fn watchers() -> Vec<Box<dyn Watcher>> {
 /// Checks the samples of an answer. `before` is what was known at the moment when the query was sent, of all series that it
 /// means.
 pub fn check_answer(before: &Cells, sent: Moment, history: &History, found: &Found) -> Result<(), String> {
-    acknowledged::check(before, found)?;
+    acknowledged::check(before, sent, history, found)?;
     idempotent::check(found)?;
     phantom::check(history, found)?;
     read_your_writes::check(sent, history, found)

@@ -1,0 +1,186 @@
+//! Who writes, deletes and reads: tasks on a host of their own, over HTTP, to any node.
+//!
+//! [`writer`], [`eraser`] and [`reader`] work while things go wrong; the [`examiner`] looks at the end. A [`query`] is what
+//! is asked, an [`answer`] what came.
+
+mod answer;
+mod eraser;
+mod examiner;
+mod query;
+mod reader;
+mod writer;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bellwether_model::Timestamp;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::coverage::{Mark, Marks};
+use super::history::{History, Write};
+use super::net::{SharedTrace, now_ms};
+use super::options::Options;
+use crate::EPOCH_MS;
+use crate::random::Random;
+use crate::work::lock;
+
+/// Longest time that a client waits for an answer.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// The number of the first client that deletes: its series are its own.
+const FIRST_ERASER: usize = 50;
+/// The number of the client that looks at the end.
+const EXAMINER: usize = 99;
+
+/// What clients do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing yet, or nothing any more.
+    Idle,
+    /// They write and read.
+    Work,
+    /// Each of these nodes must take a write and answer with everything.
+    Examine(Vec<usize>),
+}
+
+/// What clients share with the run.
+pub struct Shared {
+    /// What the seed says.
+    pub options: Arc<Options>,
+    /// What was written.
+    pub history: Mutex<History>,
+    /// What was reached.
+    pub marks: Mutex<Marks>,
+    /// What clients do now.
+    pub phase: watch::Sender<Phase>,
+    /// The first thing that must not be.
+    pub violation: Mutex<Option<String>>,
+    /// Nodes that passed the examination.
+    pub passed: Mutex<BTreeSet<usize>>,
+    /// Why the examination does not go on.
+    pub stuck: Mutex<String>,
+    /// Requests by outcome.
+    pub counts: Mutex<Counts>,
+    /// Where everything goes down.
+    pub trace: SharedTrace,
+}
+
+/// Requests by outcome.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Writes that were acknowledged.
+    pub writes: u64,
+    /// Attempts to write whose outcome is not known.
+    pub unknown: u64,
+    /// Deletions that were acknowledged.
+    pub deletions: u64,
+    /// Queries that were answered.
+    pub queries: u64,
+    /// Queries that failed.
+    pub failed: u64,
+    /// Rows of computed queries that were compared with the model's.
+    pub compared: u64,
+}
+
+impl Shared {
+    /// Nobody has done anything yet.
+    pub fn new(options: Arc<Options>, trace: SharedTrace) -> Shared {
+        Shared {
+            options,
+            history: Mutex::default(),
+            marks: Mutex::default(),
+            phase: watch::Sender::new(Phase::Idle),
+            violation: Mutex::default(),
+            passed: Mutex::default(),
+            stuck: Mutex::default(),
+            counts: Mutex::default(),
+            trace,
+        }
+    }
+
+    fn violated(&self, what: String) {
+        lock(&self.violation).get_or_insert(what);
+    }
+
+    fn acknowledged(&self, writes: &[Write], may_come_again: bool) {
+        let mut history = lock(&self.history);
+        writes.iter().for_each(|write| history.acknowledge(*write, may_come_again));
+    }
+
+    fn event(&self, client: &str, what: &str) {
+        lock(&self.trace).add(format!("{} {client} {what}", now_ms()));
+    }
+
+    fn reach(&self, mark: Mark) {
+        lock(&self.marks).reach(mark);
+    }
+
+    fn count(&self, count: impl FnOnce(&mut Counts)) {
+        count(&mut lock(&self.counts));
+    }
+}
+
+/// All clients. Ends with its host alone.
+pub async fn run(shared: Arc<Shared>) -> turmoil::Result {
+    for number in 0..shared.options.writers {
+        tokio::spawn(Client::new(&shared, "writer", number).write_on());
+    }
+    for number in 0..shared.options.workload.erasers {
+        tokio::spawn(Client::new(&shared, "eraser", FIRST_ERASER + number).erase_on());
+    }
+    for number in 0..shared.options.readers {
+        tokio::spawn(Client::new(&shared, "reader", number).read_on());
+    }
+    tokio::spawn(Client::new(&shared, "examiner", EXAMINER).examine());
+    std::future::pending().await
+}
+
+struct Client {
+    shared: Arc<Shared>,
+    name: String,
+    number: usize,
+    random: Random,
+    phase: watch::Receiver<Phase>,
+    /// Series that it has made beside those of every client.
+    made: usize,
+}
+
+impl Client {
+    fn new(shared: &Arc<Shared>, what: &str, number: usize) -> Client {
+        let name = format!("{what} {number}");
+        let random = Random::of(shared.options.seed, &name);
+        Client { shared: shared.clone(), random, name, number, phase: shared.phase.subscribe(), made: 0 }
+    }
+
+    fn event(&self, what: &str) {
+        self.shared.event(&self.name, what);
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        self.random.below(end as u64) as usize
+    }
+
+    fn node(&mut self) -> usize {
+        1 + self.below(self.shared.options.nodes)
+    }
+
+    fn tenant(&mut self) -> usize {
+        self.below(self.shared.options.workload.tenants)
+    }
+
+    async fn pause(&mut self) {
+        let mean = self.shared.options.client_pause.as_millis() as u64;
+        sleep(Duration::from_millis(self.random.below(2 * mean))).await;
+    }
+
+    async fn work(&mut self) {
+        // An error means that the run is over.
+        let _ = self.phase.wait_for(|phase| *phase == Phase::Work).await;
+    }
+}
+
+/// What time it is where clocks are right.
+fn now() -> Timestamp {
+    EPOCH_MS + now_ms() as i64
+}

@@ -1,0 +1,143 @@
+//! A client that asks, and judges the answers.
+
+use serde_json::Value;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::query::{Computed, Form, Lookup, Manner};
+use super::{Client, DEADLINE, answer};
+use crate::cluster::coverage::Mark;
+use crate::cluster::history::{Cells, Found, Moment, tenant};
+use crate::cluster::http::{Answer, ask};
+use crate::invariants::{check_answer, computed, counted, named, phantom};
+use crate::work::lock;
+
+impl Client {
+    pub(super) async fn read_on(mut self) {
+        loop {
+            self.work().await;
+            self.pause().await;
+            let node = self.node();
+            let result = if self.random.percent(self.shared.options.workload.computed_percent) {
+                let query = self.computed();
+                self.compute(node, &query).await
+            } else {
+                let query = self.lookup();
+                self.look_up(node, &query).await.map(drop)
+            };
+            match result {
+                Ok(()) => self.shared.count(|counts| counts.queries += 1),
+                Err(_) => {
+                    self.shared.reach(Mark::QueryFailed);
+                    self.shared.count(|counts| counts.failed += 1);
+                }
+            }
+        }
+    }
+
+    /// Asks a node for what is stored and judges its answer. An error says why there is none.
+    pub(super) async fn look_up(&mut self, node: usize, query: &Lookup) -> Result<Found, String> {
+        let (before, sent) = {
+            let history = lock(&self.shared.history);
+            (history.cells(|series| query.selector.means(series), query.times()), history.moment())
+        };
+        let answer = self.answer(node, query.selector.tenant, &query.path(), &format!("{query:?}")).await?;
+        self.judge(query, &before, sent, &answer).map_err(|what| {
+            self.shared.violated(format!("{what}; query {query:?} to node {node}"));
+            what
+        })
+    }
+
+    /// Asks a node for something computed and judges its answer. An error says why there is none.
+    pub(super) async fn compute(&mut self, node: usize, query: &Computed) -> Result<(), String> {
+        let cells =
+            |client: &Client| lock(&client.shared.history).cells(|series| query.selector.means(series), query.sees());
+        let before = cells(self);
+        let text = query.shape.text(&query.selector.text());
+        let answer = self.answer(node, query.selector.tenant, &query.path(), &text).await?;
+        let rows = rows(&answer)?;
+        let checked = answer::rows(query.selector.tenant, &query.shape, rows)
+            .and_then(|found| computed::check(&query.shape, &query.times(), &before, &cells(self), &found));
+        match checked {
+            Ok(compared) => {
+                self.shared.count(|counts| counts.compared += compared as u64);
+                Ok(())
+            }
+            Err(what) => {
+                self.shared.violated(format!("{what}; {text} at {:?} to node {node}", query.times()));
+                Err(what)
+            }
+        }
+    }
+
+    /// A whole answer of a node. An error says why there is none.
+    async fn answer(&mut self, node: usize, of: usize, path: &str, text: &str) -> Result<Value, String> {
+        let answer = ask(node, "GET", path, &tenant(of), &[], DEADLINE).await;
+        let answer = match answer {
+            Ok(Answer { status: 200, body }) => serde_json::from_slice::<Value>(&body)
+                .map(|json| (json, xxh3_64(&body)))
+                // A close without an end is a failure of the connection, not of the answer.
+                .map_err(|error| format!("no whole answer: {error}")),
+            Ok(Answer { status: 503, body }) => Err(String::from_utf8_lossy(&body).into_owned()),
+            Ok(Answer { status, body }) => {
+                let body = String::from_utf8_lossy(&body);
+                let reason = format!("legal queries are answered: {status} from node {node} to {text}: {body}");
+                self.shared.violated(reason.clone());
+                Err(reason)
+            }
+            Err(reason) => Err(reason),
+        };
+        match answer {
+            Ok((json, hash)) => {
+                self.event(&format!("asks n{node} tenant {of} {text}: {hash:016x}"));
+                Ok(json)
+            }
+            Err(reason) => {
+                self.event(&format!("asks n{node} tenant {of} {text}: {reason}"));
+                Err(reason)
+            }
+        }
+    }
+
+    fn judge(&self, query: &Lookup, before: &Cells, sent: Moment, answer: &Value) -> Result<Found, String> {
+        let of = query.selector.tenant;
+        let rows = rows(answer)?;
+        let history = lock(&self.shared.history);
+        let after = || history.cells(|series| query.selector.means(series), query.times());
+        match query.form {
+            Form::Samples => {
+                let found = answer::found(of, rows)?;
+                let mut times = found.values().flatten().map(|(timestamp, _)| timestamp);
+                if let Some(timestamp) = times.find(|timestamp| !query.times().contains(timestamp)) {
+                    return Err(format!("answers keep to their times: {timestamp} is none of {:?}", query.times()));
+                }
+                if let Some(series) = found.keys().find(|series| !query.selector.means(**series)) {
+                    return Err(format!("answers keep to their series: {series:?} was not asked for"));
+                }
+                let is_partial = answer["warnings"].as_array().is_some_and(|warnings| !warnings.is_empty());
+                match query.manner {
+                    Manner::Partial if is_partial => self.shared.reach(Mark::PartialAnswer),
+                    Manner::Partial | Manner::Whole => check_answer(before, sent, &history, &found)?,
+                    Manner::Stale => {}
+                }
+                phantom::check(&history, &found)?;
+                return Ok(found);
+            }
+            Form::Counts => {
+                let counts = answer::counts(rows, |labels| answer::series(of, labels))?;
+                counted::check(before, sent, &after(), &counts, |series| series)?;
+            }
+            Form::Sums => {
+                let writer = |labels: &Value| labels["writer"].as_str()?.parse::<usize>().ok();
+                let counts = answer::counts(rows, writer)?;
+                counted::check(before, sent, &after(), &counts, |series| series.writer)?;
+            }
+            Form::Names => named::check(before, sent, &after(), &answer::named(of, rows)?)?,
+        }
+        Ok(Found::new())
+    }
+}
+
+fn rows(answer: &Value) -> Result<&[Value], String> {
+    let rows = answer["data"]["result"].as_array().or_else(|| answer["data"].as_array());
+    rows.map(Vec::as_slice).ok_or_else(|| format!("answers have rows: {answer}"))
+}

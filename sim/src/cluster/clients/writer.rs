@@ -1,0 +1,152 @@
+//! A client that writes: values of its own series, again until they are acknowledged or given up.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bellwether_model::{Labels, Sample, Timestamp};
+use tokio::time::sleep;
+
+use super::{Client, DEADLINE, Phase, now};
+use crate::body::remote_write;
+use crate::cluster::coverage::Mark;
+use crate::cluster::history::{Series, Write, tenant};
+use crate::cluster::http::{Answer, ask};
+use crate::work::lock;
+
+/// Series of one writer that are there from the beginning.
+const SERIES: usize = 14;
+/// Series of one write.
+const SERIES_OF_WRITE_MAX: u64 = 6;
+/// Samples of one series of a write.
+const SAMPLES_OF_WRITE_MAX: u64 = 4;
+/// Writes go back by at most this, unless they are late.
+pub(super) const BACK_MS: u64 = 600_000;
+/// And late ones by this.
+pub(super) const LATE_MS: u64 = 5 * 3_600_000;
+/// How often a write is sent before its client gives it up.
+pub(super) const ATTEMPTS_MAX: u32 = 6;
+
+impl Client {
+    pub(super) async fn write_on(mut self) {
+        loop {
+            self.work().await;
+            self.pause().await;
+            let writes = self.draw();
+            self.write(&writes).await;
+        }
+    }
+
+    /// Samples of one tenant.
+    pub(super) fn draw(&mut self) -> Vec<Write> {
+        let tenant = self.tenant();
+        let mut writes = Vec::new();
+        if self.random.percent(self.shared.options.workload.new_series_percent) {
+            self.made += 1;
+            let series = Series { tenant, writer: self.number, number: SERIES + self.made - 1 };
+            let time = self.time();
+            writes.push(lock(&self.shared.history).begin(series, time));
+        }
+        let first = self.below(SERIES + self.made);
+        for at in 0..=self.random.below(SERIES_OF_WRITE_MAX) as usize {
+            let series = Series { tenant, writer: self.number, number: (first + at) % (SERIES + self.made) };
+            if writes.first().is_none_or(|write| write.series != series) {
+                let times = self.times(series);
+                let mut history = lock(&self.shared.history);
+                writes.extend(times.into_iter().map(|timestamp| history.begin(series, timestamp)));
+            }
+        }
+        writes
+    }
+
+    fn time(&mut self) -> Timestamp {
+        let workload = &self.shared.options.workload;
+        if self.random.percent(workload.late_percent) {
+            now() - self.random.below(LATE_MS) as i64
+        } else if self.random.percent(workload.ordered_percent) {
+            now()
+        } else {
+            now() - self.random.below(BACK_MS) as i64
+        }
+    }
+
+    /// Times of one series' samples in a write, in any order.
+    fn times(&mut self, series: Series) -> Vec<Timestamp> {
+        let mut times = Vec::new();
+        for _ in 0..=self.random.below(SAMPLES_OF_WRITE_MAX) {
+            let time = self.time();
+            if !times.contains(&time) {
+                times.push(time);
+            }
+        }
+        let known = lock(&self.shared.history).times(series);
+        if !known.is_empty() && self.random.percent(self.shared.options.overwrite_percent) {
+            self.shared.reach(Mark::Overwritten);
+            let again = known[self.below(known.len())];
+            times.retain(|time| *time != again);
+            times.push(again);
+        }
+        if self.random.percent(self.shared.options.workload.duplicate_percent) {
+            times.push(times[0]);
+        }
+        times
+    }
+
+    /// Sends samples until they are acknowledged or given up, and sometimes once more.
+    pub(super) async fn write(&mut self, writes: &[Write]) {
+        let repeats = self.random.percent(self.shared.options.repeat_percent);
+        let mut is_unknown = false;
+        for attempt in 0..ATTEMPTS_MAX {
+            let node = self.node();
+            if self.send(node, writes).await {
+                if is_unknown {
+                    self.shared.reach(Mark::WriteRepeated);
+                }
+                self.shared.acknowledged(writes, is_unknown);
+                self.shared.count(|counts| counts.writes += 1);
+                break;
+            }
+            is_unknown = true;
+            self.shared.reach(Mark::WriteUnknown);
+            self.shared.count(|counts| counts.unknown += 1);
+            if attempt + 1 == ATTEMPTS_MAX || self.random.percent(15) || *self.phase.borrow() != Phase::Work {
+                return;
+            }
+            sleep(Duration::from_millis(100 + self.random.below(1000))).await;
+        }
+        if repeats {
+            writes.iter().for_each(|write| lock(&self.shared.history).repeat(*write));
+            let node = self.node();
+            if self.send(node, writes).await && !is_unknown {
+                self.shared.acknowledged(writes, false);
+            }
+        }
+    }
+
+    /// Whether a node acknowledged the samples.
+    pub(super) async fn send(&mut self, node: usize, writes: &[Write]) -> bool {
+        let Some(first) = writes.first() else { return true };
+        let mut series: BTreeMap<Series, (Labels, Vec<Sample>)> = BTreeMap::new();
+        for write in writes {
+            let sample = Sample { timestamp: write.timestamp, value: write.serial as f64 };
+            series.entry(write.series).or_insert_with(|| (write.series.labels(), Vec::new())).1.push(sample);
+        }
+        let body = remote_write(&series.into_values().collect::<Vec<_>>());
+        let tenant = tenant(first.series.tenant);
+        let answer = ask(node, "POST", "/api/v1/write", &tenant, &body, DEADLINE).await;
+        let said = match &answer {
+            Ok(answer) => answer.status.to_string(),
+            Err(reason) => reason.clone(),
+        };
+        let last = writes.last().map_or(0, |write| write.serial);
+        self.event(&format!("writes {} to {last} to n{node}: {said}", first.serial));
+        match answer {
+            Ok(Answer { status: 204, .. }) => true,
+            Ok(Answer { status: 503, .. }) | Err(_) => false,
+            Ok(Answer { status, body }) => {
+                let body = String::from_utf8_lossy(&body).into_owned();
+                self.shared.violated(format!("legal writes are taken: node {node} answers {status}: {body}"));
+                false
+            }
+        }
+    }
+}

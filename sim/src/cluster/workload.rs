@@ -1,0 +1,43 @@
+//! What clients write and ask, by shape: how many tenants, how samples come, how often series are new, what is deleted.
+
+use serde::{Deserialize, Serialize};
+
+use crate::random::Random;
+
+/// Tenants at most.
+const TENANTS_MAX: u64 = 4;
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workload {
+    /// Tenants, whose series have the same labels.
+    pub tenants: usize,
+    /// How often a write has a series that nobody has seen, in per cent.
+    pub new_series_percent: u64,
+    /// How often a sample is of now, and not of the last minutes, in per cent.
+    pub ordered_percent: u64,
+    /// How often a sample is some hours late, in per cent.
+    pub late_percent: u64,
+    /// How often a request has a time of a series twice, with two values of which the second counts, in per cent.
+    pub duplicate_percent: u64,
+    /// Clients that write and delete.
+    pub erasers: usize,
+    /// How often a query is a computed one, and not one for samples, in per cent.
+    pub computed_percent: u64,
+}
+
+impl Workload {
+    /// What a seed draws.
+    pub fn of(seed: u64) -> Workload {
+        let mut random = Random::of(seed, "workload");
+        Workload {
+            tenants: 1 + random.below(TENANTS_MAX) as usize,
+            new_series_percent: random.below(30),
+            ordered_percent: [0, 50, 100][random.below(3) as usize],
+            late_percent: random.below(10),
+            duplicate_percent: random.below(15),
+            erasers: random.below(3) as usize,
+            computed_percent: 20 + random.below(60),
+        }
+    }
+}
