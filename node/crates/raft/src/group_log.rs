@@ -32,6 +32,8 @@ pub(crate) struct GroupLog {
     executor: Arc<dyn Blocking>,
     metrics: Arc<RaftMetrics>,
     state: Mutex<State>,
+    /// Index of the last entry, durable or not.
+    appended: watch::Sender<u64>,
     /// Index up to which the cut is durable.
     purged: watch::Sender<Option<u64>>,
     /// The last entry that the state machine has applied. Changes before whoever proposed the entry is answered.
@@ -107,6 +109,7 @@ impl GroupLog {
             executor,
             metrics,
             state: Mutex::new(state),
+            appended: watch::Sender::new(next.saturating_sub(1)),
             purged: watch::Sender::new(purged),
             applied: watch::Sender::new(None),
             pins: Arc::default(),
@@ -140,6 +143,11 @@ impl GroupLog {
 
     pub fn first(&self) -> u64 {
         self.state.lock().index.first()
+    }
+
+    /// Index of the last entry, durable or not.
+    pub fn appended(&self) -> watch::Receiver<u64> {
+        self.appended.subscribe()
     }
 
     /// Index up to which the cut is durable.
@@ -431,6 +439,7 @@ impl RaftLogStorage<Types> for LogHandle {
             }
             state.index.next()
         });
+        log.appended.send_replace(next.saturating_sub(1));
         log.push(operations, count, Then::Appended { next, flushed });
         Ok(())
     }
@@ -446,6 +455,7 @@ impl RaftLogStorage<Types> for LogHandle {
             state.index.truncate(from);
             state.written = state.written.min(state.index.next());
         });
+        self.log.appended.send_replace(from.saturating_sub(1));
         Ok(())
     }
 

@@ -101,6 +101,9 @@ pub const ENTRIES_PER_MESSAGE_MAX: u64 = 1024;
 /// with more, each proposal would be a message of its own.
 pub const APPENDS_ON_THE_WAY_MAX: usize = 4;
 
+/// See [`StateMachine::commit_notice_delay`](crate::StateMachine::commit_notice_delay).
+pub const COMMIT_NOTICE_DELAY: Duration = Duration::from_millis(30);
+
 /// Bytes of appends on their way to one replica of a group; the one that reaches this is the last.
 pub const APPEND_BYTES_ON_THE_WAY: usize = 4 << 20;
 
@@ -131,6 +134,7 @@ pub const GROUP_QUEUE_MESSAGES: u64 = 65_536;
 const _: () = assert!(ENTRY_BYTES_MAX <= GROUP_IN_FLIGHT_BYTES);
 const _: () = assert!(GROUP_IN_FLIGHT_BYTES <= NODE_IN_FLIGHT_BYTES);
 const _: () = assert!(NODE_IN_FLIGHT_BYTES <= u32::MAX as usize);
+const _: () = assert!(COMMIT_NOTICE_DELAY.as_millis() * 4 <= HEARTBEAT.as_millis());
 const _: () = assert!(HEARTBEAT.as_millis() * 3 <= ELECTION_TIMEOUT_MAX.as_millis());
 const _: () = assert!(ELECTION_TIMEOUT_MAX.as_millis() * 2 < QUORUM_SILENCE_MAX.as_millis());
 const _: () = assert!(ELECTION_TIMEOUT_MIN.as_millis() < ELECTION_TIMEOUT_MAX.as_millis());

@@ -19,7 +19,8 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 
 use crate::adapter::SnapshotData;
 use crate::group_log::GroupLog;
@@ -117,6 +118,7 @@ pub(crate) struct Network {
     pub log: Arc<GroupLog>,
     pub transport: Arc<dyn Transport>,
     pub heartbeat: Duration,
+    pub commit_notice_delay: Duration,
     pub outgoing: Arc<Outgoing>,
 }
 
@@ -131,6 +133,8 @@ impl Network {
             outgoing: self.outgoing.clone(),
             window: self.outgoing.window(member.node),
             pins: self.log.pins().clone(),
+            appended: self.log.appended(),
+            commit_notice_delay: self.commit_notice_delay,
         }
     }
 }
@@ -157,9 +161,21 @@ pub(crate) struct Connection {
     outgoing: Arc<Outgoing>,
     window: Window,
     pins: Arc<Pins>,
+    appended: watch::Receiver<u64>,
+    commit_notice_delay: Duration,
 }
 
 impl Connection {
+    /// Waits until the log has entries behind `index`, but no longer than a notice of what is committed may. `None` if such
+    /// notices do not wait.
+    pub fn more_than(&self, index: u64) -> Option<impl Future<Output = ()> + Send + 'static + use<>> {
+        let (mut appended, longest) = (self.appended.clone(), self.commit_notice_delay);
+        (longest > Duration::ZERO).then(|| async move {
+            // However it ends, openraft is asked for the next request.
+            let _ = timeout(longest, appended.wait_for(|last| *last > index)).await;
+        })
+    }
+
     pub fn window(&self) -> &Window {
         &self.window
     }
@@ -343,29 +359,46 @@ mod tests {
         }
     }
 
+    fn append(index: u64, entries: impl IntoIterator<Item = Bytes>) -> AppendEntriesRequest<Types> {
+        let leader_id = Leader { term: 1, node_id: 1 };
+        let entries = entries.into_iter().zip(index + 1..).map(|(payload, index)| Entry {
+            log_id: LogId { leader_id, index },
+            payload: Payload::Normal(Command(payload)),
+        });
+        AppendEntriesRequest {
+            vote: Vote { leader_id, committed: true },
+            prev_log_id: Some(LogId { leader_id, index }),
+            entries: entries.collect(),
+            leader_commit: None,
+        }
+    }
+
+    fn connection(
+        group: u32,
+        node: NodeId,
+        outgoing: &Arc<Outgoing>,
+        transport: &Arc<Silent>,
+        appended: watch::Receiver<u64>,
+    ) -> Connection {
+        Connection {
+            from: ReplicaId(1),
+            peer: Peer { group: GroupId(group), replica: ReplicaId(node), node },
+            transport: transport.clone(),
+            append_deadline: limits::APPEND_DEADLINE,
+            outgoing: outgoing.clone(),
+            window: outgoing.window(node),
+            pins: Arc::default(),
+            appended,
+            commit_notice_delay: limits::COMMIT_NOTICE_DELAY,
+        }
+    }
+
     #[tokio::test]
     async fn a_node_that_catches_up_leaves_the_others_their_room() {
         let (outgoing, silent) = (Arc::<Outgoing>::default(), Arc::<Silent>::default());
         let start = |group: u32, node: NodeId| {
-            let connection = Connection {
-                from: ReplicaId(1),
-                peer: Peer { group: GroupId(group), replica: ReplicaId(node), node },
-                transport: silent.clone(),
-                append_deadline: limits::APPEND_DEADLINE,
-                outgoing: outgoing.clone(),
-                window: outgoing.window(node),
-                pins: Arc::default(),
-            };
-            let leader_id = Leader { term: 1, node_id: 1 };
-            let requests = stream::iter((0..8).map(move |index| {
-                let payload = Payload::Normal(Command(Bytes::from(vec![0; 3 << 20])));
-                AppendEntriesRequest {
-                    vote: Vote { leader_id, committed: true },
-                    prev_log_id: Some(LogId { leader_id, index }),
-                    entries: vec![Entry { log_id: LogId { leader_id, index: index + 1 }, payload }],
-                    leader_commit: None,
-                }
-            }));
+            let connection = connection(group, node, &outgoing, &silent, watch::Sender::new(u64::MAX).subscribe());
+            let requests = stream::iter((0..8).map(|index| append(index, [Bytes::from(vec![0; 3 << 20])])));
             let mut pipeline = Pipeline::new(connection, requests);
             assert!(pipeline.next().now_or_never().is_none());
             pipeline
@@ -377,5 +410,26 @@ mod tests {
         assert_eq!(sent()[&3], 2, "as if nobody else were behind");
         drop((behind, up_to_date));
         assert_eq!(outgoing.window(2).load(std::sync::atomic::Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn that_entries_are_committed_is_told_with_the_next_ones_or_a_little_later() {
+        let (outgoing, silent) = (Arc::<Outgoing>::default(), Arc::<Silent>::default());
+        let appended = watch::Sender::new(1);
+        let requests = [append(0, [Bytes::new()]), append(1, []), append(1, [Bytes::new()]), append(2, [])];
+        let connection = connection(1, 2, &outgoing, &silent, appended.subscribe());
+        let mut pipeline = Pipeline::new(connection, stream::iter(requests));
+        let mut sent_after = async |wait| {
+            let _unanswered = timeout(wait, pipeline.next()).await;
+            silent.0.lock()[&2]
+        };
+        assert_eq!(sent_after(limits::COMMIT_NOTICE_DELAY / 2).await, 1);
+        assert_eq!(
+            sent_after(limits::COMMIT_NOTICE_DELAY).await,
+            3,
+            "nothing follows a notice, so nobody waits behind it"
+        );
+        appended.send_replace(3);
+        assert_eq!(sent_after(Duration::from_millis(1)).await, 4, "the log has more");
     }
 }

@@ -309,6 +309,7 @@ impl RaftNode {
             log: log.clone(),
             transport,
             heartbeat: shared.options.heartbeat,
+            commit_notice_delay: machine.commit_notice_delay(),
             outgoing: shared.outgoing.clone(),
         };
         let seed = mix(shared.seed, mix(u64::from(group.0), replica.0));

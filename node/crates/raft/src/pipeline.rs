@@ -41,12 +41,15 @@ pub(crate) struct Pipeline<S> {
     unanswered_bytes: usize,
     /// Whether nothing was sent yet.
     is_first: bool,
+    /// Ends when the log has more than what was sent, or when a notice of what is committed is due. Until then no request is
+    /// taken: it could only say that what was just sent is committed, and the next entries say that on the way.
+    holding: Option<BoxFuture<'static, ()>>,
 }
 
 impl<S: Stream<Item = AppendEntriesRequest<Types>> + Unpin> Pipeline<S> {
     pub fn new(connection: Connection, requests: S) -> Self {
         let unanswered = FuturesOrdered::new();
-        Self { connection, requests: Some(requests), unanswered, unanswered_bytes: 0, is_first: true }
+        Self { connection, requests: Some(requests), unanswered, unanswered_bytes: 0, is_first: true, holding: None }
     }
 
     /// Whether one more may be sent. One is always on its way, whatever the others take.
@@ -57,9 +60,20 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Unpin> Pipeline<S> {
                 && self.connection.window().load(Ordering::Relaxed) < limits::PEER_APPEND_BYTES_ON_THE_WAY)
     }
 
+    /// Whether to wait with the next request.
+    fn holds(&mut self, context: &mut Context<'_>) -> bool {
+        let holds = self.holding.as_mut().is_some_and(|holding| holding.poll_unpin(context).is_pending());
+        if !holds {
+            self.holding = None;
+        }
+        holds
+    }
+
     fn send(&mut self, request: AppendEntriesRequest<Types>) {
         let prev = request.prev_log_id;
-        let last = request.entries.last().map(|entry| entry.log_id).or(prev);
+        let last_entry = request.entries.last().map(|entry| entry.log_id);
+        self.holding = last_entry.and_then(|sent| Some(self.connection.more_than(sent.index)?.boxed()));
+        let last = last_entry.or(prev);
         let is_first = std::mem::take(&mut self.is_first);
         let message = Message::Append(request).encode();
         let bytes = message.len();
@@ -109,6 +123,7 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Unpin> Stream for Pipeline<
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Outcome>> {
         let this = &mut *self;
         while this.has_room()
+            && !this.holds(context)
             && let Some(requests) = &mut this.requests
         {
             match Pin::new(requests).poll_next(context) {

@@ -1,9 +1,11 @@
 //! What a group replicates: the interface that its state machine implements.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::limits;
 use crate::types::LogPosition;
 
 /// What a group replicates. All methods block and are called on the executor that the node was given.
@@ -28,6 +30,13 @@ pub trait StateMachine: Send + Sync + 'static {
 
     /// Removes a copy that [`checkpoint`](Self::checkpoint) made and nobody takes.
     fn discard(&self, checkpoint: Checkpoint);
+
+    /// How long a follower may wait to be told, for the sake of a message, that the last entries are committed: where more
+    /// is written the next entries tell it. Reads do not wait for it, since a leader that is asked for a position tells
+    /// its followers, too.
+    fn commit_notice_delay(&self) -> Duration {
+        limits::COMMIT_NOTICE_DELAY
+    }
 
     /// Replaces the whole state, durably, by a copy that another replica made, and removes the copy's directory.
     fn install(&self, checkpoint: Checkpoint) -> Result<(), FatalError>;

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use bellwether_kv::{Durability, KvDisk, Space, SpaceConfig, SpaceKind, WriteBatch};
 use bellwether_model::NodeId;
@@ -162,6 +163,11 @@ impl MetaStateMachine {
 impl StateMachine for MetaStateMachine {
     fn applied(&self) -> Applied {
         self.live.lock().applied.clone()
+    }
+
+    /// There is little to say, and a node that is removed must hear it before nobody speaks to it any more.
+    fn commit_notice_delay(&self) -> Duration {
+        Duration::ZERO
     }
 
     fn apply(&self, entries: Vec<CommittedEntry>) -> Result<Vec<Bytes>, FatalError> {

@@ -183,6 +183,11 @@ impl FrameQueue {
         self.state.lock().drop_given_up(&self.all)
     }
 
+    /// Bytes that wait.
+    pub fn bytes(&self) -> usize {
+        self.state.lock().bytes
+    }
+
     /// Returns when there may be something to take.
     pub async fn woken(&self) {
         self.wake.notified().await;

@@ -1,13 +1,16 @@
 //! Proposes what waits for a group that is led here, one entry at a time: while one is in flight, all frames that arrive
-//! for the group queue up and leave together as the next. So frames are stored in the order in which they were queued, and
-//! entries are large when there is much to do, which is what replication pays for: their number.
+//! for the group queue up and leave together as the next, after a short pause where replicas make entries slow. So frames
+//! are stored in the order in which they were queued, and entries are large when there is much to do, which is what
+//! replication pays for: their number.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bellwether_ingest::{Compression, EntryBuilder, EntryCompressor};
 use bellwether_model::ShardGroupId;
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::time::{Instant, sleep};
 
 use super::disk_room::DiskRoom;
 use super::error::RouteError;
@@ -20,6 +23,12 @@ use crate::shards::{ShardGroup, Shards, replies};
 
 /// Entries up to this size are compressed where they are made, in about a millisecond; larger ones on the ingest executor.
 const INLINE_COMPRESS_BYTES_MAX: usize = 256 << 10;
+
+/// Longest pause for the sake of a larger entry: what replication costs is their number.
+const GATHERING_MAX: Duration = Duration::from_millis(5);
+
+/// Frames of so many bytes do not wait for more.
+const GATHERED_BYTES: usize = 64 << 10;
 
 /// Compressors kept; whoever needs one more makes it.
 const COMPRESSORS_MAX: usize = 8;
@@ -54,15 +63,29 @@ pub async fn propose_queued(queue: Arc<FrameQueue>, group: ShardGroupId, shards:
                 stamping.metrics.proposals.inc();
                 stamping.metrics.frames.inc_by(frames.len() as u64);
                 stamping.metrics.proposed_bytes.inc_by(entry.byte_len() as u64);
-                let proposed = match shards.local(group) {
-                    Ok(group) => propose(&group, &stamping, entry).await,
-                    Err(not_served) => Err(not_served.into()),
+                let began = Instant::now();
+                let (proposed, is_replicated) = match shards.local(group) {
+                    Ok(group) => (propose(&group, &stamping, entry).await, group.raft.has_others()),
+                    Err(not_served) => (Err(not_served.into()), false),
                 };
                 settle(frames, proposed);
+                if is_replicated && (1..GATHERED_BYTES).contains(&queue.bytes()) {
+                    gather(began.elapsed()).await;
+                }
             }
             Taken::Nothing => queue.woken().await,
             Taken::Closed => return,
         }
+    }
+}
+
+/// Lets frames join those that wait, after an entry that took so long. Whoever comes to an idle group never waits for this,
+/// and where entries are fast nobody does.
+async fn gather(last_entry: Duration) {
+    let pause = (last_entry / 2).min(GATHERING_MAX);
+    // Less is no more than the clock of timers can tell.
+    if pause >= Duration::from_millis(1) {
+        sleep(pause).await;
     }
 }
 

@@ -3,7 +3,7 @@
 use bellwether_kv::{Faults, Trigger};
 
 use super::*;
-use crate::{RemoveError, StartError};
+use crate::{GroupState, RemoveError, StartError};
 
 #[tokio::test(start_paused = true)]
 async fn a_replica_that_left_leaves_nothing_behind() {
@@ -36,8 +36,8 @@ async fn a_replica_that_left_leaves_nothing_behind() {
         Members { learners: BTreeMap::from([(ReplicaId(50), leaving)]), ..members([stay[0], stay[1], 4], []) };
     cluster.change(with_it).await;
     cluster.propose_many(1).await;
-    assert!(group.wait_until(|state| state.last.is_some_and(|last| last > 20)).await);
-    group.ready().await.unwrap();
+    let has_all = |state: &GroupState| state.last > Some(20) && state.applied.map(|at| at.index) == state.last;
+    assert!(group.wait_until(has_all).await);
     assert_eq!(ledger.payloads(), cluster.acknowledged);
 }
 
