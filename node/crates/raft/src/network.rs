@@ -170,7 +170,7 @@ impl Connection {
     /// notices do not wait.
     pub fn more_than(&self, index: u64) -> Option<impl Future<Output = ()> + Send + 'static + use<>> {
         let (mut appended, longest) = (self.appended.clone(), self.commit_notice_delay);
-        (longest > Duration::ZERO).then(|| async move {
+        (longest > Duration::ZERO).then_some(async move {
             // However it ends, openraft is asked for the next request.
             let _ = timeout(longest, appended.wait_for(|last| *last > index)).await;
         })
