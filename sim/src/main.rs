@@ -1,5 +1,6 @@
 //! `bellwether-sim`: runs seeds and cases, makes cases smaller, and checks that a seed runs the same way twice.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode};
@@ -198,8 +199,13 @@ fn many(seeds: Range<u64>, run: &Run) -> bool {
         sweep.count as f64 * 3600.0 / seconds,
         sweep.simulated.as_secs_f64() / seconds
     );
+    let mut claims: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for (seed, failure) in &sweep.failures {
         println!("seed {seed}: {failure}");
+        claims.entry(claim(failure)).or_default().push(*seed);
+    }
+    for (claim, seeds) in claims {
+        println!("not true in {} seeds, {seeds:?}: {claim}", seeds.len());
     }
     println!("never reached: {:?}", sweep.marks.missing());
     sweep.failures.is_empty()

@@ -16,7 +16,7 @@ fn a_cluster_runs_the_same_way_twice() {
 
 #[test]
 fn a_few_seeds_hold_what_is_promised() {
-    (100..112).for_each(|seed| check(&Case::of(seed, 3)));
+    (100..106).for_each(|seed| check(&Case::of(seed, 3)));
     check(&Case::of(100, 5));
 }
 

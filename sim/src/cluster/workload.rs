@@ -24,6 +24,8 @@ pub struct Workload {
     pub erasers: usize,
     /// How often a query is a computed one, and not one for samples, in per cent.
     pub computed_percent: u64,
+    /// How often a write goes to one of a few times that are written again and again, in per cent.
+    pub hot_percent: u64,
 }
 
 impl Workload {
@@ -38,6 +40,7 @@ impl Workload {
             duplicate_percent: random.below(15),
             erasers: random.below(3) as usize,
             computed_percent: 20 + random.below(60),
+            hot_percent: [0, 0, 5, 50][random.below(4) as usize],
         }
     }
 }

@@ -55,10 +55,9 @@ impl Client {
             }
             *settled = true;
         }
+        // With a node that is dead for ever not everything can be sealed.
         let sealed = ask(node, "POST", "/api/v1/admin/seal", &tenant(0), &[], DEADLINE).await?;
-        if sealed.status != 200 {
-            return Err(format!("it does not seal: {}", String::from_utf8_lossy(&sealed.body)));
-        }
+        self.event(&format!("seals on n{node}: {}", sealed.status));
         for tenant in 0..tenants {
             let series = (0..METRICS).map(|number| Series { tenant, writer: EXAMINER, number });
             let writes: Vec<Write> = series.map(|series| lock(&self.shared.history).begin(series, now())).collect();

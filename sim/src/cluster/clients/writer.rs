@@ -7,6 +7,7 @@ use bellwether_model::{Labels, Sample, Timestamp};
 use tokio::time::sleep;
 
 use super::{Client, DEADLINE, Phase, now};
+use crate::EPOCH_MS;
 use crate::body::remote_write;
 use crate::cluster::coverage::Mark;
 use crate::cluster::history::{Series, Write, tenant};
@@ -23,6 +24,8 @@ const SAMPLES_OF_WRITE_MAX: u64 = 4;
 pub(super) const BACK_MS: u64 = 600_000;
 /// And late ones by this.
 pub(super) const LATE_MS: u64 = 5 * 3_600_000;
+/// Times that are written again and again.
+const HOT_TIMES: u64 = 3;
 /// How often a write is sent before its client gives it up.
 pub(super) const ATTEMPTS_MAX: u32 = 6;
 
@@ -71,6 +74,10 @@ impl Client {
 
     /// Times of one series' samples in a write, in any order.
     fn times(&mut self, series: Series) -> Vec<Timestamp> {
+        if self.random.percent(self.shared.options.workload.hot_percent) {
+            self.shared.reach(Mark::Overwritten);
+            return vec![EPOCH_MS + self.random.below(HOT_TIMES) as i64];
+        }
         let mut times = Vec::new();
         for _ in 0..=self.random.below(SAMPLES_OF_WRITE_MAX) {
             let time = self.time();
