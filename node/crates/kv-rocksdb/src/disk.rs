@@ -4,7 +4,6 @@
 //! being written or deleted; whatever a crash left there goes at the next start.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,13 +12,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bellwether_kv::{EngineExport, EngineImport, Error, KvDisk, KvEngine, SpaceConfig, check_path};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use rocksdb::Env;
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
 
 use crate::engine::RocksEngine;
 use crate::error::{from_file, from_rocksdb};
-use crate::files;
+use crate::file_system::{FileSystem, Lock, OsFileSystem};
+use crate::files::Files;
 use crate::transfer::{RocksExport, RocksImport};
 use crate::tuning::{RocksOptions, Tuning};
 
@@ -36,28 +33,37 @@ pub struct RocksDisk {
 /// What a disk's engines share.
 pub(crate) struct Shared {
     root: PathBuf,
+    pub(crate) files: Files,
     pub(crate) tuning: Tuning,
     open: Mutex<BTreeSet<PathBuf>>,
     next_staging: AtomicU64,
-    _lock: File,
+    _lock: Box<dyn Lock>,
 }
 
 impl RocksDisk {
     /// Takes the directory, made if it is missing. [`Error::Locked`] if another process has it.
     pub fn new(root: PathBuf, options: RocksOptions) -> Result<Self, Error> {
+        Self::on(Arc::new(OsFileSystem), root, options)
+    }
+
+    /// The same on another file system than the operating system's, for tests.
+    pub fn on(file_system: Arc<dyn FileSystem>, root: PathBuf, options: RocksOptions) -> Result<Self, Error> {
         let root = std::path::absolute(&root).map_err(|error| from_file("find", &root, error))?;
-        files::make_directory(&root)?;
-        let lock = lock(&root.join(LOCK_NAME))?;
+        let files = Files(file_system);
+        files.make_directory(&root)?;
+        let lock = lock(&files, &root.join(LOCK_NAME))?;
         let staging = root.join(STAGING_NAME);
         // Emptied and not made anew: a full disk may have no room for a directory.
-        files::make_directory(&staging)?;
-        files::names(&staging)?.iter().try_for_each(|name| files::remove(&staging.join(name)))?;
-        let tuning = Tuning::new(options);
-        let mut env = Env::new().map_err(from_rocksdb)?;
+        files.make_directory(&staging)?;
+        files.names(&staging)?.iter().try_for_each(|name| files.remove(&staging.join(name)))?;
+        // What the process before did to names may not have been durable when it was killed, and from now on it counts.
+        files.sync_tree(&root)?;
+        let mut env = files.0.env().map_err(from_rocksdb)?;
+        let tuning = Tuning::new(options, env.clone());
         env.set_low_priority_background_threads(tuning.background_threads());
         env.set_high_priority_background_threads(1);
         let (open, next_staging) = (Mutex::default(), AtomicU64::new(0));
-        Ok(Self { shared: Arc::new(Shared { root, tuning, open, next_staging, _lock: lock }) })
+        Ok(Self { shared: Arc::new(Shared { root, files, tuning, open, next_staging, _lock: lock }) })
     }
 
     /// Where the disk is.
@@ -119,22 +125,18 @@ impl Drop for Claim {
     }
 }
 
-fn lock(path: &Path) -> Result<File, Error> {
-    let mut options = File::options();
-    let file = options.write(true).create(true).truncate(false).open(path);
-    let file = file.map_err(|error| from_file("open", path, error))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(Errno::WOULDBLOCK) => Err(Error::Locked(path.display().to_string())),
-        Err(error) => Err(from_file("lock", path, error)),
-    }
+fn lock(files: &Files, path: &Path) -> Result<Box<dyn Lock>, Error> {
+    files.0.lock(path).map_err(|error| match error.kind() {
+        ErrorKind::WouldBlock => Error::Locked(path.display().to_string()),
+        _ => from_file("lock", path, error),
+    })
 }
 
 impl KvDisk for RocksDisk {
     fn open(&self, path: &str, spaces: &[SpaceConfig]) -> Result<Arc<dyn KvEngine>, Error> {
         let path = self.shared.resolve(path)?;
         let claim = Claim::new(&self.shared, &path)?;
-        files::make_directory(&path)?;
+        self.shared.files.make_directory(&path)?;
         Ok(Arc::new(RocksEngine::open(claim, spaces)?))
     }
 
@@ -143,33 +145,31 @@ impl KvDisk for RocksDisk {
         self.check_closed(&path)?;
         // Under its old name it is there whole or not at all, whenever a crash comes.
         let staging = self.shared.staging_path();
-        match fs::rename(&path, &staging) {
-            Ok(()) => files::sync_parent(&path)?,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(from_file("remove", &path, error)),
+        if self.shared.files.take_away(&path, &staging)? {
+            self.shared.files.remove(&staging)?;
         }
-        files::remove(&staging)
+        Ok(())
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), Error> {
         let (from, to) = (self.shared.resolve(from)?, self.shared.resolve(to)?);
         self.check_closed(&from)?;
         if let Some(parent) = to.parent() {
-            files::make_directory(parent)?;
+            self.shared.files.make_directory(parent)?;
         }
-        files::rename(&from, &to)
+        self.shared.files.rename(&from, &to)
     }
 
     fn list(&self, path: &str) -> Result<Vec<String>, Error> {
         let path = if path.is_empty() { self.shared.root.clone() } else { self.shared.resolve(path)? };
-        let mut names = files::names(&path)?;
+        let mut names = self.shared.files.names(&path)?;
         names.retain(|name| !name.starts_with('.'));
         Ok(names)
     }
 
     fn exists(&self, path: &str) -> Result<bool, Error> {
         let path = self.shared.resolve(path)?;
-        path.try_exists().map_err(|error| from_file("stat", &path, error))
+        Ok(self.shared.files.find(&path)?.is_some())
     }
 
     fn export(&self, path: &str) -> Result<Box<dyn EngineExport>, Error> {
@@ -184,23 +184,19 @@ impl KvDisk for RocksDisk {
     }
 
     fn free_bytes(&self) -> Result<u64, Error> {
-        files::free_bytes(&self.shared.root)
+        self.shared.files.free_bytes(&self.shared.root)
     }
 
     fn read_small_file(&self, path: &str) -> Result<Option<Bytes>, Error> {
         let path = self.shared.resolve(path)?;
-        match fs::read(&path) {
-            Ok(content) => Ok(Some(content.into())),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(from_file("read", &path, error)),
-        }
+        Ok(self.shared.files.read(&path)?.map(Bytes::from))
     }
 
     fn write_small_file(&self, path: &str, content: &[u8]) -> Result<(), Error> {
         let path = self.shared.resolve(path)?;
         if let Some(parent) = path.parent() {
-            files::make_directory(parent)?;
+            self.shared.files.make_directory(parent)?;
         }
-        files::write_file(&self.shared.staging_path(), &path, content)
+        self.shared.files.write_file(&self.shared.staging_path(), &path, content)
     }
 }

@@ -17,7 +17,7 @@ use rocksdb::{
 
 use crate::disk::Claim;
 use crate::error::from_rocksdb;
-use crate::files;
+use crate::files::Files;
 use crate::run::RocksRun;
 use crate::tuning;
 
@@ -36,6 +36,8 @@ pub(crate) struct RocksEngine {
     run_options: Options,
     /// Held while runs come or go, so that what was checked about their keys stays true.
     runs_change: Mutex<()>,
+    /// A sync failed: RocksDB itself goes on after some of these.
+    sync_failed: AtomicBool,
     claim: Claim,
 }
 
@@ -60,8 +62,11 @@ impl RocksEngine {
         if configs.iter().all(|config| config.name != DEFAULT_COLUMN_FAMILY_NAME) {
             families.push(ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, tuning.unused_space()));
         }
+        sync_logs(&claim.shared().files, claim.path())?;
+        // A power loss may leave options of a higher number than those of the next open: they go first.
+        remove_options(&claim.shared().files, claim.path(), 0)?;
         let db = DB::open_cf_descriptors(&options, claim.path(), families).map_err(from_rocksdb)?;
-        remove_old_options(claim.path())?;
+        remove_options(&claim.shared().files, claim.path(), 1)?;
         // Whether a log's ranges were dropped before it was opened is not known, so its first flush looks.
         let open = |config: &SpaceConfig| OpenSpace {
             config: *config,
@@ -69,15 +74,32 @@ impl RocksEngine {
         };
         let spaces = configs.iter().map(open).collect();
         let run_options = tuning.space(SpaceKind::Runs);
-        Ok(Self { db, spaces, run_options, runs_change: Mutex::default(), claim })
+        Ok(Self { db, spaces, run_options, runs_change: Mutex::default(), sync_failed: AtomicBool::new(false), claim })
     }
 
     pub(crate) fn path(&self) -> &Path {
         self.claim.path()
     }
 
+    pub(crate) fn files(&self) -> &Files {
+        &self.claim.shared().files
+    }
+
     pub(crate) fn run_options(&self) -> &Options {
         &self.run_options
+    }
+
+    /// Changes something, unless a sync failed before.
+    pub(crate) fn change<T>(&self, action: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        if self.sync_failed.load(Ordering::Acquire) {
+            let place = self.path().display();
+            return Err(Error::SyncFailed(format!("{place}: earlier, and it takes no write until it is opened anew")));
+        }
+        let done = action();
+        if let Err(Error::SyncFailed(_)) = &done {
+            self.sync_failed.store(true, Ordering::Release);
+        }
+        done
     }
 
     /// Takes the finished file at `path`, whose keys lie from `first` to `last`, into a space of runs.
@@ -129,6 +151,11 @@ impl RocksEngine {
         self.db.write_opt(batch, &options).map_err(from_rocksdb)
     }
 
+    /// Makes every earlier write durable.
+    fn sync_log(&self) -> Result<(), Error> {
+        self.db.flush_wal(true).map_err(from_rocksdb)
+    }
+
     /// The key after the last one of a space, `None` if it is empty.
     fn end_of(&self, family: &ColumnFamily, kind: SpaceKind) -> Result<Option<Vec<u8>>, Error> {
         let mut iterator = self.iterator(family, kind, KeyRange { first: b"", end: None });
@@ -158,13 +185,52 @@ impl RocksEngine {
         // it is rare, and a mask that stayed would cost every later read.
         self.drop_files(family, first, end)?;
         if !self.has_key(family, SpaceKind::Runs, KeyRange { first, end: Some(end) })? {
-            return Ok(());
+            return self.sync_log();
         }
         let mut batch = rocksdb::WriteBatch::default();
         batch.delete_range_cf(family, first, end);
         self.commit(batch, Durability::Synced)?;
         self.flush_families(&[family])?;
         self.db.compact_range_cf_opt(family, Some(first), Some(end), &compaction());
+        Ok(())
+    }
+
+    fn drop_space_range(&self, space: Space, range: KeyRange<'_>) -> Result<(), Error> {
+        let (open, family) = self.space(space)?;
+        if is_empty(range) {
+            return self.sync_log();
+        }
+        let kind = open.config.kind;
+        let end = match range.end {
+            Some(end) => end.to_vec(),
+            None => match self.end_of(family, kind)? {
+                Some(end) if end.as_slice() > range.first => end,
+                _ => return self.sync_log(),
+            },
+        };
+        if kind == SpaceKind::Runs {
+            return self.drop_run_range(family, range.first, &end);
+        }
+        // Masked durably before any file goes: a file may hold the deletion of a key whose older value is in another.
+        let mut batch = rocksdb::WriteBatch::default();
+        batch.delete_range_cf(family, range.first, &end);
+        self.commit(batch, Durability::Synced)?;
+        open.dropped.store(true, Ordering::Relaxed);
+        self.drop_files(family, range.first, &end)
+    }
+
+    fn flush_spaces(&self) -> Result<(), Error> {
+        let mut families = Vec::with_capacity(self.spaces.len());
+        for number in 0..self.spaces.len() {
+            families.push(self.space(Space(number))?.1);
+        }
+        self.flush_families(&families)?;
+        for (open, family) in self.spaces.iter().zip(families) {
+            // Marked first: a range that is dropped meanwhile waits for the next flush.
+            if open.config.kind != SpaceKind::Runs && open.dropped.swap(false, Ordering::Relaxed) {
+                self.db.compact_range_cf_opt(family, None::<&[u8]>, None::<&[u8]>, &compaction());
+            }
+        }
         Ok(())
     }
 
@@ -175,14 +241,22 @@ impl RocksEngine {
     }
 }
 
-/// RocksDB writes its options into a file of 20 KB at every open, which nobody reads, and keeps two.
-fn remove_old_options(directory: &Path) -> Result<(), Error> {
-    let mut files = files::names(directory)?;
-    files.retain(|name| name.starts_with("OPTIONS-"));
+/// Makes durable what an engine is about to read from its logs. Whoever closed it or was killed may not have synced them, and
+/// RocksDB would begin a new log: a power loss would take earlier writes and leave later ones.
+fn sync_logs(files: &Files, directory: &Path) -> Result<(), Error> {
+    let names = files.names(directory)?;
+    names.iter().filter(|name| name.ends_with(".log")).try_for_each(|name| files.sync_file(&directory.join(name)))
+}
+
+/// RocksDB writes its options into a file of 20 KB at every open, which nobody reads, and keeps two. It copies its last
+/// into checkpoints, so that is kept while it is open.
+fn remove_options(files: &Files, directory: &Path, keep: usize) -> Result<(), Error> {
+    let mut names = files.names(directory)?;
+    names.retain(|name| name.starts_with("OPTIONS-"));
     // By number: a longer one is higher.
-    files.sort_by_key(|name| name.len());
-    files.pop();
-    files.iter().try_for_each(|name| files::remove(&directory.join(name)))
+    names.sort_by_key(|name| name.len());
+    names.truncate(names.len().saturating_sub(keep));
+    names.iter().try_for_each(|name| files.remove(&directory.join(name)))
 }
 
 fn read_options(kind: SpaceKind) -> ReadOptions {
@@ -272,7 +346,7 @@ impl KvEngine for RocksEngine {
                 }
             }
         }
-        self.commit(native, durability)
+        self.change(|| self.commit(native, durability))
     }
 
     fn begin_run(&self, space: Space) -> Result<Box<dyn RunWriter + '_>, Error> {
@@ -287,42 +361,11 @@ impl KvEngine for RocksEngine {
     }
 
     fn drop_range(&self, space: Space, range: KeyRange<'_>) -> Result<(), Error> {
-        let (open, family) = self.space(space)?;
-        if is_empty(range) {
-            return Ok(());
-        }
-        let kind = open.config.kind;
-        let end = match range.end {
-            Some(end) => end.to_vec(),
-            None => match self.end_of(family, kind)? {
-                Some(end) if end.as_slice() > range.first => end,
-                _ => return Ok(()),
-            },
-        };
-        if kind == SpaceKind::Runs {
-            return self.drop_run_range(family, range.first, &end);
-        }
-        // Masked durably before any file goes: a file may hold the deletion of a key whose older value is in another.
-        let mut batch = rocksdb::WriteBatch::default();
-        batch.delete_range_cf(family, range.first, &end);
-        self.commit(batch, Durability::Synced)?;
-        open.dropped.store(true, Ordering::Relaxed);
-        self.drop_files(family, range.first, &end)
+        self.change(|| self.drop_space_range(space, range))
     }
 
     fn flush(&self) -> Result<(), Error> {
-        let mut families = Vec::with_capacity(self.spaces.len());
-        for number in 0..self.spaces.len() {
-            families.push(self.space(Space(number))?.1);
-        }
-        self.flush_families(&families)?;
-        for (open, family) in self.spaces.iter().zip(families) {
-            // Marked first: a range that is dropped meanwhile waits for the next flush.
-            if open.config.kind != SpaceKind::Runs && open.dropped.swap(false, Ordering::Relaxed) {
-                self.db.compact_range_cf_opt(family, None::<&[u8]>, None::<&[u8]>, &compaction());
-            }
-        }
-        Ok(())
+        self.change(|| self.flush_spaces())
     }
 
     fn checkpoint(&self, destination: &Path) -> Result<(), Error> {
@@ -330,30 +373,33 @@ impl KvEngine for RocksEngine {
             return Err(Error::Misuse(format!("{} is not UTF-8", destination.display())));
         };
         let to = self.claim.shared().resolve(to)?;
-        if to.exists() {
+        let files = &self.claim.shared().files;
+        if files.find(&to)?.is_some() {
             return Err(Error::Misuse(format!("{}: exists already", to.display())));
         }
         if let Some(parent) = to.parent() {
-            files::make_directory(parent)?;
+            files.make_directory(parent)?;
         }
         let staging = self.claim.shared().staging_path();
-        let copied = Checkpoint::new(&self.db)
-            .and_then(|checkpoint| checkpoint.create_checkpoint(&staging))
-            .map_err(from_rocksdb)
-            .and_then(|()| files::rename(&staging, &to));
+        let copied = self.change(|| {
+            Checkpoint::new(&self.db)
+                .and_then(|checkpoint| checkpoint.create_checkpoint(&staging))
+                .map_err(from_rocksdb)
+                .and_then(|()| files.rename(&staging, &to))
+        });
         if copied.is_err() {
             // Left for the next start if this fails too.
-            let _ = files::remove(&staging);
+            let _ = files.remove(&staging);
         }
         copied
     }
 
     fn disk_bytes(&self) -> Result<u64, Error> {
-        files::occupied_bytes(self.path())
+        self.claim.shared().files.occupied_bytes(self.path())
     }
 
     fn free_bytes(&self) -> Result<u64, Error> {
-        files::free_bytes(self.path())
+        self.claim.shared().files.free_bytes(self.path())
     }
 }
 

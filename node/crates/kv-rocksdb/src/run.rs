@@ -7,7 +7,6 @@ use rocksdb::SstFileWriter;
 
 use crate::engine::RocksEngine;
 use crate::error::from_rocksdb;
-use crate::files;
 
 pub(crate) struct RocksRun<'a> {
     engine: &'a RocksEngine,
@@ -55,10 +54,11 @@ impl RunWriter for RocksRun<'_> {
 
     fn finish(mut self: Box<Self>) -> Result<u64, Error> {
         let Some(mut file) = self.file.take() else { return Ok(0) };
-        file.writer.finish().map_err(from_rocksdb)?;
-        let bytes = file.writer.file_size();
-        self.engine.ingest(self.space, &self.path, &file.first, &file.last)?;
-        Ok(bytes)
+        self.engine.change(|| {
+            file.writer.finish().map_err(from_rocksdb)?;
+            self.engine.ingest(self.space, &self.path, &file.first, &file.last)
+        })?;
+        Ok(file.writer.file_size())
     }
 }
 
@@ -67,6 +67,6 @@ impl Drop for RocksRun<'_> {
         // The writer closes its file first. After a finish there is nothing to remove; what cannot be removed now goes
         // at the next start.
         self.file = None;
-        let _ = files::remove(&self.path);
+        let _ = self.engine.files().remove(&self.path);
     }
 }

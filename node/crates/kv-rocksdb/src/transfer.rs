@@ -1,8 +1,5 @@
 //! A closed RocksDB as the files that it consists of, and such files put in place as one.
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use bellwether_kv::{ENGINE_FILES_MAX, EngineExport, EngineFile, EngineImport, Error, check_file_name};
@@ -10,7 +7,8 @@ use bytes::Bytes;
 
 use crate::disk::Claim;
 use crate::error::{from_file, from_sync};
-use crate::files;
+use crate::file_system::AppendedFile;
+use crate::files::Files;
 
 /// Names the manifest that holds: without it a directory would open as a new and empty engine.
 const CURRENT_NAME: &str = "CURRENT";
@@ -24,14 +22,11 @@ pub(crate) struct RocksExport {
 
 impl RocksExport {
     pub(crate) fn new(claim: Claim) -> Result<Self, Error> {
-        let directory = claim.path();
+        let (files, directory) = (&claim.shared().files, claim.path());
         let mut found = Vec::new();
-        for name in files::names(directory)? {
-            let path = directory.join(&name);
-            let metadata = fs::metadata(&path).map_err(|error| from_file("stat", &path, error))?;
-            if metadata.is_file() && name != LOCK_NAME {
-                found.push(EngineFile { name, bytes: metadata.len() });
-            }
+        for name in files.names(directory)? {
+            let entry = files.find(&directory.join(&name))?.filter(|entry| !entry.is_directory && name != LOCK_NAME);
+            found.extend(entry.map(|entry| EngineFile { name, bytes: entry.bytes }));
         }
         if found.iter().all(|file| file.name != CURRENT_NAME) {
             return Err(Error::Io(format!("{}: no engine is there", directory.display())));
@@ -51,11 +46,7 @@ impl EngineExport for RocksExport {
             return Err(Error::Io(format!("{}: no file {name:?}", self.claim.path().display())));
         };
         let length = usize::try_from(file.bytes.saturating_sub(offset)).unwrap_or(usize::MAX).min(length);
-        let mut content = vec![0; length];
-        File::open(&path)
-            .and_then(|file| file.read_exact_at(&mut content, offset))
-            .map_err(|error| from_file("read", &path, error))?;
-        Ok(content.into())
+        Ok(self.claim.shared().files.read_exact_at(&path, offset, length)?.into())
     }
 }
 
@@ -65,22 +56,27 @@ pub(crate) struct RocksImport {
     staging: PathBuf,
     /// Names so far, the last one's file still open.
     names: Vec<String>,
-    open: Option<File>,
+    open: Option<Box<dyn AppendedFile>>,
 }
 
 impl RocksImport {
     pub(crate) fn new(claim: Claim, staging: PathBuf) -> Result<Self, Error> {
-        if claim.path().exists() {
+        let files = &claim.shared().files;
+        if files.find(claim.path())?.is_some() {
             return Err(Error::Misuse(format!("{}: exists already", claim.path().display())));
         }
-        files::make_directory(&staging)?;
+        files.make_directory(&staging)?;
         Ok(Self { claim, staging, names: Vec::new(), open: None })
+    }
+
+    fn files(&self) -> &Files {
+        &self.claim.shared().files
     }
 
     /// Makes the content of the open file durable.
     fn close_file(&mut self) -> Result<(), Error> {
         match self.open.take() {
-            Some(file) => file.sync_all().map_err(|error| from_sync(&self.staging, error)),
+            Some(mut file) => file.sync().map_err(|error| from_sync(&self.staging, error)),
             None => Ok(()),
         }
     }
@@ -103,11 +99,11 @@ impl EngineImport for RocksImport {
                 } else {
                     self.names.push(name.to_owned());
                 }
-                let file = File::options().create(true).append(true).open(&path);
-                self.open.insert(file.map_err(|error| from_file("make", &path, error))?)
+                let file = self.files().append(&path)?;
+                self.open.insert(file)
             }
         };
-        file.write_all(content).map_err(|error| from_file("write", &path, error))
+        file.append(content).map_err(|error| from_file("write", &path, error))
     }
 
     fn finish(mut self: Box<Self>) -> Result<(), Error> {
@@ -116,11 +112,11 @@ impl EngineImport for RocksImport {
         if self.names.iter().all(|name| name != CURRENT_NAME) {
             return Err(Error::Corrupt(format!("{}: the files are no RocksDB", to.display())));
         }
-        files::sync_directory(&self.staging)?;
+        self.files().sync_directory(&self.staging)?;
         if let Some(parent) = to.parent() {
-            files::make_directory(parent)?;
+            self.files().make_directory(parent)?;
         }
-        files::rename(&self.staging, to)
+        self.files().rename(&self.staging, to)
     }
 }
 
@@ -128,6 +124,6 @@ impl Drop for RocksImport {
     fn drop(&mut self) {
         self.open = None;
         // After a finish there is nothing to remove; what cannot be removed now goes at the next start.
-        let _ = files::remove(&self.staging);
+        let _ = self.files().remove(&self.staging);
     }
 }

@@ -2,7 +2,7 @@
 
 use bellwether_kv::{Error, SpaceConfig, SpaceKind};
 use rocksdb::{
-    BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, InfoLogger, IngestExternalFileOptions, LogLevel,
+    BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, Env, InfoLogger, IngestExternalFileOptions, LogLevel,
     Options, WriteBufferManager,
 };
 
@@ -20,11 +20,23 @@ pub struct RocksOptions {
     pub background_threads: i32,
     /// Sorted files that each engine keeps open; their indexes stay in memory.
     pub open_files_per_engine: i32,
+    /// Whether sorted files are merged in the background when there are many. Without, only [`KvEngine::flush`] and
+    /// [`KvEngine::drop_range`] merge any: for tests that must not depend on threads.
+    ///
+    /// [`KvEngine::flush`]: bellwether_kv::KvEngine::flush
+    /// [`KvEngine::drop_range`]: bellwether_kv::KvEngine::drop_range
+    pub background_merges: bool,
 }
 
 impl Default for RocksOptions {
     fn default() -> Self {
-        Self { cache_bytes: 16 * MIB, write_buffers_bytes: 64 * MIB, background_threads: 2, open_files_per_engine: 256 }
+        Self {
+            cache_bytes: 16 * MIB,
+            write_buffers_bytes: 64 * MIB,
+            background_threads: 2,
+            open_files_per_engine: 256,
+            background_merges: true,
+        }
     }
 }
 
@@ -62,16 +74,17 @@ const WITHOUT_SETTER: &str = "allow_fallocate=false;avoid_flush_during_shutdown=
 /// Options of all engines of a disk.
 pub(crate) struct Tuning {
     options: RocksOptions,
+    env: Env,
     cache: Cache,
     write_buffers: WriteBufferManager,
 }
 
 impl Tuning {
-    pub(crate) fn new(options: RocksOptions) -> Self {
+    pub(crate) fn new(options: RocksOptions, env: Env) -> Self {
         let cache = Cache::new_lru_cache(options.cache_bytes);
         // A stall would let one engine's slow flush stop another's log: buffers beyond the bound are flushed, no more.
         let write_buffers = WriteBufferManager::new_write_buffer_manager(options.write_buffers_bytes, false);
-        Self { options, cache, write_buffers }
+        Self { options, env, cache, write_buffers }
     }
 
     /// Options of an engine with these spaces.
@@ -81,6 +94,7 @@ impl Tuning {
         // - a restart replays what is in the log and writes no file, a stop writes none either: both are immediate;
         // - an engine's identity is in its manifest, too.
         let mut options = Options::default().get_options_from_string(WITHOUT_SETTER).map_err(from_rocksdb)?;
+        options.set_env(&self.env);
         options.create_if_missing(true);
         options.create_missing_column_families(true);
 
@@ -121,6 +135,9 @@ impl Tuning {
     /// Options of one space.
     pub(crate) fn space(&self, kind: SpaceKind) -> Options {
         let mut options = Options::default();
+        // A run is written with these options alone.
+        options.set_env(&self.env);
+        options.set_disable_auto_compactions(!self.options.background_merges);
         let mut table = BlockBasedOptions::default();
         options.set_write_buffer_size(buffer_bytes(kind));
         match kind {

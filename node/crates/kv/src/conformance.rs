@@ -1,8 +1,9 @@
 //! What every [`KvDisk`] and its engines must do, as named cases. Each case gets a disk of its own.
 //!
-//! A case fails by panicking or by an error; [`run`] says which. What only a simulated disk can be told to do wrong
-//! is tested beside it.
+//! A case fails by panicking or by an error; [`run`] and [`run_crashes`] say which. What only a simulated disk can be told to
+//! do wrong is tested beside it.
 
+mod crashes;
 mod disks;
 mod files;
 mod records;
@@ -14,6 +15,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{Durability, Error, KeyRange, KvDisk, KvEngine, Space, SpaceConfig, SpaceKind, WriteBatch};
+
+pub use crashes::Crashing;
 
 const META: Space = Space(0);
 const LOG: Space = Space(1);
@@ -34,6 +37,16 @@ pub fn run(mut new_disk: impl FnMut() -> Arc<dyn KvDisk>) {
     for (name, case) in records::CASES.iter().chain(runs::CASES).chain(disks::CASES).chain(files::CASES) {
         println!("conformance: {name}");
         if let Err(error) = case(new_disk().as_ref()) {
+            panic!("conformance: {name}: {error}");
+        }
+    }
+}
+
+/// Runs every case that loses power or kills on a machine from `new_machine`, which must be empty; panics at the first that fails.
+pub fn run_crashes(mut new_machine: impl FnMut() -> Box<dyn Crashing>) {
+    for (name, case) in crashes::CASES {
+        println!("conformance: {name}");
+        if let Err(error) = case(&*new_machine()) {
             panic!("conformance: {name}: {error}");
         }
     }
@@ -79,7 +92,10 @@ fn keys(engine: &dyn KvEngine, space: Space, range: KeyRange<'_>) -> Result<Vec<
     Ok(found)
 }
 
-fn contents(engine: &dyn KvEngine) -> Result<Vec<(usize, Vec<u8>, Vec<u8>)>, Error> {
+/// Space, key and value of each record, ascending.
+type Content = Vec<(usize, Vec<u8>, Vec<u8>)>;
+
+fn contents(engine: &dyn KvEngine) -> Result<Content, Error> {
     let mut found = Vec::new();
     for space in [META, LOG, RUNS] {
         engine.scan(space, ALL, &mut |key, value| {

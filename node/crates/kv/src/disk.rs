@@ -9,10 +9,11 @@ use bytes::Bytes;
 
 use crate::{EngineExport, EngineImport, Error, KvEngine, SpaceConfig};
 
-/// A tree of engines and small files. What a method did is durable when it returns. All methods block.
+/// A tree of engines and small files. What a method did is durable when it returns, and what it did for a process that was
+/// killed meanwhile, when the next one takes the disk. All methods block.
 pub trait KvDisk: Send + Sync + 'static {
-    /// Opens the engine at `path`, or makes an empty one; directories above it are made. [`Error::Locked`] if it is
-    /// open already. Spaces are found by name: one that is new is added, one that is stored must be named. The engine
+    /// Opens the engine at `path`, or makes an empty one; directories above it are made. What it holds is durable from then
+    /// on, even if whoever had it open before was killed. [`Error::Locked`] if it is open already. Spaces are found by name: one that is new is added, one that is stored must be named. The engine
     /// closes when the last handle goes.
     fn open(&self, path: &str, spaces: &[SpaceConfig]) -> Result<Arc<dyn KvEngine>, Error>;
 

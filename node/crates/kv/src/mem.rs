@@ -3,7 +3,7 @@
 //! [`MemDisk`] is the disk of one node: it outlives the node's processes, so a simulated restart opens what the last
 //! process left. What a process wrote is *live*; what a loss of power cannot take away is *durable*. A synced write,
 //! [`KvEngine::flush`] and [`KvEngine::drop_range`] make all that their engine wrote so far durable; a finished run is
-//! durable at once; a buffered write waits for one of these. No threads, no clock: the same calls give the same result.
+//! durable at once; a buffered write waits for one of these, or until the engine is opened again. No threads, no clock: the same calls give the same result.
 
 mod faults;
 mod files;
@@ -149,6 +149,7 @@ impl MemDisk {
         let positions = engine.bind(path, spaces)?;
         engine.open = true;
         engine.poisoned = false;
+        engine.make_durable();
         drop(disk);
         Ok(MemEngine { disk: self.clone(), path: path.to_owned(), process, configs: spaces.to_vec(), positions })
     }

@@ -37,6 +37,24 @@ fn the_memory_disk_passes_the_conformance_suite() {
     conformance::run(|| Arc::new(MemDisk::new()));
 }
 
+struct Machine(MemDisk);
+
+impl conformance::Crashing for Machine {
+    fn start(&self) -> Arc<dyn KvDisk> {
+        self.0.crash();
+        Arc::new(self.0.clone())
+    }
+
+    fn lose_power(&self) {
+        self.0.power_loss(Unsynced::Lost);
+    }
+}
+
+#[test]
+fn the_memory_disk_passes_the_crash_cases() {
+    conformance::run_crashes(|| Box::new(Machine(MemDisk::new())));
+}
+
 #[test]
 fn a_crash_keeps_what_was_written_and_closes_the_old_handles() {
     let disk = MemDisk::new();
