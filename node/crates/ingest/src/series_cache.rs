@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
 use bellwether_model::SeriesRef;
+use bellwether_probe::{Bug, planted};
 use hashbrown::HashTable;
 use parking_lot::{RwLock, RwLockReadGuard};
 
@@ -220,7 +221,7 @@ impl CacheReader<'_> {
     #[inline]
     pub fn find(&mut self, key: CacheKey) -> Option<Known> {
         let at = match self.inner.entries.get(self.predicted) {
-            Some(entry) if entry.hash == key.hash => self.predicted,
+            Some(entry) if entry.hash == key.hash || planted(Bug::TrustPrediction) => self.predicted,
             _ => self.find_in_table(key)?,
         };
         self.step_to(at)

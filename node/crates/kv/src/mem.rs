@@ -67,7 +67,7 @@ struct DiskState {
     process: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Entry {
     Engine(EngineState),
     File(Bytes),
@@ -100,6 +100,16 @@ impl MemDisk {
             let keep = random.as_mut().map_or(0, |state| faults::next_random(state) % choices);
             engine.lose_unsynced(keep as usize);
         });
+    }
+
+    /// A disk with the engine or file at `path` alone, as it would be if the power failed now and nothing were kept that is
+    /// not durable.
+    pub fn durable(&self, path: &str) -> MemDisk {
+        let entry = self.state.lock().entries.get(path).cloned();
+        let alone = MemDisk::new();
+        alone.state.lock().entries.extend(entry.map(|entry| (path.to_owned(), entry)));
+        alone.power_loss(Unsynced::Lost);
+        alone
     }
 
     /// Damages the value of a key, as a failing disk does. [`Error::Misuse`] if there is no such key.

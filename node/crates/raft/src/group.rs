@@ -160,6 +160,10 @@ impl RaftGroup {
         }
     }
 
+    pub(crate) fn log(&self) -> &GroupLog {
+        &self.0.log
+    }
+
     /// Bytes of flushed log that are kept for other replicas.
     pub fn kept_log_bytes(&self) -> u64 {
         self.0.log.kept_bytes()

@@ -8,13 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bellwether_kv::Operation;
+use bellwether_probe::{Bug, planted};
 use futures::{Stream, StreamExt, stream};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::blocking::{self, Blocking, BlockingClass};
 use crate::errors::LogError;
+use crate::inspect::{self, LogOutline};
 use crate::limits;
 use crate::log_index::LogIndex;
 use crate::log_tail::{LogTail, TailLimits};
@@ -139,6 +141,17 @@ impl GroupLog {
     /// The last entry.
     pub fn end(&self) -> Option<LogPosition> {
         self.state.lock().index.last().as_ref().map(types::position)
+    }
+
+    /// Everything but the payloads.
+    pub fn outline(&self) -> LogOutline {
+        let state = self.state.lock();
+        LogOutline {
+            vote: state.vote.as_ref().map(inspect::stored_vote),
+            cut: state.index.purged().as_ref().map(types::position),
+            runs: state.index.runs().map(|run| types::position(&run)).collect(),
+            last: state.index.last().as_ref().map(types::position),
+        }
     }
 
     pub fn first(&self) -> u64 {
@@ -407,7 +420,9 @@ impl RaftLogStorage<Types> for LogHandle {
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
         let key = record::key(self.log.id, RecordKind::Vote, 0);
         let value = record::encode_vote(&key, vote);
-        self.log.write(vec![Operation::Put(self.log.writer.space(), key.to_vec(), value)]).await?;
+        if !planted(Bug::ForgetVote) {
+            self.log.write(vec![Operation::Put(self.log.writer.space(), key.to_vec(), value)]).await?;
+        }
         self.log.state.lock().vote = Some(*vote);
         Ok(())
     }
@@ -440,6 +455,11 @@ impl RaftLogStorage<Types> for LogHandle {
             state.index.next()
         });
         log.appended.send_replace(next.saturating_sub(1));
+        if planted(Bug::AnswerBeforeWrite) {
+            flushed.io_completed(Ok(()));
+            log.push(operations, count, Then::Answer(oneshot::channel().0));
+            return Ok(());
+        }
         log.push(operations, count, Then::Appended { next, flushed });
         Ok(())
     }
@@ -448,7 +468,9 @@ impl RaftLogStorage<Types> for LogHandle {
         let from = last.map_or(0, |id| id.index + 1);
         let end = self.log.state.lock().index.next();
         // Durable before the entries leave memory: whatever is appended next comes behind it in the queue.
-        self.log.write(vec![self.log.delete_entries(from, end.max(from))]).await?;
+        if !planted(Bug::TruncateInMemory) {
+            self.log.write(vec![self.log.delete_entries(from, end.max(from))]).await?;
+        }
         self.log.change(|state| {
             let kept = from.saturating_sub(state.tail_start()) as usize;
             state.tail.keep_oldest(kept);

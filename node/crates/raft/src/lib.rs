@@ -20,6 +20,7 @@ mod errors;
 mod founding;
 mod group;
 mod group_log;
+mod inspect;
 pub mod limits;
 mod log_index;
 mod log_tail;
@@ -46,6 +47,7 @@ pub use errors::{
 };
 pub use founding::{HandOnError, hand_on_membership};
 pub use group::{GroupState, Leadership, Members, RaftGroup, ReplicaProgress, sole_membership};
+pub use inspect::{LogOutline, StoredEntry, StoredVote, stored_entry};
 pub use network::{Peer, Transport, TransportError, is_heartbeat};
 pub use node::{HandOver, RaftNode, RaftOptions, Standing};
 pub use state_machine::{Applied, Checkpoint, CommittedEntry, EntryPayload, FatalError, StateMachine};

@@ -45,6 +45,11 @@ impl LogIndex {
         }
     }
 
+    /// The first entry of each run of entries by one leader, ascending.
+    pub fn runs(&self) -> impl Iterator<Item = LogId> + '_ {
+        self.leaders.iter().map(|&(index, leader_id)| LogId { leader_id, index })
+    }
+
     pub fn log_id(&self, index: u64) -> Option<LogId> {
         if index < self.first() || index >= self.next() {
             return None;

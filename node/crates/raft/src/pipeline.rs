@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
+use bellwether_probe::{Bug, planted};
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 use futures::{FutureExt, Stream};
@@ -104,6 +105,7 @@ fn outcome(
     Ok(match answer? {
         AppendEntriesResponse::Success => Ok(last),
         AppendEntriesResponse::PartialSuccess(upto) if (prev..=last).contains(&upto) => Ok(upto),
+        AppendEntriesResponse::HigherVote(_) if planted(Bug::SkipTermCheck) => Ok(last),
         AppendEntriesResponse::HigherVote(vote) => Err(StreamAppendError::HigherVote(vote)),
         AppendEntriesResponse::Conflict if is_first && let Some(prev) = prev => Err(StreamAppendError::Conflict(prev)),
         // The one before was appended, so this one came too early. openraft must not see it: it would conclude that the

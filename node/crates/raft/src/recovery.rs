@@ -43,13 +43,7 @@ pub(crate) fn recover(
         }
         None => None,
     };
-    let purged = match get(engine, space, id, RecordKind::Purged)? {
-        Some((key, value)) => {
-            Some(record::decode_purged(&key, &value).map_err(|error| LogError::record(id, "cut", &error))?)
-        }
-        None => None,
-    };
-    if let Some(purged) = purged.map(|purged| purged.index)
+    if let Some(purged) = cut(engine, space, id)?.map(|cut| cut.index)
         && applied.is_none_or(|applied| applied.index < purged)
     {
         let applied = applied.map(|applied| applied.index);
@@ -67,6 +61,13 @@ pub(crate) fn recover(
         ControlFlow::Continue(())
     })?;
     Ok(Recovered { vote, index })
+}
+
+/// Up to where a replica's log was cut.
+pub(crate) fn cut(engine: &dyn KvEngine, space: Space, id: ReplicaKey) -> Result<Option<LogPosition>, LogError> {
+    let Some((key, value)) = get(engine, space, id, RecordKind::Purged)? else { return Ok(None) };
+    let cut = record::decode_purged(&key, &value).map_err(|error| LogError::record(id, "cut", &error))?;
+    Ok(Some(types::position(&cut)))
 }
 
 /// Reads the entries from index `start`, included, to `end`, excluded, without gaps; fewer if the log ends before.

@@ -11,9 +11,11 @@ use tokio::sync::oneshot;
 use crate::env::Env;
 
 /// Where Raft's log is, below the data directory.
-const LOG_PATH: &str = "log";
-const LOG_SPACES: &[SpaceConfig] = &[SpaceConfig { name: "log", kind: SpaceKind::Log }];
-const LOG: Space = Space(0);
+pub const LOG_PATH: &str = "log";
+/// The spaces of its engine.
+pub const LOG_SPACES: &[SpaceConfig] = &[SpaceConfig { name: "log", kind: SpaceKind::Log }];
+/// The one that has the log.
+pub const LOG: Space = Space(0);
 /// Pause before the log store is opened again after the disk was full.
 const DISK_FULL_RETRY: Duration = Duration::from_secs(2);
 

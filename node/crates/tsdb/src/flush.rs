@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bellwether_kv::{Durability, WriteBatch};
 use bellwether_model::SeriesRef;
+use bellwether_probe::{Bug, planted};
 
 use crate::catalog::Catalog;
 use crate::error::StorageError;
@@ -197,11 +198,24 @@ impl Shard {
             put_metadata(&mut batch, sealer, key, metadata.as_deref());
         }
         let stored = &maintenance.stored_tombstones;
-        for tombstone in cut.tombstones.iter().filter(|tombstone| !stored.contains(&tombstone.log_index)) {
+        let is_new = |tombstone: &&Tombstone| !stored.contains(&tombstone.log_index) && !planted(Bug::LoseTombstones);
+        for tombstone in cut.tombstones.iter().filter(is_new) {
             put_tombstone(&mut batch, sealer, tombstone);
         }
-        put_state(&mut batch, sealer, &cut.logical);
-        self.reader.engine.write(&batch, Durability::Synced).map_err(StorageError::engine("a flush's records"))?;
+        if planted(Bug::MarkBeforeRecords) {
+            let mut mark = WriteBatch::default();
+            put_state(&mut mark, sealer, &cut.logical);
+            self.reader.engine.write(&mark, Durability::Synced).map_err(StorageError::engine("a flush's mark"))?;
+        }
+        if planted(Bug::ApplyTwice) {
+            let mark = maintenance.flushed.mark.clone();
+            put_state(&mut batch, sealer, &Logical { mark, ..cut.logical.clone() });
+        } else {
+            put_state(&mut batch, sealer, &cut.logical);
+        }
+        let is_unsynced = planted(Bug::FlushUnsynced) || planted(Bug::MarkBeforeRecords);
+        let durability = if is_unsynced { Durability::Buffered } else { Durability::Synced };
+        self.reader.engine.write(&batch, durability).map_err(StorageError::engine("a flush's records"))?;
 
         maintenance.stored_series = cut.logical.series;
         maintenance.registry_blocks = blocks;

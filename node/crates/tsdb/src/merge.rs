@@ -1,6 +1,7 @@
 //! Layers of samples of one series become one: ascending, each time once, the newer layer's value wins.
 
 use bellwether_model::Timestamp;
+use bellwether_probe::{Bug, planted};
 
 /// Merges an older and a newer layer, each ascending without repeats, to the end of the output columns.
 pub fn merge(
@@ -25,6 +26,10 @@ pub fn merge(
     let (mut old, mut new) = (0, 0);
     while old < old_times.len() || new < new_times.len() {
         let take_new = match (old_times.get(old), new_times.get(new)) {
+            (Some(o), Some(n)) if o == n && planted(Bug::OldestWins) => {
+                new += 1;
+                false
+            }
             (Some(o), Some(n)) if o == n => {
                 old += 1;
                 true

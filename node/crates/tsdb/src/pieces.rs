@@ -4,6 +4,7 @@
 //! the samples of each series in each Window are, 20 bytes each; sorted by Window, the notes are read again run by run, one run at a time.
 
 use bellwether_model::{Sample, TimeRange, Timestamp};
+use bellwether_probe::{Bug, planted};
 
 use crate::head::{ChunkAt, Head};
 use crate::index::SortKey;
@@ -59,6 +60,9 @@ impl<'a> Pieces<'a> {
                         noted.pieces.push(Piece { window, series, head: head_at, source: Source::Chunk(at) });
                     }
                 });
+                if planted(Bug::DropLateAtFlush) {
+                    continue;
+                }
                 let late = head.late_samples(key.series, TimeRange::ALL);
                 for some in late.chunk_by(|a, b| WindowStart::of(a.timestamp) == WindowStart::of(b.timestamp)) {
                     if let Some(window) = position(some[0].timestamp) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bellwether_kv::{Durability, WriteBatch};
 use bellwether_model::{Timestamp, limits};
+use bellwether_probe::{Bug, planted};
 use parking_lot::MutexGuard;
 
 use crate::META;
@@ -182,7 +183,7 @@ impl Shard {
                 while cursor.key() == Some(key) {
                     cursor.take(&mut next_timestamps, &mut next_values)?;
                 }
-                if hides(tombstones, cursor.run.layer, key.series) {
+                if hides(tombstones, cursor.run.layer, key.series) && !planted(Bug::LoseTombstonesAtSeal) {
                     bury(tombstones, cursor.run.layer, key.series, 0, &mut next_timestamps, &mut next_values);
                 }
                 if timestamps.is_empty() {

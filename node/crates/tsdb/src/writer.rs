@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bellwether_model::{Labels, Matcher, MetricMetadata, SeriesHash, SeriesRef, Tenant, TimeRange, Timestamp};
+use bellwether_probe::{Bug, planted};
 use parking_lot::RwLockWriteGuard;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -50,6 +51,12 @@ impl<'a> ShardWriter<'a> {
                 return Err(RegisterError::HashConflict { hash, existing: existing.to_string() });
             }
             return Ok(series);
+        }
+        if planted(Bug::ReuseSeriesRef)
+            && hash.0.is_multiple_of(8)
+            && let Some(last) = state.index.len().checked_sub(1)
+        {
+            return Ok(SeriesRef(last));
         }
         if state.index.len() == u32::MAX {
             return Err(RegisterError::RefsExhausted { epoch: state.logical.ref_epoch });

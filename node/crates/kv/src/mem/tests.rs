@@ -56,6 +56,20 @@ fn the_memory_disk_passes_the_crash_cases() {
 }
 
 #[test]
+fn a_durable_copy_shows_what_a_loss_of_power_would_leave() {
+    let disk = MemDisk::new();
+    let engine = open(&disk);
+    put(&*engine, "a", Durability::Synced).unwrap();
+    put(&*engine, "b", Durability::Buffered).unwrap();
+    let durable = disk.durable("engine");
+    assert_eq!(keys(&*open(&durable)), ["a"]);
+    assert_eq!(keys(&*engine), ["a", "b"], "the disk itself stays as it is");
+    put(&*engine, "c", Durability::Synced).unwrap();
+    assert_eq!(keys(&*open(&disk.durable("engine"))), ["a", "b", "c"]);
+    assert!(!disk.durable("elsewhere").exists("engine").unwrap());
+}
+
+#[test]
 fn a_crash_keeps_what_was_written_and_closes_the_old_handles() {
     let disk = MemDisk::new();
     let old = open(&disk);

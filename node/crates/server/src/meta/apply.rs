@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use bellwether_model::{NodeId, ReplicaId, ShardGroupId, Timestamp};
 use bellwether_placement::{ChangeError, NodeState, PlacedGroup, Placement, ReplicaRole};
+use bellwether_probe::{Bug, planted};
 
 use super::command::{Founding, MetaCommand, MetaReply, Outcome, Refusal, Request, TokenProof};
 use super::settings::{SettingKey, Settings};
@@ -177,7 +178,10 @@ impl MetaState {
         now: Timestamp,
     ) -> MetaReply {
         self.check_facts(&facts, rules)?;
-        if let Some((&node, record)) = self.nodes.iter_mut().find(|(_, record)| record.nonce == nonce) {
+        let is_known = |record: &NodeRecord| {
+            record.nonce == nonce || planted(Bug::RejoinAsBefore) && record.facts.grpc == facts.grpc
+        };
+        if let Some((&node, record)) = self.nodes.iter_mut().find(|(_, record)| is_known(record)) {
             if record.state == NodeState::Removed {
                 return Err(Refusal::NodeRemoved(node));
             }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_model::ShardGroupId;
+use bellwether_probe::{Bug, planted};
 use bellwether_raft::{Leadership, NodeId, ReadError};
 use futures::future::join_all;
 use tokio::time::Instant;
@@ -83,6 +84,10 @@ impl Router {
 
     /// Has replicas that follow come as far as their leaders are.
     async fn follow(&self, following: Vec<Arc<ShardGroup>>, sources: &mut Sources, elsewhere: &mut Vec<ShardGroupId>) {
+        if planted(Bug::FollowerReadsAtOnce) {
+            sources.here.extend(following);
+            return;
+        }
         let groups: Vec<ShardGroupId> = following.iter().map(|local| local.id()).collect();
         let fresh = match self.freshness(&groups, false).await {
             Ok(fresh) => fresh,

@@ -14,6 +14,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bellwether_model::{RefEpoch, ShardGroupId};
+use bellwether_probe::{Bug, planted};
 use bellwether_raft::{
     Checkpoint, GroupId, LogError, NodeId, Peer, RaftGroup, RaftNode, ReplicaId, StartError, StorageTrouble, Transport,
     TransportError,
@@ -161,7 +162,7 @@ impl Start {
     /// Replicas are added to groups one after the other, each before another goes: only the first one is ever alone
     /// without having a log. Those of a group that was split off begin with what its parent made for them.
     pub fn of(group: &RingGroup) -> Start {
-        let is_first = group.replicas.len() == 1 && group.origin.parent.is_none();
+        let is_first = (group.replicas.len() == 1 || planted(Bug::LearnerFounds)) && group.origin.parent.is_none();
         if is_first { Start::Founded } else { Start::Waiting }
     }
 }

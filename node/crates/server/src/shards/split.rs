@@ -13,6 +13,7 @@
 
 use bellwether_ingest::SplitCommand;
 use bellwether_model::{HashRange, PlacementKey, ShardGroupId};
+use bellwether_probe::{Bug, planted};
 use bellwether_raft::{Applied, HandOnError, LogPosition, ReplicaId, hand_on_membership};
 use bellwether_tsdb::{AppliedMark, OpenError, Shard, StorageError};
 use bytes::Bytes;
@@ -149,7 +150,9 @@ fn make_child(parent: &Shard, child: &Child, store: &ReplicaStore) -> Result<(),
     if store.is_there().map_err(|source| engine(store, source))? {
         return Ok(());
     }
-    parent.flush()?;
+    if !planted(Bug::SplitUnflushed) {
+        parent.flush()?;
+    }
     let copy = store.fresh_copy();
     parent.checkpoint(&*store.disk, &copy)?;
     let mark = AppliedMark(shard_mark::encode(&child.applied, &child.owned));

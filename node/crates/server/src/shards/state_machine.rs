@@ -11,6 +11,7 @@ use bellwether_ingest::{
     SamplesEntry, SplitCommand,
 };
 use bellwether_model::{HashRange, Labels, Matcher, PlacementKey, SeriesHash, SeriesRef, Tenant, TimeRange, Timestamp};
+use bellwether_probe::{Bug, planted};
 use bellwether_raft::{Applied, Checkpoint, CommittedEntry, EntryPayload, FatalError, StateMachine};
 use bellwether_tsdb::{AppliedMark, OpenError, RegisterError, Shard, ShardWriter, StorageError, metadata_key};
 use bytes::Bytes;
@@ -160,6 +161,9 @@ impl ShardStateMachine {
                 let (writer, reply) = match entry.command {
                     Command::Samples(samples) => {
                         let (scope, limits) = (self.scope(), samples.limits);
+                        let is_large = planted(Bug::ApplyByOwnMemory) && shard.stats().unflushed_samples > 100;
+                        let limits =
+                            if is_large { EntryLimits { newest: samples.limits.oldest, ..limits } } else { limits };
                         let mut writer = shard.writer();
                         let mut frames = Frames { range: owned.range, scope, writer: &mut writer, limits, rows, refs };
                         let reply = frames.apply(&samples);
@@ -348,7 +352,7 @@ impl Frames<'_, '_> {
         if SeriesHash::of(tenant, &labels) != hash {
             return Err(Refused::Damaged);
         }
-        if !self.range.contains(PlacementKey::of(tenant, metric, hash)) {
+        if !self.range.contains(PlacementKey::of(tenant, metric, hash)) && !planted(Bug::ForgetRange) {
             return Err(Refused::Moved);
         }
         let is_full = self.writer.tenant_series_count(tenant) >= u64::from(self.limits.tenant_series_max);
@@ -435,7 +439,9 @@ impl StateMachine for ShardStateMachine {
         if let Some(owned) = owned {
             *self.owned.write() = owned;
         }
-        *self.shard.write() = Arc::new(shard);
+        if !planted(Bug::InstallInNameOnly) {
+            *self.shard.write() = Arc::new(shard);
+        }
         applying.applied = applied;
         let old = std::mem::replace(&mut generations.live, next);
         if !self.store.remove(old) {
