@@ -22,6 +22,7 @@ use super::probing::SimProbe;
 use super::schedule::{self, Event};
 use super::world::World;
 use crate::invariants::{Watcher, bounded, content_equal, watchers};
+use crate::os_clock;
 use crate::panics;
 use crate::random::Random;
 use crate::trace::Trace;
@@ -138,6 +139,7 @@ pub fn replay(case: Case, manner: Manner) -> Result<Report, Box<Failure>> {
 const STACK_BYTES: usize = 64 << 20;
 
 fn guarded(case: Case, manner: Manner) -> Result<Report, Box<Failure>> {
+    let _clocks = os_clock::begin();
     let Case { options, schedule, .. } = case;
     let (seed, options) = (options.seed, Arc::new(options));
     let trace = Trace::keeping(manner.echo, if manner.keep { EVENTS_COMPARED } else { 0 });
@@ -264,6 +266,7 @@ impl Run {
     fn step(&mut self) -> Result<(), String> {
         self.nemesis.act(&mut self.world, &mut self.marks)?;
         self.world.step()?;
+        os_clock::set(self.world.now());
         if let Some(panic) = panics::take() {
             return Err(panic);
         }
