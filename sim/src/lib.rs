@@ -17,6 +17,7 @@ pub mod cluster;
 pub mod invariants;
 pub mod os_clock;
 pub mod panics;
+pub mod plant;
 pub mod random;
 pub mod reference;
 pub mod shrink;

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode};
 use std::{fs, io};
 
+use bellwether_probe::Bug;
 use bellwether_sim::cluster::Case;
 use bellwether_sim::cluster::run::{Manner, replay};
+use bellwether_sim::plant::Search;
 use bellwether_sim::shrink::{claim, shrink};
 use bellwether_sim::sweep::{Verdict, judge, summary};
 use bellwether_sim::{single, sweep};
@@ -42,6 +44,8 @@ enum Command {
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=5))]
         nodes: u8,
     },
+    /// Plant bugs in the code and see whether runs catch them; the exit code is 1 if one is not caught
+    Plant(Plant),
     /// Run one node alone, without a network
     Single {
         /// The seed
@@ -82,12 +86,37 @@ struct Run {
     /// Print nothing but a verdict, as one line of JSON
     #[arg(long)]
     json: bool,
+    /// Plant a bug in the code
+    #[arg(long)]
+    plant: Option<Bug>,
     /// Do not print what happens, or what led to failures
     #[arg(long)]
     quiet: bool,
     /// Where the options and the schedule go as JSON, instead of being run
     #[arg(long)]
     write_case: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Plant {
+    /// A bug by its name; several times for several
+    #[arg(long, required_unless_present = "all")]
+    bug: Vec<Bug>,
+    /// All bugs
+    #[arg(long, conflicts_with = "bug")]
+    all: bool,
+    /// First seed and the one after the last, as A..B
+    #[arg(long, value_parser = seeds, default_value = "0..50")]
+    seeds: Range<u64>,
+    /// Run all seeds, also once a bug is caught
+    #[arg(long)]
+    every: bool,
+    /// Bugs that are looked for at a time
+    #[arg(long, default_value_t = 1)]
+    jobs: usize,
+    /// Nodes of the cluster
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=5))]
+    nodes: u8,
 }
 
 fn seeds(text: &str) -> Result<Range<u64>, String> {
@@ -113,6 +142,7 @@ fn main() -> ExitCode {
                 false
             }
         })),
+        Command::Plant(search) => Ok(plant(search)),
         Command::Single { seed } => single::simulate(seed, true).map(|report| {
             println!("seed {seed}: trace {:016x}, {} lives", report.trace_hash, report.lives);
             true
@@ -163,7 +193,8 @@ fn one(run: &Run) -> Result<bool, String> {
         print!("{}", case.to_json());
     }
     let seed = case.options.seed;
-    let result = replay(case, Manner { echo: !run.quiet && !run.json, ..Manner::default() });
+    let manner = Manner { echo: !run.quiet && !run.json, planted: run.plant, ..Manner::default() };
+    let result = replay(case, manner);
     if let Err(failure) = &result {
         eprintln!("{}", failure.details);
         eprintln!("again: cargo run -p bellwether-sim -- {}", run.which.again());
@@ -209,6 +240,22 @@ fn many(seeds: Range<u64>, run: &Run) -> bool {
     }
     println!("never reached: {:?}", sweep.marks.missing());
     sweep.failures.is_empty()
+}
+
+/// Looks for planted bugs; prints a row of a table for each.
+fn plant(Plant { bug, all, seeds, every, jobs, nodes }: Plant) -> bool {
+    let bugs = if all { Bug::ALL.to_vec() } else { bug };
+    let command = |bug: Bug, seed: u64| {
+        let mut command = process::Command::new(std::env::current_exe()?);
+        let (seed, nodes) = (seed.to_string(), nodes.to_string());
+        command.args(["run", "--seed", &seed, "--nodes", &nodes, "--json", "--plant", bug.name()]);
+        Ok(command)
+    };
+    let outcomes = Search { seeds, every, jobs }.run(&bugs, command, |said| println!("{said}"));
+    let missed = outcomes.iter().filter(|outcome| outcome.first.is_none());
+    let missed: Vec<&str> = missed.map(|outcome| outcome.bug.name()).collect();
+    println!("{} bugs, not caught: {missed:?}", outcomes.len());
+    missed.is_empty()
 }
 
 /// Shrinks what fails, each try in a process of its own, since one may end its process.

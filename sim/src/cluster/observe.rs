@@ -1,10 +1,13 @@
 //! What is looked at from outside: each node's view of its groups and of the cluster.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bellwether_kv::MemDisk;
+use bellwether_raft::{LogOutline, LogPosition};
 use bellwether_server::Server;
 use bellwether_server::meta::MetaState;
-use bellwether_server::shards::shard_mark;
+use bellwether_server::shards::{Cause, shard_mark};
 
 use super::machine::{Machine, Process};
 
@@ -26,10 +29,14 @@ pub struct NodeSeen {
     pub groups: Vec<GroupSeen>,
     /// Groups that do not serve, and why.
     pub quarantined: Vec<String>,
+    /// Those of them whose data cannot be read.
+    pub damaged: Vec<String>,
+    /// What it stores everything on.
+    pub disk: MemDisk,
 }
 
 /// A replica.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct GroupSeen {
     /// The group.
     pub group: u32,
@@ -49,6 +56,16 @@ pub struct GroupSeen {
     pub state_hash: Option<u64>,
     /// The last entry that was cut from its log.
     pub purged: Option<u64>,
+    /// The last entry that its data have on the disk.
+    pub flushed: Option<u64>,
+    /// Where it leads: the last entry that each other replica acknowledged.
+    pub matched: BTreeMap<u64, u64>,
+    /// Its log without payloads.
+    pub log: LogOutline,
+    /// The replicas that vote, and their nodes.
+    pub voting: BTreeMap<u64, u64>,
+    /// Whether a quorum has the members as they are here.
+    pub is_settled: bool,
     /// The nodes that vote.
     pub voters: Vec<u64>,
     /// The nodes that learn.
@@ -66,6 +83,13 @@ pub struct Position {
     pub term: u64,
     /// The replica that led.
     pub leader: u64,
+}
+
+impl Position {
+    /// Of an entry.
+    pub fn of(entry: LogPosition) -> Position {
+        Position { index: entry.index, term: entry.term, leader: entry.leader.0 }
+    }
 }
 
 /// The nodes that serve.
@@ -104,36 +128,44 @@ fn node(machine: &Machine, server: &Server) -> Result<NodeSeen, String> {
     for local in server.shards().serving() {
         let shard = local.shard();
         let (applied, _) = shard_mark::decode(&shard.applied().0).map_err(|error| error.to_string())?;
-        let applied = applied.log.map(|at| Position { index: at.index, term: at.term, leader: at.leader.0 });
-        let mut seen = group(local.id().0, &local.raft.state(), local.replica().0);
-        seen.applied = applied;
+        let mut seen = group(local.id().0, &local.raft);
+        seen.applied = applied.log.map(Position::of);
         seen.state_hash = Some(shard.state_hash());
         groups.push(seen);
     }
     let meta = server.meta();
-    groups.push(group(META, &meta.group().state(), meta.group().replica().0));
+    groups.push(group(META, meta.group()));
+    let quarantined = server.shards().quarantined();
+    let damaged = quarantined.iter().filter(|group| group.cause == Cause::Damaged);
     Ok(NodeSeen {
         number: machine.number,
         boot: machine.boots(),
         node: meta.node().0,
         meta: meta.now(),
         groups,
-        quarantined: server.shards().quarantined().iter().map(ToString::to_string).collect(),
+        damaged: damaged.map(ToString::to_string).collect(),
+        quarantined: quarantined.iter().map(ToString::to_string).collect(),
+        disk: machine.disk(),
     })
 }
 
-fn group(group: u32, state: &bellwether_raft::GroupState, replica: u64) -> GroupSeen {
-    let position = |at: bellwether_raft::LogPosition| Position { index: at.index, term: at.term, leader: at.leader.0 };
+fn group(group: u32, raft: &bellwether_raft::RaftGroup) -> GroupSeen {
+    let state = raft.state();
     GroupSeen {
         group,
-        replica,
+        replica: raft.replica().0,
         term: state.term,
         is_leader: state.is_leader,
         last: state.last,
-        committed: state.committed.map(position),
-        applied: state.applied.map(position),
+        committed: state.committed.map(Position::of),
+        applied: state.applied.map(Position::of),
         state_hash: None,
         purged: state.purged.map(|at| at.index),
+        flushed: state.flushed.map(|at| at.index),
+        matched: state.progress.iter().filter_map(|(id, at)| Some((id.0, at.matched?))).collect(),
+        log: raft.outline(),
+        voting: state.voters.iter().map(|(replica, node)| (replica.0, *node)).collect(),
+        is_settled: state.membership_committed && !state.is_joint,
         voters: state.voters.values().copied().collect(),
         learners: state.learners.values().copied().collect(),
         is_joint: state.is_joint,

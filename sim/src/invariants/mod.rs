@@ -9,14 +9,20 @@ pub mod committed_once;
 pub mod computed;
 pub mod content_equal;
 pub mod counted;
+pub mod durable_quorum;
 pub mod election_safety;
+pub mod forward_only;
 pub mod idempotent;
+pub mod leader_complete;
+pub mod log_matching;
 pub mod meta_agrees;
 pub mod named;
 pub mod phantom;
 pub mod read_your_writes;
 pub mod replicas_equal;
 pub mod ring_partition;
+pub mod synced_first;
+pub mod undamaged;
 
 use crate::cluster::history::{Cells, Found, History, Moment};
 use crate::cluster::observe::NodeSeen;
@@ -34,7 +40,13 @@ pub fn watchers() -> Vec<Box<dyn Watcher>> {
     vec![
         Box::new(election_safety::ElectionSafety::default()),
         Box::new(committed_once::CommittedOnce::default()),
+        Box::new(forward_only::ForwardOnly::default()),
+        Box::new(log_matching::LogMatching),
+        Box::new(leader_complete::LeaderComplete::default()),
+        Box::new(synced_first::SyncedFirst::default()),
+        Box::new(durable_quorum::DurableQuorum::default()),
         Box::new(replicas_equal::ReplicasEqual::default()),
+        Box::new(undamaged::Undamaged),
         Box::new(meta_agrees::MetaAgrees::default()),
         Box::new(ring_partition::RingPartition::default()),
     ]
