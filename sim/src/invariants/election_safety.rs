@@ -1,7 +1,7 @@
-//! Leaders come one after the other.
+//! What leaders commit goes along the log from lower votes to higher ones, never back.
 //!
-//! A vote is a term and a replica, and the higher one wins: leadership may pass from one replica to another within a term,
-//! but to a higher one alone. That what they commit is one history is `committed_once`.
+//! A vote is a term and a replica. A replica may learn that it was elected when a higher vote has been given already, and it
+//! leads for a moment beside the other; but it commits nothing any more.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,8 @@ use crate::cluster::observe::NodeSeen;
 /// See the module.
 #[derive(Default)]
 pub struct ElectionSafety {
-    /// By group and term: who led, in order.
-    leaders: BTreeMap<(u32, u64), Vec<u64>>,
+    /// By group and index: term and leader of what is committed there.
+    votes: BTreeMap<u32, BTreeMap<u64, (u64, u64)>>,
 }
 
 impl Watcher for ElectionSafety {
@@ -21,22 +21,22 @@ impl Watcher for ElectionSafety {
     }
 
     fn look(&mut self, nodes: &[NodeSeen]) -> Result<(), String> {
-        let mut new: Vec<(u32, u64, u64)> = Vec::new();
         for node in nodes {
-            let led = node.groups.iter().filter(|group| group.is_leader);
-            new.extend(led.map(|group| (group.group, group.term, group.replica)));
-        }
-        // Two may have begun between two looks.
-        new.sort_unstable();
-        for (group, term, replica) in new {
-            let known = self.leaders.entry((group, term)).or_default();
-            if known.contains(&replica) {
-                continue;
+            for group in &node.groups {
+                let known = self.votes.entry(group.group).or_default();
+                for at in [group.committed, group.applied].into_iter().flatten() {
+                    let vote = (at.term, at.leader);
+                    let before = known.range(..=at.index).next_back().filter(|(_, before)| **before > vote);
+                    let after = known.range(at.index..).next().filter(|(_, after)| **after < vote);
+                    if let Some((index, other)) = before.or(after) {
+                        return Err(format!(
+                            "group {}: node {} has {at:?}, but the vote of index {index} is {other:?}",
+                            group.group, node.number
+                        ));
+                    }
+                    known.insert(at.index, vote);
+                }
             }
-            if let Some(higher) = known.iter().find(|known| **known > replica) {
-                return Err(format!("group {group}: replica {replica} leads in term {term} after replica {higher}"));
-            }
-            known.push(replica);
         }
         Ok(())
     }

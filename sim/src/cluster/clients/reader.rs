@@ -11,6 +11,9 @@ use crate::cluster::http::{Answer, ask};
 use crate::invariants::{check_answer, computed, counted, named, phantom};
 use crate::work::lock;
 
+/// What the disk in memory says to a process that has ended.
+const ENDED: &str = "by a process that has ended";
+
 impl Client {
     pub(super) async fn read_on(mut self) {
         loop {
@@ -78,6 +81,10 @@ impl Client {
                 // A close without an end is a failure of the connection, not of the answer.
                 .map_err(|error| format!("no whole answer: {error}")),
             Ok(Answer { status: 503, body }) => Err(String::from_utf8_lossy(&body).into_owned()),
+            // A process that ended itself says nothing any more; here it lives until its step is over.
+            Ok(Answer { status: 500, body }) if String::from_utf8_lossy(&body).contains(ENDED) => {
+                Err("the node has ended itself".to_owned())
+            }
             Ok(Answer { status, body }) => {
                 let body = String::from_utf8_lossy(&body);
                 let reason = format!("legal queries are answered: {status} from node {node} to {text}: {body}");
