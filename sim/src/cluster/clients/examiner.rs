@@ -58,6 +58,11 @@ impl Client {
         // With a node that is dead for ever not everything can be sealed.
         let sealed = ask(node, "POST", "/api/v1/admin/seal", &tenant(0), &[], DEADLINE).await?;
         self.event(&format!("seals on n{node}: {}", sealed.status));
+        if !matches!(sealed.status, 200 | 503) {
+            let body = String::from_utf8_lossy(&sealed.body);
+            self.shared
+                .violated(format!("maintenance is done or put off: node {node} answers {}: {body}", sealed.status));
+        }
         for tenant in 0..tenants {
             let series = (0..METRICS).map(|number| Series { tenant, writer: EXAMINER, number });
             let writes: Vec<Write> = series.map(|series| lock(&self.shared.history).begin(series, now())).collect();

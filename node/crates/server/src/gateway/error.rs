@@ -130,7 +130,12 @@ impl From<SelectError> for ApiError {
 
 impl From<MaintainError> for ApiError {
     fn from(error: MaintainError) -> ApiError {
-        ApiError::new(ErrorKind::Internal, error.to_string())
+        match &error {
+            MaintainError::There(failed) if failed.is_transient() => {
+                ApiError::unavailable(error.to_string(), RETRY_AFTER)
+            }
+            MaintainError::Here(_) | MaintainError::There(_) => ApiError::new(ErrorKind::Internal, error.to_string()),
+        }
     }
 }
 
@@ -201,4 +206,22 @@ impl IntoResponse for ApiError {
 /// The header's value: whole seconds, at least one.
 pub fn retry_after(delay: Duration) -> HeaderValue {
     HeaderValue::from(delay.as_secs().max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use bellwether_model::NodeId;
+
+    use super::*;
+    use crate::peers::{Callee, PeerError};
+
+    #[test]
+    fn maintenance_that_misses_a_node_can_be_asked_for_again() {
+        let callee = || Callee::Node(NodeId(3));
+        let gone = PeerError::Unreachable { callee: callee(), reason: "connection refused".to_owned() };
+        let error = ApiError::from(MaintainError::There(gone));
+        assert_eq!((error.kind, error.retry_after), (ErrorKind::Unavailable, Some(RETRY_AFTER)));
+        let broken = PeerError::Broken { callee: callee(), reason: "a run is damaged".to_owned() };
+        assert_eq!(ApiError::from(MaintainError::There(broken)).kind, ErrorKind::Internal);
+    }
 }
