@@ -42,6 +42,7 @@ const WORKSPACE: &[(&str, &[&str])] = &[
     (
         "bellwether-sim",
         &[
+            "bellwether-client",
             "bellwether-kv",
             "bellwether-model",
             "bellwether-placement",

@@ -15,6 +15,12 @@ pub enum Mark {
     LostDisk,
     /// Hosts could not reach each other.
     Partition,
+    /// Messages were lost now and then.
+    Loss,
+    /// Something on a disk was damaged.
+    Rot,
+    /// A node could not live with what was damaged on its disk, and came back as a new one.
+    RottenNodeReplaced,
     /// A disk had no room.
     DiskFull,
     /// A machine did nothing for a while.
@@ -45,16 +51,43 @@ pub enum Mark {
     QueryFailed,
     /// A flush cut a log.
     LogCut,
+    /// A group was split by an operator.
+    GroupSplit,
+    /// A replica was given to another node by an operator.
+    CopyGiven,
+    /// A leadership was handed over by an operator.
+    LeaderTransferred,
+    /// A node was to be emptied.
+    DrainBegun,
+    /// A node was emptied and removed, and its machine began anew.
+    NodeRetired,
+    /// A node that was lost with its disk was removed.
+    LostNodeForgotten,
+    /// A node joined late.
+    NodeJoinedLate,
+    /// A setting was chosen.
+    SettingChosen,
+    /// A backup was made.
+    BackupMade,
+    /// A backup was compared with what it should be.
+    BackupVerified,
+    /// A process was started with a newer program.
+    Upgraded,
+    /// All nodes use a newer version of what is replicated.
+    UpgradeFinalized,
 }
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Mark; 20] = [
+    pub const ALL: [Mark; 35] = [
         Mark::Crash,
         Mark::Stop,
         Mark::PowerLoss,
         Mark::LostDisk,
         Mark::Partition,
+        Mark::Loss,
+        Mark::Rot,
+        Mark::RottenNodeReplaced,
         Mark::DiskFull,
         Mark::Pause,
         Mark::ClockJump,
@@ -70,11 +103,65 @@ impl Mark {
         Mark::PartialAnswer,
         Mark::QueryFailed,
         Mark::LogCut,
+        Mark::GroupSplit,
+        Mark::CopyGiven,
+        Mark::LeaderTransferred,
+        Mark::DrainBegun,
+        Mark::NodeRetired,
+        Mark::LostNodeForgotten,
+        Mark::NodeJoinedLate,
+        Mark::SettingChosen,
+        Mark::BackupMade,
+        Mark::BackupVerified,
+        Mark::Upgraded,
+        Mark::UpgradeFinalized,
     ];
 }
 
 /// What the server's code says of itself: its calls of `reached`, and of `buggify` where the rare way was taken.
-pub const TOLD: &[&str] = &[];
+pub const TOLD: &[&str] = &[
+    "a batch with refs from before a split",
+    "a batch with refs of an old epoch",
+    "a change of members came too late",
+    "a child waited for its parent's replica",
+    "a copy breaks off",
+    "a copy came from behind a split",
+    "a copy in small pieces",
+    "a damaged copy left its group",
+    "a deletion was done again after a split",
+    "a fast clock leads nothing",
+    "a flush while a checkpoint was on its way",
+    "a group was split while a backup was made",
+    "a group was split while it was read",
+    "a half-done change of voters was ended by the mover",
+    "a late answer to a proposal",
+    "a leader without a quorum refused a proposal",
+    "a learner was too far behind to vote",
+    "a mover acts late",
+    "a node joined where another was",
+    "a proposal was overwritten by another leader",
+    "a read by another map than the group's",
+    "a read went on by a newer map",
+    "a removed node was turned away",
+    "a series was registered where it no longer is",
+    "a slow clock leads nothing",
+    "a small entry",
+    "a split was applied again after a crash",
+    "a split was proposed twice",
+    "a split was refused by its group's log",
+    "a stale mover was refused",
+    "an early flush",
+    "an early seal",
+    "damage was found in a copy that served",
+    "few entries in a message",
+    "few frames in a call",
+    "leaderships handed over",
+    "log cut while a follower lagged",
+    "no log is kept",
+    "nobody knows who leads",
+    "samples were refused while a quorum's disks were full",
+    "the map is followed late",
+];
 
 /// The marks of a run, or of a sweep.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bellwether_kv::MemDisk;
 use bellwether_server::config::{ByteSize, Config, PeerList};
-use bellwether_server::env::{DiskSpace, NoFiles, NoObjects, Program, Seed, Volume};
+use bellwether_server::env::{DiskSpace, NoFiles, Program, Seed, Versions, Volume};
 use bellwether_server::meta::MetaCommand;
 use bellwether_server::meta::settings::SettingKey;
 use bellwether_server::{Env, Server};
@@ -16,12 +16,14 @@ use tokio::sync::watch;
 
 use super::clock::SkewedClock;
 use super::net::{SharedTrace, SimNet, loopback, now_ms};
+use super::operator::{GROUPS_MORE_MAX, SimObjects};
 use super::options::Options;
 use crate::work::{Burden, executors, lock};
 
 /// Where every node listens.
 pub const HTTP_PORT: u16 = 9480;
-const GRPC_PORT: u16 = 9481;
+/// Where every node speaks gRPC.
+pub const GRPC_PORT: u16 = 9481;
 
 /// Retention of simulated nodes.
 const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -29,6 +31,12 @@ const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 const REPAIR_GRACE: Duration = Duration::from_secs(10);
 /// Size of a disk that nothing is said of.
 const DISK_BYTES: u64 = 100 << 30;
+/// The next program: it speaks one more version between nodes, and knows one more of what is replicated.
+pub const NEXT_PROGRAM: Program = Program {
+    version: "9.0.0-next",
+    peers: Versions { lowest: 1, highest: 2 },
+    formats: Versions { lowest: 1, highest: 2 },
+};
 
 /// See the module.
 pub struct Machine {
@@ -44,6 +52,10 @@ pub struct Machine {
     founds: bool,
     /// Set where the next boot begins with an empty disk in a cluster that exists.
     rejoins: Mutex<bool>,
+    /// Its node, once it has one.
+    node: Mutex<Option<u64>>,
+    program: Mutex<Program>,
+    objects: SimObjects,
     stop: watch::Sender<bool>,
     fatal: Mutex<Option<String>>,
     options: Arc<Options>,
@@ -68,7 +80,7 @@ pub enum Process {
 
 impl Machine {
     /// A machine with an empty disk.
-    pub fn new(number: usize, options: Arc<Options>, trace: SharedTrace) -> Machine {
+    pub fn new(number: usize, options: Arc<Options>, objects: SimObjects, trace: SharedTrace) -> Machine {
         let (offset_ms, drift_ppm) = options.clocks[number - 1];
         Machine {
             number,
@@ -79,6 +91,9 @@ impl Machine {
             boots: AtomicU64::new(0),
             founds: number == 1,
             rejoins: Mutex::new(false),
+            node: Mutex::default(),
+            program: Mutex::new(Program::THIS),
+            objects,
             stop: watch::Sender::new(false),
             fatal: Mutex::default(),
             options,
@@ -95,6 +110,22 @@ impl Machine {
     pub fn lose_disk(&self) {
         *lock(&self.disk) = MemDisk::new();
         *lock(&self.rejoins) = true;
+        *lock(&self.node) = None;
+    }
+
+    /// The node whose data its disk holds, as far as it has served.
+    pub fn node(&self) -> Option<u64> {
+        *lock(&self.node)
+    }
+
+    /// Which program the next process is.
+    pub fn program(&self) -> Program {
+        *lock(&self.program)
+    }
+
+    /// Chooses the program of the next process.
+    pub fn install(&self, program: Program) {
+        *lock(&self.program) = program;
     }
 
     /// Lets the next process be one that serves.
@@ -150,12 +181,21 @@ impl Machine {
                 return;
             }
         };
-        self.event(format!("serves as node {}", server.meta().node().0));
+        let node = server.meta().node().0;
+        self.event(format!("serves as node {node}"));
+        *lock(&self.node) = Some(node);
         if self.founds && boot == 0 {
             // What is lost is made again within a run, not after a quarter of an hour.
-            let (meta, value) = (server.meta().clone(), REPAIR_GRACE.as_millis() as u64);
-            let command = MetaCommand::SetSetting { key: SettingKey::RepairGrace, value };
-            tokio::spawn(async move { meta.propose(command).await });
+            let meta = server.meta().clone();
+            let groups_max = u64::from(self.options.shard_groups) + GROUPS_MORE_MAX;
+            let chosen =
+                [(SettingKey::RepairGrace, REPAIR_GRACE.as_millis() as u64), (SettingKey::GroupsMax, groups_max)];
+            tokio::spawn(async move {
+                for (key, value) in chosen {
+                    // What is not chosen makes a run slower, not wrong.
+                    let _ = meta.propose(MetaCommand::SetSetting { key, value }).await;
+                }
+            });
         }
         *lock(&self.process) = Process::Serving(Box::new(server));
         if stop.wait_for(|stop| *stop).await.is_err() {
@@ -183,10 +223,10 @@ impl Machine {
             volume: Arc::new(SimVolume(disk)),
             clock: self.clock.clone(),
             seed,
-            program: Program::THIS,
+            program: self.program(),
             net: Arc::new(SimNet { number: self.number, trace: self.trace.clone() }),
             files: Arc::new(NoFiles),
-            objects: Arc::new(NoObjects),
+            objects: Arc::new(self.objects.clone()),
             executors: executors(seed.0, &self.burden),
             host: None,
             fatal: Arc::new(move |reason| {

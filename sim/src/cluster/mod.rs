@@ -4,7 +4,8 @@
 //! file), [`machine`] with
 //! [`clock`], [`net`] (what a node is given instead of the real world), [`world`] (all machines and the network between
 //! them), [`nemesis`] (makes the schedule happen), [`workload`], [`http`], [`clients`] and [`history`] (who writes and reads, and what
-//! may be read), [`observe`] (what is looked at from outside), [`probing`] (what the code itself asks and tells), [`run`] (the
+//! may be read), [`operator`] (who administers), [`observe`] (what is looked at from outside), [`probing`] (what the code itself asks
+//! and tells), [`run`] (the
 //! phases of a run), [`coverage`] (what must have happened in a sweep).
 //!
 //! A run has four phases: the nodes found and join a cluster, whose groups spread; things go wrong while clients write and
@@ -21,6 +22,7 @@ pub mod machine;
 pub mod nemesis;
 pub mod net;
 pub mod observe;
+pub mod operator;
 pub mod options;
 pub mod probing;
 pub mod run;

@@ -1,17 +1,21 @@
 //! Makes a schedule happen, ends what it began, and starts processes that ended themselves.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_kv::{Faults, Trigger};
 
 use super::coverage::{Mark, Marks};
-use super::machine::Process;
-use super::schedule::{Event, Fault};
+use super::machine::{NEXT_PROGRAM, Process};
+use super::operator::{Operators, Task};
+use super::schedule::{Event, Fault, Kind};
 use super::world::World;
 
 /// A process that ended itself is started again after this.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
+/// A machine whose node was removed begins anew after this.
+const RENEW_PAUSE: Duration = Duration::from_secs(3);
 
 /// See the module.
 pub struct Nemesis {
@@ -22,6 +26,14 @@ pub struct Nemesis {
     down: BTreeSet<usize>,
     /// Nodes on which a sync was asked to fail: their processes may end themselves, or not start.
     may_end: BTreeSet<usize>,
+    /// Nodes of whose disks something is damaged: where that is nothing of one shard group, their processes may end, and they
+    /// come back as new ones.
+    rotten: BTreeSet<usize>,
+    /// Machines whose nodes are being emptied until somebody takes that back.
+    drained: BTreeSet<usize>,
+    /// Settings that somebody chose.
+    chosen: BTreeSet<String>,
+    operators: Arc<Operators>,
 }
 
 /// How something that is wrong becomes right again.
@@ -31,21 +43,34 @@ enum End {
     Uncut(u64),
     Release(u64),
     Latency(usize, usize),
+    Loss(usize, usize),
     Disk(usize),
     Fast(usize),
     Resume(usize, u64),
+    Undrain(usize),
 }
 
 impl Nemesis {
-    /// Begins a schedule at `began`.
-    pub fn new(schedule: Vec<Event>, began: Duration) -> Nemesis {
+    /// Begins a schedule at `began`. On the machines of `down` nothing runs yet.
+    pub fn new(schedule: Vec<Event>, began: Duration, down: BTreeSet<usize>, operators: Arc<Operators>) -> Nemesis {
         let events = schedule.into_iter().map(|event| Event { at: began + event.at, ..event }).collect();
-        Nemesis { events, ends: BTreeMap::new(), drawn: 0, down: BTreeSet::new(), may_end: BTreeSet::new() }
+        Nemesis {
+            events,
+            ends: BTreeMap::new(),
+            drawn: 0,
+            down,
+            may_end: BTreeSet::new(),
+            rotten: BTreeSet::new(),
+            drained: BTreeSet::new(),
+            chosen: BTreeSet::new(),
+            operators,
+        }
     }
 
     /// Does what is due. An error is something that a node must not do.
     pub fn act(&mut self, world: &mut World, marks: &mut Marks) -> Result<(), String> {
         let now = world.now();
+        self.renew(world);
         self.restart(world, marks)?;
         while let Some(entry) = self.ends.first_entry().filter(|entry| entry.key().0 <= now) {
             let end = entry.remove();
@@ -71,6 +96,29 @@ impl Nemesis {
         for node in waiting {
             self.end(End::Boot(node), world);
         }
+        for node in std::mem::take(&mut self.drained) {
+            self.operators.ask(Task::Undrain(node));
+        }
+        for name in std::mem::take(&mut self.chosen) {
+            self.operators.ask(Task::Set(name, None));
+        }
+        if world.options.kinds.contains(&Kind::Backup) {
+            self.operators.ask(Task::Backup);
+        }
+    }
+
+    /// Has machines begin anew whose node was removed for ever.
+    fn renew(&mut self, world: &mut World) {
+        for (number, node) in self.operators.retired() {
+            // One that lost its disk meanwhile has another node by now.
+            if world.machine(number).node() == Some(node) {
+                world.event(format!("n{number} begins anew: node {node} is no more"));
+                world.lose_disk(number);
+                if self.down.insert(number) {
+                    self.later(world.now() + RENEW_PAUSE, End::Boot(number));
+                }
+            }
+        }
     }
 
     /// Starts processes that ended themselves, which only a failed sync excuses.
@@ -82,7 +130,16 @@ impl Nemesis {
                 _ => None,
             });
             let Some(reason) = world.machine(number).ended_itself().or(refused) else { continue };
+            if self.operators.is_retiring(number) {
+                continue;
+            }
             world.event(format!("n{number} is to be started again: {reason}"));
+            if self.rotten.remove(&number) {
+                marks.reach(Mark::RottenNodeReplaced);
+                self.lose_disk(number, world);
+                self.later(world.now() + RESTART_PAUSE, End::Boot(number));
+                continue;
+            }
             if !self.may_end.contains(&number) {
                 return Err(format!("the process on node {number} ended itself: {reason}"));
             }
@@ -93,6 +150,12 @@ impl Nemesis {
             self.later(world.now() + RESTART_PAUSE, End::Boot(number));
         }
         Ok(())
+    }
+
+    fn lose_disk(&mut self, number: usize, world: &mut World) {
+        world.machine(number).node().into_iter().for_each(|lost| self.operators.lose(number, lost));
+        world.lose_disk(number);
+        self.down.insert(number);
     }
 
     fn later(&mut self, at: Duration, end: End) {
@@ -129,9 +192,7 @@ impl Nemesis {
             }
             Fault::LostDisk(node) if runs(self, &node) => {
                 marks.reach(Mark::LostDisk);
-                world.power_off(node, None);
-                world.machine(node).lose_disk();
-                self.down.insert(node);
+                self.lose_disk(node, world);
                 self.later(end_at, End::Boot(node));
             }
             Fault::Cut(from, to) => {
@@ -146,6 +207,19 @@ impl Nemesis {
             Fault::SlowLink(a, b, latency) => {
                 world.set_latency(a, b, latency);
                 self.later(end_at, End::Latency(a, b));
+            }
+            Fault::Loss(a, b, per_mille) => {
+                marks.reach(Mark::Loss);
+                world.set_loss(a, b, per_mille);
+                self.later(end_at, End::Loss(a, b));
+            }
+            Fault::Rot(node, pick) => {
+                let directory = if pick % 4 == 0 { "log" } else { "shards" };
+                if let Some(what) = world.machine(node).disk().damage_some(directory, pick) {
+                    marks.reach(Mark::Rot);
+                    world.event(format!("n{node} has rot: {what}"));
+                    self.rotten.insert(node);
+                }
             }
             Fault::DiskFull(node, room_bytes) => {
                 marks.reach(Mark::DiskFull);
@@ -176,7 +250,32 @@ impl Nemesis {
                     world.machine(node).clock.jump(by_ms);
                 }
             }
-            Fault::Crash(_) | Fault::Stop(_) | Fault::LostDisk(_) => {}
+            Fault::Join(node) if !runs(self, &node) && world.machine(node).boots() == 0 => {
+                marks.reach(Mark::NodeJoinedLate);
+                self.end(End::Boot(node), world);
+            }
+            Fault::Upgrade(node) if runs(self, &node) => {
+                marks.reach(Mark::Upgraded);
+                let machine = world.machine(node);
+                machine.install(NEXT_PROGRAM);
+                machine.ask_to_stop();
+                self.down.insert(node);
+                self.later(end_at, End::Boot(node));
+            }
+            Fault::Ask(task) => {
+                match &task {
+                    Task::Drain(node) => {
+                        self.drained.insert(*node);
+                        self.later(end_at, End::Undrain(*node));
+                    }
+                    Task::Set(name, _) => {
+                        self.chosen.insert(name.clone());
+                    }
+                    _ => {}
+                }
+                self.operators.ask(task);
+            }
+            Fault::Crash(_) | Fault::Stop(_) | Fault::LostDisk(_) | Fault::Join(_) | Fault::Upgrade(_) => {}
         }
     }
 
@@ -190,8 +289,13 @@ impl Nemesis {
             End::Uncut(id) => world.uncut(id),
             End::Release(id) => world.release(id),
             End::Latency(a, b) => world.set_latency(a, b, world.options.latency_max),
+            End::Loss(a, b) => world.set_loss(a, b, 0),
             End::Disk(node) => world.machine(node).disk().set_faults(Faults::default()),
             End::Fast(node) => world.machine(node).burden.set_times(1),
+            End::Undrain(node) => {
+                self.drained.remove(&node);
+                self.operators.ask(Task::Undrain(node));
+            }
             End::Resume(node, id) => {
                 world.machine(node).burden.halt(false);
                 world.release(id);

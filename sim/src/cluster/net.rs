@@ -47,10 +47,17 @@ struct SimListener {
 
 /// A connection whose written bytes go into the trace: whole between nodes, and by their number where answers carry the
 /// real date.
-struct Traced {
+pub struct Traced {
     stream: TcpStream,
     is_dated: bool,
     trace: SharedTrace,
+}
+
+impl Traced {
+    /// A connection all of whose bytes go into the trace.
+    pub fn whole(stream: TcpStream, trace: SharedTrace) -> Traced {
+        Traced { stream, is_dated: false, trace }
+    }
 }
 
 impl Net for SimNet {
@@ -72,7 +79,7 @@ impl Net for SimNet {
             let connected = TcpStream::connect(SocketAddr::new(host(number), to.port())).await;
             let said = connected.as_ref().map_or_else(|error| error.kind().to_string(), |_| "connected".to_owned());
             lock(&self.trace).add(format!("{} n{} to n{number}:{}: {said}", now_ms(), self.number, to.port()));
-            Ok(Box::new(Traced { stream: connected?, is_dated: false, trace: self.trace.clone() }) as Box<dyn Stream>)
+            Ok(Box::new(Traced::whole(connected?, self.trace.clone())) as Box<dyn Stream>)
         })
     }
 }

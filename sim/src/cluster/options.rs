@@ -37,6 +37,8 @@ pub struct Options {
     pub lasting_max: Duration,
     /// What may go wrong.
     pub kinds: BTreeSet<Kind>,
+    /// Whether the last node joins while things go wrong, rather than before.
+    pub joins_late: bool,
     /// Whether a minority stays dead once the rest has healed.
     pub dead_minority: bool,
     /// Offset in milliseconds and drift in millionths of each node's clock.
@@ -67,6 +69,7 @@ impl Options {
             |random: &mut Random, first: u64, end: u64| Duration::from_millis(first + random.below(end - first));
         let odds = 20 + random.below(60);
         let kinds: BTreeSet<Kind> = Kind::ALL.into_iter().filter(|_| random.percent(odds)).collect();
+        let loses_copies = kinds.contains(&Kind::LostDisk) || kinds.contains(&Kind::Rot);
         let skewed = random.percent(50);
         // A minority: where most clocks are wrong, nobody can tell.
         let wrong = random.percent(30).then(|| random.below(nodes as u64) as usize);
@@ -83,7 +86,9 @@ impl Options {
             chaos: Duration::from_secs(30 + random.below(60)),
             pause: millis(&mut random, 500, 8_000),
             lasting_max: millis(&mut random, 1_000, 15_000),
-            dead_minority: nodes > 2 && random.percent(30),
+            // With two nodes one alone votes, and what it has is all there is.
+            dead_minority: nodes > 2 && random.percent(30) && (nodes > 3 || !kinds.contains(&Kind::Join)),
+            joins_late: kinds.contains(&Kind::Join) && nodes > 2 && (nodes > 3 || !loses_copies),
             clocks: (0..nodes).map(|node| clock(&mut random, node)).collect(),
             kinds,
             flush_log_bytes: 1 << (10 + random.below(8)),

@@ -6,8 +6,10 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bellwether_placement::NodeState;
 use bellwether_probe::Bug;
 use bellwether_server::Server;
+use bellwether_server::meta::MetaState;
 use tokio::runtime::Builder;
 
 use super::case::Case;
@@ -17,9 +19,10 @@ use super::machine::Process;
 use super::nemesis::Nemesis;
 use super::net::SharedTrace;
 use super::observe::{META, NodeSeen, metric, observe};
+use super::operator::{self, Operators};
 use super::options::Options;
 use super::probing::SimProbe;
-use super::schedule::{self, Event};
+use super::schedule::Event;
 use super::world::World;
 use crate::invariants::{Watcher, bounded, content_equal, watchers};
 use crate::os_clock;
@@ -188,13 +191,16 @@ struct Run {
     seen: BTreeMap<(usize, u32), String>,
     leaders: BTreeMap<u32, u64>,
     nemesis: Nemesis,
+    operators: Arc<Operators>,
     probe: Rc<SimProbe>,
 }
 
 impl Run {
     fn new(options: Arc<Options>, trace: SharedTrace, probe: Rc<SimProbe>) -> Run {
         let shared = Arc::new(Shared::new(options.clone(), trace.clone()));
-        let world = World::new(options, trace, clients::run(shared.clone()));
+        let operators = Arc::new(Operators::new(options.clone(), trace.clone()));
+        let (clients, administration) = (clients::run(shared.clone()), operator::run(operators.clone()));
+        let world = World::new(options, trace, async { tokio::join!(clients, administration).0 });
         Run {
             world,
             shared,
@@ -204,7 +210,8 @@ impl Run {
             gauged: Duration::ZERO,
             seen: BTreeMap::new(),
             leaders: BTreeMap::new(),
-            nemesis: Nemesis::new(Vec::new(), Duration::ZERO),
+            nemesis: Nemesis::new(Vec::new(), Duration::ZERO, BTreeSet::new(), operators.clone()),
+            operators,
             probe,
         }
     }
@@ -213,8 +220,9 @@ impl Run {
         let options = self.world.options.clone();
         self.found_and_join()?;
         self.phase(Phase::Work);
-        let loses_disk = schedule.iter().any(|event| matches!(event.fault, schedule::Fault::LostDisk(_)));
-        self.nemesis = Nemesis::new(schedule, self.world.now());
+        let loses_disk = schedule.iter().any(|event| event.fault.loses_copies());
+        let down: BTreeSet<usize> = options.joins_late.then_some(options.nodes).into_iter().collect();
+        self.nemesis = Nemesis::new(schedule, self.world.now(), down, self.operators.clone());
         self.go_on(options.chaos)?;
 
         let mut random = Random::of(options.seed, "healing");
@@ -245,8 +253,9 @@ impl Run {
         let options = self.world.options.clone();
         let mut random = Random::of(options.seed, "joining");
         self.world.boot(1);
+        let first = options.nodes - usize::from(options.joins_late);
         let mut joins: Vec<(Duration, usize)> =
-            (2..=options.nodes).map(|node| (Duration::from_millis(random.below(JOIN_WITHIN_MS)), node)).collect();
+            (2..=first).map(|node| (Duration::from_millis(random.below(JOIN_WITHIN_MS)), node)).collect();
         joins.sort_unstable();
         for (at, node) in joins {
             while self.world.now() < at {
@@ -254,7 +263,7 @@ impl Run {
             }
             self.world.boot(node);
         }
-        let all: Vec<usize> = (1..=options.nodes).collect();
+        let all: Vec<usize> = (1..=first).collect();
         self.until("groups spread over all nodes", SPREAD_MAX, |run, nodes| run.is_at_rest(nodes, &all))
     }
 
@@ -271,6 +280,9 @@ impl Run {
             return Err(panic);
         }
         if let Some(violation) = lock(&self.shared.violation).take() {
+            return Err(violation);
+        }
+        if let Some(violation) = self.operators.violation() {
             return Err(violation);
         }
         if self.world.now() >= self.looked + LOOK_PAUSE {
@@ -379,9 +391,13 @@ impl Run {
         if let Some(node) = nodes.iter().find(|node| !node.quarantined.is_empty()) {
             return Err(format!("node {}: {}", node.number, node.quarantined.join(", ")));
         }
+        self.operators.at_rest()?;
+        is_settled(&meta.meta, nodes)?;
         let living: BTreeSet<u64> = nodes.iter().map(|node| node.node).collect();
-        let is_whole = alive.len() == self.world.options.nodes;
-        let copies = self.world.options.nodes.min(3);
+        let present = self.world.machines.iter().filter(|machine| machine.boots() > 0).count();
+        let is_whole = alive.len() == present;
+        // With two nodes one alone votes.
+        let copies = if present < 3 { 1 } else { 3 };
         let groups = meta.meta.placement.groups().iter().map(|group| group.id.0);
         for group in groups.chain([META]) {
             let replicas = nodes.iter().flat_map(|node| node.groups.iter().map(move |seen| (node, seen)));
@@ -432,6 +448,7 @@ impl Run {
 
     fn report(mut self) -> Report {
         self.marks.add(&lock(&self.shared.marks));
+        self.marks.add(&lock(&self.operators.marks));
         self.probe.reached_so_far().into_iter().for_each(|told| self.marks.hear(told));
         let mut trace = lock(&self.world.trace);
         Report {
@@ -445,4 +462,31 @@ impl Run {
             marks: self.marks.clone(),
         }
     }
+}
+
+/// Whether no split is under way, no replica is to take another's place, and no node that answers is still to be emptied.
+fn is_settled(meta: &MetaState, nodes: &[NodeSeen]) -> Result<(), String> {
+    for group in meta.placement.groups() {
+        if let Some(split) = &group.split {
+            return Err(format!("group {} is being split into {}", group.id, split.child));
+        }
+        if let Some(replica) = group.replicas.iter().find(|replica| replica.replaces.is_some()) {
+            let nodes: Vec<_> = meta.present_nodes().map(|(node, record)| (node.0, record.state)).collect();
+            let replicas = &group.replicas;
+            return Err(format!(
+                "replica {} of group {} is to take another's place: {replicas:?}, nodes {nodes:?}",
+                replica.id, group.id
+            ));
+        }
+    }
+    let is_there = |node: u64| nodes.iter().any(|seen| seen.node == node);
+    let draining =
+        meta.present_nodes().filter(|(node, record)| record.state == NodeState::Draining && is_there(node.0));
+    for (node, _) in draining {
+        let left = meta.replicas_on(node);
+        if left > 0 {
+            return Err(format!("node {node} is to be emptied and holds {left} replicas"));
+        }
+    }
+    Ok(())
 }

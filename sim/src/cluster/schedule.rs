@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::operator::{Task, draw_setting};
 use super::options::Options;
 use crate::random::Random;
 
@@ -26,6 +27,8 @@ pub enum Kind {
     Hold,
     /// Messages between two hosts take long.
     SlowLink,
+    /// Messages between two hosts are lost now and then.
+    Loss,
     /// A disk is full.
     DiskFull,
     /// A sync fails, and the process must end itself.
@@ -38,11 +41,33 @@ pub enum Kind {
     ClockJump,
     /// A machine comes back with an empty disk.
     LostDisk,
+    /// Something that a disk holds is damaged.
+    Rot,
+    /// A shard group is split.
+    Split,
+    /// A replica is moved.
+    Move,
+    /// A leadership is handed over.
+    Transfer,
+    /// A node is emptied for a while.
+    Drain,
+    /// A node is removed for ever.
+    Retire,
+    /// A node joins.
+    Join,
+    /// A setting is chosen.
+    Setting,
+    /// Somebody looks at everything.
+    Look,
+    /// A backup is made.
+    Backup,
+    /// Nodes are restarted one by one with a newer program.
+    Upgrade,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 14] = [
+    pub const ALL: [Kind; 26] = [
         Kind::Crash,
         Kind::Stop,
         Kind::PowerLoss,
@@ -51,12 +76,24 @@ impl Kind {
         Kind::Swizzle,
         Kind::Hold,
         Kind::SlowLink,
+        Kind::Loss,
         Kind::DiskFull,
         Kind::SyncFails,
         Kind::SlowDisk,
         Kind::Pause,
         Kind::ClockJump,
         Kind::LostDisk,
+        Kind::Rot,
+        Kind::Split,
+        Kind::Move,
+        Kind::Transfer,
+        Kind::Drain,
+        Kind::Retire,
+        Kind::Join,
+        Kind::Setting,
+        Kind::Look,
+        Kind::Backup,
+        Kind::Upgrade,
     ];
 }
 
@@ -75,6 +112,8 @@ pub enum Fault {
     Hold(usize, usize),
     /// Messages between two hosts take this long.
     SlowLink(usize, usize, Duration),
+    /// So many messages of a thousand between two hosts are lost.
+    Loss(usize, usize, u16),
     /// A disk takes only so many more bytes.
     DiskFull(usize, u64),
     /// So many syncs from now, one fails.
@@ -87,6 +126,14 @@ pub enum Fault {
     ClockJump(usize, i64),
     /// A node's machine dies, and its disk with it.
     LostDisk(usize),
+    /// A record that a disk holds is damaged; the number picks which, and how.
+    Rot(usize, u64),
+    /// A machine that was not there from the beginning joins.
+    Join(usize),
+    /// A process is asked to stop, and a newer program is installed.
+    Upgrade(usize),
+    /// An operator does something.
+    Ask(Task),
 }
 
 /// A fault, from when on, and for how long.
@@ -100,12 +147,19 @@ pub struct Event {
     pub lasts: Duration,
 }
 
+impl Fault {
+    /// Whether a copy is lost by it.
+    pub fn loses_copies(&self) -> bool {
+        matches!(self, Fault::LostDisk(_) | Fault::Rot(..))
+    }
+}
+
 /// Everything that goes wrong in a run, in order.
 pub fn draw(options: &Options) -> Vec<Event> {
     let mut random = Random::of(options.seed, "schedule");
     let kinds: Vec<Kind> = options.kinds.iter().copied().collect();
     let mut events = Vec::new();
-    let mut has_lost_disk = false;
+    let (mut has_lost_disk, mut has_joined) = (false, !options.joins_late);
     let mut at = Duration::ZERO;
     while !kinds.is_empty() {
         at += Duration::from_millis(random.below(2 * options.pause.as_millis() as u64) + 1);
@@ -114,7 +168,11 @@ pub fn draw(options: &Options) -> Vec<Event> {
         }
         let kind = kinds[random.below(kinds.len() as u64) as usize];
         // What a group has on one disk alone is lost with it: one disk per run, and not beside other losses of copies.
-        if kind == Kind::LostDisk && std::mem::replace(&mut has_lost_disk, true) {
+        if matches!(kind, Kind::LostDisk | Kind::Rot) && std::mem::replace(&mut has_lost_disk, true) {
+            continue;
+        }
+        // There is one machine to add.
+        if kind == Kind::Join && std::mem::replace(&mut has_joined, true) {
             continue;
         }
         let lasts = Duration::from_millis(200 + random.below(options.lasting_max.as_millis() as u64));
@@ -168,12 +226,48 @@ fn faults(kind: Kind, nodes: usize, lasts: Duration, random: &mut Random) -> Vec
             let (a, b) = pair(random);
             Fault::SlowLink(a, b, Duration::from_millis(50 + random.below(600)))
         }
+        Kind::Loss => {
+            let (a, b) = pair(random);
+            Fault::Loss(a, b, 1 + random.below(50) as u16)
+        }
+        Kind::Rot => Fault::Rot(node, random.bits()),
         Kind::DiskFull => Fault::DiskFull(node, random.below(40_000)),
         Kind::SyncFails => Fault::SyncFails(node, 1 + random.below(20)),
         Kind::SlowDisk => Fault::SlowDisk(node, 5 + random.below(200)),
         Kind::Pause => Fault::Pause(node),
         Kind::ClockJump => Fault::ClockJump(node, random.between(-120_000, 120_000)),
-        Kind::LostDisk => Fault::LostDisk(node),
+        Kind::LostDisk => {
+            let mut faults = vec![(Duration::ZERO, Fault::LostDisk(node), lasts)];
+            if random.percent(60) {
+                let later = Duration::from_millis(random.below(20_000));
+                faults.push((later, Fault::Ask(Task::Forget(node)), lasts));
+            }
+            return faults;
+        }
+        Kind::Split => {
+            let part = random.percent(50).then(|| 1 + random.below(98) as u8);
+            Fault::Ask(Task::Split(random.bits() >> 32, part))
+        }
+        Kind::Move => Fault::Ask(Task::Move(random.bits() >> 32, random.bits() >> 32, random.bits() >> 32)),
+        Kind::Transfer => Fault::Ask(Task::Transfer(random.bits() >> 32, random.bits() >> 32)),
+        Kind::Drain => {
+            let stays = Duration::from_millis(1_000 + random.below(40_000));
+            return vec![(Duration::ZERO, Fault::Ask(Task::Drain(node)), stays)];
+        }
+        Kind::Retire => Fault::Ask(Task::Retire(node)),
+        Kind::Join => Fault::Join(nodes),
+        Kind::Setting => Fault::Ask(draw_setting(random)),
+        Kind::Look => Fault::Ask(Task::Look),
+        Kind::Backup => Fault::Ask(Task::Backup),
+        Kind::Upgrade => {
+            let pause = Duration::from_millis(1_000 + random.below(10_000));
+            let mut steps: Vec<_> =
+                (1..=nodes).map(|at| (pause * at as u32, Fault::Upgrade(1 + (node + at) % nodes), lasts / 4)).collect();
+            if random.percent(60) {
+                steps.push((pause * (nodes as u32 + 2), Fault::Ask(Task::Finalize), lasts));
+            }
+            return steps;
+        }
     };
     vec![(Duration::ZERO, fault, lasts)]
 }
@@ -202,7 +296,7 @@ mod tests {
         let mut names: Vec<String> = names.map(|name| name.split('(').next().unwrap().to_owned()).collect();
         names.sort();
         names.dedup();
-        assert_eq!(names.len(), 12, "{names:?}");
+        assert_eq!(names.len(), 17, "{names:?}");
         assert!(all.windows(2).filter(|pair| pair[0].at > pair[1].at).count() < 60, "each seed's is in order");
     }
 

@@ -13,6 +13,7 @@ use turmoil::Sim;
 
 use super::machine::{Machine, Process};
 use super::net::{SharedTrace, host};
+use super::operator::SimObjects;
 use super::options::Options;
 use crate::work::lock;
 use crate::{EPOCH_MS, random::Random};
@@ -72,7 +73,9 @@ impl World {
             .ephemeral_ports(10_000..=65_535)
             .enable_random_order()
             .build();
-        let machines = (1..=options.nodes).map(|number| Machine::new(number, options.clone(), trace.clone()));
+        let objects = SimObjects::new(options.seed);
+        let machine = |number| Machine::new(number, options.clone(), objects.clone(), trace.clone());
+        let machines = (1..=options.nodes).map(machine);
         let machines: Vec<Arc<Machine>> = machines.map(Arc::new).collect();
         for machine in &machines {
             let carried = machine.clone();
@@ -148,6 +151,16 @@ impl World {
         self.sim.bounce(address(number));
     }
 
+    /// A machine's disk is gone with its node; it comes back with an empty one, and the newest program that any has.
+    pub fn lose_disk(&mut self, number: usize) {
+        self.power_off(number, None);
+        let programs = self.machines.iter().map(|machine| machine.program());
+        let newest = programs.max_by_key(|program| program.formats.highest);
+        let machine = self.machine(number);
+        machine.lose_disk();
+        newest.into_iter().for_each(|program| machine.install(program));
+    }
+
     /// Messages from some hosts to others are lost, until [`uncut`](Self::uncut).
     pub fn cut(&mut self, from: Vec<usize>, to: Vec<usize>) -> u64 {
         self.drawn += 1;
@@ -181,6 +194,11 @@ impl World {
         self.sim.set_link_max_message_latency(address(a), address(b), latency);
     }
 
+    /// So many messages of a thousand between two hosts are lost, and their connections with them.
+    pub fn set_loss(&mut self, a: usize, b: usize, per_mille: u16) {
+        self.sim.set_link_fail_rate(address(a), address(b), f64::from(per_mille) / 1000.0);
+    }
+
     /// Rights all that is wrong with network, disks and machines, processes excepted.
     pub fn heal(&mut self) {
         self.cuts.clear();
@@ -190,6 +208,7 @@ impl World {
         for (at, a) in hosts.iter().enumerate() {
             for b in &hosts[at + 1..] {
                 self.set_latency(*a, *b, self.options.latency_max);
+                self.set_loss(*a, *b, 0);
             }
         }
         for machine in &self.machines {

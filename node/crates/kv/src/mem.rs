@@ -135,6 +135,47 @@ impl MemDisk {
         Ok(())
     }
 
+    /// The keys that a space of an engine holds.
+    pub fn keys(&self, path: &str, space: &str) -> Vec<Vec<u8>> {
+        match self.state.lock().entries.get(path) {
+            Some(Entry::Engine(engine)) => {
+                let spaces = engine.spaces.iter().filter(|stored| *stored.name == *space);
+                spaces.flat_map(|stored| stored.records.keys().cloned()).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Damages a record of an engine at or below `directory`, which `seed` picks, as [`damage`](Self::damage) does; says
+    /// which. `None` if there is none.
+    pub fn damage_some(&self, directory: &str, seed: u64) -> Option<String> {
+        let mut state = seed;
+        let records: Vec<(String, String, Vec<u8>)> = {
+            let disk = self.state.lock();
+            let below =
+                |path: &str| path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+            let engines = disk.entries.iter().filter(|(path, _)| below(path)).filter_map(|(path, entry)| match entry {
+                Entry::Engine(engine) => Some((path, engine)),
+                Entry::File(_) => None,
+            });
+            let spaces = engines.flat_map(|(path, engine)| engine.spaces.iter().map(move |space| (path, space)));
+            let named = spaces.flat_map(|(path, space)| {
+                let keys = space.records.iter().filter(|(_, value)| !value.is_empty());
+                keys.map(move |(key, _)| (path.clone(), space.name.to_string(), key.clone()))
+            });
+            named.collect()
+        };
+        let count = records.len() as u64;
+        let at = faults::next_random(&mut state).checked_rem(count)?;
+        let (path, space, key) = &records[at as usize];
+        let damage = match faults::next_random(&mut state) {
+            bits if bits.is_multiple_of(2) => Damage::Noticed,
+            bits => Damage::Silent { bit: (bits >> 8) as usize },
+        };
+        self.damage(path, space, key, damage).ok()?;
+        Some(format!("{path}, space {space:?}, key {key:02x?}: {damage:?}"))
+    }
+
     /// Bytes taken by all engines and files; a checkpoint counts in full.
     pub fn used_bytes(&self) -> u64 {
         self.state.lock().used_bytes()

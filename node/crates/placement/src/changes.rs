@@ -108,6 +108,7 @@ impl Placement {
             let votes = voters.contains(&replica.node);
             replica.role = if votes { ReplicaRole::Voter } else { ReplicaRole::Learner };
         }
+        end_replacements(placed);
         self.parts_mut().epoch += 1;
         Ok(())
     }
@@ -123,6 +124,7 @@ impl Placement {
         for replica in placed.replicas.iter_mut().filter(|replica| replica.replaces == Some(node)) {
             replica.replaces = None;
         }
+        end_replacements(placed);
         self.parts_mut().epoch += 1;
         Ok(())
     }
@@ -266,6 +268,14 @@ impl Placement {
     }
 }
 
+/// Where every replica votes, none is still to take another's place: one that was meant for it has taken the place of a
+/// replica that was lost meanwhile.
+fn end_replacements(placed: &mut PlacedGroup) {
+    if placed.replicas.iter().all(|replica| replica.role == ReplicaRole::Voter) {
+        placed.replicas.iter_mut().for_each(|replica| replica.replaces = None);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -311,6 +321,21 @@ mod tests {
         assert_eq!(left, Replica { id, node: NodeId(2), role, replaces: None, caught_up: true });
         assert_eq!(placement.epoch(), 4);
         assert_eq!(placement.add_learner(GROUP, NodeId(1), None), Ok(ReplicaId(5)), "ids are not used again");
+    }
+
+    #[test]
+    fn a_replica_that_took_a_lost_one_s_place_replaces_nobody() {
+        let mut placement = placement();
+        placement.add_learner(GROUP, NodeId(2), None).unwrap();
+        placement.add_learner(GROUP, NodeId(3), None).unwrap();
+        placement.change_voters(GROUP, &nodes(&[1, 2, 3])).unwrap();
+        // Meant for node 1, it is needed for node 2, which is lost.
+        placement.add_learner(GROUP, NodeId(4), Some(NodeId(1))).unwrap();
+        placement.change_voters(GROUP, &nodes(&[1, 3, 4])).unwrap();
+        assert_eq!(placement.group(GROUP).unwrap().on(NodeId(4)).unwrap().replaces, Some(NodeId(1)));
+        placement.remove_replica(GROUP, NodeId(2)).unwrap();
+        assert!(placement.group(GROUP).unwrap().replicas.iter().all(|replica| replica.replaces.is_none()));
+        valid(&placement);
     }
 
     #[test]

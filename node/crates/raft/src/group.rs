@@ -16,6 +16,7 @@ use std::fmt::Display;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 
+use bellwether_probe::reached;
 use bytes::Bytes;
 use futures::FutureExt;
 use openraft::ServerState;
@@ -129,6 +130,7 @@ impl RaftGroup {
         let mut quorum_lost = this.quorum.is_lost();
         let no_quorum = |in_flight| {
             shared.metrics.refused_quorum.inc();
+            reached("a leader without a quorum refused a proposal");
             Err(ProposeError::NoQuorum { group: this.group, in_flight })
         };
         if *quorum_lost.borrow_and_update() {
@@ -338,7 +340,10 @@ impl Inner {
         match result {
             Ok(response) => Ok(response.data),
             Err(ClientWriteError::ForwardToLeader(forward)) => Err(ProposeError::NotLeader { hint: hint(&forward) }),
-            Err(ClientWriteError::LogEntryDiscarded(forward)) => Err(ProposeError::Unknown { hint: hint(&forward) }),
+            Err(ClientWriteError::LogEntryDiscarded(forward)) => {
+                reached("a proposal was overwritten by another leader");
+                Err(ProposeError::Unknown { hint: hint(&forward) })
+            }
             // Only changes of membership meet these.
             Err(error @ (ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_))) => {
                 Err(self.stopped_proposing(error))

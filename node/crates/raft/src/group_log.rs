@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bellwether_kv::Operation;
-use bellwether_probe::{Bug, planted};
+use bellwether_probe::{Bug, buggify, planted};
 use futures::{Stream, StreamExt, stream};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use parking_lot::Mutex;
@@ -397,7 +397,8 @@ impl RaftLogReader<Types> for LogHandle {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
-        self.log.read(start, end, limits::READ_BYTES_MAX).await
+        let bytes_max = if buggify("few entries in a message") { 1 } else { limits::READ_BYTES_MAX };
+        self.log.read(start, end, bytes_max).await
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bellwether_model::{NodeId, Timestamp};
+use bellwether_probe::reached;
 use bellwether_raft::{RaftNode, Standing};
 use prometheus::{IntGauge, Registry};
 use tokio::sync::watch;
@@ -199,6 +200,10 @@ impl ClockRule {
         self.is_wrong.set(i64::from(now.off_ms.is_some()));
         match (before.off_ms, now.off_ms) {
             (None, Some(off_ms)) => {
+                match off_ms > 0 {
+                    true => reached("a fast clock leads nothing"),
+                    false => reached("a slow clock leads nothing"),
+                }
                 tracing::error!(
                     off_ms,
                     "this node's clock differs from most nodes' clocks: it leads nothing until the clock is set right"

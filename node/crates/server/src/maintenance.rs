@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bellwether_ingest::ControlCommand;
 use bellwether_model::{ShardGroupId, TimeRange, Timestamp, limits};
+use bellwether_probe::buggify;
 use bellwether_raft::Leadership;
 use bellwether_tsdb::SealWhen;
 use tokio::sync::watch;
@@ -128,7 +129,11 @@ impl Maintenance {
             remembered.retain(|id, _| groups.iter().any(|group| group.id() == *id));
             self.flush_what_is_due(&groups, &mut remembered).await;
             clock.look(self.env.clock.now_ms());
-            if sealed_at.elapsed() >= SEAL_TICK {
+            self.give_up_damaged(&groups).await;
+            if buggify("leaderships handed over") {
+                self.shards.hand_over(COMMAND_WAIT).await;
+            }
+            if sealed_at.elapsed() >= SEAL_TICK || buggify("an early seal") {
                 sealed_at = Instant::now();
                 for group in &groups {
                     if clock.is_trusted() {
@@ -142,6 +147,19 @@ impl Maintenance {
                 self.write.forget_metadata();
             }
             self.observe();
+        }
+    }
+
+    /// Has others lead the groups whose copies here are damaged: whoever leads is read from, and copied from.
+    async fn give_up_damaged(&self, groups: &[Arc<ShardGroup>]) {
+        for group in groups.iter().filter(|group| group.is_worse_than_others()) {
+            let state = group.raft.state();
+            let others = state.voters.into_keys().filter(|replica| *replica != group.replica());
+            for successor in others.take_while(|_| group.raft.leadership() == Leadership::Here) {
+                if let Err(error) = group.raft.transfer_leadership(successor, COMMAND_WAIT).await {
+                    tracing::warn!(group = group.id().0, %error, "a damaged copy leads on");
+                }
+            }
         }
     }
 
@@ -201,7 +219,9 @@ impl Maintenance {
                 }
             })
             .collect();
-        let chosen = self.triggers.choose(&loads)?;
+        let is_early = buggify("an early flush");
+        let oldest = || (0..loads.len()).max_by_key(|at| loads[*at].age);
+        let chosen = if is_early { oldest()? } else { self.triggers.choose(&loads)? };
         let active_series = groups[chosen].shard().stats().active_series;
         remembered.insert(groups[chosen].id(), Remembered { active_series, ..Remembered::default() });
         Some(chosen)

@@ -241,3 +241,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn rot_hits_a_record_below_the_directory_that_is_named() {
+    let disk = MemDisk::new();
+    let engine = open(&disk);
+    put(&*engine, "a", Durability::Synced).unwrap();
+    assert_eq!(disk.damage_some("elsewhere", 1), None);
+    assert_eq!(disk.damage_some("eng", 1), None);
+    let seeds = 0..20;
+    let damaged = seeds.filter(|seed| {
+        put(&*engine, "a", Durability::Synced).unwrap();
+        assert!(disk.damage_some("engine", *seed).is_some_and(|what| what.starts_with("engine, space")));
+        match engine.get(META, b"a") {
+            Ok(value) => value.is_none_or(|value| value != b"value"[..]),
+            Err(error) => matches!(error, Error::Corrupt(_)),
+        }
+    });
+    assert_eq!(damaged.count(), 20);
+}

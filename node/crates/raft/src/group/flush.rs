@@ -1,6 +1,6 @@
 //! Flushing, and how much of the log stays after it.
 
-use bellwether_probe::{Bug, planted};
+use bellwether_probe::{Bug, buggify, planted, reached};
 use openraft::errors::Fatal;
 use openraft_rt::WatchReceiver;
 use tokio::time::timeout;
@@ -78,12 +78,16 @@ impl Inner {
     fn cut_limit(&self, flushed: u64) -> Option<u64> {
         let (first, options) = (self.log.first(), &self.shared.options);
         let of_node = options.node_lagging_log_bytes.saturating_sub(self.log.bytes_kept_by_others());
-        let budget = options.lagging_log_bytes.min(of_node);
-        let needed = self.needed_by_others(first).unwrap_or_else(|| {
+        let budget = if buggify("no log is kept") { 0 } else { options.lagging_log_bytes.min(of_node) };
+        let needed_by_others = self.needed_by_others(first);
+        let needed = needed_by_others.unwrap_or_else(|| {
             // The next leader may be this one: others that lack a little must not need a checkpoint then.
             self.log.start_of_kept(limits::FOLLOWER_TAIL_BYTES, flushed)
         });
         let end = (flushed + 1).min(needed.max(self.log.start_of_kept(budget, flushed)));
+        if needed_by_others.is_some_and(|needed| needed < end) {
+            reached("log cut while a follower lagged");
+        }
         (end > first).then(|| end - 1)
     }
 
@@ -104,7 +108,11 @@ impl Inner {
             // One that lacks what is cut already gets a checkpoint, and then what follows that. One that has not
             // answered this leader yet may need all that there is: it crashed, perhaps, as the leader before.
             let unpinned = if next.is_some() { u64::MAX } else { first };
-            self.log.pins().needed_by(ReplicaId(*replica)).unwrap_or(unpinned)
+            let pinned = self.log.pins().needed_by(ReplicaId(*replica));
+            if pinned.is_some() {
+                reached("a flush while a checkpoint was on its way");
+            }
+            pinned.unwrap_or(unpinned)
         });
         Some(needed.min().unwrap_or(u64::MAX))
     }

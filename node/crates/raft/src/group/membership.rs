@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bellwether_probe::reached;
 use openraft::ChangeMembers;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, Fatal, PreconditionFailed, RaftError};
 use openraft::raft::Precondition;
@@ -51,6 +52,7 @@ impl RaftGroup {
         let current = current.map_err(|fatal| this.membership_stopped(&fatal))?;
         let found = current.log_id().as_ref().map(types::position);
         if found != Some(expected) {
+            reached("a change of members came too late");
             return Err(MembershipError::Stale { group: this.group, expected, found });
         }
         this.check_members(&current, &members)?;
@@ -79,6 +81,7 @@ impl RaftGroup {
             let progress = progress.get(replica).filter(|progress| progress.matched.is_some());
             if progress.is_none_or(|progress| progress.bytes_behind > limits::PROMOTION_LAG_BYTES_MAX) {
                 let bytes_behind = progress.map(|progress| progress.bytes_behind);
+                reached("a learner was too far behind to vote");
                 return Err(MembershipError::NotCaughtUp { group: this.group, replica: *replica, bytes_behind });
             }
         }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bellwether_model::{NodeId, ShardGroupId};
 use bellwether_placement::{PlacedGroup, ReplicaRole};
+use bellwether_probe::reached;
 use futures::stream::iter;
 use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
@@ -89,6 +90,9 @@ async fn make(
         });
         let mut copying = iter(copying).buffer_unordered(GROUPS_AT_A_TIME);
         let before = parts.len();
+        if before > 0 {
+            reached("a group was split while a backup was made");
+        }
         while let Some(part) = copying.next().await {
             let part = part?;
             parts.insert(part.group, part);

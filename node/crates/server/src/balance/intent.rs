@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use bellwether_model::{ReplicaId, ShardGroupId};
 use bellwether_placement::{PlacedGroup, ReplicaRole};
+use bellwether_probe::reached;
 use futures::FutureExt;
 
 use super::survey::{Led, Survey};
@@ -123,7 +124,10 @@ impl Mover {
         correction: &Correction,
     ) -> Result<(), String> {
         match correction {
-            Correction::End => self.change_members(survey, placed, led, &led.voters, &led.learners).await,
+            Correction::End => {
+                reached("a half-done change of voters was ended by the mover");
+                self.change_members(survey, placed, led, &led.voters, &led.learners).await
+            }
             Correction::Learn(learners) => self.change_members(survey, placed, led, &led.voters, learners).await,
             Correction::Record(_) => Ok(()),
         }

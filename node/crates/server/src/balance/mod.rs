@@ -20,11 +20,12 @@ use std::time::Duration;
 
 use bellwether_model::NodeId;
 use bellwether_placement::{Plan, Policy, plan};
+use bellwether_probe::buggify;
 use bellwether_proto::peer::v1::{ReportAnswer, ReportRequest};
 use futures::future::{BoxFuture, join_all};
 use futures::{StreamExt, stream};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::env::Seed;
 use crate::meta::{Meta, MetaState};
@@ -38,6 +39,8 @@ use survey::Seen;
 const TICK: Duration = Duration::from_secs(1);
 /// Groups whose members change at the same time.
 const CHANGES_AT_ONCE: usize = 32;
+/// How late the simulation has the mover act.
+const LATE: Duration = Duration::from_secs(4);
 /// How long a node may take to report.
 pub const REPORT_WAIT: Duration = Duration::from_secs(2);
 
@@ -103,6 +106,9 @@ impl Mover {
         let Ok(Plan { moves, held }) = self.router.shards().executor().run(planning).await else { return };
         for reason in held {
             tracing::debug!(reason, "not moved");
+        }
+        if buggify("a mover acts late") {
+            sleep(LATE).await;
         }
         self.carry_out(&survey, moves).await;
     }

@@ -1,10 +1,11 @@
-//! Copies that cannot be opened any more: they leave their groups, so that new ones are made in their place as for any
+//! Copies that are damaged, whether they cannot be opened or were found so by a read: they leave their groups, so that new ones are made in their place as for any
 //! group that lacks some. A group parts with one at a time, and only where those that stay can decide without it.
 
 use std::collections::BTreeSet;
 
 use bellwether_model::{ReplicaId, ShardGroupId};
 use bellwether_placement::PlacedGroup;
+use bellwether_probe::reached;
 use futures::FutureExt;
 
 use super::intent::MapMembers;
@@ -22,7 +23,9 @@ impl Mover {
             let placed = survey.placement.group(*group).filter(|placed| placed.split.is_none())?;
             let led = survey.led.get(group)?;
             let is_up = |replica: &ReplicaId| led.nodes.get(replica).is_some_and(|node| survey.inventory.is_up(*node));
-            Some((placed, led, *damaged, without(led, *damaged, is_up)?))
+            // The last good copies are what the next ones are made of.
+            let is_good = |replica: &ReplicaId| is_up(replica) && !survey.said_damaged.contains(replica);
+            Some((placed, led, *damaged, without(led, *damaged, is_good)?))
         });
         let due: Vec<(&PlacedGroup, &Led, ReplicaId, MapMembers)> = due.collect();
         let changes = due.iter().map(|(placed, led, _, left)| {
@@ -36,7 +39,10 @@ impl Mover {
             };
             let (group, replica) = (placed.id.0, damaged.0);
             match done {
-                Ok(()) => tracing::info!(group, replica, "a damaged copy has left its group, a new one will be made"),
+                Ok(()) => {
+                    reached("a damaged copy left its group");
+                    tracing::info!(group, replica, "a damaged copy has left its group, a new one will be made");
+                }
                 Err(reason) => tracing::warn!(group, replica, reason, "a damaged copy leaves its group later"),
             }
         }
@@ -46,10 +52,10 @@ impl Mover {
 
 /// The members without a damaged one, if enough of those that vote are there and up to date: they decide it as they are
 /// now, and must be able to go on as they are then.
-fn without(led: &Led, damaged: ReplicaId, is_up: impl Fn(&ReplicaId) -> bool) -> Option<MapMembers> {
+fn without(led: &Led, damaged: ReplicaId, is_good: impl Fn(&ReplicaId) -> bool) -> Option<MapMembers> {
     let left = |of: &BTreeSet<ReplicaId>| of.iter().copied().filter(|replica| *replica != damaged).collect();
     let (voters, learners): (BTreeSet<ReplicaId>, BTreeSet<ReplicaId>) = (left(&led.voters), left(&led.learners));
-    let good = voters.iter().filter(|replica| led.caught_up.contains(replica) && is_up(replica)).count();
+    let good = voters.iter().filter(|replica| led.caught_up.contains(replica) && is_good(replica)).count();
     let is_member = led.voters.contains(&damaged) || led.learners.contains(&damaged);
     let is_decided = good * 2 > led.voters.len() && good * 2 > voters.len();
     (is_member && is_decided).then_some(MapMembers { voters, learners })

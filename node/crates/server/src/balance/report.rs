@@ -118,7 +118,7 @@ fn replica(group: &ShardGroup) -> ReplicaReport {
         membership: raft.membership.map(wire_position),
         members: raft.membership_committed.then(|| next_members(&raft)),
         is_joint: raft.is_joint,
-        damaged: false,
+        damaged: group.damage().is_some(),
         progress: progress.collect(),
         term: raft.term,
         trouble: raft.failure.unwrap_or_default(),

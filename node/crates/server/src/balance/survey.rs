@@ -29,8 +29,10 @@ pub struct Survey {
     pub inventory: Inventory,
     /// What the groups' leaders say of their groups.
     pub led: BTreeMap<ShardGroupId, Led>,
-    /// Copies on the map that could not be opened for a while; one of each group.
+    /// Copies on the map that have been damaged for a while; one of each group.
     pub damaged: BTreeMap<ShardGroupId, ReplicaId>,
+    /// All copies of which that is said at the moment.
+    pub said_damaged: BTreeSet<ReplicaId>,
 }
 
 /// A group as its leader sees it.
@@ -89,7 +91,8 @@ impl Seen {
             }
             led.insert(group.id, known);
         }
-        Survey { mover_epoch, placement, inventory, led, damaged }
+        let said_damaged = self.damaged.keys().map(|(_, replica)| *replica).collect();
+        Survey { mover_epoch, placement, inventory, led, damaged, said_damaged }
     }
 
     fn inventory(&mut self, state: &MetaState, reports: &BTreeMap<NodeId, ReportAnswer>, now: Instant) -> Inventory {
@@ -124,7 +127,8 @@ impl Seen {
         Inventory { nodes: nodes.collect(), ..Inventory::default() }
     }
 
-    /// Of the copies that cannot be opened, those that have been so for long enough not to be a matter of a moment.
+    /// Of the copies that cannot be opened, or are damaged where somebody read them, those that have been so for long enough
+    /// not to be a matter of a moment.
     fn damaged(
         &mut self,
         state: &MetaState,

@@ -27,7 +27,7 @@ const FAR: Program = Program {
     formats: Versions { lowest: 1, highest: 2 },
 };
 
-struct Connector(TestNet);
+pub struct Connector(pub TestNet);
 
 impl Connect for Connector {
     fn connect(&self, address: String) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {

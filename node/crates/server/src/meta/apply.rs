@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use bellwether_model::{NodeId, ReplicaId, ShardGroupId, Timestamp};
 use bellwether_placement::{ChangeError, NodeState, PlacedGroup, Placement, ReplicaRole};
-use bellwether_probe::{Bug, planted};
+use bellwether_probe::{Bug, planted, reached};
 
 use super::command::{Founding, MetaCommand, MetaReply, Outcome, Refusal, Request, TokenProof};
 use super::settings::{SettingKey, Settings};
@@ -215,6 +215,7 @@ impl MetaState {
         let displaced = self.active_nodes().filter(|(id, record)| *id != new && record.facts.grpc == address);
         for node in displaced.map(|(id, _)| id).collect::<Vec<_>>() {
             self.record_mut(node).state = NodeState::Draining;
+            reached("a node joined where another was");
             let text = format!(
                 "node {node} was at {address}, where node {new} is now: it is taken for lost and emptied; bwctl node \
                  remove {node} once it is, or undrain {node} if it lives elsewhere"

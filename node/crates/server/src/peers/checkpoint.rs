@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bellwether_kv::{EngineExport, Error};
 use bellwether_model::NodeId;
+use bellwether_probe::buggify;
 use bellwether_proto::peer::v1::install_chunk::Part;
 use bellwether_proto::peer::v1::{InstallChunk, InstallData, InstallFile, InstallFileEnd, InstallStart};
 use bellwether_raft::{Checkpoint, Peer, TransportError};
@@ -135,8 +136,12 @@ impl Inner {
             let mut hash = Xxh3::new();
             let mut offset = 0;
             loop {
+                if buggify("a copy breaks off") {
+                    return Err(SendError::Silence);
+                }
                 let (export, name) = (export.clone(), file.name.clone());
-                let read = move || export.read(&name, offset, CHECKPOINT_CHUNK_BYTES);
+                let chunk_bytes = if buggify("a copy in small pieces") { 1000 } else { CHECKPOINT_CHUNK_BYTES };
+                let read = move || export.read(&name, offset, chunk_bytes);
                 let data = self.env.executors.background.run(read).await?.map_err(SendError::Read)?;
                 if data.is_empty() {
                     break;

@@ -59,6 +59,8 @@ pub enum PeerError {
     NotLeader {
         /// Who was asked.
         callee: Callee,
+        /// The group, where that was said.
+        group: Option<GroupId>,
         /// Who leads, if known.
         hint: Option<LeaderHint>,
         /// Where the leader's gRPC interface is, where the caller cannot know it.
@@ -223,7 +225,8 @@ impl PeerError {
         match kind {
             Some(Reason::NotLeader(leader)) => {
                 let address = (!leader.address.is_empty()).then_some(leader.address);
-                PeerError::NotLeader { callee, hint: hint(leader.node, leader.replica), address }
+                let group = leader.group.map(GroupId);
+                PeerError::NotLeader { callee, group, hint: hint(leader.node, leader.replica), address }
             }
             Some(Reason::UnknownGroup(unknown)) => PeerError::UnknownGroup {
                 callee,
@@ -326,9 +329,10 @@ pub fn wire_position(position: LogPosition) -> v1::LogPosition {
     v1::LogPosition { term: position.term, leader: position.leader.0, index: position.index }
 }
 
-fn not_leader(message: String, hint: &Option<LeaderHint>) -> Failure {
+fn not_leader(message: String, group: Option<GroupId>, hint: &Option<LeaderHint>) -> Failure {
     let (node, replica) = hint.map_or((0, 0), |leader| (leader.node, leader.replica.0));
-    Failure::new(message, v1::NotLeader { node, replica, address: String::new() })
+    let group = group.map(|group| group.0);
+    Failure::new(message, v1::NotLeader { node, replica, address: String::new(), group })
 }
 
 fn fate_unknown(message: String, hint: &Option<LeaderHint>) -> Failure {
@@ -343,7 +347,7 @@ const RETRY_AFTER_MS: u64 = 200;
 pub fn propose_failure(group: GroupId, error: &ProposeError) -> Failure {
     let message = error.to_string();
     match error {
-        ProposeError::NotLeader { hint } => not_leader(message, hint),
+        ProposeError::NotLeader { hint } => not_leader(message, Some(group), hint),
         ProposeError::Unknown { hint } => fate_unknown(message, hint),
         ProposeError::Overloaded { .. } => Failure::new(message, v1::Overloaded { retry_after_ms: RETRY_AFTER_MS }),
         ProposeError::StorageUnavailable { in_flight: false, .. } | ProposeError::NoQuorum { in_flight: false, .. } => {
@@ -357,10 +361,10 @@ pub fn propose_failure(group: GroupId, error: &ProposeError) -> Failure {
 }
 
 /// What a node says when a read cannot be ordered.
-pub fn read_failure(error: &ReadError) -> Failure {
+pub fn read_failure(group: GroupId, error: &ReadError) -> Failure {
     let message = error.to_string();
     match error {
-        ReadError::NotLeader { hint } => not_leader(message, hint),
+        ReadError::NotLeader { hint } => not_leader(message, Some(group), hint),
         ReadError::NoQuorum(group) | ReadError::Behind { group, .. } | ReadError::Stopped { group, .. } => {
             Failure::new(message, v1::Unavailable { group: group.0 })
         }
@@ -371,7 +375,7 @@ pub fn read_failure(error: &ReadError) -> Failure {
 pub fn membership_failure(error: &MembershipError) -> Failure {
     let message = error.to_string();
     match error {
-        MembershipError::NotLeader { hint } => not_leader(message, hint),
+        MembershipError::NotLeader { hint } => not_leader(message, None, hint),
         MembershipError::Unknown { hint } => fate_unknown(message, hint),
         MembershipError::Stale { found, .. } => {
             Failure::new(message, v1::MembershipMoved { current: found.map(wire_position) })
@@ -387,7 +391,7 @@ pub fn membership_failure(error: &MembershipError) -> Failure {
 pub fn transfer_failure(error: &TransferError) -> Failure {
     let message = error.to_string();
     match error {
-        TransferError::NotLeader { hint } => not_leader(message, hint),
+        TransferError::NotLeader { hint } => not_leader(message, None, hint),
         TransferError::NotAVoter { .. } | TransferError::Unfit { .. } => Failure::new(message, v1::Rejected {}),
         TransferError::Behind { group, .. } | TransferError::Stopped { group, .. } => {
             Failure::new(message, v1::Unavailable { group: group.0 })
@@ -409,7 +413,7 @@ mod tests {
         let hint = Some(LeaderHint { replica: ReplicaId(70), node: 7 });
         let sent = propose_failure(GroupId(1), &ProposeError::NotLeader { hint });
         let error = PeerError::of_status(callee(), &sent.into_status());
-        assert_eq!(error, PeerError::NotLeader { callee: callee(), hint, address: None });
+        assert_eq!(error, PeerError::NotLeader { callee: callee(), group: Some(GroupId(1)), hint, address: None });
         assert_eq!(error.to_string(), "node 3 does not lead the group; replica 70 on node 7 does");
         assert!(error.is_transient() && error.nothing_done());
     }

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bellwether_probe::reached;
 use bellwether_raft::{NodeId, RaftGroup};
 use parking_lot::RwLock;
 
@@ -66,7 +67,11 @@ impl DiskRoom {
         }
         let voters: Vec<NodeId> = group.state().voters.into_values().collect();
         let lacking: BTreeSet<NodeId> = voters.iter().copied().filter(|node| full.contains(node)).collect();
-        if (voters.len() - lacking.len()) * 2 > voters.len() { Ok(()) } else { Err(NoDisk::Quorum(lacking)) }
+        if (voters.len() - lacking.len()) * 2 > voters.len() {
+            return Ok(());
+        }
+        reached("samples were refused while a quorum's disks were full");
+        Err(NoDisk::Quorum(lacking))
     }
 }
 

@@ -52,6 +52,9 @@ pub enum RouteError {
     /// The group owns another range than the map says that is known here: it was split.
     #[error("shard group {0} was split, which the placement does not show here yet")]
     Moved(ShardGroupId),
+    /// What the replica here has is damaged, and others have the same.
+    #[error("the copy of shard group {0} here is damaged, and will be made again")]
+    Damaged(ShardGroupId),
     /// The server is stopping.
     #[error("the node is stopping")]
     Stopping,
@@ -83,6 +86,7 @@ impl RouteError {
             | RouteError::NotServed(_)
             | RouteError::NoLeader(_)
             | RouteError::Moved(_)
+            | RouteError::Damaged(_)
             | RouteError::TooLargeAtOnce => Again::Later,
             RouteError::Remote(PeerError::NotLeader { hint, .. } | PeerError::FateUnknown { hint, .. }) => at(hint),
             RouteError::Remote(
@@ -90,6 +94,7 @@ impl RouteError {
                 | PeerError::Unreachable { .. }
                 | PeerError::Deadline { .. }
                 | PeerError::UnknownGroup { .. }
+                | PeerError::Corrupt { .. }
                 | PeerError::Unavailable { .. },
             ) => Again::Later,
             RouteError::Propose(_)
@@ -121,6 +126,7 @@ impl RouteError {
             | RouteError::TooLargeAtOnce
             | RouteError::Late(_)
             | RouteError::Moved(_)
+            | RouteError::Damaged(_)
             | RouteError::Torn(_)
             | RouteError::Stopping => true,
         }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bellwether_model::ShardGroupId;
+use bellwether_probe::buggify;
 use bellwether_raft::{Leadership, NodeId};
 use parking_lot::RwLock;
 
@@ -55,7 +56,9 @@ impl Hints {
         }
         let answered = self.0.read().get(&group).copied().filter(|node| *node != own);
         let known = if attempt == 0 { word.or(answered) } else { answered.or(word) };
-        if let Some(node) = known {
+        if let Some(node) = known
+            && !buggify("nobody knows who leads")
+        {
             return Leader::There(node);
         }
         let others: Vec<NodeId> =

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bellwether_ingest::FrameReply;
 use bellwether_model::limits;
+use bellwether_probe::buggify;
 use bellwether_proto::peer::v1::frame_outcome::Outcome;
 use bellwether_proto::peer::v1::{FrameOutcome, GroupFrames, WriteRequest};
 use bellwether_raft::NodeId;
@@ -34,7 +35,8 @@ pub async fn send_queued(queue: Arc<FrameQueue>, node: NodeId, remote: Arc<dyn R
         while in_flight.len() < CALLS_IN_FLIGHT && !closed {
             let (mut bytes, mut continues) = (0, false);
             let taken = queue.take(|waiting| {
-                let fits = bytes < CALL_BYTES || continues;
+                let is_enough = bytes >= CALL_BYTES || bytes > 0 && buggify("few frames in a call");
+                let fits = !is_enough || continues;
                 bytes += waiting.frame.as_ref().len();
                 continues = waiting.continues;
                 fits

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bellwether_ingest::{Compression, EntryBuilder, EntryCompressor};
 use bellwether_model::ShardGroupId;
+use bellwether_probe::buggify;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
@@ -29,6 +30,9 @@ const GATHERING_MAX: Duration = Duration::from_millis(5);
 
 /// Frames of so many bytes do not wait for more.
 const GATHERED_BYTES: usize = 64 << 10;
+
+/// How late the simulation has some answers come.
+const LATE: Duration = Duration::from_millis(700);
 
 /// Compressors kept; whoever needs one more makes it.
 const COMPRESSORS_MAX: usize = 8;
@@ -58,7 +62,8 @@ pub struct Stamping {
 pub async fn propose_queued(queue: Arc<FrameQueue>, group: ShardGroupId, shards: Arc<Shards>, stamping: Stamping) {
     loop {
         let mut entry = EntryBuilder::default();
-        match queue.take(|waiting| entry.push(waiting.frame.as_ref())) {
+        let is_enough = |entry: &EntryBuilder| !entry.is_empty() && buggify("a small entry");
+        match queue.take(|waiting| !is_enough(&entry) && entry.push(waiting.frame.as_ref())) {
             Taken::Frames(frames) => {
                 stamping.metrics.proposals.inc();
                 stamping.metrics.frames.inc_by(frames.len() as u64);
@@ -101,6 +106,9 @@ async fn propose(group: &ShardGroup, stamping: &Stamping, entry: EntryBuilder) -
     };
     let proposed = group.propose(entry).await;
     stamping.head_room.grown(group.id(), group.shard().head_bytes());
+    if buggify("a late answer to a proposal") {
+        sleep(LATE).await;
+    }
     Ok(proposed?)
 }
 

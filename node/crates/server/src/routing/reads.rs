@@ -12,7 +12,7 @@ use bellwether_ingest::{ControlCommand, MatcherText};
 use bellwether_model::{
     HashRange, Labels, MatchOp, Matcher, MetricMetadata, PlacementKey, ShardGroupId, Tenant, TimeRange,
 };
-use bellwether_probe::{Bug, planted};
+use bellwether_probe::{Bug, planted, reached};
 use bellwether_promql::{EvalError, FetchedSeries};
 use bellwether_proto::peer::v1::group_read::Freshness;
 use bellwether_proto::peer::v1::matcher::Op;
@@ -175,7 +175,7 @@ impl Router {
                 Some((group, _, _)) if !pace.pause().await => {
                     return Err(NotReplicated { group: group.id, error: RouteError::Moved(group.id) });
                 }
-                Some(_) => {}
+                Some(_) => reached("a deletion was done again after a split"),
             }
         }
     }
@@ -200,11 +200,17 @@ impl Router {
             if missing.is_empty() {
                 return Ok(all);
             }
+            if !covered.is_empty() {
+                reached("a read went on by a newer map");
+            }
             let Sources { here, there, nowhere } = self.sources(&missing, scope.read.stale, attempt).await;
             let own = self.shards.node();
             let moved = |group: &Arc<ShardGroup>| (group.id(), own, RouteError::Moved(group.id()));
             let (here, behind): (Vec<_>, Vec<_>) = here.into_iter().partition(|group| owns_as(&ring, group));
             let mut failed = nowhere;
+            if !behind.is_empty() {
+                reached("a read by another map than the group's");
+            }
             failed.extend(behind.iter().map(moved));
             let scans = there.into_iter().map(|(node, groups)| self.scan_there(&ring, scope, &what, node, groups));
             let (found, there) = match (here.is_empty(), scans.len()) {
@@ -221,7 +227,15 @@ impl Router {
                     covered.extend(ranges(&ring, here.iter().map(|group| group.id())));
                     append(&mut all, found);
                 }
-                Ok(_) => failed.extend(split),
+                Ok(_) => {
+                    reached("a group was split while it was read");
+                    failed.extend(split);
+                }
+                Err(SelectError::Corrupt { group, .. })
+                    if here.iter().any(|local| local.id() == group && local.is_worse_than_others()) =>
+                {
+                    failed.push((group, own, RouteError::Damaged(group)));
+                }
                 Err(error) => covered.extend(left_out(error)?),
             }
             for scanned in there {
@@ -231,7 +245,8 @@ impl Router {
                         append(&mut all, found);
                     }
                     Err(ScanFailure::Again(groups, node, error)) => {
-                        failed.extend(groups.into_iter().map(|group| (group, node, error.clone())));
+                        let concerned = error_concerns(&error, groups);
+                        failed.extend(concerned.into_iter().map(|group| (group, node, error.clone())));
                     }
                     Err(ScanFailure::Ends(error)) => covered.extend(left_out(error)?),
                 }
@@ -283,7 +298,7 @@ impl Router {
                     })?;
                 }
                 Ok(v1::ScanPart { part: None }) => return Err(ends(unreadable(node, "an empty part".to_owned()))),
-                Err(error) if error.is_transient() && !began => {
+                Err(error) if (error.is_transient() || others_have(ring, &error)) && !began => {
                     return Err(ScanFailure::Again(groups, node, error.into()));
                 }
                 Err(error) => return Err(ends(error)),
@@ -309,6 +324,29 @@ enum ScanFailure {
     Again(Vec<ShardGroupId>, NodeId, RouteError),
     /// It cannot.
     Ends(SelectError),
+}
+
+/// Whether an error is about one copy of several.
+fn others_have(ring: &Ring, error: &PeerError) -> bool {
+    let PeerError::Corrupt { group, .. } = error else { return false };
+    ring.group(ShardGroupId(group.0)).is_some_and(|group| group.replicas.len() > 1)
+}
+
+/// The groups of a scan that its failure is about. Where one of them is led elsewhere, nothing follows for the others: were
+/// they all looked for there, they would be sent to and fro for ever.
+fn error_concerns(error: &RouteError, groups: Vec<ShardGroupId>) -> Vec<ShardGroupId> {
+    let named = match error {
+        RouteError::Remote(
+            PeerError::NotLeader { group: Some(group), .. }
+            | PeerError::UnknownGroup { group, .. }
+            | PeerError::Corrupt { group, .. },
+        ) => Some(ShardGroupId(group.0)),
+        _ => None,
+    };
+    match named.filter(|named| groups.contains(named)) {
+        Some(named) => vec![named],
+        None => groups,
+    }
 }
 
 fn append<T>(all: &mut Vec<T>, more: Vec<T>) {
@@ -408,5 +446,33 @@ fn scan_error(group: ShardGroupId, error: PeerError, limits: &Limits) -> SelectE
         error @ PeerError::Refused { .. } => SelectError::Refused { group, reason: error.to_string() },
         error @ PeerError::Broken { .. } => SelectError::Storage { group, reason: error.to_string() },
         error => SelectError::Unavailable { group, reason: error.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bellwether_raft::{GroupId, LeaderHint, ReplicaId};
+
+    use super::*;
+    use crate::peers::Callee;
+
+    #[test]
+    fn where_one_group_of_a_scan_is_led_says_nothing_of_the_others() {
+        let (callee, hint) = (Callee::Node(bellwether_model::NodeId(3)), LeaderHint { replica: ReplicaId(6), node: 1 });
+        let not_leader = |group: Option<u32>| {
+            let (callee, group) = (callee.clone(), group.map(GroupId));
+            RouteError::Remote(PeerError::NotLeader { callee, group, hint: Some(hint), address: None })
+        };
+        let check = |error: &RouteError, concerned: &[u32]| {
+            let scanned = [0, 4].map(ShardGroupId).to_vec();
+            let found: Vec<u32> = error_concerns(error, scanned).iter().map(|group| group.0).collect();
+            assert_eq!(found, concerned);
+        };
+        check(&not_leader(Some(4)), &[4]);
+        // A node of an earlier version does not say which.
+        check(&not_leader(None), &[0, 4]);
+        check(&not_leader(Some(9)), &[0, 4]);
+        let unknown = PeerError::UnknownGroup { callee: callee.clone(), group: GroupId(0), placement_epoch: 1 };
+        check(&unknown.into(), &[0]);
     }
 }

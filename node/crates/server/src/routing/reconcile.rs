@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_model::ShardGroupId;
+use bellwether_probe::{buggify, reached};
 use bellwether_raft::{Leadership, ReplicaId};
 use futures::future::join_all;
 use tokio::sync::watch;
@@ -26,6 +27,9 @@ const SPLIT_LOOK: Duration = Duration::from_millis(50);
 /// Pause before a replica that stopped is started a second time; doubled for each further time.
 const RESTART_WAIT_MIN: Duration = Duration::from_secs(2);
 const RESTART_WAIT_MAX: Duration = Duration::from_secs(300);
+
+/// How late the simulation has the map be followed.
+const LATE: Duration = Duration::from_secs(3);
 
 /// What one round leaves to the next.
 #[derive(Default)]
@@ -49,6 +53,9 @@ pub async fn reconcile(router: Arc<Router>, mut stop: watch::Receiver<bool>) {
                 _ = ticks.tick() => {}
                 Ok(()) = ring.changed() => {}
                 () = sleep(SPLIT_LOOK), if is_split_under_way => {}
+            }
+            if buggify("the map is followed late") {
+                sleep(LATE).await;
             }
             is_split_under_way = !router.start_missing().await;
             router.replace_recovered(&mut pending).await;
@@ -74,6 +81,7 @@ impl Router {
         });
         let started = join_all(missing.map(|(group, replica)| async move {
             if !self.shards.may_start(group, replica).await {
+                reached("a child waited for its parent's replica");
                 return false;
             }
             match self.shards.start_replica(group, replica, Start::of(group)).await {

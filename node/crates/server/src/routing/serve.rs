@@ -27,8 +27,8 @@ impl Router {
         let local = self.shards.local(group).map_err(|error| self.failure(group, &error.into()))?;
         match local.raft.leadership() {
             Leadership::Here => Ok(local),
-            Leadership::There(hint) => Err(not_leader(Some(hint))),
-            Leadership::Unknown => Err(not_leader(None)),
+            Leadership::There(hint) => Err(not_leader(group, Some(hint))),
+            Leadership::Unknown => Err(not_leader(group, None)),
         }
     }
 
@@ -43,7 +43,7 @@ impl Router {
         let message = error.to_string();
         match error {
             RouteError::Propose(error) => propose_failure(GroupId(group.0), error),
-            RouteError::Read(error) => read_failure(error),
+            RouteError::Read(error) => read_failure(GroupId(group.0), error),
             RouteError::NotServed(NotServed::NotHere(_)) => {
                 let placement_epoch = self.shards.ring().epoch();
                 Failure::new(message, v1::UnknownGroup { group: group.0, placement_epoch })
@@ -56,6 +56,7 @@ impl Router {
             | RouteError::Remote(_)
             | RouteError::NoLeader(_)
             | RouteError::Moved(_)
+            | RouteError::Damaged(_)
             | RouteError::TooLargeAtOnce
             | RouteError::Late(_)
             | RouteError::Torn(_)
@@ -64,8 +65,8 @@ impl Router {
     }
 }
 
-fn not_leader(hint: Option<LeaderHint>) -> Failure {
-    read_failure(&ReadError::NotLeader { hint })
+fn not_leader(group: ShardGroupId, hint: Option<LeaderHint>) -> Failure {
+    read_failure(GroupId(group.0), &ReadError::NotLeader { hint })
 }
 
 pub(super) fn rejected(message: impl Into<String>) -> Failure {

@@ -42,6 +42,7 @@ impl Router {
         for group in groups {
             let local = self.shards.member(*group);
             if let (Some(stale), Ok(local)) = (stale, &local)
+                && !local.is_worse_than_others()
                 && local.raft.staleness().is_some_and(|staleness| staleness <= stale)
                 && self.shards.ring().group(*group).is_none_or(|known| known.range == local.range())
             {
@@ -49,6 +50,7 @@ impl Router {
                 continue;
             }
             match local {
+                Ok(local) if local.is_worse_than_others() => elsewhere.push(local.id()),
                 Ok(local) if local.raft.leadership() == Leadership::Here => leading.push(local),
                 Ok(local) if local.raft.has_others() => following.push(local),
                 // Between two terms: its own word is the only one.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use bellwether_ingest::{ControlCommand, EntryLimits, RefScope};
 use bellwether_model::{HashRange, ShardGroupId, Timestamp, limits};
 use bellwether_raft::{Checkpoint, FatalError, ProposeError, RaftGroup, ReplicaId, StateMachine as _};
-use bellwether_tsdb::{SealReport, SealWhen, Shard};
+use bellwether_tsdb::{SealReport, SealWhen, Shard, StorageError};
 use bytes::Bytes;
 
 use super::AdminError;
@@ -73,6 +73,21 @@ impl ShardGroup {
     /// was.
     pub fn shard(&self) -> Arc<Shard> {
         self.machine.shard()
+    }
+
+    /// Takes note of an error of the storage, if it says that something stored is damaged.
+    pub fn note(&self, error: &StorageError) {
+        self.machine.note(error);
+    }
+
+    /// What was found damaged in its data, if anything was. What is left of them can be read.
+    pub fn damage(&self) -> Option<Arc<str>> {
+        self.machine.damage()
+    }
+
+    /// Whether its data are damaged and another replica has the same.
+    pub fn is_worse_than_others(&self) -> bool {
+        self.damage().is_some() && self.raft.has_others()
     }
 
     /// Makes a copy of what is in runs, beside them. Blocks. Whoever asks for it removes it.
@@ -155,6 +170,7 @@ impl ShardGroup {
         let sealed = background.run(move || shard.seal(now, when)).await.map_err(|error| failed(error.to_string()))?;
         metrics.seal_seconds.observe(started.elapsed().as_secs_f64());
         sealed.map_err(|error| {
+            self.note(&error);
             end_if_sync_failed(&error, &self.fatal);
             failed(error.to_string())
         })

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bellwether_model::{Labels, Matcher, MetricMetadata, ShardGroupId, Tenant, TimeRange};
+use bellwether_model::{Labels, Matcher, MetricMetadata, Tenant, TimeRange};
 use bellwether_promql::{EvalError, FetchedSeries, LimitError, QueryAccount};
 use bellwether_tsdb::{LabelsRequest, SelectError as ShardError, SelectLimits, SelectRequest, SelectedSeries, Wanted};
 
@@ -76,7 +76,7 @@ impl Shards {
                 fetched.add(FetchedSeries { labels, timestamps, values }).map_err(Stop::from)
             };
             let selected = group.shard().select_each(&request, wanted, &read.cancel, &mut visit);
-            selected.map_err(|stop| stop.into_error(group.id()))?;
+            selected.map_err(|stop| stop.into_error(group))?;
             Ok(fetched.into_series())
         });
         let mut parts = parts.await?.into_iter();
@@ -95,7 +95,7 @@ impl Shards {
         let (labels, read) = (labels.clone(), read.clone());
         let parts = self.scan("series", groups, move |group| {
             let found = group.shard().series(&labels.request(), &read.cancel);
-            let found = found.map_err(|error| shard_error(group.id(), error))?;
+            let found = found.map_err(|error| shard_error(group, error))?;
             read.account.take(found.iter().map(|labels| (size_of::<Labels>() + labels.byte_len()) as u64).sum())?;
             Ok(found)
         });
@@ -112,7 +112,7 @@ impl Shards {
         let (labels, read) = (labels.clone(), read.clone());
         let parts = self.scan("label_names", groups, move |group| {
             let found = group.shard().label_names(&labels.request(), &read.cancel);
-            charged(found.map_err(|error| shard_error(group.id(), error))?, &read)
+            charged(found.map_err(|error| shard_error(group, error))?, &read)
         });
         Ok(parts.await?.into_iter().flatten().collect())
     }
@@ -147,7 +147,7 @@ impl Shards {
         let (labels, name, read) = (labels.clone(), name.to_owned(), read.clone());
         let parts = self.scan("label_values", groups, move |group| {
             let found = group.shard().label_values(&name, &labels.request(), &read.cancel);
-            charged(found.map_err(|error| shard_error(group.id(), error))?, &read)
+            charged(found.map_err(|error| shard_error(group, error))?, &read)
         });
         Ok(parts.await?.into_iter().flatten().collect())
     }
@@ -230,7 +230,7 @@ impl From<LimitError> for Stop {
 }
 
 impl Stop {
-    pub(super) fn into_error(self, group: ShardGroupId) -> SelectError {
+    pub(super) fn into_error(self, group: &ShardGroup) -> SelectError {
         match self {
             Stop::Shard(error) => shard_error(group, error),
             Stop::Limit(error) | Stop::Evaluation(EvalError::Limit(error)) => error.into(),
@@ -240,11 +240,12 @@ impl Stop {
     }
 }
 
-fn shard_error(group: ShardGroupId, error: ShardError) -> SelectError {
+fn shard_error(of: &ShardGroup, error: ShardError) -> SelectError {
+    let group = of.id();
     match error {
         ShardError::Cancelled => SelectError::Cancelled,
         ShardError::Storage(error) if error.is_corrupt() => {
-            tracing::error!(group = group.0, %error, "stored data is damaged");
+            of.note(&error);
             SelectError::Corrupt { group, place: error.to_string() }
         }
         other => SelectError::Storage { group, reason: other.to_string() },

@@ -79,7 +79,7 @@ impl Shards {
     ) -> Result<Vec<GroupPartial>, SelectError> {
         let (tenant, subplan, read) = (tenant.clone(), subplan.clone(), read.clone());
         let parts = self.scan("reduce", groups, move |group| {
-            reduced(group, &tenant, &subplan, &read).map_err(|stop| stop.into_error(group.id()))
+            reduced(group, &tenant, &subplan, &read).map_err(|stop| stop.into_error(group))
         });
         parts.await
     }

@@ -13,7 +13,7 @@
 
 use bellwether_ingest::SplitCommand;
 use bellwether_model::{HashRange, PlacementKey, ShardGroupId};
-use bellwether_probe::{Bug, planted};
+use bellwether_probe::{Bug, planted, reached};
 use bellwether_raft::{Applied, HandOnError, LogPosition, ReplicaId, hand_on_membership};
 use bellwether_tsdb::{AppliedMark, OpenError, Shard, StorageError};
 use bytes::Bytes;
@@ -128,6 +128,10 @@ pub fn apply(
     let child = match owned.decide(split, membership, index) {
         Ok(child) => child,
         Err(outcome) => {
+            match owned.last_split {
+                Some(settled) if settled.child == split.child => reached("a split was proposed twice"),
+                _ => reached("a split was refused by its group's log"),
+            }
             // An answer that was given before is given again, and changes nothing.
             let is_new = owned.last_split.is_none_or(|settled| settled.child < split.child);
             return Ok((outcome, is_new.then(|| owned.settled(split, outcome))));
@@ -148,6 +152,7 @@ pub fn apply(
 
 fn make_child(parent: &Shard, child: &Child, store: &ReplicaStore) -> Result<(), OpenError> {
     if store.is_there().map_err(|source| engine(store, source))? {
+        reached("a split was applied again after a crash");
         return Ok(());
     }
     if !planted(Bug::SplitUnflushed) {

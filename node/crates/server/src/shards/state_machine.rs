@@ -11,7 +11,7 @@ use bellwether_ingest::{
     SamplesEntry, SplitCommand,
 };
 use bellwether_model::{HashRange, Labels, Matcher, PlacementKey, SeriesHash, SeriesRef, Tenant, TimeRange, Timestamp};
-use bellwether_probe::{Bug, planted};
+use bellwether_probe::{Bug, planted, reached};
 use bellwether_raft::{Applied, Checkpoint, CommittedEntry, EntryPayload, FatalError, StateMachine};
 use bellwether_tsdb::{AppliedMark, OpenError, RegisterError, Shard, ShardWriter, StorageError, metadata_key};
 use bytes::Bytes;
@@ -42,6 +42,8 @@ pub struct ShardStateMachine {
     /// The latest time that an applied entry carries.
     time: AtomicI64,
     fatal: Fatal,
+    /// What was found damaged in the data since they were opened.
+    damage: Mutex<Option<Arc<str>>>,
     replay: Replay,
     /// Taken by apply alone; a mutex because the trait shares the machine.
     applying: Mutex<Applying>,
@@ -99,7 +101,8 @@ impl ShardStateMachine {
         let generations = Mutex::new(Generations { live, old: Vec::new() });
         let shard = RwLock::new(Arc::new(shard));
         let replay = Replay::over();
-        Ok(ShardStateMachine { shard, store, generations, owned, time, fatal, replay, applying })
+        let damage = Mutex::default();
+        Ok(ShardStateMachine { shard, store, generations, owned, time, fatal, damage, replay, applying })
     }
 
     /// The same, about to apply its log again.
@@ -132,7 +135,23 @@ impl ShardStateMachine {
         RefScope { epoch: self.shard.read().ref_epoch(), range_generation: self.owned().generation }
     }
 
+    /// Takes note of an error of the storage, if it says that something stored is damaged.
+    pub fn note(&self, error: &StorageError) {
+        let mut damage = self.damage.lock();
+        if error.is_corrupt() && damage.is_none() {
+            tracing::error!(group = self.store.group.0, %error, "stored data is damaged");
+            reached("damage was found in a copy that served");
+            *damage = Some(error.to_string().into());
+        }
+    }
+
+    /// What was found damaged.
+    pub fn damage(&self) -> Option<Arc<str>> {
+        self.damage.lock().clone()
+    }
+
     fn failed(&self, error: &StorageError) -> FatalError {
+        self.note(error);
         end_if_sync_failed(error, &self.fatal);
         FatalError(error.to_string())
     }
@@ -297,6 +316,10 @@ impl Frames<'_, '_> {
             self.refs.extend(self.rows.refs.iter().map(|series| series.0));
             self.append(reply);
         } else {
+            match frame.scope().epoch == self.scope.epoch {
+                true => reached("a batch with refs from before a split"),
+                false => reached("a batch with refs of an old epoch"),
+            }
             reply.refuse(Refused::UnknownRef, frame.row_count() as u64);
         }
         let Some(tenant) = frame.tenant()? else { return Ok(()) };
@@ -353,6 +376,7 @@ impl Frames<'_, '_> {
             return Err(Refused::Damaged);
         }
         if !self.range.contains(PlacementKey::of(tenant, metric, hash)) && !planted(Bug::ForgetRange) {
+            reached("a series was registered where it no longer is");
             return Err(Refused::Moved);
         }
         let is_full = self.writer.tenant_series_count(tenant) >= u64::from(self.limits.tenant_series_max);
@@ -437,11 +461,15 @@ impl StateMachine for ShardStateMachine {
         })?;
         self.time.fetch_max(shard.group_time(), Ordering::Relaxed);
         if let Some(owned) = owned {
+            if owned != self.owned() {
+                reached("a copy came from behind a split");
+            }
             *self.owned.write() = owned;
         }
         if !planted(Bug::InstallInNameOnly) {
             *self.shard.write() = Arc::new(shard);
         }
+        *self.damage.lock() = None;
         applying.applied = applied;
         let old = std::mem::replace(&mut generations.live, next);
         if !self.store.remove(old) {

@@ -1,8 +1,10 @@
 //! What is stored of replicas is damaged: the cluster makes them again, a sole node says so.
 
+use bellwether_client::{Client, Value};
 use bellwether_kv::{Damage, KvDisk};
 
 use super::*;
+use crate::cluster::upgrade_tests::Connector;
 use crate::testing::NOW_MS;
 
 /// Damages all that a disk holds of shard groups.
@@ -28,17 +30,48 @@ async fn a_node_all_of_whose_replicas_are_damaged_gets_new_ones() {
     servers.push(machines[2].start(&net).await.unwrap());
     assert_eq!(servers[2].shards().quarantined().len(), 2);
     write(&servers[2], NOW_MS + 2000).await;
+    replaced(&servers, 2, &before).await;
+    write(&servers[2], NOW_MS + 3000).await;
+}
+
+/// Waits until a node has new replicas of both groups in place of these.
+async fn replaced(servers: &[Server], at: usize, before: &[(ShardGroupId, bellwether_raft::ReplicaId)]) {
     for group in [0, 1] {
         let is_new = || {
-            let local = servers[2].shards().local(ShardGroupId(group));
+            let local = servers[at].shards().local(ShardGroupId(group));
             local.is_ok_and(|local| !before.contains(&(ShardGroupId(group), local.replica())))
         };
         until("a new replica serves", is_new).await;
-        for server in &servers {
+        for server in servers {
             spread(server, group, 3, 3).await;
         }
     }
-    write(&servers[2], NOW_MS + 3000).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn damage_on_one_node_is_never_answered() {
+    let net = TestNet::default();
+    let (machines, servers) = three(&net).await;
+    write(&servers[0], NOW_MS).await;
+    for server in &servers {
+        server.shards().flush_all().await.unwrap();
+    }
+    let disk = &machines[2].disk;
+    for replica in disk.list("shards").unwrap() {
+        for generation in disk.list(&format!("shards/{replica}")).unwrap() {
+            let path = format!("shards/{replica}/{generation}");
+            for key in disk.keys(&path, "runs") {
+                disk.damage(&path, "runs", &key, Damage::Silent { bit: 100 }).unwrap();
+            }
+        }
+    }
+    let client = Client::builder().addresses(["127.0.0.1:203"]).connector(Connector(net.clone())).seed(1);
+    let client = client.timeout(LONG).discovery_interval(None).build().unwrap();
+    for name in NAMES {
+        let answer = client.instant(&format!("count_over_time({name}[1h])"), Some(NOW_MS)).await.unwrap();
+        let Value::Vector(found) = answer.value else { panic!() };
+        assert_eq!(found[0].samples[0].value, 1.0, "{name}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

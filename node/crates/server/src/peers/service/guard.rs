@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use axum::body::Body;
 use axum::http::{Request, Response};
 use bellwether_model::NodeId;
+use bellwether_probe::reached;
 use bellwether_proto::peer::v1::{self, Failure};
 use futures::future::BoxFuture;
 use tokio::sync::watch;
@@ -39,6 +40,7 @@ impl Passes {
             Some(state) => {
                 let state = state.borrow();
                 if state.is_removed(node) {
+                    reached("a removed node was turned away");
                     let message = format!("node {node} was removed from the cluster");
                     return Err(Failure::new(message, v1::NodeRemoved {}));
                 }

@@ -54,7 +54,7 @@ fn failure(error: &AdmitError) -> Failure {
     match error {
         AdmitError::NotLeader { node, address } => {
             let (node, address) = (node.map_or(0, |node| node.0), address.clone().unwrap_or_default());
-            Failure::new(message, v1::NotLeader { node, replica: 0, address })
+            Failure::new(message, v1::NotLeader { node, replica: 0, address, group: None })
         }
         AdmitError::Unavailable(_) => Failure::new(message, v1::Unavailable { group: META_GROUP.0 }),
         AdmitError::Refused(_) => Failure::new(message, v1::Rejected {}),

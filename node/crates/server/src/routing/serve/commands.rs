@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bellwether_ingest::{Command, Entry, EntryBuffer};
 use bellwether_model::ShardGroupId;
+use bellwether_probe::reached;
 use bellwether_proto::peer::v1::maintain_request::What;
 use bellwether_proto::peer::v1::membership_request::Change;
 use bellwether_proto::peer::v1::{
@@ -73,6 +74,7 @@ impl Router {
         let mut epochs = self.mover_epochs.lock();
         let newest = epochs.entry(group).or_insert(epoch);
         if epoch < *newest {
+            reached("a stale mover was refused");
             return Err(rejected(format!(
                 "a mover of epoch {newest} has come after the one of epoch {epoch}: ask the node that leads the meta \
                  group now"

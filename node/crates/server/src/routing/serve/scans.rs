@@ -12,6 +12,7 @@ use bellwether_proto::peer::v1::matcher::Op;
 use bellwether_proto::peer::v1::scan_part::Part;
 use bellwether_proto::peer::v1::scan_request::What;
 use bellwether_proto::peer::v1::{self, Failure, GroupRead, ScanEnd, ScanPart, ScanRequest};
+use bellwether_raft::GroupId;
 use futures::future::try_join_all;
 use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
@@ -119,13 +120,14 @@ impl Router {
         match read.freshness {
             Some(Freshness::AsLeader(_)) => {
                 let local = self.led_here(read.group)?;
-                local.raft.read_barrier().await.map_err(|error| read_failure(&error))?;
+                let barrier = local.raft.read_barrier().await;
+                barrier.map_err(|error| read_failure(GroupId(read.group), &error))?;
                 Ok(local)
             }
             Some(Freshness::AtLeast(wanted)) => {
                 let local = self.replica_here(read.group)?;
                 let waited = local.raft.wait_applied(position(wanted), Instant::now() + FOLLOW_WAIT).await;
-                waited.map_err(|error| read_failure(&error))?;
+                waited.map_err(|error| read_failure(GroupId(read.group), &error))?;
                 Ok(local)
             }
             Some(Freshness::HeardWithinMs(within)) => {
