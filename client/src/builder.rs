@@ -12,6 +12,7 @@ use crate::backoff::Jitter;
 use crate::call::{Client, Options};
 use crate::connect::{Connect, Tcp, is_address};
 use crate::nodes::Nodes;
+use crate::plain;
 use crate::tls::Tls;
 
 /// How long a call may take, all attempts and pauses included.
@@ -178,7 +179,7 @@ impl ClientBuilder {
         }
         let connect = match self.tls {
             Some(tls) => tls.over(self.connect),
-            None => self.connect,
+            None => plain::over(self.connect),
         };
         // The keys of std's hasher are the system's entropy.
         let seed = self.seed.unwrap_or_else(|| RandomState::new().hash_one(()));

@@ -139,8 +139,8 @@ impl Client {
                 }
                 Err((address, error)) => (address, Failure::Unsent(error.to_string())),
             };
-            if let Failure::Final(kind, message) = failure {
-                return Err(Error::Refused { address, kind, message });
+            if let Some(error) = failure.ends(&address) {
+                return Err(error);
             }
             self.shared.nodes.failed(&address);
             self.shared.rediscover();
@@ -184,7 +184,7 @@ impl Client {
             Ok(Ok(answer)) => self.shared.nodes.found(answer.into_inner().addresses),
             Ok(Err(status)) => match Failure::from(status) {
                 // It is an old node, or does not say: what was given has to do.
-                Failure::Final(..) => {}
+                Failure::Final(..) | Failure::SpeaksTls | Failure::SpeaksNoTls => {}
                 _ => {
                     self.shared.nodes.failed(&address);
                     self.shared.rediscover();
@@ -203,6 +203,22 @@ impl Shared {
         *due = due.map(|due| due.min(soon));
     }
 }
+
+/// Makes a call of a service by its name: `ask!(self, how to repeat it, method, message)`, where `self.0` is the client and
+/// `self.service(channel)` the service.
+macro_rules! ask {
+    ($self:ident, $repeat:ident, $method:ident, $message:expr) => {
+        $self
+            .0
+            .call(Repeat::$repeat, &$message, |channel, request| {
+                let mut client = $self.service(channel);
+                async move { client.$method(request).await }
+            })
+            .await
+    };
+}
+
+pub(crate) use ask;
 
 /// What came of a call's attempts.
 #[derive(Default)]

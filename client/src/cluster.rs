@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use tonic::Streaming;
 use tonic::transport::Channel;
 
 use crate::Error;
-use crate::call::{Client, Repeat};
-use crate::error::Failure;
+use crate::call::{Client, Repeat, ask};
+use crate::told::Told;
 use crate::v1::cluster_client::ClusterClient;
 use crate::v1::founding_client::FoundingClient;
 use crate::v1::{
@@ -23,29 +22,13 @@ use crate::v1::{
 pub struct Cluster<'a>(&'a Client);
 
 /// Events as they come.
-pub struct EventStream {
-    events: Streaming<Event>,
-    address: String,
-}
+pub type EventStream = Told<Event>;
 
 impl Client {
     /// The cluster, for whoever administers it.
     pub fn cluster(&self) -> Cluster<'_> {
         Cluster(self)
     }
-}
-
-/// Makes a call by its name.
-macro_rules! ask {
-    ($self:ident, $repeat:ident, $method:ident, $message:expr) => {
-        $self
-            .0
-            .call(Repeat::$repeat, &$message, |channel, request| {
-                let mut client = $self.service(channel);
-                async move { client.$method(request).await }
-            })
-            .await
-    };
 }
 
 impl Cluster<'_> {
@@ -55,10 +38,18 @@ impl Cluster<'_> {
     }
 
     /// Makes a node that waits for it the first of a new cluster, with so many shard groups (0: as it is configured) and
-    /// these settings. Returns once that is decided.
-    pub async fn init(&self, shard_groups: u32, settings: &[(String, String)]) -> Result<(), Error> {
+    /// these settings. For so long (an hour, if not said) others can join with the token in its own configuration. Returns once
+    /// that is decided.
+    pub async fn init(
+        &self,
+        shard_groups: u32,
+        settings: &[(String, String)],
+        join_token_valid: Option<Duration>,
+    ) -> Result<(), Error> {
         let setting = |(name, value): &(String, String)| InitSetting { name: name.clone(), value: value.clone() };
-        let request = InitRequest { shard_groups, settings: settings.iter().map(setting).collect() };
+        let join_token_valid_ms = join_token_valid.map_or(0, milliseconds);
+        let request =
+            InitRequest { shard_groups, settings: settings.iter().map(setting).collect(), join_token_valid_ms };
         let made = self.0.call(Repeat::IfUnsent, &request, |channel, request| {
             let mut client = FoundingClient::new(channel);
             async move { client.init(request).await }
@@ -85,7 +76,7 @@ impl Cluster<'_> {
     /// what happens from now on.
     pub async fn events(&self, after: u64, limit: u32, follow: bool) -> Result<EventStream, Error> {
         let (events, address) = ask!(self, Always, events, EventsRequest { after, limit, follow })?;
-        Ok(EventStream { events, address })
+        Ok(Told::new(events, address))
     }
 
     /// Says what is wanted of a node: active (ends a drain), draining, or removed; the latter with `force` even if it still
@@ -153,7 +144,7 @@ impl Cluster<'_> {
         valid: Option<Duration>,
         uses: u32,
     ) -> Result<CreateTokenResponse, Error> {
-        let valid_ms = valid.map_or(0, |valid| u64::try_from(valid.as_millis()).unwrap_or(u64::MAX));
+        let valid_ms = valid.map_or(0, milliseconds);
         Ok(ask!(self, IfUnsent, create_token, CreateTokenRequest { kind: kind.into(), valid_ms, uses })?.0)
     }
 
@@ -178,18 +169,6 @@ impl Cluster<'_> {
     }
 }
 
-impl EventStream {
-    /// The next event; none when there is no more.
-    pub async fn next(&mut self) -> Result<Option<Event>, Error> {
-        self.events.message().await.map_err(|status| {
-            let address = self.address.clone();
-            match Failure::from(status) {
-                Failure::Final(kind, message) => Error::Refused { address, kind, message },
-                failure => {
-                    let tried = vec![crate::Attempt { address, reason: failure.reason().to_owned() }];
-                    Error::Unavailable { waited: Duration::ZERO, tried }
-                }
-            }
-        })
-    }
+fn milliseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

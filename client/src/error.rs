@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use tonic::{Code, ConnectError, Status};
 
+use crate::plain::SPEAKS_TLS;
+use crate::tls::SPEAKS_NO_TLS;
+
 /// Why a call has no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -21,6 +24,18 @@ pub enum Error {
         address: String,
         /// What does not go together.
         reason: &'static str,
+    },
+    /// The node speaks TLS and this client does not. Nothing was done.
+    #[error("{address} speaks TLS: give the certificate of its authority")]
+    SpeaksTls {
+        /// The node that was asked.
+        address: String,
+    },
+    /// This client speaks TLS and the node does not. Nothing was done.
+    #[error("{address} speaks no TLS: leave TLS out")]
+    SpeaksNoTls {
+        /// The node that was asked.
+        address: String,
     },
     /// A certificate or key is no good.
     #[error("{what} cannot be used: {reason}")]
@@ -140,6 +155,10 @@ pub enum Failure {
     Late(String),
     /// Another attempt would fail as well.
     Final(RefusalKind, String),
+    /// It speaks TLS, and this client does not.
+    SpeaksTls,
+    /// This client speaks TLS, and it does not.
+    SpeaksNoTls,
 }
 
 impl Failure {
@@ -148,7 +167,28 @@ impl Failure {
             Failure::Unsent(reason) | Failure::Again(reason) | Failure::Late(reason) | Failure::Final(_, reason) => {
                 reason
             }
+            Failure::SpeaksTls => SPEAKS_TLS,
+            Failure::SpeaksNoTls => SPEAKS_NO_TLS,
         }
+    }
+
+    /// The error that ends a call at once, if it is of that kind.
+    pub fn ends(&self, address: &str) -> Option<Error> {
+        let address = address.to_owned();
+        match self {
+            Failure::Unsent(_) | Failure::Again(_) | Failure::Late(_) => None,
+            Failure::Final(kind, message) => Some(Error::Refused { address, kind: *kind, message: message.clone() }),
+            Failure::SpeaksTls => Some(Error::SpeaksTls { address }),
+            Failure::SpeaksNoTls => Some(Error::SpeaksNoTls { address }),
+        }
+    }
+
+    /// The error of a stream that broke.
+    pub fn of_stream(self, address: &str) -> Error {
+        self.ends(address).unwrap_or_else(|| {
+            let tried = vec![Attempt { address: address.to_owned(), reason: self.reason().to_owned() }];
+            Error::Unavailable { waited: Duration::ZERO, tried }
+        })
     }
 }
 
@@ -170,6 +210,8 @@ impl From<Status> for Failure {
             None => status.message().to_owned(),
         };
         let kind = match status.code() {
+            _ if local && message == SPEAKS_TLS => return Failure::SpeaksTls,
+            _ if local && message == SPEAKS_NO_TLS => return Failure::SpeaksNoTls,
             _ if unsent => return Failure::Unsent(message),
             Code::DeadlineExceeded | Code::Cancelled => return Failure::Late(message),
             _ if local => return Failure::Again(message),

@@ -33,8 +33,10 @@ mod connect;
 mod error;
 mod nodes;
 mod operations;
+mod plain;
 mod query;
 mod tls;
+mod told;
 mod write;
 mod writer;
 
@@ -46,8 +48,9 @@ pub use cluster::{Cluster, EventStream};
 pub use connect::{Connect, Stream};
 pub use error::{Attempt, Error, RefusalKind};
 pub use operations::{OperationStream, Operations};
-pub use query::{Answer, Value};
+pub use query::{Answer, QueryOptions, Value};
 pub use tls::{Identity, Tls};
+pub use told::Told;
 pub use write::Written;
 pub use writer::{Writer, WriterError, WriterOptions, WriterStats};
 

@@ -1,47 +1,29 @@
-//! What takes long: backups, and what is done with them. The messages are those of `operations.proto`.
+//! What takes long: backups, what is done with them, and what the cluster moves. The messages are those of `operations.proto`.
 
-use std::time::Duration;
-
-use tonic::Streaming;
 use tonic::transport::Channel;
 
 use crate::Error;
-use crate::call::{Client, Repeat};
-use crate::error::Failure;
+use crate::call::{Client, Repeat, ask};
+use crate::told::Told;
 use crate::v1::begin_request::What;
 use crate::v1::operations_client::OperationsClient;
 use crate::v1::{
-    BackupInfo, BeginRequest, CancelRequest, CreateBackup, DeleteBackup, ListBackupsRequest, ListOperationsRequest,
-    ListOperationsResponse, Operation, Restore, VerifyBackup, WatchRequest,
+    BackupInfo, BeginRequest, CancelRequest, CreateBackup, DeleteBackup, DrainNode, ListBackupsRequest,
+    ListOperationsRequest, ListOperationsResponse, MoveShard, Operation, Rebalance, Restore, VerifyBackup,
+    WatchRequest,
 };
 
 /// Operations of the cluster. From [`Client::operations`].
 pub struct Operations<'a>(&'a Client);
 
-/// An operation as it goes on.
-pub struct OperationStream {
-    operations: Streaming<Operation>,
-    address: String,
-}
+/// An operation as it goes on: none follows its end.
+pub type OperationStream = Told<Operation>;
 
 impl Client {
     /// What takes long, for whoever administers the cluster.
     pub fn operations(&self) -> Operations<'_> {
         Operations(self)
     }
-}
-
-/// Makes a call by its name.
-macro_rules! ask {
-    ($self:ident, $repeat:ident, $method:ident, $message:expr) => {
-        $self
-            .0
-            .call(Repeat::$repeat, &$message, |channel, request| {
-                let mut client = $self.service(channel);
-                async move { client.$method(request).await }
-            })
-            .await
-    };
 }
 
 impl Operations<'_> {
@@ -66,6 +48,23 @@ impl Operations<'_> {
         self.begin(What::Restore(restore)).await
     }
 
+    /// Begins to empty a node: its replicas move to others. Of a node that drains already it follows that.
+    pub async fn drain_node(&self, node: u64) -> Result<Operation, Error> {
+        Ok(ask!(self, Always, begin, BeginRequest { what: Some(What::DrainNode(DrainNode { node })) })?.0)
+    }
+
+    /// Begins to give a replica of a shard group to the node `to` in place of the one on `from`; follows a move that is under
+    /// way.
+    pub async fn move_shard(&self, group: u32, from: u64, to: u64) -> Result<Operation, Error> {
+        let what = What::MoveShard(MoveShard { group, from, to });
+        Ok(ask!(self, Always, begin, BeginRequest { what: Some(what) })?.0)
+    }
+
+    /// Begins to follow the cluster until it has nothing left to move.
+    pub async fn rebalance(&self) -> Result<Operation, Error> {
+        Ok(ask!(self, Always, begin, BeginRequest { what: Some(What::Rebalance(Rebalance {})) })?.0)
+    }
+
     async fn begin(&self, what: What) -> Result<Operation, Error> {
         Ok(ask!(self, IfUnsent, begin, BeginRequest { what: Some(what) })?.0)
     }
@@ -78,7 +77,7 @@ impl Operations<'_> {
     /// An operation whenever it has come further, up to its end.
     pub async fn watch(&self, id: &str) -> Result<OperationStream, Error> {
         let (operations, address) = ask!(self, Always, watch, WatchRequest { id: id.to_owned() })?;
-        Ok(OperationStream { operations, address })
+        Ok(Told::new(operations, address))
     }
 
     /// Ends an operation before it is done.
@@ -93,21 +92,5 @@ impl Operations<'_> {
 
     fn service(&self, channel: Channel) -> OperationsClient<Channel> {
         OperationsClient::new(channel).max_decoding_message_size(self.0.options().answer_bytes_max)
-    }
-}
-
-impl OperationStream {
-    /// Where it is now; none once it has been told how the operation ended.
-    pub async fn next(&mut self) -> Result<Option<Operation>, Error> {
-        self.operations.message().await.map_err(|status| {
-            let address = self.address.clone();
-            match Failure::from(status) {
-                Failure::Final(kind, message) => Error::Refused { address, kind, message },
-                failure => {
-                    let tried = vec![crate::Attempt { address, reason: failure.reason().to_owned() }];
-                    Error::Unavailable { waited: Duration::ZERO, tried }
-                }
-            }
-        })
     }
 }

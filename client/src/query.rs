@@ -1,5 +1,7 @@
 //! PromQL queries.
 
+use std::time::Duration;
+
 use prost::Message;
 use tonic::{Response, Status, Streaming};
 
@@ -38,11 +40,36 @@ pub enum Value {
     Matrix(Vec<Series>),
 }
 
+/// What a query may leave out. The default is nothing: an answer contains all that was acknowledged before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QueryOptions {
+    /// Replicas may answer that had all that their leaders had within this time, even where nobody leads now.
+    pub stale: Option<Duration>,
+    /// Shard groups that cannot be read are left out, with a warning for each; otherwise that is an error.
+    pub partial_response: bool,
+}
+
+impl QueryOptions {
+    fn stale_ms(&self) -> Option<u64> {
+        self.stale.map(|stale| u64::try_from(stale.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
 impl Client {
     /// Evaluates an expression at one time, in milliseconds since the Unix epoch; `None` is the node's now.
     pub async fn instant(&self, query: &str, time_ms: Option<i64>) -> Result<Answer, Error> {
-        let request =
-            InstantRequest { query: query.to_owned(), time_ms, timeout_ms: Some(self.timeout_ms()), stale_ms: None };
+        self.instant_with(query, time_ms, QueryOptions::default()).await
+    }
+
+    /// The same, where an answer may be less than whole.
+    pub async fn instant_with(&self, query: &str, time_ms: Option<i64>, how: QueryOptions) -> Result<Answer, Error> {
+        let request = InstantRequest {
+            query: query.to_owned(),
+            time_ms,
+            timeout_ms: Some(self.timeout_ms()),
+            stale_ms: how.stale_ms(),
+            partial_response: how.partial_response,
+        };
         let bytes_max = self.options().answer_bytes_max;
         let send = |channel, request| {
             let mut client = self.query_client(channel);
@@ -54,8 +81,27 @@ impl Client {
 
     /// Evaluates an expression every `step_ms` from `start_ms` to `end_ms`, both included.
     pub async fn range(&self, query: &str, start_ms: i64, end_ms: i64, step_ms: i64) -> Result<Answer, Error> {
-        let timeout_ms = Some(self.timeout_ms());
-        let request = RangeRequest { query: query.to_owned(), start_ms, end_ms, step_ms, timeout_ms, stale_ms: None };
+        self.range_with(query, start_ms, end_ms, step_ms, QueryOptions::default()).await
+    }
+
+    /// The same, where an answer may be less than whole.
+    pub async fn range_with(
+        &self,
+        query: &str,
+        start_ms: i64,
+        end_ms: i64,
+        step_ms: i64,
+        how: QueryOptions,
+    ) -> Result<Answer, Error> {
+        let request = RangeRequest {
+            query: query.to_owned(),
+            start_ms,
+            end_ms,
+            step_ms,
+            timeout_ms: Some(self.timeout_ms()),
+            stale_ms: how.stale_ms(),
+            partial_response: how.partial_response,
+        };
         let bytes_max = self.options().answer_bytes_max;
         let send = |channel, request| {
             let mut client = self.query_client(channel);

@@ -14,6 +14,9 @@ use tokio_rustls::TlsConnector;
 use crate::Error;
 use crate::connect::{Connect, Stream};
 
+/// What comes of TLS with a node in plain text.
+pub const SPEAKS_NO_TLS: &str = "it speaks no TLS";
+
 /// How nodes prove who they are, and how this client does. TLS looks at the system's clock.
 #[derive(Clone)]
 pub struct Tls(Arc<ClientConfig>);
@@ -102,7 +105,7 @@ fn explained(error: io::Error) -> io::Error {
         InvalidCertificate(NotValidForNameContext { presented, .. }) => {
             format!("its certificate is not for this host but for {}", presented.join(", "))
         }
-        InvalidMessage(_) => "it speaks no TLS".to_owned(),
+        InvalidMessage(_) => SPEAKS_NO_TLS.to_owned(),
         AlertReceived(AlertDescription::CertificateExpired) => "it says that our certificate expired".to_owned(),
         AlertReceived(AlertDescription::CertificateRequired) => "it wants a certificate of us".to_owned(),
         AlertReceived(AlertDescription::UnknownCA | AlertDescription::DecryptError) => {

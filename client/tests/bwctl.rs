@@ -4,109 +4,11 @@
 
 mod support;
 
-use std::process::{Command, Stdio};
-
 use bellwether_client::v1::*;
-use expect_test::{Expect, expect};
-use support::{FakeNode, Script, node};
+use expect_test::expect;
+use support::command::{bwctl, check, cluster, operation};
+use support::{FakeNode, Script};
 use tonic::Status;
-
-/// Runs `bwctl` and returns how it ended and what it said, errors behind the result.
-fn bwctl(address: &str, arguments: &str) -> (i32, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bwctl"));
-    command.args(arguments.split_whitespace()).env_clear().env("BELLWETHER_ADDRESS", address).stdin(Stdio::null());
-    let output = command.output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout) + &text(output.stderr))
-}
-
-#[track_caller]
-fn check(address: &str, arguments: &str, expected: Expect) {
-    let (code, text) = bwctl(address, arguments);
-    expected.assert_eq(&format!("{text}-> {code}\n"));
-}
-
-fn replica(id: u64, node: u64, lag: Option<u64>) -> ReplicaInfo {
-    ReplicaInfo { id, node, role: ReplicaRole::Voter.into(), lag, replaces: None, trouble: String::new() }
-}
-
-fn cluster() -> Script {
-    let mut draining = node(2, "10.0.0.2:9481");
-    draining.state = NodeState::Draining.into();
-    let mut down = node(3, "10.0.0.3:9481");
-    (down.up, down.bytes, down.series, down.free_bytes, down.clock_offset_ms) = (false, None, None, None, None);
-    let mut removed = node(4, "10.0.0.4:9481");
-    removed.state = NodeState::Removed.into();
-    let learner = ReplicaInfo { role: ReplicaRole::Learner.into(), replaces: Some(2), ..replica(20, 3, None) };
-    let troubled = ReplicaInfo { trouble: "its disk is full".to_owned(), ..replica(4, 2, Some(17)) };
-    let setting = |name: &str, value: &str, chosen| Setting {
-        name: name.to_owned(),
-        value: value.to_owned(),
-        default_value: "3".to_owned(),
-        min: "1".to_owned(),
-        max: "7".to_owned(),
-        chosen,
-        help: "what it is for".to_owned(),
-    };
-    Script {
-        nodes: vec![node(1, "10.0.0.1:9481"), draining, down, removed],
-        shards: vec![
-            ShardInfo {
-                id: 0,
-                first_key: 0,
-                last_key: u64::MAX / 2,
-                leader: 1,
-                replicas: vec![replica(1, 1, Some(0)), replica(2, 2, Some(0)), learner],
-                bytes: Some(1 << 20),
-                series: Some(1000),
-                split: None,
-            },
-            ShardInfo {
-                id: 1,
-                first_key: u64::MAX / 2 + 1,
-                last_key: u64::MAX,
-                leader: 0,
-                replicas: vec![replica(3, 1, None), troubled],
-                bytes: None,
-                series: None,
-                split: Some(SplitInfo { child: 2, at: 0xc000_0000_0000_0000 }),
-            },
-        ],
-        status: ClusterStatusResponse {
-            cluster: "00112233445566778899aabbccddeeff".to_owned(),
-            founded_ms: 1_795_161_600_000,
-            active_version: 1,
-            finalize_version: 2,
-            placement_epoch: 7,
-            node: 1,
-            meta_leader: 1,
-            meta_voters: vec![1, 2, 3],
-            nodes_joining: 0,
-            nodes_active: 2,
-            nodes_draining: 1,
-            nodes_down: 1,
-            shard_groups: 2,
-            groups_without_leader: 1,
-            groups_short_of_copies: 2,
-            groups_in_motion: 1,
-            copies_wanted: 3,
-            bytes: 1 << 20,
-            series: 1000,
-            nodes_clock_wrong: vec![3],
-        },
-        events: vec![
-            Event { number: 1, at_ms: 1_795_161_600_000, kind: EventKind::Cluster.into(), text: "founded".to_owned() },
-            Event {
-                number: 2,
-                at_ms: 1_795_161_661_250,
-                kind: EventKind::Node.into(),
-                text: "node 2 drains".to_owned(),
-            },
-        ],
-        settings: vec![setting("replication.factor", "5", true), setting("nodes.max", "3", false)],
-        ..Script::default()
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_cluster_is_printed_for_people() {
@@ -201,6 +103,7 @@ async fn the_cluster_is_printed_for_programs() {
               "node": 1,
               "nodes": {
                 "active": 2,
+                "behind": [],
                 "clock_wrong": [
                   3
                 ],
@@ -398,12 +301,39 @@ async fn nodes_come_and_go() {
             -> 0
         "#]],
     );
+    node.with(|script| {
+        let uncounted = |state, progress: &str, outcome: &str| Operation {
+            total_bytes: 0,
+            ..operation(state, 0, progress, outcome)
+        };
+        script.operations = vec![
+            uncounted(OperationState::Running, "node 1: 8 replicas left", ""),
+            uncounted(OperationState::Done, "", "node 1 is empty: bwctl node remove 1"),
+        ];
+    });
     check(
         &node.address,
         "node drain 1 --wait",
         expect![[r#"
-        node 1 is draining, with 8 replicas
+        node 1 is draining, with 8 replicas: operation 1-7
+        node 1: 8 replicas left
         node 1 is empty: bwctl node remove 1
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "node drain 1 --json",
+        expect![[r#"
+        {"id":1,"operation":"1-7","replicas":0,"state":"draining"}
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "shard move 0 --from 1 --to 3",
+        expect![[r#"
+        shard group 0 moves from node 1 to node 3: operation 1-7
         -> 0
     "#]],
     );
@@ -452,6 +382,10 @@ async fn nodes_come_and_go() {
         token Join 0ms 1x
         token Join 0ms 1x
         node 1 Draining force=false
+        drain 1
+        node 1 Draining force=false
+        drain 1
+        move 0 from 1 to 3
         node 1 Active force=false
         node 2 Removed force=false
         node 3 Removed force=true"#]]
@@ -651,6 +585,8 @@ async fn expressions_are_evaluated() {
     "#]],
     );
     assert_eq!(node.with(|script| script.tenants.last().cloned()), Some(Some("a".to_owned())));
+    assert_eq!(bwctl(&node.address, "query instant up --stale 10s --partial-response").0, 0);
+    assert_eq!(node.with(|script| script.asked.pop()), Some("query: stale Some(10000), partial true".to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -661,7 +597,7 @@ async fn failures_say_what_to_do_next() {
         "cluster status",
         expect![[r#"
         bwctl: no node can be reached: 127.0.0.1:1: Connection refused (os error 111)
-               start a node, or name one that runs: --address HOST:PORT (its gRPC address) or BELLWETHER_ADDRESS
+               start a node, or name one that runs: --address HOST:PORT (its gRPC address) or BWCTL_ADDRESS
         -> 3
     "#]],
     );
@@ -817,7 +753,7 @@ fn certificates_are_made_and_never_overwritten() {
     let asked = |arguments: &str| bwctl("https://127.0.0.1:1", arguments).1.replace(dir, "DIR");
     expect![[r#"
         bwctl: no node can be reached: 127.0.0.1:1: Connection refused (os error 111)
-               start a node, or name one that runs: --address HOST:PORT (its gRPC address) or BELLWETHER_ADDRESS
+               start a node, or name one that runs: --address HOST:PORT (its gRPC address) or BWCTL_ADDRESS
     "#]]
     .assert_eq(&asked(&format!("cluster status {}", files("admin-ada"))));
     expect![[r#"
@@ -830,163 +766,4 @@ fn certificates_are_made_and_never_overwritten() {
     "#]]
     .assert_eq(&asked("cluster status"));
     std::fs::remove_dir_all(&directory).unwrap();
-}
-
-fn operation(state: OperationState, done_bytes: u64, progress: &str, outcome: &str) -> Operation {
-    Operation {
-        id: "1-7".to_owned(),
-        what: "backup create file:///b".to_owned(),
-        state: state.into(),
-        began_ms: 1_795_161_600_000,
-        ended_ms: 0,
-        done_bytes,
-        total_bytes: 4 << 20,
-        progress: progress.to_owned(),
-        outcome: outcome.to_owned(),
-        backup: "20261120T080000Z-00000001".to_owned(),
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_operation_is_begun_watched_and_cancelled() {
-    let mut script = cluster();
-    script.operations = vec![
-        operation(OperationState::Running, 1 << 20, "1 of 4 shard groups", ""),
-        operation(OperationState::Running, 3 << 20, "3 of 4 shard groups", ""),
-        operation(OperationState::Done, 4 << 20, "", "backup 20261120T080000Z-00000001 has 4194304 bytes"),
-    ];
-    let node = FakeNode::start(script).await;
-    check(
-        &node.address,
-        "backup create file:///b",
-        expect![[r#"
-            backup 20261120T080000Z-00000001 has 4194304 bytes
-             25%  1.0 MiB of 4.0 MiB  1 of 4 shard groups
-             75%  3.0 MiB of 4.0 MiB  3 of 4 shard groups
-            -> 0
-        "#]],
-    );
-    check(
-        &node.address,
-        "backup create file:///b --detach",
-        expect![[r#"
-            operation 1-7: bwctl operation watch 1-7
-            -> 0
-        "#]],
-    );
-    check(
-        &node.address,
-        "backup delete file:///b x",
-        expect![[r#"
-            bwctl: Backup x at file:///b is deleted for ever: say --yes if that is wanted, there is nobody to ask
-            -> 2
-        "#]],
-    );
-    check(
-        &node.address,
-        "operation cancel 1-7",
-        expect![[r#"
-            operation 1-7 is cancelled
-            -> 0
-        "#]],
-    );
-    check(
-        &node.address,
-        "restore file:///b --skip-verify --detach",
-        expect![[r#"
-            operation 1-7: bwctl operation watch 1-7
-            -> 0
-        "#]],
-    );
-    node.with(|script| script.operations = vec![operation(OperationState::Failed, 0, "", "object x is not there")]);
-    check(
-        &node.address,
-        "backup verify file:///b 20261120T080000Z-00000001",
-        expect![[r#"
-            bwctl: object x is not there
-            -> 1
-        "#]],
-    );
-    check(
-        &node.address,
-        "operation list",
-        expect![[r#"
-            ID   STATE   BEGAN                     WHAT                     PROGRESS
-            1-7  failed  2026-11-20T08:00:00.000Z  backup create file:///b  object x is not there
-            node 3 does not answer: its operations are not shown
-            -> 0
-        "#]],
-    );
-    let asked = node.with(|script| script.asked.join("\n"));
-    expect![[r#"
-        backup create file:///b
-        backup create file:///b
-        cancel 1-7
-        restore file:///b  false true false
-        backup verify file:///b 20261120T080000Z-00000001"#]]
-    .assert_eq(&asked);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn backups_are_listed_and_a_damaged_one_says_so() {
-    let mut script = cluster();
-    script.backups = vec![
-        BackupInfo {
-            id: "a".to_owned(),
-            trouble: "object manifests/a: it is damaged".to_owned(),
-            ..Default::default()
-        },
-        BackupInfo {
-            id: "b".to_owned(),
-            cluster: "00ff".to_owned(),
-            started_ms: 1_795_161_600_000,
-            shard_groups: 8,
-            series: 1000,
-            samples: 2000,
-            bytes: 1 << 20,
-            own_bytes: 1 << 10,
-            ..Default::default()
-        },
-    ];
-    let node = FakeNode::start(script).await;
-    check(
-        &node.address,
-        "backup list file:///b",
-        expect![[r#"
-            BACKUP  MADE                               GROUPS  SERIES  SAMPLES     SIZE      NEW  CLUSTER
-            a       object manifests/a: it is damaged
-            b       2026-11-20T08:00:00.000Z                8    1000     2000  1.0 MiB  1.0 KiB  00ff
-            -> 0
-        "#]],
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_group_is_recovered_only_by_who_says_that_it_is_unsafe() {
-    let node = FakeNode::start(cluster()).await;
-    check(
-        &node.address,
-        "group recover 1",
-        expect![[r#"
-            Shard group 1 has lost its majority. Node 2 has its log up to entry 103; the last that is known to be acknowledged is entry 100, of 2026-11-20T08:00:00.000Z, and 3 behind it may or may not be.
-            What was acknowledged after that and is only on the lost nodes is LOST. Do not start those nodes again with their data: remove them with bwctl node remove --force.
-            bwctl: nothing was done: say --unsafe if that is wanted
-            -> 1
-        "#]],
-    );
-    check(
-        &node.address,
-        "group recover 1 --unsafe",
-        expect![[r#"
-            Shard group 1 has lost its majority. Node 2 has its log up to entry 103; the last that is known to be acknowledged is entry 100, of 2026-11-20T08:00:00.000Z, and 3 behind it may or may not be.
-            What was acknowledged after that and is only on the lost nodes is LOST. Do not start those nodes again with their data: remove them with bwctl node remove --force.
-            bwctl: Shard group 1 begins anew with what node 2 has of it: say --yes if that is wanted, there is nobody to ask
-            -> 2
-        "#]],
-    );
-    let asked = node.with(|script| script.asked.join("\n"));
-    expect![[r#"
-        recover 1 from 0 look_only=true
-        recover 1 from 0 look_only=true"#]]
-    .assert_eq(&asked);
 }

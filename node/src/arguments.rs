@@ -30,6 +30,9 @@ pub struct Arguments {
     /// With an empty data directory found nothing by itself: wait for `bwctl cluster init`, or for a node to join
     #[arg(long)]
     wait_for_init: bool,
+    /// Once, on one node: the meta group has lost its majority for ever and goes on with what this node has of it
+    #[arg(long)]
+    recover_meta_group: bool,
     /// Do not store metrics about the node and its host
     #[arg(long)]
     no_self_collect: bool,
@@ -55,6 +58,7 @@ impl Arguments {
         for (key, flag, value) in self.flags()? {
             config.set(&key, &value, Source::Flag(flag))?;
         }
+        config.cluster.recover_meta_group = self.recover_meta_group;
         config.validate()?;
         Ok((config, unknown))
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use bellwether_kv::Error;
 use bellwether_kv_rocksdb::{RocksDisk, RocksOptions};
-use bellwether_server::env::{Files, Program, Seed};
+use bellwether_server::env::{Files, Program, SecretKey, Seed};
 use bellwether_server::{Config, Env};
 
 use crate::clock::SystemClock;
@@ -29,7 +29,8 @@ pub fn make(config: &Config, runtimes: &Runtimes) -> anyhow::Result<Env> {
         disk: Arc::new(disk),
         volume: Arc::new(DirectoryVolume::new(directory.clone())),
         clock: Arc::new(SystemClock),
-        seed: Seed(entropy().context("cannot read /dev/urandom")?),
+        seed: Seed(u64::from_le_bytes(entropy()?)),
+        key: SecretKey::new(entropy()?),
         program: Program::THIS,
         net: Arc::new(TcpNet),
         files: Arc::new(OperatorFiles),
@@ -53,8 +54,9 @@ impl Files for OperatorFiles {
     }
 }
 
-fn entropy() -> std::io::Result<u64> {
-    let mut bytes = [0; 8];
-    fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(u64::from_le_bytes(bytes))
+fn entropy<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    let read = fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
+    read.context("cannot read /dev/urandom")?;
+    Ok(bytes)
 }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, dead_code, reason = "a test ends where its helper fails; each test file uses a part")]
 
+pub mod command;
 mod operations;
 
 use std::collections::VecDeque;
@@ -158,8 +159,11 @@ impl query_server::Query for FakeNode {
 
     async fn instant(&self, request: Request<InstantRequest>) -> Result<Response<Parts>, Status> {
         self.note_tenant(&request);
-        self.parts(|_| {
-            let InstantRequest { query, time_ms, .. } = request.into_inner();
+        self.parts(|script| {
+            let InstantRequest { query, time_ms, stale_ms, partial_response, .. } = request.into_inner();
+            if partial_response || stale_ms.is_some() {
+                script.asked.push(format!("query: stale {stale_ms:?}, partial {partial_response}"));
+            }
             let label = Label { name: "query".to_owned(), value: query };
             let sample = Sample { timestamp_ms: time_ms.unwrap_or(0), value: 1.5 };
             let series = vec![Series { labels: vec![label], samples: vec![sample] }];
@@ -257,7 +261,14 @@ impl cluster_server::Cluster for FakeNode {
             let RecoverGroupRequest { group, node, look_only } = request.into_inner();
             script.asked.push(format!("recover {group} from {node} look_only={look_only}"));
             let replica = if look_only { 0 } else { 21 };
-            RecoverGroupResponse { node: 2, replica, applied: 100, last: 103, time_ms: Some(1_795_161_600_000) }
+            RecoverGroupResponse {
+                node: 2,
+                replica,
+                applied: 100,
+                last: 103,
+                time_ms: Some(1_795_161_600_000),
+                child: None,
+            }
         })
     }
 

@@ -17,6 +17,9 @@ fn what(what: What) -> String {
         What::Restore(Restore { url, id, merge, skip_verify, skip_settings }) => {
             format!("restore {url} {id} {merge} {skip_verify} {skip_settings}")
         }
+        What::DrainNode(DrainNode { node }) => format!("drain {node}"),
+        What::MoveShard(MoveShard { group, from, to }) => format!("move {group} from {from} to {to}"),
+        What::Rebalance(Rebalance {}) => "rebalance".to_owned(),
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bellwether_kv::MemDisk;
 use bellwether_server::config::{ByteSize, Config, PeerList};
-use bellwether_server::env::{DiskSpace, NoFiles, Program, Seed, Versions, Volume};
+use bellwether_server::env::{DiskSpace, NoFiles, Program, SecretKey, Seed, Versions, Volume};
 use bellwether_server::meta::MetaCommand;
 use bellwether_server::meta::settings::SettingKey;
 use bellwether_server::{Env, Server};
@@ -223,6 +223,7 @@ impl Machine {
             volume: Arc::new(SimVolume(disk)),
             clock: self.clock.clone(),
             seed,
+            key: SecretKey::of_seed(seed),
             program: self.program(),
             net: Arc::new(SimNet { number: self.number, trace: self.trace.clone() }),
             files: Arc::new(NoFiles),

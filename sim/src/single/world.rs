@@ -11,7 +11,7 @@ use bellwether_kv::{Faults, MemDisk};
 use bellwether_model::Timestamp;
 use bellwether_server::Env;
 use bellwether_server::env::{
-    BoxFuture, DiskSpace, Listener, Net, NoFiles, NoObjects, Program, Seed, Stream, Volume, WallClock,
+    BoxFuture, DiskSpace, Listener, Net, NoFiles, NoObjects, Program, SecretKey, Seed, Stream, Volume, WallClock,
 };
 use tokio::io::{DuplexStream, duplex};
 use tokio::sync::{mpsc, watch};
@@ -74,6 +74,7 @@ impl Machine {
             volume: Arc::new(SimVolume(self.space.clone())),
             clock: clock.clone(),
             seed: Seed(seed),
+            key: SecretKey::of_seed(Seed(seed)),
             program: Program::THIS,
             net: Arc::new(net.clone()),
             files: Arc::new(NoFiles),

@@ -17,22 +17,22 @@ pub struct Arguments {
         long,
         global = true,
         value_name = "HOST:PORT",
-        env = "BELLWETHER_ADDRESS",
+        env = "BWCTL_ADDRESS",
         value_delimiter = ',',
         default_value = "127.0.0.1:9481"
     )]
     pub address: Vec<String>,
     /// Speak TLS: a file with the certificate (PEM) of the nodes' authority
-    #[arg(long, global = true, value_name = "FILE", env = "BELLWETHER_TLS_CA")]
+    #[arg(long, global = true, value_name = "FILE", env = "BWCTL_TLS_CA")]
     pub tls_ca: Option<PathBuf>,
     /// A file with the certificate (PEM) to show; with one by the nodes' authority one may administer
-    #[arg(long, global = true, value_name = "FILE", env = "BELLWETHER_TLS_CERT")]
+    #[arg(long, global = true, value_name = "FILE", env = "BWCTL_TLS_CERT")]
     pub tls_cert: Option<PathBuf>,
     /// A file with the key (PEM) of that certificate
-    #[arg(long, global = true, value_name = "FILE", env = "BELLWETHER_TLS_KEY")]
+    #[arg(long, global = true, value_name = "FILE", env = "BWCTL_TLS_KEY")]
     pub tls_key: Option<PathBuf>,
     /// A token to show instead: one made by `bwctl token create --kind admin`
-    #[arg(long, global = true, value_name = "TOKEN", env = "BELLWETHER_TOKEN", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "TOKEN", env = "BWCTL_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
     /// Print JSON instead of tables
     #[arg(long, global = true)]
@@ -70,15 +70,18 @@ pub enum Command {
     /// Wait until replicas and leaderships are spread evenly: the cluster moves them by itself
     Rebalance {
         /// Only say what will be moved, and why
-        #[arg(long)]
+        #[arg(long, conflicts_with = "detach")]
         dry_run: bool,
+        /// Do not wait: bwctl operation watch does later
+        #[arg(long)]
+        detach: bool,
     },
     /// Backups of the whole cluster, in a directory that all nodes share or an S3-compatible store
     #[command(subcommand)]
     Backup(BackupCommand),
     /// Write a backup into this cluster, whatever its nodes and shard groups
     Restore(RestoreArguments),
-    /// What takes long and goes on by itself: backups, restores
+    /// What takes long and goes on by itself: backups, restores, drains, moves
     #[command(subcommand)]
     Operation(OperationCommand),
     /// The settings of the whole cluster
@@ -116,6 +119,9 @@ pub enum ClusterCommand {
         /// A setting of the new cluster, as bwctl config set has it; may be repeated
         #[arg(long = "set", value_name = "NAME=VALUE")]
         settings: Vec<String>,
+        /// For how long others can join with the token that the node's own configuration names; without, an hour
+        #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+        join_token_valid: Option<Duration>,
     },
     /// The cluster in a few numbers
     Status,
@@ -305,7 +311,7 @@ pub enum OperationCommand {
         /// Its id
         id: String,
     },
-    /// End one; the same command begins it again where it was
+    /// End one: the same command begins it again where it was; a drain or a move is taken back
     Cancel {
         /// Its id
         id: String,
@@ -378,6 +384,12 @@ pub enum TlsCommand {
         #[arg(long, value_name = "DURATION", default_value = "365d", value_parser = parse_duration)]
         valid: Duration,
     },
+    /// Make a token that the nodes of a new cluster share: those that are started alike, with --wait-for-init, join with it
+    JoinToken {
+        /// Where it will be, as the file join-token
+        #[arg(long, value_name = "DIR", default_value = "tls")]
+        dir: PathBuf,
+    },
     /// Make a certificate for somebody who administers
     Admin {
         /// Who that is
@@ -443,6 +455,12 @@ pub struct QueryOptions {
     /// Whose data; a node follows this where it listens on loopback alone
     #[arg(long)]
     pub tenant: Option<String>,
+    /// Any replica may answer that had all that its leader had so lately, even where nobody leads now
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub stale: Option<Duration>,
+    /// Leave out shard groups that cannot be read, with a warning for each, instead of failing
+    #[arg(long)]
+    pub partial_response: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -1,5 +1,7 @@
 //! `bwctl cluster` and `doctor`: what there is, and how it fares.
 
+use std::time::Duration;
+
 use bellwether_client::v1::{
     ClusterStatusResponse, Event, NodeInfo, NodeState, ReplicaInfo, ReplicaRole, Severity, ShardInfo,
 };
@@ -23,7 +25,9 @@ pub async fn run(context: &Context, command: ClusterCommand) -> Result<(), Failu
     let cluster = context.client.cluster();
     let output = context.output;
     match command {
-        ClusterCommand::Init { shard_groups, settings } => init(context, shard_groups, &settings).await?,
+        ClusterCommand::Init { shard_groups, settings, join_token_valid } => {
+            init(context, shard_groups, &settings, join_token_valid).await?;
+        }
         ClusterCommand::Status => {
             let status = cluster.status().await?;
             if output.json {
@@ -59,14 +63,19 @@ pub async fn run(context: &Context, command: ClusterCommand) -> Result<(), Failu
 }
 
 /// Founds a cluster, and waits until it answers.
-async fn init(context: &Context, shard_groups: u32, settings: &[String]) -> Result<(), Failure> {
+async fn init(
+    context: &Context,
+    shard_groups: u32,
+    settings: &[String],
+    join_token_valid: Option<Duration>,
+) -> Result<(), Failure> {
     let pair = |text: &String| match text.split_once('=') {
         Some((name, value)) => Ok((name.trim().to_owned(), value.trim().to_owned())),
         None => Err(Failure::Usage(format!("--set {text}: it is not NAME=VALUE"))),
     };
     let settings = settings.iter().map(pair).collect::<Result<Vec<_>, _>>()?;
     let cluster = context.client.cluster();
-    cluster.init(shard_groups, &settings).await?;
+    cluster.init(shard_groups, &settings, join_token_valid).await?;
     let mut failures = 0;
     let status = loop {
         match cluster.status().await {
@@ -90,6 +99,8 @@ fn status_text(status: &ClusterStatusResponse) -> String {
     let mut version = status.active_version.to_string();
     if status.finalize_version > status.active_version {
         version.push_str(&format!(" ({} is possible: bwctl cluster finalize)", status.finalize_version));
+    } else if !status.nodes_behind.is_empty() {
+        version.push_str(&format!(" (a later one once these are upgraded: {})", ids(&status.nodes_behind)));
     }
     line("format version", version);
     let counts = [
@@ -100,10 +111,9 @@ fn status_text(status: &ClusterStatusResponse) -> String {
     ];
     line("nodes", some_of(counts).unwrap_or_else(|| "none".to_owned()));
     if !status.nodes_clock_wrong.is_empty() {
-        let nodes = status.nodes_clock_wrong.iter().map(u64::to_string).collect::<Vec<_>>().join(" ");
-        line("wrong clocks", format!("{nodes}: lead nothing until that is set right"));
+        line("wrong clocks", format!("{}: lead nothing until that is set right", ids(&status.nodes_clock_wrong)));
     }
-    let voters = status.meta_voters.iter().map(u64::to_string).collect::<Vec<_>>().join(" ");
+    let voters = ids(&status.meta_voters);
     line("meta group", format!("leader {}, voters {voters}", node_or_none(status.meta_leader)));
     let trouble = [
         ("without leader", status.groups_without_leader),
@@ -114,6 +124,11 @@ fn status_text(status: &ClusterStatusResponse) -> String {
     line("shard groups", format!("{} of {} copies{trouble}", status.shard_groups, status.copies_wanted));
     line("data", format!("{} series, {} in one copy", status.series, bytes(status.bytes)));
     lines.concat()
+}
+
+/// `1 2 3`
+fn ids(nodes: &[u64]) -> String {
+    nodes.iter().map(u64::to_string).collect::<Vec<_>>().join(" ")
 }
 
 /// How a node's clock differs from that of the node that was asked, or from most if that is why it leads nothing.

@@ -83,8 +83,17 @@ fn advice(error: &Error) -> (Option<&'static str>, u8) {
         | Error::BadToken
         | Error::BadTls { .. } => (None, USAGE),
         Error::Scheme { .. } => (Some("name the authority's certificate with --tls-ca, or leave TLS out"), USAGE),
+        Error::SpeaksTls { .. } => {
+            (Some("name a file with that certificate: --tls-ca FILE, or BWCTL_TLS_CA; see bwctl tls --help"), USAGE)
+        }
+        Error::SpeaksNoTls { .. } => (
+            Some(
+                "say neither --tls-ca (BWCTL_TLS_CA) nor https://; is this the gRPC address of the node that you mean?",
+            ),
+            USAGE,
+        ),
         Error::Unreachable { .. } => (
-            Some("start a node, or name one that runs: --address HOST:PORT (its gRPC address) or BELLWETHER_ADDRESS"),
+            Some("start a node, or name one that runs: --address HOST:PORT (its gRPC address) or BWCTL_ADDRESS"),
             UNREACHABLE,
         ),
         Error::TimedOut { .. } => (

@@ -26,8 +26,14 @@ async fn recover(context: &Context, group: u32, is_unsafe: bool, node: Option<u6
     confirm(context.yes, &format!("Shard group {group} begins anew with what node {} has of it", found.node))?;
     let done = cluster.recover_group(group, Some(found.node), false).await?;
     let text = format!("shard group {group} begins anew on node {}", done.node);
-    let json = json!({"group": group, "node": done.node, "replica": done.replica, "last": done.last});
+    let json =
+        json!({"group": group, "node": done.node, "replica": done.replica, "last": done.last, "child": done.child});
     context.output.print_line(&text, &json)?;
+    if let Some(child) = done.child {
+        eprintln!(
+            "shard group {child} was just split off and has lost the same nodes: bwctl group recover {child} --unsafe"
+        );
+    }
     copied(context).await
 }
 
@@ -50,7 +56,13 @@ mod tests {
 
     #[test]
     fn the_warning_names_what_may_be_lost() {
-        let found = RecoverGroupResponse { node: 3, replica: 0, applied: 10, last: 12, time_ms: Some(0) };
+        let found = RecoverGroupResponse {
+            node: 3,
+            applied: 10,
+            last: 12,
+            time_ms: Some(0),
+            ..RecoverGroupResponse::default()
+        };
         let text = warning(7, &found);
         assert!(text.contains("Node 3 has its log up to entry 12"), "{text}");
         assert!(text.contains("entry 10, of 1970-01-01T00:00:00.000Z, and 2 behind it"), "{text}");

@@ -28,6 +28,7 @@ pub fn status(status: &ClusterStatusResponse) -> Value {
             "draining": status.nodes_draining,
             "down": status.nodes_down,
             "clock_wrong": status.nodes_clock_wrong,
+            "behind": status.nodes_behind,
         },
         "shard_groups": {
             "total": status.shard_groups,

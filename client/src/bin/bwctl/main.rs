@@ -85,7 +85,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Node(command) => node::run(&context, command).await,
         Command::Shard(command) => shard::run(&context, command).await,
         Command::Group(command) => group::run(&context, command).await,
-        Command::Rebalance { dry_run } => shard::rebalance(&context, dry_run).await,
+        Command::Rebalance { dry_run, detach } => shard::rebalance(&context, dry_run, detach).await,
         Command::Backup(command) => operation::backup(&context, command).await,
         Command::Restore(arguments) => operation::restore(&context, arguments).await,
         Command::Operation(command) => operation::run(&context, command).await,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bellwether_client::is_loopback;
-use bellwether_client::v1::{NodeInfo, NodeState, TokenKind};
+use bellwether_client::v1::{NodeInfo, NodeState, Operation, SetNodeStateResponse, TokenKind};
 use serde_json::json;
 
 use crate::Context;
@@ -11,6 +11,7 @@ use crate::arguments::NodeCommand;
 use crate::ask::confirm;
 use crate::failure::Failure;
 use crate::names::node_state;
+use crate::operation::carried_through;
 use crate::watch::{Progress, until};
 
 /// Whether the cluster takes new nodes with a token only.
@@ -20,8 +21,8 @@ pub async fn run(context: &Context, command: NodeCommand) -> Result<(), Failure>
     match command {
         NodeCommand::Add { with_token, wait } => add(context, with_token, wait).await,
         NodeCommand::Drain { node, wait } => {
-            set(context, node, NodeState::Draining, false).await?;
-            if wait { drained(context, node).await } else { Ok(()) }
+            let begun = drain(context, node).await?;
+            if wait { drained(context, node, begun).await } else { Ok(()) }
         }
         NodeCommand::Undrain { node } => set(context, node, NodeState::Active, false).await,
         NodeCommand::Remove { node, force } => {
@@ -39,35 +40,34 @@ pub async fn run(context: &Context, command: NodeCommand) -> Result<(), Failure>
 
 async fn set(context: &Context, node: u64, state: NodeState, force: bool) -> Result<(), Failure> {
     let answer = context.client.cluster().set_node_state(node, state, force).await?;
-    let state = node_state(answer.state());
+    let json = json!({"id": node, "state": node_state(answer.state()), "replicas": answer.replicas});
+    Ok(context.output.print_line(&state_text(node, &answer), &json)?)
+}
+
+fn state_text(node: u64, answer: &SetNodeStateResponse) -> String {
     let left = match answer.replicas {
         0 => String::new(),
         1 => ", with 1 replica".to_owned(),
         left => format!(", with {left} replicas"),
     };
-    let json = json!({"id": node, "state": state, "replicas": answer.replicas});
-    Ok(context.output.print_line(&format!("node {node} is {state}{left}"), &json)?)
+    format!("node {node} is {}{left}", node_state(answer.state()))
 }
 
-/// Says how many replicas are left whenever that changes.
-async fn drained(context: &Context, id: u64) -> Result<(), Failure> {
-    let said = until(
-        async || context.client.cluster().nodes().await,
-        |nodes| {
-            let Some(node) = nodes.iter().find(|node| node.id == id) else {
-                return Err(Failure::Refused(format!("node {id} is gone")));
-            };
-            match node.state() {
-                NodeState::Draining if node.replicas == 0 => {
-                    Ok(Progress::Done(format!("node {id} is empty: bwctl node remove {id}")))
-                }
-                NodeState::Draining => Ok(Progress::Waiting(format!("node {id}: {} replicas left", node.replicas))),
-                state => Err(Failure::Refused(format!("node {id} is {} meanwhile", node_state(state)))),
-            }
-        },
-    )
-    .await?;
-    eprintln!("{said}");
+/// Begins a drain, or goes on with it.
+async fn drain(context: &Context, node: u64) -> Result<Operation, Failure> {
+    let answer = context.client.cluster().set_node_state(node, NodeState::Draining, false).await?;
+    let begun = context.client.operations().drain_node(node).await?;
+    let state = node_state(answer.state());
+    let json = json!({"id": node, "state": state, "replicas": answer.replicas, "operation": begun.id});
+    context.output.print_line(&format!("{}: operation {}", state_text(node, &answer), begun.id), &json)?;
+    Ok(begun)
+}
+
+/// Waits until a node is empty.
+async fn drained(context: &Context, node: u64, begun: Operation) -> Result<(), Failure> {
+    let again = async || context.client.operations().drain_node(node).await;
+    let ended = carried_through(context, begun, again).await?;
+    eprintln!("{}", ended.outcome);
     Ok(())
 }
 
@@ -139,11 +139,11 @@ async fn replace(context: &Context, old: u64, new: u64, detach: bool) -> Result<
         };
         confirm(context.yes, &what)?;
         if going.up {
-            set(context, old, NodeState::Draining, false).await?;
+            let begun = drain(context, old).await?;
             if detach {
                 return Ok(());
             }
-            drained(context, old).await?;
+            drained(context, old, begun).await?;
         }
         set(context, old, NodeState::Removed, !going.up).await?;
     }

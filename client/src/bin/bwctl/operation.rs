@@ -1,7 +1,8 @@
 //! `bwctl backup`, `restore` and `operation`: what takes long. It goes on in the cluster, whether somebody watches or not.
+//! Drains and moves are watched here, too.
 
-use bellwether_client::Error;
 use bellwether_client::v1::{BackupInfo, Operation, OperationState, Restore};
+use bellwether_client::{Error, RefusalKind};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -61,13 +62,17 @@ pub async fn run(context: &Context, command: OperationCommand) -> Result<(), Fai
         OperationCommand::Watch { id } => watch(context, &id).await,
         OperationCommand::Cancel { id } => {
             let operation = operations.cancel(&id).await?;
-            let text = format!("operation {id} is {}", operation_state(operation.state()));
+            let state = operation_state(operation.state());
+            let outcome = Some(&operation.outcome).filter(|outcome| !outcome.is_empty() && *outcome != state);
+            let left = outcome.map_or_else(String::new, |outcome| format!(": {outcome}"));
+            let text = format!("operation {id} is {state}{left}");
             Ok(context.output.print_line(&text, &operation_json(&operation))?)
         }
     }
 }
 
-async fn to_its_end(context: &Context, begun: Operation, detach: bool) -> Result<(), Failure> {
+/// Waits for its end, unless that is not wanted.
+pub async fn to_its_end(context: &Context, begun: Operation, detach: bool) -> Result<(), Failure> {
     if detach {
         let text = format!("operation {}: bwctl operation watch {}", begun.id, begun.id);
         return Ok(context.output.print_line(&text, &operation_json(&begun))?);
@@ -75,8 +80,38 @@ async fn to_its_end(context: &Context, begun: Operation, detach: bool) -> Result
     watch(context, &begun.id).await
 }
 
-/// Follows an operation to its end; an interruption leaves it as it is.
 async fn watch(context: &Context, id: &str) -> Result<(), Failure> {
+    let operation = followed(id, follow(context, id)).await?;
+    Ok(context.output.print_line(&operation.outcome, &operation_json(&operation))?)
+}
+
+/// Watches what the cluster does by itself, to its end. Where the node that follows it is lost, `begin` has another one follow
+/// it.
+pub async fn carried_through(
+    context: &Context,
+    begun: Operation,
+    begin: impl AsyncFn() -> Result<Operation, Error>,
+) -> Result<Operation, Failure> {
+    let mut id = begun.id;
+    let mut begun_again = 0;
+    loop {
+        let ended = followed(&id, follow(context, &id)).await;
+        let is_lost = match &ended {
+            Err(Failure::Client(Error::Refused { kind, .. })) => *kind == RefusalKind::NotFound,
+            Err(Failure::Client(error)) => error.is_transient(),
+            _ => false,
+        };
+        if !is_lost || begun_again == FAILURES_MAX {
+            return ended;
+        }
+        begun_again += 1;
+        id = begin().await?.id;
+        eprintln!("its node is gone, another one follows: operation {id}");
+    }
+}
+
+/// Unless an interruption comes first, which leaves the operation as it is.
+async fn followed(id: &str, following: impl Future<Output = Result<Operation, Failure>>) -> Result<Operation, Failure> {
     let interrupted = tokio::signal::ctrl_c();
     tokio::select! {
         biased;
@@ -84,16 +119,16 @@ async fn watch(context: &Context, id: &str) -> Result<(), Failure> {
             eprintln!("operation {id} goes on: bwctl operation watch {id}, or cancel {id}");
             Err(Failure::Interrupted)
         }
-        ended = follow(context, id) => ended,
+        ended = following => ended,
     }
 }
 
-async fn follow(context: &Context, id: &str) -> Result<(), Failure> {
+async fn follow(context: &Context, id: &str) -> Result<Operation, Failure> {
     let mut failures = 0;
     let mut said = String::new();
     loop {
         match follow_once(context, id, &mut said, &mut failures).await {
-            Ok(operation) => return ended(context, &operation),
+            Ok(operation) => return ended(operation),
             Err(error) if error.is_transient() && failures < FAILURES_MAX => failures += 1,
             Err(error) => return Err(error.into()),
         }
@@ -120,14 +155,18 @@ async fn follow_once(context: &Context, id: &str, said: &mut String, failures: &
     }
 }
 
-fn ended(context: &Context, operation: &Operation) -> Result<(), Failure> {
+fn ended(operation: Operation) -> Result<Operation, Failure> {
     match operation.state() {
-        OperationState::Done => Ok(context.output.print_line(&operation.outcome, &operation_json(operation))?),
-        OperationState::Cancelled => Err(Failure::Refused(format!(
-            "operation {} was cancelled: the same command goes on where it was",
-            operation.id
-        ))),
-        _ => Err(Failure::Refused(operation.outcome.clone())),
+        OperationState::Done => Ok(operation),
+        OperationState::Cancelled => {
+            // Backups have nothing else to say.
+            let left = match &*operation.outcome {
+                "" | "cancelled" => "the same command goes on where it was",
+                outcome => outcome,
+            };
+            Err(Failure::Refused(format!("operation {} was cancelled: {left}", operation.id)))
+        }
+        _ => Err(Failure::Refused(operation.outcome)),
     }
 }
 

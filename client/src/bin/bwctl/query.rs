@@ -20,7 +20,8 @@ pub async fn run(context: &Context, command: QueryCommand) -> Result<(), Failure
     let (answer, options) = match command {
         QueryCommand::Instant { expression, time, how } => {
             let client = of_tenant(context, &how)?;
-            (client.instant(&expression, time.map(|time| time.resolve(now_ms()))).await?, how)
+            let time = time.map(|time| time.resolve(now_ms()));
+            (client.instant_with(&expression, time, reading(&how)).await?, how)
         }
         QueryCommand::Range { expression, start, end, step, how } => {
             let client = of_tenant(context, &how)?;
@@ -33,7 +34,7 @@ pub async fn run(context: &Context, command: QueryCommand) -> Result<(), Failure
                 Some(step) => i64::try_from(step.as_millis()).unwrap_or(i64::MAX),
                 None => (end.saturating_sub(start) / STEPS).max(STEP_MS_MIN),
             };
-            (client.range(&expression, start, end, step_ms).await?, how)
+            (client.range_with(&expression, start, end, step_ms, reading(&how)).await?, how)
         }
     };
     for warning in answer.warnings.iter().chain(&answer.infos) {
@@ -46,6 +47,11 @@ pub async fn run(context: &Context, command: QueryCommand) -> Result<(), Failure
         QueryFormat::Csv => to_csv(&answer),
     };
     Ok(context.output.print_text(&text)?)
+}
+
+/// What the answer may leave out.
+fn reading(how: &QueryOptions) -> bellwether_client::QueryOptions {
+    bellwether_client::QueryOptions { stale: how.stale, partial_response: how.partial_response }
 }
 
 fn of_tenant(context: &Context, options: &QueryOptions) -> Result<bellwether_client::Client, Failure> {

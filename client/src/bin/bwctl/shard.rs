@@ -7,6 +7,7 @@ use crate::Context;
 use crate::arguments::ShardCommand;
 use crate::failure::Failure;
 use crate::json;
+use crate::operation::{carried_through, to_its_end};
 use crate::table::{Column, Table};
 use crate::watch::{Progress, until};
 
@@ -14,11 +15,18 @@ pub async fn run(context: &Context, command: ShardCommand) -> Result<(), Failure
     let cluster = context.client.cluster();
     match command {
         ShardCommand::Move { group, from, to, wait } => {
-            let replica = cluster.move_shard(group, from, to).await?.replica;
-            let text = format!("shard group {group} moves from node {from} to node {to}");
-            let json = json!({"group": group, "from": from, "to": to, "replica": replica});
-            context.output.print_line(&text, &json)?;
-            if wait { moved(context, group, from, replica).await } else { Ok(()) }
+            let operations = context.client.operations();
+            let begun = operations.move_shard(group, from, to).await?;
+            let text = format!("shard group {group} moves from node {from} to node {to}: operation {}", begun.id);
+            context
+                .output
+                .print_line(&text, &json!({"group": group, "from": from, "to": to, "operation": begun.id}))?;
+            if !wait {
+                return Ok(());
+            }
+            let ended = carried_through(context, begun, async || operations.move_shard(group, from, to).await).await?;
+            eprintln!("{}", ended.outcome);
+            Ok(())
         }
         ShardCommand::Split { group, at, wait } => {
             let SplitShardResponse { child, at } = cluster.split_shard(group, at).await?;
@@ -55,40 +63,17 @@ async fn split(context: &Context, group: u32, child: u32) -> Result<(), Failure>
     Ok(())
 }
 
-/// Says how far a move has come whenever that changes.
-async fn moved(context: &Context, group: u32, from: u64, new: u64) -> Result<(), Failure> {
-    let look = async || context.client.cluster().shards().await;
-    let said = until(look, |answer| {
-        let gone =
-            || Failure::Refused(format!("the move of shard group {group} was given up: see bwctl cluster events"));
-        let shard = answer.shards.into_iter().find(|shard| shard.id == group).ok_or_else(gone)?;
-        let replica = shard.replicas.iter().find(|replica| replica.id == new).ok_or_else(gone)?;
-        if !shard.replicas.iter().any(|replica| replica.node == from) {
-            return Ok(Progress::Done(format!("shard group {group} has moved")));
-        }
-        Ok(Progress::Waiting(match replica.lag {
-            None => "the copy is being made".to_owned(),
-            Some(0) => "the copy has caught up".to_owned(),
-            Some(lag) => format!("the copy is {lag} entries behind"),
-        }))
-    })
-    .await?;
-    eprintln!("{said}");
-    Ok(())
-}
-
-pub async fn rebalance(context: &Context, dry_run: bool) -> Result<(), Failure> {
+pub async fn rebalance(context: &Context, dry_run: bool, detach: bool) -> Result<(), Failure> {
     let output = context.output;
-    let plan = if dry_run {
-        context.client.cluster().plan().await?
-    } else {
-        let look = async || context.client.cluster().plan().await;
-        until(look, |plan| {
-            let left = plan.moves.len();
-            Ok(if left == 0 { Progress::Done(plan) } else { Progress::Waiting(format!("{left} moves left")) })
-        })
-        .await?
-    };
+    if !dry_run {
+        let operations = context.client.operations();
+        let begun = operations.rebalance().await?;
+        if detach {
+            return to_its_end(context, begun, detach).await;
+        }
+        carried_through(context, begun, async || operations.rebalance().await).await?;
+    }
+    let plan = context.client.cluster().plan().await?;
     if output.json {
         let moves: Value = plan.moves.iter().map(json::planned).collect();
         return Ok(output.print_json(&json!({"moves": moves, "held": plan.held}))?);

@@ -1,4 +1,5 @@
-//! `bwctl tls`: an authority of a cluster's own, and certificates by it. Asks no node; everything is in one directory.
+//! `bwctl tls`: an authority of a cluster's own, certificates by it, and the token by which its first nodes join. Asks no node;
+//! everything is in one directory.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -19,6 +20,7 @@ use crate::times::now_ms;
 
 const CA_CERT: &str = "ca.pem";
 const CA_KEY: &str = "ca-key.pem";
+const JOIN_TOKEN: &str = "join-token";
 /// A certificate begins to be valid so much before it is made: clocks differ.
 const CLOCK_SLACK_S: i64 = 3600;
 /// Every node's certificate is for these as well, so that whoever sits at its machine can reach it by them.
@@ -45,6 +47,7 @@ pub fn run(output: Output, command: TlsCommand) -> Result<(), Failure> {
             );
             made.say(output, &text)
         }
+        TlsCommand::JoinToken { dir } => join_token(output, &dir),
         TlsCommand::Admin { name, dir, valid } => {
             let stem = format!("admin-{}", file_name(&name));
             let made = give(&dir, &stem, &name, Vec::new(), &[ExtendedKeyUsagePurpose::ClientAuth], valid)?;
@@ -96,6 +99,21 @@ fn authority(output: Output, dir: &Path, valid: Duration) -> Result<(), Failure>
         dir.display()
     );
     made.say(output, &text)
+}
+
+/// Of the system's entropy; the cluster keeps its hash alone.
+fn join_token(output: Output, dir: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(dir).map_err(|error| failed("make the directory", dir, &error))?;
+    let path = dir.join(JOIN_TOKEN);
+    let (id, secret): (u64, u128) = (rand::random(), rand::random());
+    write_new(&path, &format!("{id:016x}.{secret:032x}\n"), SECRET)?;
+    let absolute = std::path::absolute(&path)?.display().to_string();
+    let text = format!(
+        "{}: bring it to every node, and start all with\n  --wait-for-init --join OTHERS --set \
+         cluster.join_token_file={absolute}\nthen, to one of them: bwctl cluster init. Others join with it for an hour",
+        path.display()
+    );
+    Ok(output.print_line(&text, &json!({"token_file": absolute}))?)
 }
 
 fn give(

@@ -167,7 +167,7 @@ fn entry(rows: usize, compression: Compression<'_>) -> Vec<u8> {
     for frame in batch.encode(&Tenant::default_tenant()) {
         assert!(builder.push(&frame.bytes));
     }
-    let stamped = EntryLimits { oldest: 0, newest: i64::MAX, tenant_series_max: u32::MAX };
+    let stamped = EntryLimits { version: 1, oldest: 0, newest: i64::MAX, tenant_series_max: u32::MAX };
     builder.finish(0, stamped, compression)
 }
 

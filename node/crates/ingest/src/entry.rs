@@ -13,7 +13,9 @@ use bellwether_model::{
 
 use crate::cursor::{Cursor, FormatError, put_sized, put_varint};
 
-const ENTRY_VERSION: u8 = 1;
+/// The version of entries that every program writes and reads, while no later one is active in the group. Later ones are
+/// alike so far.
+pub const ENTRY_VERSION_FIRST: u8 = 1;
 const FORMAT: &str = "the log entry";
 
 const KIND_SAMPLES: u8 = 1;
@@ -45,6 +47,8 @@ const _: () =
 /// What the proposing leader knows and apply must not ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntryLimits {
+    /// The version of the entry: what is active in the group.
+    pub version: u8,
     /// The oldest timestamp that is accepted: the retention's floor.
     pub oldest: Timestamp,
     /// The newest timestamp that is accepted.
@@ -235,7 +239,7 @@ impl EntryBuilder {
     /// The entry's bytes.
     pub fn finish(mut self, proposed_at: Timestamp, stamped: EntryLimits, compression: Compression<'_>) -> Vec<u8> {
         let mut header = Vec::with_capacity(SAMPLES_HEADER_BYTES);
-        put_header(&mut header, KIND_SAMPLES, proposed_at);
+        put_header(&mut header, stamped.version, KIND_SAMPLES, proposed_at);
         header.extend_from_slice(&stamped.oldest.to_le_bytes());
         header.extend_from_slice(&stamped.newest.to_le_bytes());
         header.extend_from_slice(&stamped.tenant_series_max.to_le_bytes());
@@ -261,12 +265,12 @@ impl EntryBuilder {
 }
 
 impl ControlCommand {
-    /// The bytes of an entry with this command.
-    pub fn encode(&self, proposed_at: Timestamp) -> Vec<u8> {
+    /// The bytes of an entry with this command, in a version that is active in the group.
+    pub fn encode(&self, entry_version: u8, proposed_at: Timestamp) -> Vec<u8> {
         let mut out = Vec::with_capacity(64);
         match self {
             ControlCommand::Delete { tenant, matchers, range } => {
-                put_header(&mut out, KIND_DELETE, proposed_at);
+                put_header(&mut out, entry_version, KIND_DELETE, proposed_at);
                 put_sized(&mut out, tenant.as_str().as_bytes());
                 put_range(&mut out, *range);
                 put_varint(&mut out, matchers.len() as u64);
@@ -277,20 +281,20 @@ impl ControlCommand {
                 }
             }
             ControlCommand::ExpireSeries { idle_since } => {
-                put_header(&mut out, KIND_EXPIRE_SERIES, proposed_at);
+                put_header(&mut out, entry_version, KIND_EXPIRE_SERIES, proposed_at);
                 out.extend_from_slice(&idle_since.to_le_bytes());
             }
             ControlCommand::SetActiveVersion { version } => {
-                put_header(&mut out, KIND_SET_ACTIVE_VERSION, proposed_at);
+                put_header(&mut out, entry_version, KIND_SET_ACTIVE_VERSION, proposed_at);
                 out.extend_from_slice(&version.to_le_bytes());
             }
             ControlCommand::DropWindow { window, tenant } => {
-                put_header(&mut out, KIND_DROP_WINDOW, proposed_at);
+                put_header(&mut out, entry_version, KIND_DROP_WINDOW, proposed_at);
                 put_range(&mut out, *window);
                 put_sized(&mut out, tenant.as_ref().map_or("", Tenant::as_str).as_bytes());
             }
             ControlCommand::StoreMetadata { tenant, metadata } => {
-                put_header(&mut out, KIND_STORE_METADATA, proposed_at);
+                put_header(&mut out, entry_version, KIND_STORE_METADATA, proposed_at);
                 put_sized(&mut out, tenant.as_str().as_bytes());
                 put_varint(&mut out, metadata.len() as u64);
                 for (name, metadata) in metadata {
@@ -301,7 +305,7 @@ impl ControlCommand {
                 }
             }
             ControlCommand::Split(split) => {
-                put_header(&mut out, KIND_SPLIT, proposed_at);
+                put_header(&mut out, entry_version, KIND_SPLIT, proposed_at);
                 out.extend_from_slice(&split.child.0.to_le_bytes());
                 out.extend_from_slice(&split.at.0.to_le_bytes());
                 out.extend_from_slice(&split.ref_epoch.0.to_le_bytes());
@@ -317,14 +321,14 @@ impl ControlCommand {
 }
 
 impl<'a> Entry<'a> {
-    /// Reads an entry. `buffer` takes the frames if they are compressed.
-    pub fn read(bytes: &'a [u8], buffer: &'a mut EntryBuffer) -> Result<Entry<'a>, FormatError> {
+    /// Reads an entry of a version up to `newest`. `buffer` takes the frames if they are compressed.
+    pub fn read(bytes: &'a [u8], buffer: &'a mut EntryBuffer, newest: u8) -> Result<Entry<'a>, FormatError> {
         let mut cursor = Cursor::new(FORMAT, bytes);
-        cursor.version(ENTRY_VERSION)?;
+        let version = cursor.version(newest)?;
         let kind = cursor.u8("the kind")?;
         let proposed_at = cursor.i64("the leader's clock")?;
         let command = match kind {
-            KIND_SAMPLES => Command::Samples(SamplesEntry::read(&mut cursor, buffer)?),
+            KIND_SAMPLES => Command::Samples(SamplesEntry::read(&mut cursor, version, buffer)?),
             _ => {
                 let command = read_control(kind, &mut cursor)?;
                 cursor.expect_end()?;
@@ -386,8 +390,13 @@ fn read_split(cursor: &mut Cursor<'_>) -> Result<SplitCommand, FormatError> {
 }
 
 impl<'a> SamplesEntry<'a> {
-    fn read(cursor: &mut Cursor<'a>, buffer: &'a mut EntryBuffer) -> Result<SamplesEntry<'a>, FormatError> {
+    fn read(
+        cursor: &mut Cursor<'a>,
+        version: u8,
+        buffer: &'a mut EntryBuffer,
+    ) -> Result<SamplesEntry<'a>, FormatError> {
         let limits = EntryLimits {
+            version,
             oldest: cursor.i64("the oldest timestamp")?,
             newest: cursor.i64("the newest timestamp")?,
             tenant_series_max: cursor.u32("the series limit")?,
@@ -431,8 +440,8 @@ fn read_frame<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], FormatError> {
     cursor.take(length as usize, "a frame")
 }
 
-fn put_header(out: &mut Vec<u8>, kind: u8, proposed_at: Timestamp) {
-    out.extend_from_slice(&[ENTRY_VERSION, kind]);
+fn put_header(out: &mut Vec<u8>, version: u8, kind: u8, proposed_at: Timestamp) {
+    out.extend_from_slice(&[version, kind]);
     out.extend_from_slice(&proposed_at.to_le_bytes());
 }
 
@@ -498,7 +507,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const LIMITS: EntryLimits = EntryLimits { oldest: -5, newest: 1_790_000_600_000, tenant_series_max: 1_000_000 };
+    const LIMITS: EntryLimits =
+        EntryLimits { version: 1, oldest: -5, newest: 1_790_000_600_000, tenant_series_max: 1_000_000 };
     const NOW: Timestamp = 1_790_000_000_000;
 
     fn plain(frames: &[&[u8]]) -> Vec<u8> {
@@ -546,7 +556,7 @@ mod tests {
 
     /// Everything that reading an entry can touch.
     fn read(bytes: &[u8]) -> Result<(), FormatError> {
-        match Entry::read(bytes, &mut EntryBuffer::default())?.command {
+        match Entry::read(bytes, &mut EntryBuffer::default(), 1)?.command {
             Command::Samples(samples) => samples.frames().try_for_each(|frame| frame.map(drop)),
             Command::Control(_) => Ok(()),
         }
@@ -563,7 +573,7 @@ mod tests {
         for (bytes, is_small) in [(plain(&frames), false), (compressed(&frames), true)] {
             assert_eq!(bytes.len() < large.len(), is_small);
             let mut buffer = EntryBuffer::default();
-            let entry = Entry::read(&bytes, &mut buffer).unwrap();
+            let entry = Entry::read(&bytes, &mut buffer, 1).unwrap();
             let Command::Samples(samples) = entry.command else { panic!("an entry of samples") };
             assert_eq!((entry.proposed_at, samples.limits), (NOW, LIMITS));
             let frames: Vec<&[u8]> = samples.frames().map(Result::unwrap).collect();
@@ -587,9 +597,9 @@ mod tests {
     #[test]
     fn control_commands_round_trip() {
         for command in controls() {
-            let bytes = command.encode(NOW);
+            let bytes = command.encode(1, NOW);
             let mut buffer = EntryBuffer::default();
-            let entry = Entry::read(&bytes, &mut buffer).unwrap();
+            let entry = Entry::read(&bytes, &mut buffer, 1).unwrap();
             let Command::Control(read) = entry.command else { panic!("a control command") };
             assert_eq!((entry.proposed_at, read), (NOW, command));
         }
@@ -598,7 +608,7 @@ mod tests {
     #[test]
     fn bytes_are_golden() {
         let mut all = vec![hex(&compressed(&[b"frame", b"2"]))];
-        all.extend(controls().iter().map(|command| hex(&command.encode(NOW))));
+        all.extend(controls().iter().map(|command| hex(&command.encode(1, NOW))));
         expect_test::expect![[r#"
             0101006c50c4a0010000fbffffffffffffffc09359c4a001000040420f0000050000006672616d650100000032
             0102006c50c4a0010000067465616d2d61ffffffffffffffffffffffffffffff7f0200085f5f6e616d655f5f02757003036a6f6203617c62
@@ -611,9 +621,18 @@ mod tests {
     }
 
     #[test]
+    fn a_later_version_is_read_by_who_knows_it() {
+        let bytes = ControlCommand::SetActiveVersion { version: 3 }.encode(2, NOW);
+        let mut buffer = EntryBuffer::default();
+        assert!(Entry::read(&bytes, &mut buffer, 2).is_ok());
+        let error = Entry::read(&bytes, &mut buffer, 1).unwrap_err().to_string();
+        assert_eq!(error, "the log entry has version 2, this release knows versions up to 1");
+    }
+
+    #[test]
     fn truncated_and_unknown_entries_are_errors() {
         for command in controls() {
-            let bytes = command.encode(NOW);
+            let bytes = command.encode(1, NOW);
             assert!((0..bytes.len()).all(|length| read(&bytes[..length]).is_err()));
             assert!(read(&[&bytes[..], &[0]].concat()).is_err());
         }
@@ -640,7 +659,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_flipped_bit_never_panics(which: prop::sample::Index, at: prop::sample::Index, bit in 0..8u32) {
-            let mut all: Vec<Vec<u8>> = controls().iter().map(|command| command.encode(NOW)).collect();
+            let mut all: Vec<Vec<u8>> = controls().iter().map(|command| command.encode(1, NOW)).collect();
             all.push(compressed(&[&b"repeated ".repeat(3000)]));
             all.push(plain(&[b"one", b"two"]));
             let bytes = which.get(&all);

@@ -30,8 +30,8 @@ pub use body::{BodyError, Encoding, decompress, decompressed_bound};
 pub use cursor::FormatError;
 pub use distribute::{Distributed, Distributor, DistributorScratch, Miss, Refusal, RefusalReason, Refusals};
 pub use entry::{
-    Command, Compression, ControlCommand, Entry, EntryBuffer, EntryBuilder, EntryCompressor, EntryLimits, MatcherText,
-    SamplesEntry, SplitCommand,
+    Command, Compression, ControlCommand, ENTRY_VERSION_FIRST, Entry, EntryBuffer, EntryBuilder, EntryCompressor,
+    EntryLimits, MatcherText, SamplesEntry, SplitCommand,
 };
 pub use frame::{FrameReader, RegistrationRef};
 pub use group_table::{GroupTable, GroupTableError};

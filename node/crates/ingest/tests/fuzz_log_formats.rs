@@ -24,7 +24,7 @@ fn valid_frame() -> Vec<u8> {
 }
 
 fn valid_entries() -> Vec<Vec<u8>> {
-    let stamped = EntryLimits { oldest: 0, newest: 1, tenant_series_max: 2 };
+    let stamped = EntryLimits { version: 1, oldest: 0, newest: 1, tenant_series_max: 2 };
     let entry = |frames: usize| {
         let mut builder = EntryBuilder::default();
         (0..frames).for_each(|_| assert!(builder.push(&valid_frame())));
@@ -33,7 +33,7 @@ fn valid_entries() -> Vec<Vec<u8>> {
     let matcher = MatcherText { op: MatchOp::Regex, name: "job".to_owned(), value: "a.*".to_owned() };
     let delete =
         ControlCommand::Delete { tenant: Tenant::default_tenant(), matchers: vec![matcher], range: TimeRange::ALL };
-    vec![entry(2), entry(100), delete.encode(5)]
+    vec![entry(2), entry(100), delete.encode(1, 5)]
 }
 
 fn read_frame(bytes: &[u8], columns: &mut RowColumns) {
@@ -67,7 +67,7 @@ fn fuzz_entry() {
     bolero::check!().for_each(|input: &[u8]| {
         let mutants = valid.iter().map(|valid| mutated(valid, input));
         for bytes in std::iter::once(input.to_vec()).chain(mutants) {
-            if let Ok(Entry { command: Command::Samples(samples), .. }) = Entry::read(&bytes, &mut buffer) {
+            if let Ok(Entry { command: Command::Samples(samples), .. }) = Entry::read(&bytes, &mut buffer, 1) {
                 samples.frames().for_each(|frame| read_frame(frame.expect("checked"), &mut RowColumns::default()));
             }
             assert!(buffer.capacity() <= 2 * limits::RAFT_ENTRY_BYTES_MAX);

@@ -31,5 +31,5 @@ pub use placement::{
     ReplicaRole,
 };
 pub use plan::{Plan, plan};
-pub use policy::Policy;
+pub use policy::{Policy, SMALL_COPIES, SMALL_COPY_BYTES};
 pub use preview::{PREVIEW_ROUNDS_MAX, preview};

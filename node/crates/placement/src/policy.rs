@@ -1,5 +1,10 @@
 //! What is wanted of a plan. Any value is legal.
 
+/// Bytes below which a copy is small, if nothing else is said.
+pub const SMALL_COPY_BYTES: u64 = 4 << 20;
+/// So many small copies count as one where copies under way are bounded.
+pub const SMALL_COPIES: u32 = 16;
+
 /// What is wanted of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -13,6 +18,8 @@ pub struct Policy {
     pub copies_per_node_max: u32,
     /// Copies that may be under way at the same time in all.
     pub copies_max: u32,
+    /// A copy of fewer bytes is small: it takes a moment, and [`SMALL_COPIES`] of them count as one.
+    pub small_copy_bytes: u64,
     /// Leaderships that one plan moves for the sake of balance; a chain of them that has begun is completed.
     pub transfers_max: u32,
     /// How far above the mean a node's load may lie before groups move for that alone, in percent.
@@ -37,6 +44,7 @@ impl Default for Policy {
             settle_ms: 5 * 1000,
             copies_per_node_max: 2,
             copies_max: 8,
+            small_copy_bytes: SMALL_COPY_BYTES,
             transfers_max: 8,
             load_tolerance_percent: 20,
             split_bytes: 64 << 30,

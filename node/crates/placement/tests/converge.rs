@@ -303,7 +303,7 @@ fn two_hundred_fifty_groups_are_planned_and_end_even() {
 #[test]
 fn a_group_that_cannot_be_changed_takes_no_turn_from_others() {
     let mut world = World::new(2);
-    world.policy = Policy { copies_per_node_max: 1, ..Policy::default() };
+    world.policy = Policy { copies_per_node_max: 1, small_copy_bytes: 0, ..Policy::default() };
     world.add_node(2, "b");
     world.add_node(3, "c");
     // Its first copy was given out, and its group does not take it in.
@@ -324,4 +324,31 @@ fn a_group_that_cannot_be_changed_takes_no_turn_from_others() {
         assert!(caught_up < 20);
     }
     assert_eq!(world.placement.group(ShardGroupId(1)).unwrap().voters().count(), 3);
+}
+
+#[test]
+fn many_empty_groups_are_spread_in_few_rounds_and_a_large_one_gets_its_turn() {
+    let mut world = World::new(250);
+    world.add_node(2, "b");
+    world.add_node(3, "c");
+    // It is the last in order, and counts as much as 16 of the others.
+    let large = ShardGroupId(249);
+    let load = bellwether_placement::GroupLoad { bytes: world::GB, ..Default::default() };
+    world.placement.observe_load(large, load);
+    let (mut rounds, mut begun) = (0, 0);
+    while !world.plan().is_empty() {
+        rounds += 1;
+        let planned = world.plan();
+        let copies =
+            planned.iter().filter(|it| matches!(it.step, bellwether_placement::Step::AddLearner { .. })).count();
+        assert!(copies <= 32, "{copies} copies of groups that one node leads");
+        if begun == 0 && planned.iter().any(|it| it.group == large) {
+            begun = rounds;
+        }
+        planned.iter().for_each(|it| world.carry_out(it));
+        world.catch_up(|_| true);
+    }
+    assert!(rounds <= 60, "{rounds} rounds");
+    assert!(begun > 0 && begun <= 20, "the large one begins in round {begun}");
+    world.check_end();
 }

@@ -54,7 +54,7 @@ struct Script {
 
 /// The script with what was found below each question.
 fn run(text: &str) -> String {
-    let mut script = Script::default();
+    let mut script = Script::new();
     let mut found = String::new();
     for line in text.lines().filter(|line| !line.starts_with("  ")) {
         found.push_str(line);
@@ -62,7 +62,7 @@ fn run(text: &str) -> String {
         let (command, rest) = line.split_once(' ').unwrap_or((line, ""));
         match command {
             "" | "#" => {}
-            "clear" => script = Script::default(),
+            "clear" => script = Script::new(),
             "policy" => script.set_policy(rest),
             "node" => script.set_node(rest),
             "groups" => script.add_groups(rest),
@@ -86,6 +86,11 @@ fn run(text: &str) -> String {
 }
 
 impl Script {
+    /// All copies count alike, unless a scenario says from where on they are small.
+    fn new() -> Script {
+        Script { policy: Policy { small_copy_bytes: 0, ..Policy::default() }, ..Script::default() }
+    }
+
     fn set_policy(&mut self, words: &str) {
         for (name, value) in words.split(' ').map(|word| word.split_once('=').unwrap()) {
             match name {
@@ -93,6 +98,7 @@ impl Script {
                 "factor" => self.policy.replication_factor = value.parse().unwrap(),
                 "grace" => self.policy.grace_ms = span_ms(value),
                 "groups_max" => self.policy.groups_max = value.parse().unwrap(),
+                "small" => self.policy.small_copy_bytes = value.parse().unwrap(),
                 "per_node" => self.policy.copies_per_node_max = value.parse().unwrap(),
                 "settle" => self.policy.settle_ms = span_ms(value),
                 "split_bytes" => self.policy.split_bytes = bytes(value),

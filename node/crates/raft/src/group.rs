@@ -38,6 +38,7 @@ use crate::types::{Command, GroupId, LeaderHint, Member, NodeId, ReplicaId, Repl
 use crate::wire::{Answer, InstallHeader, Message};
 
 use self::quorum::Quorum;
+pub(crate) use self::quorum::QuorumHeard;
 use self::staleness::{Heard, LeaderWord};
 
 pub use membership::Members;
@@ -81,6 +82,7 @@ impl RaftGroup {
         shared: Arc<Shared>,
         groups: Weak<Groups>,
         running: watch::Sender<()>,
+        heard_by: Arc<QuorumHeard>,
     ) -> Self {
         let id = log.id();
         let budget = Budget::new("group", shared.options.group_in_flight_bytes);
@@ -96,7 +98,7 @@ impl RaftGroup {
             groups,
             running,
             reads: ReadRounds::default(),
-            quorum: Quorum::default(),
+            quorum: Quorum::new(heard_by),
             heard: Heard::default(),
             flushing: tokio::sync::Mutex::new(()),
             electing: AtomicBool::new(false),
@@ -247,8 +249,8 @@ impl RaftGroup {
     pub(crate) async fn handle(&self, message: Bytes) -> Result<Bytes, AddressError> {
         let this = &*self.0;
         let answer = match Message::decode(message).map_err(|error| this.damaged(&error))? {
-            Message::Append(request) => {
-                let word = LeaderWord::of(&request);
+            Message::Append(request, age) => {
+                let word = LeaderWord::of(&request, age);
                 let answer = this.answered(this.raft.append_entries(request).await)?;
                 if let Some(word) = word.filter(|_| !matches!(answer, AppendEntriesResponse::HigherVote(_))) {
                     this.heard.note(word, this.applied_index());

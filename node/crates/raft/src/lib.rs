@@ -49,7 +49,7 @@ pub use founding::{HandOnError, hand_on_membership};
 pub use group::{GroupState, Leadership, Members, RaftGroup, ReplicaProgress, sole_membership};
 pub use inspect::{LogOutline, StoredEntry, StoredVote, stored_entry};
 pub use network::{Peer, Transport, TransportError, is_heartbeat};
-pub use node::{HandOver, RaftNode, RaftOptions, Standing};
+pub use node::{HandOver, LastKnown, RaftNode, RaftOptions, Standing};
 pub use state_machine::{Applied, Checkpoint, CommittedEntry, EntryPayload, FatalError, StateMachine};
 pub use types::{GroupId, LeaderHint, LogPosition, NodeId, ReplicaId};
 pub use writer::OnFatal;

@@ -62,6 +62,10 @@ impl LogIndex {
         self.memberships.get(&index)
     }
 
+    pub fn last_membership(&self) -> Option<&Membership> {
+        self.memberships.values().next_back()
+    }
+
     pub fn push(&mut self, id: LogId, bytes: u64, membership: Option<Membership>) {
         assert_eq!(id.index, self.next(), "entries are appended in order, without gaps");
         if self.leaders.back().is_none_or(|&(_, leader)| leader != id.leader_id) {

@@ -23,6 +23,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::adapter::SnapshotData;
+use crate::group::QuorumHeard;
 use crate::group_log::GroupLog;
 use crate::limits;
 use crate::pins::Pins;
@@ -120,6 +121,8 @@ pub(crate) struct Network {
     pub heartbeat: Duration,
     pub commit_notice_delay: Duration,
     pub outgoing: Arc<Outgoing>,
+    /// What this replica's messages say of how fresh they are.
+    pub quorum: Arc<QuorumHeard>,
 }
 
 impl Network {
@@ -135,6 +138,7 @@ impl Network {
             pins: self.log.pins().clone(),
             appended: self.log.appended(),
             commit_notice_delay: self.commit_notice_delay,
+            quorum: self.quorum.clone(),
         }
     }
 }
@@ -163,6 +167,7 @@ pub(crate) struct Connection {
     pins: Arc<Pins>,
     appended: watch::Receiver<u64>,
     commit_notice_delay: Duration,
+    quorum: Arc<QuorumHeard>,
 }
 
 impl Connection {
@@ -178,6 +183,11 @@ impl Connection {
 
     pub fn window(&self) -> &Window {
         &self.window
+    }
+
+    /// An append as it is sent now.
+    pub fn encode(&self, request: AppendEntriesRequest<Types>) -> Bytes {
+        Message::Append(request, self.quorum.age()).encode()
     }
 
     /// Sends at once, also if the future is never polled.
@@ -234,7 +244,7 @@ impl RaftNetworkV2<Types> for Connection {
         request: AppendEntriesRequest<Types>,
         _option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
-        self.append(Message::Append(request).encode()).await
+        self.append(self.encode(request)).await
     }
 
     fn stream_append<'s, S>(&'s mut self, requests: S, _option: RPCOption) -> Answering<'s>
@@ -305,7 +315,7 @@ impl Connection {
         };
         let prev_log_id = meta.last_log_id;
         let probe = AppendEntriesRequest { vote, prev_log_id, entries: Vec::new(), leader_commit: None };
-        match self.append(Message::Append(probe).encode()).await? {
+        match self.append(self.encode(probe)).await? {
             AppendEntriesResponse::Conflict => {}
             AppendEntriesResponse::HigherVote(vote) => return Ok(SnapshotResponse { vote }),
             // It has what the checkpoint would bring: the last one arrived, its answer did not.
@@ -390,6 +400,7 @@ mod tests {
             pins: Arc::default(),
             appended,
             commit_notice_delay: limits::COMMIT_NOTICE_DELAY,
+            quorum: Arc::default(),
         }
     }
 

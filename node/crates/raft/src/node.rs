@@ -1,5 +1,6 @@
 //! What the groups of a node share: the log store and its writer, limits, metrics, and the list of groups.
 
+mod alone;
 mod hand_over;
 mod heartbeats;
 mod removal;
@@ -23,7 +24,7 @@ use crate::adapter::{Adapter, Durable};
 use crate::admission::Budget;
 use crate::blocking::{self, Blocking, BlockingClass};
 use crate::errors::{AddressError, FlushError, LogError, OpenError, StartError, StorageTrouble};
-use crate::group::{Raft, RaftGroup};
+use crate::group::{QuorumHeard, Raft, RaftGroup};
 use crate::group_log::{GroupLog, LogHandle};
 use crate::limits;
 use crate::log_tail::TailLimits;
@@ -34,6 +35,7 @@ use crate::state_machine::{Checkpoint, StateMachine};
 use crate::types::{GroupId, NodeId, ReplicaId, ReplicaKey, Runtime};
 use crate::writer::{OnFatal, Writer};
 
+pub use alone::LastKnown;
 pub use hand_over::HandOver;
 pub use standing::Standing;
 
@@ -305,7 +307,9 @@ impl RaftNode {
             shared.metrics.clone(),
             durable.clone(),
         );
+        let quorum = Arc::<QuorumHeard>::default();
         let network = Network {
+            quorum: quorum.clone(),
             log: log.clone(),
             transport,
             heartbeat: shared.options.heartbeat,
@@ -324,7 +328,8 @@ impl RaftNode {
         let raft = Runtime::scope(seed, build).await;
         let stopped = |fatal: openraft::errors::Fatal<_>| StartError::Stopped { group, reason: fatal.to_string() };
         let raft = raft.map_err(stopped)?;
-        let started = RaftGroup::new(raft, log, machine, durable, shared.clone(), Arc::downgrade(groups), running);
+        let started =
+            RaftGroup::new(raft, log, machine, durable, shared.clone(), Arc::downgrade(groups), running, quorum);
         let founded = match members.filter(|_| pristine) {
             Some(members) => started.found(members).await.map_err(|reason| StartError::Founding { group, reason }),
             None => Ok(()),

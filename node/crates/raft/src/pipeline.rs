@@ -17,7 +17,6 @@ use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendEr
 use crate::limits;
 use crate::network::{Connection, Window, confused};
 use crate::types::{LogId, Types};
-use crate::wire::Message;
 
 type Outcome = Result<StreamAppendResult<Types>, RPCError<Types>>;
 
@@ -76,7 +75,7 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Unpin> Pipeline<S> {
         self.holding = last_entry.and_then(|sent| Some(self.connection.more_than(sent.index)?.boxed()));
         let last = last_entry.or(prev);
         let is_first = std::mem::take(&mut self.is_first);
-        let message = Message::Append(request).encode();
+        let message = self.connection.encode(request);
         let bytes = message.len();
         let window = self.connection.window().clone();
         window.fetch_add(bytes, Ordering::Relaxed);

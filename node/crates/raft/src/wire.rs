@@ -2,6 +2,8 @@
 //!
 //! `version u8 | kind u8 | fields`, integers big-endian. The transport checks integrity and identity.
 
+use std::time::Duration;
+
 use bytes::{BufMut, Bytes};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderError, TransferLeaderRequest,
@@ -16,10 +18,30 @@ use crate::types::{Entry, LogId, SnapshotMeta, StoredMembership, Types, Vote};
 /// What one replica asks of another.
 #[derive(Debug)]
 pub(crate) enum Message {
-    Append(AppendEntriesRequest<Types>),
+    /// With how long ago a quorum answered its sender, in milliseconds.
+    Append(AppendEntriesRequest<Types>, QuorumAge),
     Vote(VoteRequest<Types>),
     PreVote(VoteRequest<Types>),
     TransferLeader(TransferLeaderRequest<Types>),
+}
+
+/// How long ago a quorum answered a leader, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct QuorumAge(u32);
+
+impl QuorumAge {
+    /// None ever did, or the sender does not lead.
+    pub const UNHEARD: QuorumAge = QuorumAge(u32::MAX);
+
+    pub fn of(age: Duration) -> QuorumAge {
+        // Rounded up: never younger than it is.
+        QuorumAge(u32::try_from(age.as_micros().div_ceil(1000)).unwrap_or(u32::MAX))
+    }
+
+    /// None where nobody knows.
+    pub fn duration(self) -> Option<Duration> {
+        (self != QuorumAge::UNHEARD).then(|| Duration::from_millis(self.0.into()))
+    }
 }
 
 /// What it answers.
@@ -58,6 +80,9 @@ const VOTE_BYTES: usize = 8 + 8 + 1;
 /// Term, leader and index.
 const LOG_ID_BYTES: usize = 8 + 8 + 8;
 
+/// How long ago a quorum answered.
+const AGE_BYTES: usize = 4;
+
 /// Index, kind, term, leader and length of an entry.
 const ENTRY_HEADER_BYTES: usize = 8 + 1 + 8 + 8 + 4;
 
@@ -71,7 +96,7 @@ fn start(kind: u8, capacity: usize) -> Vec<u8> {
 impl Message {
     pub fn encode(&self) -> Bytes {
         match self {
-            Self::Append(request) => encode_append(request),
+            Self::Append(request, age) => encode_append(request, *age),
             Self::Vote(request) => encode_vote_request(VOTE, request),
             Self::PreVote(request) => encode_vote_request(PRE_VOTE, request),
             Self::TransferLeader(request) => {
@@ -88,7 +113,10 @@ impl Message {
         let mut reader = Reader::new(bytes);
         reader.version()?;
         let message = match reader.u8("kind of message")? {
-            APPEND => Self::Append(decode_append(&mut reader)?),
+            APPEND => {
+                let (request, age) = decode_append(&mut reader)?;
+                Self::Append(request, age)
+            }
             VOTE => Self::Vote(decode_vote_request(&mut reader)?),
             PRE_VOTE => Self::PreVote(decode_vote_request(&mut reader)?),
             TRANSFER_LEADER => Self::TransferLeader(TransferLeaderRequest::new(
@@ -103,7 +131,7 @@ impl Message {
     }
 }
 
-fn encode_append(request: &AppendEntriesRequest<Types>) -> Bytes {
+fn encode_append(request: &AppendEntriesRequest<Types>, age: QuorumAge) -> Bytes {
     let payloads: Vec<(u8, Bytes)> =
         request.entries.iter().map(|entry| record::encode_payload(&entry.payload)).collect();
     let bytes: usize = payloads.iter().map(|(_, payload)| ENTRY_HEADER_BYTES + payload.len()).sum();
@@ -111,6 +139,7 @@ fn encode_append(request: &AppendEntriesRequest<Types>) -> Bytes {
     codec::put_vote(&mut out, &request.vote);
     codec::put_optional_log_id(&mut out, request.prev_log_id.as_ref());
     codec::put_optional_log_id(&mut out, request.leader_commit.as_ref());
+    out.put_u32(age.0);
     out.put_u32(u32::try_from(payloads.len()).expect("bounded by ENTRIES_PER_MESSAGE_MAX"));
     for (entry, (kind, payload)) in request.entries.iter().zip(payloads) {
         codec::put_log_id(&mut out, &entry.log_id);
@@ -125,14 +154,15 @@ fn encode_append(request: &AppendEntriesRequest<Types>) -> Bytes {
 pub(crate) fn is_empty_append(message: &[u8]) -> bool {
     let Some(fields) = message.strip_prefix(&[VERSION, APPEND]) else { return false };
     let behind_position = |at: usize| Some(at + 1 + if *fields.get(at)? == 0 { 0 } else { LOG_ID_BYTES });
-    let count = behind_position(VOTE_BYTES).and_then(behind_position).and_then(|at| fields.get(at..));
+    let count = behind_position(VOTE_BYTES).and_then(behind_position).and_then(|at| fields.get(at + AGE_BYTES..));
     count.is_some_and(|count| count == [0; 4])
 }
 
-fn decode_append(reader: &mut Reader) -> Result<AppendEntriesRequest<Types>, DecodeError> {
+fn decode_append(reader: &mut Reader) -> Result<(AppendEntriesRequest<Types>, QuorumAge), DecodeError> {
     let vote = reader.leader_vote()?;
     let prev_log_id = reader.optional_log_id()?;
     let leader_commit = reader.optional_log_id()?;
+    let age = QuorumAge(reader.u32("age of the quorum")?);
     let (found, limit) = (reader.u32("count of entries")? as usize, limits::ENTRIES_PER_MESSAGE_MAX as usize);
     if found > limit {
         return Err(DecodeError::TooMany { field: "entries", found, limit });
@@ -152,7 +182,7 @@ fn decode_append(reader: &mut Reader) -> Result<AppendEntriesRequest<Types>, Dec
         let length = reader.u32("length of a payload")? as usize;
         entries.push(Entry { log_id, payload: record::decode_payload(kind, reader, length)? });
     }
-    Ok(AppendEntriesRequest { vote, prev_log_id, entries, leader_commit })
+    Ok((AppendEntriesRequest { vote, prev_log_id, entries, leader_commit }, age))
 }
 
 fn encode_vote_request(kind: u8, request: &VoteRequest<Types>) -> Bytes {

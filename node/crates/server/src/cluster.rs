@@ -16,8 +16,9 @@ use crate::meta::joining::JoinPlan;
 use crate::meta::remote::Strangers;
 use crate::meta::settings::SettingKey;
 use crate::meta::state::{MetaState, NodeFacts};
+use crate::meta::take_over::{TakeOverError, take_over};
 use crate::meta::tokens::TokenText;
-use crate::meta::{Meta, MetaStartError, MetaStore};
+use crate::meta::{EventKind, Meta, MetaCommand, MetaStartError, MetaStore};
 use crate::peers::Peers;
 use crate::replication::{self, ReplicationError, Stopping};
 use crate::shards::{Replication, Ring};
@@ -34,6 +35,9 @@ pub enum ClusterError {
     /// The meta group does not run.
     #[error(transparent)]
     Meta(#[from] MetaStartError),
+    /// The meta group cannot go on with this node alone.
+    #[error(transparent)]
+    TakeOver(#[from] TakeOverError),
     /// Others could not reach it.
     #[error(
         "configuration key \"cluster.advertise_grpc\": {own} can be reached from this machine alone, and node {other} is \
@@ -95,7 +99,16 @@ impl Cluster {
         peers.tell(raft.clone());
         raft.set_standing(standing_at_start(&store.state().borrow()));
         let transport = peers.transport();
+        let taken_over = match config.cluster.recover_meta_group {
+            true => take_over(&store, &raft, &peers).await?,
+            false => None,
+        };
         let meta = Meta::start(store, facts, raft.clone(), transport.clone(), Arc::new(peers.clone()), env).await?;
+        if let Some(text) = taken_over
+            && let Err(error) = meta.propose(MetaCommand::RecordEvent { kind: EventKind::Trouble, text }).await
+        {
+            tracing::warn!(%error, "what happened to the meta group is not among the events");
+        }
         Ok(Cluster { meta, peers, replication: Replication { raft, transport } })
     }
 }

@@ -5,6 +5,7 @@
 
 mod objects;
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use bellwether_model::{MetricKind, Timestamp};
 pub use bellwether_raft::{Blocking, BlockingClass};
 pub use futures::future::BoxFuture;
 pub use objects::{NoObjects, ObjectError, ObjectStore, ObjectStores, ObjectUpload};
+use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -32,8 +34,10 @@ pub struct Env {
     pub volume: Arc<dyn Volume>,
     /// Wall time.
     pub clock: Arc<dyn WallClock>,
-    /// The root of all randomness.
+    /// The root of all randomness that is no secret.
     pub seed: Seed,
+    /// What secrets are drawn from.
+    pub key: SecretKey,
     /// Which program runs in it.
     pub program: Program,
     /// The network.
@@ -67,6 +71,40 @@ impl Seed {
     /// The seed of a part; the same name gives the same seed.
     pub fn split(self, part: &str) -> Seed {
         Seed(xxh3_64_with_seed(part.as_bytes(), self.0))
+    }
+}
+
+/// 256 bits of entropy that nobody else knows, drawn for one start: what secrets are made of. A [`Seed`] could be guessed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretKey([u8; 32]);
+
+impl SecretKey {
+    /// Of the system's entropy.
+    pub fn new(entropy: [u8; 32]) -> SecretKey {
+        SecretKey(entropy)
+    }
+
+    /// No secret: for a world in which everything follows from a seed.
+    pub fn of_seed(seed: Seed) -> SecretKey {
+        let mut bytes = [0; 32];
+        for (part, at) in bytes.chunks_exact_mut(8).zip(0..) {
+            part.copy_from_slice(&seed.split(&format!("key {at}")).0.to_le_bytes());
+        }
+        SecretKey(bytes)
+    }
+
+    /// The secret of this number. Who knows one knows nothing of another.
+    pub fn draw(&self, number: u64) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(self.0);
+        hash.update(number.to_le_bytes());
+        hash.finalize().into()
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretKey")
     }
 }
 
@@ -220,6 +258,21 @@ impl ExecutorHandle {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_bit_of_a_key_counts_and_none_is_shown() {
+        let key = SecretKey::new([7; 32]);
+        let mut others: Vec<[u8; 32]> = (0..256)
+            .map(|bit| {
+                let mut bytes = [7; 32];
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                SecretKey::new(bytes).draw(0)
+            })
+            .collect();
+        others.extend([key.draw(0), key.draw(1)]);
+        assert_eq!(others.iter().collect::<std::collections::BTreeSet<_>>().len(), 258);
+        assert_eq!(format!("{key:?}"), "SecretKey");
+    }
 
     #[test]
     fn a_part_has_one_seed_and_parts_have_different_ones() {

@@ -16,6 +16,7 @@ pub mod env;
 pub mod far_end;
 pub mod gateway;
 pub mod grpc;
+mod join_token;
 mod listen;
 pub mod maintenance;
 pub mod meta;
@@ -57,6 +58,7 @@ use gateway::GatewayState;
 use grpc::GrpcState;
 use grpc::cluster::ClusterService;
 use grpc::operations::OperationsService;
+pub use join_token::JoinTokenError;
 use maintenance::Maintenance;
 use meta::Meta;
 use meta::founding::EnterError;
@@ -68,7 +70,7 @@ use query::Coordinator;
 use routing::Router;
 use routing::reconcile::reconcile;
 use self_collect::SelfCollect;
-use shards::{AdminError, Shards};
+use shards::{AdminError, Shards, active_version};
 use tls::{Tls, TlsError};
 use write::WritePath;
 
@@ -124,6 +126,9 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// The token to join with is not where it should be.
+    #[error(transparent)]
+    JoinToken(#[from] JoinTokenError),
     /// Two metrics have one name: our own mistake.
     #[error("metrics")]
     Metrics(#[from] prometheus::Error),
@@ -169,6 +174,7 @@ impl Server {
             Some(tls) => Env { net: tls.over(env.net.clone()), ..env },
             None => env,
         };
+        let config = join_token::filled_in(config, &env).await?;
         let order = match config.cluster.wait_for_init {
             true => waiting::wait(&config, &env, tls.clone(), config.http).await?,
             false => None,
@@ -193,7 +199,7 @@ impl Server {
         let cluster = Cluster::enter(&config, &env, &registry, http_address, grpc_address).await;
         let Cluster { meta, peers, replication } = cluster.map_err(|error| StartError::of_cluster(&config, error))?;
         if let Some(order) = order {
-            order.choose(&meta).await;
+            order.choose(&meta, &config, env.clock.now_ms()).await;
         }
         let identity = meta.identity();
         // What is done by a clock from here on is done by one that the cluster agrees with.
@@ -241,7 +247,8 @@ impl Server {
             router: router.clone(),
             reporter: reporter.clone(),
             clock: env.clock.clone(),
-            seed: env.seed.split("tokens"),
+            seed: env.seed.split("administration"),
+            key: env.key.clone(),
             tokens: Arc::default(),
             ready: is_ready.clone(),
         };
@@ -291,6 +298,7 @@ impl Server {
             tasks.spawn(router.clone().become_ready(ready.clone(), stopped.clone()));
         }
         tasks.spawn(reconcile(router.clone(), stopped.clone()));
+        tasks.spawn(active_version::follow(meta.state(), shards.clone(), env.clock.clone(), stopped.clone()));
         tasks.spawn(mover.run(stopped.clone()));
         if let Some(tls) = tls {
             tasks.spawn(tls.follow(stopped.clone()));

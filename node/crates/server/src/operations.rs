@@ -13,7 +13,6 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::backup::error::BackupError;
 use crate::env::WallClock;
 use crate::peers::error::chain;
 
@@ -49,6 +48,17 @@ pub struct Handle {
     stopped: watch::Receiver<bool>,
 }
 
+/// Why the work of an operation came to nothing; what it says is the operation's outcome.
+pub trait WorkError: std::error::Error {
+    /// Whether it was told to end, and did.
+    fn is_cancelled(&self) -> bool;
+}
+
+/// The work was told to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("cancelled")]
+pub struct Cancelled;
+
 /// Too many operations run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{RUNNING_MAX} operations run on this node already: wait for one, or end it with bwctl operation cancel")]
@@ -62,9 +72,10 @@ impl Operations {
     }
 
     /// Begins an operation. One that does the same already is the answer.
-    pub fn begin<F>(&self, what: String, work: impl FnOnce(Arc<Handle>) -> F) -> Result<Operation, TooMany>
+    pub fn begin<F, E>(&self, what: String, work: impl FnOnce(Arc<Handle>) -> F) -> Result<Operation, TooMany>
     where
-        F: Future<Output = Result<String, BackupError>> + Send + 'static,
+        F: Future<Output = Result<String, E>> + Send + 'static,
+        E: WorkError + 'static,
     {
         let mut known = self.0.known.lock();
         let running = || known.iter().map(|known| known.seen.borrow()).filter(|seen| is_running(seen));
@@ -99,7 +110,7 @@ impl Operations {
                 operation.ended_ms = clock.now_ms();
                 let (state, outcome) = match ended {
                     Ok(outcome) => (OperationState::Done, outcome),
-                    Err(BackupError::Cancelled) => (OperationState::Cancelled, "cancelled".to_owned()),
+                    Err(error) if error.is_cancelled() => (OperationState::Cancelled, chain(&error)),
                     Err(error) => (OperationState::Failed, chain(&error)),
                 };
                 tracing::info!(id = operation.id, what = operation.what, ?state, outcome, "an operation ended");
@@ -164,16 +175,21 @@ impl Handle {
         self.operation.send_modify(|operation| operation.backup = backup);
     }
 
+    /// Whether somebody cancelled it; otherwise its node stops, where it is told to end.
+    pub fn is_cancelled(&self) -> bool {
+        *self.cancelled.borrow()
+    }
+
     /// Does a part of the work, unless the operation is to end first.
-    pub async fn unless_cancelled<T>(
+    pub async fn unless_cancelled<T, E: From<Cancelled>>(
         &self,
-        work: impl Future<Output = Result<T, BackupError>>,
-    ) -> Result<T, BackupError> {
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
         let (mut cancelled, mut stopped) = (self.cancelled.clone(), self.stopped.clone());
         tokio::select! {
             biased;
-            _ = cancelled.wait_for(|cancelled| *cancelled) => Err(BackupError::Cancelled),
-            _ = stopped.wait_for(|stopped| *stopped) => Err(BackupError::Cancelled),
+            _ = cancelled.wait_for(|cancelled| *cancelled) => Err(Cancelled.into()),
+            _ = stopped.wait_for(|stopped| *stopped) => Err(Cancelled.into()),
             done = work => done,
         }
     }
@@ -182,6 +198,7 @@ impl Handle {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backup::error::BackupError;
     use crate::testing::TestClock;
 
     fn operations() -> (Operations, watch::Sender<bool>) {
@@ -197,14 +214,15 @@ mod tests {
             handle.count(1, 2);
             let waited = async {
                 let _ = going.wait_for(|go| *go).await;
-                Ok(())
+                Ok::<_, BackupError>(())
             };
             handle.unless_cancelled(waited).await?;
-            Ok("well".to_owned())
+            Ok::<_, BackupError>("well".to_owned())
         };
         let begun = operations.begin("something".to_owned(), work).unwrap();
         assert_eq!(begun.id, "7-1");
-        let again = operations.begin("something".to_owned(), |_| async { Ok("twice".to_owned()) }).unwrap();
+        let again =
+            operations.begin("something".to_owned(), |_| async { Ok::<_, BackupError>("twice".to_owned()) }).unwrap();
         assert_eq!(again.id, "7-1");
         go.send_replace(true);
         let mut seen = operations.watch("7-1").unwrap();
@@ -217,7 +235,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_cancelled_operation_and_those_of_a_node_that_stops_end() {
         let (operations, stop) = operations();
-        let forever = |handle: Arc<Handle>| async move { handle.unless_cancelled(std::future::pending()).await };
+        let forever = |handle: Arc<Handle>| async move {
+            handle.unless_cancelled(std::future::pending::<Result<String, BackupError>>()).await
+        };
         let begun = operations.begin("one".to_owned(), forever).unwrap();
         assert_eq!(operations.cancel(&begun.id).await.unwrap().state(), OperationState::Cancelled);
         for number in 0..RUNNING_MAX {

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::env::{
     BoxFuture, DiskSpace, Env, Executor, ExecutorHandle, Executors, Job, Listener, Net, NoFiles, NoObjects, Program,
-    Seed, Spawner, Stream, Volume, WallClock,
+    SecretKey, Seed, Spawner, Stream, Volume, WallClock,
 };
 use crate::maintenance::Maintenance;
 use crate::meta::founding::initial_placement;
@@ -126,6 +126,7 @@ pub fn env(disk: MemDisk, clock: Arc<dyn WallClock>, net: Arc<dyn Net>) -> Env {
         volume: Arc::<TestVolume>::default(),
         clock,
         seed: Seed(1),
+        key: SecretKey::of_seed(Seed(1)),
         program: Program::THIS,
         net,
         files: Arc::new(NoFiles),

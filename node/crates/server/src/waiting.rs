@@ -2,13 +2,14 @@
 //!
 //! With `cluster.wait_for_init` an empty directory founds nothing by itself, so that all nodes can be started alike: with the same
 //! addresses to join, in any order. Each serves one call, and tries to join beside. The one that is told to found does; the others
-//! then find somebody to join.
+//! then find somebody to join. Where that takes a token they share one, and the founder makes its own valid.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::middleware::from_fn_with_state;
+use bellwether_model::Timestamp;
 use bellwether_proto::peer::v1::peer_server::{Peer, PeerServer};
 use bellwether_proto::peer::v1::{JoinAnswer, JoinRequest};
 use bellwether_proto::v1::founding_server::{Founding, FoundingServer};
@@ -19,21 +20,29 @@ use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use crate::cluster::{Cluster, ClusterError};
-use crate::config::Config;
+use crate::config::{Config, is_loopback_host};
 use crate::env::Env;
 use crate::far_end::Administrators;
 use crate::grpc::refuse_strangers;
 use crate::listen;
+use crate::meta::command::TokenProof;
 use crate::meta::settings::SettingKey;
+use crate::meta::state::{TOKEN_USES_MAX, TokenKind};
+use crate::meta::tokens::{TOKEN_VALID_MS_MAX, TokenText};
 use crate::meta::{Meta, MetaCommand};
 use crate::tls::Tls;
 use crate::{StartError, bind};
+
+/// For how long others can join with the founder's token if nothing else is said.
+const JOIN_TOKEN_VALID_MS: u64 = 3_600_000;
 
 /// What a cluster is to begin with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Order {
     shard_groups: u32,
     settings: Vec<(SettingKey, u64)>,
+    /// For how long others can join with the founder's own token.
+    join_token_valid_ms: u64,
 }
 
 impl Order {
@@ -46,8 +55,17 @@ impl Order {
         config
     }
 
-    /// Chooses the settings that were asked for.
-    pub async fn choose(&self, meta: &Meta) {
+    /// Chooses the settings that were asked for, and lets others join with the founder's own token. Before anybody is served.
+    pub async fn choose(&self, meta: &Meta, config: &Config, now: Timestamp) {
+        if let Ok(token) = TokenText::parse(&config.cluster.join_token.0) {
+            let TokenProof { id, secret_hash } = token.proof();
+            let expires_ms = now.saturating_add_unsigned(self.join_token_valid_ms);
+            let (kind, uses) = (TokenKind::Join, TOKEN_USES_MAX);
+            let made = meta.propose(MetaCommand::CreateToken { id, kind, secret_hash, expires_ms, uses }).await;
+            if let Err(error) = made {
+                tracing::error!(%error, "nobody can join with the token of cluster.join_token: see bwctl token create");
+            }
+        }
         for (key, value) in self.settings.iter().copied() {
             if let Err(error) = meta.propose(MetaCommand::SetSetting { key, value }).await {
                 tracing::error!(setting = key.info().name, %error, "a setting of the new cluster was not set");
@@ -76,7 +94,13 @@ pub async fn wait(config: &Config, env: &Env, tls: Option<Tls>, http: SocketAddr
     // Both ends of it: who was told to found is answered before the listener goes.
     let serving = listen::serve(listener, routes, tls, stopped);
     let joining = async {
-        if config.join.0.is_empty() {
+        let needs_token = !is_loopback_host(&config.grpc_host()) && !config.cluster.join_token.is_set();
+        if needs_token && !config.join.0.is_empty() {
+            tracing::warn!(
+                "without cluster.join_token or cluster.join_token_file this node can found a cluster, and join none"
+            );
+        }
+        if needs_token || config.join.0.is_empty() {
             std::future::pending::<()>().await;
         }
         let mut patient = config.clone();
@@ -159,7 +183,11 @@ fn read(request: InitRequest) -> Result<Order, Status> {
             crate::config::SHARD_GROUPS_MAX
         )));
     }
-    Ok(Order { shard_groups: request.shard_groups, settings })
+    let join_token_valid_ms = match request.join_token_valid_ms {
+        0 => JOIN_TOKEN_VALID_MS,
+        valid_ms => valid_ms.min(TOKEN_VALID_MS_MAX),
+    };
+    Ok(Order { shard_groups: request.shard_groups, settings, join_token_valid_ms })
 }
 
 #[cfg(test)]
@@ -207,8 +235,8 @@ mod tests {
         sleep(Duration::from_secs(20)).await;
         assert!(starting.iter().all(|starting| !starting.is_finished()), "nobody founds by itself");
         let second = client(&net, 2);
-        assert!(second.cluster().init(0, &[("no.such".to_owned(), "1".to_owned())]).await.is_err());
-        second.cluster().init(3, &[("repair.grace".to_owned(), "7m".to_owned())]).await.unwrap();
+        assert!(second.cluster().init(0, &[("no.such".to_owned(), "1".to_owned())], None).await.is_err());
+        second.cluster().init(3, &[("repair.grace".to_owned(), "7m".to_owned())], None).await.unwrap();
         let mut servers = Vec::new();
         for starting in starting {
             servers.push(timeout(Duration::from_secs(300), starting).await.unwrap().unwrap().unwrap());
@@ -218,16 +246,17 @@ mod tests {
         assert_eq!(servers[1].meta().identity().node, 1, "it was told");
         let state = servers[1].meta().now();
         assert_eq!((state.placement.groups().len(), state.settings.get(SettingKey::RepairGrace)), (3, 420_000));
-        let again = second.cluster().init(0, &[]).await.err().unwrap().to_string();
+        let again = second.cluster().init(0, &[], None).await.err().unwrap().to_string();
         assert!(again.contains("is one of cluster"), "{again}");
     }
 
     #[test]
     fn what_a_cluster_cannot_begin_with_is_refused() {
         let setting = |name: &str, value: &str| InitSetting { name: name.to_owned(), value: value.to_owned() };
-        let order =
-            |shard_groups, settings: &[InitSetting]| read(InitRequest { shard_groups, settings: settings.to_vec() });
-        assert_eq!(order(0, &[]).unwrap(), Order::default());
+        let order = |shard_groups, settings: &[InitSetting]| {
+            read(InitRequest { shard_groups, settings: settings.to_vec(), ..InitRequest::default() })
+        };
+        assert_eq!(order(0, &[]).unwrap(), Order { join_token_valid_ms: JOIN_TOKEN_VALID_MS, ..Order::default() });
         assert!(order(u32::MAX, &[]).is_err());
         for wrong in [setting("x", "1"), setting("replication.factor", "many"), setting("replication.factor", "99")] {
             assert!(order(0, &[wrong]).is_err());

@@ -44,7 +44,7 @@ async fn what_is_written_is_queried() {
     assert!(answer.refused_because.contains("too far in the future"), "{}", answer.refused_because);
 
     let mut queries = QueryClient::new(node.grpc());
-    let instant = InstantRequest { query: "m".into(), time_ms: None, timeout_ms: None, stale_ms: None };
+    let instant = InstantRequest { query: "m".into(), ..InstantRequest::default() };
     let answer = only(queries.instant(instant).await.unwrap().into_inner()).await;
     let Some(Shape::Vector(vector)) = answer.result else { panic!("{answer:?}") };
     assert_eq!(vector.series, [series(&[("__name__", "m"), ("a", "1")], &[(NOW_MS, 2.0)])]);
@@ -54,8 +54,7 @@ async fn what_is_written_is_queried() {
         start_ms: NOW_MS - 15_000,
         end_ms: NOW_MS,
         step_ms: 15_000,
-        timeout_ms: None,
-        stale_ms: None,
+        ..RangeRequest::default()
     };
     let answer = only(queries.range(range).await.unwrap().into_inner()).await;
     let Some(Shape::Matrix(matrix)) = answer.result else { panic!("{answer:?}") };
@@ -81,7 +80,7 @@ async fn errors_have_the_code_of_their_sort() {
     let node = Node::start().await;
     let mut queries = QueryClient::new(node.grpc());
     let mut ask = async |query: &str| {
-        let request = InstantRequest { query: query.into(), time_ms: Some(0), timeout_ms: None, stale_ms: None };
+        let request = InstantRequest { query: query.into(), time_ms: Some(0), ..InstantRequest::default() };
         queries.instant(request).await.unwrap_err()
     };
     let error = ask("sum(").await;
@@ -93,8 +92,7 @@ async fn errors_have_the_code_of_their_sort() {
         start_ms: i64::MIN,
         end_ms: i64::MAX,
         step_ms: i64::MAX,
-        timeout_ms: None,
-        stale_ms: None,
+        ..RangeRequest::default()
     };
     QueryClient::new(node.grpc()).range(extreme).await.unwrap();
 

@@ -9,7 +9,7 @@ use bellwether_model::NodeId;
 
 use super::draft::{Draft, Urgency, Wish};
 use crate::placement::{PlacedGroup, ReplicaRole};
-use crate::policy::voters_of;
+use crate::policy::{SMALL_COPIES, voters_of};
 use crate::{Move, Step};
 
 /// The next step of each group that has one, the most urgent first.
@@ -137,10 +137,10 @@ pub(super) fn hand_over(draft: &mut Draft, from: NodeId, to: NodeId) {
 }
 
 /// How many copies may be made at the same time. A node counts those that it receives and, where it leads, those that it
-/// sends.
+/// sends. What is counted are parts of a copy: a small one is one part, any other [`SMALL_COPIES`].
 struct Throttle {
-    all: u32,
-    nodes: BTreeMap<NodeId, u32>,
+    all: u64,
+    nodes: BTreeMap<NodeId, u64>,
 }
 
 impl Throttle {
@@ -152,7 +152,7 @@ impl Throttle {
             let copying = group.replicas.iter().filter(|replica| {
                 replica.role == ReplicaRole::Learner && !replica.caught_up && draft.inventory.is_up(replica.node)
             });
-            copying.for_each(|replica| throttle.count(group, replica.node));
+            copying.for_each(|replica| throttle.count(group, replica.node, parts(draft, group)));
         }
         throttle
     }
@@ -161,18 +161,37 @@ impl Throttle {
         let Step::AddLearner { node, .. } = step.step else { return true };
         let Some(wish) = draft.groups.iter().find(|wish| wish.group.id == step.group) else { return false };
         let policy = draft.policy;
-        let busy = |node: &NodeId| self.nodes.get(node).is_some_and(|count| *count >= policy.copies_per_node_max);
-        if self.all >= policy.copies_max || busy(&node) || wish.group.leader.as_ref().is_some_and(busy) {
-            return false;
+        let (parts, all_max) = (parts(draft, wish.group), parts_of(policy.copies_max));
+        let node_max = parts_of(policy.copies_per_node_max);
+        let concerned = [Some(node), wish.group.leader.filter(|leader| *leader != node)];
+        let full = |node: &NodeId| self.nodes.get(node).is_some_and(|count| count + parts > node_max);
+        let full: Vec<NodeId> = concerned.into_iter().flatten().filter(full).collect();
+        if full.is_empty() && self.all + parts <= all_max {
+            self.count(wish.group, node, parts);
+            return true;
         }
-        self.count(wish.group, node);
-        true
+        // Small ones that come later do not overtake a large one for ever.
+        self.nodes.extend(full.into_iter().map(|node| (node, node_max)));
+        if self.all + parts > all_max {
+            self.all = all_max;
+        }
+        false
     }
 
-    fn count(&mut self, group: &PlacedGroup, receiver: NodeId) {
-        self.all += 1;
+    fn count(&mut self, group: &PlacedGroup, receiver: NodeId, parts: u64) {
+        self.all += parts;
         for node in [Some(receiver), group.leader].into_iter().flatten() {
-            *self.nodes.entry(node).or_default() += 1;
+            *self.nodes.entry(node).or_default() += parts;
         }
     }
+}
+
+/// What a copy of the group counts.
+fn parts(draft: &Draft, group: &PlacedGroup) -> u64 {
+    if group.load.bytes < draft.policy.small_copy_bytes { 1 } else { parts_of(1) }
+}
+
+/// What so many copies count that are not small.
+fn parts_of(copies: u32) -> u64 {
+    u64::from(copies) * u64::from(SMALL_COPIES)
 }

@@ -2,6 +2,7 @@
 //! wait until the others are back. It goes on leading, for nobody else could do better; where the others elect one of
 //! them, it hears of it when it is back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::{Instant as _, ServerState};
@@ -11,21 +12,44 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::RaftGroup;
+use crate::wire::QuorumAge;
+
+/// When a quorum last answered this replica, where it leads: its messages say so, since whoever hears it alone cannot know
+/// whether the others have elected somebody else. As of the last beat.
+#[derive(Default)]
+pub(crate) struct QuorumHeard(Mutex<Option<Answered>>);
+
+#[derive(Debug, Clone, Copy)]
+enum Answered {
+    /// Nobody else votes.
+    Alone,
+    At(Instant),
+}
+
+impl QuorumHeard {
+    /// How long ago that is now.
+    pub fn age(&self) -> QuorumAge {
+        match *self.0.lock() {
+            None => QuorumAge::UNHEARD,
+            Some(Answered::Alone) => QuorumAge::of(Duration::ZERO),
+            Some(Answered::At(at)) => QuorumAge::of(at.elapsed()),
+        }
+    }
+}
 
 /// Whether a quorum hears this replica, where it leads. Looked at with every beat.
 pub(super) struct Quorum {
     is_lost: watch::Sender<bool>,
     /// Since when it leads without having heard a quorum even once.
     unheard_since: Mutex<Option<Instant>>,
-}
-
-impl Default for Quorum {
-    fn default() -> Self {
-        Self { is_lost: watch::Sender::new(false), unheard_since: Mutex::default() }
-    }
+    heard: Arc<QuorumHeard>,
 }
 
 impl Quorum {
+    pub fn new(heard: Arc<QuorumHeard>) -> Self {
+        Self { is_lost: watch::Sender::new(false), unheard_since: Mutex::default(), heard }
+    }
+
     pub fn is_lost(&self) -> watch::Receiver<bool> {
         self.is_lost.subscribe()
     }
@@ -52,7 +76,14 @@ impl RaftGroup {
         let now = metrics.borrow_watched();
         let mut unheard_since = this.quorum.unheard_since.lock();
         let needs_others = !now.membership_config.voter_ids().eq([this.replica.0]);
-        if now.state != ServerState::Leader || now.running_state.is_err() || !needs_others {
+        let leads = now.state == ServerState::Leader && now.running_state.is_ok();
+        *this.quorum.heard.0.lock() = match &now.last_quorum_acked {
+            _ if !leads => None,
+            _ if !needs_others => Some(Answered::Alone),
+            Some(at) => Instant::now().checked_sub(at.into_inner().elapsed()).map(Answered::At),
+            None => None,
+        };
+        if !leads || !needs_others {
             *unheard_since = None;
             return None;
         }

@@ -1,7 +1,8 @@
 //! How old what a replica has applied may be, without asking its leader.
 //!
-//! Every message of a leader names how far the group has come. Once the replica has applied that, it has everything that was acknowledged
-//! before the message was sent, so what it has is no older than the message.
+//! Every message of a leader names how far the group has come, and how long ago a quorum answered the leader: until then nobody else led.
+//! Once the replica has applied that much, it has everything that was acknowledged before that quorum answered, so what it has is no older. A
+//! leader that is cut off with this replica says so with every message.
 
 use std::time::Duration;
 
@@ -13,8 +14,9 @@ use tokio::time::Instant;
 
 use super::{Inner, RaftGroup};
 use crate::types::Types;
+use crate::wire::QuorumAge;
 
-/// What a leader said of its group, and when that came.
+/// What a leader said of its group, and as of when that is so.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LeaderWord {
     at: Instant,
@@ -23,11 +25,12 @@ pub(super) struct LeaderWord {
 
 impl LeaderWord {
     /// What a message says that comes now. A leader that has committed nothing in its own term does not know yet what the one before it has
-    /// acknowledged: `None`.
-    pub fn of(request: &AppendEntriesRequest<Types>) -> Option<LeaderWord> {
+    /// acknowledged, one that no quorum ever answered may lead nobody: `None`.
+    pub fn of(request: &AppendEntriesRequest<Types>, age: QuorumAge) -> Option<LeaderWord> {
         let committed = request.leader_commit.as_ref()?;
         let is_of_its_term = committed.leader_id.term == request.vote.leader_id.term;
-        is_of_its_term.then(|| LeaderWord { at: Instant::now(), committed: committed.index })
+        let at = Instant::now().checked_sub(age.duration()?)?;
+        is_of_its_term.then_some(LeaderWord { at, committed: committed.index })
     }
 }
 

@@ -60,9 +60,9 @@ fn an_append_has_these_bytes() {
     let request =
         AppendEntriesRequest { vote: vote(), prev_log_id: Some(log_id(5)), entries, leader_commit: Some(log_id(4)) };
     check_message(
-        Message::Append(request),
+        Message::Append(request, QuorumAge::of(Duration::from_millis(300))),
         expect![
-            "01010000000000000004000000000000000201010000000000000003000000000000000100000000000000050100000000000000030000000000000001000000000000000400000003000000000000000300000000000000010000000000000006000000000000000000000000030000000000000001000000000000000701000000077061796c6f6164000000000000000300000000000000010000000000000008020000001e00010001000000000000000100010000000000000001000000000000000b"
+            "0101000000000000000400000000000000020101000000000000000300000000000000010000000000000005010000000000000003000000000000000100000000000000040000012c00000003000000000000000300000000000000010000000000000006000000000000000000000000030000000000000001000000000000000701000000077061796c6f6164000000000000000300000000000000010000000000000008020000001e00010001000000000000000100010000000000000001000000000000000b"
         ],
     );
 }
@@ -70,7 +70,10 @@ fn an_append_has_these_bytes() {
 #[test]
 fn a_heartbeat_has_these_bytes() {
     let request = AppendEntriesRequest { vote: vote(), prev_log_id: None, entries: Vec::new(), leader_commit: None };
-    check_message(Message::Append(request), expect!["01010000000000000004000000000000000201000000000000"]);
+    check_message(
+        Message::Append(request, QuorumAge::UNHEARD),
+        expect!["010100000000000000040000000000000002010000ffffffff00000000"],
+    );
 }
 
 #[test]
@@ -159,7 +162,7 @@ fn what_contradicts_itself_is_refused() {
 
     let entries = vec![Entry { log_id: later(6).unwrap(), payload: Payload::Blank }];
     let append = AppendEntriesRequest { vote: vote(), prev_log_id: Some(log_id(5)), entries, leader_commit: None };
-    let error = Message::decode(Message::Append(append).encode()).unwrap_err().to_string();
+    let error = Message::decode(Message::Append(append, QuorumAge::UNHEARD).encode()).unwrap_err().to_string();
     assert!(error.contains("an entry of a later leader"), "{error}");
 }
 
@@ -167,7 +170,7 @@ fn what_contradicts_itself_is_refused() {
 fn an_append_with_a_gap_is_refused() {
     let entries = vec![Entry { log_id: log_id(7), payload: Payload::Blank }];
     let request = AppendEntriesRequest { vote: vote(), prev_log_id: Some(log_id(5)), entries, leader_commit: None };
-    let error = Message::decode(Message::Append(request).encode()).unwrap_err();
+    let error = Message::decode(Message::Append(request, QuorumAge::UNHEARD).encode()).unwrap_err();
     assert_eq!(error, DecodeError::Invalid { field: "index behind the entry before", value: 7 });
 }
 
@@ -175,7 +178,7 @@ fn an_append_with_a_gap_is_refused() {
 fn a_count_that_no_message_has_is_refused_before_anything_is_allocated() {
     let mut bytes = start(APPEND, 64);
     codec::put_vote(&mut bytes, &vote());
-    bytes.extend_from_slice(&[0, 0, 0xff, 0xff, 0xff, 0xff]);
+    bytes.extend_from_slice(&[0, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff]);
     let error = Message::decode(bytes.into()).unwrap_err();
     assert!(matches!(error, DecodeError::TooMany { field: "entries", .. }), "{error}");
 }
@@ -188,7 +191,7 @@ fn hostile_bytes_are_refused_or_understood() {
         let framed = Bytes::from(framed);
         if let Ok(message) = Message::decode(framed.clone()) {
             assert_eq!(message.encode(), framed);
-            let is_empty = matches!(message, Message::Append(request) if request.entries.is_empty());
+            let is_empty = matches!(message, Message::Append(request, _) if request.entries.is_empty());
             assert_eq!(is_empty_append(&framed), is_empty);
         }
         is_empty_append(bytes);
@@ -202,7 +205,8 @@ fn hostile_bytes_are_refused_or_understood() {
 #[test]
 fn an_append_without_entries_is_known_by_its_first_bytes() {
     let append = |prev_log_id, leader_commit, entries| {
-        Message::Append(AppendEntriesRequest { vote: vote(), prev_log_id, entries, leader_commit }).encode()
+        let request = AppendEntriesRequest { vote: vote(), prev_log_id, entries, leader_commit };
+        Message::Append(request, QuorumAge::of(Duration::from_millis(7))).encode()
     };
     let entry = || vec![Entry { log_id: log_id(0), payload: Payload::Blank }];
     for prev in [None, Some(log_id(5))] {

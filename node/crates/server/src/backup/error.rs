@@ -4,6 +4,7 @@ use bellwether_model::ShardGroupId;
 
 use super::manifest::{BackupId, ManifestError};
 use crate::env::{JobFailed, ObjectError};
+use crate::operations::{Cancelled, WorkError};
 
 /// See the module. Messages name the object, the group or the place.
 #[derive(Debug, thiserror::Error)]
@@ -102,4 +103,16 @@ pub enum BackupError {
     /// Somebody cancelled it.
     #[error("cancelled")]
     Cancelled,
+}
+
+impl From<Cancelled> for BackupError {
+    fn from(_: Cancelled) -> BackupError {
+        BackupError::Cancelled
+    }
+}
+
+impl WorkError for BackupError {
+    fn is_cancelled(&self) -> bool {
+        matches!(self, BackupError::Cancelled)
+    }
 }

@@ -79,7 +79,7 @@ pub(super) async fn restore(
         backups.router.flush_all().await.map_err(|error| BackupError::NotTaken(error.to_string()))?;
         Ok((manifest, sum))
     });
-    let restored = restored.await;
+    let restored: Result<_, BackupError> = restored.await;
     let cleared = clear(&backups.env).await;
     let (manifest, sum) = restored?;
     cleared?;

@@ -83,6 +83,9 @@ impl Reporter {
             placement_epoch: self.shards.ring().epoch(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             clock_off_ms: self.judgement.borrow().off_ms,
+            // What the meta group says of itself is added where it is known.
+            leads_meta: false,
+            meta_end: None,
             disk_full: self.disk_room.reason().map_or_else(String::new, |reason| reason.to_string()),
         }
     }

@@ -28,6 +28,7 @@ fn machine(authority: &Authority, at: u8, join: &[u8]) -> Machine {
 
 fn with_certificate(authority: &Authority, pair: &Pair, at: u8, join: &[u8]) -> Machine {
     let files = TestFiles::default();
+    files.put("/join-token", "00000000000000ab.0123456789abcdef0123456789abcdef\n");
     let mut config = Config { shard_groups: 2, grpc: grpc(at), ..Config::default() };
     config.http = SocketAddr::from(([10, 0, 0, at], 9480));
     config.tls = place(&files, &authority.pem, pair);
@@ -174,4 +175,63 @@ async fn administration_from_elsewhere_wants_a_certificate_or_a_token() {
     assert!(KeyPair::from_pem(&foreign.key).is_ok());
     let stranger = client(&net, &authority, 1, Some(&foreign), None);
     assert!(matches!(stranger.cluster().status().await, Err(Error::Unreachable { .. } | Error::Unavailable { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_is_told_when_one_side_speaks_tls_and_the_other_does_not() {
+    let (net, authority) = (TestNet::default(), Authority::new("ours"));
+    let (_founder, _) = founded(&net, &authority).await;
+    let plain = Client::builder().addresses([grpc(1).to_string()]).connector(Connector(net.clone())).seed(1);
+    let plain = plain.discovery_interval(None).build().unwrap();
+    let error = plain.cluster().status().await.unwrap_err();
+    assert_eq!(error, Error::SpeaksTls { address: grpc(1).to_string() });
+
+    let net = TestNet::default();
+    let mut local = machine(&authority, 1, &[]);
+    local.config.tls = TlsConfig::default();
+    (local.config.grpc, local.config.http) = ("127.0.0.1:9481".parse().unwrap(), "127.0.0.1:9480".parse().unwrap());
+    let address = local.config.grpc.to_string();
+    let _server = local.start(&net).await.unwrap();
+    let tls = bellwether_client::Tls::new(authority.pem.as_bytes(), None).unwrap();
+    let secured = Client::builder().addresses([address.clone()]).connector(Connector(net.clone())).tls(tls).seed(1);
+    let error = secured.discovery_interval(None).build().unwrap().cluster().status().await.unwrap_err();
+    assert_eq!(error, Error::SpeaksNoTls { address });
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_that_are_started_alike_share_a_token_and_the_founder_makes_it_valid() {
+    let (net, authority) = (TestNet::default(), Authority::new("ours"));
+    let alike = |at: u8| {
+        let others: Vec<u8> = (1..=3).filter(|other| *other != at).collect();
+        let mut machine = machine(&authority, at, &others);
+        machine.config.cluster.wait_for_init = true;
+        machine
+    };
+    let starting = [1, 2, 3].map(|at| {
+        let (mut machine, net) = (alike(at), net.clone());
+        machine.config.cluster.join_token_file = "/join-token".into();
+        tokio::spawn(async move { machine.start(&net).await })
+    });
+    let admin = client(&net, &authority, 2, Some(&authority.administrator()), None);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(starting.iter().all(|starting| !starting.is_finished()), "nobody founds by itself");
+    admin.cluster().init(0, &[], None).await.unwrap();
+    let mut servers = Vec::new();
+    for starting in starting {
+        servers.push(starting.await.unwrap().unwrap());
+    }
+    settle(&servers.iter().collect::<Vec<_>>(), 3).await;
+    let tokens = admin.cluster().tokens().await.unwrap();
+    assert_eq!((tokens.len(), &*tokens[0].id, tokens[0].used), (1, "00000000000000ab", 2));
+
+    // Without it a node waits to be told, and cannot join.
+    let (mut without, of_task) = (alike(4), net.clone());
+    let waiting = tokio::spawn(async move { without.start(&of_task).await });
+    tokio::time::sleep(LONG).await;
+    assert!(!waiting.is_finished());
+    waiting.abort();
+    let mut lost = alike(5);
+    lost.config.cluster.join_token_file = "/nowhere".into();
+    let text = refusal(&mut lost, &net).await;
+    assert!(text.starts_with("configuration key \"cluster.join_token_file\": cannot read /nowhere"), "{text}");
 }

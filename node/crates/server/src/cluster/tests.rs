@@ -3,6 +3,7 @@
 mod clocks;
 mod damage;
 mod disks;
+mod meta_majority;
 mod moves;
 
 use std::sync::Arc;

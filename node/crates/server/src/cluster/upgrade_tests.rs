@@ -73,6 +73,13 @@ fn formats(server: &Server) -> Vec<u32> {
     server.meta().now().nodes.values().map(|node| node.facts.highest_format).collect()
 }
 
+/// Whether all replicas of shard groups write and read this version and no later one.
+fn groups_use(servers: &[Option<Server>], version: u32) -> bool {
+    let groups = servers.iter().flatten().flat_map(|server| server.shards().serving());
+    let versions: Vec<u32> = groups.map(|group| group.owned().version).collect();
+    !versions.is_empty() && versions.iter().all(|found| *found == version)
+}
+
 #[tokio::test(start_paused = true)]
 async fn three_nodes_are_upgraded_one_by_one_under_load_and_finalized() {
     let net = TestNet::default();
@@ -85,22 +92,40 @@ async fn three_nodes_are_upgraded_one_by_one_under_load_and_finalized() {
     let (stop, stopped) = channel::channel(false);
     let loading = tokio::spawn(load(client(&net), stopped));
     let client = client(&net);
-    for at in [2, 0, 1] {
-        // Before all nodes know it, finalizing changes nothing.
-        let version = client.cluster().finalize().await.unwrap();
-        assert_eq!((version.previous_version, version.active_version), (1, 1));
+    let version = client.cluster().finalize().await.unwrap();
+    assert_eq!((version.previous_version, version.active_version), (1, 1), "there is nothing to do");
+    for (at, behind) in [(2, "nodes 1 and 2"), (0, "node 2"), (1, "")] {
         restart(&mut machines, &mut servers, &net, at, NEXT).await;
+        let status = client.cluster().status().await.unwrap();
+        if behind.is_empty() {
+            assert_eq!((status.active_version, status.finalize_version, status.nodes_behind), (1, 2, vec![]));
+            continue;
+        }
+        // Until all nodes know it, it says who does not.
+        let text = client.cluster().finalize().await.unwrap_err().to_string();
+        let expected = format!("format version 2 cannot be used yet, {behind} would not understand it: upgrade ");
+        assert!(text.starts_with(&expected), "{text}");
+        assert_eq!((status.finalize_version, status.nodes_behind.is_empty()), (1, false));
+        assert!(groups_use(&servers, 1), "entries and copies are such as the old program reads");
     }
     // There is a way back until then.
     restart(&mut machines, &mut servers, &net, 1, Program::THIS).await;
     assert_eq!(formats(servers[0].as_ref().unwrap()), [2, 1, 2]);
     restart(&mut machines, &mut servers, &net, 1, NEXT).await;
 
+    assert!(groups_use(&servers, 1));
     let version = client.cluster().finalize().await.unwrap();
     assert_eq!((version.previous_version, version.active_version), (1, 2));
+    let followed = async {
+        while !groups_use(&servers, 2) {
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(LONG, followed).await.expect("the shard groups follow");
     client.cluster().set_setting("move.copies", Some("3")).await.unwrap();
     settle(&servers.iter().flatten().collect::<Vec<_>>(), 3).await;
     restart(&mut machines, &mut servers, &net, 0, NEXT).await;
+    assert!(groups_use(&servers, 2), "it is kept with the data");
     assert!(servers.iter().flatten().all(|server| server.meta().now().active_version == 2));
     sleep(Duration::from_secs(1)).await;
     stop.send_replace(true);

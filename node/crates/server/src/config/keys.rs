@@ -65,6 +65,7 @@ keys! {
     "cluster.capacity" => cluster.capacity, "disk space that the node offers to the cluster; 0 takes the size of its file system";
     "cluster.join_timeout" => cluster.join_timeout, "how long a start tries to join before it fails; 0 tries until it succeeds";
     "cluster.join_token" => cluster.join_token, "token to show when joining";
+    "cluster.join_token_file" => cluster.join_token_file, "file with that token; a node that bwctl cluster init makes the founder lets others join with its own";
     "cluster.wait_for_init" => cluster.wait_for_init, "with an empty data directory found nothing by itself: wait for bwctl cluster init here, or for a node to join";
     "tls.ca" => tls.ca, "file: certificates (PEM) of the authorities that nodes and administrators have theirs from";
     "tls.cert" => tls.cert, "file: this node's certificate (PEM), for the host that it is reached at; changed files are used without a restart";

@@ -74,6 +74,10 @@ pub struct ClusterConfig {
     pub join_timeout: Duration,
     /// Shown to the cluster to join.
     pub join_token: Secret,
+    /// A file with the same; empty: none.
+    pub join_token_file: String,
+    /// Go on alone with the meta group, which has lost its majority for ever. No key: it is said once, by a flag.
+    pub recover_meta_group: bool,
     /// Found nothing by itself: wait to be told, and try to join beside.
     pub wait_for_init: bool,
 }

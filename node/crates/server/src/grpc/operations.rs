@@ -8,7 +8,7 @@ use bellwether_proto::peer::v1::OperateRequest;
 use bellwether_proto::v1::begin_request::What;
 use bellwether_proto::v1::{
     BeginRequest, CancelRequest, ListBackupsRequest, ListBackupsResponse, ListOperationsRequest,
-    ListOperationsResponse, Operation, WatchRequest, operations_server,
+    ListOperationsResponse, MoveShard, Operation, Rebalance, WatchRequest, operations_server,
 };
 use futures::future::join_all;
 use futures::{Stream, stream};
@@ -42,7 +42,7 @@ pub struct OperationsService {
 }
 
 impl OperationsService {
-    fn start(&self, what: What) -> Result<Operation, Status> {
+    async fn start(&self, what: What) -> Result<Operation, Status> {
         let LongWork { backups, operations } = self.work.clone();
         let begun = match what {
             What::CreateBackup(request) => {
@@ -65,6 +65,20 @@ impl OperationsService {
                 chosen(&request.id)?;
                 let what = format!("restore {} {}", request.url, newest_or(&request.id));
                 operations.begin(what, |handle| backups.restore(request, handle))
+            }
+            What::DrainNode(request) => {
+                let (cluster, node) = (self.cluster.clone(), self.cluster.begin_drain(request.node).await?);
+                operations.begin(format!("node drain {node}"), |handle| cluster.drain(node, handle))
+            }
+            What::MoveShard(request) => {
+                let MoveShard { group, from, to } = request;
+                let (cluster, moving) = (self.cluster.clone(), self.cluster.begin_move(&request).await?);
+                let what = format!("shard move {group} --from {from} --to {to}");
+                operations.begin(what, |handle| cluster.move_replica(moving, handle))
+            }
+            What::Rebalance(Rebalance {}) => {
+                let cluster = self.cluster.clone();
+                operations.begin("rebalance".to_owned(), |handle| cluster.rebalance(handle))
             }
         };
         begun.map_err(|error: TooMany| Status::failed_precondition(error.to_string()))
@@ -137,7 +151,7 @@ fn unknown(id: &str) -> Status {
 impl operations_server::Operations for OperationsService {
     async fn begin(&self, request: Request<BeginRequest>) -> Result<Response<Operation>, Status> {
         let what = request.into_inner().what.ok_or_else(|| Status::invalid_argument("nothing is asked for"))?;
-        self.start(what).map(Response::new)
+        self.start(what).await.map(Response::new)
     }
 
     async fn list(&self, _: Request<ListOperationsRequest>) -> Result<Response<ListOperationsResponse>, Status> {

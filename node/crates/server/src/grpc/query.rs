@@ -35,7 +35,8 @@ impl query_server::Query for Query {
 
     async fn instant(&self, request: Request<InstantRequest>) -> Result<Response<Responses>, Status> {
         let tenant = self.0.admit(&request)?;
-        let InstantRequest { query: text, time_ms, timeout_ms, stale_ms } = request.into_inner();
+        let InstantRequest { query: text, time_ms, timeout_ms, stale_ms, partial_response: partial } =
+            request.into_inner();
         let times = QueryTimes::Instant(time_ms.unwrap_or_else(|| self.0.clock.now_ms()));
         self.run(QueryRequest {
             tenant,
@@ -44,15 +45,22 @@ impl query_server::Query for Query {
             timeout: timeout(timeout_ms),
             lookback: None,
             stale: stale_ms.map(Duration::from_millis),
-            partial: false,
+            partial,
         })
         .await
     }
 
     async fn range(&self, request: Request<RangeRequest>) -> Result<Response<Responses>, Status> {
         let tenant = self.0.admit(&request)?;
-        let RangeRequest { query: text, start_ms: start, end_ms: end, step_ms, timeout_ms, stale_ms } =
-            request.into_inner();
+        let RangeRequest {
+            query: text,
+            start_ms: start,
+            end_ms: end,
+            step_ms,
+            timeout_ms,
+            stale_ms,
+            partial_response: partial,
+        } = request.into_inner();
         let times = QueryTimes::Range { start, end, step_ms };
         self.run(QueryRequest {
             tenant,
@@ -61,7 +69,7 @@ impl query_server::Query for Query {
             timeout: timeout(timeout_ms),
             lookback: None,
             stale: stale_ms.map(Duration::from_millis),
-            partial: false,
+            partial,
         })
         .await
     }

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`state`] (what there is), [`command`] (how it can change) and [`apply`] (how it does), [`settings`],
 //! [`codec`] (bytes), [`machine`] (the state machine), [`founding`] and [`joining`] (how a node comes by its identity),
-//! then the handle here, [`propose`] (how a command finds the leader), [`admit`] (the leader's side of a join) and
+//! [`take_over`] (how a node goes on without a majority), then the handle here, [`propose`] (how a command finds the leader), [`admit`] (the leader's side of a join) and
 //! [`members`] (who votes in the meta group, on its leader).
 //!
 //! Every node is a member of the group and has the whole state in memory and on its disk, so that it serves by what it
@@ -21,6 +21,7 @@ pub mod remote;
 pub mod rules;
 pub mod settings;
 pub mod state;
+pub mod take_over;
 pub mod tokens;
 
 use std::collections::BTreeMap;
@@ -51,6 +52,8 @@ pub const META_GROUP: GroupId = GroupId(u32::MAX);
 
 /// How long a start waits for the log of a node that is alone.
 const READY_WAIT: Duration = Duration::from_secs(5);
+/// A leader that no quorum has answered for longer leads nobody.
+const QUORUM_SILENCE_MAX: Duration = Duration::from_secs(3);
 /// How long changes gather before they are written to this node's file.
 const FLUSH_PAUSE: Duration = Duration::from_millis(100);
 /// Pauses between attempts of what must succeed some time.
@@ -249,6 +252,11 @@ impl Meta {
     /// Whether this node leads the group.
     pub fn is_leader(&self) -> bool {
         self.0.group.state().is_leader
+    }
+
+    /// Whether this node leads the group and a quorum has answered it lately: one that is cut off goes on leading nobody.
+    pub fn leads_a_quorum(&self) -> bool {
+        self.is_leader() && self.0.group.staleness().is_some_and(|age| age <= QUORUM_SILENCE_MAX)
     }
 
     /// Stops what runs beside the group, and writes what this node knows. The group itself stops with its [`RaftNode`].

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bellwether_placement::Policy;
+use bellwether_placement::{Policy, SMALL_COPY_BYTES};
 
 use crate::config::{ByteSize, Setting as _};
 use crate::peers::limits::COPY_BYTES_PER_SECOND_MIN;
@@ -89,7 +89,7 @@ pub const SETTINGS: &[SettingInfo] = &[
     row(SettingKey::JoinNeedsToken, "nodes.join_needs_token", Unit::Switch, 0, (0, 1), "whether a new node must show a token"),
     row(SettingKey::NodeSettle, "nodes.settle", Unit::Duration, 5 * SECOND_MS, (0, DAY_MS), "how long a node must have answered before it is given anything"),
     row(SettingKey::RepairGrace, "repair.grace", Unit::Duration, 900 * SECOND_MS, (SECOND_MS, 30 * DAY_MS), "how long a node may be silent before its copies are made again elsewhere"),
-    row(SettingKey::CopiesPerNode, "move.copies_per_node", Unit::Count, 2, (1, 64), "copies under way at the same time to or from one node"),
+    row(SettingKey::CopiesPerNode, "move.copies_per_node", Unit::Count, 2, (1, 64), "copies under way at the same time to or from one node; of those up to 4 MiB 16 count as one"),
     row(SettingKey::Copies, "move.copies", Unit::Count, 8, (0, 1024), "copies under way at the same time in all; 0 stops moving"),
     row(SettingKey::CopyBytesPerSecond, "move.bytes_per_second", Unit::Bytes, 64 << 20, (COPY_BYTES_PER_SECOND_MIN, 1 << 40), "bytes per second that a node sends of copies"),
     row(SettingKey::Transfers, "move.transfers", Unit::Count, 8, (0, 1024), "leaderships moved at a time for the sake of balance"),
@@ -164,6 +164,7 @@ impl Settings {
             settle_ms: self.get(SettingKey::NodeSettle),
             copies_per_node_max: small(SettingKey::CopiesPerNode),
             copies_max: small(SettingKey::Copies),
+            small_copy_bytes: SMALL_COPY_BYTES,
             transfers_max: small(SettingKey::Transfers),
             load_tolerance_percent: small(SettingKey::LoadTolerance),
             split_bytes: self.get(SettingKey::SplitBytes),

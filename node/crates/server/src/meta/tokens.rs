@@ -7,12 +7,15 @@ use std::hint::black_box;
 use sha2::{Digest, Sha256};
 
 use super::command::TokenProof;
-use crate::env::Seed;
+use crate::env::SecretKey;
 
 /// Digits of the id.
 const ID_DIGITS: usize = 16;
 /// Digits of the secret: 128 bits, which nobody guesses.
 const SECRET_DIGITS: usize = 32;
+
+/// For how long a token can be used at most.
+pub const TOKEN_VALID_MS_MAX: u64 = 30 * 24 * 3_600_000;
 
 /// A token with its secret.
 #[derive(Clone, PartialEq, Eq)]
@@ -32,12 +35,9 @@ impl TokenText {
         TokenText { id, secret: format!("{secret:032x}") }
     }
 
-    /// The token of this number out of a seed that nobody else knows.
-    pub fn draw(seed: Seed, number: u64) -> TokenText {
-        let mut hash = Sha256::new();
-        hash.update(seed.0.to_le_bytes());
-        hash.update(number.to_le_bytes());
-        let drawn: [u8; 32] = hash.finalize().into();
+    /// The token of this number out of a key that nobody else knows.
+    pub fn draw(key: &SecretKey, number: u64) -> TokenText {
+        let drawn = key.draw(number);
         let (secret, rest) = drawn.split_first_chunk().expect("a hash is longer than a secret");
         let id = rest.first_chunk().expect("a hash is as long as a secret and an id");
         TokenText::new(u64::from_be_bytes(*id), u128::from_be_bytes(*secret))
@@ -125,8 +125,8 @@ mod tests {
     }
 
     #[test]
-    fn tokens_of_one_seed_differ() {
-        let draw = |seed, number| TokenText::draw(Seed(seed), number).print();
+    fn tokens_of_one_key_differ() {
+        let draw = |key, number| TokenText::draw(&SecretKey::new([key; 32]), number).print();
         assert_eq!(draw(1, 0), draw(1, 0));
         let all = std::collections::BTreeSet::from([draw(1, 0), draw(1, 1), draw(2, 0)]);
         assert_eq!(all.len(), 3);

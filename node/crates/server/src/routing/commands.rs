@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use bellwether_ingest::ControlCommand;
+use bellwether_ingest::{ControlCommand, ENTRY_VERSION_FIRST};
 use bellwether_model::{HashRange, PlacementKey, ShardGroupId};
 use bellwether_proto::peer::v1::maintain_request::What;
 use bellwether_proto::peer::v1::{CommandAnswer, CommandRequest, MaintainRequest, MembershipAnswer, MembershipRequest};
@@ -45,7 +45,8 @@ impl Router {
                 }
                 Leader::There(node) => {
                     // The leader puts its own time in place of this one.
-                    let request = CommandRequest { group: group.0, command: command.encode(0).into() };
+                    let request =
+                        CommandRequest { group: group.0, command: command.encode(ENTRY_VERSION_FIRST, 0).into() };
                     match self.remote.command(node, request).await {
                         Ok(CommandAnswer { count, first_key, last_key }) => {
                             let owned = HashRange { first: PlacementKey(first_key), last: PlacementKey(last_key) };

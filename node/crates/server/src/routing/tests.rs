@@ -260,6 +260,8 @@ async fn a_stale_read_needs_no_leader_but_one_that_was_heard_lately() {
     for node in cluster.nodes.values() {
         assert_eq!(node.values_stale("a", stale(1000)).await.unwrap(), [1.0], "node {}", node.id);
     }
+    // All have heard their leaders since a quorum answered those.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     cluster.crash(1).await;
     cluster.crash(2).await;
     let node = &cluster.nodes[&3];

@@ -20,6 +20,14 @@ pub enum MarkError {
         /// The version found.
         found: u8,
     },
+    /// The group uses a version of what is replicated that this program does not know.
+    #[error("format version {active} is active in it, this program knows up to {supported}: start a newer bellwether")]
+    Unsupported {
+        /// What the group uses.
+        active: u32,
+        /// What this program knows.
+        supported: u32,
+    },
     /// The bytes are not what was written.
     #[error("the applied mark is damaged")]
     Damaged,

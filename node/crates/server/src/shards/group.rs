@@ -122,7 +122,7 @@ impl ShardGroup {
         let now = self.time(clock);
         let oldest = now.saturating_sub(retention_ms);
         let newest = now.saturating_add(limits::FUTURE_SAMPLE_MS_MAX);
-        Stamp { now, limits: EntryLimits { oldest, newest, tenant_series_max } }
+        Stamp { now, limits: EntryLimits { version: self.owned().entry_version(), oldest, newest, tenant_series_max } }
     }
 
     /// Replicates an entry and returns the state machine's reply.
@@ -138,7 +138,7 @@ impl ShardGroup {
             // Only so that apply, which nothing overtakes, has less to write: it flushes in any case.
             tracing::warn!(group = self.id.0, %error, "a flush failed before a split");
         }
-        let reply = self.propose(command.encode(self.time(clock)).into()).await?;
+        let reply = self.propose(command.encode(self.owned().entry_version(), self.time(clock)).into()).await?;
         replies::decode_control(&reply).ok_or(CommandError::Reply)
     }
 

@@ -2,8 +2,9 @@
 //!
 //! Reading order: [`identity`] (what a data directory says about itself), [`ring`] (who owns what),
 //! [`state_machine`] (what a group replicates), [`split`], [`group`] (one replica that runs), [`replica_store`] and [`open`] (from a
-//! directory to running replicas), [`lifecycle`], then what is asked of all of them here, and reads in [`read`].
+//! directory to running replicas), [`lifecycle`], [`active_version`], then what is asked of all of them here, and reads in [`read`].
 
+pub mod active_version;
 pub mod applied_mark;
 pub mod group;
 pub mod identity;

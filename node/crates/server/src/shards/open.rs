@@ -388,6 +388,7 @@ impl Opener {
             replica,
             ref_epoch,
             scratches: self.scratches.clone(),
+            supported: self.env.program.formats.highest,
             copies: self.copies.clone(),
             fatal: self.env.fatal.clone(),
         }
@@ -405,7 +406,9 @@ impl Opener {
         let open = move || {
             let machine = ShardStateMachine::new(store.open()?, store, founded, fatal);
             machine.map(|machine| machine.replaying(replay)).map_err(|error| match error {
-                MarkError::NewerFormat { .. } => GroupTrouble::NewerFormat(error.to_string()),
+                MarkError::NewerFormat { .. } | MarkError::Unsupported { .. } => {
+                    GroupTrouble::NewerFormat(error.to_string())
+                }
                 MarkError::Damaged => GroupTrouble::Damaged(error.to_string()),
             })
         };

@@ -14,6 +14,7 @@ use bellwether_raft::{Applied, FatalError, LogPosition, ReplicaId, StateMachine 
 use bellwether_tsdb::AppliedMark;
 
 use super::replica_store::ReplicaStore;
+use super::split::SettledSplit;
 use super::state_machine::ShardStateMachine;
 use super::{NotServed, Shards, shard_mark};
 use crate::env::JobFailed;
@@ -27,6 +28,8 @@ pub struct Remains {
     pub last: u64,
     /// The latest time that an applied entry carries; `Timestamp::MIN` if none does.
     pub time: Timestamp,
+    /// The latest split that it has settled.
+    pub last_split: Option<SettledSplit>,
 }
 
 /// Why nothing can be made of a replica.
@@ -54,7 +57,8 @@ impl Shards {
         let local = self.local(group)?;
         let applied = local.raft.state().applied.map_or(0, |applied| applied.index);
         let last = local.raft.log_end().map_or(applied, |last| last.index.max(applied));
-        Ok(Remains { applied, last, time: local.shard().group_time() })
+        let last_split = local.owned().last_split;
+        Ok(Remains { applied, last, time: local.shard().group_time(), last_split })
     }
 
     /// Makes `replica` of what this node has of a group: see the module. Done again, it begins anew.
@@ -94,7 +98,8 @@ impl Shards {
             machine = self.background.run(apply).await?.map_err(|error| unusable(error.to_string()))?;
         }
         let applied = machine.applied().log.map_or(0, |applied| applied.index);
-        let remains = Remains { applied, last: applied, time: machine.time() };
+        let last_split = machine.owned().last_split;
+        let remains = Remains { applied, last: applied, time: machine.time(), last_split };
         let placed = self.background.run(move || {
             // A term before all others: whoever is elected first goes on from here.
             let at = LogPosition { term: 0, leader: ReplicaId(0), index: applied };

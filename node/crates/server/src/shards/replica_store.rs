@@ -41,6 +41,8 @@ pub struct ReplicaStore {
     pub ref_epoch: RefEpoch,
     /// Buffers of all replicas.
     pub scratches: Arc<ScratchPool>,
+    /// The newest version of what is replicated that this program understands.
+    pub supported: u32,
     /// Copies made so far, of all replicas.
     pub copies: Arc<AtomicU64>,
     /// Ends the process after a failed sync.

@@ -11,7 +11,7 @@
 //! 3. The parent's range shrinks and its generation rises, and then it forgets the series that the child owns: who reads at
 //!    that moment sees by the range that something is missing.
 
-use bellwether_ingest::SplitCommand;
+use bellwether_ingest::{ENTRY_VERSION_FIRST, SplitCommand};
 use bellwether_model::{HashRange, PlacementKey, ShardGroupId};
 use bellwether_probe::{Bug, planted, reached};
 use bellwether_raft::{Applied, HandOnError, LogPosition, ReplicaId, hand_on_membership};
@@ -21,7 +21,10 @@ use bytes::Bytes;
 use super::replica_store::ReplicaStore;
 use super::shard_mark;
 
-/// What a group owns at a place in its log.
+/// The version of what is replicated that a group begins with, until its log makes another one active.
+pub const VERSION_FIRST: u32 = ENTRY_VERSION_FIRST as u32;
+
+/// What a group owns at a place in its log, and what its log has settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ownership {
     /// The range.
@@ -30,6 +33,8 @@ pub struct Ownership {
     pub generation: u32,
     /// The latest split that its log has settled.
     pub last_split: Option<SettledSplit>,
+    /// The version of what is replicated that its log has made active.
+    pub version: u32,
 }
 
 /// A split that a group's log has settled.
@@ -73,7 +78,12 @@ struct Child {
 impl Ownership {
     /// Of a group that has always owned the same.
     pub fn founded(range: HashRange) -> Ownership {
-        Ownership { range, generation: 0, last_split: None }
+        Ownership { range, generation: 0, last_split: None, version: VERSION_FIRST }
+    }
+
+    /// The version of the entries that may be proposed.
+    pub fn entry_version(&self) -> u8 {
+        u8::try_from(self.version).unwrap_or(u8::MAX)
     }
 
     /// What comes of a split at the place `index` of the log, where the members are `membership`; with what the child begins.
@@ -96,7 +106,10 @@ impl Ownership {
         })?;
         Ok(Child {
             group: split.child,
-            owned: Ownership::founded(HashRange { first: split.at, last: self.range.last }),
+            owned: Ownership {
+                version: self.version,
+                ..Ownership::founded(HashRange { first: split.at, last: self.range.last })
+            },
             applied: Applied { log: Some(founded), membership: Some(membership) },
         })
     }
@@ -110,6 +123,7 @@ impl Ownership {
                 range: HashRange { first, last: PlacementKey(split.at.0 - 1) },
                 generation: self.generation + 1,
                 last_split,
+                ..self
             },
             _ => Ownership { last_split, ..self },
         }

@@ -25,9 +25,6 @@ use super::split::{self, Ownership};
 use super::{replies, shard_mark};
 use crate::env::Fatal;
 
-/// The newest version of commands that this program understands; an entry raises the active one.
-const VERSION_SUPPORTED: u32 = 1;
-
 /// Scratches kept; whoever needs one more makes it.
 const SCRATCHES_MAX: usize = 8;
 
@@ -95,7 +92,9 @@ impl ShardStateMachine {
         fatal: Fatal,
     ) -> Result<ShardStateMachine, MarkError> {
         let (applied, owned) = shard_mark::decode(&shard.flushed().0)?;
-        let owned = RwLock::new(owned.unwrap_or(Ownership::founded(founded)));
+        let owned = owned.unwrap_or(Ownership::founded(founded));
+        check_version(&owned, store.supported)?;
+        let owned = RwLock::new(owned);
         let applying = Mutex::new(Applying { applied });
         let time = AtomicI64::new(shard.group_time());
         let generations = Mutex::new(Generations { live, old: Vec::new() });
@@ -175,7 +174,8 @@ impl ShardStateMachine {
             EntryPayload::Normal(payload) => {
                 let Scratch { entry: buffer, rows, refs } = scratch;
                 // The log's own checksum has passed: this is a newer program's entry, or our bug.
-                let entry = Entry::read(&payload, buffer)
+                let newest = u8::try_from(self.store.supported).unwrap_or(u8::MAX);
+                let entry = Entry::read(&payload, buffer, newest)
                     .map_err(|error| FatalError(format!("log entry {index} cannot be applied: {error}")))?;
                 let (writer, reply) = match entry.command {
                     Command::Samples(samples) => {
@@ -192,9 +192,16 @@ impl ShardStateMachine {
                         let membership = applying.applied.membership.as_ref();
                         self.split(shard, &mut owned, &split, membership, index)?
                     }
+                    Command::Control(ControlCommand::SetActiveVersion { version }) => {
+                        owned.version = owned.version.max(version);
+                        check_version(&owned, self.store.supported)
+                            .map_err(|error| FatalError(format!("log entry {index}: {error}")))?;
+                        *self.owned.write() = owned;
+                        (shard.writer(), replies::encode_control(u64::from(owned.version)))
+                    }
                     Command::Control(command) => {
                         let mut writer = shard.writer();
-                        let reply = control(&mut writer, owned.range, command, index)?;
+                        let reply = control(&mut writer, owned.range, command, index);
                         (writer, reply)
                     }
                 };
@@ -236,12 +243,7 @@ impl ShardStateMachine {
     }
 }
 
-fn control(
-    writer: &mut ShardWriter<'_>,
-    owned: HashRange,
-    command: ControlCommand,
-    index: u64,
-) -> Result<Bytes, FatalError> {
+fn control(writer: &mut ShardWriter<'_>, owned: HashRange, command: ControlCommand, index: u64) -> Bytes {
     let mut changed = 0;
     match command {
         ControlCommand::Delete { tenant, matchers, range } => {
@@ -266,15 +268,16 @@ fn control(
             }
         }
         ControlCommand::ExpireSeries { idle_since } => changed = writer.expire_series(idle_since),
-        ControlCommand::SetActiveVersion { version } if version > VERSION_SUPPORTED => {
-            return Err(FatalError(format!(
-                "log entry {index} raises the active version to {version}, this program knows up to {VERSION_SUPPORTED}"
-            )));
-        }
-        // A split takes more than the writer: see `ShardStateMachine::split`.
+        // These take more than the writer: see `ShardStateMachine::apply_one`.
         ControlCommand::SetActiveVersion { .. } | ControlCommand::Split(_) => {}
     }
-    Ok(replies::encode_control(changed))
+    replies::encode_control(changed)
+}
+
+/// What a group's log has made active must be known here.
+fn check_version(owned: &Ownership, supported: u32) -> Result<(), MarkError> {
+    let active = owned.version;
+    if active <= supported { Ok(()) } else { Err(MarkError::Unsupported { active, supported }) }
 }
 
 /// After a failed fsync nobody knows what the disk holds: the process ends, and the next one reads what is there.
@@ -444,6 +447,9 @@ impl StateMachine for ShardStateMachine {
         };
         let (mark, _) = bellwether_tsdb::inspect(&*self.store.disk, &received).map_err(refused)?;
         let (applied, owned) = shard_mark::decode(&mark.0).map_err(|error| unusable(&error))?;
+        if let Some(owned) = &owned {
+            check_version(owned, self.store.supported).map_err(|error| unusable(&error))?;
+        }
         if applied.log != checkpoint.applied.log {
             let (found, expected) = (applied.log, checkpoint.applied.log);
             return Err(unusable(&format!("it is as of {found:?}, not of {expected:?}")));

@@ -22,6 +22,7 @@ fn store(disk: &MemDisk, replica: u64) -> ReplicaStore {
         ref_epoch: RefEpoch(9),
         scratches: Arc::default(),
         copies: Arc::default(),
+        supported: 2,
         fatal: Arc::new(|reason| panic!("{reason}")),
     }
 }
@@ -39,7 +40,7 @@ fn apply(machine: &ShardStateMachine, index: u64) {
     batch.register(SeriesHash::of(&tenant, &labels), labels, &[sample]);
     let mut entry = EntryBuilder::default();
     batch.encode(&tenant).iter().for_each(|frame| assert!(entry.push(&frame.bytes)));
-    let limits = EntryLimits { oldest: 0, newest: NOW_MS, tenant_series_max: 1000 };
+    let limits = EntryLimits { version: 1, oldest: 0, newest: NOW_MS, tenant_series_max: 1000 };
     let payload = EntryPayload::Normal(entry.finish(NOW_MS, limits, Compression::Never).into());
     let position = LogPosition { term: 1, leader: ReplicaId(1), index };
     machine.apply(vec![CommittedEntry { position, payload }]).unwrap();

@@ -18,8 +18,8 @@ use bellwether_model::Timestamp;
 use bellwether_raft::Inline;
 use bellwether_server::config::{Config, HostList};
 use bellwether_server::env::{
-    BoxFuture, DiskSpace, Env, ExecutorHandle, Executors, Listener, Net, NoFiles, NoObjects, Program, Seed, Stream,
-    Volume, WallClock,
+    BoxFuture, DiskSpace, Env, ExecutorHandle, Executors, Listener, Net, NoFiles, NoObjects, Program, SecretKey, Seed,
+    Stream, Volume, WallClock,
 };
 use bellwether_server::far_end::{Administrators, FarEnd, Security};
 use bellwether_server::gateway::{self, GatewayState};
@@ -93,6 +93,7 @@ impl Node {
             volume: Arc::new(LargeVolume),
             clock: clock.clone(),
             seed: Seed(1),
+            key: SecretKey::of_seed(Seed(1)),
             program: Program::THIS,
             net: Arc::new(NoNet),
             files: Arc::new(NoFiles),

@@ -83,3 +83,24 @@ async fn reads_at_the_same_time_share_a_confirmation() {
     let (_, after) = cluster.network.trace();
     assert!(after - before < 20, "{} messages", after - before);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_hears_only_a_leader_that_is_cut_off_is_as_old_as_its_quorum() {
+    let mut cluster = Cluster::found(3, 26).await;
+    cluster.start(4, MemDisk::new(), Arc::default()).await;
+    cluster.change(members([1, 2, 3], [4])).await;
+    cluster.propose_many(1).await;
+    cluster.converge().await;
+    let leader = cluster.leader().await;
+    let age = || cluster.group(4).staleness();
+    sleep(Duration::from_secs(1)).await;
+    assert!(age().is_some_and(|age| age < Duration::from_secs(1)), "{:?}", age());
+    // It and the learner hear each other, and nobody else.
+    (1..=3).filter(|voter| *voter != leader).for_each(|voter| cluster.network.cut_off(voter));
+    sleep(Duration::from_secs(10)).await;
+    assert!(cluster.group(leader).state().is_leader);
+    assert!(age().is_none_or(|age| age >= Duration::from_secs(9)), "{:?}", age());
+    cluster.network.heal();
+    sleep(Duration::from_secs(10)).await;
+    assert!(age().is_some_and(|age| age < Duration::from_secs(1)), "{:?}", age());
+}

@@ -62,3 +62,21 @@ async fn a_group_whose_members_cannot_be_changed_stops_no_other_group() {
     let state = founder.meta().now();
     assert_eq!(state.placement.group(ShardGroupId(0)).unwrap().voters().count(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn many_empty_groups_are_spread_within_seconds() {
+    const GROUPS: u32 = 30;
+    let net = TestNet::default();
+    let mut founder = machine(1, &[]);
+    founder.config.shard_groups = GROUPS;
+    let founder = founder.start(&net).await.unwrap();
+    let _others = [machine(2, &[1]).start(&net).await.unwrap(), machine(3, &[1]).start(&net).await.unwrap()];
+    let began = tokio::time::Instant::now();
+    until("every group has three voters", || {
+        let state = founder.meta().now();
+        state.placement.groups().iter().all(|group| group.voters().count() == 3)
+    })
+    .await;
+    // Two at a time took 2.2 s for each group.
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+}

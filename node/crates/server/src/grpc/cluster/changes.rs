@@ -15,17 +15,16 @@ use bellwether_proto::v1::{
 use tonic::Status;
 
 use super::ClusterService;
+use super::doctor::list;
 use crate::balance::split;
 use crate::meta::settings::{SETTINGS, SettingInfo, SettingKey};
 use crate::meta::state::{Token, TokenKind as Kind};
-use crate::meta::tokens::TokenText;
+use crate::meta::tokens::{TOKEN_VALID_MS_MAX, TokenText};
 use crate::meta::{MetaCommand, MetaError, MetaState, Outcome, Refusal};
 use crate::routing::Again;
 
 /// For how long a token can be used if nothing else is said.
 const TOKEN_VALID_MS: u64 = 3_600_000;
-/// For how long a token can be used at most.
-const TOKEN_VALID_MS_MAX: u64 = 30 * 24 * 3_600_000;
 
 impl ClusterService {
     async fn propose(&self, command: MetaCommand) -> Result<Outcome, Status> {
@@ -177,7 +176,7 @@ impl ClusterService {
             0 => TOKEN_VALID_MS,
             valid_ms => valid_ms.min(TOKEN_VALID_MS_MAX),
         };
-        let token = TokenText::draw(self.seed, self.tokens.fetch_add(1, Ordering::Relaxed));
+        let token = TokenText::draw(&self.key, self.tokens.fetch_add(1, Ordering::Relaxed));
         let proof = token.proof();
         let expires_ms = self.clock.now_ms().saturating_add_unsigned(valid_ms);
         let (id, secret_hash, uses) = (proof.id, proof.secret_hash, request.uses.max(1));
@@ -227,6 +226,17 @@ impl ClusterService {
     pub(super) async fn raise_version(&self) -> Result<FinalizeResponse, Status> {
         let picture = self.look().await;
         let (previous_version, version) = (picture.state.active_version, picture.finalize_version());
+        let behind = picture.nodes_behind();
+        if version == previous_version && !behind.is_empty() {
+            let text = format!(
+                "format version {} cannot be used yet, {} would not understand it: upgrade {} first (bwctl cluster nodes shows \
+                 what they run), or remove what will not come back",
+                picture.newest_version(),
+                list(behind.iter().copied()),
+                if behind.len() == 1 { "it" } else { "them" }
+            );
+            return Err(Status::failed_precondition(text));
+        }
         if version > previous_version {
             self.propose(MetaCommand::RaiseActiveVersion { version }).await?;
         }

@@ -215,7 +215,7 @@ fn versions(picture: &Picture, found: &mut Vec<Finding>) {
 }
 
 /// `nodes 1 and 3`, or nothing.
-fn list(nodes: impl Iterator<Item = NodeId>) -> String {
+pub(super) fn list(nodes: impl Iterator<Item = NodeId>) -> String {
     let nodes: Vec<String> = nodes.map(|node| node.to_string()).collect();
     match nodes.split_last() {
         None => String::new(),

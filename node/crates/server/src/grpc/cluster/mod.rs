@@ -5,11 +5,14 @@
 //! meta group or of a shard group's leader, and find their way there from any node.
 //!
 //! Reading order: [`picture`] (what is seen), [`doctor`] (what is wrong with it), [`events`], [`changes`],
-//! [`recover`].
+//! [`movements`] (changes that take long), [`recover`].
 
 mod changes;
 mod doctor;
 mod events;
+#[cfg(test)]
+mod movement_tests;
+mod movements;
 mod picture;
 mod recover;
 #[cfg(test)]
@@ -40,7 +43,7 @@ use tonic::{Request, Response, Status};
 use self::picture::Picture;
 use crate::balance::report::Reporter;
 use crate::balance::{REPORT_WAIT, policy};
-use crate::env::{Seed, WallClock};
+use crate::env::{SecretKey, Seed, WallClock};
 use crate::meta::Meta;
 use crate::peers::Peers;
 use crate::routing::Router;
@@ -58,8 +61,10 @@ pub struct ClusterService {
     pub reporter: Reporter,
     /// Wall time.
     pub clock: Arc<dyn WallClock>,
-    /// Where secrets come from.
+    /// Where incarnations of groups come from.
     pub seed: Seed,
+    /// Where secrets come from.
+    pub key: SecretKey,
     /// Tokens made so far.
     pub tokens: Arc<AtomicU64>,
     /// Whether requests are served; streams end when not.

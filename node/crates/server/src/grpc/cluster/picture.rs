@@ -103,6 +103,19 @@ impl Picture {
         known.unwrap_or(0).max(self.state.active_version)
     }
 
+    /// Nodes that do not know the newest version of what is replicated that any node knows.
+    pub fn nodes_behind(&self) -> Vec<NodeId> {
+        let newest = self.newest_version();
+        let behind = self.state.present_nodes().filter(|(_, node)| node.facts.highest_format < newest);
+        behind.map(|(id, _)| id).collect()
+    }
+
+    /// The newest version of what is replicated that any node knows.
+    pub fn newest_version(&self) -> u32 {
+        let known = self.state.present_nodes().map(|(_, node)| node.facts.highest_format).max();
+        known.unwrap_or(0).max(self.state.active_version)
+    }
+
     /// The cluster in a few numbers.
     pub fn status(&self) -> ClusterStatusResponse {
         let count_nodes = |state| self.state.nodes.values().filter(|node| node.state == state).count() as u32;
@@ -121,6 +134,7 @@ impl Picture {
             founded_ms: self.state.founded_ms,
             active_version: self.state.active_version,
             finalize_version: self.finalize_version(),
+            nodes_behind: self.nodes_behind().into_iter().map(|node| node.0).collect(),
             placement_epoch: self.state.placement.epoch(),
             node: self.own.0,
             meta_leader: self.meta_leader.map_or(0, |node| node.0),

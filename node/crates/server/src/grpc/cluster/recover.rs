@@ -3,10 +3,13 @@
 //! Nothing is done while a majority of its voters answers. What the survivor has is made into the first replica of the
 //! group's next incarnation beside the old one; then one command of the meta group makes that the group, and tells
 //! operators what may be lost. Copies are made again by themselves.
+//!
+//! A split that has begun is settled by the survivor's log: where that holds it, the child is there and has lost the same nodes;
+//! otherwise nobody will ever settle it, and it is given up.
 
 use std::time::Duration;
 
-use bellwether_model::{NodeId, RefEpoch, ReplicaId};
+use bellwether_model::{NodeId, RefEpoch, ReplicaId, ShardGroupId};
 use bellwether_placement::PlacedGroup;
 use bellwether_proto::peer::v1::{Failure, SalvageAnswer, SalvageRequest};
 use bellwether_proto::v1::{RecoverGroupRequest, RecoverGroupResponse};
@@ -34,15 +37,24 @@ impl ClusterService {
         let look = SalvageRequest { group: request.group, ..SalvageRequest::default() };
         let remains = self.salvage(survivor, look, LOOK_WAIT).await?;
         if request.look_only {
-            return Ok(response(survivor, remains, 0));
+            return Ok(response(survivor, remains, 0, None));
         }
+        let mut child = None;
         for attempt in 0..ATTEMPTS_MAX {
             let state = self.meta.now();
+            let placed = group(&state, request.group)?;
             let new = state.placement.parts().next_replica;
             let drawn = self.seed.split("recover").split(&format!("{new} {} {attempt}", self.clock.now_ms()));
             let ref_epoch = RefEpoch(drawn.0);
             let prepare = SalvageRequest { group: request.group, replica: new.0, ref_epoch: ref_epoch.0 };
             let prepared = self.salvage(survivor, prepare, PREPARE_WAIT).await?;
+            if let Some(split) = &placed.split {
+                let is_done = prepared.settled_split == Some(split.child.0) && prepared.split_done;
+                child = is_done.then_some(split.child);
+                self.settle_split(placed.id, split.child, is_done).await?;
+                // The map is another one now, and the next number with it.
+                continue;
+            }
             let text = format!(
                 "shard group {} lost its majority and begins anew with what node {survivor} has of it: entries up to {}, {} of \
                  them not known to be acknowledged; what only the others had is lost",
@@ -59,13 +71,26 @@ impl ClusterService {
                 expected_epoch: state.placement.epoch(),
             };
             match self.meta.propose(command).await {
-                Ok(_) => return Ok(response(survivor, prepared, new.0)),
+                Ok(_) => return Ok(response(survivor, prepared, new.0, child)),
                 // What was prepared is in nobody's way: the next attempt has another number.
                 Err(MetaError::Refused(Refusal::StaleEpoch { .. })) => {}
                 Err(error) => return Err(status(error)),
             }
         }
         Err(Status::unavailable("the map of shard groups changed again and again: try again"))
+    }
+
+    /// Says on the map what became of a split, as the log's answer would.
+    async fn settle_split(&self, group: ShardGroupId, child: ShardGroupId, is_done: bool) -> Result<(), Status> {
+        let command = match is_done {
+            true => MetaCommand::FinishSplit { group, child },
+            false => MetaCommand::CancelSplit { group, child },
+        };
+        match self.meta.propose(command).await {
+            // Another one was faster.
+            Ok(_) | Err(MetaError::Refused(Refusal::OtherSplit { .. })) => Ok(()),
+            Err(error) => Err(status(error)),
+        }
     }
 
     async fn salvage(&self, node: NodeId, request: SalvageRequest, wait: Duration) -> Result<SalvageAnswer, Status> {
@@ -81,9 +106,14 @@ fn refused(failure: Failure) -> Status {
     Status::failed_precondition(failure.message)
 }
 
-fn response(survivor: NodeId, remains: SalvageAnswer, replica: u64) -> RecoverGroupResponse {
-    let SalvageAnswer { applied, last, time_ms } = remains;
-    RecoverGroupResponse { node: survivor.0, replica, applied, last, time_ms }
+fn response(
+    survivor: NodeId,
+    remains: SalvageAnswer,
+    replica: u64,
+    child: Option<ShardGroupId>,
+) -> RecoverGroupResponse {
+    let SalvageAnswer { applied, last, time_ms, .. } = remains;
+    RecoverGroupResponse { node: survivor.0, replica, applied, last, time_ms, child: child.map(|child| child.0) }
 }
 
 /// Whether the replica that the map names serves on its node.

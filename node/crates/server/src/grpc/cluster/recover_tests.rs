@@ -104,3 +104,38 @@ async fn a_group_without_its_majority_begins_anew_with_what_one_node_has() {
     assert!(shards.iter().all(|shard| shard.replicas.iter().all(|replica| !lost.contains(&replica.node))));
     until(async || (count(&client, again).await == Some(METRICS)).then_some(())).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_lost_its_majority_while_it_was_being_split_begins_anew_without_the_split() {
+    let net = TestNet::default();
+    let mut servers: BTreeMap<u64, Server> = BTreeMap::new();
+    for at in 1..=5 {
+        servers.insert(at.into(), start(&net, at).await);
+    }
+    let shards = settled(&client(&net, 1), 5).await;
+    write(&client(&net, 1), NOW_MS - 60_000, 1.0).await;
+    let group = &shards[0];
+    let survivor = group.replicas.iter().find(|it| it.node != group.leader).unwrap().node;
+    let client = client(&net, u16::try_from(survivor).unwrap());
+    let lost = group.replicas.iter().map(|replica| replica.node).filter(|node| *node != survivor);
+    for node in lost.collect::<Vec<_>>() {
+        servers.remove(&node).unwrap().shutdown().await.unwrap();
+    }
+    // The map has its ids, and nobody can settle it.
+    let at = group.first_key + (group.last_key - group.first_key) / 2;
+    until(async || client.cluster().split_shard(group.id, Some(at)).await.ok()).await;
+    let done = until(async || client.cluster().recover_group(group.id, None, false).await.ok()).await;
+    assert_eq!((done.node, done.child), (survivor, None));
+    // The other one goes on, or has lost the same nodes.
+    let other = shards[1].id;
+    until(async || match client.cluster().recover_group(other, None, false).await {
+        Ok(_) => Some(()),
+        Err(error) => error.to_string().contains("a majority").then_some(()),
+    })
+    .await;
+    let names = "count by (__name__) ({__name__=~\"metric_.*\"})";
+    until(async || (count(&client, names).await == Some(METRICS)).then_some(())).await;
+    let shards = client.cluster().shards().await.unwrap().shards;
+    assert!(shards.len() == 2 && shards.iter().all(|shard| shard.split.is_none()), "{shards:?}");
+    write(&client, NOW_MS, 3.0).await;
+}

@@ -97,7 +97,7 @@ pub fn decode(bytes: &[u8], supported: u32) -> Result<(Option<MetaState>, Applie
         applied_mark::MarkError::NewerFormat { found } => {
             DecodeError::NewerFormat { what: "the applied mark", found: found.into(), supported: 1 }
         }
-        applied_mark::MarkError::Damaged => damaged("its applied mark"),
+        applied_mark::MarkError::Damaged | applied_mark::MarkError::Unsupported { .. } => damaged("its applied mark"),
     })?;
     let Some(cluster) = cluster else { return Ok((None, applied)) };
     let placement = placement.ok_or(damaged("it has no placement"))?;

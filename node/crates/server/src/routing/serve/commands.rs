@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bellwether_ingest::{Command, Entry, EntryBuffer};
+use bellwether_ingest::{Command, ENTRY_VERSION_FIRST, Entry, EntryBuffer};
 use bellwether_model::ShardGroupId;
 use bellwether_probe::reached;
 use bellwether_proto::peer::v1::maintain_request::What;
@@ -32,7 +32,8 @@ impl Router {
     pub async fn serve_command(&self, request: &CommandRequest) -> Result<CommandAnswer, Failure> {
         let local = self.led_here(request.group)?;
         let mut buffer = EntryBuffer::default();
-        let entry = Entry::read(&request.command, &mut buffer).map_err(|error| rejected(error.to_string()))?;
+        let entry = Entry::read(&request.command, &mut buffer, ENTRY_VERSION_FIRST);
+        let entry = entry.map_err(|error| rejected(error.to_string()))?;
         let Command::Control(command) = entry.command else {
             return Err(rejected("samples are no control command"));
         };

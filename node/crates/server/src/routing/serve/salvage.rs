@@ -8,6 +8,7 @@ use super::rejected;
 use crate::peers::error::chain;
 use crate::routing::Router;
 use crate::shards::Remains;
+use crate::shards::split::SplitOutcome;
 
 impl Router {
     /// Says what there is, and makes a replica of it where one is named.
@@ -20,7 +21,13 @@ impl Router {
                 prepared.await
             }
         };
-        let Remains { applied, last, time } = remains.map_err(|error| rejected(chain(&error)))?;
-        Ok(SalvageAnswer { applied, last, time_ms: Some(time).filter(|time| *time != Timestamp::MIN) })
+        let Remains { applied, last, time, last_split } = remains.map_err(|error| rejected(chain(&error)))?;
+        Ok(SalvageAnswer {
+            applied,
+            last,
+            time_ms: Some(time).filter(|time| *time != Timestamp::MIN),
+            settled_split: last_split.map(|split| split.child.0),
+            split_done: last_split.is_some_and(|split| split.outcome == SplitOutcome::Done),
+        })
     }
 }
