@@ -77,7 +77,8 @@ mod tests {
 
     #[test]
     fn a_failure_survives_its_status() {
-        let failure = Failure::new("ask node 3", NotLeader { node: 3, replica: 7, address: String::new(), group: Some(5) });
+        let failure =
+            Failure::new("ask node 3", NotLeader { node: 3, replica: 7, address: String::new(), group: Some(5) });
         let status = failure.clone().into_status();
         assert_eq!((status.code(), status.message()), (Code::FailedPrecondition, "ask node 3"));
         assert_eq!(Failure::of_status(&status), Some(failure));

@@ -22,7 +22,7 @@ use super::observe::{META, NodeSeen, metric, observe};
 use super::operator::{self, Operators};
 use super::options::Options;
 use super::probing::SimProbe;
-use super::schedule::Event;
+use super::schedule::{Event, Kind};
 use super::world::World;
 use crate::invariants::{Watcher, bounded, content_equal, watchers};
 use crate::os_clock;
@@ -200,11 +200,12 @@ impl Run {
         let shared = Arc::new(Shared::new(options.clone(), trace.clone()));
         let operators = Arc::new(Operators::new(options.clone(), trace.clone()));
         let (clients, administration) = (clients::run(shared.clone()), operator::run(operators.clone()));
+        let damages_disks = options.kinds.contains(&Kind::Rot);
         let world = World::new(options, trace, async { tokio::join!(clients, administration).0 });
         Run {
             world,
             shared,
-            watchers: watchers(),
+            watchers: watchers(damages_disks),
             marks: Marks::default(),
             looked: Duration::ZERO,
             gauged: Duration::ZERO,

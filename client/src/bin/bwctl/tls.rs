@@ -101,7 +101,8 @@ fn authority(output: Output, dir: &Path, valid: Duration) -> Result<(), Failure>
     made.say(output, &text)
 }
 
-/// Of the system's entropy; the cluster keeps its hash alone.
+/// The cluster keeps its hash alone.
+#[expect(clippy::disallowed_methods, reason = "a secret is of the system's entropy")]
 fn join_token(output: Output, dir: &Path) -> Result<(), Failure> {
     fs::create_dir_all(dir).map_err(|error| failed("make the directory", dir, &error))?;
     let path = dir.join(JOIN_TOKEN);

@@ -74,6 +74,10 @@ struct Inner {
 }
 
 impl RaftGroup {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of a replica, each made by its own hand, put together once"
+    )]
     pub(crate) fn new(
         raft: Raft,
         log: Arc<GroupLog>,

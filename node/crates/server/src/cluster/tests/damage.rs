@@ -49,22 +49,31 @@ async fn replaced(servers: &[Server], at: usize, before: &[(ShardGroupId, bellwe
 }
 
 #[tokio::test(start_paused = true)]
-async fn damage_on_one_node_is_never_answered() {
+async fn damage_that_a_read_finds_is_never_answered_and_repaired() {
     let net = TestNet::default();
-    let (machines, servers) = three(&net).await;
+    let (mut machines, mut servers) = three(&net).await;
     write(&servers[0], NOW_MS).await;
+    // Until all have applied it.
+    sleep(Duration::from_secs(1)).await;
     for server in &servers {
         server.shards().flush_all().await.unwrap();
     }
+    // Nothing is in memory any more.
+    servers.pop().unwrap().shutdown().await.unwrap();
     let disk = &machines[2].disk;
     for replica in disk.list("shards").unwrap() {
         for generation in disk.list(&format!("shards/{replica}")).unwrap() {
             let path = format!("shards/{replica}/{generation}");
             for key in disk.keys(&path, "runs") {
-                disk.damage(&path, "runs", &key, Damage::Silent { bit: 100 }).unwrap();
+                for bit in (0..40_000).step_by(97) {
+                    disk.damage(&path, "runs", &key, Damage::Silent { bit }).unwrap();
+                }
             }
         }
     }
+    servers.push(machines[2].start(&net).await.unwrap());
+    let before = servers[2].shards().replicas();
+    assert_eq!(servers[2].shards().quarantined().len(), 0, "nobody has looked yet");
     let client = Client::builder().addresses(["127.0.0.1:203"]).connector(Connector(net.clone())).seed(1);
     let client = client.timeout(LONG).discovery_interval(None).build().unwrap();
     for name in NAMES {
@@ -72,6 +81,7 @@ async fn damage_on_one_node_is_never_answered() {
         let Value::Vector(found) = answer.value else { panic!() };
         assert_eq!(found[0].samples[0].value, 1.0, "{name}");
     }
+    replaced(&servers, 2, &before).await;
 }
 
 #[tokio::test(start_paused = true)]
