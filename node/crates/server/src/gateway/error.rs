@@ -131,7 +131,7 @@ impl From<SelectError> for ApiError {
 impl From<MaintainError> for ApiError {
     fn from(error: MaintainError) -> ApiError {
         match &error {
-            MaintainError::There(failed) if failed.is_transient() => {
+            MaintainError::There(failed) if failed.is_for_another_node() => {
                 ApiError::unavailable(error.to_string(), RETRY_AFTER)
             }
             MaintainError::Here(_) | MaintainError::There(_) => ApiError::new(ErrorKind::Internal, error.to_string()),

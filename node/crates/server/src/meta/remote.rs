@@ -54,7 +54,7 @@ impl From<PeerError> for RemoteError {
             PeerError::NotLeader { hint, address, .. } => {
                 RemoteError::NotLeader { node: hint.map(|leader| NodeId(leader.node)), address }
             }
-            PeerError::Refused { reason, .. } => RemoteError::Refused(reason),
+            PeerError::Refused { reason, .. } | PeerError::Removed { reason, .. } => RemoteError::Refused(reason),
             other => RemoteError::Transient(other.to_string()),
         }
     }

@@ -136,6 +136,14 @@ pub enum PeerError {
         /// The same in words.
         reason: String,
     },
+    /// This node was removed from the cluster, and nobody there answers it any more. Nothing was done.
+    #[error("{callee} refuses: {reason}")]
+    Removed {
+        /// Who.
+        callee: Callee,
+        /// The same in words.
+        reason: String,
+    },
     /// It will not do this, however often it is asked.
     #[error("{callee} refuses: {reason}")]
     Refused {
@@ -195,9 +203,15 @@ impl PeerError {
             PeerError::LimitExceeded { .. }
             | PeerError::Corrupt { .. }
             | PeerError::MembershipMoved { .. }
+            | PeerError::Removed { .. }
             | PeerError::Refused { .. }
             | PeerError::Broken { .. } => false,
         }
+    }
+
+    /// Whether a client may ask again: here a little later, or another node of the cluster.
+    pub fn is_for_another_node(&self) -> bool {
+        self.is_transient() || matches!(self, PeerError::Removed { .. })
     }
 
     /// Whether nothing was done, so that another attempt cannot do it twice.
@@ -215,6 +229,7 @@ impl PeerError {
             | PeerError::LimitExceeded { .. }
             | PeerError::Corrupt { .. }
             | PeerError::MembershipMoved { .. }
+            | PeerError::Removed { .. }
             | PeerError::Refused { .. } => true,
         }
     }
@@ -254,9 +269,10 @@ impl PeerError {
             Some(Reason::MembershipMoved(moved)) => {
                 PeerError::MembershipMoved { callee, current: moved.current.map(position), reason }
             }
-            Some(
-                Reason::WrongCluster(_) | Reason::NoCommonVersion(_) | Reason::NodeRemoved(_) | Reason::Rejected(_),
-            ) => PeerError::Refused { callee, reason },
+            Some(Reason::NodeRemoved(_)) => PeerError::Removed { callee, reason },
+            Some(Reason::WrongCluster(_) | Reason::NoCommonVersion(_) | Reason::Rejected(_)) => {
+                PeerError::Refused { callee, reason }
+            }
             // Its address was given to another: it is gone, or has moved and will say where to.
             Some(Reason::WrongNode(_)) => PeerError::Unavailable { callee, reason },
             None => PeerError::Broken { callee, reason },
@@ -425,6 +441,14 @@ mod tests {
             let error = PeerError::of_failure(callee(), propose_failure(GroupId(1), &error));
             assert!(matches!(error, PeerError::FateUnknown { .. }) && !error.nothing_done(), "{error}");
         }
+    }
+
+    #[test]
+    fn clients_of_a_removed_node_are_told_to_ask_another() {
+        let sent = Failure::new("node 4 was removed from the cluster", v1::NodeRemoved {});
+        let error = PeerError::of_status(callee(), &sent.into_status());
+        assert_eq!(error.to_string(), "node 3 refuses: node 4 was removed from the cluster");
+        assert!(error.is_for_another_node() && !error.is_transient() && error.nothing_done());
     }
 
     #[test]

@@ -110,12 +110,12 @@ impl RouteError {
         }
     }
 
-    /// Whether the same may succeed later, as it is.
+    /// Whether the same may succeed later or at another node, as it is.
     pub fn is_transient(&self) -> bool {
         match self {
             RouteError::Reply(_) | RouteError::Propose(ProposeError::TooLarge { .. }) => false,
             RouteError::NotServed(NotServed::Quarantined(Quarantined { cause, .. })) => *cause != Cause::Damaged,
-            RouteError::Remote(error) => error.is_transient(),
+            RouteError::Remote(error) => error.is_for_another_node(),
             RouteError::Propose(_)
             | RouteError::Read(_)
             | RouteError::NotServed(NotServed::NotHere(_))
