@@ -418,14 +418,14 @@ pub enum TransferError {
         /// Which node.
         node: NodeId,
     },
-    /// The replica lacks too much of the log, or does not answer. Nothing was stopped.
-    #[error("group {group}: replica {replica} does not answer or lacks too much of the log: {}", lacking(*.bytes_behind))]
+    /// The replica does not answer, or has too much of the log to get and to apply. Nothing was stopped.
+    #[error("group {group}: replica {replica} does not answer, or is too far behind: {}", lacking(*.bytes_behind))]
     Behind {
         /// Which group.
         group: GroupId,
         /// Which replica.
         replica: ReplicaId,
-        /// Bytes of log that it lacks; [`u64::MAX`]: it needs a checkpoint.
+        /// Bytes of log that it lacks or has yet to apply; [`u64::MAX`]: it needs a checkpoint.
         bytes_behind: u64,
     },
     /// Nobody had taken over by the deadline; somebody will.

@@ -1,6 +1,7 @@
 //! One replica of a group on this node: proposing, messages. Flushes, reads, changes of membership and
 //! hand-overs of leadership are in files of their own.
 
+mod backlogs;
 mod election;
 mod flush;
 mod leadership;
@@ -35,8 +36,9 @@ use crate::node::{Groups, Shared};
 use crate::read_rounds::ReadRounds;
 use crate::state_machine::{Checkpoint, StateMachine};
 use crate::types::{Command, GroupId, LeaderHint, Member, NodeId, ReplicaId, Reply, Snapshot, Types};
-use crate::wire::{Answer, InstallHeader, Message};
+use crate::wire::{Answer, Backlog, InstallHeader, Message};
 
+pub(crate) use self::backlogs::Backlogs;
 use self::quorum::Quorum;
 pub(crate) use self::quorum::QuorumHeard;
 use self::staleness::{Heard, LeaderWord};
@@ -66,6 +68,7 @@ struct Inner {
     running: watch::Sender<()>,
     reads: ReadRounds,
     quorum: Quorum,
+    backlogs: Arc<Backlogs>,
     heard: Heard,
     /// One flush at a time.
     flushing: tokio::sync::Mutex<()>,
@@ -87,6 +90,7 @@ impl RaftGroup {
         groups: Weak<Groups>,
         running: watch::Sender<()>,
         heard_by: Arc<QuorumHeard>,
+        backlogs: Arc<Backlogs>,
     ) -> Self {
         let id = log.id();
         let budget = Budget::new("group", shared.options.group_in_flight_bytes);
@@ -103,6 +107,7 @@ impl RaftGroup {
             running,
             reads: ReadRounds::default(),
             quorum: Quorum::new(heard_by),
+            backlogs,
             heard: Heard::default(),
             flushing: tokio::sync::Mutex::new(()),
             electing: AtomicBool::new(false),
@@ -259,7 +264,7 @@ impl RaftGroup {
                 if let Some(word) = word.filter(|_| !matches!(answer, AppendEntriesResponse::HigherVote(_))) {
                     this.heard.note(word, this.applied_index());
                 }
-                Answer::Append(answer)
+                Answer::Append(answer, Backlog::of(this.log.bytes_lacking(this.log.next_to_apply())))
             }
             Message::Vote(request) => Answer::Vote(this.answered(this.raft.vote(request).await)?),
             Message::PreVote(request) => Answer::Vote(this.answered(this.raft.pre_vote(request).await)?),

@@ -202,6 +202,11 @@ impl GroupLog {
         if from < index.first() { u64::MAX } else { index.bytes_from(from) }
     }
 
+    /// Index of the entry that the state machine gets next.
+    pub fn next_to_apply(&self) -> u64 {
+        self.state.lock().applied
+    }
+
     /// The last entry that the state machine has applied.
     pub fn applied(&self) -> watch::Receiver<Option<LogPosition>> {
         self.applied.subscribe()

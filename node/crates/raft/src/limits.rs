@@ -58,7 +58,8 @@ pub const CHECKPOINT_GRACE: Duration = Duration::from_secs(10);
 /// A replica that lacks more than this is not made a voter.
 pub const PROMOTION_LAG_BYTES_MAX: u64 = 16 << 20;
 
-/// Leadership is not handed over to a replica that lacks more than this: nothing can be proposed until it has it.
+/// Leadership is not handed over to a replica that lacks, or has yet to apply, more than this: until it has, nothing can be
+/// proposed, and nobody gets an answer.
 pub const TRANSFER_LAG_BYTES_MAX: u64 = 4 << 20;
 
 /// How long a leader that has lost its vote tries to hand over.

@@ -23,7 +23,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::adapter::SnapshotData;
-use crate::group::QuorumHeard;
+use crate::group::{Backlogs, QuorumHeard};
 use crate::group_log::GroupLog;
 use crate::limits;
 use crate::pins::Pins;
@@ -123,6 +123,8 @@ pub(crate) struct Network {
     pub outgoing: Arc<Outgoing>,
     /// What this replica's messages say of how fresh they are.
     pub quorum: Arc<QuorumHeard>,
+    /// What the others' answers say.
+    pub backlogs: Arc<Backlogs>,
 }
 
 impl Network {
@@ -139,6 +141,7 @@ impl Network {
             appended: self.log.appended(),
             commit_notice_delay: self.commit_notice_delay,
             quorum: self.quorum.clone(),
+            backlogs: self.backlogs.clone(),
         }
     }
 }
@@ -168,6 +171,7 @@ pub(crate) struct Connection {
     appended: watch::Receiver<u64>,
     commit_notice_delay: Duration,
     quorum: Arc<QuorumHeard>,
+    backlogs: Arc<Backlogs>,
 }
 
 impl Connection {
@@ -211,9 +215,13 @@ impl Connection {
         message: Bytes,
     ) -> impl Future<Output = Result<AppendEntriesResponse<Types>, RPCError<Types>>> + Send + 'static + use<> {
         let answer = self.call(RPCTypes::AppendEntries, message, self.append_deadline);
+        let (backlogs, replica) = (self.backlogs.clone(), self.peer.replica);
         async move {
             match answer.await? {
-                Answer::Append(answer) => Ok(answer),
+                Answer::Append(answer, backlog) => {
+                    backlogs.note(replica, backlog);
+                    Ok(answer)
+                }
                 other => Err(confused(other)),
             }
         }
@@ -401,6 +409,7 @@ mod tests {
             appended,
             commit_notice_delay: limits::COMMIT_NOTICE_DELAY,
             quorum: Arc::default(),
+            backlogs: Arc::default(),
         }
     }
 

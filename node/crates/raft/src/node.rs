@@ -24,7 +24,7 @@ use crate::adapter::{Adapter, Durable};
 use crate::admission::Budget;
 use crate::blocking::{self, Blocking, BlockingClass};
 use crate::errors::{AddressError, FlushError, LogError, OpenError, StartError, StorageTrouble};
-use crate::group::{QuorumHeard, Raft, RaftGroup};
+use crate::group::{Backlogs, QuorumHeard, Raft, RaftGroup};
 use crate::group_log::{GroupLog, LogHandle};
 use crate::limits;
 use crate::log_tail::TailLimits;
@@ -307,9 +307,10 @@ impl RaftNode {
             shared.metrics.clone(),
             durable.clone(),
         );
-        let quorum = Arc::<QuorumHeard>::default();
+        let (quorum, backlogs) = (Arc::<QuorumHeard>::default(), Arc::<Backlogs>::default());
         let network = Network {
             quorum: quorum.clone(),
+            backlogs: backlogs.clone(),
             log: log.clone(),
             transport,
             heartbeat: shared.options.heartbeat,
@@ -328,8 +329,17 @@ impl RaftNode {
         let raft = Runtime::scope(seed, build).await;
         let stopped = |fatal: openraft::errors::Fatal<_>| StartError::Stopped { group, reason: fatal.to_string() };
         let raft = raft.map_err(stopped)?;
-        let started =
-            RaftGroup::new(raft, log, machine, durable, shared.clone(), Arc::downgrade(groups), running, quorum);
+        let started = RaftGroup::new(
+            raft,
+            log,
+            machine,
+            durable,
+            shared.clone(),
+            Arc::downgrade(groups),
+            running,
+            quorum,
+            backlogs,
+        );
         let founded = match members.filter(|_| pristine) {
             Some(members) => started.found(members).await.map_err(|reason| StartError::Founding { group, reason }),
             None => Ok(()),

@@ -44,10 +44,25 @@ impl QuorumAge {
     }
 }
 
+/// Bytes of the log that a replica holds and has not applied, as far as 32 bits can say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Backlog(u32);
+
+impl Backlog {
+    pub fn of(bytes: u64) -> Backlog {
+        Backlog(u32::try_from(bytes).unwrap_or(u32::MAX))
+    }
+
+    pub fn bytes(self) -> u64 {
+        self.0.into()
+    }
+}
+
 /// What it answers.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    Append(AppendEntriesResponse<Types>),
+    /// With what the replica has yet to apply.
+    Append(AppendEntriesResponse<Types>, Backlog),
     Vote(VoteResponse<Types>),
     TransferLeader(TransferLeaderResponse<Types>),
     Install(SnapshotResponse<Types>),
@@ -204,8 +219,9 @@ fn decode_vote_request(reader: &mut Reader) -> Result<VoteRequest<Types>, Decode
 impl Answer {
     pub fn encode(&self) -> Bytes {
         match self {
-            Self::Append(answer) => {
+            Self::Append(answer, backlog) => {
                 let mut out = start(APPEND, 64);
+                out.put_u32(backlog.0);
                 match answer {
                     AppendEntriesResponse::Success => out.put_u8(APPENDED),
                     AppendEntriesResponse::PartialSuccess(upto) => {
@@ -256,13 +272,17 @@ impl Answer {
         let mut reader = Reader::new(bytes);
         reader.version()?;
         let answer = match reader.u8("kind of answer")? {
-            APPEND => Self::Append(match reader.u8("outcome")? {
-                APPENDED => AppendEntriesResponse::Success,
-                APPENDED_PARTLY => AppendEntriesResponse::PartialSuccess(reader.optional_log_id()?),
-                CONFLICT => AppendEntriesResponse::Conflict,
-                HIGHER_VOTE => AppendEntriesResponse::HigherVote(reader.vote()?),
-                value => return Err(DecodeError::Invalid { field: "outcome of an append", value: value.into() }),
-            }),
+            APPEND => {
+                let backlog = Backlog(reader.u32("backlog")?);
+                let answer = match reader.u8("outcome")? {
+                    APPENDED => AppendEntriesResponse::Success,
+                    APPENDED_PARTLY => AppendEntriesResponse::PartialSuccess(reader.optional_log_id()?),
+                    CONFLICT => AppendEntriesResponse::Conflict,
+                    HIGHER_VOTE => AppendEntriesResponse::HigherVote(reader.vote()?),
+                    value => return Err(DecodeError::Invalid { field: "outcome of an append", value: value.into() }),
+                };
+                Self::Append(answer, backlog)
+            }
             VOTE => {
                 let vote = reader.vote()?;
                 let vote_granted = reader.bool("grant flag")?;

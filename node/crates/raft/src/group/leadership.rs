@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
+use super::state::ReplicaProgress;
 use super::{GroupState, RaftGroup};
 use crate::errors::TransferError;
 use crate::limits;
@@ -15,7 +16,7 @@ use crate::types::{NodeId, ReplicaId};
 
 impl RaftGroup {
     /// Hands leadership over to a voter, and waits for the outcome no longer than `within`. Until the voter has nearly
-    /// caught up nothing is stopped; from then on this replica takes no proposals, and if the voter fails to take over,
+    /// caught up, and applied what it has, nothing is stopped; from then on this replica takes no proposals, and if the voter fails to take over,
     /// any voter does after an election timeout.
     pub async fn transfer_leadership(&self, to: ReplicaId, within: Duration) -> Result<(), TransferError> {
         let this = &*self.0;
@@ -40,7 +41,7 @@ impl RaftGroup {
             Ok(true) => {}
             Ok(false) => return Err(stopped()),
             Err(_) => {
-                let bytes_behind = self.state().progress.get(&to).map_or(0, |progress| progress.bytes_behind);
+                let bytes_behind = self.state().progress.get(&to).map_or(0, to_do);
                 return Err(TransferError::Behind { group: this.group, replica: to, bytes_behind });
             }
         }
@@ -89,7 +90,7 @@ impl RaftGroup {
     }
 
     /// The voters that may take over, best first: those that answer before those that do not, then those that lack
-    /// the least. Among equals the group's number decides, so that many groups do not all choose the same node.
+    /// and have yet to apply the least. Among equals the group's number decides, so that many groups do not all choose the same node.
     fn successors(&self) -> Vec<ReplicaId> {
         let state = self.state();
         let group = u64::from(self.0.group.0);
@@ -101,7 +102,7 @@ impl RaftGroup {
             .filter(|(replica, _)| state.voters.get(replica).is_some_and(|node| !standing.unfit.contains(node)))
             .map(|(replica, progress)| {
                 let is_silent = progress.silent.is_none_or(|silent| silent > silence_max);
-                (is_silent, progress.bytes_behind, mix(group, replica.0), *replica)
+                (is_silent, to_do(progress), mix(group, replica.0), *replica)
             })
             .collect();
         successors.sort_unstable();
@@ -109,11 +110,17 @@ impl RaftGroup {
     }
 }
 
-/// Whether a voter lacks so little that it has it before callers notice.
+/// Bytes of log that a voter lacks or has yet to apply: before it has done that, nobody gets an answer from it as the leader.
+fn to_do(progress: &ReplicaProgress) -> u64 {
+    progress.bytes_behind.saturating_add(progress.bytes_unapplied.unwrap_or(0))
+}
+
+/// Whether a voter has so little to do that it has done it before callers notice.
 fn is_near(state: &GroupState, replica: ReplicaId) -> bool {
     state.progress.get(&replica).is_some_and(|progress| {
         progress.matched.is_some()
             && progress.silent.is_some()
-            && progress.bytes_behind <= limits::TRANSFER_LAG_BYTES_MAX
+            && progress.bytes_unapplied.is_some()
+            && to_do(progress) <= limits::TRANSFER_LAG_BYTES_MAX
     })
 }

@@ -77,6 +77,9 @@ impl RaftGroup {
         let mut unheard_since = this.quorum.unheard_since.lock();
         let needs_others = !now.membership_config.voter_ids().eq([this.replica.0]);
         let leads = now.state == ServerState::Leader && now.running_state.is_ok();
+        if !leads {
+            this.backlogs.clear();
+        }
         *this.quorum.heard.0.lock() = match &now.last_quorum_acked {
             _ if !leads => None,
             _ if !needs_others => Some(Answered::Alone),

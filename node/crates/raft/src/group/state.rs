@@ -55,6 +55,8 @@ pub struct ReplicaProgress {
     pub entries_behind: u64,
     /// Their bytes; [`u64::MAX`] where some of them are cut, so that it needs a checkpoint of unknown size.
     pub bytes_behind: u64,
+    /// Bytes of the log that it holds and has not applied. `None`: it has not said.
+    pub bytes_unapplied: Option<u64>,
     /// How long ago the message was sent that it answered last. `None`: it has answered none of this leader's.
     pub silent: Option<Duration>,
 }
@@ -122,6 +124,7 @@ impl RaftGroup {
                 matched,
                 entries_behind: next.saturating_sub(needed),
                 bytes_behind: this.log.bytes_lacking(needed),
+                bytes_unapplied: this.backlogs.bytes(ReplicaId(*replica)),
                 silent: answered.map(|at| at.into_inner().elapsed()),
             };
             (ReplicaId(*replica), progress)

@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::testing::{Ledger, MemoryNetwork, open_with, options, payload};
-use crate::{Inline, Members};
+use crate::{Blocking, Inline, Members};
 
 const GROUP: GroupId = GroupId(1);
 
@@ -61,10 +61,14 @@ impl Cluster {
     }
 
     async fn start(&mut self, id: NodeId, disk: MemDisk, ledger: Arc<Ledger>) {
+        self.start_on(Arc::new(Inline), id, disk, ledger).await;
+    }
+
+    async fn start_on(&mut self, executor: Arc<dyn Blocking>, id: NodeId, disk: MemDisk, ledger: Arc<Ledger>) {
         let mut options = options();
         options.lagging_log_bytes = 20_000;
         options.node_lagging_log_bytes = 40_000;
-        let node = open_with(&disk, options, Arc::new(Inline), self.seed ^ id);
+        let node = open_with(&disk, options, executor, self.seed ^ id);
         self.network.attach(id, &node);
         let transport = self.network.of(id);
         let group = if self.founders.contains_key(&ReplicaId(id)) {

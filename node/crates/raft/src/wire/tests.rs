@@ -118,15 +118,15 @@ fn a_transfer_of_leadership_has_these_bytes() {
 
 #[test]
 fn answers_to_an_append_have_these_bytes() {
-    check_answer(Answer::Append(AppendEntriesResponse::Success), expect!["010100"]);
+    check_answer(Answer::Append(AppendEntriesResponse::Success, Backlog::of(0x0102)), expect!["01010000010200"]);
     check_answer(
-        Answer::Append(AppendEntriesResponse::PartialSuccess(Some(log_id(5)))),
-        expect!["01010101000000000000000300000000000000010000000000000005"],
+        Answer::Append(AppendEntriesResponse::PartialSuccess(Some(log_id(5))), Backlog::of(u64::MAX)),
+        expect!["0101ffffffff0101000000000000000300000000000000010000000000000005"],
     );
-    check_answer(Answer::Append(AppendEntriesResponse::Conflict), expect!["010102"]);
+    check_answer(Answer::Append(AppendEntriesResponse::Conflict, Backlog::of(0)), expect!["01010000000002"]);
     check_answer(
-        Answer::Append(AppendEntriesResponse::HigherVote(vote())),
-        expect!["0101030000000000000004000000000000000201"],
+        Answer::Append(AppendEntriesResponse::HigherVote(vote()), Backlog::of(0)),
+        expect!["010100000000030000000000000004000000000000000201"],
     );
 }
 

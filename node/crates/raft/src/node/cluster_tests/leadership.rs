@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::*;
-use crate::{Standing, TransferError};
+use crate::{BlockingClass, GroupState, Standing, TransferError};
 
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -43,6 +43,53 @@ async fn a_replica_that_cannot_lead_is_not_asked_to() {
     assert!(matches!(error, TransferError::Behind { bytes_behind: 6_000_000.., .. }), "{error}");
     assert!(group.state().is_leader);
     group.propose(payload(99, 10)).await.unwrap();
+}
+
+/// Applies nothing until the gate is open.
+struct Gate(tokio::sync::watch::Receiver<bool>);
+
+impl Blocking for Gate {
+    fn run(&self, class: BlockingClass, job: Box<dyn FnOnce() + Send>) {
+        let mut open = self.0.clone();
+        tokio::spawn(async move {
+            if class == BlockingClass::Apply {
+                let _ = open.wait_for(|open| *open).await;
+            }
+            job();
+        });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_has_much_to_apply_does_not_lead_yet() {
+    let mut cluster = Cluster::found(3, 46).await;
+    cluster.propose_many(5).await;
+    cluster.converge().await;
+    let (leader, slow) = (cluster.leader().await, cluster.follower().await);
+    let (disk, ledger) = cluster.kill(slow).await;
+    let (gate, open) = tokio::sync::watch::channel(true);
+    cluster.start_on(Arc::new(Gate(open)), slow, disk, ledger).await;
+    cluster.propose_many(5).await;
+    cluster.converge().await;
+    let group = cluster.group(leader);
+    gate.send_replace(false);
+    for number in 0..30 {
+        group.propose(payload(number, 200_000)).await.unwrap();
+    }
+    let holds_all = |state: &GroupState| state.progress[&ReplicaId(slow)].matched == state.last;
+    assert!(timeout(PATIENCE, group.wait_until(holds_all)).await.unwrap());
+    let error = group.transfer_leadership(ReplicaId(slow), PATIENCE).await.unwrap_err();
+    assert!(matches!(error, TransferError::Behind { bytes_behind: 6_000_000..7_000_000, .. }), "{error}");
+    assert!(group.state().is_leader);
+    group.propose(payload(99, 10)).await.unwrap();
+    // Somebody else is nearer.
+    assert_eq!(cluster.hosts[&leader].node.hand_over_all(PATIENCE).await.moved, 1);
+    let leader = cluster.leader().await;
+    assert_ne!(leader, slow);
+    gate.send_replace(true);
+    cluster.group(leader).transfer_leadership(ReplicaId(slow), PATIENCE).await.unwrap();
+    assert_eq!(cluster.leader().await, slow);
+    cluster.propose_many(3).await;
 }
 
 #[tokio::test(start_paused = true)]
