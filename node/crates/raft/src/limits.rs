@@ -60,7 +60,7 @@ pub const PROMOTION_LAG_BYTES_MAX: u64 = 16 << 20;
 
 /// Leadership is not handed over to a replica that lacks, or has yet to apply, more than this: until it has, nothing can be
 /// proposed, and nobody gets an answer.
-pub const TRANSFER_LAG_BYTES_MAX: u64 = 4 << 20;
+pub const TRANSFER_LAG_BYTES_MAX: u64 = 1 << 20;
 
 /// How long a leader that has lost its vote tries to hand over.
 pub const TRANSFER_WAIT: Duration = Duration::from_secs(3);
