@@ -6,14 +6,17 @@
 //! 3. [`install`] checks the copy and moves it to where the new replica is to live, which must be a fresh place as well. A crash
 //!    leaves it there whole or not at all; which place is live is the caller's to record, in one write.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use bellwether_kv::{ENGINE_FILES_MAX, EngineFile, EngineImport, Error, KvDisk, KvEngine, check_file_name};
+use bellwether_kv::{
+    ENGINE_FILES_MAX, EngineFile, EngineImport, Error, KeyRange, KvDisk, KvEngine, Space, check_file_name,
+};
 use bellwether_model::RefEpoch;
 
 use crate::error::{OpenError, StorageError};
 use crate::shard::{AppliedMark, Shard, load_state};
-use crate::{META, SPACES, keys};
+use crate::{META, SPACES, keys, record};
 
 /// A copy of a shard: what it contains, and the files that it consists of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +32,25 @@ pub struct CheckpointFiles {
 }
 
 impl Shard {
+    /// Reads everything that is stored and checks its sums: what nobody has read for long may be damaged, and a copy of it would
+    /// be. Reads as many bytes as the shard has.
+    pub fn verify(&self) -> Result<(), StorageError> {
+        for (number, space) in SPACES.iter().enumerate() {
+            let place = || format!("the records of space {:?}", space.name);
+            let mut checked = Ok(());
+            let mut check = |key: &[u8], stored: &[u8]| {
+                let place = || format!("space {:?}, key {key:02x?}", space.name);
+                checked = record::check(&place, key, stored).map(drop);
+                if checked.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            };
+            let everything = KeyRange { first: b"", end: None };
+            let scanned = self.reader.engine.scan(Space(number), everything, &mut check);
+            scanned.map_err(StorageError::engine(place()))?;
+            checked?;
+        }
+        Ok(())
+    }
+
     /// Makes a copy at `target`, a fresh place on the shard's own disk, and says what it consists of. Flush, seal and merge wait meanwhile,
     /// apply and queries do not. Whoever asked for it removes it.
     pub fn checkpoint(&self, disk: &dyn KvDisk, target: &str) -> Result<CheckpointFiles, StorageError> {

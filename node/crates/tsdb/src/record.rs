@@ -74,17 +74,26 @@ fn checksum(key: &[u8], header: &[u8], body: &[u8]) -> u32 {
     hasher.digest() as u32
 }
 
+/// Checks that a stored value is what was stored, and splits it into its header and its body as it is stored.
+pub fn check<'a>(
+    place: &dyn Fn() -> String,
+    key: &[u8],
+    stored: &'a [u8],
+) -> Result<(&'a [u8; HEADER_BYTES], &'a [u8]), StorageError> {
+    let Some((header, body)) = stored.split_first_chunk() else {
+        return Err(StorageError::corrupt(place(), "shorter than its header"));
+    };
+    let expected = u32::from_le_bytes(header[6..10].try_into().expect("four bytes"));
+    if checksum(key, &header[..6], body) != expected {
+        return Err(StorageError::corrupt(place(), "checksum mismatch"));
+    }
+    Ok((header, body))
+}
+
 /// Checks a stored value and returns its version and body.
 pub fn open(place: &dyn Fn() -> String, key: &[u8], stored: &[u8], newest: u8) -> Result<(u8, Vec<u8>), OpenError> {
     let corrupt = |reason: &str| OpenError::Storage(StorageError::corrupt(place(), reason));
-    if stored.len() < HEADER_BYTES {
-        return Err(corrupt("shorter than its header"));
-    }
-    let (header, body) = stored.split_at(HEADER_BYTES);
-    let expected = u32::from_le_bytes(header[6..10].try_into().expect("four bytes"));
-    if checksum(key, &header[..6], body) != expected {
-        return Err(corrupt("checksum mismatch"));
-    }
+    let (header, body) = check(place, key, stored)?;
     let (version, flags) = (header[0], header[1]);
     if version > newest {
         return Err(OpenError::NewerFormat { place: place(), found: version, supported: newest });

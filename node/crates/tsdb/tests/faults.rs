@@ -136,7 +136,11 @@ fn a_flipped_bit_in_any_stored_value_is_reported_with_its_place() {
         for key in keys(&written(), space) {
             for damage in [Damage::Noticed, Damage::Silent { bit: 3 }, Damage::Silent { bit: 200 }] {
                 let disk = written();
+                let shard = open(&disk).unwrap();
+                shard.verify().unwrap();
                 disk.damage("shard", name, &key, damage).unwrap();
+                assert!(shard.verify().unwrap_err().is_corrupt(), "{key:?}, {damage:?}");
+                drop(shard);
                 let opened = open(&disk);
                 let message = match &opened {
                     Err(error) => error.to_string(),

@@ -90,9 +90,14 @@ impl ShardGroup {
         self.damage().is_some() && self.raft.has_others()
     }
 
-    /// Makes a copy of what is in runs, beside them. Blocks. Whoever asks for it removes it.
+    /// Makes a copy of what is in runs, beside them, unless some of it is damaged. Blocks. Whoever asks for it removes it.
     pub fn checkpoint(&self) -> Result<Checkpoint, FatalError> {
         self.machine.checkpoint()
+    }
+
+    /// As [`checkpoint`](Self::checkpoint), whatever can be read of it.
+    pub fn copy_as_it_is(&self) -> Result<Checkpoint, FatalError> {
+        self.machine.copy()
     }
 
     /// What it owns, as far as its log is applied here.

@@ -76,7 +76,8 @@ impl Shards {
         let (old_epoch, target) = (local.scope().epoch, store.clone());
         let copied = self.background.run(move || {
             target.disk.remove(&target.directory()).map_err(|error| error.to_string())?;
-            let copy = of_job.checkpoint().map_err(|error| error.to_string())?.directory.to_string_lossy().into_owned();
+            let copy =
+                of_job.copy_as_it_is().map_err(|error| error.to_string())?.directory.to_string_lossy().into_owned();
             // A split in what is to be applied makes the child's replica that was meant to be beside the old one.
             let of_old = ReplicaStore { replica: of_job.replica(), ref_epoch: old_epoch, ..target };
             let shard = of_old.open_copy(&copy).map_err(|error| error.to_string())?;

@@ -149,6 +149,14 @@ impl ShardStateMachine {
         self.damage.lock().clone()
     }
 
+    /// A copy of what is in runs, as it is: damaged, too.
+    pub fn copy(&self) -> Result<Checkpoint, FatalError> {
+        let target = self.store.fresh_copy();
+        let copy = self.shard().checkpoint(&*self.store.disk, &target).map_err(|error| self.failed(&error))?;
+        let (applied, _) = shard_mark::decode(&copy.applied.0).map_err(|error| FatalError(error.to_string()))?;
+        Ok(Checkpoint { applied, directory: target.into() })
+    }
+
     fn failed(&self, error: &StorageError) -> FatalError {
         self.note(error);
         end_if_sync_failed(error, &self.fatal);
@@ -424,10 +432,9 @@ impl StateMachine for ShardStateMachine {
     }
 
     fn checkpoint(&self) -> Result<Checkpoint, FatalError> {
-        let target = self.store.fresh_copy();
-        let copy = self.shard().checkpoint(&*self.store.disk, &target).map_err(|error| self.failed(&error))?;
-        let (applied, _) = shard_mark::decode(&copy.applied.0).map_err(|error| FatalError(error.to_string()))?;
-        Ok(Checkpoint { applied, directory: target.into() })
+        // Damage that nobody has read yet must not spread to another node, and from there to all.
+        self.shard().verify().map_err(|error| self.failed(&error))?;
+        self.copy()
     }
 
     fn discard(&self, checkpoint: Checkpoint) {

@@ -1,6 +1,6 @@
 //! Tests of groups that start, stop, fail and start again.
 
-use bellwether_kv::{Damage, Faults, MemDisk};
+use bellwether_kv::{Damage, Faults, KvDisk, MemDisk};
 use bellwether_model::{Sample, ShardGroupId, TimeRange};
 use bellwether_tsdb::SealWhen;
 
@@ -62,6 +62,26 @@ async fn a_group_in_use_is_not_opened_twice() {
     for name in NAMES {
         assert_eq!(storage.values(name).await.unwrap(), [1.0]);
     }
+}
+
+#[tokio::test]
+async fn damage_that_nobody_has_read_is_found_before_it_is_copied() {
+    let disk = MemDisk::new();
+    let storage = Storage::open(disk.clone(), |_| ()).await;
+    storage.write(&NAMES, sample(1.0)).await.unwrap();
+    storage.shards.flush_all().await.unwrap();
+    let group = storage.shards.serving().into_iter().find(|group| group.shard().stats().series > 0).unwrap();
+    let copy = group.checkpoint().unwrap();
+    disk.remove(copy.directory.to_str().unwrap()).unwrap();
+    let path = format!("shards/{}-{}/0", group.id(), group.replica());
+    let key = disk.keys(&path, "runs").pop().unwrap();
+    disk.damage(&path, "runs", &key, Damage::Silent { bit: 300 }).unwrap();
+    assert_eq!(group.damage(), None);
+    assert!(group.checkpoint().unwrap_err().to_string().contains("corrupt"));
+    assert!(group.damage().unwrap().contains("runs"));
+    // What is left of a group that nobody else has is better than nothing.
+    let copy = group.copy_as_it_is().unwrap();
+    disk.remove(copy.directory.to_str().unwrap()).unwrap();
 }
 
 #[tokio::test]
