@@ -297,7 +297,7 @@ impl Server {
         if !router.is_alone() {
             tasks.spawn(router.clone().become_ready(ready.clone(), stopped.clone()));
         }
-        tasks.spawn(reconcile(router.clone(), stopped.clone()));
+        tasks.spawn(reconcile(router.clone(), Some(meta.group().clone()), stopped.clone()));
         tasks.spawn(active_version::follow(meta.state(), shards.clone(), env.clock.clone(), stopped.clone()));
         tasks.spawn(mover.run(stopped.clone()));
         if let Some(tls) = tls {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bellwether_model::ShardGroupId;
 use bellwether_probe::{buggify, reached};
-use bellwether_raft::{Leadership, ReplicaId};
+use bellwether_raft::{Leadership, RaftGroup, ReplicaId};
 use futures::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -41,7 +41,9 @@ struct Pending {
 }
 
 /// Works until `stop` is true.
-pub async fn reconcile(router: Arc<Router>, mut stop: watch::Receiver<bool>) {
+///
+/// `map`: the group that the placement comes from, if it does not come from a test.
+pub async fn reconcile(router: Arc<Router>, map: Option<RaftGroup>, mut stop: watch::Receiver<bool>) {
     let work = async {
         let mut ring = router.shards.watch_ring();
         let mut ticks = interval(TICK);
@@ -60,7 +62,7 @@ pub async fn reconcile(router: Arc<Router>, mut stop: watch::Receiver<bool>) {
             is_split_under_way = !router.start_missing().await;
             router.replace_recovered(&mut pending).await;
             router.restart_troubled(&mut pending).await;
-            router.remove_superfluous(&mut pending).await;
+            router.remove_superfluous(&mut pending, map.as_ref()).await;
         }
     };
     tokio::select! {
@@ -153,16 +155,27 @@ impl Router {
     }
 
     /// Removes replicas that the placement does not mention any more and that their groups do not have any more.
-    async fn remove_superfluous(&self, pending: &mut Pending) {
+    ///
+    /// The placement that does not mention them is durable here before: a start that went by an older one would begin them
+    /// anew, without the votes that they gave and the entries that they acknowledged.
+    async fn remove_superfluous(&self, pending: &mut Pending, map: Option<&RaftGroup>) {
         for directory in std::mem::take(&mut pending.directories) {
             if !self.shards.remove_directory(directory.clone()).await {
                 pending.directories.push(directory);
             }
         }
         let ring = self.shards.ring();
-        for (group, replica) in self.shards.replicas() {
-            let is_placed = ring.group(group).is_none_or(|group| group.replicas.contains_key(&replica));
-            if is_placed || !self.has_left(group, replica).await {
+        let mut replicas = self.shards.replicas();
+        replicas
+            .retain(|(group, replica)| ring.group(*group).is_some_and(|group| !group.replicas.contains_key(replica)));
+        if let Some(map) = map.filter(|_| !replicas.is_empty())
+            && let Err(error) = map.flush().await
+        {
+            tracing::warn!(%error, "replicas are removed later: the placement without them is not stored here yet");
+            return;
+        }
+        for (group, replica) in replicas {
+            if !self.has_left(group, replica).await {
                 continue;
             }
             match self.shards.remove_replica(group, replica).await {

@@ -321,7 +321,7 @@ impl TestCluster {
         let router = Router::new(shards, remote, &config, &env, metrics.clone());
         let write = WritePath::new(router.clone(), &config, &env, metrics.clone());
         let (stop, stopped) = watch::channel(false);
-        tokio::spawn(reconcile(router.clone(), stopped));
+        tokio::spawn(reconcile(router.clone(), None, stopped));
         self.wires.nodes.lock().get_mut(&id).unwrap().router = Some(Arc::downgrade(&router));
         self.nodes.insert(id, TestNode { id, router, write, metrics, disk, env, storage_metrics, stop });
     }
