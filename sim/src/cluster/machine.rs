@@ -150,6 +150,11 @@ impl Machine {
         lock(&self.fatal).take()
     }
 
+    /// Whether the process has ended itself, and nobody was told yet.
+    pub fn has_ended_itself(&self) -> bool {
+        lock(&self.fatal).is_some()
+    }
+
     /// Looks at what runs here.
     pub fn look<T>(&self, look: impl FnOnce(&Process) -> T) -> T {
         look(&lock(&self.process))

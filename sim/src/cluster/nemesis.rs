@@ -129,8 +129,10 @@ impl Nemesis {
                 Process::Refused(reason) => Some(reason.clone()),
                 _ => None,
             });
+            let is_refused = refused.is_some();
             let Some(reason) = world.machine(number).ended_itself().or(refused) else { continue };
-            if self.operators.is_retiring(number) {
+            // A node that is removed may end for that; one whose disk failed goes on until it is removed.
+            if self.operators.is_retiring(number) && (is_refused || !self.may_end.contains(&number)) {
                 continue;
             }
             world.event(format!("n{number} is to be started again: {reason}"));

@@ -42,6 +42,8 @@ pub struct GroupSeen {
     pub group: u32,
     /// The replica.
     pub replica: u64,
+    /// Which of the starts of replicas in its process it is.
+    pub start: u64,
     /// Its term.
     pub term: u64,
     /// Whether it leads.
@@ -97,7 +99,7 @@ pub fn observe(machines: &[Arc<Machine>]) -> Result<Vec<NodeSeen>, String> {
     let mut nodes = Vec::new();
     for machine in machines {
         let seen = machine.look(|process| match process {
-            Process::Serving(server) => Some(node(machine, server)),
+            Process::Serving(server) if !machine.has_ended_itself() => Some(node(machine, server)),
             _ => None,
         });
         nodes.extend(seen.transpose()?);
@@ -154,6 +156,7 @@ fn group(group: u32, raft: &bellwether_raft::RaftGroup) -> GroupSeen {
     GroupSeen {
         group,
         replica: raft.replica().0,
+        start: raft.start(),
         term: state.term,
         is_leader: state.is_leader,
         last: state.last,

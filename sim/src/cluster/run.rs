@@ -222,6 +222,7 @@ impl Run {
         self.found_and_join()?;
         self.phase(Phase::Work);
         let loses_disk = schedule.iter().any(|event| event.fault.loses_copies());
+        let rotten = schedule.iter().find_map(|event| event.fault.damages());
         let down: BTreeSet<usize> = options.joins_late.then_some(options.nodes).into_iter().collect();
         self.nemesis = Nemesis::new(schedule, self.world.now(), down, self.operators.clone());
         self.go_on(options.chaos)?;
@@ -234,7 +235,7 @@ impl Run {
         self.phase(Phase::Idle);
         let alive: Vec<usize> = (1..=options.nodes).filter(|number| Some(*number) != dead).collect();
         self.until("the cluster comes to rest", REST_MAX, |run, nodes| run.is_at_rest(nodes, &alive))?;
-        content_equal::check(&self.world.machines, options.workload.tenants)?;
+        content_equal::check(&self.world.machines, options.workload.tenants, rotten)?;
         self.reached_at_rest(loses_disk);
         self.phase(Phase::Examine(alive.clone()));
         self.until("nodes take writes and answer", EXAMINATION_MAX, |run, _| {
@@ -243,7 +244,7 @@ impl Run {
         })?;
         self.phase(Phase::Idle);
         self.until("replicas are equal at the end", REST_MAX, |run, nodes| run.is_at_rest(nodes, &alive))?;
-        content_equal::check(&self.world.machines, options.workload.tenants)?;
+        content_equal::check(&self.world.machines, options.workload.tenants, rotten)?;
         self.until("what requests took is given back", GIVEN_BACK_MAX, |run, _| {
             run.each_server(bounded::is_given_back)
         })?;

@@ -148,6 +148,11 @@ pub struct Event {
 }
 
 impl Fault {
+    /// The machine on whose disk something is damaged.
+    pub fn damages(&self) -> Option<usize> {
+        if let Fault::Rot(machine, _) = self { Some(*machine) } else { None }
+    }
+
     /// Whether a copy is lost by it.
     pub fn loses_copies(&self) -> bool {
         matches!(self, Fault::LostDisk(_) | Fault::Rot(..))

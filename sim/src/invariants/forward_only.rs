@@ -1,5 +1,5 @@
 //! Nothing that a replica promised goes back: its stored vote never falls, whatever process it runs in, and what it knows to be
-//! committed and has applied never falls within one.
+//! committed and has applied never falls until it is started again.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::cluster::observe::NodeSeen;
 pub struct ForwardOnly {
     /// By node, group and replica.
     votes: BTreeMap<(u64, u32, u64), StoredVote>,
-    /// By machine, process, group and replica.
+    /// By machine, process, group and start of its replica.
     reached: BTreeMap<(usize, u64, u32, u64), Reached>,
 }
 
@@ -40,7 +40,7 @@ impl Watcher for ForwardOnly {
                     self.votes.insert((node.node, group, replica), vote);
                 }
                 let now: Reached = (seen.committed.map(|at| at.index), seen.applied.map(|at| at.index));
-                let before = self.reached.insert((node.number, node.boot, group, replica), now).unwrap_or_default();
+                let before = self.reached.insert((node.number, node.boot, group, seen.start), now).unwrap_or_default();
                 if now.0 < before.0 || now.1 < before.1 {
                     return Err(format!(
                         "group {group}: node {} has committed and applied {now:?} after {before:?}",

@@ -14,7 +14,7 @@ mod state;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use bellwether_probe::reached;
@@ -56,6 +56,7 @@ pub struct RaftGroup(Arc<Inner>);
 struct Inner {
     group: GroupId,
     replica: ReplicaId,
+    start: u64,
     raft: Raft,
     log: Arc<GroupLog>,
     machine: Arc<dyn StateMachine>,
@@ -97,6 +98,7 @@ impl RaftGroup {
         Self(Arc::new(Inner {
             group: id.group,
             replica: id.replica,
+            start: shared.starts.fetch_add(1, Ordering::Relaxed),
             raft,
             log,
             machine,
@@ -122,6 +124,11 @@ impl RaftGroup {
     /// This replica of it.
     pub fn replica(&self) -> ReplicaId {
         self.0.replica
+    }
+
+    /// Which of the node's starts of replicas this is, to tell a replica from the same one before it stopped.
+    pub fn start(&self) -> u64 {
+        self.0.start
     }
 
     /// Replicates a payload and returns the state machine's reply. Returns after a quorum has it on disk and this

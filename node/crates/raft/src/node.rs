@@ -9,6 +9,7 @@ mod standing;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bellwether_kv::{KvEngine, Space};
@@ -142,6 +143,8 @@ pub(crate) struct Shared {
     config: Arc<Config>,
     pub seed: u64,
     pub standing: RwLock<Standing>,
+    /// Replicas that were started.
+    pub starts: AtomicU64,
 }
 
 /// The replicas that run on this node; `None` while one starts.
@@ -213,7 +216,8 @@ impl RaftNode {
         let writer = Writer::start(log, space, executor.clone(), options.on_fatal.clone(), metrics.clone());
         let budget = Budget::new("node", options.node_in_flight_bytes);
         let (outgoing, standing) = (Arc::default(), RwLock::default());
-        let shared = Shared { options, executor, writer, metrics, budget, outgoing, config, seed, standing };
+        let starts = AtomicU64::default();
+        let shared = Shared { options, executor, writer, metrics, budget, outgoing, config, seed, standing, starts };
         let shared = Arc::new(shared);
         let period = shared.options.heartbeat;
         let node = Arc::new(NodeInner { shared, groups: Arc::default() });
