@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode};
+use std::time::Duration;
 use std::{fs, io};
 
 use bellwether_probe::Bug;
 use bellwether_sim::cluster::Case;
+use bellwether_sim::cluster::options::{CHAOS_SECONDS_MAX, NODES_MAX};
 use bellwether_sim::cluster::run::{Manner, replay};
 use bellwether_sim::plant::Search;
 use bellwether_sim::shrink::{claim, shrink};
@@ -41,7 +43,7 @@ enum Command {
         #[arg(long, value_parser = seeds)]
         seeds: Range<u64>,
         /// Nodes of the cluster
-        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=5))]
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=NODES_MAX as i64))]
         nodes: u8,
     },
     /// Plant bugs in the code and see whether runs catch them; the exit code is 1 if one is not caught
@@ -63,8 +65,11 @@ struct Which {
     #[arg(long, conflicts_with = "seed")]
     case: Option<PathBuf>,
     /// Nodes of the cluster
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=5))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=NODES_MAX as i64))]
     nodes: u8,
+    /// For how many seconds things go wrong, instead of what the seed draws
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=CHAOS_SECONDS_MAX))]
+    chaos: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -115,7 +120,7 @@ struct Plant {
     #[arg(long, default_value_t = 1)]
     jobs: usize,
     /// Nodes of the cluster
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=5))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=NODES_MAX as i64))]
     nodes: u8,
 }
 
@@ -165,7 +170,7 @@ impl Which {
                 let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
                 Case::of_json(&text).map_err(|wrong| format!("{}: {wrong}", file.display()))
             }
-            (None, Some(seed)) => Ok(Case::of(seed, self.nodes.into())),
+            (None, Some(seed)) => Ok(Case::lasting(seed, self.nodes.into(), self.chaos.map(Duration::from_secs))),
             (None, None) => Err("which run? --seed or --case says it".to_owned()),
         }
     }
@@ -174,7 +179,10 @@ impl Which {
     fn again(&self) -> String {
         match &self.case {
             Some(file) => format!("run --case {}", file.display()),
-            None => format!("run --seed {} --nodes {}", self.seed.unwrap_or_default(), self.nodes),
+            None => {
+                let chaos = self.chaos.map(|seconds| format!(" --chaos {seconds}")).unwrap_or_default();
+                format!("run --seed {} --nodes {}{chaos}", self.seed.unwrap_or_default(), self.nodes)
+            }
         }
     }
 }
@@ -210,10 +218,11 @@ fn one(run: &Run) -> Result<bool, String> {
 #[expect(clippy::disallowed_methods, reason = "how fast seeds run is a matter of the real clock")]
 fn many(seeds: Range<u64>, run: &Run) -> bool {
     let began = std::time::SystemTime::now();
-    let nodes = run.which.nodes.to_string();
+    let (nodes, chaos) = (run.which.nodes.to_string(), run.which.chaos.map(|seconds| seconds.to_string()));
     let command = |seed: u64| {
         let mut command = process::Command::new(std::env::current_exe()?);
         command.args(["run", "--seed", &seed.to_string(), "--nodes", &nodes, "--json"]);
+        command.args(chaos.iter().flat_map(|seconds| ["--chaos", seconds]));
         Ok(command)
     };
     let sweep = sweep::sweep(seeds, run.jobs, command, |verdict, said| {

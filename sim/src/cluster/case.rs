@@ -3,10 +3,12 @@
 //! What nodes and clients draw while the run goes on still comes from the seed, from a stream for each of them: an event that
 //! is taken out shifts nobody's draws. The delays of messages are drawn as messages are sent, so they do change.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::Value;
 
-use super::options::Options;
+use super::options::{NODES_MAX, Options};
 use super::schedule::{self, Event};
 
 /// See the module.
@@ -23,7 +25,13 @@ pub struct Case {
 impl Case {
     /// What a seed draws for so many nodes.
     pub fn of(seed: u64, nodes: usize) -> Case {
-        let options = Options::of(seed, nodes);
+        Case::lasting(seed, nodes, None)
+    }
+
+    /// The same, where things go wrong for so long, if that is said.
+    pub fn lasting(seed: u64, nodes: usize, chaos: Option<Duration>) -> Case {
+        let drawn = Options::of(seed, nodes);
+        let options = Options { chaos: chaos.unwrap_or(drawn.chaos), ..drawn };
         Case { note: String::new(), schedule: schedule::draw(&options), options }
     }
 
@@ -42,8 +50,8 @@ impl Case {
         let json: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let number = |name: &str| json["options"][name].as_u64().ok_or_else(|| format!("options: no number {name:?}"));
         let (seed, nodes) = (number("seed")?, number("nodes")?);
-        if !(1..=5).contains(&nodes) {
-            return Err(format!("options: {nodes} nodes, not 1 to 5"));
+        if !(1..=NODES_MAX as u64).contains(&nodes) {
+            return Err(format!("options: {nodes} nodes, not 1 to {NODES_MAX}"));
         }
         let drawn = Options::of(seed, nodes as usize);
         let mut options = serde_json::to_value(drawn).map_err(|error| error.to_string())?;

@@ -9,6 +9,10 @@ use super::schedule::Kind;
 use super::workload::Workload;
 use crate::random::Random;
 
+/// Nodes of a cluster.
+pub const NODES_MAX: usize = 9;
+/// Nothing goes wrong for longer than this.
+pub const CHAOS_SECONDS_MAX: u64 = 3600;
 /// Clocks are off by at most this from the beginning: nodes that differ by five seconds contradict each other.
 const OFFSET_MS_MAX: i64 = 1_000;
 /// One of them may be off by at most this: wrong, but well within what writes may lie ahead.

@@ -68,13 +68,14 @@ pub(super) fn open(disk: &MemDisk) -> Option<std::sync::Arc<dyn KvEngine>> {
     disk.durable(LOG_PATH).open(LOG_PATH, LOG_SPACES).ok()
 }
 
-/// Whether a log has an entry, or had it once.
+/// Whether a log has an entry, or had it once. What was damaged there is there.
 pub(super) fn has(log: Option<&dyn KvEngine>, group: u32, replica: u64, wanted: Position) -> Result<bool, String> {
     let Some(log) = log else { return Ok(false) };
-    let found = stored_entry(log, LOG, (GroupId(group), ReplicaId(replica)), wanted.index);
-    Ok(match found.map_err(|error| error.to_string())? {
-        StoredEntry::Entry(entry) => Position::of(entry) == wanted,
-        StoredEntry::Cut => true,
-        StoredEntry::Missing => false,
-    })
+    match stored_entry(log, LOG, (GroupId(group), ReplicaId(replica)), wanted.index) {
+        Ok(StoredEntry::Entry(entry)) => Ok(Position::of(entry) == wanted),
+        Ok(StoredEntry::Cut) => Ok(true),
+        Ok(StoredEntry::Missing) => Ok(false),
+        Err(error) if error.is_corrupt() => Ok(true),
+        Err(error) => Err(error.to_string()),
+    }
 }

@@ -98,6 +98,16 @@ pub enum LogError {
 }
 
 impl LogError {
+    /// Whether stored bytes are not what was written.
+    pub fn is_corrupt(&self) -> bool {
+        matches!(
+            self,
+            Self::CorruptEntry { .. }
+                | Self::CorruptRecord { .. }
+                | Self::Engine { source: bellwether_kv::Error::Corrupt(_), .. }
+        )
+    }
+
     pub(crate) fn entry(id: ReplicaKey, index: u64, error: &DecodeError) -> Self {
         match *error {
             DecodeError::Version { found } => Self::version(id, found),
