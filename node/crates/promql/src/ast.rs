@@ -4,6 +4,7 @@
 
 use bellwether_model::{Matcher, Timestamp};
 
+pub use crate::duration::{Duration, DurationExpr, DurationKind};
 use crate::functions::Function;
 use crate::span::Span;
 
@@ -64,12 +65,35 @@ pub enum At {
 }
 
 /// Moves the evaluation time of a selector or subquery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct TimeShift {
-    /// `offset`, in milliseconds; into the past when positive.
-    pub offset_ms: i64,
+    /// `offset`; into the past when positive.
+    pub offset: Duration,
     /// `@`
     pub at: Option<At>,
+}
+
+/// What a selector sees beside the samples that it asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Extension {
+    /// Nothing.
+    #[default]
+    None,
+    /// `anchored`: the sample at or before the beginning of the range.
+    Anchored,
+    /// `smoothed`: the neighbours of both ends of the range, or of an instant, to interpolate between.
+    Smoothed,
+}
+
+impl Extension {
+    /// As written; empty for none.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Extension::None => "",
+            Extension::Anchored => "anchored",
+            Extension::Smoothed => "smoothed",
+        }
+    }
 }
 
 /// Selects series; as an instant vector, the newest sample of each.
@@ -81,6 +105,8 @@ pub struct VectorSelector {
     pub matchers: Vec<Matcher>,
     /// `offset` and `@`
     pub shift: TimeShift,
+    /// `anchored` or `smoothed`
+    pub extension: Extension,
     /// Place.
     pub span: Span,
 }
@@ -91,7 +117,7 @@ pub struct RangeSelector {
     /// Which series, and when.
     pub selector: VectorSelector,
     /// Length of the range.
-    pub range_ms: i64,
+    pub range: Duration,
     /// Place, brackets and modifiers included.
     pub span: Span,
 }
@@ -102,9 +128,9 @@ pub struct Subquery {
     /// What is evaluated.
     pub expr: Box<Expr>,
     /// Length of the range.
-    pub range_ms: i64,
+    pub range: Duration,
     /// Distance of the evaluations; `None` means the default.
-    pub step_ms: Option<i64>,
+    pub step: Option<Duration>,
     /// `offset` and `@`
     pub shift: TimeShift,
     /// Place.
@@ -236,6 +262,10 @@ pub enum BinaryOp {
     LessEqual,
     Greater,
     GreaterEqual,
+    /// Cuts off what a native histogram has above a bound.
+    TrimUpper,
+    /// Cuts off what a native histogram has below a bound.
+    TrimLower,
     And,
     Or,
     Unless,
@@ -258,6 +288,8 @@ impl BinaryOp {
             BinaryOp::LessEqual => "<=",
             BinaryOp::Greater => ">",
             BinaryOp::GreaterEqual => ">=",
+            BinaryOp::TrimUpper => "</",
+            BinaryOp::TrimLower => ">/",
             BinaryOp::And => "and",
             BinaryOp::Or => "or",
             BinaryOp::Unless => "unless",
@@ -275,6 +307,11 @@ impl BinaryOp {
                 | BinaryOp::Greater
                 | BinaryOp::GreaterEqual
         )
+    }
+
+    /// `</` and `>/`: for native histograms alone.
+    pub fn is_trim(self) -> bool {
+        matches!(self, BinaryOp::TrimUpper | BinaryOp::TrimLower)
     }
 
     /// `and`, `or`, `unless`.
@@ -296,7 +333,7 @@ pub enum Cardinality {
 }
 
 /// How series of two vectors find each other.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Matching {
     /// Which side is "many".
     pub cardinality: Cardinality,
@@ -306,6 +343,10 @@ pub struct Matching {
     pub labels: Vec<String>,
     /// Labels of the "one" side that go into the result: `group_left (these)`.
     pub include: Vec<String>,
+    /// `fill_left (5)`: stands for a missing series of the left side.
+    pub fill_left: Option<f64>,
+    /// `fill_right (5)`: stands for a missing series of the right side.
+    pub fill_right: Option<f64>,
 }
 
 /// Two operands.

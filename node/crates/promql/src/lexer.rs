@@ -1,7 +1,7 @@
 //! Cuts a query into tokens.
 //!
 //! Braces and brackets change what characters mean, as in Prometheus: inside `{}` there are only label names, operators
-//! and strings; inside `[]` a colon stands for itself instead of beginning a metric name.
+//! and strings; inside `[]` there are only durations and what computes them, and a colon between two of them.
 
 use crate::ast::{AggregateOp, BinaryOp};
 use crate::span::Span;
@@ -54,8 +54,17 @@ pub enum TokenKind {
     Offset,
     On,
     Without,
+    Anchored,
+    Smoothed,
+    Fill,
+    FillLeft,
+    FillRight,
     Start,
     End,
+    Step,
+    Range,
+    MaxOf,
+    MinOf,
 }
 
 impl Token<'_> {
@@ -76,7 +85,12 @@ impl Token<'_> {
             | TokenKind::Ignoring
             | TokenKind::Offset
             | TokenKind::On
-            | TokenKind::Without => return format!("<{}>", self.text),
+            | TokenKind::Without
+            | TokenKind::Anchored
+            | TokenKind::Smoothed
+            | TokenKind::Fill
+            | TokenKind::FillLeft
+            | TokenKind::FillRight => return format!("<{}>", self.text),
             TokenKind::String => "string ",
             TokenKind::Number => "number ",
             TokenKind::Duration => "duration ",
@@ -121,6 +135,7 @@ pub fn tokenize(text: &str) -> (Vec<Token<'_>>, Option<LexError>) {
         paren_depth: 0,
         in_braces: false,
         in_brackets: false,
+        duration_seen: false,
         colon_seen: false,
     };
     let error = lexer.run().err();
@@ -141,6 +156,8 @@ struct Lexer<'a> {
     paren_depth: usize,
     in_braces: bool,
     in_brackets: bool,
+    /// Since the bracket was opened.
+    duration_seen: bool,
     colon_seen: bool,
 }
 
@@ -213,6 +230,8 @@ impl<'a> Lexer<'a> {
             };
             if self.in_braces {
                 self.inside_braces(c)?;
+            } else if self.in_brackets {
+                self.inside_brackets(c)?;
             } else {
                 self.statement(c)?;
             }
@@ -223,11 +242,11 @@ impl<'a> Lexer<'a> {
         if self.in_braces {
             return self.error("unexpected end of input inside braces".to_owned());
         }
+        if self.in_brackets {
+            return self.error("unexpected end of input in duration expression".to_owned());
+        }
         if self.paren_depth != 0 {
             return self.error("unclosed left parenthesis".to_owned());
-        }
-        if self.in_brackets {
-            return self.error("unclosed left bracket".to_owned());
         }
         self.emit(TokenKind::Eof);
         Ok(())
@@ -287,57 +306,21 @@ impl<'a> Lexer<'a> {
                 }
                 self.emit(TokenKind::Operator(BinaryOp::NotEqual));
             }
-            '<' => {
-                let equal = self.accept(|c| c == '=');
-                self.emit(TokenKind::Operator(if equal { BinaryOp::LessEqual } else { BinaryOp::Less }));
-            }
-            '>' => {
-                let equal = self.accept(|c| c == '=');
-                self.emit(TokenKind::Operator(if equal { BinaryOp::GreaterEqual } else { BinaryOp::Greater }));
-            }
+            '<' => self.comparison(BinaryOp::Less, BinaryOp::LessEqual, BinaryOp::TrimUpper),
+            '>' => self.comparison(BinaryOp::Greater, BinaryOp::GreaterEqual, BinaryOp::TrimLower),
             '"' | '\'' | '`' => self.string(c)?,
-            '(' => {
-                self.emit(TokenKind::LeftParen);
-                self.paren_depth += 1;
-            }
-            ')' => {
-                if self.paren_depth == 0 {
-                    self.start = self.pos;
-                    return self.error("unexpected right parenthesis ')'".to_owned());
-                }
-                self.emit(TokenKind::RightParen);
-                self.paren_depth -= 1;
-            }
+            '(' | ')' => self.parenthesis(c)?,
             '{' => {
                 self.emit(TokenKind::LeftBrace);
                 self.in_braces = true;
             }
             '[' => {
-                if self.in_brackets {
-                    return self.error("unexpected left bracket '['".to_owned());
-                }
                 self.emit(TokenKind::LeftBracket);
                 self.in_brackets = true;
-                self.colon_seen = false;
+                (self.duration_seen, self.colon_seen) = (false, false);
             }
-            ']' => {
-                if !self.in_brackets {
-                    return self.error("unexpected right bracket ']'".to_owned());
-                }
-                self.emit(TokenKind::RightBracket);
-                self.in_brackets = false;
-            }
-            ':' if self.in_brackets => {
-                if self.colon_seen {
-                    return self.error("unexpected colon ':'".to_owned());
-                }
-                self.emit(TokenKind::Colon);
-                self.colon_seen = true;
-            }
+            ']' => return self.error("unexpected right bracket ']'".to_owned()),
             c if is_alpha(c) || c == ':' => {
-                if self.in_brackets {
-                    return self.error(format!("unexpected character: {}, expected ':'", go_quote_char(c)));
-                }
                 self.accept_all(|c| is_alphanumeric(c) || c == ':');
                 let kind = word(&self.text[self.start..self.pos]);
                 self.emit(kind);
@@ -347,6 +330,78 @@ impl<'a> Lexer<'a> {
                 self.number_or_duration()?;
             }
             c => return self.error(format!("unexpected character: {}", go_quote_char(c))),
+        }
+        Ok(())
+    }
+
+    fn comparison(&mut self, alone: BinaryOp, with_equal: BinaryOp, with_slash: BinaryOp) {
+        let op = if self.accept(|c| c == '=') {
+            with_equal
+        } else if self.accept(|c| c == '/') {
+            with_slash
+        } else {
+            alone
+        };
+        self.emit(TokenKind::Operator(op));
+    }
+
+    fn parenthesis(&mut self, c: char) -> Result<(), LexError> {
+        if c == '(' {
+            self.emit(TokenKind::LeftParen);
+            self.paren_depth += 1;
+            return Ok(());
+        }
+        if self.paren_depth == 0 {
+            self.start = self.pos;
+            return self.error("unexpected right parenthesis ')'".to_owned());
+        }
+        self.emit(TokenKind::RightParen);
+        self.paren_depth -= 1;
+        Ok(())
+    }
+
+    fn inside_brackets(&mut self, c: char) -> Result<(), LexError> {
+        match c {
+            ']' => {
+                self.emit(TokenKind::RightBracket);
+                self.in_brackets = false;
+            }
+            ':' if !self.duration_seen => {
+                self.start = self.pos;
+                return self.error("unexpected colon before duration in duration expression".to_owned());
+            }
+            ':' if self.colon_seen => {
+                self.start = self.pos;
+                return self.error("unexpected repeated colon in duration expression".to_owned());
+            }
+            ':' => {
+                self.emit(TokenKind::Colon);
+                self.colon_seen = true;
+            }
+            '(' | ')' => self.parenthesis(c)?,
+            '+' => self.emit(TokenKind::Operator(BinaryOp::Add)),
+            '-' => self.emit(TokenKind::Operator(BinaryOp::Sub)),
+            '*' => self.emit(TokenKind::Operator(BinaryOp::Mul)),
+            '/' => self.emit(TokenKind::Operator(BinaryOp::Div)),
+            '%' => self.emit(TokenKind::Operator(BinaryOp::Mod)),
+            '^' => self.emit(TokenKind::Operator(BinaryOp::Pow)),
+            ',' => self.emit(TokenKind::Comma),
+            c if c.is_ascii_digit() || (c == '.' && self.peek().is_some_and(|c| c.is_ascii_digit())) => {
+                self.duration_seen = true;
+                self.pos = self.start;
+                self.number_or_duration()?;
+            }
+            c => {
+                self.accept_all(is_alpha);
+                let kind = word(&self.text[self.start..self.pos]);
+                if !matches!(kind, TokenKind::Step | TokenKind::Range | TokenKind::MinOf | TokenKind::MaxOf) {
+                    self.pos = self.start + c.len_utf8();
+                    let shown = go_quote_char(c);
+                    return self.error(format!("unexpected character in duration expression: {shown}"));
+                }
+                self.duration_seen = true;
+                self.emit(kind);
+            }
         }
         Ok(())
     }
@@ -453,8 +508,17 @@ fn word(text: &str) -> TokenKind {
         "group_left" => TokenKind::GroupLeft,
         "group_right" => TokenKind::GroupRight,
         "bool" => TokenKind::Bool,
+        "anchored" => TokenKind::Anchored,
+        "smoothed" => TokenKind::Smoothed,
+        "fill" => TokenKind::Fill,
+        "fill_left" => TokenKind::FillLeft,
+        "fill_right" => TokenKind::FillRight,
         "start" => TokenKind::Start,
         "end" => TokenKind::End,
+        "step" => TokenKind::Step,
+        "range" => TokenKind::Range,
+        "max_of" => TokenKind::MaxOf,
+        "min_of" => TokenKind::MinOf,
         "inf" | "nan" => TokenKind::Number,
         name => match AggregateOp::ALL.iter().find(|op| op.as_str() == name) {
             Some(op) => TokenKind::Aggregate(*op),
@@ -477,6 +541,32 @@ mod tests {
     fn a_colon_separates_only_inside_brackets() {
         use TokenKind::*;
         assert_eq!(kinds("a:b[5m:1m]"), [MetricIdentifier, LeftBracket, Duration, Colon, Duration, RightBracket, Eof]);
+    }
+
+    #[test]
+    fn brackets_hold_durations_and_what_computes_them() {
+        use TokenKind::*;
+        assert_eq!(
+            kinds("a[min_of(step(), 5m) * 2:]"),
+            [
+                Identifier,
+                LeftBracket,
+                MinOf,
+                LeftParen,
+                Step,
+                LeftParen,
+                RightParen,
+                Comma,
+                Duration,
+                RightParen,
+                Operator(BinaryOp::Mul),
+                Number,
+                Colon,
+                RightBracket,
+                Eof
+            ]
+        );
+        assert_eq!(tokenize("a[sum]").1.unwrap().message, "unexpected character in duration expression: 's'");
     }
 
     #[test]

@@ -7,8 +7,8 @@
 //!    Where only aggregations read it, a [`Reducer`] can take the series as they come, and keep their [`Partial`] result.
 //! 4. [`evaluate`] computes the [`Outcome`], within the [`Limits`] of its [`QueryAccount`], stopping soon after [`Cancel`] says so.
 //!
-//! The semantics are those of Prometheus 3: ranges and lookback are open on the left, sums are compensated, names are
-//! dropped eagerly. Where its messages are part of the interface they are the same here.
+//! The semantics are those of Prometheus 3, experimental parts included: ranges and lookback are open on the left, sums are
+//! compensated, names are dropped eagerly. Where its messages are part of the interface they are the same here.
 //!
 //! Read [`ast`], `plan`, `eval`, in this order.
 
@@ -21,6 +21,7 @@ pub mod parser;
 pub mod types;
 
 mod column;
+mod duration;
 mod eval;
 mod literal;
 mod lower;

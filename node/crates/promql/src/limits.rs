@@ -16,5 +16,9 @@ pub const POINTS_PER_SERIES_MAX: i64 = 11_000;
 pub const SUBQUERY_STEP_MS_DEFAULT: i64 = 60_000;
 /// Default lookback of instant selectors.
 pub const LOOKBACK_MS_DEFAULT: i64 = 300_000;
-/// Warnings and infos (each) that one evaluation reports.
+/// Warnings and infos (each) that one evaluation collects.
 pub const ANNOTATIONS_MAX: usize = 100;
+/// Warnings and infos (each) that an outcome spells out; the others are counted, as in Prometheus.
+pub const ANNOTATIONS_SHOWN_MAX: usize = 10;
+/// Quantiles of one call of `histogram_quantiles`, as in Prometheus.
+pub const QUANTILES_MAX: usize = 10;

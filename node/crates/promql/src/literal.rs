@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::duration::DURATION_MS_MAX;
+
 /// Milliseconds of a duration written as in `1h30m`: units from large to small, each at most once.
 pub(crate) fn parse_duration_ms(text: &str) -> Result<i64, String> {
     const UNITS: [(&str, i64); 7] = [
@@ -13,8 +15,6 @@ pub(crate) fn parse_duration_ms(text: &str) -> Result<i64, String> {
         ("s", 1000),
         ("ms", 1),
     ];
-    // Prometheus keeps durations in nanoseconds.
-    const DURATION_MS_MAX: i64 = i64::MAX / 1_000_000;
     let bad = || format!("not a valid duration string: {text:?}");
     let mut rest = text;
     let mut units = UNITS.iter();
@@ -71,19 +71,47 @@ pub(crate) fn duration_text(ms: i64) -> String {
     out
 }
 
-/// The value of a number token.
-pub(crate) fn parse_number(text: &str) -> Option<f64> {
+/// The value of a number token, or why it has none, in Go's words.
+pub(crate) fn parse_number(text: &str) -> Result<f64, &'static str> {
     let text = text.replace('_', "");
     if let Some(hex) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        return i64::from_str_radix(hex, 16).ok().map(|value| value as f64);
+        return i64::from_str_radix(hex, 16).map(|value| value as f64).map_err(|_| "invalid syntax");
     }
     if text.len() > 1
         && text.starts_with('0')
         && let Ok(octal) = i64::from_str_radix(&text, 8)
     {
-        return Some(octal as f64);
+        return Ok(octal as f64);
     }
-    text.parse().ok()
+    match text.parse::<f64>() {
+        Ok(value) if value.is_infinite() && text.starts_with(|c: char| !c.is_ascii_alphabetic()) => {
+            Err("value out of range")
+        }
+        Ok(value) => Ok(value),
+        Err(_) => Err("invalid syntax"),
+    }
+}
+
+/// A number as Go's `%g` writes it: with as many digits as it needs, or with at most `digits`.
+pub(crate) fn general_text(value: f64, digits: Option<usize>) -> String {
+    if !value.is_finite() || value == 0.0 {
+        return number_text(value);
+    }
+    let scientific = match digits {
+        Some(digits) => format!("{value:.*e}", digits.saturating_sub(1)),
+        None => format!("{value:e}"),
+    };
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or_default();
+    // From so many digits before the point on, Go writes an exponent.
+    let whole_digits_max = digits.unwrap_or(6);
+    let trimmed = if mantissa.contains('.') { mantissa.trim_end_matches('0').trim_end_matches('.') } else { mantissa };
+    if exponent < -4 || exponent >= whole_digits_max as i32 {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        return format!("{trimmed}e{sign}{:0>2}", exponent.unsigned_abs());
+    }
+    // Rounded to the digits that are left, then written in full.
+    scientific.parse::<f64>().map_or_else(|_| number_text(value), |rounded| format!("{rounded}"))
 }
 
 /// Writes a number so that it parses back to the same value.
@@ -214,11 +242,25 @@ mod tests {
         for (text, value) in
             [("0x1F", 31.0), ("010", 8.0), ("09", 9.0), ("1_000", 1000.0), ("5.", 5.0), (".5", 0.5), ("1e3", 1000.0)]
         {
-            assert_eq!(parse_number(text), Some(value), "{text}");
+            assert_eq!(parse_number(text), Ok(value), "{text}");
         }
-        assert_eq!(parse_number("0xffffffffffffffff"), None);
+        assert_eq!(parse_number("0xffffffffffffffff"), Err("invalid syntax"));
+        assert_eq!(parse_number("1e999"), Err("value out of range"));
+        assert_eq!(parse_number("Inf"), Ok(f64::INFINITY));
         assert_eq!(number_text(1e300), "1e+300");
         assert_eq!(number_text(0.25), "0.25");
+    }
+
+    #[test]
+    fn general_numbers_are_short() {
+        for (value, text) in
+            [(2.0, "2"), (-0.5, "-0.5"), (1e6, "1e+06"), (123456.0, "123456"), (1e-5, "1e-05"), (f64::NAN, "NaN")]
+        {
+            assert_eq!(general_text(value, None), text);
+        }
+        for (value, text) in [(5.0, "5"), (15.4, "15"), (155.0, "1.6e+02"), (0.125, "0.12"), (1e-7, "1e-07")] {
+            assert_eq!(general_text(value, Some(2)), text);
+        }
     }
 
     #[test]

@@ -6,12 +6,13 @@ use bellwether_model::{METRIC_NAME, MatchOp, Matcher, PatternBudget, PatternErro
 use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::ast::{Aggregate, AggregateOp, At, Binary, Call, Expr, Grouping, TimeShift, VectorSelector};
+use crate::ast::{Aggregate, AggregateOp, At, Binary, Call, Expr, Extension, Grouping, TimeShift, VectorSelector};
 use crate::functions::FunctionKind;
 use crate::limits::SELECTIONS_MAX;
 use crate::plan::{
-    AggregateNode, EvalTimes, HistogramOp, LabelOp, PlanError, PlanOptions, PointOp, RangeNode, RangeOp, RangeSource,
-    Reduction, ResolvedShift, Root, ScalarNode, Selection, SelectorNode, SortKey, VectorNode, names_one_metric,
+    AggregateNode, EvalTimes, HistogramOp, InfoNode, LabelOp, PlanError, PlanOptions, PointOp, RangeNode, RangeOp,
+    RangeSource, Reduction, ResolvedShift, Root, ScalarNode, Selection, SelectorNode, SortKey, VectorNode,
+    names_one_metric,
 };
 use crate::reducible::reduced_selection;
 use crate::span::Span;
@@ -75,6 +76,10 @@ impl Lowering {
                 if unary.negative { ScalarNode::Negate(Box::new(inner)) } else { inner }
             }
             Expr::Binary(binary) => {
+                if binary.op.is_trim() {
+                    let message = format!("operator {:?} not allowed for Scalar operations", binary.op.as_str());
+                    return Err(PlanError::Parameter(message));
+                }
                 let lhs = Box::new(self.scalar(&binary.lhs, place)?);
                 let rhs = Box::new(self.scalar(&binary.rhs, place)?);
                 ScalarNode::Binary { op: binary.op, lhs, rhs }
@@ -82,6 +87,15 @@ impl Lowering {
             Expr::Call(call) => match call.function.kind {
                 FunctionKind::Pi => ScalarNode::Number(std::f64::consts::PI),
                 FunctionKind::EvaluationTime => ScalarNode::EvaluationTime,
+                FunctionKind::QueryStart => ScalarNode::Number(self.times.start() as f64 / 1000.0),
+                FunctionKind::QueryEnd => ScalarNode::Number(self.times.end() as f64 / 1000.0),
+                FunctionKind::QueryStep => ScalarNode::Number(self.times.step_s()),
+                FunctionKind::QueryRange => ScalarNode::Number(self.times.range_s()),
+                FunctionKind::MaxOf | FunctionKind::MinOf => ScalarNode::Bound {
+                    greater: call.function.kind == FunctionKind::MaxOf,
+                    lhs: Box::new(self.scalar(&call.args[0], place)?),
+                    rhs: Box::new(self.scalar(&call.args[1], place)?),
+                },
                 FunctionKind::Scalar => ScalarNode::OnlyValueOf(self.boxed(&call.args[0], place)?),
                 _ => unreachable!("{CHECKED}"),
             },
@@ -112,29 +126,30 @@ impl Lowering {
         }
     }
 
-    fn resolve(&self, shift: TimeShift) -> ResolvedShift {
+    fn resolve(&self, shift: &TimeShift) -> Result<ResolvedShift, PlanError> {
         let at = shift.at.map(|at| match at {
             At::Time(time) => time,
             At::Start => self.times.start(),
             At::End => self.times.end(),
         });
-        ResolvedShift { offset_ms: shift.offset_ms, at }
+        Ok(ResolvedShift { offset_ms: shift.offset.resolve(&self.times, true)?, at })
     }
 
-    /// The selection for `selector`, wide enough for ranges of `reach_ms` at the times of `grid`; with `newest` each time
-    /// sees the newest sample alone.
+    /// The selection of `matchers`, wide enough for ranges of `reach` milliseconds before and behind the times of `grid`;
+    /// with `newest` each time sees the newest sample alone.
     fn select(
         &mut self,
-        selector: &VectorSelector,
-        reach_ms: i64,
+        matchers: &[Matcher],
+        span: Span,
+        shift: ResolvedShift,
+        reach: (i64, i64),
         grid: Grid,
         newest: bool,
     ) -> Result<usize, PlanError> {
-        let shift = self.resolve(selector.shift);
-        let first = shift.apply(grid.start).saturating_sub(reach_ms).saturating_add(1);
-        let range = TimeRange::new(first, shift.apply(grid.end()));
+        let first = shift.apply(grid.start).saturating_sub(reach.0).saturating_add(1);
+        let range = TimeRange::new(first, shift.apply(grid.end()).saturating_add(reach.1));
         let newest = newest && shift.apply(grid.start) == range.last;
-        let key = matchers_hash(&selector.matchers);
+        let key = matchers_hash(matchers);
         match self.known.find(key as u64, |(known, _)| *known == key) {
             Some((_, at)) => {
                 let at = *at;
@@ -150,10 +165,10 @@ impl Lowering {
                 }
                 Ok(at)
             }
-            None if self.selections.len() >= SELECTIONS_MAX => Err(PlanError::Selections { span: selector.span }),
+            None if self.selections.len() >= SELECTIONS_MAX => Err(PlanError::Selections { span }),
             None => {
                 let at = self.selections.len();
-                self.selections.push(Selection { matchers: selector.matchers.clone(), range, newest, reduced: false });
+                self.selections.push(Selection { matchers: matchers.to_vec(), range, newest, reduced: false });
                 self.readers.push(1);
                 self.known.insert_unique(key as u64, (key, at), |(known, _)| *known as u64);
                 Ok(at)
@@ -162,9 +177,14 @@ impl Lowering {
     }
 
     fn selector(&mut self, selector: &VectorSelector, place: Place) -> Result<SelectorNode, PlanError> {
+        let shift = self.resolve(&selector.shift)?;
+        let smoothed = selector.extension == Extension::Smoothed;
+        let lookback_ms = self.options.lookback_ms;
+        let reach = (lookback_ms, if smoothed { lookback_ms } else { 0 });
         Ok(SelectorNode {
-            selection: self.select(selector, self.options.lookback_ms, place.grid, true)?,
-            shift: self.resolve(selector.shift),
+            selection: self.select(&selector.matchers, selector.span, shift, reach, place.grid, !smoothed)?,
+            shift,
+            smoothed,
             one_name: names_one_metric(&selector.matchers),
         })
     }
@@ -172,22 +192,32 @@ impl Lowering {
     fn range(&mut self, expr: &Expr, place: Place) -> Result<RangeNode, PlanError> {
         match expr.without_parens() {
             Expr::Range(range) => {
-                let selection = self.select(&range.selector, range.range_ms, place.grid, false)?;
-                let one_name = names_one_metric(&range.selector.matchers);
-                Ok(RangeNode {
-                    source: RangeSource::Selection { selection, one_name },
-                    range_ms: range.range_ms,
-                    shift: self.resolve(range.selector.shift),
+                let (matchers, span) = (&range.selector.matchers, range.selector.span);
+                // The selection comes last: what it reads follows from the node.
+                let one_name = names_one_metric(matchers);
+                let mut node = RangeNode {
+                    source: RangeSource::Selection { selection: 0, one_name },
+                    range_ms: range.range.resolve(&self.times, false)?,
+                    shift: self.resolve(&range.selector.shift)?,
+                    extension: range.selector.extension,
                     span: range.span,
-                })
+                };
+                let reach = node.reach(self.options.lookback_ms);
+                let selection = self.select(matchers, span, node.shift, reach, place.grid, false)?;
+                node.source = RangeSource::Selection { selection, one_name };
+                Ok(node)
             }
             Expr::Subquery(subquery) => {
-                let step_ms = subquery.step_ms.unwrap_or(self.options.subquery_step_ms).max(1);
+                let step_ms = match &subquery.step {
+                    Some(step) => step.resolve(&self.times, false)?,
+                    None => self.options.subquery_step_ms.max(1),
+                };
                 // The inner expression comes last: its times follow from the node's shift and range.
                 let mut node = RangeNode {
                     source: RangeSource::Subquery { expr: Box::new(VectorNode::Nothing), step_ms },
-                    range_ms: subquery.range_ms,
-                    shift: self.resolve(subquery.shift),
+                    range_ms: subquery.range.resolve(&self.times, false)?,
+                    shift: self.resolve(&subquery.shift)?,
+                    extension: Extension::None,
                     span: subquery.span,
                 };
                 let grid = node.inner_grid(&place.grid, step_ms);
@@ -244,7 +274,8 @@ impl Lowering {
             let (vector, scalar) = if scalar_left { (&binary.rhs, &binary.lhs) } else { (&binary.lhs, &binary.rhs) };
             let vector = self.boxed(vector, place)?;
             let scalar = Box::new(self.scalar(scalar, place)?);
-            return Ok(VectorNode::WithScalar { op, return_bool, scalar_left, vector, scalar });
+            let span = binary.span;
+            return Ok(VectorNode::WithScalar { op, return_bool, scalar_left, vector, scalar, span });
         }
         let (lhs, rhs) = (self.boxed(&binary.lhs, place)?, self.boxed(&binary.rhs, place)?);
         let mut matching = binary.matching.clone();
@@ -253,10 +284,11 @@ impl Lowering {
         if op.is_set() {
             return Ok(VectorNode::Set { op, matching, lhs, rhs });
         }
-        Ok(VectorNode::Match { op, return_bool, matching, lhs, rhs })
+        Ok(VectorNode::Match { op, return_bool, matching, lhs, rhs, span: binary.span })
     }
 
     fn call(&mut self, call: &Call, place: Place) -> Result<VectorNode, PlanError> {
+        check_extension(call)?;
         let args = &call.args;
         let point = |op, arg| Ok(VectorNode::Point { op, arg });
         match call.function.kind {
@@ -312,7 +344,23 @@ impl Lowering {
                 let op = HistogramOp::Fraction { lower, upper };
                 Ok(VectorNode::Histogram { op, arg: self.boxed(&args[2], place)?, arg_span: args[2].span() })
             }
-            FunctionKind::NativeHistogramOnly => Ok(VectorNode::Nothing),
+            FunctionKind::HistogramQuantiles => {
+                let label = text(&args[1]);
+                if !self.options.label_names.allow(&label) {
+                    return Err(PlanError::Parameter(format!("invalid label name {label:?}")));
+                }
+                let mut qs = Vec::with_capacity(args.len() - 2);
+                for q in &args[2..] {
+                    qs.push((self.scalar(q, place)?, q.span()));
+                }
+                let op = HistogramOp::Quantiles { label, qs };
+                Ok(VectorNode::Histogram { op, arg: self.boxed(&args[0], place)?, arg_span: args[0].span() })
+            }
+            FunctionKind::NativeHistogramOnly | FunctionKind::StartTimestamp => Ok(VectorNode::Nothing),
+            FunctionKind::Info => {
+                let arg = self.boxed(&args[0], place)?;
+                Ok(VectorNode::Info { arg, info: self.info(call, place)? })
+            }
             FunctionKind::LabelReplace => {
                 Ok(VectorNode::Label { op: self.label_replace(args)?, arg: self.boxed(&args[0], place)? })
             }
@@ -321,23 +369,56 @@ impl Lowering {
             }
             FunctionKind::Sort { descending } => {
                 self.needs_order = true;
-                Ok(VectorNode::Sort { key: SortKey::Value { descending }, arg: self.boxed(&args[0], place)? })
+                let (key, arg) = (SortKey::Value { descending }, self.boxed(&args[0], place)?);
+                Ok(VectorNode::Sort { key, arg, span: call.span })
             }
             FunctionKind::SortByLabel { descending } => {
                 let names = args[1..].iter().map(text).collect();
-                Ok(VectorNode::Sort { key: SortKey::Labels { names, descending }, arg: self.boxed(&args[0], place)? })
+                let (key, arg) = (SortKey::Labels { names, descending }, self.boxed(&args[0], place)?);
+                Ok(VectorNode::Sort { key, arg, span: call.span })
             }
             FunctionKind::Timestamp => match args[0].without_parens() {
                 Expr::Selector(selector) => Ok(VectorNode::SampleTimes(self.selector(selector, place)?)),
                 arg => point(PointOp::EvaluationTime, self.boxed(arg, place)?),
             },
             FunctionKind::Vector => Ok(VectorNode::OfScalar(self.scalar(&args[0], place)?)),
-            FunctionKind::Pi | FunctionKind::Scalar | FunctionKind::EvaluationTime => unreachable!("{CHECKED}"),
+            FunctionKind::Pi
+            | FunctionKind::Scalar
+            | FunctionKind::EvaluationTime
+            | FunctionKind::QueryStart
+            | FunctionKind::QueryEnd
+            | FunctionKind::QueryStep
+            | FunctionKind::QueryRange
+            | FunctionKind::MaxOf
+            | FunctionKind::MinOf => unreachable!("{CHECKED}"),
         }
     }
 
     fn range_call(&mut self, op: RangeOp, arg: &Expr, place: Place) -> Result<VectorNode, PlanError> {
         Ok(VectorNode::Range { op, range: self.range(arg, place)? })
+    }
+
+    /// The series that describe those of `info`'s first argument: looked up at the evaluation's own times.
+    fn info(&mut self, call: &Call, place: Place) -> Result<InfoNode, PlanError> {
+        let given = match call.args.get(1) {
+            Some(Expr::Selector(selector)) => selector.matchers.clone(),
+            _ => Vec::new(),
+        };
+        let (mut names, labels): (Vec<Matcher>, Vec<Matcher>) =
+            given.into_iter().partition(|matcher| matcher.name() == METRIC_NAME);
+        if names.is_empty() {
+            names.push(Matcher::equal(METRIC_NAME, INFO_METRIC));
+        }
+        let mut matchers = [&names[..], &labels[..]].concat();
+        if matchers.iter().all(|matcher| matcher.matches_empty()) {
+            // Every series has a name.
+            matchers.extend(Matcher::new(MatchOp::NotEqual, METRIC_NAME, ""));
+        }
+        let shift = ResolvedShift::default();
+        let reach = (self.options.lookback_ms, 0);
+        let selection = self.select(&matchers, call.span, shift, reach, place.grid, true)?;
+        let one_name = names_one_metric(&matchers);
+        Ok(InfoNode { selector: SelectorNode { selection, shift, smoothed: false, one_name }, names, labels })
     }
 
     fn label_replace(&mut self, args: &[Expr]) -> Result<LabelOp, PlanError> {
@@ -367,6 +448,33 @@ impl Lowering {
         }
         Ok(LabelOp::Join { destination, separator, sources })
     }
+}
+
+/// What describes targets when `info` names nothing else.
+const INFO_METRIC: &str = "target_info";
+
+/// Functions that know what to do with samples outside of their range.
+const ANCHORED_FUNCTIONS: [&str; 5] = ["changes", "delta", "increase", "rate", "resets"];
+const SMOOTHED_FUNCTIONS: [&str; 3] = ["delta", "increase", "rate"];
+
+fn check_extension(call: &Call) -> Result<(), PlanError> {
+    let ranges = call.args.iter().filter_map(|arg| match arg.without_parens() {
+        Expr::Range(range) => Some(range.selector.extension),
+        _ => None,
+    });
+    for extension in ranges {
+        let functions = match extension {
+            Extension::None => continue,
+            Extension::Anchored => &ANCHORED_FUNCTIONS[..],
+            Extension::Smoothed => &SMOOTHED_FUNCTIONS[..],
+        };
+        if !functions.contains(&call.function.name) {
+            let (word, functions, name) = (extension.as_str(), functions.join(", "), call.function.name);
+            let message = format!("{word} modifier can only be used with: {functions} - not with {name}");
+            return Err(PlanError::Parameter(message));
+        }
+    }
+    Ok(())
 }
 
 /// The text of an expression that is a string.

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use bellwether_model::{METRIC_NAME, MatchOp, Matcher, PatternError, TimeRange, Timestamp, WholeRegex};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::ast::{AggregateOp, BinaryOp, Expr, Grouping, Matching};
+use crate::ast::{AggregateOp, BinaryOp, Expr, Extension, Grouping, Matching};
+use crate::functions::extended::Borders;
 use crate::functions::math::MathOp;
 use crate::functions::over_time::OverTimeOp;
 use crate::functions::rate::RateOp;
@@ -49,6 +50,16 @@ pub enum PlanError {
     /// A parameter of a function that is no good whatever the data.
     #[error("{0}")]
     Parameter(String),
+    /// A duration that was computed.
+    #[error("{first}:{behind}: {what}")]
+    Duration {
+        /// Offset of its first byte in the text.
+        first: u32,
+        /// Offset behind its last byte.
+        behind: u32,
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// The regular expressions of the query take too much together.
     #[error("{0}")]
     Patterns(PatternError),
@@ -100,6 +111,16 @@ impl EvalTimes {
         self.instant
     }
 
+    /// Distance of the times in seconds; 0 for an instant query.
+    pub(crate) fn step_s(&self) -> f64 {
+        if self.instant { 0.0 } else { self.step_ms as f64 / 1000.0 }
+    }
+
+    /// From start to end, in seconds.
+    pub(crate) fn range_s(&self) -> f64 {
+        self.end.saturating_sub(self.start) as f64 / 1000.0
+    }
+
     pub(crate) fn grid(&self) -> Grid {
         Grid::span(self.start, self.end, self.step_ms)
     }
@@ -108,10 +129,10 @@ impl EvalTimes {
 /// Which label names a query may make (`label_replace`, `label_join`, `count_values`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LabelNames {
-    /// Letters, digits and underscores, as Prometheus 2 and its compliance test demand.
-    #[default]
+    /// Letters, digits and underscores, as in Prometheus 2.
     Classic,
-    /// Any non-empty UTF-8, as Prometheus 3 allows.
+    /// Any non-empty UTF-8, as in Prometheus 3.
+    #[default]
     Utf8,
 }
 
@@ -149,7 +170,7 @@ impl Default for PlanOptions {
 }
 
 /// Raised whenever parts of a result would mean something else than before, whatever the reason.
-const REDUCTION_RULES: i64 = 1;
+const REDUCTION_RULES: i64 = 2;
 
 /// Series and samples that an evaluation reads.
 #[derive(Debug, Clone, PartialEq)]
@@ -267,6 +288,11 @@ impl ResolvedShift {
     pub(crate) fn apply(self, time: Timestamp) -> Timestamp {
         self.at.unwrap_or(time).saturating_sub(self.offset_ms)
     }
+
+    /// A shift to so much later.
+    pub(crate) fn later(self, ms: i64) -> ResolvedShift {
+        ResolvedShift { offset_ms: self.offset_ms.saturating_sub(ms), ..self }
+    }
 }
 
 #[derive(Debug)]
@@ -283,13 +309,25 @@ pub(crate) enum ScalarNode {
     EvaluationTime,
     OnlyValueOf(Box<VectorNode>),
     Negate(Box<ScalarNode>),
-    Binary { op: BinaryOp, lhs: Box<ScalarNode>, rhs: Box<ScalarNode> },
+    /// The greater or the lesser one.
+    Bound {
+        greater: bool,
+        lhs: Box<ScalarNode>,
+        rhs: Box<ScalarNode>,
+    },
+    Binary {
+        op: BinaryOp,
+        lhs: Box<ScalarNode>,
+        rhs: Box<ScalarNode>,
+    },
 }
 
 #[derive(Debug)]
 pub(crate) struct SelectorNode {
     pub(crate) selection: usize,
     pub(crate) shift: ResolvedShift,
+    /// Interpolates between the neighbours of each time.
+    pub(crate) smoothed: bool,
     /// All series have one name, so they stay distinct without it.
     pub(crate) one_name: bool,
 }
@@ -299,6 +337,7 @@ pub(crate) struct RangeNode {
     pub(crate) source: RangeSource,
     pub(crate) range_ms: i64,
     pub(crate) shift: ResolvedShift,
+    pub(crate) extension: Extension,
     pub(crate) span: Span,
 }
 
@@ -345,8 +384,30 @@ pub(crate) enum SortKey {
 
 #[derive(Debug)]
 pub(crate) enum HistogramOp {
-    Quantile { q: ScalarNode, q_span: Span },
-    Fraction { lower: ScalarNode, upper: ScalarNode },
+    Quantile {
+        q: ScalarNode,
+        q_span: Span,
+    },
+    /// Several, told apart by a label.
+    Quantiles {
+        label: String,
+        qs: Vec<(ScalarNode, Span)>,
+    },
+    Fraction {
+        lower: ScalarNode,
+        upper: ScalarNode,
+    },
+}
+
+/// What `info` joins to a vector.
+#[derive(Debug)]
+pub(crate) struct InfoNode {
+    /// The series that describe.
+    pub(crate) selector: SelectorNode,
+    /// What their names match.
+    pub(crate) names: Vec<Matcher>,
+    /// Matchers of the labels that are wanted; none means all labels.
+    pub(crate) labels: Vec<Matcher>,
 }
 
 #[derive(Debug)]
@@ -398,6 +459,11 @@ pub(crate) enum VectorNode {
     Sort {
         key: SortKey,
         arg: Box<VectorNode>,
+        span: Span,
+    },
+    Info {
+        arg: Box<VectorNode>,
+        info: InfoNode,
     },
     OfScalar(ScalarNode),
     Aggregate(Arc<AggregateNode>),
@@ -407,6 +473,7 @@ pub(crate) enum VectorNode {
         scalar_left: bool,
         vector: Box<VectorNode>,
         scalar: Box<ScalarNode>,
+        span: Span,
     },
     Match {
         op: BinaryOp,
@@ -414,6 +481,7 @@ pub(crate) enum VectorNode {
         matching: Matching,
         lhs: Box<VectorNode>,
         rhs: Box<VectorNode>,
+        span: Span,
     },
     Set {
         op: BinaryOp,
@@ -450,7 +518,7 @@ impl VectorNode {
             }
             VectorNode::Match { op, return_bool, .. } => *return_bool || !op.is_comparison(),
             VectorNode::Sort { arg, .. } | VectorNode::StepInvariant(arg) => arg.distinct_without_name(),
-            VectorNode::Label { .. } | VectorNode::Set { .. } => false,
+            VectorNode::Label { .. } | VectorNode::Set { .. } | VectorNode::Info { .. } => false,
             VectorNode::SampleTimes(_)
             | VectorNode::Absent { .. }
             | VectorNode::AbsentOverTime { .. }
@@ -481,6 +549,22 @@ impl RangeNode {
             RangeSource::Selection { one_name, .. } => *one_name,
             RangeSource::Subquery { expr, .. } => expr.distinct_without_name(),
         }
+    }
+
+    /// The samples that are read for it: those of which length, before and behind the end of each range.
+    pub(crate) fn reach(&self, lookback_ms: i64) -> (i64, i64) {
+        let before = self.range_ms.saturating_add(lookback_ms);
+        match self.extension {
+            Extension::None => (self.range_ms, 0),
+            Extension::Anchored => (before, 0),
+            Extension::Smoothed => (before, lookback_ms),
+        }
+    }
+
+    /// Where the range of a step begins and ends.
+    pub(crate) fn borders(&self, grid: &Grid, step: usize) -> Borders {
+        let end = self.shift.apply(grid.time(step));
+        Borders { start: end.saturating_sub(self.range_ms), end }
     }
 
     /// The times at which a subquery is evaluated so that every step of `outer` finds what its range holds.

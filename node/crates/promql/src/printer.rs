@@ -4,9 +4,12 @@ use std::fmt;
 
 use bellwether_model::{METRIC_NAME, MatchOp, Matcher};
 
-use crate::ast::{At, Binary, BinaryOp, Cardinality, Expr, Grouping, Number, TimeShift, VectorSelector};
+use crate::ast::{
+    At, Binary, BinaryOp, Cardinality, Duration, Expr, Extension, Grouping, Number, TimeShift, VectorSelector,
+};
+use crate::duration::seconds_text;
 use crate::lexer::{TokenKind, tokenize};
-use crate::literal::{duration_text, number_text, quote};
+use crate::literal::{number_text, quote};
 
 impl fmt::Display for Expr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -15,17 +18,19 @@ impl fmt::Display for Expr {
             Expr::String(string) => f.write_str(&quote(&string.value)),
             Expr::Selector(selector) => {
                 write_selector(f, selector)?;
-                write_shift(f, selector.shift)
+                write_extension(f, selector.extension)?;
+                write_shift(f, &selector.shift)
             }
             Expr::Range(range) => {
                 write_selector(f, &range.selector)?;
-                write!(f, "[{}]", duration_text(range.range_ms))?;
-                write_shift(f, range.selector.shift)
+                write!(f, "[{}]", range.range)?;
+                write_extension(f, range.selector.extension)?;
+                write_shift(f, &range.selector.shift)
             }
             Expr::Subquery(subquery) => {
-                let step = subquery.step_ms.map(duration_text).unwrap_or_default();
-                write!(f, "{}[{}:{step}]", subquery.expr, duration_text(subquery.range_ms))?;
-                write_shift(f, subquery.shift)
+                let step = subquery.step.as_ref().map(Duration::to_string).unwrap_or_default();
+                write!(f, "{}[{}:{step}]", subquery.expr, subquery.range)?;
+                write_shift(f, &subquery.shift)
             }
             Expr::Call(call) => {
                 write!(f, "{}(", call.function.name)?;
@@ -53,15 +58,11 @@ impl fmt::Display for Expr {
 }
 
 fn write_number(f: &mut fmt::Formatter<'_>, number: &Number) -> fmt::Result {
-    let ms = (number.value * 1000.0).round();
-    if number.is_duration && ms / 1000.0 == number.value && ms.abs() < i64::MAX as f64 / 1e6 {
-        return f.write_str(&duration_text(ms as i64));
-    }
     if number.value == f64::INFINITY {
         // A sign would bind to more than the number: `+Inf ^ x`.
         return f.write_str("Inf");
     }
-    f.write_str(&number_text(number.value))
+    f.write_str(&seconds_text(number.value, number.is_duration))
 }
 
 fn write_list(f: &mut fmt::Formatter<'_>, args: &[Expr]) -> fmt::Result {
@@ -87,8 +88,17 @@ fn is_plain_metric(name: &str) -> bool {
         | TokenKind::By
         | TokenKind::Without
         | TokenKind::Offset
+        | TokenKind::Anchored
+        | TokenKind::Smoothed
+        | TokenKind::Fill
+        | TokenKind::FillLeft
+        | TokenKind::FillRight
         | TokenKind::Start
-        | TokenKind::End => true,
+        | TokenKind::End
+        | TokenKind::Step
+        | TokenKind::Range
+        | TokenKind::MaxOf
+        | TokenKind::MinOf => true,
         TokenKind::Operator(op) => op.is_set(),
         _ => false,
     };
@@ -126,15 +136,19 @@ fn write_selector(f: &mut fmt::Formatter<'_>, selector: &VectorSelector) -> fmt:
     f.write_str("}")
 }
 
-fn write_shift(f: &mut fmt::Formatter<'_>, shift: TimeShift) -> fmt::Result {
+fn write_extension(f: &mut fmt::Formatter<'_>, extension: Extension) -> fmt::Result {
+    if extension == Extension::None { Ok(()) } else { write!(f, " {}", extension.as_str()) }
+}
+
+fn write_shift(f: &mut fmt::Formatter<'_>, shift: &TimeShift) -> fmt::Result {
     match shift.at {
         Some(At::Time(ms)) => write!(f, " @ {}.{:03}", Seconds(ms), (ms % 1000).abs())?,
         Some(At::Start) => f.write_str(" @ start()")?,
         Some(At::End) => f.write_str(" @ end()")?,
         None => {}
     }
-    if shift.offset_ms != 0 {
-        write!(f, " offset {}", duration_text(shift.offset_ms))?;
+    if shift.offset != Duration::default() {
+        write!(f, " offset {}", shift.offset)?;
     }
     Ok(())
 }
@@ -175,12 +189,24 @@ fn write_matching(f: &mut fmt::Formatter<'_>, binary: &Binary) -> fmt::Result {
         f.write_str(if matching.on { " on " } else { " ignoring " })?;
         write_labels(f, &matching.labels)?;
     }
-    match matching.cardinality {
-        Cardinality::OneToOne => return Ok(()),
-        Cardinality::ManyToOne => f.write_str(" group_left ")?,
-        Cardinality::OneToMany => f.write_str(" group_right ")?,
+    if grouped {
+        let left = matching.cardinality == Cardinality::ManyToOne;
+        f.write_str(if left { " group_left " } else { " group_right " })?;
+        write_labels(f, &matching.include)?;
     }
-    write_labels(f, &matching.include)
+    match (matching.fill_left, matching.fill_right) {
+        (Some(left), Some(right)) if left.to_bits() == right.to_bits() => {
+            write!(f, " fill ({})", number_text(left))
+        }
+        (left, right) => {
+            let write = |f: &mut fmt::Formatter<'_>, word: &str, fill: Option<f64>| match fill {
+                Some(fill) => write!(f, " {word} ({})", number_text(fill)),
+                None => Ok(()),
+            };
+            write(f, "fill_left", left)?;
+            write(f, "fill_right", right)
+        }
+    }
 }
 
 impl fmt::Display for BinaryOp {

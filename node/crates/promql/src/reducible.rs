@@ -35,6 +35,7 @@ fn of_vector(node: &VectorNode) -> Option<usize> {
         | VectorNode::AbsentOverTime { .. }
         | VectorNode::Histogram { .. }
         | VectorNode::Nothing
+        | VectorNode::Info { .. }
         | VectorNode::Label { .. }
         | VectorNode::Sort { .. }
         | VectorNode::OfScalar(_)
@@ -73,6 +74,8 @@ fn needs_no_series(scalar: &ScalarNode) -> bool {
         ScalarNode::Number(_) | ScalarNode::EvaluationTime => true,
         ScalarNode::OnlyValueOf(_) => false,
         ScalarNode::Negate(inner) => needs_no_series(inner),
-        ScalarNode::Binary { lhs, rhs, .. } => needs_no_series(lhs) && needs_no_series(rhs),
+        ScalarNode::Binary { lhs, rhs, .. } | ScalarNode::Bound { lhs, rhs, .. } => {
+            needs_no_series(lhs) && needs_no_series(rhs)
+        }
     }
 }

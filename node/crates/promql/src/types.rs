@@ -3,7 +3,7 @@
 use bellwether_model::METRIC_NAME;
 
 use crate::ast::{Aggregate, AggregateOp, Binary, Call, Cardinality, Expr, VectorSelector};
-use crate::functions::Variadic;
+use crate::functions::{FunctionKind, Variadic};
 use crate::parser::ParseError;
 use crate::span::Span;
 
@@ -155,9 +155,14 @@ fn check_binary(binary: &mut Binary) -> Result<ValueType, ParseError> {
             return fail(span, message.to_owned());
         }
     }
+    let fills = binary.matching.fill_left.is_some() || binary.matching.fill_right.is_some();
     if left == ValueType::Scalar || right == ValueType::Scalar {
         if !binary.matching.labels.is_empty() {
             return fail(binary.span, "vector matching only allowed between instant vectors".to_owned());
+        }
+        if fills {
+            let message = "filling in missing series only allowed between instant vectors";
+            return fail(binary.span, message.to_owned());
         }
         if op.is_set() {
             let message = format!("set operator {:?} not allowed in binary scalar expression", op.as_str());
@@ -166,6 +171,8 @@ fn check_binary(binary: &mut Binary) -> Result<ValueType, ParseError> {
         binary.matching = Default::default();
     } else if op.is_set() && binary.matching.cardinality != Cardinality::OneToOne {
         return fail(binary.span, format!("no grouping allowed for {:?} operation", op.as_str()));
+    } else if op.is_set() && fills {
+        return fail(binary.span, "filling in missing series not allowed for set operators".to_owned());
     }
     Ok(if both_scalar { ValueType::Scalar } else { ValueType::InstantVector })
 }
@@ -187,9 +194,29 @@ fn check_call(call: &mut Call) -> Result<ValueType, ParseError> {
         }
         _ => {}
     }
+    if function.kind == FunctionKind::Info
+        && let [vector, data_labels] = &mut call.args[..]
+    {
+        expect_type(vector, ValueType::InstantVector, "call to function \"info\"")?;
+        return check_label_selectors(data_labels, call.span).map(|()| function.returns);
+    }
     for (at, arg) in call.args.iter_mut().enumerate() {
         let want = function.args[at.min(listed - 1)];
         expect_type(arg, want, &format!("call to function {name:?}"))?;
     }
     Ok(function.returns)
+}
+
+/// The second argument of `info`: braces alone, which may select anything.
+fn check_label_selectors(arg: &Expr, call: Span) -> Result<(), ParseError> {
+    let got = arg.value_type();
+    if got != ValueType::InstantVector {
+        let (want, got) = (ValueType::InstantVector.as_str(), got.as_str());
+        return fail(call, format!("expected type {want} in call to function \"info\", got {got}"));
+    }
+    match arg {
+        Expr::Selector(selector) if selector.name.is_none() => Ok(()),
+        Expr::Selector(_) => fail(arg.span(), "expected label selectors only, got vector selector instead".to_owned()),
+        _ => fail(arg.span(), "expected label selectors only".to_owned()),
+    }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use bellwether_model::{Labels, stale_marker};
 use bellwether_promql::{EvalTimes, FetchedSeries, Limits, Plan, QueryAccount, evaluate, parse};
 
-const QUERIES: [&str; 40] = [
+const QUERIES: [&str; 62] = [
     "m",
     "m offset 1s @ 3",
     "m[1m]",
@@ -49,6 +49,28 @@ const QUERIES: [&str; 40] = [
     "year(m) + day_of_year(m) + days_in_month(m) + minute()",
     "timestamp(m) atan2 time()",
     "max_over_time(sum_over_time(m[5s:3s])[10s:2s] offset -4s)",
+    "m + on(a) fill(3) m{b=\"0\"}",
+    "m{b=\"0\"} * on(b) group_left fill_left(NaN) fill_right(2) sum by (b) (m)",
+    "sum by (b) (m) - on(b) group_right fill(-0) m",
+    "m > fill_left(0) m offset 3s",
+    "m == bool fill_right(1) m offset -3s",
+    "m </ 5 or m >/ m",
+    "m smoothed",
+    "sum(m smoothed @ 5 offset -2s)",
+    "rate(m[5s] anchored)",
+    "increase(m[7s] smoothed)",
+    "delta(m[3s] smoothed offset 1s)",
+    "delta(m[3s] anchored @ end())",
+    "changes(m[4s] anchored) - resets(m[4s] anchored)",
+    "info(m, {__name__=~\".+\", b=~\".*\"})",
+    "info(m * 2, {__name__=\"m\", le=~\".+\"})",
+    "histogram_quantiles(m, \"q\", 0.5, scalar(m), 2)",
+    "count_over_time(m[step() + 3s:min_of(1s, 2s)] offset (range() / 2))",
+    "m offset -max_of(range(), 2s)",
+    "sum_over_time(m[2 ^ 3 * 1s])",
+    "start() + end() * step() - range() % max_of(1, min_of(2, scalar(m)))",
+    "first_over_time(m[9s]) - last_over_time(m[9s]) + ts_of_first_over_time(m[9s])",
+    "sort(m) or sort_by_label_desc(m, \"a\", \"b\")",
 ];
 
 /// One sample: times may be anything that ascends, values any bits.

@@ -12,7 +12,7 @@ fn any_text_is_parsed_or_refused() {
 /// Random bytes rarely get far: this strings the language's own words together.
 #[test]
 fn any_words_are_parsed_or_refused() {
-    const WORDS: [&str; 40] = [
+    const WORDS: [&str; 64] = [
         "foo",
         "sum",
         "rate",
@@ -53,6 +53,30 @@ fn any_words_are_parsed_or_refused() {
         "==",
         "label_replace",
         "Inf",
+        " anchored",
+        " smoothed",
+        " fill(1)",
+        " fill_left(",
+        " fill_right",
+        "step()",
+        "range()",
+        "min_of(",
+        "max_of",
+        "info(",
+        "{a=\"b\"}",
+        "</",
+        ">/",
+        "/",
+        "%",
+        "end",
+        "rate(foo[",
+        "5m])",
+        "1m + ",
+        " offset (",
+        "@ 1",
+        "{\"a.b\"}",
+        "foo{",
+        "a=~\".*\"",
     ];
     bolero::check!().for_each(|bytes: &[u8]| {
         let text: String = bytes.iter().map(|byte| WORDS[*byte as usize % WORDS.len()]).collect();

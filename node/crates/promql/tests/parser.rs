@@ -21,7 +21,7 @@ fn errors_say_what_and_where_as_prometheus_does() {
         ("foo +\n  * bar", "2:3: parse error: unexpected <op:*>"),
         ("(1", "1:3: parse error: unclosed left parenthesis"),
         (")", "1:2: parse error: unexpected right parenthesis ')'"),
-        ("foo[5m", "1:7: parse error: unclosed left bracket"),
+        ("foo[5m", "1:7: parse error: unexpected end of input in duration expression"),
         ("foo{", "1:5: parse error: unexpected end of input inside braces"),
         ("foo{a}", "1:6: parse error: unexpected \"}\" in label matching, expected label matching operator"),
         ("foo{a=1}", "1:7: parse error: unexpected character inside braces: '1'"),
@@ -34,16 +34,22 @@ fn errors_say_what_and_where_as_prometheus_does() {
         ("foo{a=~\"(\"}", "1:5: parse error: error parsing regexp: unclosed group: \"(\""),
         ("foo{__name__=\"bar\"}", "1:1: parse error: metric name must not be set twice: \"foo\" or \"bar\""),
         ("{}", "1:1: parse error: vector selector must contain at least one non-empty matcher"),
-        ("foo[]", "1:5: parse error: unexpected \"]\" in subquery or range selector, expected number or duration"),
+        (
+            "foo[]",
+            "1:5: parse error: unexpected \"]\" in subquery or range selector, expected number, duration, step(), or range()",
+        ),
         ("foo[0s]", "1:5: parse error: duration must be greater than 0"),
-        ("foo[-5m]", "1:6: parse error: duration must be greater than 0"),
-        ("foo[5m:1m:1m]", "1:10: parse error: unexpected colon ':'"),
+        ("foo[-5m]", "1:5: parse error: duration must be greater than 0"),
+        ("foo[5m:1m:1m]", "1:11: parse error: unexpected repeated colon in duration expression"),
         ("foo[5mm]", "1:5: parse error: bad number or duration syntax: \"5m\""),
         ("foo[300y]", "1:5: parse error: duration out of range"),
         ("(foo)[5m]", "1:6: parse error: ranges only allowed for vector selectors"),
         ("foo offset 1m[5m]", "1:14: parse error: no offset modifiers allowed before range"),
         ("foo @ 1[5m]", "1:8: parse error: no @ modifiers allowed before range"),
-        ("foo offset", "1:11: parse error: unexpected end of input in offset, expected number or duration"),
+        (
+            "foo offset",
+            "1:11: parse error: unexpected end of input in offset, expected number, duration, step(), or range()",
+        ),
         ("foo offset 1m offset 1m", "1:1: parse error: offset may not be set multiple times"),
         (
             "1 offset 5m",
@@ -88,6 +94,42 @@ fn errors_say_what_and_where_as_prometheus_does() {
             "foo * on(a) group_left(a) bar",
             "1:5: parse error: label \"a\" must not occur in ON and GROUP clause at once",
         ),
+        (
+            "foo[5m*]",
+            "1:8: parse error: unexpected \"]\" in subquery or range selector, expected number, duration, step(), or range()",
+        ),
+        (
+            "foo[step(]",
+            "1:10: parse error: unexpected \"]\" in subquery or range selector, expected number, duration, step(), or range()",
+        ),
+        ("foo[5m:1m", "1:10: parse error: unexpected end of input in duration expression"),
+        (
+            "foo[5m+(1m]",
+            "1:11: parse error: unexpected \"]\" in subquery or range selector, expected number, duration, step(), or range()",
+        ),
+        (
+            "foo[5m:*]",
+            "1:8: parse error: unexpected <op:*> in subquery selector, expected number, duration, step(), range(), or \"]\"",
+        ),
+        ("foo[300y * 0]", "1:5: parse error: duration out of range"),
+        (
+            "foo offset (1m) + bar",
+            "1:19: parse error: unexpected identifier \"bar\" in offset, expected number, duration, step(), or range()",
+        ),
+        ("foo offset (step()) offset 1m", "1:1: parse error: offset may not be set multiple times"),
+        ("foo offset (step())[5m]", "1:20: parse error: no offset modifiers allowed before range"),
+        ("foo smoothed anchored", "1:1: parse error: anchored and smoothed modifiers cannot be used together"),
+        ("foo[5m:] anchored", "1:1: parse error: anchored modifier is not supported for subqueries"),
+        ("1 smoothed", "1:1: parse error: smoothed modifier not implemented"),
+        ("foo + fill(1", "1:13: parse error: unclosed left parenthesis"),
+        ("foo + fill() bar", "1:12: parse error: unexpected \")\""),
+        ("foo and fill(1) bar", "1:1: parse error: filling in missing series not allowed for set operators"),
+        ("foo + fill_left(1) 2", "1:1: parse error: filling in missing series only allowed between instant vectors"),
+        ("foo </ bool bar", "1:5: parse error: bool modifier can only be used on comparison operators"),
+        ("sum by (\"\") (foo)", "1:9: parse error: invalid label name for grouping: \"\""),
+        ("info(foo, bar{a=\"b\"})", "1:11: parse error: expected label selectors only, got vector selector instead"),
+        ("info(foo, sum(bar))", "1:11: parse error: expected label selectors only"),
+        ("range(1)", "1:1: parse error: expected 0 argument(s) in call to \"range\", got 1"),
         ("\"abc", "1:1: parse error: unterminated quoted string"),
         ("`abc", "1:1: parse error: unterminated raw string"),
         ("'\\q'", "1:1: parse error: unknown escape sequence U+0071 'q'"),
@@ -140,6 +182,23 @@ fn trees_print_in_canonical_form() {
         ("(a)", "(a)"),
         ("sum", "sum"),
         ("offset{by=\"1\"}", "offset{by=\"1\"}"),
+        ("a+fill(0)b", "a + fill (0) b"),
+        (
+            "a>bool on(x)group_left fill_right(-1)fill_left(5m)b",
+            "a > bool on (x) group_left () fill_left (300) fill_right (-1) b",
+        ),
+        ("a + fill_left(NaN) fill", "a + fill_left (NaN) fill"),
+        ("a</b>/c", "a </ b >/ c"),
+        ("rate(a[5m]smoothed offset 1m)", "rate(a[5m] smoothed offset 1m)"),
+        ("a offset 1m anchored @ 5", "a anchored @ 5.000 offset 1m"),
+        ("anchored anchored", "anchored anchored"),
+        ("a[STEP()*(2+1)]", "a[step() * (2 + 1)]"),
+        ("a[- 5m+600:Range()/2]", "a[-5m + 600:range() / 2]"),
+        ("a offset -min_of(1m,step())", "a offset -min_of(1m, step())"),
+        ("a offset (-(1h)^2)", "a offset (-(1h) ^ 2)"),
+        ("max_of(1,step())", "max_of(1, step())"),
+        ("step{range=\"1\"}", "step{range=\"1\"}"),
+        ("info(a,{b=\"c\"})", "info(a, {b=\"c\"})"),
         ("holt_winters(a[5m],0.1,0.2)", "holt_winters(a[5m], 0.1, 0.2)"),
     ];
     for (text, want) in cases {
@@ -181,6 +240,12 @@ fn nesting_and_length_are_bounded() {
     ] {
         assert!(error(&text).contains("levels deep") || error(&text).contains("subquery"), "{}", error(&text));
     }
+    for inside in ["(".repeat(10_000), "-".repeat(10_000), "1+".repeat(10_000), "2^".repeat(10_000)] {
+        for text in [format!("a[{inside}1"), format!("a offset ({inside}1")] {
+            let found = error(&text);
+            assert!(found.contains("levels deep"), "{found}");
+        }
+    }
     assert!(error(&" ".repeat(QUERY_BYTES_MAX + 1)).contains("the limit is"));
 }
 
@@ -199,14 +264,17 @@ mod printing {
     use super::*;
 
     fn name() -> impl Strategy<Value = String> {
-        prop_oneof!["[a-z_][a-z0-9_]{0,5}", Just("sum".to_owned()), Just("offset".to_owned()), Just("a:b".to_owned())]
+        const WORDS: [&str; 11] =
+            ["sum", "offset", "a:b", "step", "range", "min_of", "fill", "fill_left", "anchored", "smoothed", "start"];
+        prop_oneof!["[a-z_][a-z0-9_]{0,5}", prop::sample::select(&WORDS[..]).prop_map(str::to_owned)]
     }
 
     fn label() -> impl Strategy<Value = String> {
         prop_oneof![
             "[a-zA-Z_][a-zA-Z0-9_]{0,3}".boxed(),
             Just("\"l.ü\"".to_owned()).boxed(),
-            Just("by".to_owned()).boxed()
+            Just("by".to_owned()).boxed(),
+            Just("fill_right".to_owned()).boxed()
         ]
     }
 
@@ -215,6 +283,35 @@ mod printing {
             (1_u32..9999).prop_map(|n| format!("{n}ms")),
             (1_u32..99).prop_map(|n| format!("{n}h5s")),
             (1_u32..99).prop_map(|n| n.to_string())
+        ]
+    }
+
+    /// Durations that must be computed.
+    fn computed() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![duration(), Just("step()".to_owned()), Just("range()".to_owned())];
+        leaf.prop_recursive(3, 12, 2, |inner| {
+            let op = prop::sample::select(vec!["+", "-", "*", "/", "%", "^"]);
+            prop_oneof![
+                (inner.clone(), op, inner.clone()).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
+                (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("min_of({a}, {b})")),
+                (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("MAX_OF({a},{b})")),
+                inner.clone().prop_map(|a| format!("({a})")),
+                inner.clone().prop_map(|a| format!("-{a}")),
+                inner.prop_map(|a| format!("+{a}")),
+            ]
+        })
+    }
+
+    fn extension() -> impl Strategy<Value = String> {
+        prop::sample::select(vec!["", " anchored", " smoothed"]).prop_map(str::to_owned)
+    }
+
+    fn fill() -> impl Strategy<Value = String> {
+        prop_oneof![
+            Just(String::new()),
+            (-9_i32..9).prop_map(|n| format!("fill({n})")),
+            (-9_i32..9).prop_map(|n| format!("fill_left({n}m)")),
+            (-9_i32..9, 0_i32..9).prop_map(|(left, right)| format!("fill_right({right}e-3) fill_left({left})")),
         ]
     }
 
@@ -227,7 +324,9 @@ mod printing {
         let offset = prop_oneof![
             Just(String::new()),
             duration().prop_map(|d| format!(" offset {d}")),
-            duration().prop_map(|d| format!(" offset -{d}"))
+            duration().prop_map(|d| format!(" offset -{d}")),
+            duration().prop_map(|d| format!(" offset -min_of({d}, step())")),
+            Just(" offset range()".to_owned()),
         ];
         (at, offset).prop_map(|(at, offset)| at + &offset)
     }
@@ -244,18 +343,32 @@ mod printing {
     }
 
     fn vector() -> impl Strategy<Value = String> {
-        let leaf = (selector(), modifiers()).prop_map(|(selector, modifiers)| selector + &modifiers);
+        let leaf = (selector(), extension(), modifiers())
+            .prop_map(|(selector, extension, modifiers)| selector + &extension + &modifiers);
         leaf.prop_recursive(5, 40, 3, |inner| {
             let labels = prop::collection::vec(label(), 0..3).prop_map(|labels| labels.join(",")).boxed();
-            let op = prop::sample::select(vec!["+", "-", "*", "/", "%", "^", "atan2", "==", "> bool", "<="]);
+            let op =
+                prop::sample::select(vec!["+", "-", "*", "/", "%", "^", "atan2", "==", "> bool", "<=", "</", ">/"]);
             let set = prop::sample::select(vec!["and", "or", "unless"]);
             let number =
                 prop_oneof![any::<f64>().prop_map(|n| format!("{n:e}")), Just("5m".to_owned()), Just("-1".to_owned())];
             prop_oneof![
-                (inner.clone(), op.clone(), labels.clone(), inner.clone())
-                    .prop_map(|(a, op, on, b)| format!("({a}) {op} on({on}) ({b})")),
-                (inner.clone(), op.clone(), labels.clone(), inner.clone())
-                    .prop_map(|(a, op, labels, b)| format!("{a} {op} ignoring({labels}) group_left() {b}")),
+                (inner.clone(), op.clone(), labels.clone(), fill(), inner.clone())
+                    .prop_map(|(a, op, on, fill, b)| format!("({a}) {op} on({on}) {fill} ({b})")),
+                (inner.clone(), op.clone(), labels.clone(), fill(), inner.clone()).prop_map(
+                    |(a, op, labels, fill, b)| format!("{a} {op} ignoring({labels}) group_left() {fill} {b}")
+                ),
+                (inner.clone(), op.clone(), fill(), inner.clone())
+                    .prop_map(|(a, op, fill, b)| format!("{a} {op} {fill} {b}")),
+                (inner.clone(), selector()).prop_map(|(a, s)| {
+                    let (_, braces) = s.split_once('{').unwrap();
+                    format!("info({a}, {{{braces})")
+                }),
+                (inner.clone(), computed(), computed(), computed())
+                    .prop_map(|(a, range, step, offset)| format!("rate(({a})[{range}:{step}] offset ({offset}))")),
+                (selector(), computed(), extension(), modifiers())
+                    .prop_map(|(s, range, extension, modifiers)| format!("delta({s}[{range}]{extension}{modifiers})")),
+                inner.clone().prop_map(|a| format!("histogram_quantiles({a}, \"q\", 0.5, max_of(step(), end()))")),
                 (inner.clone(), set, inner.clone()).prop_map(|(a, set, b)| format!("{a} {set} {b}")),
                 (inner.clone(), op, number).prop_map(|(a, op, number)| format!("{a} {op} {number}")),
                 (labels, inner.clone()).prop_map(|(labels, a)| format!("sum without ({labels}) ({a})")),

@@ -6,7 +6,7 @@
 //! load 10s                                a sample every 10 s from time 0
 //!   up{job="a"} 1 2+1x3 _ 5x2 stale _x2   2+1x3 is 2 3 4 5; 5x2 is 5 5 5; _ is no sample
 //! eval at 50s up > 3                      an instant query
-//!   up{job="a"} 4                         each line a series and its value; `= 4` for a scalar
+//!   up{job="a"} 4                         each line a series and its value; `= 4` for a scalar, `= "a"` for a string
 //! eval from 0 to 1m step 10s up           a range query
 //!   up{job="a"} 1 2 _ 4                   one value for each step
 //! ```
@@ -35,6 +35,7 @@ struct Expected {
     warnings: Vec<String>,
     infos: Vec<String>,
     scalar: Option<f64>,
+    text: Option<String>,
     series: Vec<(Labels, Vec<Option<f64>>)>,
 }
 
@@ -159,7 +160,8 @@ fn check(samples: &Samples, rest: &str, body: &[&str]) -> Result<(), String> {
         (Ok(outcome), Some(fail)) => return Err(format!("no error {fail:?} but {outcome:?}")),
         (Ok(outcome), None) => outcome,
     };
-    let texts = |texts: &[String]| texts.iter().map(|text| text.split_once(": ").unwrap().1.to_owned()).collect();
+    let plain = |text: &String| text.split_once(": ").map_or(text.as_str(), |(_, text)| text).to_owned();
+    let texts = |texts: &[String]| texts.iter().map(plain).collect();
     let (warnings, infos): (Vec<String>, Vec<String>) = (texts(&outcome.warnings), texts(&outcome.infos));
     if warnings != expected.warnings || infos != expected.infos {
         return Err(format!("warnings {warnings:?}, infos {infos:?}"));
@@ -174,6 +176,7 @@ fn expected(body: &[&str]) -> Expected {
             Some(("fail", text)) => expected.fail = Some(text.to_owned()),
             Some(("warn", text)) => expected.warnings.push(text.to_owned()),
             Some(("info", text)) => expected.infos.push(text.to_owned()),
+            Some(("=", value)) if value.starts_with('"') => expected.text = Some(value.to_owned()),
             Some(("=", value)) => expected.scalar = Some(value.parse().unwrap()),
             None if *line == "ordered" => expected.ordered = true,
             _ => expected.series.push(series(line)),
@@ -240,7 +243,13 @@ fn compare(expected: &Expected, value: &Value, times: EvalTimes) -> Result<(), S
                 })
                 .collect()
         }
-        Value::String { value, .. } => return Err(format!("the string {value:?}")),
+        Value::String { value, .. } => {
+            let wanted = expected.text.as_deref().map(|text| parse(text).unwrap());
+            return match wanted {
+                Some(Expr::String(wanted)) if wanted.value == *value => Ok(()),
+                _ => Err(format!("the string {value:?}")),
+            };
+        }
     };
     if !expected.ordered {
         wanted.sort_by(|a, b| a.0.cmp(&b.0));

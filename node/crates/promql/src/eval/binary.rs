@@ -24,7 +24,9 @@ pub(crate) fn scalar_operation(op: BinaryOp) -> fn(f64, f64) -> f64 {
         BinaryOp::LessEqual => |a, b| f64::from(a <= b),
         BinaryOp::Greater => |a, b| f64::from(a > b),
         BinaryOp::GreaterEqual => |a, b| f64::from(a >= b),
-        BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => unreachable!("set operators have no arithmetic"),
+        BinaryOp::And | BinaryOp::Or | BinaryOp::Unless | BinaryOp::TrimUpper | BinaryOp::TrimLower => {
+            unreachable!("such operators have no arithmetic")
+        }
     }
 }
 
@@ -37,7 +39,7 @@ pub(crate) struct Operation {
 }
 
 impl Operation {
-    fn filters(self) -> bool {
+    pub(crate) fn filters(self) -> bool {
         self.op.is_comparison() && !self.return_bool
     }
 

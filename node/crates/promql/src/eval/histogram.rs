@@ -1,15 +1,18 @@
 //! Brings the buckets of each classic histogram together.
 
-use bellwether_model::{Labels, METRIC_NAME};
+use bellwether_model::{Labels, METRIC_NAME, Timestamp};
 use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::column::Column;
 use crate::eval::collect::Duplicates;
-use crate::eval::{Evaluator, Sink};
-use crate::functions::histogram::{BUCKET_LABEL, Bucket, fraction, parse_bound, quantile};
-use crate::outcome::EvalError;
-use crate::plan::{HistogramOp, VectorNode};
+use crate::eval::scalar::ScalarColumn;
+use crate::eval::{Evaluator, Sink, same_labelset};
+use crate::functions::histogram::{BUCKET_LABEL, Bucket, Falls, fraction, parse_bound, quantile};
+use crate::functions::labels::with_label;
+use crate::literal::general_text;
+use crate::outcome::{EvalError, Raised};
+use crate::plan::{HistogramOp, ScalarNode, VectorNode};
 use crate::series::SeriesLabels;
 use crate::span::Span;
 use crate::windows::Grid;
@@ -65,7 +68,7 @@ impl Evaluator<'_> {
         if let Some(name) = labels.get(METRIC_NAME) {
             text.push_str(&format!(" for metric name {name:?}"));
         }
-        self.annotations.borrow_mut().warn(format!("{text} ({span})"));
+        self.annotations.borrow_mut().warn(text, span);
     }
 
     fn answer(
@@ -77,16 +80,13 @@ impl Evaluator<'_> {
         sink: &mut Sink<'_>,
     ) -> Result<(), EvalError> {
         // A node is evaluated once: the last reader of a selection consumes it.
-        let (first, second) = match op {
-            HistogramOp::Quantile { q, q_span } => (self.quantile_parameter(q, *q_span, grid)?, None),
-            HistogramOp::Fraction { lower, upper } => (self.scalar(lower, grid)?, Some(self.scalar(upper, grid)?)),
-        };
+        let questions = self.questions(op, grid)?;
         let mut buckets: Vec<Bucket> = Vec::new();
-        let mut column = Column::default();
         for mut histogram in histograms {
             histogram.buckets.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-            column.reset(grid.steps);
-            let mut forced = false;
+            let labels = SeriesLabels::new(histogram.labels).without_name();
+            // One column for each label that an answer has.
+            let mut answers: Vec<(Option<f64>, Column)> = Vec::new();
             for step in 0..grid.steps {
                 buckets.clear();
                 let present = histogram.buckets.iter().filter_map(|(upper_bound, counts)| {
@@ -97,31 +97,85 @@ impl Evaluator<'_> {
                 if buckets.is_empty() {
                     continue;
                 }
-                let value = match &second {
-                    None => {
-                        let (value, raised) = quantile(first.at(step), &mut buckets);
-                        forced |= raised;
-                        value
+                for question in &questions {
+                    let value = match question {
+                        Question::Quantile { q, .. } => {
+                            let (value, falls) = quantile(q.at(step), &mut buckets);
+                            if let Some(falls) = falls {
+                                self.inform_of_falls(falls, grid.time(step), arg_span);
+                            }
+                            value
+                        }
+                        Question::Fraction { lower, upper } => fraction(lower.at(step), upper.at(step), &mut buckets),
+                    };
+                    let label = question.label(step);
+                    let same = |known: Option<f64>| known.map(f64::to_bits) == label.map(f64::to_bits);
+                    let at = answers.iter().position(|(known, _)| same(*known)).unwrap_or_else(|| {
+                        answers.push((label, Column::absent(grid.steps)));
+                        answers.len() - 1
+                    });
+                    if answers[at].1.present.get(step) {
+                        return same_labelset();
                     }
-                    Some(second) => fraction(first.at(step), second.at(step), &mut buckets),
-                };
-                column.set(step, value);
+                    answers[at].1.set(step, value);
+                }
             }
-            if forced {
-                self.inform_of_monotonicity(&histogram.labels, arg_span);
+            for (label, mut column) in answers {
+                match (label, op) {
+                    (Some(q), HistogramOp::Quantiles { label, .. }) => {
+                        sink(&with_label(&labels, label, &quantile_text(q)), &mut column)?;
+                    }
+                    _ => sink(&labels, &mut column)?,
+                }
             }
-            sink(&SeriesLabels::new(histogram.labels).without_name(), &mut column)?;
         }
         Ok(())
     }
 
-    fn inform_of_monotonicity(&self, labels: &Labels, span: Span) {
-        let mut text = "input to histogram_quantile needed to be fixed for monotonicity (see \
-             https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)"
-            .to_owned();
-        if let Some(name) = labels.metric_name() {
-            text.push_str(&format!(" for metric name {name:?}"));
-        }
-        self.annotations.borrow_mut().inform(format!("{text} ({span})"));
+    /// What is asked of each histogram.
+    fn questions<'s>(&'s self, op: &HistogramOp, grid: &Grid) -> Result<Vec<Question<'s>>, EvalError> {
+        Ok(match op {
+            HistogramOp::Quantile { q, q_span } => {
+                vec![Question::Quantile { q: self.quantile_parameter(q, *q_span, grid)?, is_labelled: false }]
+            }
+            HistogramOp::Quantiles { qs, .. } => {
+                let question = |(q, span): &(ScalarNode, Span)| {
+                    Ok(Question::Quantile { q: self.quantile_parameter(q, *span, grid)?, is_labelled: true })
+                };
+                qs.iter().map(question).collect::<Result<_, EvalError>>()?
+            }
+            HistogramOp::Fraction { lower, upper } => {
+                vec![Question::Fraction { lower: self.scalar(lower, grid)?, upper: self.scalar(upper, grid)? }]
+            }
+        })
     }
+
+    fn inform_of_falls(&self, falls: Falls, time: Timestamp, span: Span) {
+        let Falls { least_bound, greatest_bound, greatest } = falls;
+        let raised =
+            Raised { first: time, last: time, least_bound, greatest_bound, greatest_fall: greatest, samples: 1 };
+        self.annotations.borrow_mut().inform_of_raised(raised, span);
+    }
+}
+
+/// A question to a histogram, at each step.
+enum Question<'m> {
+    Quantile { q: ScalarColumn<'m>, is_labelled: bool },
+    Fraction { lower: ScalarColumn<'m>, upper: ScalarColumn<'m> },
+}
+
+impl Question<'_> {
+    /// What tells its answer from those to others.
+    fn label(&self, step: usize) -> Option<f64> {
+        match self {
+            Question::Quantile { q, is_labelled: true } => Some(q.at(step)),
+            _ => None,
+        }
+    }
+}
+
+/// A quantile as a label's value: `1.0` rather than `1`, as in OpenMetrics.
+fn quantile_text(q: f64) -> String {
+    let text = general_text(q, None);
+    if q.is_finite() && !text.contains(['.', 'e']) { text + ".0" } else { text }
 }

@@ -10,6 +10,7 @@ use crate::eval::group::Groups;
 use crate::eval::{Evaluator, execution_error};
 use crate::outcome::EvalError;
 use crate::series::{Series, SeriesLabels};
+use crate::span::Span;
 use crate::windows::Grid;
 
 /// Where any series of a side has a value.
@@ -19,6 +20,53 @@ fn anywhere(series: &[Series], steps: usize) -> Presence {
     any
 }
 
+/// Vectors that are being matched.
+struct Pairing<'p, 'm> {
+    operation: Operation,
+    matching: &'p Matching,
+    /// The "one" side is the left one.
+    one_left: bool,
+    /// Steps at which a group has had a series of the "many" side.
+    matched: Vec<Presence>,
+    /// Results before a filter takes steps away: what is filtered out may not have twins either.
+    unfiltered: SeriesSet<'m>,
+    result: SeriesSet<'m>,
+    /// Pairs that an operator for histograms alone found.
+    refused: bool,
+}
+
+impl Pairing<'_, '_> {
+    /// Takes a pair of one group at the steps that it shares.
+    fn take(&mut self, group: usize, many: &Series, one: &Series, steps: Presence) -> Result<(), EvalError> {
+        let one_to_one = self.matching.cardinality == Cardinality::OneToOne;
+        if one_to_one && self.matched[group].overlaps(&steps) {
+            let message = "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)";
+            return execution_error(message.to_owned());
+        }
+        self.matched[group].union(&steps);
+        let labels = result_labels(self.operation, self.matching, &many.labels, &one.labels);
+        let mut column = Column { values: many.column.values.clone(), present: steps };
+        if self.operation.op.is_trim() {
+            self.refused = true;
+            return Ok(());
+        }
+        if self.operation.filters() && !one_to_one {
+            self.unfiltered.push(&labels, &mut column.clone()).map_err(not_unique)?;
+        }
+        self.operation.columns(&mut column, &one.column, self.one_left);
+        if !column.present.any() {
+            return Ok(());
+        }
+        let pushed = self.result.push(&labels, &mut column);
+        if one_to_one { pushed } else { pushed.map_err(not_unique) }
+    }
+}
+
+/// A series that stands for a missing one.
+fn stand_in(labels: &Labels, value: f64, steps: usize) -> Series {
+    Series { labels: SeriesLabels::new(labels.clone()), column: Column::constant(value, steps) }
+}
+
 impl Evaluator<'_> {
     pub(crate) fn match_vectors(
         &self,
@@ -26,16 +74,22 @@ impl Evaluator<'_> {
         matching: &Matching,
         lhs: SeriesSet<'_>,
         rhs: SeriesSet<'_>,
-        grid: &Grid,
+        (grid, span): (&Grid, Span),
     ) -> Result<SeriesSet<'_>, EvalError> {
         let one_left = matching.cardinality == Cardinality::OneToMany;
         let (many, one) = if one_left { (rhs, lhs) } else { (lhs, rhs) };
-        let mut result = self.new_set(Duplicates::Merge);
-        // A step where a side is empty matches nothing, not even duplicates.
+        // Prometheus does not turn these around for `group_right`.
+        let (fill_many, fill_one) = (matching.fill_left, matching.fill_right);
+        // A step where a side is empty matches nothing, not even duplicates, unless something stands for what is missing.
         let mut matchable = anywhere(&many.series, grid.steps);
-        matchable.intersect(&anywhere(&one.series, grid.steps));
+        let of_one = anywhere(&one.series, grid.steps);
+        if fill_many.is_some() || fill_one.is_some() {
+            matchable.union(&of_one);
+        } else {
+            matchable.intersect(&of_one);
+        }
         if !matchable.any() {
-            return Ok(result);
+            return Ok(self.new_set(Duplicates::Merge));
         }
         let mut groups = Groups::new(!matching.on, &matching.labels);
         let mut account = self.meter.account();
@@ -56,33 +110,62 @@ impl Evaluator<'_> {
             ones[group].push(series);
             self.meter.work(1 + ones[group].len())?;
         }
-        // Steps at which a group has its one-to-one result already.
-        let mut matched: Vec<Option<Presence>> = vec![None; groups.len()];
-        for series in many.series {
-            let Some(group) = groups.known(&series.labels) else { continue };
-            for one in &ones[group] {
+        let matched = vec![Presence::none(grid.steps); groups.len()];
+        let (unfiltered, result) = (self.new_set(Duplicates::Merge), self.new_set(Duplicates::Merge));
+        let mut pairing = Pairing { operation, matching, one_left, matched, unfiltered, result, refused: false };
+        for series in &many.series {
+            let group = match fill_one {
+                Some(_) => groups.number(&series.labels, &mut account)?,
+                None => match groups.known(&series.labels) {
+                    Some(group) => group,
+                    None => continue,
+                },
+            };
+            if group == pairing.matched.len() {
+                account.take(series.column.present.byte_len())?;
+                pairing.matched.push(Presence::none(grid.steps));
+            }
+            let mut alone = series.column.present.clone();
+            for one in ones.get(group).into_iter().flatten() {
                 self.meter.work(grid.steps)?;
-                if !series.column.present.overlaps(&one.column.present) {
-                    continue;
+                let mut shared = series.column.present.clone();
+                shared.intersect(&one.column.present);
+                if shared.any() {
+                    alone.subtract(&shared);
+                    pairing.take(group, series, one, shared)?;
                 }
-                let mut column: Column = series.column.clone();
-                operation.columns(&mut column, &one.column, one_left);
-                if !column.present.any() {
-                    continue;
-                }
-                if matching.cardinality == Cardinality::OneToOne {
-                    let matched = matched[group].get_or_insert_with(|| Presence::none(grid.steps));
-                    if matched.overlaps(&column.present) {
-                        let message = "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)";
-                        return execution_error(message.to_owned());
-                    }
-                    matched.union(&column.present);
-                }
-                let labels = result_labels(operation, matching, &series.labels, &one.labels);
-                result.push(&labels, &mut column).map_err(|error| grouping_error(error, matching))?;
+            }
+            if let Some(fill) = fill_one
+                && alone.any()
+            {
+                self.meter.work(grid.steps)?;
+                pairing.take(group, series, &stand_in(groups.labels(group), fill, grid.steps), alone)?;
             }
         }
-        Ok(result)
+        if let Some(fill) = fill_many {
+            for (group, ones) in ones.iter().enumerate() {
+                let many = stand_in(groups.labels(group), fill, grid.steps);
+                for one in ones {
+                    self.meter.work(grid.steps)?;
+                    let mut alone = one.column.present.clone();
+                    alone.subtract(&pairing.matched[group]);
+                    if alone.any() {
+                        pairing.take(group, &many, one, alone)?;
+                    }
+                }
+            }
+        }
+        if pairing.refused {
+            self.inform_of_types(operation, span);
+        }
+        Ok(pairing.result)
+    }
+
+    /// An operator for histograms met two numbers.
+    pub(crate) fn inform_of_types(&self, operation: Operation, span: Span) {
+        let op = operation.op.as_str();
+        let text = format!("incompatible sample types encountered for binary operator {op:?}: float {op} float");
+        self.annotations.borrow_mut().inform(text, span);
     }
 
     pub(crate) fn combine_sets(
@@ -140,9 +223,9 @@ fn duplicate_error<T>(group: &Labels, one_left: bool, series: &Series, twin: &Se
 }
 
 /// Series of one match group that get the same labels are the fault of `group_left`'s labels.
-fn grouping_error(error: EvalError, matching: &Matching) -> EvalError {
+fn not_unique(error: EvalError) -> EvalError {
     match error {
-        EvalError::Execution(_) if matching.cardinality != Cardinality::OneToOne => {
+        EvalError::Execution(_) => {
             EvalError::Execution("multiple matches for labels: grouping labels must ensure unique matches".to_owned())
         }
         other => other,

@@ -13,6 +13,7 @@ mod collect;
 mod finish;
 mod group;
 mod histogram;
+mod info;
 mod input;
 mod matching;
 mod meter;
@@ -110,7 +111,7 @@ pub fn evaluate_with(
         annotations: RefCell::new(annotations),
     };
     let value = evaluator.finish(plan)?;
-    let (warnings, infos) = evaluator.annotations.into_inner().into_parts();
+    let (warnings, infos) = evaluator.annotations.into_inner().into_shown();
     Ok(Outcome { value, warnings, infos })
 }
 
@@ -191,9 +192,14 @@ impl Evaluator<'_> {
                 })?;
                 set.push_into(sink)
             }
-            VectorNode::Sort { key, arg } => {
+            VectorNode::Info { arg, info } => self.info(arg, info, grid, sink),
+            VectorNode::Sort { key, arg, span } => {
                 // Order means nothing in a range query.
                 if grid.steps != 1 {
+                    if grid.steps > 1 {
+                        let text = "sort is ineffective for range queries since results are always ordered by labels";
+                        self.annotations.borrow_mut().warn(text.to_owned(), *span);
+                    }
                     return self.vector(arg, grid, sink);
                 }
                 let mut set = self.collect(arg, grid)?;
@@ -207,8 +213,14 @@ impl Evaluator<'_> {
                 sink(&SeriesLabels::empty(), &mut column)
             }
             VectorNode::Aggregate(aggregate) => self.aggregate(aggregate, grid, sink),
-            VectorNode::WithScalar { op, return_bool, scalar_left, vector, scalar } => {
+            VectorNode::WithScalar { op, return_bool, scalar_left, vector, scalar, span } => {
                 let operation = Operation { op: *op, return_bool: *return_bool };
+                if op.is_trim() {
+                    return self.vector(vector, grid, &mut |_, _| {
+                        self.inform_of_types(operation, *span);
+                        Ok(())
+                    });
+                }
                 let drops_name = *return_bool || !op.is_comparison();
                 let scalar = self.scalar(scalar, grid)?;
                 if drops_name && !vector.distinct_without_name() {
@@ -219,9 +231,9 @@ impl Evaluator<'_> {
                 }
                 self.with_scalar(operation, *scalar_left, vector, &scalar, grid, sink)
             }
-            VectorNode::Match { op, return_bool, matching, lhs, rhs } => {
+            VectorNode::Match { op, return_bool, matching, lhs, rhs, span } => {
                 let (lhs, rhs) = (self.collect(lhs, grid)?, self.collect(rhs, grid)?);
-                self.match_vectors(Operation { op: *op, return_bool: *return_bool }, matching, lhs, rhs, grid)?
+                self.match_vectors(Operation { op: *op, return_bool: *return_bool }, matching, lhs, rhs, (grid, *span))?
                     .push_into(sink)
             }
             VectorNode::Set { op, matching, lhs, rhs } => {

@@ -8,7 +8,7 @@ use crate::eval::group::Groups;
 use crate::eval::scalar::ScalarColumn;
 use crate::eval::{Evaluator, Sink, execution_error};
 use crate::functions::math::{quantile_of_sorted, sort_nan_first};
-use crate::literal::number_text;
+use crate::literal::general_text;
 use crate::outcome::EvalError;
 use crate::plan::AggregateNode;
 use crate::series::SeriesLabels;
@@ -139,10 +139,10 @@ impl Evaluator<'_> {
                 return execution_error("Parameter value is NaN".to_owned());
             }
             if k <= i64::MIN as f64 {
-                return execution_error(format!("Scalar value {} underflows int64", number_text(k)));
+                return execution_error(format!("Scalar value {} underflows int64", general_text(k, None)));
             }
             if k >= i64::MAX as f64 {
-                return execution_error(format!("Scalar value {} overflows int64", number_text(k)));
+                return execution_error(format!("Scalar value {} overflows int64", general_text(k, None)));
             }
             Ok(k.max(0.0) as usize)
         };
@@ -243,12 +243,9 @@ impl Evaluator<'_> {
             }
             let capped = ratio.clamp(-1.0, 1.0);
             if capped != ratio {
-                let (got, span) = (number_text(ratio), node.param_span);
-                let text = format!(
-                    "ratio value should be between -1 and 1, got {got}, capping to {} ({span})",
-                    number_text(capped)
-                );
-                self.annotations.borrow_mut().warn(text);
+                let (got, to) = (general_text(ratio, None), general_text(capped, None));
+                let text = format!("ratio value should be between -1 and 1, got {got}, capping to {to}");
+                self.annotations.borrow_mut().warn(text, node.param_span);
             }
             ratios.push(capped);
         }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::ast::Extension;
 use crate::column::Column;
 use crate::eval::scalar::ScalarColumn;
 use crate::eval::selector::RangeData;
@@ -9,8 +10,7 @@ use crate::eval::{Evaluator, Sink, execution_error};
 use crate::functions::over_time::{Window, double_exponential_smoothing, quantile};
 use crate::functions::rate::{Extrapolations, RateOp};
 use crate::functions::regression::linear_regression;
-use crate::limits::ANNOTATIONS_MAX;
-use crate::literal::{fixed_text, number_text};
+use crate::literal::{fixed_text, general_text};
 use crate::outcome::EvalError;
 use crate::plan::{RangeNode, RangeOp, ScalarNode};
 use crate::span::Span;
@@ -47,9 +47,10 @@ impl Evaluator<'_> {
                 )
             }
             RangeOp::Quantile { q, q_span } => {
-                let q = self.quantile_parameter(q, *q_span, grid)?;
+                let q = self.scalar(q, grid)?;
                 let mut scratch = Vec::new();
                 self.windows(range, grid, false, Cost::Sample, sink, |step, window| {
+                    self.check_quantile(q.at(step), *q_span);
                     Ok(Some(quantile(q.at(step), window.values, &mut scratch)))
                 })
             }
@@ -82,18 +83,17 @@ impl Evaluator<'_> {
         grid: &Grid,
     ) -> Result<ScalarColumn<'_>, EvalError> {
         let q = self.scalar(q, grid)?;
-        let mut warned = Vec::new();
         for step in 0..q.distinct_steps(grid.steps) {
-            let value = q.at(step);
-            if !(0.0..=1.0).contains(&value) && warned.len() < ANNOTATIONS_MAX {
-                warned.push(number_text(value));
-            }
-        }
-        for value in warned {
-            let text = format!("quantile value should be between 0 and 1, got {value} ({span})");
-            self.annotations.borrow_mut().warn(text);
+            self.check_quantile(q.at(step), span);
         }
         Ok(q)
+    }
+
+    fn check_quantile(&self, q: f64, span: Span) {
+        if !(0.0..=1.0).contains(&q) {
+            let text = format!("quantile value should be between 0 and 1, got {}", general_text(q, None));
+            self.annotations.borrow_mut().warn(text, span);
+        }
     }
 
     fn rates(&self, op: RateOp, range: &RangeNode, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EvalError> {
@@ -102,12 +102,16 @@ impl Evaluator<'_> {
         let asks_for_counters = matches!(op, RateOp::Rate | RateOp::Increase);
         self.ranges(range, grid, &mut |data: &RangeData<'_>| {
             column.reset(grid.steps);
-            extrapolations.evaluate(data.windows, data.timestamps, data.values, &mut column);
-            self.meter.work(grid.steps + data.values.len())?;
-            if asks_for_counters && !data.values.is_empty() {
-                self.ask_for_counter(data, range.span);
+            if range.extension == Extension::None {
+                extrapolations.evaluate(data.windows, data.timestamps, data.values, &mut column);
+            } else {
+                changes_between_borders(op, range, grid, data, &mut column);
             }
+            self.meter.work(grid.steps + data.values.len())?;
             if column.present.any() {
+                if asks_for_counters {
+                    self.ask_for_counter(data, range.span);
+                }
                 sink(&data.labels.without_name(), &mut column)?;
             }
             Ok(())
@@ -117,10 +121,9 @@ impl Evaluator<'_> {
     fn ask_for_counter(&self, data: &RangeData<'_>, span: Span) {
         let Some(name) = data.labels.get(bellwether_model::METRIC_NAME) else { return };
         if !COUNTER_SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
-            let text = format!(
-                "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {name:?} ({span})"
-            );
-            self.annotations.borrow_mut().inform(text);
+            let text =
+                format!("metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {name:?}");
+            self.annotations.borrow_mut().inform(text, span);
         }
     }
 
@@ -138,7 +141,11 @@ impl Evaluator<'_> {
         self.ranges(range, grid, &mut |data: &RangeData<'_>| {
             column.reset(grid.steps);
             for step in 0..grid.steps {
-                let bounds: Range<usize> = data.windows.bounds(step);
+                let mut bounds: Range<usize> = data.windows.bounds(step);
+                if range.extension == Extension::Anchored {
+                    let anchor = range.borders(grid, step).anchor(&data.timestamps[bounds.clone()]);
+                    bounds.start = anchor.map_or(bounds.end, |anchor| bounds.start + anchor);
+                }
                 if bounds.is_empty() {
                     continue;
                 }
@@ -154,6 +161,17 @@ impl Evaluator<'_> {
             }
             if keeps_name { sink(data.labels, &mut column) } else { sink(&data.labels.without_name(), &mut column) }
         })
+    }
+}
+
+fn changes_between_borders(op: RateOp, range: &RangeNode, grid: &Grid, data: &RangeData<'_>, column: &mut Column) {
+    let smoothed = range.extension == Extension::Smoothed;
+    for step in 0..grid.steps {
+        let seen = data.windows.bounds(step);
+        let (timestamps, values) = (&data.timestamps[seen.clone()], &data.values[seen]);
+        if let Some(change) = range.borders(grid, step).change(op, smoothed, timestamps, values) {
+            column.set(step, change);
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use crate::column::Presence;
 use crate::eval::Evaluator;
 use crate::eval::binary::scalar_operation;
 use crate::eval::meter::Account;
+use crate::functions::math::{go_max, go_min};
 use crate::outcome::EvalError;
 use crate::plan::ScalarNode;
 use crate::windows::Grid;
@@ -70,17 +71,13 @@ impl<'a> Evaluator<'a> {
                 steps(&mut || Ok((0..grid.steps).map(|step| grid.time(step) as f64 / 1000.0).collect()))?
             }
             ScalarNode::Negate(inner) => self.scalar(inner, grid)?.map(|value| -value),
+            ScalarNode::Bound { greater, lhs, rhs } => {
+                let (lhs, rhs) = (self.scalar(lhs, grid)?, self.scalar(rhs, grid)?);
+                combine(lhs, rhs, if *greater { go_max } else { go_min })
+            }
             ScalarNode::Binary { op, lhs, rhs } => {
                 let (lhs, rhs) = (self.scalar(lhs, grid)?, self.scalar(rhs, grid)?);
-                let f = scalar_operation(*op);
-                match (lhs, rhs) {
-                    (ScalarColumn::Constant(lhs), rhs) => rhs.map(|rhs| f(lhs, rhs)),
-                    (lhs, ScalarColumn::Constant(rhs)) => lhs.map(|lhs| f(lhs, rhs)),
-                    (ScalarColumn::Steps(mut lhs), ScalarColumn::Steps(rhs)) => {
-                        lhs.values.iter_mut().zip(&rhs.values).for_each(|(lhs, rhs)| *lhs = f(*lhs, *rhs));
-                        ScalarColumn::Steps(lhs)
-                    }
-                }
+                combine(lhs, rhs, scalar_operation(*op))
             }
             ScalarNode::OnlyValueOf(vector) => steps(&mut || {
                 let mut only = vec![f64::NAN; grid.steps];
@@ -95,5 +92,16 @@ impl<'a> Evaluator<'a> {
                 Ok(only)
             })?,
         })
+    }
+}
+
+fn combine<'m>(lhs: ScalarColumn<'m>, rhs: ScalarColumn<'m>, f: fn(f64, f64) -> f64) -> ScalarColumn<'m> {
+    match (lhs, rhs) {
+        (ScalarColumn::Constant(lhs), rhs) => rhs.map(|rhs| f(lhs, rhs)),
+        (lhs, ScalarColumn::Constant(rhs)) => lhs.map(|lhs| f(lhs, rhs)),
+        (ScalarColumn::Steps(mut lhs), ScalarColumn::Steps(rhs)) => {
+            lhs.values.iter_mut().zip(&rhs.values).for_each(|(lhs, rhs)| *lhs = f(*lhs, *rhs));
+            ScalarColumn::Steps(lhs)
+        }
     }
 }

@@ -8,6 +8,7 @@ use bellwether_model::is_stale_marker;
 use crate::column::Column;
 use crate::eval::collect::Duplicates;
 use crate::eval::{Evaluator, Sink};
+use crate::functions::extended::interpolate;
 use crate::outcome::EvalError;
 use crate::plan::{RangeNode, RangeSource, SelectorNode};
 use crate::series::{FetchedSeries, SeriesLabels};
@@ -73,7 +74,34 @@ const NOWHERE: u32 = u32::MAX;
 impl Evaluator<'_> {
     /// The newest sample of each series within the lookback; a stale marker hides the series.
     pub(crate) fn selector(&self, node: &SelectorNode, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EvalError> {
+        if node.smoothed {
+            return self.smoothed(node, grid, sink);
+        }
         self.newest(node, grid, sink, |_, values, at| values[at])
+    }
+
+    /// The value of each series at each step, on the line from its newest sample to its next, both within the lookback.
+    fn smoothed(&self, node: &SelectorNode, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EvalError> {
+        let reach_ms = self.lookback_ms.saturating_mul(2);
+        let mut windows = Windows::new(grid, node.shift.later(self.lookback_ms), reach_ms);
+        let mut column = Column::absent(grid.steps);
+        self.selected_ranges(node.selection, &mut windows, &mut |data: &RangeData<'_>| {
+            column.reset(grid.steps);
+            for step in 0..grid.steps {
+                let (time, seen) = (node.shift.apply(grid.time(step)), data.windows.bounds(step));
+                let (times, values) = (&data.timestamps[seen.clone()], &data.values[seen]);
+                let next = times.partition_point(|t| *t <= time);
+                let Some(newest) = next.checked_sub(1) else { continue };
+                let value = if next == times.len() || times[newest] == time {
+                    values[newest]
+                } else {
+                    interpolate((times[newest], values[newest]), (times[next], values[next]), time)
+                };
+                column.set(step, value);
+            }
+            self.meter.work(grid.steps)?;
+            if column.present.any() { sink(data.labels, &mut column) } else { Ok(()) }
+        })
     }
 
     /// The times of those samples, in seconds.
@@ -88,7 +116,7 @@ impl Evaluator<'_> {
         set.push_into(&mut push)
     }
 
-    fn newest(
+    pub(crate) fn newest(
         &self,
         node: &SelectorNode,
         grid: &Grid,
@@ -119,7 +147,8 @@ impl Evaluator<'_> {
         grid: &Grid,
         visit: &mut dyn FnMut(&RangeData<'_>) -> Result<(), EvalError>,
     ) -> Result<(), EvalError> {
-        let mut windows = Windows::new(grid, node.shift, node.range_ms);
+        let (before_ms, behind_ms) = node.reach(self.lookback_ms);
+        let mut windows = Windows::new(grid, node.shift.later(behind_ms), before_ms.saturating_add(behind_ms));
         match &node.source {
             RangeSource::Selection { selection, .. } => self.selected_ranges(*selection, &mut windows, visit),
             RangeSource::Subquery { expr, step_ms } => {

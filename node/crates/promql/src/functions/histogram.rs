@@ -17,30 +17,40 @@ pub(crate) fn parse_bound(text: &str) -> Option<f64> {
     text.parse().ok()
 }
 
-/// The `q`-quantile, and whether counts had to be raised because they fell from one bucket to the next.
-/// `buckets` is in ascending order of bounds and not empty; it is changed.
-pub(crate) fn quantile(q: f64, buckets: &mut Vec<Bucket>) -> (f64, bool) {
+/// Counts that fell from one bucket to the next, and were raised.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Falls {
+    /// Bounds of the first and of the last such bucket.
+    pub(crate) least_bound: f64,
+    pub(crate) greatest_bound: f64,
+    /// The most that was missing.
+    pub(crate) greatest: f64,
+}
+
+/// The `q`-quantile, and what counts had to be raised for it. `buckets` is in ascending order of bounds and not empty; it
+/// is changed.
+pub(crate) fn quantile(q: f64, buckets: &mut Vec<Bucket>) -> (f64, Option<Falls>) {
     if q.is_nan() {
-        return (f64::NAN, false);
+        return (f64::NAN, None);
     }
     if q < 0.0 {
-        return (f64::NEG_INFINITY, false);
+        return (f64::NEG_INFINITY, None);
     }
     if q > 1.0 {
-        return (f64::INFINITY, false);
+        return (f64::INFINITY, None);
     }
     if !has_infinite_bucket(buckets) {
-        return (f64::NAN, false);
+        return (f64::NAN, None);
     }
     coalesce(buckets);
     let forced = make_monotonic(buckets);
     if buckets.len() < 2 {
-        return (f64::NAN, false);
+        return (f64::NAN, None);
     }
     let last = buckets.len() - 1;
     let observations = buckets[last].count;
     if observations == 0.0 {
-        return (f64::NAN, false);
+        return (f64::NAN, None);
     }
     let mut rank = q * observations;
     let at = buckets[..last].partition_point(|bucket| bucket.count < rank);
@@ -113,24 +123,27 @@ fn coalesce(buckets: &mut Vec<Bucket>) {
     });
 }
 
-/// Removes decreases between buckets, which scrapes and rounding cause; true if one was more than rounding.
-fn make_monotonic(buckets: &mut [Bucket]) -> bool {
-    let mut forced = false;
+/// Removes decreases between buckets, which scrapes and rounding cause; tells of those that were more than rounding.
+fn make_monotonic(buckets: &mut [Bucket]) -> Option<Falls> {
+    let mut falls: Option<Falls> = None;
     let mut previous = buckets[0].count;
-    for bucket in &mut buckets[1..] {
-        if bucket.count == previous {
+    for Bucket { upper_bound: bound, count } in &mut buckets[1..] {
+        if *count == previous {
             continue;
         }
-        if nearly_equal(previous, bucket.count) {
-            bucket.count = previous;
-        } else if bucket.count < previous {
-            bucket.count = previous;
-            forced = true;
+        if nearly_equal(previous, *count) {
+            *count = previous;
+        } else if *count < previous {
+            let first = Falls { least_bound: *bound, greatest_bound: *bound, greatest: 0.0 };
+            let falls = falls.get_or_insert(first);
+            falls.greatest_bound = *bound;
+            falls.greatest = falls.greatest.max(previous - *count);
+            *count = previous;
         } else {
-            previous = bucket.count;
+            previous = *count;
         }
     }
-    forced
+    falls
 }
 
 fn nearly_equal(a: f64, b: f64) -> bool {
@@ -157,10 +170,10 @@ mod tests {
     #[test]
     fn quantiles_interpolate_inside_a_bucket() {
         let all = [(1.0, 10.0), (2.0, 20.0), (INF, 20.0)];
-        assert_eq!(quantile(0.5, &mut buckets(&all)), (1.0, false));
-        assert_eq!(quantile(0.75, &mut buckets(&all)), (1.5, false));
-        assert_eq!(quantile(1.0, &mut buckets(&all)), (2.0, false));
-        assert_eq!(quantile(0.9, &mut buckets(&[(1.0, 1.0), (INF, 20.0)])), (1.0, false));
+        assert_eq!(quantile(0.5, &mut buckets(&all)), (1.0, None));
+        assert_eq!(quantile(0.75, &mut buckets(&all)), (1.5, None));
+        assert_eq!(quantile(1.0, &mut buckets(&all)), (2.0, None));
+        assert_eq!(quantile(0.9, &mut buckets(&[(1.0, 1.0), (INF, 20.0)])), (1.0, None));
     }
 
     #[test]
@@ -171,11 +184,13 @@ mod tests {
 
     #[test]
     fn falling_counts_are_raised_and_reported() {
-        let (value, forced) = quantile(0.5, &mut buckets(&[(1.0, 10.0), (2.0, 5.0), (INF, 20.0)]));
-        assert!(forced);
+        let mut falling = buckets(&[(1.0, 10.0), (2.0, 5.0), (3.0, 8.0), (INF, 20.0)]);
+        let (value, falls) = quantile(0.5, &mut falling);
+        assert_eq!(falls, Some(Falls { least_bound: 2.0, greatest_bound: 3.0, greatest: 5.0 }));
         assert_eq!(value, 1.0);
+        assert_eq!(quantile(0.5, &mut falling), (1.0, None));
         let rounding = quantile(0.5, &mut buckets(&[(1.0, 10.0), (2.0, 10.0 - 1e-14), (INF, 20.0)]));
-        assert!(!rounding.1);
+        assert_eq!(rounding.1, None);
     }
 
     #[test]

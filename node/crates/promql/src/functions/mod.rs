@@ -1,5 +1,6 @@
 //! The functions of PromQL: their names, what they take and give, and the arithmetic of each family.
 
+pub(crate) mod extended;
 pub(crate) mod histogram;
 pub(crate) mod labels;
 pub(crate) mod math;
@@ -10,6 +11,7 @@ pub(crate) mod sort;
 pub(crate) mod summation;
 pub(crate) mod time;
 
+use crate::limits::QUANTILES_MAX;
 use crate::types::ValueType;
 use math::MathOp;
 use over_time::OverTimeOp;
@@ -62,13 +64,25 @@ pub(crate) enum FunctionKind {
     ClampMin,
     Round,
     HistogramQuantile,
+    HistogramQuantiles,
     HistogramFraction,
     /// Takes native histograms only, so floats give nothing.
     NativeHistogramOnly,
+    /// Labels of what describes a target, on its series.
+    Info,
     LabelJoin,
     LabelReplace,
+    /// The start of the query, in seconds since the epoch.
+    QueryStart,
+    QueryEnd,
+    QueryStep,
+    QueryRange,
+    MaxOf,
+    MinOf,
     Pi,
     Scalar,
+    /// When a counter began: nobody stores that yet, so nothing comes out.
+    StartTimestamp,
     Sort {
         descending: bool,
     },
@@ -127,7 +141,7 @@ const fn variadic(name: &'static str, args: &'static [ValueType], variadic: Vari
 }
 
 /// All functions in ascending order of their names.
-static FUNCTIONS: [Function; 82] = [
+static FUNCTIONS: [Function; 91] = [
     math("abs", MathOp::Abs),
     exact("absent", &[INSTANT], FunctionKind::Absent),
     exact("absent_over_time", &[RANGE], FunctionKind::AbsentOverTime),
@@ -154,6 +168,7 @@ static FUNCTIONS: [Function; 82] = [
     rate("delta", RateOp::Delta),
     over_time("deriv", OverTimeOp::Deriv),
     exact("double_exponential_smoothing", &[RANGE, SCALAR, SCALAR], FunctionKind::DoubleExponentialSmoothing),
+    scalar("end", &[], FunctionKind::QueryEnd),
     math("exp", MathOp::Exp),
     over_time("first_over_time", OverTimeOp::First),
     math("floor", MathOp::Floor),
@@ -161,6 +176,12 @@ static FUNCTIONS: [Function; 82] = [
     exact("histogram_count", &[INSTANT], FunctionKind::NativeHistogramOnly),
     exact("histogram_fraction", &[SCALAR, SCALAR, INSTANT], FunctionKind::HistogramFraction),
     exact("histogram_quantile", &[SCALAR, INSTANT], FunctionKind::HistogramQuantile),
+    variadic(
+        "histogram_quantiles",
+        &[INSTANT, STRING, SCALAR, SCALAR],
+        Variadic::UpTo(QUANTILES_MAX - 1),
+        FunctionKind::HistogramQuantiles,
+    ),
     exact("histogram_stddev", &[INSTANT], FunctionKind::NativeHistogramOnly),
     exact("histogram_stdvar", &[INSTANT], FunctionKind::NativeHistogramOnly),
     exact("histogram_sum", &[INSTANT], FunctionKind::NativeHistogramOnly),
@@ -169,6 +190,7 @@ static FUNCTIONS: [Function; 82] = [
     time("hour", TimeOp::Hour),
     rate("idelta", RateOp::Idelta),
     rate("increase", RateOp::Increase),
+    variadic("info", &[INSTANT, INSTANT], Variadic::UpTo(1), FunctionKind::Info),
     rate("irate", RateOp::Irate),
     variadic("label_join", &[INSTANT, STRING, STRING, STRING], Variadic::Any, FunctionKind::LabelJoin),
     exact("label_replace", &[INSTANT, STRING, STRING, STRING, STRING], FunctionKind::LabelReplace),
@@ -177,7 +199,9 @@ static FUNCTIONS: [Function; 82] = [
     math("log10", MathOp::Log10),
     math("log2", MathOp::Log2),
     over_time("mad_over_time", OverTimeOp::Mad),
+    scalar("max_of", &[SCALAR, SCALAR], FunctionKind::MaxOf),
     over_time("max_over_time", OverTimeOp::Max),
+    scalar("min_of", &[SCALAR, SCALAR], FunctionKind::MinOf),
     over_time("min_over_time", OverTimeOp::Min),
     time("minute", TimeOp::Minute),
     time("month", TimeOp::Month),
@@ -186,6 +210,7 @@ static FUNCTIONS: [Function; 82] = [
     over_time("present_over_time", OverTimeOp::Present),
     exact("quantile_over_time", &[SCALAR, RANGE], FunctionKind::QuantileOverTime),
     math("rad", MathOp::Rad),
+    scalar("range", &[], FunctionKind::QueryRange),
     rate("rate", RateOp::Rate),
     over_time("resets", OverTimeOp::Resets),
     variadic("round", &[INSTANT, SCALAR], Variadic::UpTo(1), FunctionKind::Round),
@@ -198,8 +223,11 @@ static FUNCTIONS: [Function; 82] = [
     variadic("sort_by_label_desc", &[INSTANT, STRING], Variadic::Any, FunctionKind::SortByLabel { descending: true }),
     exact("sort_desc", &[INSTANT], FunctionKind::Sort { descending: true }),
     math("sqrt", MathOp::Sqrt),
+    scalar("start", &[], FunctionKind::QueryStart),
+    exact("start_timestamp", &[INSTANT], FunctionKind::StartTimestamp),
     over_time("stddev_over_time", OverTimeOp::Stddev),
     over_time("stdvar_over_time", OverTimeOp::Stdvar),
+    scalar("step", &[], FunctionKind::QueryStep),
     over_time("sum_over_time", OverTimeOp::Sum),
     math("tan", MathOp::Tan),
     math("tanh", MathOp::Tanh),

@@ -110,6 +110,10 @@ fn deviation(values: &[f64]) -> Deviation {
 }
 
 fn median_deviation(values: &[f64], scratch: &mut Vec<f64>) -> f64 {
+    // There is no middle where something is not a number.
+    if values.iter().any(|value| value.is_nan()) {
+        return f64::NAN;
+    }
     let median = quantile(0.5, values, scratch);
     scratch.iter_mut().for_each(|value| *value = (*value - median).abs());
     sort_nan_first(scratch);

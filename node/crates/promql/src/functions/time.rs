@@ -50,6 +50,14 @@ impl TimeOp {
     }
 }
 
+/// A time in seconds since the epoch, as in `2024-02-28T05:01:36Z`.
+pub(crate) fn rfc3339(seconds: i64) -> String {
+    let Date { year, month, day } = date(seconds.div_euclid(DAY_S));
+    let second = seconds.rem_euclid(DAY_S);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
 /// The date of a day counted from the epoch (Howard Hinnant's `civil_from_days`: years begin in March, in eras of 400).
 fn date(days: i64) -> Date {
     let days = days + 719_468;
@@ -103,6 +111,12 @@ mod tests {
         assert_eq!(TimeOp::DayOfMonth.apply(-86_401.0), 30.0);
         assert_eq!(TimeOp::Hour.apply(-86_401.0), 23.0);
         assert_eq!(TimeOp::DayOfYear.apply(-1.0), 365.0);
+    }
+
+    #[test]
+    fn times_are_written_in_utc() {
+        assert_eq!(rfc3339(1_709_096_496), "2024-02-28T05:01:36Z");
+        assert_eq!(rfc3339(-1), "1969-12-31T23:59:59Z");
     }
 
     #[test]

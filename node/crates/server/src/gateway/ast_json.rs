@@ -2,7 +2,7 @@
 
 use bellwether_model::Matcher;
 use bellwether_promql::ValueType;
-use bellwether_promql::ast::{At, Binary, Cardinality, Expr, TimeShift, VectorSelector};
+use bellwether_promql::ast::{At, Binary, Cardinality, Duration, Expr, Extension, TimeShift, VectorSelector};
 use bellwether_promql::functions::Variadic;
 use serde_json::{Value, json};
 
@@ -13,15 +13,15 @@ pub fn tree(expr: &Expr) -> Value {
         Expr::String(text) => json!({ "type": "stringLiteral", "val": text.value }),
         Expr::Selector(selector) => with(selector_tree("vectorSelector", selector), json!({})),
         Expr::Range(range) => {
-            with(selector_tree("matrixSelector", &range.selector), json!({ "range": range.range_ms }))
+            with(selector_tree("matrixSelector", &range.selector), json!({ "range": fixed(&range.range) }))
         }
         Expr::Subquery(subquery) => with(
-            shift_tree(subquery.shift),
+            shift_tree(&subquery.shift),
             json!({
                 "type": "subquery",
                 "expr": tree(&subquery.expr),
-                "range": subquery.range_ms,
-                "step": subquery.step_ms.unwrap_or(0),
+                "range": fixed(&subquery.range),
+                "step": subquery.step.as_ref().map_or(0, fixed),
             }),
         ),
         Expr::Call(call) => json!({
@@ -83,11 +83,13 @@ fn with(mut object: Value, more: Value) -> Value {
 
 fn selector_tree(kind: &str, selector: &VectorSelector) -> Value {
     with(
-        shift_tree(selector.shift),
+        shift_tree(&selector.shift),
         json!({
             "type": kind,
             "name": selector.name.as_deref().unwrap_or_default(),
             "matchers": selector.matchers.iter().map(matcher_tree).collect::<Vec<_>>(),
+            "anchored": selector.extension == Extension::Anchored,
+            "smoothed": selector.extension == Extension::Smoothed,
         }),
     )
 }
@@ -96,14 +98,19 @@ fn matcher_tree(matcher: &Matcher) -> Value {
     json!({ "name": matcher.name(), "value": matcher.value(), "type": matcher.op().as_str() })
 }
 
-fn shift_tree(shift: TimeShift) -> Value {
+/// Milliseconds of a literal; 0 for what is computed from the query's times.
+fn fixed(duration: &Duration) -> i64 {
+    duration.fixed_ms().unwrap_or_default()
+}
+
+fn shift_tree(shift: &TimeShift) -> Value {
     let (timestamp, start_or_end) = match shift.at {
         None => (None, None),
         Some(At::Time(timestamp)) => (Some(timestamp), None),
         Some(At::Start) => (None, Some("start")),
         Some(At::End) => (None, Some("end")),
     };
-    json!({ "offset": shift.offset_ms, "timestamp": timestamp, "startOrEnd": start_or_end })
+    json!({ "offset": fixed(&shift.offset), "timestamp": timestamp, "startOrEnd": start_or_end })
 }
 
 fn matching_tree(binary: &Binary) -> Value {
@@ -118,7 +125,13 @@ fn matching_tree(binary: &Binary) -> Value {
         Cardinality::ManyToOne => "many-to-one",
         Cardinality::OneToMany => "one-to-many",
     };
-    json!({ "card": card, "labels": matching.labels, "on": matching.on, "include": matching.include })
+    json!({
+        "card": card,
+        "labels": matching.labels,
+        "on": matching.on,
+        "include": matching.include,
+        "fillValues": { "lhs": matching.fill_left, "rhs": matching.fill_right },
+    })
 }
 
 #[cfg(test)]
@@ -136,19 +149,19 @@ mod tests {
         check(
             r#"up{job=~"a|b"} offset 5m"#,
             expect![[
-                r#"{"matchers":[{"name":"job","type":"=~","value":"a|b"},{"name":"__name__","type":"=","value":"up"}],"name":"up","offset":300000,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"}"#
+                r#"{"anchored":false,"matchers":[{"name":"job","type":"=~","value":"a|b"},{"name":"__name__","type":"=","value":"up"}],"name":"up","offset":300000,"smoothed":false,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"}"#
             ]],
         );
         check(
             "up[5m] @ 1.5",
             expect![[
-                r#"{"matchers":[{"name":"__name__","type":"=","value":"up"}],"name":"up","offset":0,"range":300000,"startOrEnd":null,"timestamp":1500,"type":"matrixSelector"}"#
+                r#"{"anchored":false,"matchers":[{"name":"__name__","type":"=","value":"up"}],"name":"up","offset":0,"range":300000,"smoothed":false,"startOrEnd":null,"timestamp":1500,"type":"matrixSelector"}"#
             ]],
         );
         check(
             "up @ end()",
             expect![[
-                r#"{"matchers":[{"name":"__name__","type":"=","value":"up"}],"name":"up","offset":0,"startOrEnd":"end","timestamp":null,"type":"vectorSelector"}"#
+                r#"{"anchored":false,"matchers":[{"name":"__name__","type":"=","value":"up"}],"name":"up","offset":0,"smoothed":false,"startOrEnd":"end","timestamp":null,"type":"vectorSelector"}"#
             ]],
         );
     }
@@ -158,13 +171,13 @@ mod tests {
         check(
             "a / on (x) group_left (y) b",
             expect![[
-                r#"{"bool":false,"lhs":{"matchers":[{"name":"__name__","type":"=","value":"a"}],"name":"a","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"matching":{"card":"many-to-one","include":["y"],"labels":["x"],"on":true},"op":"/","rhs":{"matchers":[{"name":"__name__","type":"=","value":"b"}],"name":"b","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"type":"binaryExpr"}"#
+                r#"{"bool":false,"lhs":{"anchored":false,"matchers":[{"name":"__name__","type":"=","value":"a"}],"name":"a","offset":0,"smoothed":false,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"matching":{"card":"many-to-one","fillValues":{"lhs":null,"rhs":null},"include":["y"],"labels":["x"],"on":true},"op":"/","rhs":{"anchored":false,"matchers":[{"name":"__name__","type":"=","value":"b"}],"name":"b","offset":0,"smoothed":false,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"type":"binaryExpr"}"#
             ]],
         );
         check(
             "a and ignoring (x) b",
             expect![[
-                r#"{"bool":false,"lhs":{"matchers":[{"name":"__name__","type":"=","value":"a"}],"name":"a","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"matching":{"card":"many-to-many","include":[],"labels":["x"],"on":false},"op":"and","rhs":{"matchers":[{"name":"__name__","type":"=","value":"b"}],"name":"b","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"type":"binaryExpr"}"#
+                r#"{"bool":false,"lhs":{"anchored":false,"matchers":[{"name":"__name__","type":"=","value":"a"}],"name":"a","offset":0,"smoothed":false,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"matching":{"card":"many-to-many","fillValues":{"lhs":null,"rhs":null},"include":[],"labels":["x"],"on":false},"op":"and","rhs":{"anchored":false,"matchers":[{"name":"__name__","type":"=","value":"b"}],"name":"b","offset":0,"smoothed":false,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"type":"binaryExpr"}"#
             ]],
         );
         check(
@@ -180,19 +193,19 @@ mod tests {
         check(
             "topk by (x) (3, max_over_time(up[5m:] offset 1s))",
             expect![[
-                r#"{"expr":{"args":[{"expr":{"matchers":[{"name":"__name__","type":"=","value":"up"}],"name":"up","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"offset":1000,"range":300000,"startOrEnd":null,"step":0,"timestamp":null,"type":"subquery"}],"func":{"argTypes":["matrix"],"name":"max_over_time","returnType":"vector","variadic":0},"type":"call"},"grouping":["x"],"op":"topk","param":{"type":"numberLiteral","val":"3"},"type":"aggregation","without":false}"#
+                r#"{"expr":{"args":[{"expr":{"anchored":false,"matchers":[{"name":"__name__","type":"=","value":"up"}],"name":"up","offset":0,"smoothed":false,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"offset":1000,"range":300000,"startOrEnd":null,"step":0,"timestamp":null,"type":"subquery"}],"func":{"argTypes":["matrix"],"name":"max_over_time","returnType":"vector","variadic":0},"type":"call"},"grouping":["x"],"op":"topk","param":{"type":"numberLiteral","val":"3"},"type":"aggregation","without":false}"#
             ]],
         );
         check(
             "sum without () (max_over_time(rate(up[1m])[5m:10s]))",
             expect![[
-                r#"{"expr":{"args":[{"expr":{"args":[{"matchers":[{"name":"__name__","type":"=","value":"up"}],"name":"up","offset":0,"range":60000,"startOrEnd":null,"timestamp":null,"type":"matrixSelector"}],"func":{"argTypes":["matrix"],"name":"rate","returnType":"vector","variadic":0},"type":"call"},"offset":0,"range":300000,"startOrEnd":null,"step":10000,"timestamp":null,"type":"subquery"}],"func":{"argTypes":["matrix"],"name":"max_over_time","returnType":"vector","variadic":0},"type":"call"},"grouping":[],"op":"sum","param":null,"type":"aggregation","without":true}"#
+                r#"{"expr":{"args":[{"expr":{"args":[{"anchored":false,"matchers":[{"name":"__name__","type":"=","value":"up"}],"name":"up","offset":0,"range":60000,"smoothed":false,"startOrEnd":null,"timestamp":null,"type":"matrixSelector"}],"func":{"argTypes":["matrix"],"name":"rate","returnType":"vector","variadic":0},"type":"call"},"offset":0,"range":300000,"startOrEnd":null,"step":10000,"timestamp":null,"type":"subquery"}],"func":{"argTypes":["matrix"],"name":"max_over_time","returnType":"vector","variadic":0},"type":"call"},"grouping":[],"op":"sum","param":null,"type":"aggregation","without":true}"#
             ]],
         );
         check(
             r#"label_join(up, "a", ",", "b", "c")"#,
             expect![[
-                r#"{"args":[{"matchers":[{"name":"__name__","type":"=","value":"up"}],"name":"up","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},{"type":"stringLiteral","val":"a"},{"type":"stringLiteral","val":","},{"type":"stringLiteral","val":"b"},{"type":"stringLiteral","val":"c"}],"func":{"argTypes":["vector","string","string","string"],"name":"label_join","returnType":"vector","variadic":-1},"type":"call"}"#
+                r#"{"args":[{"anchored":false,"matchers":[{"name":"__name__","type":"=","value":"up"}],"name":"up","offset":0,"smoothed":false,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},{"type":"stringLiteral","val":"a"},{"type":"stringLiteral","val":","},{"type":"stringLiteral","val":"b"},{"type":"stringLiteral","val":"c"}],"func":{"argTypes":["vector","string","string","string"],"name":"label_join","returnType":"vector","variadic":-1},"type":"call"}"#
             ]],
         );
         check(

@@ -163,7 +163,7 @@ impl From<QueryError> for ApiError {
                 return ApiError::parameter("query", error);
             }
             QueryError::Killed => ErrorKind::Canceled,
-            QueryError::Plan(PlanError::Parameter(_)) => ErrorKind::Execution,
+            QueryError::Plan(PlanError::Parameter(_) | PlanError::Duration { .. }) => ErrorKind::Execution,
             QueryError::Plan(_) => ErrorKind::BadData,
             QueryError::Select(error) => return error.into(),
             QueryError::Evaluation(EvalError::Cancelled) => ErrorKind::Canceled,

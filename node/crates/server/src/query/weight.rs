@@ -32,7 +32,9 @@ impl Weight {
         match expr {
             Expr::Number(_) | Expr::String(_) | Expr::Selector(_) => {}
             Expr::Range(range) => {
-                let windows = range.range_ms.unsigned_abs() / times.step_ms().unsigned_abs() + 1;
+                // A plan with a duration that cannot be computed is refused.
+                let range_ms = range.range.resolve(&times, false).unwrap_or_default();
+                let windows = range_ms.unsigned_abs() / times.step_ms().unsigned_abs() + 1;
                 self.overlap = self.overlap.max(windows.min(self.steps));
             }
             Expr::Subquery(_) => self.subquery = true,

@@ -1,19 +1,25 @@
 //! Text to syntax tree: precedence climbing over the tokens, then the type checks of [`crate::types`].
 //!
+//! Selectors, what follows them, and durations have files of their own.
+//!
 //! Stops at the first error. Messages and positions are Prometheus's; what Prometheus leaves to a generic message
 //! ("unexpected ...") gets the same one here.
 
+mod duration;
+mod modifiers;
+mod selector;
+
 use std::fmt;
 
-use bellwether_model::{METRIC_NAME, MatchOp, Matcher, PatternBudget, PatternError, Timestamp};
+use bellwether_model::{Matcher, PatternBudget};
 
 use crate::ast::{
-    Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, Expr, Grouping, Matching, Number, Paren,
-    RangeSelector, StringLiteral, Subquery, TimeShift, Unary, VectorSelector,
+    Aggregate, AggregateOp, Binary, BinaryOp, Call, Cardinality, Expr, Extension, Grouping, Matching, Number, Paren,
+    StringLiteral, TimeShift, Unary,
 };
 use crate::functions;
 use crate::lexer::{LexError, Token, TokenKind, go_quote, tokenize};
-use crate::limits::{EXPRESSION_DEPTH_MAX, MATCHERS_PER_SELECTOR_MAX, QUERY_BYTES_MAX, SELECTIONS_MAX};
+use crate::limits::{EXPRESSION_DEPTH_MAX, QUERY_BYTES_MAX, SELECTIONS_MAX};
 use crate::literal;
 use crate::span::Span;
 use crate::types;
@@ -76,7 +82,11 @@ pub fn parse_selectors<'t>(texts: impl IntoIterator<Item = &'t str>) -> Result<V
             return Err(refused(format!("the selectors have more than {QUERY_BYTES_MAX} bytes together")));
         }
         match parse_within(text, &mut patterns)? {
-            Expr::Selector(selector) if selector.shift == TimeShift::default() => all.push(selector.matchers),
+            Expr::Selector(selector)
+                if selector.shift == TimeShift::default() && selector.extension == Extension::None =>
+            {
+                all.push(selector.matchers);
+            }
             other => {
                 return Err(ParseError { message: "expected a vector selector".to_owned(), span: other.span() });
             }
@@ -109,7 +119,9 @@ fn precedence(op: BinaryOp) -> u8 {
         | BinaryOp::Less
         | BinaryOp::LessEqual
         | BinaryOp::Greater
-        | BinaryOp::GreaterEqual => 3,
+        | BinaryOp::GreaterEqual
+        | BinaryOp::TrimUpper
+        | BinaryOp::TrimLower => 3,
         BinaryOp::Add | BinaryOp::Sub => 4,
         BinaryOp::Mul | BinaryOp::Div | BinaryOp::Mod | BinaryOp::Atan2 => UNARY_PRECEDENCE,
         BinaryOp::Pow => 6,
@@ -205,6 +217,63 @@ impl<'a, 'b> Parser<'a, 'b> {
     }
 
     fn matching(&mut self) -> Result<Matching, ParseError> {
+        let mut matching = self.match_labels()?;
+        if self.next_is_fill(TokenKind::Fill) {
+            matching.fill_left = Some(self.fill_value()?);
+            matching.fill_right = matching.fill_left;
+        } else if self.next_is_fill(TokenKind::FillLeft) {
+            matching.fill_left = Some(self.fill_value()?);
+            if self.next_is_fill(TokenKind::FillRight) {
+                matching.fill_right = Some(self.fill_value()?);
+            }
+        } else if self.next_is_fill(TokenKind::FillRight) {
+            matching.fill_right = Some(self.fill_value()?);
+            if self.next_is_fill(TokenKind::FillLeft) {
+                matching.fill_left = Some(self.fill_value()?);
+            }
+        }
+        Ok(matching)
+    }
+
+    /// Whether a fill modifier comes next, and not a metric of that name.
+    fn next_is_fill(&self, kind: TokenKind) -> bool {
+        self.peek().kind == kind && self.kind_after_next() == Some(TokenKind::LeftParen)
+    }
+
+    fn kind_after_next(&self) -> Option<TokenKind> {
+        self.tokens.get(self.at + 1).map(|token| token.kind)
+    }
+
+    /// The modifier's word and its number in parentheses.
+    fn fill_value(&mut self) -> Result<f64, ParseError> {
+        self.next();
+        self.expect(TokenKind::LeftParen)?;
+        let negative = self.sign();
+        let token = self.peek();
+        let value = match token.kind {
+            TokenKind::Number => self.number_value(token)?,
+            TokenKind::Duration => self.duration_value(token)? as f64 / 1000.0,
+            _ => return self.unexpected("", ""),
+        };
+        self.next();
+        self.expect(TokenKind::RightParen)?;
+        Ok(match value {
+            value if value.is_nan() => f64::NAN,
+            value if negative => -value,
+            value => value,
+        })
+    }
+
+    /// Takes a sign, if there is one; says whether it is negative.
+    fn sign(&mut self) -> bool {
+        let negative = self.accept(TokenKind::Operator(BinaryOp::Sub)).is_some();
+        if !negative {
+            self.accept(TokenKind::Operator(BinaryOp::Add));
+        }
+        negative
+    }
+
+    fn match_labels(&mut self) -> Result<Matching, ParseError> {
         let mut matching = Matching::default();
         if self.accept(TokenKind::On).is_some() {
             matching.on = true;
@@ -263,13 +332,22 @@ impl<'a, 'b> Parser<'a, 'b> {
             | TokenKind::Offset
             | TokenKind::On
             | TokenKind::Without
+            | TokenKind::Anchored
+            | TokenKind::Smoothed
+            | TokenKind::Fill
+            | TokenKind::FillLeft
+            | TokenKind::FillRight
             | TokenKind::Start
-            | TokenKind::End => token.text.to_owned(),
+            | TokenKind::End
+            | TokenKind::Step
+            | TokenKind::Range
+            | TokenKind::MaxOf
+            | TokenKind::MinOf => token.text.to_owned(),
             TokenKind::Operator(op) if op.is_set() || op == BinaryOp::Atan2 => token.text.to_owned(),
             TokenKind::String => {
                 let label = self.unquoted(token)?;
                 if label.is_empty() {
-                    return self.unexpected("grouping opts", "label");
+                    return self.fail(token.span, "invalid label name for grouping: \"\"");
                 }
                 label
             }
@@ -297,11 +375,13 @@ impl<'a, 'b> Parser<'a, 'b> {
         loop {
             match self.peek().kind {
                 TokenKind::LeftBracket => {
-                    expr = self.brackets(expr)?;
+                    expr = self.brackets(expr, level)?;
                     depth = self.deeper(depth, expr.span())?;
                 }
-                TokenKind::Offset => self.offset(&mut expr)?,
+                TokenKind::Offset => self.offset(&mut expr, level)?,
                 TokenKind::At => self.at_modifier(&mut expr)?,
+                TokenKind::Anchored => self.extension(&mut expr, Extension::Anchored)?,
+                TokenKind::Smoothed => self.extension(&mut expr, Extension::Smoothed)?,
                 _ => return Ok((expr, depth)),
             }
         }
@@ -334,30 +414,39 @@ impl<'a, 'b> Parser<'a, 'b> {
                 Ok((Expr::Paren(Paren { expr: Box::new(inner), span }), depth))
             }
             TokenKind::LeftBrace => Ok((Expr::Selector(self.braces(None)?), 1)),
-            TokenKind::Aggregate(op) => match self.tokens.get(self.at + 1).map(|token| token.kind) {
+            TokenKind::Aggregate(op) => match self.kind_after_next() {
                 Some(TokenKind::LeftParen | TokenKind::By | TokenKind::Without) => self.aggregate(op, level),
                 _ => self.named_selector(),
             },
-            TokenKind::Identifier => {
-                let is_call = self.tokens.get(self.at + 1).is_some_and(|next| next.kind == TokenKind::LeftParen);
+            TokenKind::Identifier
+            | TokenKind::Start
+            | TokenKind::End
+            | TokenKind::Step
+            | TokenKind::Range
+            | TokenKind::MaxOf
+            | TokenKind::MinOf => {
+                let is_call = self.kind_after_next() == Some(TokenKind::LeftParen);
                 if is_call { self.call(level) } else { self.named_selector() }
             }
             TokenKind::MetricIdentifier
             | TokenKind::By
             | TokenKind::Without
             | TokenKind::Offset
-            | TokenKind::Start
-            | TokenKind::End
+            | TokenKind::Anchored
+            | TokenKind::Smoothed
+            | TokenKind::Fill
+            | TokenKind::FillLeft
+            | TokenKind::FillRight
             | TokenKind::Operator(BinaryOp::And | BinaryOp::Or | BinaryOp::Unless) => self.named_selector(),
             _ => self.unexpected("", ""),
         }
     }
 
     fn number_value(&self, token: Token<'_>) -> Result<f64, ParseError> {
-        match literal::parse_number(token.text) {
-            Some(value) => Ok(value),
-            None => self.fail(token.span, format!("error parsing number: {}", go_quote(token.text))),
-        }
+        literal::parse_number(token.text).or_else(|reason| {
+            let text = go_quote(token.text);
+            self.fail(token.span, format!("error parsing number: strconv.ParseFloat: parsing {text}: {reason}"))
+        })
     }
 
     fn duration_value(&self, token: Token<'_>) -> Result<i64, ParseError> {
@@ -366,73 +455,6 @@ impl<'a, 'b> Parser<'a, 'b> {
 
     fn unquoted(&self, token: Token<'_>) -> Result<String, ParseError> {
         literal::unquote(token.text).or_else(|reason| self.fail(token.span, reason))
-    }
-
-    fn named_selector(&mut self) -> Result<Deep, ParseError> {
-        let token = self.next();
-        let name = token.text.to_owned();
-        let mut selector = if self.peek().kind == TokenKind::LeftBrace {
-            self.braces(Some(token.span))?
-        } else {
-            VectorSelector { name: None, matchers: Vec::new(), shift: TimeShift::default(), span: token.span }
-        };
-        selector.matchers.push(Matcher::equal(METRIC_NAME, &name));
-        selector.name = Some(name);
-        Ok((Expr::Selector(selector), 1))
-    }
-
-    fn braces(&mut self, name: Option<Span>) -> Result<VectorSelector, ParseError> {
-        let open = self.expect(TokenKind::LeftBrace)?;
-        let mut matchers = Vec::new();
-        loop {
-            if let Some(close) = self.accept(TokenKind::RightBrace) {
-                let span = name.unwrap_or(open.span).to(close.span);
-                return Ok(VectorSelector { name: None, matchers, shift: TimeShift::default(), span });
-            }
-            if matchers.len() == MATCHERS_PER_SELECTOR_MAX {
-                let span = self.peek().span;
-                return self.fail(span, format!("the selector has more than {MATCHERS_PER_SELECTOR_MAX} matchers"));
-            }
-            matchers.push(self.matcher()?);
-            if self.accept(TokenKind::Comma).is_none() && self.peek().kind != TokenKind::RightBrace {
-                return self.unexpected("label matching", "\",\" or \"}\"");
-            }
-        }
-    }
-
-    fn matcher(&mut self) -> Result<Matcher, ParseError> {
-        let label = self.peek();
-        let (name, quoted) = match label.kind {
-            TokenKind::Identifier => (label.text.to_owned(), false),
-            TokenKind::String => (self.unquoted(label)?, true),
-            _ => return self.unexpected("label matching", "identifier or \"}\""),
-        };
-        self.next();
-        let op = match self.peek().kind {
-            TokenKind::Assign => MatchOp::Equal,
-            TokenKind::Operator(BinaryOp::NotEqual) => MatchOp::NotEqual,
-            TokenKind::EqualRegex => MatchOp::Regex,
-            TokenKind::NotEqualRegex => MatchOp::NotRegex,
-            // A quoted text alone is the metric's name.
-            TokenKind::Comma | TokenKind::RightBrace if quoted => return Ok(Matcher::equal(METRIC_NAME, &name)),
-            _ => return self.unexpected("label matching", "label matching operator"),
-        };
-        self.next();
-        let value = self.peek();
-        if value.kind != TokenKind::String {
-            return self.unexpected("label matching", "string");
-        }
-        let text = self.unquoted(value)?;
-        self.next();
-        let span = label.span.to(value.span);
-        Matcher::within(op, &name, &text, self.patterns).or_else(|error| match error {
-            PatternError::Invalid { pattern, reason } => {
-                // The library draws the pattern over several lines; its last line says what is wrong.
-                let reason = reason.rsplit("error: ").next().unwrap_or_default().trim_end();
-                self.fail(span, format!("error parsing regexp: {reason}: {pattern:?}"))
-            }
-            PatternError::TooCostly { .. } => self.fail(span, error.to_string()),
-        })
     }
 
     fn arguments(&mut self, level: usize) -> Result<(Vec<Expr>, usize), ParseError> {
@@ -501,153 +523,5 @@ impl<'a, 'b> Parser<'a, 'b> {
         };
         self.next();
         Ok(Some(Grouping { without, labels: self.grouping_labels()? }))
-    }
-
-    /// Milliseconds of a duration or of a number of seconds, if one comes next.
-    fn maybe_duration(&mut self) -> Result<Option<i64>, ParseError> {
-        let token = self.peek();
-        let ms = match token.kind {
-            TokenKind::Duration => self.duration_value(token)?,
-            TokenKind::Number => {
-                let ms = (self.number_value(token)? * 1000.0).round();
-                // Prometheus keeps durations in nanoseconds.
-                if ms.is_nan() || ms.abs() >= i64::MAX as f64 / 1e6 {
-                    return self.fail(token.span, "duration out of range");
-                }
-                ms as i64
-            }
-            _ => return Ok(None),
-        };
-        self.next();
-        Ok(Some(ms))
-    }
-
-    fn positive_duration(&mut self) -> Result<Option<i64>, ParseError> {
-        let negative = self.accept(TokenKind::Operator(BinaryOp::Sub)).is_some();
-        if !negative {
-            self.accept(TokenKind::Operator(BinaryOp::Add));
-        }
-        let span = self.peek().span;
-        match self.maybe_duration()? {
-            Some(ms) if negative || ms <= 0 => self.fail(span, "duration must be greater than 0"),
-            other => Ok(other),
-        }
-    }
-
-    fn brackets(&mut self, expr: Expr) -> Result<Expr, ParseError> {
-        let open = self.next();
-        let Some(range_ms) = self.positive_duration()? else {
-            return self.unexpected("subquery or range selector", "number or duration");
-        };
-        if self.accept(TokenKind::Colon).is_some() {
-            let step_ms = self.positive_duration()?;
-            let Some(close) = self.accept(TokenKind::RightBracket) else {
-                let expected = if step_ms.is_some() { "\"]\"" } else { "number, duration, or \"]\"" };
-                return self.unexpected("subquery selector", expected);
-            };
-            let span = expr.span().to(close.span);
-            let shift = TimeShift::default();
-            return Ok(Expr::Subquery(Subquery { expr: Box::new(expr), range_ms, step_ms, shift, span }));
-        }
-        let Some(close) = self.accept(TokenKind::RightBracket) else {
-            return self.unexpected("subquery or range", "\":\" or \"]\"");
-        };
-        let brackets = open.span.to(close.span);
-        match expr {
-            Expr::Selector(selector) if selector.shift.offset_ms != 0 => {
-                self.fail(brackets, "no offset modifiers allowed before range")
-            }
-            Expr::Selector(selector) if selector.shift.at.is_some() => {
-                self.fail(brackets, "no @ modifiers allowed before range")
-            }
-            Expr::Selector(selector) => {
-                let span = selector.span.to(close.span);
-                Ok(Expr::Range(RangeSelector { selector, range_ms, span }))
-            }
-            _ => self.fail(brackets, "ranges only allowed for vector selectors"),
-        }
-    }
-
-    fn offset(&mut self, expr: &mut Expr) -> Result<(), ParseError> {
-        self.next();
-        let negative = self.accept(TokenKind::Operator(BinaryOp::Sub)).is_some();
-        if !negative {
-            self.accept(TokenKind::Operator(BinaryOp::Add));
-        }
-        let Some(ms) = self.maybe_duration()? else {
-            return self.unexpected("offset", "number or duration");
-        };
-        let (end, whole) = (self.last_span(), expr.span());
-        let Some((shift, span)) = shift_of(expr) else {
-            let message =
-                "offset modifier must be preceded by an instant vector selector or range vector selector or a subquery";
-            return self.fail(whole, message);
-        };
-        if shift.offset_ms != 0 {
-            return self.fail(whole, "offset may not be set multiple times");
-        }
-        shift.offset_ms = if negative { -ms } else { ms };
-        *span = span.to(end);
-        Ok(())
-    }
-
-    fn at_modifier(&mut self, expr: &mut Expr) -> Result<(), ParseError> {
-        self.next();
-        let whole = expr.span();
-        let at = match self.peek().kind {
-            TokenKind::Start | TokenKind::End => {
-                let at = if self.next().kind == TokenKind::Start { At::Start } else { At::End };
-                for paren in [TokenKind::LeftParen, TokenKind::RightParen] {
-                    if self.accept(paren).is_none() {
-                        return self.unexpected("@", "timestamp");
-                    }
-                }
-                at
-            }
-            _ => At::Time(self.at_time(whole)?),
-        };
-        let end = self.last_span();
-        let Some((shift, span)) = shift_of(expr) else {
-            let message =
-                "@ modifier must be preceded by an instant vector selector or range vector selector or a subquery";
-            return self.fail(whole, message);
-        };
-        if shift.at.is_some() {
-            return self.fail(whole, "@ <timestamp> may not be set multiple times");
-        }
-        shift.at = Some(at);
-        *span = span.to(end);
-        Ok(())
-    }
-
-    fn at_time(&mut self, whole: Span) -> Result<Timestamp, ParseError> {
-        let negative = self.accept(TokenKind::Operator(BinaryOp::Sub)).is_some();
-        if !negative {
-            self.accept(TokenKind::Operator(BinaryOp::Add));
-        }
-        let token = self.peek();
-        let seconds = match token.kind {
-            TokenKind::Number => self.number_value(token)?,
-            TokenKind::Duration => self.duration_value(token)? as f64 / 1000.0,
-            _ => return self.unexpected("@", "timestamp"),
-        };
-        self.next();
-        let seconds = if negative { -seconds } else { seconds };
-        // Milliseconds must fit as well, which Prometheus leaves to the wind.
-        if seconds.is_nan() || seconds.abs() >= i64::MAX as f64 / 1000.0 {
-            let message = format!("timestamp out of bounds for @ modifier: {}", literal::fixed_text(seconds));
-            return self.fail(whole, message);
-        }
-        Ok((seconds * 1000.0).round() as Timestamp)
-    }
-}
-
-/// The place of `offset` and `@` in an expression that can have them, and its span.
-fn shift_of(expr: &mut Expr) -> Option<(&mut TimeShift, &mut Span)> {
-    match expr {
-        Expr::Selector(node) => Some((&mut node.shift, &mut node.span)),
-        Expr::Range(node) => Some((&mut node.selector.shift, &mut node.span)),
-        Expr::Subquery(node) => Some((&mut node.shift, &mut node.span)),
-        _ => None,
     }
 }
