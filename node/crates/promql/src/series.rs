@@ -24,7 +24,17 @@ impl FetchedSeries {
     }
 }
 
-/// Labels of a result in the making: those of a stored series, with the name possibly dropped without a copy.
+/// What goes with the name of a metric, and is dropped with it.
+pub(crate) const TYPE_LABEL: &str = "__type__";
+pub(crate) const UNIT_LABEL: &str = "__unit__";
+
+/// Whether a label says what metric a series is of: its name, its type, its unit.
+pub(crate) fn is_of_metric(label: &str) -> bool {
+    label == METRIC_NAME || label == TYPE_LABEL || label == UNIT_LABEL
+}
+
+/// Labels of a result in the making: those of a stored series, with the name (and type and unit, where they are labels)
+/// possibly dropped without a copy.
 #[derive(Debug, Clone)]
 pub(crate) struct SeriesLabels {
     labels: Labels,
@@ -55,7 +65,7 @@ impl SeriesLabels {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Label<'_>> {
         let name_dropped = self.name_dropped;
-        self.labels.iter().filter(move |label| !name_dropped || label.name != METRIC_NAME)
+        self.labels.iter().filter(move |label| !name_dropped || !is_of_metric(label.name))
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
@@ -68,7 +78,7 @@ impl SeriesLabels {
     }
 
     pub(crate) fn to_labels(&self) -> Labels {
-        if self.name_dropped && self.labels.metric_name().is_some() {
+        if self.name_dropped && self.labels.iter().any(|label| is_of_metric(label.name)) {
             return Labels::from_sorted(self.iter());
         }
         self.labels.clone()

@@ -5,13 +5,15 @@ use std::cell::{Cell, RefCell};
 use crate::eval::meter::Meter;
 use crate::outcome::EvalError;
 use crate::plan::Plan;
-use crate::series::FetchedSeries;
+use crate::series::{FetchedSeries, TYPE_LABEL, UNIT_LABEL};
 
 /// The series of one selection.
 pub(crate) struct Input {
     series: RefCell<Vec<FetchedSeries>>,
     /// Nodes of the plan that have not read it yet.
     readers: Cell<u32>,
+    /// A series has its type or its unit as a label.
+    pub(crate) typed: bool,
 }
 
 impl Input {
@@ -19,7 +21,13 @@ impl Input {
         if plan.needs_order && !series.is_sorted_by(|a, b| a.labels <= b.labels) {
             series.sort_by(|a, b| a.labels.cmp(&b.labels));
         }
-        Input { series: RefCell::new(series), readers: Cell::new(readers) }
+        // Labels are sorted, and these are among the first of all but the oddest series.
+        let is_typed = |series: &FetchedSeries| {
+            let mut labels = series.labels.iter().take_while(|label| label.name <= UNIT_LABEL);
+            labels.any(|label| label.name == TYPE_LABEL || label.name == UNIT_LABEL)
+        };
+        let typed = series.iter().any(is_typed);
+        Input { series: RefCell::new(series), readers: Cell::new(readers), typed }
     }
 
     /// Visits every series. Each is dropped behind the visit of the last reader, so that a result can grow where its

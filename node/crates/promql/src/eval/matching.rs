@@ -1,6 +1,6 @@
 //! Two vectors: arithmetic and comparisons between matching series, and set operators.
 
-use bellwether_model::{Label, Labels, METRIC_NAME};
+use bellwether_model::{Label, Labels};
 
 use crate::ast::{BinaryOp, Cardinality, Matching};
 use crate::column::{Column, Presence};
@@ -9,7 +9,7 @@ use crate::eval::collect::{Duplicates, SeriesSet};
 use crate::eval::group::Groups;
 use crate::eval::{Evaluator, execution_error};
 use crate::outcome::EvalError;
-use crate::series::{Series, SeriesLabels};
+use crate::series::{Series, SeriesLabels, is_of_metric};
 use crate::span::Span;
 use crate::windows::Grid;
 
@@ -239,7 +239,7 @@ fn result_labels(operation: Operation, matching: &Matching, many: &SeriesLabels,
         return if drops_name { many.without_name() } else { many.clone() };
     }
     let keeps = |label: &Label<'_>| {
-        let dropped = drops_name && label.name == METRIC_NAME;
+        let dropped = drops_name && is_of_metric(label.name);
         let matches_mode = !one_to_one || matching.labels.iter().any(|name| name == label.name) == matching.on;
         !dropped && matches_mode && !matching.include.iter().any(|name| name == label.name)
     };

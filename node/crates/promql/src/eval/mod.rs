@@ -164,7 +164,7 @@ impl Evaluator<'_> {
             VectorNode::SampleTimes(selector) => self.sample_times(selector, grid, sink),
             VectorNode::Range { op, range } => {
                 let drops_name = !matches!(op, RangeOp::OverTime(op) if op.keeps_name());
-                if drops_name && !range.distinct_without_name() {
+                if drops_name && !self.stay_distinct(range.distinct_without_name()) {
                     let mut set = self.new_set(Duplicates::Refuse);
                     self.range_call(op, range, grid, &mut |labels, column| set.push(labels, column))?;
                     return set.push_into(sink);
@@ -175,7 +175,7 @@ impl Evaluator<'_> {
             VectorNode::AbsentOverTime { labels, range } => self.absent_over_time(labels, range, grid, sink),
             VectorNode::Point { op, arg } => {
                 // Prometheus merges series whose names were all that differed, if they share no step.
-                if arg.distinct_without_name() {
+                if self.stay_distinct(arg.distinct_without_name()) {
                     return self.point(op, arg, grid, sink);
                 }
                 let mut set = self.new_set(Duplicates::Merge);
@@ -223,7 +223,7 @@ impl Evaluator<'_> {
                 }
                 let drops_name = *return_bool || !op.is_comparison();
                 let scalar = self.scalar(scalar, grid)?;
-                if drops_name && !vector.distinct_without_name() {
+                if drops_name && !self.stay_distinct(vector.distinct_without_name()) {
                     let mut set = self.new_set(Duplicates::Merge);
                     let mut merge = |labels: &SeriesLabels, column: &mut Column| set.push(labels, column);
                     self.with_scalar(operation, *scalar_left, vector, &scalar, grid, &mut merge)?;
@@ -255,6 +255,11 @@ impl Evaluator<'_> {
                 })
             }
         }
+    }
+
+    /// Whether series that the plan says are distinct without their names are so: types and units go with the names.
+    fn stay_distinct(&self, without_name: bool) -> bool {
+        without_name && !self.inputs.iter().any(|input| input.typed)
     }
 
     fn new_set(&self, duplicates: Duplicates) -> SeriesSet<'_> {

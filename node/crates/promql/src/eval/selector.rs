@@ -108,7 +108,7 @@ impl Evaluator<'_> {
     pub(crate) fn sample_times(&self, node: &SelectorNode, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EvalError> {
         let mut push = |labels: &SeriesLabels, column: &mut Column| sink(&labels.without_name(), column);
         let time = |timestamps: &[i64], _: &[f64], at: usize| timestamps[at] as f64 / 1000.0;
-        if node.one_name {
+        if self.stay_distinct(node.one_name) {
             return self.newest(node, grid, &mut push, time);
         }
         let mut set = self.new_set(Duplicates::Merge);
