@@ -378,7 +378,7 @@ async fn what_concerns_the_text_alone() {
         expect![[r#"200 {"status":"success","data":"sum by (a) (rate(up[5m]))"}"#]],
     )
     .await;
-    check("/api/v1/parse_query?query=up*2", expect![[r#"200 {"status":"success","data":{"bool":false,"lhs":{"matchers":[{"name":"__name__","type":"=","value":"up"}],"name":"up","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"matching":null,"op":"*","rhs":{"type":"numberLiteral","val":"2"},"type":"binaryExpr"}}"#]]).await;
+    check("/api/v1/parse_query?query=up*2", expect![[r#"200 {"status":"success","data":{"bool":false,"lhs":{"anchored":false,"matchers":[{"name":"__name__","type":"=","value":"up"}],"name":"up","offset":0,"smoothed":false,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"matching":null,"op":"*","rhs":{"type":"numberLiteral","val":"2"},"type":"binaryExpr"}}"#]]).await;
     check("/api/v1/query_exemplars?query=up&start=1&end=2", expect![[r#"200 {"status":"success","data":[]}"#]]).await;
 }
 
