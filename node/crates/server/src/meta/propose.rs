@@ -15,10 +15,10 @@ use super::codec::{DecodeError, replies, requests};
 use super::command::{MetaCommand, MetaReply, Outcome, Refusal, Request};
 use super::joining::{Pauses, RemoteError};
 
-/// How long a command is tried.
-pub const PROPOSE_BUDGET: Duration = Duration::from_secs(15);
+/// How long a command is tried: clients that wait for ten seconds, as most do, are to be told why it did not succeed.
+pub const PROPOSE_BUDGET: Duration = Duration::from_secs(8);
 /// How long another node may take to answer once.
-const CALL_DEADLINE: Duration = Duration::from_secs(5);
+const CALL_DEADLINE: Duration = Duration::from_secs(3);
 /// How long a command that is committed elsewhere may take to be applied here.
 const VISIBLE_WAIT: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_millis(50);

@@ -83,14 +83,24 @@ fn error(subject: impl Into<String>, problem: impl Into<String>, advice: impl In
     Finding { severity: Severity::Error.into(), ..warning(subject, problem, advice) }
 }
 
+/// The voters that do not answer, where they are so many that the others are no quorum. A leader that nobody hears any more may go
+/// on believing that it leads.
+fn quorum_lost(voters: &BTreeSet<NodeId>, is_up: impl Fn(NodeId) -> bool) -> Option<String> {
+    let down: Vec<NodeId> = voters.iter().copied().filter(|node| !is_up(*node)).collect();
+    (down.len() * 2 >= voters.len().max(1)).then(|| list(down.into_iter()))
+}
+
 fn meta_group(picture: &Picture, found: &mut Vec<Finding>) {
-    if picture.meta_leader.is_none() {
-        let down = list(picture.meta_voters.iter().copied().filter(|node| !picture.is_up(*node)));
-        let advice = if down.is_empty() {
-            "an election is under way: ask again in some seconds".to_owned()
-        } else {
-            format!("start {down}: more than half of {} must answer", list(picture.meta_voters.iter().copied()))
-        };
+    let voters = &picture.meta_voters;
+    if let Some(down) = quorum_lost(voters, |node| picture.is_up(node)) {
+        let problem = "more than half of its voters must answer, and do not: nothing of the cluster can be changed";
+        let advice = format!(
+            "start {down}, of {}; if they are gone for ever: stop this node and start it once with --recover-meta-group",
+            list(voters.iter().copied())
+        );
+        found.push(error("meta group", problem, advice));
+    } else if picture.meta_leader.is_none() {
+        let advice = "an election is under way: ask again in some seconds";
         found.push(error("meta group", "no node leads it: nothing of the cluster can be changed", advice));
     }
 }
@@ -167,13 +177,13 @@ fn groups(picture: &Picture, found: &mut Vec<Finding>) {
     let wanted = picture.copies_wanted();
     for group in picture.state.placement.groups() {
         let subject = || format!("shard group {}", group.id);
-        if picture.leader(group.id).is_none() {
-            let down = list(group.voters().map(|replica| replica.node).filter(|node| !picture.is_up(*node)));
-            let advice = if down.is_empty() {
-                "an election is under way, or its replicas are in trouble: ask again in some seconds".to_owned()
-            } else {
-                format!("start {down}: more than half of its voters must answer")
-            };
+        let voters = group.voters().map(|replica| replica.node).collect();
+        if let Some(down) = quorum_lost(&voters, |node| picture.is_up(node)) {
+            let problem = "more than half of its voters must answer, and do not: its series cannot be written";
+            let advice = format!("start {down}; if they are gone for ever: bwctl group recover {}", group.id);
+            found.push(error(subject(), problem, advice));
+        } else if picture.leader(group.id).is_none() {
+            let advice = "an election is under way, or its replicas are in trouble: ask again in some seconds";
             found.push(error(subject(), "no replica leads: its series cannot be written", advice));
         }
         match picture.copies_serving(group) {
@@ -240,6 +250,18 @@ mod tests {
         ]);
         let subjects: Vec<&str> = found.iter().map(|finding| finding.subject.as_str()).collect();
         assert_eq!(subjects, ["shard groups 0, 3", "node 2", "cluster", "shard group 4"]);
+    }
+
+    #[test]
+    fn a_quorum_is_more_than_half_of_the_voters() {
+        let lost = |voters: &[u64], up: &[u64]| {
+            quorum_lost(&voters.iter().copied().map(NodeId).collect(), |node| up.contains(&node.0))
+        };
+        assert_eq!(lost(&[1, 2, 3], &[1, 3]), None);
+        assert_eq!(lost(&[1, 2, 3], &[1]).as_deref(), Some("nodes 2 and 3"));
+        assert_eq!(lost(&[1, 2], &[1]).as_deref(), Some("node 2"));
+        assert_eq!(lost(&[1], &[1]), None);
+        assert_eq!(lost(&[], &[]), None);
     }
 
     #[test]
