@@ -4,9 +4,10 @@ use bellwether_model::{Label, Labels, METRIC_NAME};
 use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::ast::Matching;
 use crate::eval::meter::Account;
 use crate::outcome::EvalError;
-use crate::series::SeriesLabels;
+use crate::series::{SeriesLabels, TYPE_LABEL, UNIT_LABEL};
 
 /// What a group costs beside its labels and its state: its places in the list and in the index.
 const GROUP_BYTES: usize = 48;
@@ -27,6 +28,17 @@ impl Groups {
     pub(crate) fn new(without: bool, names: &[String]) -> Groups {
         debug_assert!(names.is_sorted());
         Groups { without, names: names.to_vec(), labels: Vec::new(), index: HashTable::new(), key: Vec::new() }
+    }
+
+    /// Groups of series that match each other. Operators take types and units away with the names: what has gone through one
+    /// and what has not must still find each other, so without a list of what counts none of the three does.
+    pub(crate) fn of_matching(matching: &Matching) -> Groups {
+        let mut names = matching.labels.clone();
+        if !matching.on {
+            names.extend([TYPE_LABEL, UNIT_LABEL].map(str::to_owned));
+            names.sort_unstable();
+        }
+        Groups::new(!matching.on, &names)
     }
 
     /// The group of a series, new if it is the first of it.

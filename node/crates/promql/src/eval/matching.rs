@@ -91,7 +91,7 @@ impl Evaluator<'_> {
         if !matchable.any() {
             return Ok(self.new_set(Duplicates::Merge));
         }
-        let mut groups = Groups::new(!matching.on, &matching.labels);
+        let mut groups = Groups::of_matching(matching);
         let mut account = self.meter.account();
         let mut ones: Vec<Vec<&Series>> = Vec::new();
         for series in &one.series {
@@ -176,7 +176,7 @@ impl Evaluator<'_> {
         rhs: SeriesSet<'_>,
         grid: &Grid,
     ) -> Result<SeriesSet<'_>, EvalError> {
-        let mut groups = Groups::new(!matching.on, &matching.labels);
+        let mut groups = Groups::of_matching(matching);
         let mut account = self.meter.account();
         // For `or` the left side hides series of the right one; for the others the right side decides about the left.
         let (deciding, decided) = if op == BinaryOp::Or { (&lhs, &rhs) } else { (&rhs, &lhs) };
