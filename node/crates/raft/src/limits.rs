@@ -65,6 +65,12 @@ pub const TRANSFER_LAG_BYTES_MAX: u64 = 1 << 20;
 /// How long a leader that has lost its vote tries to hand over.
 pub const TRANSFER_WAIT: Duration = Duration::from_secs(3);
 
+/// How long the others may take to take over what is handed over, elections included; then whoever led stands for election
+/// again, so often at most, and waits for the election timeout after that.
+pub const TAKE_OVER_WAIT: Duration = Duration::from_secs(4);
+/// See [`TAKE_OVER_WAIT`].
+pub const TAKE_BACK_ATTEMPTS: u64 = 8;
+
 /// How long a flush waits for the log to be cut. Replication in flight can hold that up; the next flush catches up.
 pub const PURGE_WAIT: Duration = Duration::from_secs(5);
 
@@ -137,5 +143,6 @@ const _: () = assert!(GROUP_IN_FLIGHT_BYTES <= NODE_IN_FLIGHT_BYTES);
 const _: () = assert!(NODE_IN_FLIGHT_BYTES <= u32::MAX as usize);
 const _: () = assert!(COMMIT_NOTICE_DELAY.as_millis() * 4 <= HEARTBEAT.as_millis());
 const _: () = assert!(HEARTBEAT.as_millis() * 3 <= ELECTION_TIMEOUT_MAX.as_millis());
+const _: () = assert!(ELECTION_TIMEOUT_MAX.as_millis() * 4 < TAKE_OVER_WAIT.as_millis());
 const _: () = assert!(ELECTION_TIMEOUT_MAX.as_millis() * 2 < QUORUM_SILENCE_MAX.as_millis());
 const _: () = assert!(ELECTION_TIMEOUT_MIN.as_millis() < ELECTION_TIMEOUT_MAX.as_millis());

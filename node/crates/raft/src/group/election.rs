@@ -92,7 +92,7 @@ impl RaftGroup {
 
 impl Inner {
     /// A moment of the time in which an attempt is made, different for every replica and attempt.
-    fn jitter(self: &Arc<Self>, attempt: u64) -> Duration {
+    pub(super) fn jitter(self: &Arc<Self>, attempt: u64) -> Duration {
         let drawn = mix(mix(self.shared.seed, attempt), mix(u64::from(self.group.0), self.replica.0));
         let micros = limits::LOST_LEADER_JITTER.as_micros() as u64;
         Duration::from_micros(drawn % micros)

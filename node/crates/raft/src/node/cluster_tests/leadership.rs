@@ -105,6 +105,29 @@ async fn a_hand_over_that_fails_leaves_a_group_that_elects() {
     cluster.converge().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_nobody_can_succeed_leads_again() {
+    let mut cluster = Cluster::found(3, 47).await;
+    cluster.propose_many(5).await;
+    let leader = cluster.leader().await;
+    let others: Vec<NodeId> = [1, 2, 3].into_iter().filter(|id| *id != leader).collect();
+    cluster.hosts[&others[1]].node.set_standing(Standing { abstains: true, unfit: BTreeSet::new() });
+    cluster.network.cut_off(others[0]);
+    let group = cluster.group(leader);
+    let error = group.transfer_leadership(ReplicaId(others[0]), Duration::from_millis(500)).await;
+    assert_eq!(error, Err(TransferError::Deadline(GROUP)));
+    group.propose(payload(90, 10)).await.unwrap_err();
+    sleep(Duration::from_secs(6)).await;
+    assert_eq!(cluster.leader().await, leader);
+    cluster.propose_many(5).await;
+    // One that has not answered for long is not handed anything any more.
+    let error = group.transfer_leadership(ReplicaId(others[0]), PATIENCE).await;
+    assert!(matches!(error, Err(TransferError::Behind { .. })), "{error:?}");
+    cluster.propose_many(5).await;
+    cluster.network.heal();
+    cluster.converge().await;
+}
+
 /// Says on all nodes that one is not to lead.
 fn disqualify(cluster: &Cluster, unfit: NodeId) {
     for (id, host) in &cluster.hosts {
