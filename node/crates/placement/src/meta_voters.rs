@@ -5,16 +5,16 @@ use std::collections::BTreeSet;
 use bellwether_model::NodeId;
 
 use crate::policy::voters_of;
-use crate::{Inventory, NodeState, Policy};
+use crate::{Inventory, Policy};
 
 /// More voters cost more than they protect.
 const META_VOTERS_MAX: usize = 5;
 
 /// The nodes that are to vote in the meta group, given those that do. A node that does not answer keeps its vote for the
-/// grace period, and longer when nobody can take its place; the result is empty only when there is no active node.
+/// grace period; that one, and one that is to be emptied, keep it longer while nobody can take their place. The result is
+/// empty only when there is no active node.
 pub fn meta_voters(current: &BTreeSet<NodeId>, inventory: &Inventory, policy: &Policy) -> BTreeSet<NodeId> {
     let wanted = voters_of(inventory.member_count().min(META_VOTERS_MAX));
-    let members = |node: &NodeId| inventory.nodes.get(node).is_some_and(|info| info.state == NodeState::Active);
     let mut chosen: BTreeSet<NodeId> = current.iter().copied().filter(|node| inventory.holds(*node, policy)).collect();
     let mut free: BTreeSet<NodeId> = inventory
         .nodes
@@ -28,11 +28,12 @@ pub fn meta_voters(current: &BTreeSet<NodeId>, inventory: &Inventory, policy: &P
         free.remove(&next);
         chosen.insert(next);
     }
-    // Nobody can take the place of the lost ones: without them the others would be a smaller quorum of fewer.
-    let lost = current.iter().filter(|node| members(node) && !chosen.contains(node)).copied();
+    // Nobody can take the place of those that go: without them the others would be a smaller quorum of fewer.
+    let mut going: Vec<NodeId> =
+        current.iter().copied().filter(|node| inventory.nodes.contains_key(node) && !chosen.contains(node)).collect();
+    going.sort_by_key(|node| (!inventory.is_up(*node), *node));
     let missing = wanted.saturating_sub(chosen.len());
-    let kept: Vec<NodeId> = lost.take(missing).collect();
-    chosen.extend(kept);
+    chosen.extend(going.into_iter().take(missing));
 
     let odd = voters_of(chosen.len()).min(wanted);
     while chosen.len() > odd {
@@ -79,7 +80,7 @@ fn in_zone(chosen: &BTreeSet<NodeId>, zone: &str, inventory: &Inventory) -> usiz
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Liveness, NodeInfo};
+    use crate::{Liveness, NodeInfo, NodeState};
 
     /// `1a 2b! 3c-`: nodes with their zones; `!` is silent for ever, `?` for a moment, `-` draining.
     fn inventory(text: &str) -> Inventory {
@@ -145,5 +146,13 @@ mod tests {
         check(&[1, 2, 3], "1 2 3!", &[1, 2, 3]);
         check(&[1, 2, 3, 4, 5], "1 2 3 4! 5!", &[1, 2, 3, 4, 5]);
         check(&[1, 2, 3, 4, 5], "1 2 3 4! 5-", &[1, 2, 3]);
+    }
+
+    #[test]
+    fn a_voter_that_is_to_be_emptied_stays_until_somebody_answers_who_can_take_its_place() {
+        check(&[1, 2, 3], "1- 2 3 4?", &[1, 2, 3]);
+        check(&[1, 2, 3], "1- 2 3 4", &[2, 3, 4]);
+        check(&[1, 2, 3], "1- 2 3! 4?", &[1, 2, 3]);
+        check(&[1, 2, 3], "1- 2 3", &[2]);
     }
 }
