@@ -134,6 +134,7 @@ pub const TOLD: &[&str] = &[
     "a group was split while a backup was made",
     "a group was split while it was read",
     "a half-done change of voters was ended by the mover",
+    "a hand-over that nobody took was taken back",
     "a late answer to a proposal",
     "a leader without a quorum refused a proposal",
     "a learner was too far behind to vote",

@@ -121,7 +121,8 @@ impl Nemesis {
         }
     }
 
-    /// Starts processes that ended themselves, which only a failed sync excuses.
+    /// Starts processes that ended themselves, which only a failed sync excuses, or that they were to join a cluster that
+    /// was upgraded meanwhile.
     fn restart(&mut self, world: &mut World, marks: &mut Marks) -> Result<(), String> {
         let running = (1..=world.options.nodes).filter(|number| !self.down.contains(number));
         for number in running.collect::<Vec<_>>() {
@@ -129,12 +130,13 @@ impl Nemesis {
                 Process::Refused(reason) => Some(reason.clone()),
                 _ => None,
             });
-            let is_refused = refused.is_some();
-            let Some(reason) = world.machine(number).ended_itself().or(refused) else { continue };
-            // A node that is removed may end for that; one whose disk failed goes on until it is removed.
-            if self.operators.is_retiring(number) && (is_refused || !self.may_end.contains(&number)) {
+            let has_excuse = self.may_end.contains(&number) || self.rotten.contains(&number);
+            // A node that is removed may end for that; one whose disk failed goes on until it is removed. If it is not removed
+            // in the end, what ended it is seen then.
+            if self.operators.is_retiring(number) && (refused.is_some() || !has_excuse) {
                 continue;
             }
+            let Some(reason) = world.machine(number).ended_itself().or(refused) else { continue };
             world.event(format!("n{number} is to be started again: {reason}"));
             if self.rotten.remove(&number) {
                 marks.reach(Mark::RottenNodeReplaced);
@@ -142,7 +144,7 @@ impl Nemesis {
                 self.later(world.now() + RESTART_PAUSE, End::Boot(number));
                 continue;
             }
-            if !self.may_end.contains(&number) {
+            if !self.may_end.contains(&number) && !world.could_be_newer(number) {
                 return Err(format!("the process on node {number} ended itself: {reason}"));
             }
             marks.reach(Mark::ProcessEndedItself);

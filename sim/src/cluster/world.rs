@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bellwether_kv::{Faults, Unsynced};
+use bellwether_server::env::Program;
 use turmoil::Sim;
 
 use super::machine::{Machine, Process};
@@ -147,18 +148,28 @@ impl World {
         if self.off.remove(&number) {
             self.set_links();
         }
+        if self.could_be_newer(number) {
+            self.machine(number).install(self.newest_program());
+        }
         self.machine(number).switch_on();
         self.sim.bounce(address(number));
     }
 
-    /// A machine's disk is gone with its node; it comes back with an empty one, and the newest program that any has.
+    /// A machine's disk is gone with its node; it comes back with an empty one.
     pub fn lose_disk(&mut self, number: usize) {
         self.power_off(number, None);
-        let programs = self.machines.iter().map(|machine| machine.program());
-        let newest = programs.max_by_key(|program| program.formats.highest);
+        self.machine(number).lose_disk();
+    }
+
+    /// Whether a machine that has no node yet has an older program than others: the cluster may use what it does not know.
+    pub fn could_be_newer(&self, number: usize) -> bool {
         let machine = self.machine(number);
-        machine.lose_disk();
-        newest.into_iter().for_each(|program| machine.install(program));
+        machine.node().is_none() && machine.program().formats.highest < self.newest_program().formats.highest
+    }
+
+    fn newest_program(&self) -> Program {
+        let programs = self.machines.iter().map(|machine| machine.program());
+        programs.max_by_key(|program| program.formats.highest).unwrap_or(Program::THIS)
     }
 
     /// Messages from some hosts to others are lost, until [`uncut`](Self::uncut).
