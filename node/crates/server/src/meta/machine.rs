@@ -235,8 +235,9 @@ impl StateMachine for MetaStateMachine {
         let (state, applied) = states::decode(&content, self.supported)
             .map_err(|error| FatalError(format!("a copy of the meta group: {error}")))?;
         let _writing = self.writing.lock();
-        self.disk.write_small_file(STATE_FILE, &content).map_err(|error| self.failed(STATE_FILE, error))?;
+        // First, for on a full disk its room is all that there is. If this is not the end, the leader sends it again.
         self.disk.remove(path).map_err(failed)?;
+        self.disk.write_small_file(STATE_FILE, &content).map_err(|error| self.failed(STATE_FILE, error))?;
         let mut live = self.live.lock();
         *live = Live { state, applied };
         self.publish(&live);

@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use bellwether_kv::MemDisk;
+use bellwether_kv::{Faults, MemDisk};
 use bellwether_raft::{LogPosition, ReplicaId};
 
 use super::*;
@@ -35,6 +35,23 @@ fn founded(disk: Arc<dyn KvDisk>) -> MetaStateMachine {
 
 fn entry(index: u64, payload: EntryPayload) -> CommittedEntry {
     CommittedEntry { position: LogPosition { term: 1, leader: ReplicaId(1), index }, payload }
+}
+
+#[test]
+fn a_copy_is_installed_on_a_disk_that_is_full_with_it() {
+    let disk = MemDisk::new();
+    let target = founded(Arc::new(disk.clone()));
+    let applied = Applied { log: Some(LogPosition { term: 1, leader: ReplicaId(1), index: 7 }), membership: None };
+    let content = states::encode(target.live.lock().state.as_ref(), &applied);
+    // Enough to open the copy, and not for a second one.
+    let room_bytes = 128;
+    assert!(content.len() > 2 * room_bytes);
+    target.write_copy("arrived", content.into()).unwrap();
+    let capacity_bytes = Some(disk.used_bytes() + room_bytes as u64);
+    disk.set_faults(Faults { capacity_bytes, ..Faults::default() });
+    target.install(Checkpoint { applied, directory: "arrived".into() }).unwrap();
+    assert_eq!(target.applied().log.unwrap().index, 7);
+    assert!(!disk.exists("arrived").unwrap());
 }
 
 #[test]
