@@ -88,11 +88,18 @@ impl Router {
                 },
                 Leader::Nowhere(error) => (self.shards.node(), error),
             };
-            let nothing_done = match &error {
+            let may_repeat = match &error {
+                // Most likely it is gone. Had it done what it was asked, the others would refuse it as outdated.
+                RouteError::Remote(PeerError::Unreachable { .. }) => true,
                 RouteError::Remote(error) => error.nothing_done(),
                 _ => true,
             };
-            if !nothing_done || !self.try_again(group, &error, asked, &mut pace).await {
+            if !may_repeat {
+                // Nor is the next request sent to who did not answer.
+                self.learn(group, &error, asked);
+                return Err(error);
+            }
+            if !self.try_again(group, &error, asked, &mut pace).await {
                 return Err(error);
             }
             attempt += 1;

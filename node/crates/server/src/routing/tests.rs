@@ -296,6 +296,17 @@ async fn a_leader_that_nobody_hears_says_so_of_a_change_of_members() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_change_of_members_does_not_end_at_a_node_that_is_gone() {
+    let cluster = TestCluster::start(3).await;
+    let router = &cluster.nodes[&2].router;
+    router.hints.learn(ShardGroupId(0), 3);
+    cluster.wires.cut(3);
+    let to = Change::TransferTo(replica(0, 1).0);
+    let request = MembershipRequest { group: 0, expected: None, mover_epoch: 1, change: Some(to) };
+    router.membership(ShardGroupId(0), request).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_mover_that_another_has_followed_is_told_whom_to_ask() {
     let cluster = TestCluster::of_three().await;
     let leader = cluster.leader(0).await;
