@@ -98,14 +98,13 @@ pub enum LogError {
 }
 
 impl LogError {
-    /// Whether stored bytes are not what was written.
+    /// Whether what is stored is not what was written.
     pub fn is_corrupt(&self) -> bool {
-        matches!(
-            self,
-            Self::CorruptEntry { .. }
-                | Self::CorruptRecord { .. }
-                | Self::Engine { source: bellwether_kv::Error::Corrupt(_), .. }
-        )
+        match self {
+            LogError::CorruptEntry { .. } | LogError::CorruptRecord { .. } | LogError::Hole { .. } => true,
+            LogError::Engine { source, .. } => matches!(source, bellwether_kv::Error::Corrupt(_)),
+            LogError::Version { .. } | LogError::StateBehindLog { .. } | LogError::Executor { .. } => false,
+        }
     }
 
     pub(crate) fn entry(id: ReplicaKey, index: u64, error: &DecodeError) -> Self {

@@ -115,7 +115,12 @@ impl Shards {
         opened: Result<Arc<ShardGroup>, (GroupTrouble, Cause)>,
     ) -> Result<(), Quarantined> {
         let state = opened.map_err(|(trouble, otherwise)| {
-            let cause = if let GroupTrouble::DiskFull(_) = trouble { Cause::DiskFull } else { otherwise };
+            let cause = match trouble {
+                GroupTrouble::DiskFull(_) => Cause::DiskFull,
+                // Of a group that was good it is known only now, and new at that: others may have what it lost.
+                GroupTrouble::Corrupt(_) => Cause::Damaged,
+                GroupTrouble::Failed(_) | GroupTrouble::NewerFormat(_) => otherwise,
+            };
             Quarantined { group, reason: trouble.into_reason(), cause }
         });
         let result = state.as_ref().map(|_| ()).map_err(Quarantined::clone);

@@ -101,7 +101,7 @@ impl Shards {
         for (group, replica, start, opened) in opened.await {
             let state = match opened {
                 Ok(running) => Ok(running),
-                Err(GroupTrouble::Damaged(reason)) => {
+                Err(GroupTrouble::Corrupt(reason) | GroupTrouble::Failed(reason)) => {
                     tracing::error!(group = group.0, reason, "a shard group does not serve");
                     Err(Quarantined { group, reason, cause: Cause::Damaged })
                 }
@@ -163,13 +163,17 @@ impl Start {
     /// without having a log. Those of a group that was split off begin with what its parent made for them.
     pub fn of(group: &RingGroup) -> Start {
         let is_first = (group.replicas.len() == 1 || planted(Bug::LearnerFounds)) && group.origin.parent.is_none();
-        if is_first { Start::Founded } else { Start::Waiting }
+        let is_child = group.origin.parent.is_some();
+        if is_first || is_child && planted(Bug::ChildBeginsEmpty) { Start::Founded } else { Start::Waiting }
     }
 }
 
 /// Why one group does not serve.
 pub(super) enum GroupTrouble {
-    Damaged(String),
+    /// What is stored is not what was written.
+    Corrupt(String),
+    /// Opening it failed otherwise.
+    Failed(String),
     NewerFormat(String),
     DiskFull(String),
 }
@@ -177,9 +181,10 @@ pub(super) enum GroupTrouble {
 impl GroupTrouble {
     pub fn into_reason(self) -> String {
         match self {
-            GroupTrouble::Damaged(reason) | GroupTrouble::NewerFormat(reason) | GroupTrouble::DiskFull(reason) => {
-                reason
-            }
+            GroupTrouble::Corrupt(reason)
+            | GroupTrouble::Failed(reason)
+            | GroupTrouble::NewerFormat(reason)
+            | GroupTrouble::DiskFull(reason) => reason,
         }
     }
 }
@@ -324,12 +329,12 @@ impl Opener {
         let (raft, own) = (self.raft().clone(), started.raft.clone());
         let ready = on_raft(&self.env, async move {
             let ready = ready(&raft, &own).await;
-            if let Err(GroupTrouble::Damaged(_) | GroupTrouble::NewerFormat(_)) = &ready {
+            if ready.as_ref().is_err_and(|trouble| !matches!(trouble, GroupTrouble::DiskFull(_))) {
                 own.shutdown().await;
             }
             ready
         });
-        match ready.await.map_err(|error| GroupTrouble::Damaged(error.to_string()))? {
+        match ready.await.map_err(|error| GroupTrouble::Failed(error.to_string()))? {
             Ok(()) => {
                 started.machine.end_replay();
                 Ok(Arc::new(ShardGroup::new(group.id, started.machine, started.raft, self.env.fatal.clone())))
@@ -355,10 +360,11 @@ impl Opener {
                 Start::Waiting => raft.start_group(id, replica, machine_of_group, transport).await,
             }
         });
-        let started = started.await.map_err(|error| GroupTrouble::Damaged(error.to_string()))?;
+        let started = started.await.map_err(|error| GroupTrouble::Failed(error.to_string()))?;
         let raft = started.map_err(|error| match error {
             StartError::Log(LogError::Version { .. }) => GroupTrouble::NewerFormat(error.to_string()),
-            other => GroupTrouble::Damaged(other.to_string()),
+            StartError::Log(log) if log.is_corrupt() => GroupTrouble::Corrupt(log.to_string()),
+            other => GroupTrouble::Failed(other.to_string()),
         })?;
         Ok(Started { machine, raft })
     }
@@ -409,10 +415,10 @@ impl Opener {
                 MarkError::NewerFormat { .. } | MarkError::Unsupported { .. } => {
                     GroupTrouble::NewerFormat(error.to_string())
                 }
-                MarkError::Damaged => GroupTrouble::Damaged(error.to_string()),
+                MarkError::Damaged => GroupTrouble::Corrupt(error.to_string()),
             })
         };
-        self.env.executors.scan.run(open).await.map_err(|error| GroupTrouble::Damaged(error.to_string())).flatten()
+        self.env.executors.scan.run(open).await.map_err(|error| GroupTrouble::Failed(error.to_string())).flatten()
     }
 }
 
@@ -423,7 +429,7 @@ async fn ready(raft: &RaftNode, group: &RaftGroup) -> Result<(), GroupTrouble> {
     let mut ready = std::pin::pin!(alone);
     loop {
         match timeout(DISK_LOOK, &mut ready).await {
-            Ok(ready) => return ready.map_err(|error| GroupTrouble::Damaged(error.to_string())),
+            Ok(ready) => return ready.map_err(|error| GroupTrouble::Failed(error.to_string())),
             Err(_) => {
                 if let Some(StorageTrouble::DiskFull(reason)) = raft.storage_trouble() {
                     return Err(GroupTrouble::DiskFull(format!("the log store is full: {reason}")));

@@ -101,9 +101,12 @@ impl ReplicaStore {
             bellwether_tsdb::OpenError::Storage(error) if error.is_disk_full() => {
                 GroupTrouble::DiskFull(format!("{path}: {error}"))
             }
+            bellwether_tsdb::OpenError::Storage(error) if error.is_corrupt() => {
+                GroupTrouble::Corrupt(format!("{path}: {error}"))
+            }
             bellwether_tsdb::OpenError::Storage(error) => {
                 end_if_sync_failed(&error, &self.fatal);
-                GroupTrouble::Damaged(format!("{path}: {error}"))
+                GroupTrouble::Failed(format!("{path}: {error}"))
             }
         })?;
         if shard.ref_epoch() == self.ref_epoch {
@@ -111,18 +114,19 @@ impl ReplicaStore {
         }
         let (found, expected) = (shard.ref_epoch().0, self.ref_epoch.0);
         let reason = format!("{path}: it is of incarnation {found:x}, the placement says {expected:x}");
-        Err(GroupTrouble::Damaged(reason))
+        Err(GroupTrouble::Failed(reason))
     }
 
     fn trouble(&self, path: &str, error: &Error) -> GroupTrouble {
         let reason = format!("{path}: {error}");
         match error {
             Error::DiskFull(_) => GroupTrouble::DiskFull(reason),
+            Error::Corrupt(_) => GroupTrouble::Corrupt(reason),
             Error::SyncFailed(_) => {
                 (self.fatal)(&reason);
-                GroupTrouble::Damaged(reason)
+                GroupTrouble::Failed(reason)
             }
-            _ => GroupTrouble::Damaged(reason),
+            _ => GroupTrouble::Failed(reason),
         }
     }
 

@@ -5,6 +5,7 @@ use bellwether_model::{Sample, ShardGroupId, TimeRange};
 use bellwether_tsdb::SealWhen;
 
 use super::{Cause, NotServed, SelectError};
+use crate::replication::{LOG, LOG_PATH, LOG_SPACES};
 use crate::testing::{NOW_MS, Storage};
 use crate::write::WriteError;
 
@@ -82,6 +83,19 @@ async fn damage_that_nobody_has_read_is_found_before_it_is_copied() {
     // What is left of a group that nobody else has is better than nothing.
     let copy = group.copy_as_it_is().unwrap();
     disk.remove(copy.directory.to_str().unwrap()).unwrap();
+}
+
+#[tokio::test]
+async fn a_group_that_served_counts_as_damaged_once_its_log_is_found_so() {
+    let storage = Storage::open(MemDisk::new(), |_| {}).await;
+    storage.write(&NAMES, sample(1.0)).await.unwrap();
+    storage.shards.local(ShardGroupId(0)).unwrap().raft.shutdown().await;
+    let keys = storage.disk.keys(LOG_PATH, LOG_SPACES[LOG.0].name);
+    let of_group = keys.into_iter().rfind(|key| key.starts_with(&0u32.to_be_bytes())).unwrap();
+    storage.disk.damage(LOG_PATH, LOG_SPACES[LOG.0].name, &of_group, Damage::Silent { bit: 9 }).unwrap();
+    let error = storage.shards.restart(ShardGroupId(0)).await.unwrap_err();
+    let NotServed::Quarantined(error) = error else { panic!("{error}") };
+    assert!(error.cause == Cause::Damaged && error.reason.contains("corrupt"), "{error}");
 }
 
 #[tokio::test]
