@@ -15,6 +15,7 @@ compile_error!(
 pub mod body;
 pub mod cluster;
 pub mod invariants;
+pub mod museum;
 pub mod os_clock;
 pub mod panics;
 pub mod plant;

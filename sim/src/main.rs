@@ -11,6 +11,7 @@ use bellwether_probe::Bug;
 use bellwether_sim::cluster::Case;
 use bellwether_sim::cluster::options::{CHAOS_SECONDS_MAX, NODES_MAX};
 use bellwether_sim::cluster::run::{Manner, replay};
+use bellwether_sim::museum::{exhibits, show};
 use bellwether_sim::plant::Search;
 use bellwether_sim::shrink::{claim, shrink};
 use bellwether_sim::sweep::{Verdict, judge, summary};
@@ -36,6 +37,9 @@ enum Command {
         /// Where the small case goes
         #[arg(long, default_value = "small.json")]
         write_case: PathBuf,
+        /// Plant a bug in the code: the case is to catch it
+        #[arg(long)]
+        plant: Option<Bug>,
     },
     /// Run seeds twice each and compare
     Meta {
@@ -48,6 +52,12 @@ enum Command {
     },
     /// Plant bugs in the code and see whether runs catch them; the exit code is 1 if one is not caught
     Plant(Plant),
+    /// Replay the cases of the museum: each must hold, and catch the bug that it names
+    Museum {
+        /// Where the cases are
+        #[arg(long, default_value = "sim/museum")]
+        directory: PathBuf,
+    },
     /// Run one node alone, without a network
     Single {
         /// The seed
@@ -82,6 +92,9 @@ struct Run {
     /// Seeds that run at a time
     #[arg(long, default_value_t = 1)]
     jobs: usize,
+    /// Begin no further seed after so many minutes
+    #[arg(long, value_name = "MINUTES", requires = "seeds")]
+    r#for: Option<u64>,
     /// Print the options and the schedule first
     #[arg(long)]
     plan: bool,
@@ -136,7 +149,7 @@ fn main() -> ExitCode {
             Some(seeds) => Ok(many(seeds.clone(), &run)),
             None => one(&run),
         },
-        Command::Shrink { which, write_case } => smaller(&which, &write_case),
+        Command::Shrink { which, write_case, plant } => smaller(&which, &write_case, plant),
         Command::Meta { mut seeds, nodes } => Ok(seeds.all(|seed| match sweep::twice(&Case::of(seed, nodes.into())) {
             Ok(report) => {
                 println!("{}", summary(seed, &Ok(report)));
@@ -148,6 +161,7 @@ fn main() -> ExitCode {
             }
         })),
         Command::Plant(search) => Ok(plant(search)),
+        Command::Museum { directory } => exhibits(&directory).map(|cases| museum(&cases)),
         Command::Single { seed } => single::simulate(seed, true).map(|report| {
             println!("seed {seed}: trace {:016x}, {} lives", report.trace_hash, report.lives);
             true
@@ -161,6 +175,16 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Replays all cases, also once one of them fails.
+fn museum(cases: &[(PathBuf, Case)]) -> bool {
+    let shown = cases.iter().map(|(file, case)| {
+        let shown = show(case);
+        println!("{}: {}", file.display(), shown.as_ref().map_or_else(String::as_str, String::as_str));
+        shown.is_ok()
+    });
+    shown.filter(|holds| !holds).count() == 0
 }
 
 impl Which {
@@ -225,7 +249,9 @@ fn many(seeds: Range<u64>, run: &Run) -> bool {
         command.args(chaos.iter().flat_map(|seconds| ["--chaos", seconds]));
         Ok(command)
     };
-    let sweep = sweep::sweep(seeds, run.jobs, command, |verdict, said| {
+    let most = run.r#for.map(|minutes| Duration::from_secs(60 * minutes));
+    let goes_on = || most.is_none_or(|most| began.elapsed().is_ok_and(|elapsed| elapsed < most));
+    let sweep = sweep::sweep(seeds, run.jobs, goes_on, command, |verdict, said| {
         println!("{}", verdict.summary);
         if verdict.failure.is_some() && !run.quiet {
             eprintln!("{said}");
@@ -268,7 +294,7 @@ fn plant(Plant { bug, all, seeds, every, jobs, nodes }: Plant) -> bool {
 }
 
 /// Shrinks what fails, each try in a process of its own, since one may end its process.
-fn smaller(which: &Which, file: &Path) -> Result<bool, String> {
+fn smaller(which: &Which, file: &Path, planted: Option<Bug>) -> Result<bool, String> {
     let mut case = which.case()?;
     let seed = case.options.seed;
     let place = std::env::temp_dir().join(format!("bellwether-sim-{}.json", process::id()));
@@ -277,6 +303,9 @@ fn smaller(which: &Which, file: &Path) -> Result<bool, String> {
             fs::write(&place, case.to_json())?;
             let mut command = process::Command::new(std::env::current_exe()?);
             command.arg("run").arg("--case").arg(&place).arg("--json");
+            if let Some(bug) = planted {
+                command.args(["--plant", bug.name()]);
+            }
             Ok(command)
         };
         judge(seed, command()).0.failure
@@ -294,6 +323,7 @@ fn smaller(which: &Which, file: &Path) -> Result<bool, String> {
     // It is a file of this process alone, and of no use to anybody.
     let _ = fs::remove_file(&place);
     case.note.clone_from(&last);
+    case.catches = planted.map(|bug| bug.name().to_owned());
     write(file, &case)?;
     println!("{}after {tries} tries: {last}", case.to_json());
     println!("again: cargo run -p bellwether-sim -- run --case {}", file.display());

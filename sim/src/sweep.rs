@@ -102,17 +102,19 @@ pub fn summary(seed: u64, result: &Result<Report, Box<Failure>>) -> String {
     }
 }
 
-/// Runs seeds, so many at a time, with `command` for each. `told` hears of each run as it ends, and what it said of itself.
+/// Runs seeds, so many at a time, with `command` for each; begins another one as long as `goes_on`. `told` hears of each run as it
+/// ends, and what it said of itself.
 pub fn sweep(
     seeds: Range<u64>,
     jobs: usize,
+    goes_on: impl Fn() -> bool + Sync,
     command: impl Fn(u64) -> io::Result<Command> + Sync,
     told: impl Fn(&Verdict, &str) + Sync,
 ) -> Sweep {
     let next = AtomicU64::new(seeds.start);
     let sweep = Mutex::new(Sweep::default());
     let work = || {
-        loop {
+        while goes_on() {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= seeds.end {
                 return;
@@ -202,6 +204,23 @@ mod tests {
         let second = [event(1, "a"), event(9, "b"), event(3, "c")];
         assert!(parting(&first, &second).starts_with("alike for 1 events"), "{}", parting(&first, &second));
         assert!(parting(&first, &first[..2]).contains("nothing"));
+    }
+
+    #[test]
+    fn a_sweep_begins_no_seed_once_it_is_not_to_go_on() {
+        let (asked, ran) = (AtomicU64::new(0), AtomicU64::new(0));
+        let goes_on = || asked.fetch_add(1, Ordering::Relaxed) < 3;
+        let swept = sweep(
+            5..100,
+            1,
+            goes_on,
+            |_| Ok(Command::new("true")),
+            |verdict, _| {
+                ran.fetch_max(verdict.seed, Ordering::Relaxed);
+            },
+        );
+        assert_eq!((swept.count, ran.into_inner()), (3, 7));
+        assert!(swept.failures.values().all(|failure| failure.starts_with("a verdict: none")), "{swept:?}");
     }
 
     #[test]

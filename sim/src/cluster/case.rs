@@ -16,6 +16,8 @@ use super::schedule::{self, Event};
 pub struct Case {
     /// What it shows, for people.
     pub note: String,
+    /// A bug that it catches when it is planted, by name: without one it shows only that something is well now.
+    pub catches: Option<String>,
     /// What is decided beforehand.
     pub options: Options,
     /// What goes wrong, and when.
@@ -32,7 +34,7 @@ impl Case {
     pub fn lasting(seed: u64, nodes: usize, chaos: Option<Duration>) -> Case {
         let drawn = Options::of(seed, nodes);
         let options = Options { chaos: chaos.unwrap_or(drawn.chaos), ..drawn };
-        Case { note: String::new(), schedule: schedule::draw(&options), options }
+        Case { note: String::new(), catches: None, schedule: schedule::draw(&options), options }
     }
 
     /// As JSON, an event to a line.
@@ -42,7 +44,10 @@ impl Case {
         let options = serde_json::to_string_pretty(&self.options).expect(plain).replace('\n', "\n  ");
         let events = self.schedule.iter().map(|event| serde_json::to_string(event).expect(plain));
         let events = events.collect::<Vec<_>>().join(",\n    ");
-        format!("{{\n  \"note\": {note},\n  \"options\": {options},\n  \"schedule\": [\n    {events}\n  ]\n}}\n")
+        let catches = serde_json::to_string(&self.catches).expect(plain);
+        format!(
+            "{{\n  \"note\": {note},\n  \"catches\": {catches},\n  \"options\": {options},\n  \"schedule\": [\n    {events}\n  ]\n}}\n"
+        )
     }
 
     /// Reads JSON back. Options that it does not have, because they are newer, are those of its seed.
@@ -62,7 +67,8 @@ impl Case {
         }
         let schedule =
             serde_json::from_value(json["schedule"].clone()).map_err(|error| format!("schedule: {error}"))?;
-        Ok(Case { note: json["note"].as_str().unwrap_or_default().to_owned(), options, schedule })
+        let text = |name: &str| json[name].as_str().map(str::to_owned);
+        Ok(Case { note: text("note").unwrap_or_default(), catches: text("catches"), options, schedule })
     }
 }
 
@@ -85,7 +91,8 @@ mod tests {
     #[test]
     fn a_case_travels() {
         for seed in 0..20 {
-            let case = Case { note: "it \"broke\"".to_owned(), ..Case::of(seed, 3 + seed as usize % 3) };
+            let catches = seed.is_multiple_of(2).then(|| "stale-read".to_owned());
+            let case = Case { note: "it \"broke\"".to_owned(), catches, ..Case::of(seed, 3 + seed as usize % 3) };
             assert_eq!(Case::of_json(&case.to_json()), Ok(case));
         }
     }

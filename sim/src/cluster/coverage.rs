@@ -23,10 +23,14 @@ pub enum Mark {
     RottenNodeReplaced,
     /// A disk had no room.
     DiskFull,
+    /// Reads and writes of a disk failed now and then.
+    DiskErrors,
     /// A machine did nothing for a while.
     Pause,
     /// A clock jumped.
     ClockJump,
+    /// A process was struck at a moment that was waited for.
+    Ambushed,
     /// A process ended itself after a failed sync.
     ProcessEndedItself,
     /// A group was led by another replica than before.
@@ -45,6 +49,8 @@ pub enum Mark {
     Overwritten,
     /// A deletion was acknowledged.
     Deleted,
+    /// A node had no memory for a write, and said so.
+    Overloaded,
     /// An answer was declared partial.
     PartialAnswer,
     /// A query failed.
@@ -71,6 +77,8 @@ pub enum Mark {
     BackupMade,
     /// A backup was compared with what it should be.
     BackupVerified,
+    /// A new cluster was made of a backup.
+    BackupRestored,
     /// A process was started with a newer program.
     Upgraded,
     /// All nodes use a newer version of what is replicated.
@@ -79,7 +87,7 @@ pub enum Mark {
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Mark; 35] = [
+    pub const ALL: [Mark; 39] = [
         Mark::Crash,
         Mark::Stop,
         Mark::PowerLoss,
@@ -89,8 +97,10 @@ impl Mark {
         Mark::Rot,
         Mark::RottenNodeReplaced,
         Mark::DiskFull,
+        Mark::DiskErrors,
         Mark::Pause,
         Mark::ClockJump,
+        Mark::Ambushed,
         Mark::ProcessEndedItself,
         Mark::LeaderChanged,
         Mark::CheckpointReceived,
@@ -100,6 +110,7 @@ impl Mark {
         Mark::WriteRepeated,
         Mark::Overwritten,
         Mark::Deleted,
+        Mark::Overloaded,
         Mark::PartialAnswer,
         Mark::QueryFailed,
         Mark::LogCut,
@@ -113,6 +124,7 @@ impl Mark {
         Mark::SettingChosen,
         Mark::BackupMade,
         Mark::BackupVerified,
+        Mark::BackupRestored,
         Mark::Upgraded,
         Mark::UpgradeFinalized,
     ];
@@ -129,8 +141,11 @@ pub const TOLD: &[&str] = &[
     "a copy in small pieces",
     "a damaged copy left its group",
     "a deletion was done again after a split",
+    "a copy took the place of a replica's data",
     "a fast clock leads nothing",
     "a flush while a checkpoint was on its way",
+    "a flush was stored",
+    "a group gave a part of itself away",
     "a group was split while a backup was made",
     "a group was split while it was read",
     "a half-done change of voters was ended by the mover",
@@ -152,6 +167,7 @@ pub const TOLD: &[&str] = &[
     "a split was refused by its group's log",
     "a stale mover was refused",
     "an early flush",
+    "an early merge",
     "an early seal",
     "damage was found in a copy that served",
     "few entries in a message",
@@ -161,6 +177,7 @@ pub const TOLD: &[&str] = &[
     "no log is kept",
     "nobody knows who leads",
     "samples were refused while a quorum's disks were full",
+    "the end of a log was cut off",
     "the map is followed late",
 ];
 

@@ -12,6 +12,7 @@ use bellwether_server::env::{DiskSpace, NoFiles, Program, SecretKey, Seed, Versi
 use bellwether_server::meta::MetaCommand;
 use bellwether_server::meta::settings::SettingKey;
 use bellwether_server::{Env, Server};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::clock::SkewedClock;
@@ -58,6 +59,8 @@ pub struct Machine {
     objects: SimObjects,
     stop: watch::Sender<bool>,
     fatal: Mutex<Option<String>>,
+    /// What its process runs on.
+    runtime: Mutex<Option<tokio::runtime::Id>>,
     options: Arc<Options>,
     trace: SharedTrace,
 }
@@ -96,6 +99,7 @@ impl Machine {
             objects,
             stop: watch::Sender::new(false),
             fatal: Mutex::default(),
+            runtime: Mutex::default(),
             options,
             trace,
         }
@@ -111,6 +115,12 @@ impl Machine {
         *lock(&self.disk) = MemDisk::new();
         *lock(&self.rejoins) = true;
         *lock(&self.node) = None;
+    }
+
+    /// Puts in an empty disk: the next process begins as the first node of a cluster, if it is the machine that founds.
+    pub fn found_anew(&self) {
+        self.lose_disk();
+        *lock(&self.rejoins) = false;
     }
 
     /// The node whose data its disk holds, as far as it has served.
@@ -160,6 +170,11 @@ impl Machine {
         look(&lock(&self.process))
     }
 
+    /// Whether it is its process that runs at this moment.
+    pub fn is_here(&self) -> bool {
+        Handle::try_current().is_ok_and(|here| *lock(&self.runtime) == Some(here.id()))
+    }
+
     /// How many processes there were.
     pub fn boots(&self) -> u64 {
         self.boots.load(Ordering::Relaxed)
@@ -168,6 +183,7 @@ impl Machine {
     /// Carries a process, if there is to be one. Ends only with its host.
     pub async fn carry(self: Arc<Self>) -> turmoil::Result {
         if matches!(*lock(&self.process), Process::Starting) {
+            *lock(&self.runtime) = Some(Handle::current().id());
             self.run().await;
         }
         std::future::pending().await
@@ -263,6 +279,12 @@ impl Machine {
         };
         config.self_collect.enabled = false;
         config.ingest.cache_bytes = ByteSize(1 << 20);
+        if options.memory_bytes > 0 {
+            config.memory_limit = ByteSize(options.memory_bytes);
+            // What is short is short for writes alone.
+            config.query.max_total_bytes = Config::default().query.max_bytes;
+            config.storage.cache_bytes = ByteSize(8 << 20);
+        }
         config.storage.flush_log_bytes = ByteSize(options.flush_log_bytes);
         config.storage.flush_log_bytes_per_series = ByteSize(1);
         config.storage.flush_age = options.flush_age;

@@ -1,19 +1,25 @@
 //! Makes a schedule happen, ends what it began, and starts processes that ended themselves.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_kv::{Faults, Trigger};
 
+use tokio::sync::watch;
+
 use super::coverage::{Mark, Marks};
 use super::machine::{NEXT_PROGRAM, Process};
 use super::operator::{Operators, Task};
-use super::schedule::{Event, Fault, Kind};
+use super::probing::{SimProbe, Sprung};
+use super::schedule::{Event, Fault, Kind, Strike};
 use super::world::World;
 
 /// A process that ended itself is started again after this.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
+/// What a disk has room for at least: a node that is new must be able to begin.
+const DISK_BYTES_MIN: u64 = 16 << 10;
 /// A machine whose node was removed begins anew after this.
 const RENEW_PAUSE: Duration = Duration::from_secs(3);
 
@@ -24,7 +30,7 @@ pub struct Nemesis {
     drawn: u64,
     /// Nodes without a process, to be started by an end.
     down: BTreeSet<usize>,
-    /// Nodes on which a sync was asked to fail: their processes may end themselves, or not start.
+    /// Nodes on which a sync, a read or a write was asked to fail: their processes may end themselves, or not start.
     may_end: BTreeSet<usize>,
     /// Nodes of whose disks something is damaged: where that is nothing of one shard group, their processes may end, and they
     /// come back as new ones.
@@ -34,6 +40,9 @@ pub struct Nemesis {
     /// Settings that somebody chose.
     chosen: BTreeSet<String>,
     operators: Arc<Operators>,
+    probe: Rc<SimProbe>,
+    /// Which node clients flood.
+    flooded: watch::Sender<Option<usize>>,
 }
 
 /// How something that is wrong becomes right again.
@@ -48,23 +57,32 @@ enum End {
     Fast(usize),
     Resume(usize, u64),
     Undrain(usize),
+    Strike(usize, Strike, Duration),
+    Flood,
 }
 
 impl Nemesis {
-    /// Begins a schedule at `began`. On the machines of `down` nothing runs yet.
-    pub fn new(schedule: Vec<Event>, began: Duration, down: BTreeSet<usize>, operators: Arc<Operators>) -> Nemesis {
-        let events = schedule.into_iter().map(|event| Event { at: began + event.at, ..event }).collect();
+    /// One with nothing to do yet.
+    pub fn new(operators: Arc<Operators>, probe: Rc<SimProbe>, flooded: watch::Sender<Option<usize>>) -> Nemesis {
         Nemesis {
-            events,
+            events: VecDeque::new(),
             ends: BTreeMap::new(),
             drawn: 0,
-            down,
+            down: BTreeSet::new(),
             may_end: BTreeSet::new(),
             rotten: BTreeSet::new(),
             drained: BTreeSet::new(),
             chosen: BTreeSet::new(),
             operators,
+            probe,
+            flooded,
         }
+    }
+
+    /// Begins a schedule at `began`. On the machines of `down` nothing runs yet.
+    pub fn begin_schedule(&mut self, schedule: Vec<Event>, began: Duration, down: BTreeSet<usize>) {
+        self.events = schedule.into_iter().map(|event| Event { at: began + event.at, ..event }).collect();
+        self.down = down;
     }
 
     /// Does what is due. An error is something that a node must not do.
@@ -82,11 +100,25 @@ impl Nemesis {
         Ok(())
     }
 
+    /// Strikes whoever walked into an ambush in the last step, before anybody looks at what is left of it.
+    pub fn strike(&mut self, world: &mut World, marks: &mut Marks) {
+        for Sprung { number, ambush, lasts } in self.probe.sprung() {
+            world.event(format!("n{number} walks into an ambush: {ambush:?}"));
+            marks.reach(Mark::Ambushed);
+            if ambush.later.is_zero() {
+                self.end(End::Strike(number, ambush.strike, lasts), world);
+            } else {
+                self.later(world.now() + ambush.later, End::Strike(number, ambush.strike, lasts));
+            }
+        }
+    }
+
     /// Everything is right again; only `dead` stays without a process.
     pub fn heal(&mut self, world: &mut World, dead: Option<usize>) {
         world.event(format!("everything heals, dead for ever: {dead:?}"));
         self.events.clear();
         self.ends.clear();
+        self.flooded.send_replace(None);
         world.heal();
         if let Some(dead) = dead {
             self.down.insert(dead);
@@ -121,7 +153,7 @@ impl Nemesis {
         }
     }
 
-    /// Starts processes that ended themselves, which only a failed sync excuses, or that they were to join a cluster that
+    /// Starts processes that ended themselves, which only a disk that fails excuses, or that they were to join a cluster that
     /// was upgraded meanwhile.
     fn restart(&mut self, world: &mut World, marks: &mut Marks) -> Result<(), String> {
         let running = (1..=world.options.nodes).filter(|number| !self.down.contains(number));
@@ -228,13 +260,21 @@ impl Nemesis {
             Fault::DiskFull(node, room_bytes) => {
                 marks.reach(Mark::DiskFull);
                 let disk = world.machine(node).disk();
-                let capacity_bytes = Some(disk.used_bytes() + room_bytes);
+                let capacity_bytes = Some(disk.used_bytes().max(DISK_BYTES_MIN) + room_bytes);
                 disk.set_faults(Faults { capacity_bytes, ..Faults::default() });
                 self.later(end_at, End::Disk(node));
             }
             Fault::SyncFails(node, nth) => {
                 self.may_end.insert(node);
                 world.machine(node).disk().set_faults(Faults { sync: Trigger::Nth(nth), ..Faults::default() });
+                self.later(end_at, End::Disk(node));
+            }
+            Fault::DiskErrors(node, reads, writes, seed) => {
+                marks.reach(Mark::DiskErrors);
+                self.may_end.insert(node);
+                let fails = |calls: u64, salt: u64| Trigger::OneIn { calls, seed: seed ^ salt };
+                let faults = Faults { read: fails(reads, 0), write: fails(writes, 1), ..Faults::default() };
+                world.machine(node).disk().set_faults(faults);
                 self.later(end_at, End::Disk(node));
             }
             Fault::SlowDisk(node, times) => {
@@ -279,6 +319,11 @@ impl Nemesis {
                 }
                 self.operators.ask(task);
             }
+            Fault::Flood(node) => {
+                self.flooded.send_replace(Some(node));
+                self.later(end_at, End::Flood);
+            }
+            Fault::Ambush(ambush) => self.probe.lie_in_wait(ambush, event.lasts),
             Fault::Crash(_) | Fault::Stop(_) | Fault::LostDisk(_) | Fault::Join(_) | Fault::Upgrade(_) => {}
         }
     }
@@ -299,6 +344,18 @@ impl Nemesis {
             End::Undrain(node) => {
                 self.drained.remove(&node);
                 self.operators.ask(Task::Undrain(node));
+            }
+            End::Flood => {
+                self.flooded.send_replace(None);
+            }
+            End::Strike(node, strike, lasts) => {
+                match strike {
+                    Strike::Crash => world.kill(node),
+                    Strike::PowerLoss(kept) => world.power_off(node, kept),
+                }
+                if self.down.insert(node) {
+                    self.later(world.now() + lasts, End::Boot(node));
+                }
             }
             End::Resume(node, id) => {
                 world.machine(node).burden.halt(false);

@@ -50,6 +50,8 @@ pub enum Task {
     Look,
     /// Makes a backup and compares every byte of it.
     Backup,
+    /// Makes a new cluster of a backup.
+    Restore(String),
     /// Ends an upgrade, if there is one.
     Finalize,
 }
@@ -70,6 +72,8 @@ pub struct Operators {
     retired: Mutex<BTreeMap<usize, u64>>,
     /// Nodes that went with the disks of machines.
     lost: Mutex<BTreeMap<usize, BTreeSet<u64>>>,
+    /// The last backup that was made, and is whole.
+    backup: Mutex<Option<String>>,
 }
 
 #[derive(Default)]
@@ -92,6 +96,7 @@ impl Operators {
             violation: Mutex::default(),
             retired: Mutex::default(),
             lost: Mutex::default(),
+            backup: Mutex::default(),
         }
     }
 
@@ -125,6 +130,16 @@ impl Operators {
     pub fn is_retiring(&self, machine: usize) -> bool {
         let running = lock(&self.running);
         running.tasks.values().any(|task| *task == Task::Retire(machine)) || lock(&self.retired).contains_key(&machine)
+    }
+
+    /// The last backup that was made since [`forget_backup`](Self::forget_backup), and is whole.
+    pub fn backup(&self) -> Option<String> {
+        lock(&self.backup).clone()
+    }
+
+    /// No backup counts that was made so far.
+    pub fn forget_backup(&self) {
+        *lock(&self.backup) = None;
     }
 
     /// A node went with the disk of a machine.

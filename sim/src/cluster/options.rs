@@ -20,6 +20,16 @@ const WRONG_MS_MAX: i64 = 90_000;
 /// And lose or gain at most this.
 const DRIFT_PPM_MAX: i64 = 500;
 
+/// Clients that delete, at least, where leaders are cut off with entries that others do not have.
+const ERASERS_OF_OVERRULED: usize = 4;
+/// How often a write has a new series, at least, where groups are split again and again: such a series has to find its group.
+const NEW_SERIES_OF_SPLIT_PERCENT: u64 = 50;
+/// So little memory that a handful of clients sends too much: the heads of eight groups that hold hardly anything take a quarter.
+const MEMORY_BYTES_FEW: u64 = 10 << 20;
+
+/// A seed switches on each kind that is drawn apart with this probability, in per cent.
+const APART_ON_PERCENT: u64 = 35;
+
 /// Everything that a seed decides beforehand, its schedule excepted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Options {
@@ -51,6 +61,8 @@ pub struct Options {
     pub flush_log_bytes: u64,
     /// Age of data that triggers a flush.
     pub flush_age: Duration,
+    /// Bytes that a node's memory has: few where clients send too much, and as many as it needs where this is zero.
+    pub memory_bytes: u64,
     /// Clients that write.
     pub writers: usize,
     /// Clients that read.
@@ -72,7 +84,7 @@ impl Options {
         let millis =
             |random: &mut Random, first: u64, end: u64| Duration::from_millis(first + random.below(end - first));
         let odds = 20 + random.below(60);
-        let kinds: BTreeSet<Kind> = Kind::ALL.into_iter().filter(|_| random.percent(odds)).collect();
+        let kinds: BTreeSet<Kind> = Kind::TOGETHER.into_iter().filter(|_| random.percent(odds)).collect();
         let loses_copies = kinds.contains(&Kind::LostDisk) || kinds.contains(&Kind::Rot);
         let skewed = random.percent(50);
         // A minority: where most clocks are wrong, nobody can tell.
@@ -81,17 +93,32 @@ impl Options {
             let most = if wrong == Some(node) { WRONG_MS_MAX } else { OFFSET_MS_MAX };
             if skewed { (random.between(-most, most), random.between(-DRIFT_PPM_MAX, DRIFT_PPM_MAX)) } else { (0, 0) }
         };
+        let kinds: BTreeSet<Kind> = kinds.into_iter().chain(apart(seed)).collect();
+        let mut workload = Workload::of(seed);
+        if kinds.contains(&Kind::Overrule) {
+            // A leader has one entry of samples under way, and so many of deletions as are asked for.
+            workload.erasers = workload.erasers.max(ERASERS_OF_OVERRULED);
+        }
+        if kinds.contains(&Kind::SplitOften) {
+            workload.new_series_percent = workload.new_series_percent.max(NEW_SERIES_OF_SPLIT_PERCENT);
+        }
+        let memory_bytes = if kinds.contains(&Kind::Flood) { MEMORY_BYTES_FEW } else { 0 };
         Options {
             seed,
             nodes,
+            memory_bytes,
             shard_groups: 8,
             tick: Duration::from_millis([2, 5, 5, 10][random.below(4) as usize]),
             latency_max: millis(&mut random, 5, 60),
             chaos: Duration::from_secs(30 + random.below(60)),
             pause: millis(&mut random, 500, 8_000),
             lasting_max: millis(&mut random, 1_000, 15_000),
-            // With two nodes one alone votes, and what it has is all there is.
-            dead_minority: nodes > 2 && random.percent(30) && (nodes > 3 || !kinds.contains(&Kind::Join)),
+            // With two nodes one alone votes, and what it has is all there is. And a node whose clock is wrong leads nothing: where
+            // it alone has the newest entries and another node is dead, nobody can.
+            dead_minority: nodes > 2
+                && random.percent(30)
+                && (nodes > 3 || !kinds.contains(&Kind::Join))
+                && !(skewed && wrong.is_some()),
             joins_late: kinds.contains(&Kind::Join) && nodes > 2 && (nodes > 3 || !loses_copies),
             clocks: (0..nodes).map(|node| clock(&mut random, node)).collect(),
             kinds,
@@ -102,7 +129,13 @@ impl Options {
             client_pause: millis(&mut random, 50, 600),
             repeat_percent: random.below(30),
             overwrite_percent: random.below(30),
-            workload: Workload::of(seed),
+            workload,
         }
     }
+}
+
+/// Which of the kinds that are drawn apart a seed switches on.
+fn apart(seed: u64) -> impl Iterator<Item = Kind> {
+    let is_on = move |kind: &Kind| Random::of(seed, &format!("whether {kind:?}")).percent(APART_ON_PERCENT);
+    Kind::APART.into_iter().filter(is_on)
 }

@@ -3,9 +3,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
 
+use bellwether_kv::Unsynced;
 use bellwether_probe::{Bug, Probe};
 
+use super::machine::Machine;
+use super::schedule::{Ambush, Strike};
 use crate::random::Random;
 
 /// A seed switches on each site with this probability, in per cent.
@@ -22,6 +27,20 @@ pub struct SimProbe {
     /// Each site has a stream of its own, so that one more does not shift the others.
     sites: RefCell<BTreeMap<&'static str, Site>>,
     reached: RefCell<BTreeSet<&'static str>>,
+    machines: RefCell<Vec<Arc<Machine>>>,
+    ambushes: RefCell<Vec<(Ambush, Duration)>>,
+    sprung: RefCell<Vec<Sprung>>,
+}
+
+/// Somebody walked into an ambush.
+#[derive(Debug)]
+pub struct Sprung {
+    /// The machine.
+    pub number: usize,
+    /// The ambush.
+    pub ambush: Ambush,
+    /// How long whoever is struck stays down.
+    pub lasts: Duration,
 }
 
 struct Site {
@@ -33,12 +52,54 @@ struct Site {
 impl SimProbe {
     /// What a seed says, with a bug or without.
     pub fn new(seed: u64, planted: Option<Bug>) -> SimProbe {
-        SimProbe { seed, planted, is_calm: Cell::new(false), sites: RefCell::default(), reached: RefCell::default() }
+        SimProbe {
+            seed,
+            planted,
+            is_calm: Cell::new(false),
+            sites: RefCell::default(),
+            reached: RefCell::default(),
+            machines: RefCell::default(),
+            ambushes: RefCell::default(),
+            sprung: RefCell::default(),
+        }
+    }
+
+    /// Those who may be struck.
+    pub fn watch(&self, machines: &[Arc<Machine>]) {
+        *self.machines.borrow_mut() = machines.to_vec();
+    }
+
+    /// Strikes whoever comes to a place next, and keeps it down for so long.
+    pub fn lie_in_wait(&self, ambush: Ambush, lasts: Duration) {
+        self.ambushes.borrow_mut().push((ambush, lasts));
+    }
+
+    /// Who walked into an ambush since this was asked last.
+    pub fn sprung(&self) -> Vec<Sprung> {
+        self.sprung.take()
     }
 
     /// Forces nothing from now on.
     pub fn calm(&self) {
         self.is_calm.set(true);
+        self.ambushes.borrow_mut().clear();
+    }
+
+    /// Where an ambush is laid here, its machine is struck. From this moment on nothing that its process does reaches the disk;
+    /// the process itself ends with the step.
+    fn spring(&self, mark: &str) {
+        let mut ambushes = self.ambushes.borrow_mut();
+        let Some(at) = ambushes.iter().position(|(ambush, _)| ambush.at == mark) else { return };
+        let machines = self.machines.borrow();
+        let Some(machine) = machines.iter().find(|machine| machine.is_here()) else { return };
+        let (ambush, lasts) = ambushes.remove(at);
+        if ambush.later.is_zero() {
+            match ambush.strike {
+                Strike::Crash => machine.disk().crash(),
+                Strike::PowerLoss(kept) => machine.disk().power_loss(Unsynced::of(kept)),
+            }
+        }
+        self.sprung.borrow_mut().push(Sprung { number: machine.number, ambush, lasts });
     }
 
     /// The places that the code came to, and the sites that fired.
@@ -50,6 +111,7 @@ impl SimProbe {
 impl Probe for SimProbe {
     fn reached(&self, mark: &'static str) {
         self.reached.borrow_mut().insert(mark);
+        self.spring(mark);
     }
 
     fn buggify(&self, site: &'static str) -> bool {
@@ -64,8 +126,9 @@ impl Probe for SimProbe {
             Site { random, percent: if is_on { percent } else { 0 } }
         });
         let fires = site_now.percent > 0 && site_now.random.percent(site_now.percent);
+        drop(sites);
         if fires {
-            self.reached.borrow_mut().insert(site);
+            self.reached(site);
         }
         fires
     }

@@ -1,5 +1,7 @@
 //! One run of a seed: its phases, and what it comes to.
 
+mod restoring;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -200,8 +202,10 @@ impl Run {
         let shared = Arc::new(Shared::new(options.clone(), trace.clone()));
         let operators = Arc::new(Operators::new(options.clone(), trace.clone()));
         let (clients, administration) = (clients::run(shared.clone()), operator::run(operators.clone()));
-        let damages_disks = options.kinds.contains(&Kind::Rot);
+        let damages_disks = [Kind::Rot, Kind::DiskErrors].iter().any(|kind| options.kinds.contains(kind));
         let world = World::new(options, trace, async { tokio::join!(clients, administration).0 });
+        probe.watch(&world.machines);
+        let nemesis = Nemesis::new(operators.clone(), probe.clone(), shared.flooded.clone());
         Run {
             world,
             shared,
@@ -211,7 +215,7 @@ impl Run {
             gauged: Duration::ZERO,
             seen: BTreeMap::new(),
             leaders: BTreeMap::new(),
-            nemesis: Nemesis::new(Vec::new(), Duration::ZERO, BTreeSet::new(), operators.clone()),
+            nemesis,
             operators,
             probe,
         }
@@ -224,7 +228,7 @@ impl Run {
         let loses_disk = schedule.iter().any(|event| event.fault.loses_copies());
         let rotten = schedule.iter().find_map(|event| event.fault.damages());
         let down: BTreeSet<usize> = options.joins_late.then_some(options.nodes).into_iter().collect();
-        self.nemesis = Nemesis::new(schedule, self.world.now(), down, self.operators.clone());
+        self.nemesis.begin_schedule(schedule, self.world.now(), down);
         self.go_on(options.chaos)?;
 
         let mut random = Random::of(options.seed, "healing");
@@ -248,6 +252,7 @@ impl Run {
         self.until("what requests took is given back", GIVEN_BACK_MAX, |run, _| {
             run.each_server(bounded::is_given_back)
         })?;
+        self.restore()?;
         Ok(self.report())
     }
 
@@ -278,6 +283,7 @@ impl Run {
         self.nemesis.act(&mut self.world, &mut self.marks)?;
         self.world.step()?;
         os_clock::set(self.world.now());
+        self.nemesis.strike(&mut self.world, &mut self.marks);
         if let Some(panic) = panics::take() {
             return Err(panic);
         }
@@ -293,7 +299,7 @@ impl Run {
         }
         if self.world.now() >= self.gauged + GAUGE_PAUSE {
             self.gauged = self.world.now();
-            self.each_server(bounded::check)?;
+            self.each_server(|server| bounded::check(server, &self.world.options))?;
         }
         Ok(())
     }

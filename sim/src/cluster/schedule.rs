@@ -1,5 +1,7 @@
 //! What goes wrong, and when: a list that a seed draws beforehand, so that it can be shown and cut short.
 
+mod apart;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -63,11 +65,25 @@ pub enum Kind {
     Backup,
     /// Nodes are restarted one by one with a newer program.
     Upgrade,
+    /// A process is struck at the moment when something rare happens to it.
+    Ambush,
+    /// A leader is cut off with its clients, overruled, and struck when it hears of that.
+    Overrule,
+    /// Shard groups are split again and again, some of them by replicas that are struck as they do so.
+    SplitOften,
+    /// It is chosen how many copies there are.
+    Factor,
+    /// Clients send more than a node may have in hand.
+    Flood,
+    /// So many disks are full that a quorum has no room.
+    FullQuorum,
+    /// Reads and writes of a disk fail now and then.
+    DiskErrors,
 }
 
 impl Kind {
-    /// All of them.
-    pub const ALL: [Kind; 26] = [
+    /// Those of which one is drawn after the other.
+    pub const TOGETHER: [Kind; 26] = [
         Kind::Crash,
         Kind::Stop,
         Kind::PowerLoss,
@@ -95,6 +111,10 @@ impl Kind {
         Kind::Backup,
         Kind::Upgrade,
     ];
+
+    /// Those that are drawn apart, each from a stream of its own: one more shifts nobody's draws.
+    pub const APART: [Kind; 7] =
+        [Kind::Ambush, Kind::Overrule, Kind::SplitOften, Kind::Factor, Kind::Flood, Kind::FullQuorum, Kind::DiskErrors];
 }
 
 /// One fault. Nodes count from 1; host 0 is the clients'.
@@ -118,6 +138,8 @@ pub enum Fault {
     DiskFull(usize, u64),
     /// So many syncs from now, one fails.
     SyncFails(usize, u64),
+    /// One in so many reads and one in so many writes of a disk fail; zero is none. The last number picks which.
+    DiskErrors(usize, u64, u64, u64),
     /// Work beside the tasks takes so many times as long.
     SlowDisk(usize, u64),
     /// Nothing is done on a node and nothing reaches it; its timers run.
@@ -134,6 +156,30 @@ pub enum Fault {
     Upgrade(usize),
     /// An operator does something.
     Ask(Task),
+    /// Many clients write to a node without a pause.
+    Flood(usize),
+    /// Whoever says something is struck for that.
+    Ambush(Ambush),
+}
+
+/// An ambush: a process in which something rare happens is struck at that moment, or a little later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ambush {
+    /// What the code says when it happens.
+    pub at: String,
+    /// How much later the process is struck: at once, before it does anything else, or within some steps.
+    pub later: Duration,
+    /// How.
+    pub strike: Strike,
+}
+
+/// How a process is struck.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Strike {
+    /// It is killed.
+    Crash,
+    /// Its machine loses power; what was not synced is lost, or some of it is kept.
+    PowerLoss(Option<u64>),
 }
 
 /// A fault, from when on, and for how long.
@@ -162,8 +208,8 @@ impl Fault {
 /// Everything that goes wrong in a run, in order.
 pub fn draw(options: &Options) -> Vec<Event> {
     let mut random = Random::of(options.seed, "schedule");
-    let kinds: Vec<Kind> = options.kinds.iter().copied().collect();
-    let mut events = Vec::new();
+    let kinds: Vec<Kind> = options.kinds.iter().copied().filter(|kind| !Kind::APART.contains(kind)).collect();
+    let mut events = apart::draw(options);
     let (mut has_lost_disk, mut has_joined) = (false, !options.joins_late);
     let mut at = Duration::ZERO;
     while !kinds.is_empty() {
@@ -235,6 +281,14 @@ fn faults(kind: Kind, nodes: usize, lasts: Duration, random: &mut Random) -> Vec
             let (a, b) = pair(random);
             Fault::Loss(a, b, 1 + random.below(50) as u16)
         }
+        // These are drawn apart.
+        Kind::Ambush
+        | Kind::Overrule
+        | Kind::SplitOften
+        | Kind::Factor
+        | Kind::Flood
+        | Kind::FullQuorum
+        | Kind::DiskErrors => return Vec::new(),
         Kind::Rot => Fault::Rot(node, random.bits()),
         Kind::DiskFull => Fault::DiskFull(node, random.below(40_000)),
         Kind::SyncFails => Fault::SyncFails(node, 1 + random.below(20)),
@@ -301,7 +355,7 @@ mod tests {
         let mut names: Vec<String> = names.map(|name| name.split('(').next().unwrap().to_owned()).collect();
         names.sort();
         names.dedup();
-        assert_eq!(names.len(), 17, "{names:?}");
+        assert_eq!(names.len(), 20, "{names:?}");
         assert!(all.windows(2).filter(|pair| pair[0].at > pair[1].at).count() < 60, "each seed's is in order");
     }
 

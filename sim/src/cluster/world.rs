@@ -134,7 +134,7 @@ impl World {
         self.off.insert(number);
         self.set_links();
         let machine = self.machine(number).clone();
-        machine.disk().power_loss(kept.map_or(Unsynced::Lost, |seed| Unsynced::SomeKept { seed }));
+        machine.disk().power_loss(Unsynced::of(kept));
         let left = machine.take();
         self.sim.crash(address(number));
         drop(left);
@@ -170,6 +170,13 @@ impl World {
     fn newest_program(&self) -> Program {
         let programs = self.machines.iter().map(|machine| machine.program());
         programs.max_by_key(|program| program.formats.highest).unwrap_or(Program::THIS)
+    }
+
+    /// All machines lose power for ever but one, which begins as a cluster of its own.
+    pub fn found_anew(&mut self, number: usize) {
+        (1..=self.machines.len()).for_each(|machine| self.power_off(machine, None));
+        self.machine(number).found_anew();
+        self.boot(number);
     }
 
     /// Messages from some hosts to others are lost, until [`uncut`](Self::uncut).

@@ -6,13 +6,17 @@ use bellwether_server::Server;
 use bellwether_server::config::Config;
 
 use crate::cluster::observe::gauge;
+use crate::cluster::options::Options;
 
 /// What is held for requests alone.
 const FOR_REQUESTS: [&str; 3] =
     ["bellwether_raft_in_flight_bytes", "bellwether_write_in_flight_bytes", "bellwether_query_memory_bytes"];
 
+/// What the heads of a group take that hold hardly anything: one that is being flushed, and the next.
+const HEADS_OF_GROUP_BYTES: u64 = 1 << 20;
+
 /// Says what a node holds too much of, or too little.
-pub fn check(server: &Server) -> Result<(), String> {
+pub fn check(server: &Server, options: &Options) -> Result<(), String> {
     let gauge = |name: &str| gauge(server, name).ok_or_else(|| format!("nodes hold little: nothing is called {name}"));
     let held = [
         ("bellwether_raft_in_flight_bytes", limits::NODE_IN_FLIGHT_BYTES as f64),
@@ -27,6 +31,12 @@ pub fn check(server: &Server) -> Result<(), String> {
         if !(0.0..=most).contains(&value) {
             return Err(format!("nodes hold little: {name} is {value}, not 0 to {most}"));
         }
+    }
+    // Writes are refused from the half on; what others lead and this node follows it cannot refuse.
+    let stats = server.shards().stats();
+    let (heads, most) = (stats.head_bytes, options.memory_bytes + stats.groups * HEADS_OF_GROUP_BYTES);
+    if options.memory_bytes > 0 && heads > most {
+        return Err(format!("nodes hold little: {heads} bytes of samples are not flushed, not {most} at most"));
     }
     Ok(())
 }

@@ -41,6 +41,13 @@ pub enum Unsynced {
     },
 }
 
+impl Unsynced {
+    /// Some is kept where there is a seed.
+    pub fn of(kept: Option<u64>) -> Unsynced {
+        kept.map_or(Unsynced::Lost, |seed| Unsynced::SomeKept { seed })
+    }
+}
+
 /// How a stored value goes bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Damage {

@@ -78,7 +78,7 @@ bugs! {
     SplitUnflushed = "split-unflushed",
     /// A read counts although the group that it read was split meanwhile.
     ReadAcrossSplit = "read-across-split",
-    /// A child's replica begins empty where its parent has not made it yet.
+    /// A child's replica begins empty, as the first of its group, where its parent has not made it yet.
     ChildBeginsEmpty = "child-begins-empty",
 }
 

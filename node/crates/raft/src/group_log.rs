@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bellwether_kv::Operation;
-use bellwether_probe::{Bug, buggify, planted};
+use bellwether_probe::{Bug, buggify, planted, reached};
 use futures::{Stream, StreamExt, stream};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use parking_lot::Mutex;
@@ -484,6 +484,7 @@ impl RaftLogStorage<Types> for LogHandle {
             state.written = state.written.min(state.index.next());
         });
         self.log.appended.send_replace(from.saturating_sub(1));
+        reached("the end of a log was cut off");
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bellwether_kv::{Durability, WriteBatch};
 use bellwether_model::SeriesRef;
-use bellwether_probe::{Bug, planted};
+use bellwether_probe::{Bug, planted, reached};
 
 use crate::catalog::Catalog;
 use crate::error::StorageError;
@@ -216,6 +216,7 @@ impl Shard {
         let is_unsynced = planted(Bug::FlushUnsynced) || planted(Bug::MarkBeforeRecords);
         let durability = if is_unsynced { Durability::Buffered } else { Durability::Synced };
         self.reader.engine.write(&batch, durability).map_err(StorageError::engine("a flush's records"))?;
+        reached("a flush was stored");
 
         maintenance.stored_series = cut.logical.series;
         maintenance.registry_blocks = blocks;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bellwether_kv::{Durability, WriteBatch};
 use bellwether_model::{Timestamp, limits};
-use bellwether_probe::{Bug, planted};
+use bellwether_probe::{Bug, buggify, planted};
 use parking_lot::MutexGuard;
 
 use crate::META;
@@ -110,14 +110,16 @@ impl Shard {
             && has_foreign
             && (when == SealWhen::AllClosed
                 || report.cleaned_windows < CLEANED_WINDOWS_MAX && !self.heads_touch(window));
-        if !seals && !cleans && runs.runs.len() <= RUNS_PER_WINDOW_MAX {
+        let gains = runs.runs.len() > 1 || has_hidden;
+        let merges = runs.runs.len() > RUNS_PER_WINDOW_MAX || gains && buggify("an early merge");
+        if !seals && !cleans && !merges {
             return Ok(());
         }
         let timer = self.metrics.merge_seconds.start_timer();
         let mut merged = runs.clone();
         merged.sealed = seals || cleans && runs.sealed;
         let mut begun = None;
-        if runs.runs.len() > 1 || has_hidden || cleans {
+        if gains || cleans {
             let id = RunId(self.take_run_id());
             begun = Some((window, id));
             let written = self.merge_runs(window, runs, &tombstones, id);

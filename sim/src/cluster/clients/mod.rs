@@ -1,11 +1,12 @@
 //! Who writes, deletes and reads: tasks on a host of their own, over HTTP, to any node.
 //!
-//! [`writer`], [`eraser`] and [`reader`] work while things go wrong; the [`examiner`] looks at the end. A [`query`] is what
+//! [`writer`], [`eraser`], [`reader`] and now and then [`flooder`] work while things go wrong; the [`examiner`] looks at the end. A [`query`] is what
 //! is asked, an [`answer`] what came.
 
 mod answer;
 mod eraser;
 mod examiner;
+mod flooder;
 mod query;
 mod reader;
 mod writer;
@@ -22,6 +23,7 @@ use super::coverage::{Mark, Marks};
 use super::history::{History, Write};
 use super::net::{SharedTrace, now_ms};
 use super::options::Options;
+use super::schedule::Kind;
 use crate::EPOCH_MS;
 use crate::random::Random;
 use crate::work::lock;
@@ -30,6 +32,9 @@ use crate::work::lock;
 const DEADLINE: Duration = Duration::from_secs(10);
 /// The number of the first client that deletes: its series are its own.
 const FIRST_ERASER: usize = 50;
+/// The number of the first client that floods nodes, and how many there are.
+const FIRST_FLOODER: usize = 60;
+const FLOODERS: usize = 24;
 /// The number of the client that looks at the end.
 const EXAMINER: usize = 99;
 
@@ -54,6 +59,8 @@ pub struct Shared {
     pub marks: Mutex<Marks>,
     /// What clients do now.
     pub phase: watch::Sender<Phase>,
+    /// The node that clients are to flood.
+    pub flooded: watch::Sender<Option<usize>>,
     /// The first thing that must not be.
     pub violation: Mutex<Option<String>>,
     /// Nodes that passed the examination.
@@ -91,6 +98,7 @@ impl Shared {
             history: Mutex::default(),
             marks: Mutex::default(),
             phase: watch::Sender::new(Phase::Idle),
+            flooded: watch::Sender::new(None),
             violation: Mutex::default(),
             passed: Mutex::default(),
             stuck: Mutex::default(),
@@ -131,6 +139,9 @@ pub async fn run(shared: Arc<Shared>) -> turmoil::Result {
     }
     for number in 0..shared.options.readers {
         tokio::spawn(Client::new(&shared, "reader", number).read_on());
+    }
+    for number in 0..if shared.options.kinds.contains(&Kind::Flood) { FLOODERS } else { 0 } {
+        tokio::spawn(Client::new(&shared, "flooder", FIRST_FLOODER + number).flood_on());
     }
     tokio::spawn(Client::new(&shared, "examiner", EXAMINER).examine());
     std::future::pending().await

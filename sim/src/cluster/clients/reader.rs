@@ -13,6 +13,8 @@ use crate::work::lock;
 
 /// What the disk in memory says to a process that has ended.
 const ENDED: &str = "by a process that has ended";
+/// And where a read was asked to fail.
+const UNREADABLE: &str = "read failed, as asked for";
 
 impl Client {
     pub(super) async fn read_on(mut self) {
@@ -84,6 +86,10 @@ impl Client {
             // A process that ended itself says nothing any more; here it lives until its step is over.
             Ok(Answer { status: 500, body }) if String::from_utf8_lossy(&body).contains(ENDED) => {
                 Err("the node has ended itself".to_owned())
+            }
+            // Nothing is made up where a disk cannot be read: this is said, and that is all that is promised.
+            Ok(Answer { status: 500, body }) if String::from_utf8_lossy(&body).contains(UNREADABLE) => {
+                Err("the disk cannot be read".to_owned())
             }
             Ok(Answer { status, body }) => {
                 let body = String::from_utf8_lossy(&body);

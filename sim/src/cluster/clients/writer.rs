@@ -148,7 +148,13 @@ impl Client {
         self.event(&format!("writes {} to {last} to n{node}: {said}", first.serial));
         match answer {
             Ok(Answer { status: 204, .. }) => true,
-            Ok(Answer { status: 503, .. }) | Err(_) => false,
+            Ok(Answer { status: 503, body }) => {
+                if String::from_utf8_lossy(&body).contains("not flushed yet") {
+                    self.shared.reach(Mark::Overloaded);
+                }
+                false
+            }
+            Err(_) => false,
             Ok(Answer { status, body }) => {
                 let body = String::from_utf8_lossy(&body).into_owned();
                 self.shared.violated(format!("legal writes are taken: node {node} answers {status}: {body}"));

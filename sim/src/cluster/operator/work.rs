@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bellwether_client::v1::{NodeInfo, NodeState, Operation, OperationState, ReplicaInfo, ShardInfo};
+use bellwether_client::v1::{NodeInfo, NodeState, Operation, OperationState, ReplicaInfo, Restore, ShardInfo};
 use bellwether_client::{Client, Connect, Error, RefusalKind, Stream};
 use tokio::time::{Instant, sleep};
 use turmoil::net::TcpStream;
@@ -132,6 +132,7 @@ impl Operator {
             }
             Task::Look => self.look().await,
             Task::Backup => self.back_up().await,
+            Task::Restore(backup) => self.restore(backup).await,
             Task::Finalize => {
                 let versions = self.client.cluster().finalize().await?;
                 if versions.active_version > versions.previous_version {
@@ -338,13 +339,39 @@ impl Operator {
         let begun = self.client.operations().verify_backup(PLACE, Some(backup)).await?;
         let verified = self.end_of(begun).await?;
         match verified.state() {
-            OperationState::Done => self.operators.reach(Mark::BackupVerified),
+            OperationState::Done => {
+                self.operators.reach(Mark::BackupVerified);
+                *crate::work::lock(&self.operators.backup) = Some(backup.to_owned());
+            }
             OperationState::Failed => {
                 self.operators.violated(format!("a backup is whole: {backup} is not: {}", verified.outcome));
             }
             _ => {}
         }
         Ok(verified.outcome)
+    }
+
+    /// The cluster is new and nothing disturbs it: that a node ends is no excuse.
+    async fn restore(&self, backup: &str) -> Done {
+        let restore = Restore { url: PLACE.to_owned(), id: backup.to_owned(), merge: true, ..Restore::default() };
+        let deadline = Instant::now() + INSIST_MAX;
+        let begun = loop {
+            match self.client.operations().restore(restore.clone()).await {
+                Ok(begun) => break begun,
+                // Connections to the cluster that is no more are found out one by one.
+                Err(error) if error.is_transient() && Instant::now() < deadline => sleep(PAUSE).await,
+                Err(error) => {
+                    self.operators.violated(format!("a backup can be restored: {backup} is not: {error}"));
+                    return Err(error.into());
+                }
+            }
+        };
+        let restored = self.end_of(begun).await?;
+        match restored.state() {
+            OperationState::Done => self.operators.reach(Mark::BackupRestored),
+            _ => self.operators.violated(format!("a backup can be restored: {backup} is not: {}", restored.outcome)),
+        }
+        Ok(restored.outcome)
     }
 
     /// Watches an operation. An error means that its node ended, perhaps.

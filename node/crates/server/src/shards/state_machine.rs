@@ -246,6 +246,7 @@ impl ShardStateMachine {
             let series = writer.disown(owned.range);
             let (group, child, range) = (self.store.group.0, split.child.0, owned.range);
             tracing::info!(group, child, %range, series, "a shard group was split");
+            reached("a group gave a part of itself away");
         }
         Ok((writer, replies::encode_control(outcome as u64)))
     }
@@ -484,6 +485,7 @@ impl StateMachine for ShardStateMachine {
         }
         *self.damage.lock() = None;
         applying.applied = applied;
+        reached("a copy took the place of a replica's data");
         let old = std::mem::replace(&mut generations.live, next);
         if !self.store.remove(old) {
             generations.old.push(old);
