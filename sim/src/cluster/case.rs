@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_case_travels() {
-        for seed in 0..20 {
+        for seed in 0..20_u64 {
             let catches = seed.is_multiple_of(2).then(|| "stale-read".to_owned());
             let case = Case { note: "it \"broke\"".to_owned(), catches, ..Case::of(seed, 3 + seed as usize % 3) };
             assert_eq!(Case::of_json(&case.to_json()), Ok(case));
