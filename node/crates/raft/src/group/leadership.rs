@@ -3,6 +3,7 @@
 //! Leadership moves when a leader dies, or when it is handed over here; there are no priorities by which it would move
 //! back by itself. Whoever wants it elsewhere asks for it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_probe::reached;
@@ -77,10 +78,11 @@ impl RaftGroup {
     /// proposes nothing any more once it hands over, and cannot be told otherwise. The voter may be gone by now, and the
     /// others may be too far behind, or not be allowed to lead. Goes on where the hand-over was cancelled.
     fn take_back_untaken(&self, term: u64, to: ReplicaId) {
-        let group = self.clone();
+        let group = Arc::downgrade(&self.0);
         tokio::spawn(async move {
             sleep(limits::TAKE_OVER_WAIT).await;
-            // A group that stopped leads nothing.
+            // A group that stopped leads nothing, and its log may be open in other hands by now.
+            let Some(group) = group.upgrade().map(RaftGroup) else { return };
             if !group.0.step_down(term, to).await.unwrap_or(false) {
                 return;
             }
