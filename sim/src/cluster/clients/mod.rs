@@ -140,7 +140,8 @@ pub async fn run(shared: Arc<Shared>) -> turmoil::Result {
     for number in 0..shared.options.readers {
         tokio::spawn(Client::new(&shared, "reader", number).read_on());
     }
-    for number in 0..if shared.options.kinds.contains(&Kind::Flood) { FLOODERS } else { 0 } {
+    let flooders = if shared.options.kinds.contains(&Kind::Flood) { FLOODERS } else { 0 };
+    for number in 0..flooders {
         tokio::spawn(Client::new(&shared, "flooder", FIRST_FLOODER + number).flood_on());
     }
     tokio::spawn(Client::new(&shared, "examiner", EXAMINER).examine());
