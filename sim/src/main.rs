@@ -52,7 +52,7 @@ enum Command {
     },
     /// Plant bugs in the code and see whether runs catch them; the exit code is 1 if one is not caught
     Plant(Plant),
-    /// Replay the cases of the museum: each must hold, and catch the bug that it names
+    /// Replay the cases of the museum: each must hold; it is said whether one catches the bug that it names
     Museum {
         /// Where the cases are
         #[arg(long, default_value = "sim/museum")]
