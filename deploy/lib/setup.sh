@@ -80,12 +80,24 @@ find_cargo() {
   fi
 }
 
+# Cargo takes what was compiled in another checkout for its own where files have not changed, and with it the paths that are compiled
+# in. Libraries are kept.
+forget_other_checkouts() {
+  local mark="$CARGO_TARGET_DIR/checkout"
+  if [[ ! -f "$mark" || "$(<"$mark")" != "$repository" ]]; then
+    rm -rf "$CARGO_TARGET_DIR"/*/.fingerprint/bellwether*
+    mkdir -p "$CARGO_TARGET_DIR"
+    printf '%s\n' "$repository" >"$mark"
+  fi
+}
+
 # Everything before the first cargo command.
 prepare() {
   install_packages "${packages[@]}"
   find_cargo
   # Outside the checkout: a fresh clone, and `git clean`, keep what took minutes to build.
   export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/bellwether/target}"
+  forget_other_checkouts
   # It would replace the flags in .cargo/config.toml, which the simulation cannot do without.
   unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
   # shellcheck source=deploy/lib/rocksdb.sh
