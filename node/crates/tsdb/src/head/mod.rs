@@ -6,6 +6,7 @@
 //!
 //! Later wins: a late sample beats a chunk's sample of the same time, and among late ones the last does.
 
+mod pages;
 mod words;
 
 use std::collections::BTreeSet;
@@ -14,6 +15,7 @@ use bellwether_chunk::HeadChunk;
 use bellwether_model::{Sample, TimeRange, Timestamp};
 use hashbrown::HashMap;
 
+use self::pages::Pages;
 use self::words::{Chain, Words};
 use crate::window::WindowStart;
 
@@ -86,8 +88,7 @@ pub struct Head {
     pub layer: u64,
     /// Per ref, in pages: its slot.
     slot_of: Vec<Option<Box<[u32; REFS_PER_PAGE]>>>,
-    slots: Vec<Vec<Slot>>,
-    slot_count: u32,
+    slots: Pages<Slot, SLOTS_PER_PAGE>,
     closed: Vec<ClosedChunk>,
     words: Words,
     late: RefMap<Vec<Sample>>,
@@ -104,8 +105,7 @@ impl Head {
         Head {
             layer,
             slot_of: Vec::new(),
-            slots: Vec::new(),
-            slot_count: 0,
+            slots: Pages::default(),
             closed: Vec::new(),
             words: Words::default(),
             late: RefMap::default(),
@@ -123,7 +123,7 @@ impl Head {
 
     /// Series with a sample.
     pub fn series(&self) -> u32 {
-        self.slot_count
+        self.slots.len()
     }
 
     /// Earliest and latest sample; empty if there is none.
@@ -134,7 +134,7 @@ impl Head {
     /// Bytes held.
     pub fn bytes(&self) -> usize {
         self.slot_of.iter().flatten().count() * REFS_PER_PAGE * 4
-            + self.slots.len() * SLOTS_PER_PAGE * size_of::<Slot>()
+            + self.slots.bytes()
             + self.closed.capacity() * size_of::<ClosedChunk>()
             + self.words.bytes()
             + self.late.capacity() * size_of::<(u32, Vec<Sample>)>()
@@ -145,7 +145,7 @@ impl Head {
     #[inline]
     pub fn append(&mut self, series: u32, timestamp: Timestamp, value: f64) -> Inserted {
         let at = self.slot(series);
-        let slot = &mut self.slots[at as usize / SLOTS_PER_PAGE][at as usize % SLOTS_PER_PAGE];
+        let slot = self.slots.get_mut(at);
         if !slot.chunk.is_empty() {
             let last = slot.chunk.last_timestamp();
             if timestamp <= last {
@@ -176,7 +176,7 @@ impl Head {
     pub fn prefetch(&self, series: u32) {
         #[cfg(target_arch = "x86_64")]
         if let Some(at) = self.slot_if_any(series) {
-            let slot: *const Slot = &self.slots[at as usize / SLOTS_PER_PAGE][at as usize % SLOTS_PER_PAGE];
+            let slot: *const Slot = self.slots.get(at);
             // SAFETY: prefetching reads nothing, whatever the address; the instruction is in every x86-64.
             unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(slot.cast()) };
         }
@@ -225,15 +225,9 @@ impl Head {
         if self.slot_of.len() <= page {
             self.slot_of.resize_with(page + 1, || None);
         }
-        let slot = self.slot_count;
+        let slot = self.slots.push(Slot { chunk: HeadChunk::new(), words: Chain::EMPTY, closed: NONE });
         let page = self.slot_of[page].get_or_insert_with(|| Box::new([NONE; REFS_PER_PAGE]));
         page[series as usize % REFS_PER_PAGE] = slot;
-        if (slot as usize).is_multiple_of(SLOTS_PER_PAGE) {
-            self.slots.push(Vec::with_capacity(SLOTS_PER_PAGE));
-        }
-        let slots = self.slots.last_mut().expect("a page was just made");
-        slots.push(Slot { chunk: HeadChunk::new(), words: Chain::EMPTY, closed: NONE });
-        self.slot_count += 1;
         slot
     }
 
@@ -269,11 +263,7 @@ impl Head {
             }
         };
         // A chunk never crosses from one Window into the next.
-        self.slots
-            .iter()
-            .flatten()
-            .filter(|slot| !slot.chunk.is_empty())
-            .for_each(|slot| note(slot.chunk.first_timestamp()));
+        self.slots.iter().filter(|slot| !slot.chunk.is_empty()).for_each(|slot| note(slot.chunk.first_timestamp()));
         self.closed.iter().for_each(|closed| note(closed.chunk.first_timestamp()));
         self.late.values().flatten().for_each(|sample| note(sample.timestamp));
     }
@@ -356,7 +346,7 @@ impl Head {
     }
 
     fn slot_at(&self, slot: u32) -> &Slot {
-        &self.slots[slot as usize / SLOTS_PER_PAGE][slot as usize % SLOTS_PER_PAGE]
+        self.slots.get(slot)
     }
 
     /// Appends the samples of a series inside `range` to the columns, ascending, each time once. May add samples just outside the
@@ -399,6 +389,15 @@ mod tests {
         assert_eq!(head.append(3, 5, 1.0), Inserted::New);
         assert_eq!(head.append(3, 5, 1.0), Inserted::Unchanged);
         assert_eq!(head.samples(), 2);
+    }
+
+    #[test]
+    fn a_head_that_holds_next_to_nothing_takes_next_to_nothing() {
+        let mut head = Head::new(0);
+        for series in 0..10 {
+            head.append(series, 10, f64::from(series));
+        }
+        assert!(head.bytes() < REFS_PER_PAGE * 4 + (8 << 10), "{} bytes", head.bytes());
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Chains of small blocks of words, carved from pages: open chunks grow without moving and without an allocation each.
 
+use super::pages::Pages;
+
 /// Words per block: with its link a block fills one cache line.
 const WORDS_PER_BLOCK: usize = 7;
-/// Blocks per page: 256 KiB at a time.
+/// Blocks per page: 256 KiB at a time, but for the first.
 const BLOCKS_PER_PAGE: usize = 4096;
 
 /// No block.
@@ -31,8 +33,7 @@ impl Chain {
 /// The blocks of all chains.
 #[derive(Default)]
 pub struct Words {
-    pages: Vec<Vec<Block>>,
-    blocks: u32,
+    pages: Pages<Block, BLOCKS_PER_PAGE>,
 }
 
 impl Words {
@@ -40,7 +41,7 @@ impl Words {
     #[inline]
     pub fn push(&mut self, chain: &mut Chain, word: u64) {
         if chain.last != NONE {
-            let block = self.block_mut(chain.last);
+            let block = self.pages.get_mut(chain.last);
             if (block.used as usize) < WORDS_PER_BLOCK {
                 block.words[block.used as usize] = word;
                 block.used += 1;
@@ -52,29 +53,15 @@ impl Words {
 
     #[cold]
     fn push_block(&mut self, chain: &mut Chain, word: u64) {
-        let new = self.blocks;
-        if (new as usize).is_multiple_of(BLOCKS_PER_PAGE) {
-            self.pages.push(Vec::with_capacity(BLOCKS_PER_PAGE));
-        }
         let mut words = [0; WORDS_PER_BLOCK];
         words[0] = word;
-        let page = self.pages.last_mut().expect("a page was just made");
-        page.push(Block { words, next: NONE, used: 1 });
-        self.blocks = new + 1;
+        let new = self.pages.push(Block { words, next: NONE, used: 1 });
         if chain.last == NONE {
             chain.first = new;
         } else {
-            self.block_mut(chain.last).next = new;
+            self.pages.get_mut(chain.last).next = new;
         }
         chain.last = new;
-    }
-
-    fn block(&self, at: u32) -> &Block {
-        &self.pages[at as usize / BLOCKS_PER_PAGE][at as usize % BLOCKS_PER_PAGE]
-    }
-
-    fn block_mut(&mut self, at: u32) -> &mut Block {
-        &mut self.pages[at as usize / BLOCKS_PER_PAGE][at as usize % BLOCKS_PER_PAGE]
     }
 
     /// The words of a chain, in order.
@@ -84,7 +71,7 @@ impl Words {
             if next == NONE {
                 return None;
             }
-            let block = self.block(next);
+            let block = self.pages.get(next);
             next = block.next;
             Some(&block.words[..block.used as usize])
         })
@@ -94,7 +81,7 @@ impl Words {
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        self.pages.len() * BLOCKS_PER_PAGE * size_of::<Block>()
+        self.pages.bytes()
     }
 }
 
