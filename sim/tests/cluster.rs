@@ -1,4 +1,4 @@
-//! Clusters of three nodes, in small: determinism, and a few seeds. `deploy/lib/seeds.sh` does more, and replays the museum.
+//! Clusters of three nodes, in small: determinism, and a few seeds. `deploy/test` does more, and replays the museum.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where its helper fails")]
 
@@ -18,7 +18,7 @@ fn a_cluster_runs_the_same_way_twice() {
 
 #[test]
 fn a_few_seeds_hold_what_is_promised() {
-    [100, 1000, 1003].into_iter().for_each(|seed| check(&Case::of(seed, 3)));
+    (100..103).for_each(|seed| check(&Case::of(seed, 3)));
 }
 
 #[test]

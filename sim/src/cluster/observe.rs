@@ -136,7 +136,7 @@ fn node(machine: &Machine, server: &Server) -> Result<NodeSeen, String> {
         groups.push(seen);
     }
     let meta = server.meta();
-    groups.push(group(META, meta.group()));
+    groups.push(group(META, &meta.group()));
     let quarantined = server.shards().quarantined();
     let damaged = quarantined.iter().filter(|group| group.cause == Cause::Damaged);
     Ok(NodeSeen {

@@ -188,7 +188,8 @@ impl Server {
         // Raft's runtime is told of what happens on this listener's connections.
         let grpc = {
             let (env_of_task, address) = (env.clone(), config.grpc);
-            let bound = replication::on_raft(&env, async move { bind(&env_of_task, "grpc", address).await }).await;
+            let bound =
+                replication::on_raft(&env.executors, async move { bind(&env_of_task, "grpc", address).await }).await;
             bound.map_err(peers::service::ServiceError::from)??
         };
         let (http_address, grpc_address) = (http.local_address(), grpc.local_address());
@@ -290,14 +291,14 @@ impl Server {
         let env_of_task = env.clone();
         tasks.spawn(async move {
             // An error means that Raft's runtime is gone, and all connections with it.
-            let _ = replication::on_raft(&env_of_task, grpc).await;
+            let _ = replication::on_raft(&env_of_task.executors, grpc).await;
         });
         let maintenance = Maintenance::new(shards.clone(), write.clone(), &config, &env, storage_metrics);
         tasks.spawn(maintenance.run(stopped.clone()));
         if !router.is_alone() {
             tasks.spawn(router.clone().become_ready(ready.clone(), stopped.clone()));
         }
-        tasks.spawn(reconcile(router.clone(), Some(meta.group().clone()), stopped.clone()));
+        tasks.spawn(reconcile(router.clone(), Some(meta.clone()), stopped.clone()));
         tasks.spawn(active_version::follow(meta.state(), shards.clone(), env.clock.clone(), stopped.clone()));
         tasks.spawn(mover.run(stopped.clone()));
         if let Some(tls) = tls {

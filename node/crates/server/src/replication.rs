@@ -8,7 +8,7 @@ use bellwether_raft::{RaftNode, RaftOptions};
 use prometheus::Registry;
 use tokio::sync::oneshot;
 
-use crate::env::Env;
+use crate::env::{Env, Executors};
 
 /// Where Raft's log is, below the data directory.
 pub const LOG_PATH: &str = "log";
@@ -57,16 +57,16 @@ pub async fn open(env: &Env, registry: &Registry) -> Result<RaftNode, Replicatio
     };
     let options = RaftOptions::new(registry.clone(), env.fatal.clone());
     let (blocking, seed) = (env.executors.blocking.clone(), env.seed.split("raft").0);
-    Ok(on_raft(env, async move { RaftNode::open(log, LOG, options, blocking, seed) }).await??)
+    Ok(on_raft(&env.executors, async move { RaftNode::open(log, LOG, options, blocking, seed) }).await??)
 }
 
 /// Runs `work` on Raft's runtime, which carries what it starts.
 pub async fn on_raft<T: Send + 'static>(
-    env: &Env,
+    executors: &Executors,
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, Stopping> {
     let (reply, result) = oneshot::channel();
-    env.executors.raft.spawn(Box::pin(async move {
+    executors.raft.spawn(Box::pin(async move {
         // The asker may have given up starting.
         let _ = reply.send(work.await);
     }));

@@ -97,7 +97,7 @@ impl Meta {
     async fn let_learn(&self, node: NodeId, replica: ReplicaId) -> Result<(), AdmitError> {
         let started = Instant::now();
         loop {
-            let reason = match members::add_learner(self.group(), node, replica).await {
+            let reason = match members::add_learner(&self.group(), node, replica).await {
                 Ok(()) => return Ok(()),
                 Err(MembershipError::NotLeader { .. }) => return Err(self.not_leader()),
                 Err(error) => error.to_string(),

@@ -84,9 +84,7 @@ impl MetaStateMachine {
         for name in disk.list(META_PATH)?.iter().filter(|name| name.starts_with(COPY_PREFIX)) {
             disk.remove(&format!("{META_PATH}/{name}"))?;
         }
-        let bytes = disk.read_small_file(STATE_FILE)?.ok_or(StateFileError::Missing)?;
-        let (state, applied) = states::decode(&bytes, supported)?;
-        let state = state.ok_or(StateFileError::Missing)?;
+        let (state, applied) = stored(&*disk, supported)?;
         let (published, _) = watch::channel(Arc::new(state.clone()));
         let (addresses, _) = watch::channel(addresses_of(&state));
         let is_told = applied.log.is_none();
@@ -102,6 +100,14 @@ impl MetaStateMachine {
             published,
             addresses,
         })
+    }
+
+    /// Goes back to what the disk holds, for the log to be applied from there again. What is published stays.
+    pub fn reload(&self) -> Result<(), StateFileError> {
+        let _writing = self.writing.lock();
+        let (state, applied) = stored(&*self.disk, self.supported)?;
+        *self.live.lock() = Live { state: applied.log.is_some().then_some(state), applied };
+        Ok(())
     }
 
     /// The state as it is applied here; before that, as it was told.
@@ -243,6 +249,12 @@ impl StateMachine for MetaStateMachine {
         self.publish(&live);
         Ok(())
     }
+}
+
+fn stored(disk: &dyn KvDisk, supported: u32) -> Result<(MetaState, Applied), StateFileError> {
+    let bytes = disk.read_small_file(STATE_FILE)?.ok_or(StateFileError::Missing)?;
+    let (state, applied) = states::decode(&bytes, supported)?;
+    Ok((state.ok_or(StateFileError::Missing)?, applied))
 }
 
 fn addresses_of(state: &MetaState) -> Addresses {

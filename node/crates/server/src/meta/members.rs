@@ -84,7 +84,7 @@ async fn carry_out(meta: &Meta, step: Step, group: &GroupState) -> Result<(), St
         Step::Nothing => Ok(()),
         Step::Change(members) => {
             tracing::info!(voters = ?members.voters.values(), learners = ?members.learners.values(), "members of the meta group change");
-            change(meta.group(), group, members).await.map_err(|error| error.to_string())
+            change(&meta.group(), group, members).await.map_err(|error| error.to_string())
         }
         Step::HandOver(to) => {
             let mut failed = Ok(());

@@ -2,8 +2,9 @@
 //!
 //! Reading order: [`state`] (what there is), [`command`] (how it can change) and [`apply`] (how it does), [`settings`],
 //! [`codec`] (bytes), [`machine`] (the state machine), [`founding`] and [`joining`] (how a node comes by its identity),
-//! [`take_over`] (how a node goes on without a majority), then the handle here, [`propose`] (how a command finds the leader), [`admit`] (the leader's side of a join) and
-//! [`members`] (who votes in the meta group, on its leader).
+//! [`take_over`] (how a node goes on without a majority), then the handle here, [`restart`] (of a replica that stopped),
+//! [`propose`] (how a command finds the leader), [`admit`] (the leader's side of a join) and [`members`] (who votes in the
+//! meta group, on its leader).
 //!
 //! Every node is a member of the group and has the whole state in memory and on its disk, so that it serves by what it
 //! knows before there is a leader, and while there is none.
@@ -18,6 +19,7 @@ pub mod machine;
 mod members;
 pub mod propose;
 pub mod remote;
+mod restart;
 pub mod rules;
 pub mod settings;
 pub mod state;
@@ -32,11 +34,12 @@ use std::time::Duration;
 use bellwether_model::{NodeId, ReplicaId};
 use bellwether_placement::NodeState;
 use bellwether_raft::{GroupId, RaftGroup, RaftNode, StartError, Transport};
+use parking_lot::RwLock;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::env::{Env, Seed, WallClock};
+use crate::env::{Env, Executors, Seed, WallClock};
 use crate::replication::{Stopping, on_raft};
 use crate::shards::identity::NodeIdentity;
 
@@ -67,7 +70,13 @@ pub struct Meta(Arc<Inner>);
 struct Inner {
     identity: NodeIdentity,
     machine: Arc<MetaStateMachine>,
-    group: RaftGroup,
+    /// Another one after each [`restart`].
+    group: RwLock<RaftGroup>,
+    raft: RaftNode,
+    transport: Arc<dyn Transport>,
+    executors: Executors,
+    /// Held while the replica is started again.
+    restarting: tokio::sync::Mutex<()>,
     remote: Arc<dyn Remote>,
     clock: Arc<dyn WallClock>,
     seed: Seed,
@@ -160,12 +169,13 @@ impl Meta {
         let own = bellwether_raft::ReplicaId(identity.meta_replica);
         let founds = identity.node == apply::FOUNDER.0;
         let machine_of_group = machine.clone();
-        let group = on_raft(env, async move {
+        let (raft_of_group, transport_of_group) = (raft.clone(), transport.clone());
+        let group = on_raft(&env.executors, async move {
             let group = if founds {
                 let members = BTreeMap::from([(own, identity.node)]);
-                raft.found_group(META_GROUP, own, members, machine_of_group, transport).await?
+                raft_of_group.found_group(META_GROUP, own, members, machine_of_group, transport_of_group).await?
             } else {
-                raft.start_group(META_GROUP, own, machine_of_group, transport).await?
+                raft_of_group.start_group(META_GROUP, own, machine_of_group, transport_of_group).await?
             };
             if founds && group.votes_alone().await {
                 // Nobody else is needed for its log to be applied; only a full disk can keep it.
@@ -183,7 +193,11 @@ impl Meta {
         let meta = Meta(Arc::new(Inner {
             identity,
             machine,
-            group: group.await??,
+            group: RwLock::new(group.await??),
+            raft,
+            transport,
+            executors: env.executors.clone(),
+            restarting: tokio::sync::Mutex::default(),
             remote,
             clock: env.clock.clone(),
             seed,
@@ -194,7 +208,8 @@ impl Meta {
             meta.found().await.map_err(MetaStartError::Founding)?;
         }
         let tasks = [
-            tokio::spawn(flush_changes(meta.state(), meta.0.group.clone())),
+            tokio::spawn(flush_changes(meta.state(), meta.weak())),
+            tokio::spawn(restart::keep_running(meta.weak())),
             tokio::spawn(members::keep(meta.weak())),
             tokio::spawn(announce(meta.weak(), facts)),
         ];
@@ -207,7 +222,7 @@ impl Meta {
         let state = self.now();
         match founding::founding_of(&state) {
             // Where others vote, it was committed for them to be there.
-            Some(founding) if self.0.group.votes_alone().await && !self.0.machine.is_applied() => {
+            Some(founding) if self.group().votes_alone().await && !self.0.machine.is_applied() => {
                 self.propose(MetaCommand::Found(Box::new(founding))).await.map(drop)
             }
             _ => Ok(()),
@@ -239,30 +254,32 @@ impl Meta {
         self.0.machine.addresses()
     }
 
-    /// This node's replica of the group.
-    pub fn group(&self) -> &RaftGroup {
-        &self.0.group
+    /// This node's replica of the group as it runs now: not to be kept, for it is another one after it was started again.
+    pub fn group(&self) -> RaftGroup {
+        self.0.group.read().clone()
     }
 
     /// The node that leads the group, if known.
     pub fn leader(&self) -> Option<NodeId> {
-        self.0.group.state().leader.map(|leader| NodeId(leader.node))
+        self.group().state().leader.map(|leader| NodeId(leader.node))
     }
 
     /// Whether this node leads the group.
     pub fn is_leader(&self) -> bool {
-        self.0.group.state().is_leader
+        self.group().state().is_leader
     }
 
     /// Whether this node leads the group and a quorum has answered it lately: one that is cut off goes on leading nobody.
     pub fn leads_a_quorum(&self) -> bool {
-        self.is_leader() && self.0.group.staleness().is_some_and(|age| age <= QUORUM_SILENCE_MAX)
+        self.is_leader() && self.group().staleness().is_some_and(|age| age <= QUORUM_SILENCE_MAX)
     }
 
     /// Stops what runs beside the group, and writes what this node knows. The group itself stops with its [`RaftNode`].
     pub async fn stop(&self) {
+        // What has begun to start does so beside its task.
+        let _restarting = self.0.restarting.lock().await;
         self.0.tasks.lock().drain(..).for_each(|task| task.abort());
-        if let Err(error) = self.0.group.flush().await {
+        if let Err(error) = self.group().flush().await {
             tracing::warn!(%error, "the state of the meta group was not written");
         }
     }
@@ -283,11 +300,12 @@ impl WeakMeta {
 }
 
 /// Writes the state to this node's file soon after it has changed: a restart goes by it before there is a leader.
-async fn flush_changes(mut state: watch::Receiver<Arc<MetaState>>, group: RaftGroup) {
+async fn flush_changes(mut state: watch::Receiver<Arc<MetaState>>, meta: WeakMeta) {
     state.mark_changed();
     while state.changed().await.is_ok() {
         sleep(FLUSH_PAUSE).await;
         state.mark_unchanged();
+        let Some(group) = meta.get().map(|meta| meta.group()) else { return };
         if let Err(error) = group.flush().await {
             tracing::warn!(%error, "the state of the meta group was not written");
             sleep(RETRY_PAUSE_MIN).await;

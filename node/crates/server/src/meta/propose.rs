@@ -115,7 +115,7 @@ impl Meta {
             Request { proposed_ms: self.0.clock.now_ms(), ..requests::decode(request, self.0.machine.supported())? };
         // A leader that nobody hears waits for ever.
         let reply =
-            timeout(CALL_DEADLINE, self.0.group.propose(requests::encode(&request, self.now().active_version).into()))
+            timeout(CALL_DEADLINE, self.group().propose(requests::encode(&request, self.now().active_version).into()))
                 .await;
         Ok((reply.map_err(|_| HereError::NoQuorum)??, self.now().index))
     }

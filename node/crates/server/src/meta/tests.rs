@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bellwether_kv::{KvDisk, MemDisk};
+use bellwether_kv::{Faults, KvDisk, MemDisk, Trigger};
 use bellwether_raft::{Checkpoint, Peer, TransportError};
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -311,6 +311,37 @@ async fn commands_go_on_when_the_leader_dies_and_it_comes_back() {
     let back = world.start(&disks[at], &address, &["nowhere:1"]).await.unwrap();
     let mut state = back.state();
     timeout(LONG, state.wait_for(|state| state.settings.get(SettingKey::Copies) == 21)).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_could_not_read_its_log_runs_again_once_it_can() {
+    let world = World::default();
+    let (disks, mut metas) = world.cluster(3).await;
+    let at = metas.iter().position(|meta| !meta.is_leader()).unwrap();
+    let address = metas[at].now().nodes[&metas[at].node()].facts.grpc.clone();
+    metas[at].propose(set_copies(20)).await.unwrap();
+    // Its state is not written yet: it applies the end of its log again, as soon as it hears how much of it counts.
+    let node = metas[at].node().0;
+    world.kill(metas.remove(at)).await;
+    world.0.lock().cut_off.insert(node);
+    let back = world.start(&disks[at], &address, &[]).await.unwrap();
+    disks[at].set_faults(Faults { read: Trigger::Always, ..Faults::default() });
+    world.0.lock().cut_off.clear();
+    let stopped = async {
+        while back.group().state().failure.is_none() {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(LONG, stopped).await.expect("the replica stops");
+    metas[0].propose(set_copies(21)).await.unwrap();
+    sleep(Duration::from_secs(20)).await;
+    assert_ne!(copies(&back), 21);
+    disks[at].set_faults(Faults::default());
+    let mut state = back.state();
+    timeout(LONG, state.wait_for(|state| state.settings.get(SettingKey::Copies) == 21)).await.unwrap().unwrap();
+    assert_eq!(back.group().state().failure, None);
+    metas.push(back);
+    settle(&metas).await;
 }
 
 #[tokio::test(start_paused = true)]

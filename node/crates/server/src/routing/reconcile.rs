@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use bellwether_model::ShardGroupId;
 use bellwether_probe::{buggify, reached};
-use bellwether_raft::{Leadership, RaftGroup, ReplicaId};
+use bellwether_raft::{Leadership, ReplicaId};
 use futures::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::Router;
+use crate::meta::Meta;
 use crate::shards::{RingGroup, Start};
 
 /// How often it is looked whether something is to be done, where the placement does not change.
@@ -42,8 +43,8 @@ struct Pending {
 
 /// Works until `stop` is true.
 ///
-/// `map`: the group that the placement comes from, if it does not come from a test.
-pub async fn reconcile(router: Arc<Router>, map: Option<RaftGroup>, mut stop: watch::Receiver<bool>) {
+/// `map`: what the placement comes from, if it does not come from a test.
+pub async fn reconcile(router: Arc<Router>, map: Option<Meta>, mut stop: watch::Receiver<bool>) {
     let work = async {
         let mut ring = router.shards.watch_ring();
         let mut ticks = interval(TICK);
@@ -158,7 +159,7 @@ impl Router {
     ///
     /// The placement that does not mention them is durable here before: a start that went by an older one would begin them
     /// anew, without the votes that they gave and the entries that they acknowledged.
-    async fn remove_superfluous(&self, pending: &mut Pending, map: Option<&RaftGroup>) {
+    async fn remove_superfluous(&self, pending: &mut Pending, map: Option<&Meta>) {
         for directory in std::mem::take(&mut pending.directories) {
             if !self.shards.remove_directory(directory.clone()).await {
                 pending.directories.push(directory);
@@ -169,7 +170,7 @@ impl Router {
         replicas
             .retain(|(group, replica)| ring.group(*group).is_some_and(|group| !group.replicas.contains_key(replica)));
         if let Some(map) = map.filter(|_| !replicas.is_empty())
-            && let Err(error) = map.flush().await
+            && let Err(error) = map.group().flush().await
         {
             tracing::warn!(%error, "replicas are removed later: the placement without them is not stored here yet");
             return;

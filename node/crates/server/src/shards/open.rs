@@ -327,7 +327,7 @@ impl Opener {
             None => self.start(group, replica, start).await?,
         };
         let (raft, own) = (self.raft().clone(), started.raft.clone());
-        let ready = on_raft(&self.env, async move {
+        let ready = on_raft(&self.env.executors, async move {
             let ready = ready(&raft, &own).await;
             if ready.as_ref().is_err_and(|trouble| !matches!(trouble, GroupTrouble::DiskFull(_))) {
                 own.shutdown().await;
@@ -354,7 +354,7 @@ impl Opener {
         let (id, machine_of_group) = (GroupId(group.id.0), machine.clone());
         let Replication { raft, transport } = self.replication.clone();
         let members = BTreeMap::from([(replica, self.node)]);
-        let started = on_raft(&self.env, async move {
+        let started = on_raft(&self.env.executors, async move {
             match start {
                 Start::Founded => raft.found_group(id, replica, members, machine_of_group, transport).await,
                 Start::Waiting => raft.start_group(id, replica, machine_of_group, transport).await,
