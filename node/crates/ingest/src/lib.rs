@@ -17,7 +17,7 @@ pub mod frame;
 pub mod group_table;
 mod key_hasher;
 pub mod metadata_filter;
-mod protobuf;
+pub mod protobuf;
 pub mod remote_write_v1;
 pub mod remote_write_v2;
 pub mod reply;

@@ -1,4 +1,6 @@
 //! Protobuf's wire format, read in place. Errors carry the offset in the whole body.
+//!
+//! Public for the other requests in this format whose senders are strangers.
 
 /// Why a body is not the protobuf message it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -11,24 +13,24 @@ pub struct WireError {
 }
 
 /// The tag of a field that holds a varint.
-pub(crate) const fn varint_field(number: u64) -> u64 {
+pub const fn varint_field(number: u64) -> u64 {
     number << 3
 }
 
 /// The tag of a field that holds eight bytes.
-pub(crate) const fn fixed64_field(number: u64) -> u64 {
+pub const fn fixed64_field(number: u64) -> u64 {
     number << 3 | 1
 }
 
 /// The tag of a field that holds a length and as many bytes.
-pub(crate) const fn bytes_field(number: u64) -> u64 {
+pub const fn bytes_field(number: u64) -> u64 {
     number << 3 | 2
 }
 
 /// One message, read from its beginning.
 // Invariant: at <= end <= body.len().
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Message<'a> {
+pub struct Message<'a> {
     /// The whole body: a number may be loaded together with bytes that follow the message.
     body: &'a [u8],
     at: usize,
@@ -36,25 +38,27 @@ pub(crate) struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
+    /// The message that a whole body is.
     #[inline]
-    pub(crate) fn new(body: &'a [u8]) -> Message<'a> {
+    pub fn new(body: &'a [u8]) -> Message<'a> {
         Message { body, at: 0, end: body.len() }
     }
 
+    /// Whether there is no further field.
     #[inline]
-    pub(crate) fn is_at_end(&self) -> bool {
+    pub fn is_at_end(&self) -> bool {
         self.at >= self.end
     }
 
     /// The bytes from the next field to the end.
     #[inline]
-    pub(crate) fn rest(&self) -> &'a [u8] {
+    pub fn rest(&self) -> &'a [u8] {
         &self.body[self.at..self.end]
     }
 
     /// Where in the body the next field begins.
     #[inline]
-    pub(crate) fn offset(&self) -> usize {
+    pub fn offset(&self) -> usize {
         self.at
     }
 
@@ -78,12 +82,13 @@ impl<'a> Message<'a> {
 
     /// The tag of the next field: compare it with those that you know, and [`skip`](Self::skip) every other.
     #[inline]
-    pub(crate) fn tag(&mut self) -> Result<u64, WireError> {
+    pub fn tag(&mut self) -> Result<u64, WireError> {
         self.varint()
     }
 
+    /// A number.
     #[inline]
-    pub(crate) fn varint(&mut self) -> Result<u64, WireError> {
+    pub fn varint(&mut self) -> Result<u64, WireError> {
         match self.body.get(self.at) {
             Some(byte) if *byte < 0x80 && self.at < self.end => {
                 self.at += 1;
@@ -135,7 +140,7 @@ impl<'a> Message<'a> {
 
     /// A length-delimited field's contents.
     #[inline]
-    pub(crate) fn message(&mut self) -> Result<Message<'a>, WireError> {
+    pub fn message(&mut self) -> Result<Message<'a>, WireError> {
         let start = *self;
         let length = self.varint()?;
         if length > (self.end - self.at) as u64 {
@@ -195,7 +200,7 @@ impl<'a> Message<'a> {
 
     /// Steps over a field whose meaning we do not know, or whose layout is not the one that we know.
     #[inline(never)]
-    pub(crate) fn skip(&mut self, tag: u64) -> Result<(), WireError> {
+    pub fn skip(&mut self, tag: u64) -> Result<(), WireError> {
         if tag >> 3 == 0 || tag > u64::from(u32::MAX) {
             return Err(self.error("invalid field number"));
         }

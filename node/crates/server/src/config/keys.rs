@@ -57,6 +57,7 @@ keys! {
     "http" => http, "address of the HTTP API; port 0 takes a free one and prints it";
     "grpc" => grpc, "address of the gRPC API; port 0 takes a free one and prints it";
     "hosts" => hosts, "names that requests may address a listener on loopback by, beside localhost and loopback addresses";
+    "cors_origin" => cors_origin, "regular expression: origins whose pages may read answers; `.*` lets all, an empty one none";
     "insecure_listen" => insecure_listen, "serve HTTP in plain text, on other addresses than loopback too: whoever reaches it can read and write";
     "join" => join, "gRPC addresses of nodes of the cluster to join, for a start with an empty data directory; none: such a start founds a cluster";
     "cluster.zone" => cluster.zone, "nodes of one zone fail together: copies are spread over the zones";

@@ -18,7 +18,7 @@ use bellwether_model::{Tenant, limits};
 pub use keys::{KeyInfo, keys};
 pub use memory::HEADS_MEMORY_MAX_PERCENT;
 pub use reach::{TlsConfig, host_of, is_loopback_host};
-pub use setting::{ByteSize, HostList, LogFormat, PeerList, Secret, Setting, duration_text};
+pub use setting::{ByteSize, HostList, LogFormat, OriginPattern, PeerList, Secret, Setting, duration_text};
 
 use crate::meta::tokens::TokenText;
 
@@ -33,6 +33,8 @@ pub struct Config {
     pub grpc: SocketAddr,
     /// Names that requests may address a listener on loopback by, beside those of loopback.
     pub hosts: HostList,
+    /// Whose pages a browser lets read answers.
+    pub cors_origin: OriginPattern,
     /// Serves HTTP in plain text, on addresses other than loopback too.
     pub insecure_listen: bool,
     /// Nodes of a cluster to join.
@@ -236,6 +238,7 @@ impl Default for Config {
             http: SocketAddr::from(([127, 0, 0, 1], 9480)),
             grpc: SocketAddr::from(([127, 0, 0, 1], 9481)),
             hosts: HostList::default(),
+            cors_origin: OriginPattern::default(),
             insecure_listen: false,
             join: PeerList::default(),
             cluster: ClusterConfig::default(),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bellwether_model::Tenant;
+use bellwether_model::{PatternBudget, PatternError, Tenant, WholeRegex};
 
 /// A type that configuration values have.
 pub trait Setting: Sized {
@@ -227,6 +227,43 @@ impl Setting for HostList {
 
     fn print(&self) -> String {
         self.0.join(",")
+    }
+}
+
+/// A regular expression that an origin (`https://grafana.example`) must match as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OriginPattern(String);
+
+impl OriginPattern {
+    /// Whether pages of any origin are meant.
+    pub fn is_any(&self) -> bool {
+        self.0 == ".*"
+    }
+
+    /// The compiled expression.
+    pub fn compile(&self) -> Result<WholeRegex, PatternError> {
+        WholeRegex::new(&self.0, &mut PatternBudget::default())
+    }
+}
+
+impl Default for OriginPattern {
+    /// Any origin.
+    fn default() -> OriginPattern {
+        OriginPattern(".*".to_owned())
+    }
+}
+
+impl Setting for OriginPattern {
+    const KIND: &'static str = "text";
+
+    fn parse(text: &str) -> Result<OriginPattern, String> {
+        let pattern = OriginPattern(text.to_owned());
+        pattern.compile().map_err(|error| format!("is refused: {error}"))?;
+        Ok(pattern)
+    }
+
+    fn print(&self) -> String {
+        self.0.clone()
     }
 }
 

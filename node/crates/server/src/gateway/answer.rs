@@ -1,4 +1,4 @@
-//! Successful answers of `/api/v1`: the envelope around the data, whole or in pieces.
+//! Successful answers: written piece by piece, and the envelope that `/api/v1` puts around its data.
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, header};
@@ -54,43 +54,50 @@ pub fn with_notes(data: impl AsRef<[u8]>, notes: &Notes) -> Response {
 }
 
 /// The same around data of any length.
-///
-/// A long answer holds its place among the running queries until it is sent, and ends early if the query is killed.
 pub fn pieces(data: impl Pieces, notes: Notes, place: Option<Place>) -> Response {
-    let mut answer = Answer { data, notes, place };
+    response(body(Envelope { data, notes, begun: false }, place))
+}
+
+/// What is written piece by piece, as a body.
+///
+/// A long one holds its place among the running queries until it is sent, and ends early if the query is killed.
+pub fn body(mut data: impl Pieces, place: Option<Place>) -> Body {
     let mut first = Vec::with_capacity(PIECE_BYTES / 8);
-    first.extend_from_slice(HEAD);
-    if answer.fill(&mut first) {
-        return response(Body::from(first));
+    if data.write(&mut first, PIECE_BYTES) {
+        return Body::from(first);
     }
-    let rest = futures::stream::unfold((Some(first), Some(answer)), |(ready, answer)| async move {
+    let rest = futures::stream::unfold((Some(first), Some((data, place))), |(ready, left)| async move {
         if let Some(piece) = ready {
-            return Some((Ok(Bytes::from(piece)), (None, answer)));
+            return Some((Ok(Bytes::from(piece)), (None, left)));
         }
-        let mut answer = answer?;
-        if answer.place.as_ref().is_some_and(Place::is_killed) {
+        let (mut data, place) = left?;
+        if place.as_ref().is_some_and(Place::is_killed) {
             return Some((Err(QueryError::Killed), (None, None)));
         }
         // Encoding is pure computation: other connections of this thread go first now and then.
         tokio::task::yield_now().await;
         let mut piece = Vec::with_capacity(PIECE_BYTES + PIECE_BYTES / 8);
-        let ended = answer.fill(&mut piece);
-        Some((Ok(Bytes::from(piece)), (None, (!ended).then_some(answer))))
+        let ended = data.write(&mut piece, PIECE_BYTES);
+        Some((Ok(Bytes::from(piece)), (None, (!ended).then_some((data, place)))))
     });
-    response(Body::from_stream(rest))
+    Body::from_stream(rest)
 }
 
 const HEAD: &[u8] = b"{\"status\":\"success\",\"data\":";
 
-struct Answer<D> {
+struct Envelope<D> {
     data: D,
     notes: Notes,
-    place: Option<Place>,
+    begun: bool,
 }
 
-impl<D: Pieces> Answer<D> {
-    fn fill(&mut self, out: &mut Vec<u8>) -> bool {
-        let ended = self.data.write(out, PIECE_BYTES);
+impl<D: Pieces> Pieces for Envelope<D> {
+    fn write(&mut self, out: &mut Vec<u8>, enough: usize) -> bool {
+        if !self.begun {
+            self.begun = true;
+            out.extend_from_slice(HEAD);
+        }
+        let ended = self.data.write(out, enough);
         if ended {
             self.notes.write(out);
             out.push(b'}');

@@ -9,6 +9,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures::{Stream, StreamExt};
 
+use super::remote_read;
+
 /// Shorter answers are sent as they are: a packet is a packet.
 const COMPRESSED_BYTES_MIN: u64 = 4 << 10;
 /// Both codecs' fastest: the client is often on the same machine.
@@ -51,7 +53,9 @@ pub fn accepted(headers: &HeaderMap) -> Option<Encoding> {
 pub fn compress(encoding: Option<Encoding>, response: Response) -> Response {
     let Some(encoding) = encoding else { return response };
     let short = response.body().size_hint().upper().is_some_and(|bytes| bytes < COMPRESSED_BYTES_MIN);
-    if short || response.headers().contains_key(header::CONTENT_ENCODING) {
+    // Chunks are compressed already, and their frames are to be there as soon as they are sent.
+    let chunks = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == remote_read::STREAM);
+    if short || chunks || response.headers().contains_key(header::CONTENT_ENCODING) {
         return response;
     }
     let compressor = match Compressor::new(encoding) {

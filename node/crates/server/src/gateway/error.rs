@@ -8,6 +8,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bellwether_promql::{EvalError, PlanError};
 
+use super::body::BodyError;
 use super::json;
 use crate::query::QueryError;
 use crate::routing::{MaintainError, NotReplicated};
@@ -128,6 +129,15 @@ impl From<SelectError> for ApiError {
     }
 }
 
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> ApiError {
+        match error {
+            BodyError::TooLarge { .. } => ApiError::too_large(error.to_string()),
+            BodyError::TooSlow | BodyError::Broken(_) => ApiError::bad_data(error.to_string()),
+        }
+    }
+}
+
 impl From<MaintainError> for ApiError {
     fn from(error: MaintainError) -> ApiError {
         match &error {
@@ -159,6 +169,7 @@ impl From<QueryError> for ApiError {
             // Prometheus's words, one with the parameter's name and one without.
             QueryError::Selectors(reason) if reason.starts_with("no ") => ErrorKind::BadData,
             QueryError::Selectors(reason) => return ApiError::parameter("match[]", reason),
+            QueryError::Pattern(_) => ErrorKind::BadData,
             QueryError::Plan(PlanError::Selections { .. } | PlanError::Patterns(_)) => {
                 return ApiError::parameter("query", error);
             }
@@ -199,6 +210,26 @@ impl IntoResponse for ApiError {
         if let Some(delay) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, retry_after(delay));
         }
+        response
+    }
+}
+
+/// The same error as plain text, where Prometheus has no JSON.
+#[derive(Debug)]
+pub struct TextError(ApiError);
+
+impl<E: Into<ApiError>> From<E> for TextError {
+    fn from(error: E) -> TextError {
+        TextError(error.into())
+    }
+}
+
+impl IntoResponse for TextError {
+    fn into_response(self) -> Response {
+        let text = format!("{}\n", self.0.message);
+        let mut response = self.0.into_response();
+        *response.body_mut() = Body::from(text);
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         response
     }
 }

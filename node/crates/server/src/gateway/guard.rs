@@ -1,11 +1,11 @@
-//! What happens around requests: counting, admission, and what pages of other origins may do.
+//! What happens around requests: counting, admission, and what pages of other origins may not do.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
@@ -45,29 +45,6 @@ pub(super) async fn admit_read(State(gateway): State<Arc<Gateway>>, request: Req
     let pieces = paced(body.into_data_stream(), permit, gateway.state.queries.send_timeout());
     let pieces = pieces.map(|piece| piece.map_err(axum::Error::new).flatten());
     Response::from_parts(parts, Body::from_stream(pieces))
-}
-
-/// Lets pages of any origin read answers, as Prometheus does, and answers the browser's question beforehand.
-pub(super) async fn allow_foreign_pages(request: Request, next: Next) -> Response {
-    let from_page = request.headers().contains_key(header::ORIGIN);
-    let mut response = if request.method() == Method::OPTIONS {
-        StatusCode::NO_CONTENT.into_response()
-    } else {
-        next.run(request).await
-    };
-    if from_page {
-        let headers = response.headers_mut();
-        for (name, value) in [
-            (header::ACCESS_CONTROL_ALLOW_HEADERS, "Accept, Authorization, Content-Type, Origin, X-Scope-OrgID"),
-            (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"),
-            (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
-            (header::ACCESS_CONTROL_EXPOSE_HEADERS, "Date"),
-        ] {
-            headers.insert(name, HeaderValue::from_static(value));
-        }
-        headers.append(header::VARY, HeaderValue::from_static("Origin"));
-    }
-    response
 }
 
 /// Refuses requests that a page of another origin makes a browser send: they could write to a node that listens only to

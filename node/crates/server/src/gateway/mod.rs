@@ -1,7 +1,7 @@
 //! HTTP: remote write in, Prometheus's query API out, and what operators ask for.
 //!
 //! This part turns requests into calls of [`WritePath`], [`Shards`] and [`Coordinator`] and their results into bytes; it
-//! stores nothing and evaluates nothing. Reading order: this file (what is served where), `guard.rs` and `hosts.rs` (what happens
+//! stores nothing and evaluates nothing. Reading order: this file (what is served where), `guard.rs`, `cors.rs` and `hosts.rs` (what happens
 //! around every request), `params.rs` and `error.rs` (the two languages that clients speak), then one file for each family of
 //! endpoints; `answer.rs`, `json.rs` and `number.rs` write answers.
 
@@ -11,15 +11,19 @@ mod ast_json;
 mod body;
 mod calendar;
 mod compress;
+mod cors;
 mod error;
+mod federate;
 mod guard;
 mod hosts;
 mod json;
 mod metrics;
+mod name_escaping;
 mod number;
 mod pages;
 mod params;
 mod query;
+mod remote_read;
 mod result_json;
 mod series;
 mod status;
@@ -46,6 +50,7 @@ use crate::far_end::Administrators;
 use crate::query::Coordinator;
 use crate::routing;
 use crate::write::WritePath;
+use cors::Origins;
 use metrics::GatewayMetrics;
 
 /// Read and admin requests that are in work at a time; more are answered 503. Queries have a lower bound of their own,
@@ -125,6 +130,7 @@ pub fn router(state: GatewayState) -> Router {
         .route("/api/v1/query_exemplars", get(query::exemplars).post(query::exemplars))
         .route("/api/v1/format_query", get(query::format).post(query::format))
         .route("/api/v1/parse_query", get(query::parse).post(query::parse))
+        .route("/api/v1/read", post(remote_read::remote_read))
         .route("/api/v1/series", get(series::series).post(series::series))
         .route("/api/v1/labels", get(series::label_names).post(series::label_names))
         .route("/api/v1/label/{name}/values", get(series::label_values))
@@ -132,8 +138,15 @@ pub fn router(state: GatewayState) -> Router {
         .merge(status_routes())
         // Before the layer: it answers OPTIONS, which no route here takes.
         .method_not_allowed_fallback(pages::method_not_allowed)
-        .layer(from_fn(guard::allow_foreign_pages));
-    let api = Router::new().merge(admin).merge(reads).layer(from_fn_with_state(gateway.clone(), guard::admit_read));
+        .layer(from_fn_with_state(Origins::new(&gateway.state.config.cors_origin), cors::allow_origins));
+    let federate = Router::new()
+        .route("/federate", get(federate::federate).post(federate::federate))
+        .method_not_allowed_fallback(pages::method_not_allowed);
+    let api = Router::new()
+        .merge(admin)
+        .merge(reads)
+        .merge(federate)
+        .layer(from_fn_with_state(gateway.clone(), guard::admit_read));
     Router::new()
         .merge(writes)
         .merge(api)

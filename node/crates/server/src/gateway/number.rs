@@ -10,6 +10,8 @@ use bellwether_model::Timestamp;
 const PLAIN_MIN: f64 = 1e-6;
 /// Magnitudes from this on are printed with an exponent.
 const PLAIN_END: f64 = 1e21;
+/// Magnitudes that the text format prints without an exponent.
+const EXPOSITION_PLAIN: std::ops::Range<f64> = 1e-4..1e6;
 /// Integers below this are exact in a float and print as integers do.
 const EXACT_INTEGER_END: f64 = 9_007_199_254_740_992.0;
 /// Between these the shortest decimal comes in plain notation, and needs no second look.
@@ -32,6 +34,16 @@ pub fn push_float(out: &mut Vec<u8>, value: f64) {
 #[inline]
 pub fn push_seconds(out: &mut Vec<u8>, timestamp: Timestamp) {
     push(out, |room| write_seconds(room, timestamp));
+}
+
+/// Appends a sample's value as Prometheus's text format has it (Go's format `g`): `1e+06`, and no negative zero.
+pub fn push_exposition_float(out: &mut Vec<u8>, value: f64) {
+    let magnitude = value.abs();
+    if magnitude == 0.0 || !magnitude.is_finite() || EXPOSITION_PLAIN.contains(&magnitude) {
+        // Adding zero makes a negative one positive.
+        return push_float(out, value + 0.0);
+    }
+    out.extend_from_slice(&digits_anew(zmij::Buffer::new().format_finite(value), false));
 }
 
 #[inline]
@@ -217,6 +229,30 @@ mod tests {
         let mut out = Vec::new();
         push_seconds(&mut out, timestamp);
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn exposed_floats_look_as_go_prints_them() {
+        for (value, text) in [
+            (0.0, "0"),
+            (-0.0, "0"),
+            (1.0, "1"),
+            (-123.25, "-123.25"),
+            (999_999.0, "999999"),
+            (1e6, "1e+06"),
+            (-123_456_789.0, "-1.23456789e+08"),
+            (0.0001, "0.0001"),
+            (0.000012, "1.2e-05"),
+            (5e-324, "5e-324"),
+            (f64::MAX, "1.7976931348623157e+308"),
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "+Inf"),
+            (f64::NEG_INFINITY, "-Inf"),
+        ] {
+            let mut out = Vec::new();
+            push_exposition_float(&mut out, value);
+            assert_eq!(String::from_utf8(out).unwrap(), text);
+        }
     }
 
     #[test]

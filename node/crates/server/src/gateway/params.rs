@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
-use axum::http::{Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use bellwether_model::Timestamp;
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -113,14 +113,7 @@ impl FromRequest<Arc<Gateway>> for Params {
         let query = request.uri().query().unwrap_or_default().to_owned();
         let mut room = None;
         let form = if request.method() == Method::POST && is_form(&request) {
-            let length = body::announced_length(request.headers()).unwrap_or(FORM_BYTES_MAX as u64);
-            // A longer one is refused when it is read.
-            let units = body_units(length.min(FORM_BYTES_MAX as u64)) as u32;
-            let permit = gateway.forms.clone().try_acquire_many_owned(units).map_err(|_| {
-                let message = format!("the forms of requests in work have {FORMS_BYTES_MAX} bytes together");
-                ApiError::unavailable(message, RETRY_AFTER)
-            })?;
-            room = Some(Arc::new(permit));
+            room = Some(Arc::new(gateway.room_for_form(request.headers(), FORM_BYTES_MAX)?));
             body::read(request, FORM_BYTES_MAX).await.map_err(|error| match error.status() {
                 StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large(error.to_string()),
                 _ => ApiError::bad_data(format!("error parsing form values: {error}")),
@@ -129,6 +122,19 @@ impl FromRequest<Arc<Gateway>> for Params {
             Bytes::new()
         };
         Ok(Params { _room: room, ..Params::parse(&form, &query)? })
+    }
+}
+
+impl Gateway {
+    /// Room for a request's body of at most `limit` bytes among all that are received or looked at.
+    pub(super) fn room_for_form(&self, headers: &HeaderMap, limit: usize) -> Result<OwnedSemaphorePermit, ApiError> {
+        let length = body::announced_length(headers).unwrap_or(limit as u64);
+        // A longer one is refused when it is read.
+        let units = body_units(length.min(limit as u64)) as u32;
+        self.forms.clone().try_acquire_many_owned(units).map_err(|_| {
+            let message = format!("the forms of requests in work have {FORMS_BYTES_MAX} bytes together");
+            ApiError::unavailable(message, RETRY_AFTER)
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bellwether_model::PatternError;
 use bellwether_promql::{EvalError, LimitError, ParseError, PlanError};
 
 use crate::env::JobFailed;
@@ -37,6 +38,9 @@ pub enum QueryError {
     /// A text is no selector.
     #[error("{0}")]
     Selector(ParseError),
+    /// A matcher's regular expression is none, or too large.
+    #[error("{0}")]
+    Pattern(#[from] PatternError),
     /// No selectors, or one that says nothing.
     #[error("{0}")]
     Selectors(&'static str),
@@ -111,9 +115,11 @@ impl QueryError {
     /// The value of the metric's label `result`.
     pub fn as_label(&self) -> &'static str {
         match self {
-            QueryError::Parse(_) | QueryError::Plan(_) | QueryError::Selector(_) | QueryError::Selectors(_) => {
-                "bad_data"
-            }
+            QueryError::Parse(_)
+            | QueryError::Plan(_)
+            | QueryError::Pattern(_)
+            | QueryError::Selector(_)
+            | QueryError::Selectors(_) => "bad_data",
             QueryError::Limit { .. } | QueryError::TotalMemory { .. } => "limit",
             QueryError::Killed => "killed",
             QueryError::Evaluation(_) => "execution",

@@ -96,7 +96,7 @@ impl Coordinator {
     }
 
     /// Parses selectors where scans run: hostile ones take their time.
-    async fn parse_selectors(&self, texts: Vec<String>) -> Result<Selectors, QueryError> {
+    pub(super) async fn parse_selectors(&self, texts: Vec<String>) -> Result<Selectors, QueryError> {
         let parse = move || promql::parse_selectors(texts.iter().map(String::as_str));
         let parsed = self.scan.run(parse).await?.map_err(QueryError::Selector)?;
         Ok(parsed.into_iter().map(Arc::from).collect())
@@ -114,7 +114,7 @@ impl Coordinator {
         Ok(selectors)
     }
 
-    async fn begin(&self, query: &LabelsQuery) -> Result<Running, QueryError> {
+    pub(super) async fn begin(&self, query: &LabelsQuery) -> Result<Running, QueryError> {
         let bytes = query.selectors.iter().map(String::len).sum();
         promql::check_length(bytes).map_err(QueryError::Selector)?;
         let text = format!("series of {}", query.selectors.join(", "));
@@ -124,7 +124,7 @@ impl Coordinator {
     }
 }
 
-fn listed<T>(items: Vec<T>, running: Running) -> Listed<T> {
+pub(super) fn listed<T>(items: Vec<T>, running: Running) -> Listed<T> {
     let warnings = running.read.missing.iter().flat_map(|missing| missing.warnings()).collect();
     Listed { items, warnings, place: running.place }
 }

@@ -15,6 +15,7 @@ mod error;
 mod labels;
 mod metrics;
 mod running;
+mod samples;
 mod weight;
 
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub use cost::QueryCost;
 pub use error::QueryError;
 pub use labels::{LabelsQuery, Listed, Selectors};
 pub use running::Place;
+pub use samples::{MatcherText, SamplesRead};
 
 use crate::config::{Config, QueryConfig};
 use crate::env::ExecutorHandle;

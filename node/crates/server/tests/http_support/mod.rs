@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, reason = "each test file uses a part")]
 
 mod executors;
+pub mod remote_read;
 mod remote_write;
 
 use std::io;
