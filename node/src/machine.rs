@@ -8,10 +8,14 @@ use bellwether_server::config::ByteSize;
 /// When neither the machine nor its cgroup says how much memory there is.
 const MEMORY_BYTES_FALLBACK: u64 = 4 << 30;
 
-/// Replaces "choose for me" by figures of this machine.
+/// Replaces "choose for me" by figures of this machine, and what is relative to where the process runs.
 pub fn fill_in(config: &mut Config) {
     if config.memory_limit.0 == 0 {
         config.memory_limit = ByteSize(memory_bytes() / 2);
+    }
+    // Snapshots below it are named by their whole path. One that has none is refused when it is opened.
+    if let Ok(whole) = std::path::absolute(&config.data_dir) {
+        config.data_dir = whole;
     }
 }
 

@@ -57,6 +57,23 @@ fn everything_acknowledged_survives_a_kill_under_load() {
 }
 
 #[test]
+fn a_snapshot_is_a_backup_below_the_data_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Node::start(directory.path(), &[]);
+    node.write_acknowledged("kept", &samples(10));
+    let answer = node.post("/api/v1/admin/tsdb/snapshot?skip_head=false");
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let told: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    let name = told["data"]["name"].as_str().unwrap();
+    assert!(directory.path().join("snapshots/manifests").join(name).is_file(), "{name}");
+    // Another one is another.
+    let again = node.post("/api/v1/admin/tsdb/snapshot").body;
+    assert!(again.contains("success") && !again.contains(name), "{again}");
+    node.kill();
+    assert_eq!(Node::start(directory.path(), &[]).read("kept").len(), 10);
+}
+
+#[test]
 fn the_first_request_may_be_a_large_one() {
     let directory = tempfile::tempdir().unwrap();
     let node = Node::start(directory.path(), &[]);

@@ -229,6 +229,10 @@ impl Server {
         let queries = Coordinator::new(router.clone(), env.executors.scan.clone(), &config, &registry);
         let queries = Arc::new(queries);
 
+        let backups = Backups::new(meta.clone(), peers.clone(), router.clone(), write.clone(), env.clone());
+        let operations = Operations::new(identity.node, env.clock.clone(), stopped.clone());
+        let long_work = LongWork { backups, operations };
+
         let (ready, is_ready) = watch::channel(router.is_alone());
         let http_routes = gateway::router(GatewayState {
             router: router.clone(),
@@ -238,6 +242,7 @@ impl Server {
             registry: registry.clone(),
             clock: env.clock.clone(),
             started_ms,
+            backups: Some(long_work.clone()),
             administrators: Administrators::new(&config.hosts, Some(meta.state()), env.clock.clone()),
             ready: is_ready.clone(),
         });
@@ -264,9 +269,6 @@ impl Server {
             meta: Some(meta.state()),
             ready: is_ready,
         };
-        let backups = Backups::new(meta.clone(), peers.clone(), router.clone(), write.clone(), env.clone());
-        let operations = Operations::new(identity.node, env.clock.clone(), stopped.clone());
-        let long_work = LongWork { backups, operations };
         let administration = OperationsService { cluster: administration, work: long_work.clone() };
         let grpc_routes = grpc::routes(grpc_state, Some(administration))
             .map_err(|error| StartError::Reflection(error.to_string()))?;

@@ -47,6 +47,7 @@ pub use tenant::NAMED_ELSEWHERE;
 use crate::config::Config;
 use crate::env::WallClock;
 use crate::far_end::Administrators;
+use crate::peers::service::LongWork;
 use crate::query::Coordinator;
 use crate::routing;
 use crate::write::WritePath;
@@ -75,6 +76,8 @@ pub struct GatewayState {
     pub clock: Arc<dyn WallClock>,
     /// When the node started.
     pub started_ms: Timestamp,
+    /// Backups of the whole cluster; without it there are no snapshots.
+    pub backups: Option<LongWork>,
     /// Who may administer.
     pub administrators: Administrators,
     /// Whether requests are served; until then they are answered 503.
@@ -121,6 +124,7 @@ pub fn router(state: GatewayState) -> Router {
         .route("/api/v1/admin/kill_query", post(admin::kill_query))
         .route("/api/v1/admin/tsdb/delete_series", post(admin::delete_series).put(admin::delete_series))
         .route("/api/v1/admin/tsdb/clean_tombstones", post(admin::clean_tombstones).put(admin::clean_tombstones))
+        .route("/api/v1/admin/tsdb/snapshot", post(admin::snapshot).put(admin::snapshot))
         .method_not_allowed_fallback(pages::method_not_allowed)
         .layer(from_fn_with_state(gateway.clone(), guard::refuse_strangers))
         .layer(from_fn(guard::refuse_foreign_pages));

@@ -145,6 +145,7 @@ impl Node {
             registry: registry.clone(),
             clock: clock.clone(),
             started_ms: NOW_MS,
+            backups: None,
             administrators: Administrators::new(&HostList::default(), None, clock.clone()),
             ready: is_ready,
         });
