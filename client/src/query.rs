@@ -8,7 +8,7 @@ use tonic::{Response, Status, Streaming};
 use crate::call::{Client, Repeat};
 use crate::v1::query_client::QueryClient;
 use crate::v1::query_response::Result as Shape;
-use crate::v1::{InstantRequest, QueryResponse, RangeRequest};
+use crate::v1::{Explanation, InstantRequest, QueryResponse, RangeRequest};
 use crate::{Error, Sample, Series};
 
 /// The answer to a query.
@@ -20,6 +20,8 @@ pub struct Answer {
     pub warnings: Vec<String>,
     /// Hints that do not affect it.
     pub infos: Vec<String>,
+    /// How it was evaluated, if that was asked for.
+    pub explanation: Option<Explanation>,
 }
 
 /// What an expression is worth.
@@ -40,13 +42,16 @@ pub enum Value {
     Matrix(Vec<Series>),
 }
 
-/// What a query may leave out. The default is nothing: an answer contains all that was acknowledged before.
+/// What a query may leave out, and what is told beside its result. The default is nothing: an answer contains all that was
+/// acknowledged before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct QueryOptions {
     /// Replicas may answer that had all that their leaders had within this time, even where nobody leads now.
     pub stale: Option<Duration>,
     /// Shard groups that cannot be read are left out, with a warning for each; otherwise that is an error.
     pub partial_response: bool,
+    /// The answer says how it was evaluated.
+    pub explain: bool,
 }
 
 impl QueryOptions {
@@ -69,6 +74,7 @@ impl Client {
             timeout_ms: Some(self.timeout_ms()),
             stale_ms: how.stale_ms(),
             partial_response: how.partial_response,
+            explain: how.explain,
         };
         let bytes_max = self.options().answer_bytes_max;
         let send = |channel, request| {
@@ -101,6 +107,7 @@ impl Client {
             timeout_ms: Some(self.timeout_ms()),
             stale_ms: how.stale_ms(),
             partial_response: how.partial_response,
+            explain: how.explain,
         };
         let bytes_max = self.options().answer_bytes_max;
         let send = |channel, request| {
@@ -142,6 +149,7 @@ async fn gathered(mut parts: Streaming<QueryResponse>, bytes_max: usize) -> Resu
 fn join(whole: &mut QueryResponse, part: QueryResponse) {
     whole.warnings.extend(part.warnings);
     whole.infos.extend(part.infos);
+    whole.explanation = whole.explanation.take().or(part.explanation);
     match (&mut whole.result, part.result) {
         (Some(Shape::Vector(all)), Some(Shape::Vector(more))) => all.series.extend(more.series),
         (Some(Shape::Matrix(all)), Some(Shape::Matrix(more))) => {
@@ -166,7 +174,8 @@ fn checked(answer: QueryResponse, address: String) -> Result<Answer, Error> {
         Some(Shape::Matrix(matrix)) => Value::Matrix(matrix.series),
         None => return Err(missing("a result")),
     };
-    Ok(Answer { value, warnings: answer.warnings, infos: answer.infos })
+    let QueryResponse { warnings, infos, explanation, .. } = answer;
+    Ok(Answer { value, warnings, infos, explanation })
 }
 
 #[cfg(test)]
@@ -184,6 +193,7 @@ mod tests {
             result: Some(Shape::Matrix(Matrix { series })),
             warnings: warnings.iter().map(|text| (*text).to_owned()).collect(),
             infos: Vec::new(),
+            explanation: None,
         };
         let mut whole = QueryResponse::default();
         join(&mut whole, part(vec![series("a", &[1]), series("b", &[1, 2])], &["careful"]));

@@ -569,6 +569,52 @@ async fn expressions_are_evaluated() {
     );
     check(
         &node.address,
+        "query range up --start 0 --end 20 --step 10s --format plot --width 40",
+        expect![[r#"
+        20k ┤                                 ⡠⠊
+            ┤                               ⡠⠊
+            ┤                            ⢀⠔⠉
+            ┤                          ⢀⠔⠁
+            ┤                        ⢀⠔⠁
+            ┤                      ⢀⠔⠁
+            ┤                    ⡠⠊⠁
+            ┤                  ⡠⠊
+        10k ┤                ⡠⠊
+            ┤             ⢀⠔⠉
+            ┤           ⢀⠔⠁
+            ┤         ⡠⠊⠁
+            ┤      ⢀⡠⠊
+            ┤    ⢀⠔⠁
+            ┤  ⣀⠔⠁
+          0 ┤⡠⠊
+            └───────────────────────────────────
+             1970-01-01T00:00:00.000Z 1970-01-01T00:00:20.000Z
+        ━━ {}  20k
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "query instant up --time 1795161600 --explain",
+        expect![[r#"
+        SELECTOR         FROM                      TO                        READS
+        {__name__="up"}  2026-11-20T07:55:00.001Z  2026-11-20T08:00:00.000Z  the newest sample
+        {a=~"b.*"}       1970-01-01T00:00:00.000Z  1970-01-01T00:00:00.001Z  all samples, aggregated where the series are
+
+        WHAT                  HOW MUCH
+        steps                        1
+        series                       3
+        samples                   1000
+        memory                 5.0 MiB
+        time until it ran     0.010 ms
+        time to read          1.500 ms
+        time to evaluate   2000.000 ms
+        bwctl: a warning
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
         "query range up --start now --end -1h",
         expect![[r#"
         bwctl: --start is after --end

@@ -160,7 +160,7 @@ impl query_server::Query for FakeNode {
     async fn instant(&self, request: Request<InstantRequest>) -> Result<Response<Parts>, Status> {
         self.note_tenant(&request);
         self.parts(|script| {
-            let InstantRequest { query, time_ms, stale_ms, partial_response, .. } = request.into_inner();
+            let InstantRequest { query, time_ms, stale_ms, partial_response, explain, .. } = request.into_inner();
             if partial_response || stale_ms.is_some() {
                 script.asked.push(format!("query: stale {stale_ms:?}, partial {partial_response}"));
             }
@@ -168,7 +168,32 @@ impl query_server::Query for FakeNode {
             let sample = Sample { timestamp_ms: time_ms.unwrap_or(0), value: 1.5 };
             let series = vec![Series { labels: vec![label], samples: vec![sample] }];
             let warnings = vec!["a warning".to_owned()];
-            QueryResponse { result: Some(Shape::Vector(Vector { series })), warnings, infos: Vec::new() }
+            let explanation = explain.then(|| Explanation {
+                reads: vec![
+                    Read {
+                        selector: "{__name__=\"up\"}".to_owned(),
+                        first_ms: 1_795_161_300_001,
+                        last_ms: 1_795_161_600_000,
+                        newest: true,
+                        aggregated: false,
+                    },
+                    Read {
+                        selector: "{a=~\"b.*\"}".to_owned(),
+                        first_ms: 0,
+                        last_ms: 1,
+                        newest: false,
+                        aggregated: true,
+                    },
+                ],
+                steps: 1,
+                series: 3,
+                samples: 1_000,
+                peak_bytes: 5 << 20,
+                queue_us: 10,
+                fetch_us: 1_500,
+                evaluate_us: 2_000_000,
+            });
+            QueryResponse { result: Some(Shape::Vector(Vector { series })), warnings, infos: Vec::new(), explanation }
         })
     }
 

@@ -452,6 +452,12 @@ pub struct QueryOptions {
     /// How to print the result
     #[arg(long, value_enum, default_value_t = QueryFormat::Table)]
     pub format: QueryFormat,
+    /// Columns of a plot; without, as many as the terminal has
+    #[arg(long, value_name = "COLUMNS", value_parser = clap::value_parser!(u16).range(20..=1000))]
+    pub width: Option<u16>,
+    /// Instead of the result, print what was read for it and what that took
+    #[arg(long)]
+    pub explain: bool,
     /// Whose data; a node follows this where it listens on loopback alone
     #[arg(long)]
     pub tenant: Option<String>,
@@ -471,6 +477,8 @@ pub enum QueryFormat {
     Json,
     /// A column per label
     Csv,
+    /// Drawn with characters: lines of a range, bars of one time
+    Plot,
 }
 
 #[cfg(test)]

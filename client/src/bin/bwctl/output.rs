@@ -1,10 +1,13 @@
 //! Where results go.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use serde_json::Value;
 
 use crate::table::Table;
+
+/// Columns where there is no terminal that could tell.
+const COLUMNS_DEFAULT: u16 = 80;
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +31,18 @@ impl Output {
     /// JSON, indented.
     pub fn print_json(self, value: &Value) -> io::Result<()> {
         self.print_text(&format!("{value:#}\n"))
+    }
+
+    /// How wide the terminal is.
+    pub fn columns(self) -> u16 {
+        let size = rustix::termios::tcgetwinsize(io::stdout());
+        size.ok().map(|size| size.ws_col).filter(|columns| *columns > 0).unwrap_or(COLUMNS_DEFAULT)
+    }
+
+    /// Whether colours can be shown, and are wanted (<https://no-color.org>).
+    #[expect(clippy::disallowed_methods, reason = "where programs are told so")]
+    pub fn has_colors(self) -> bool {
+        io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
     }
 
     /// Text as it is.

@@ -1,4 +1,4 @@
-//! `bwctl query`: results as tables, as Prometheus's JSON, or as CSV.
+//! `bwctl query`: results as tables, as Prometheus's JSON, as CSV, or drawn.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,9 @@ use serde_json::json;
 
 use crate::Context;
 use crate::arguments::{QueryCommand, QueryFormat, QueryOptions};
+use crate::explain;
 use crate::failure::Failure;
+use crate::plot::plot;
 use crate::table::{Column, Table};
 use crate::times::{now_ms, print_time};
 
@@ -40,18 +42,26 @@ pub async fn run(context: &Context, command: QueryCommand) -> Result<(), Failure
     for warning in answer.warnings.iter().chain(&answer.infos) {
         eprintln!("bwctl: {warning}");
     }
+    if let Some(explanation) = &answer.explanation {
+        return Ok(explain::print(context.output, explanation)?);
+    }
     let text = match options.format {
         QueryFormat::Json => format!("{:#}\n", to_json(&answer)),
         QueryFormat::Table if context.output.json => format!("{:#}\n", to_json(&answer)),
         QueryFormat::Table => to_table(&answer),
         QueryFormat::Csv => to_csv(&answer),
+        QueryFormat::Plot => {
+            let width = options.width.unwrap_or_else(|| context.output.columns());
+            plot(&answer, usize::from(width), context.output.has_colors())
+        }
     };
     Ok(context.output.print_text(&text)?)
 }
 
 /// What the answer may leave out.
 fn reading(how: &QueryOptions) -> bellwether_client::QueryOptions {
-    bellwether_client::QueryOptions { stale: how.stale, partial_response: how.partial_response }
+    let QueryOptions { stale, partial_response, explain, .. } = *how;
+    bellwether_client::QueryOptions { stale, partial_response, explain }
 }
 
 fn of_tenant(context: &Context, options: &QueryOptions) -> Result<bellwether_client::Client, Failure> {
@@ -83,7 +93,8 @@ fn to_table(answer: &Answer) -> String {
     table.to_string()
 }
 
-fn print_labels(series: &Series) -> String {
+/// `name{label="value"}`
+pub fn print_labels(series: &Series) -> String {
     let name = series.labels.iter().find(|label| label.name == NAME).map_or("", |label| &label.value);
     let others = series.labels.iter().filter(|label| label.name != NAME);
     let others: Vec<String> = others.map(|label| format!("{}={:?}", label.name, label.value)).collect();
@@ -91,7 +102,7 @@ fn print_labels(series: &Series) -> String {
 }
 
 /// As Prometheus writes it.
-fn print_value(value: f64) -> String {
+pub fn print_value(value: f64) -> String {
     match value {
         f64::INFINITY => "+Inf".to_owned(),
         f64::NEG_INFINITY => "-Inf".to_owned(),
@@ -158,7 +169,7 @@ mod tests {
     use bellwether_client::series;
 
     fn answer(value: Value) -> Answer {
-        Answer { value, warnings: Vec::new(), infos: Vec::new() }
+        Answer { value, warnings: Vec::new(), infos: Vec::new(), explanation: None }
     }
 
     fn vector() -> Answer {

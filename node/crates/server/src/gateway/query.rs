@@ -52,7 +52,7 @@ async fn run(gateway: &Gateway, headers: &HeaderMap, params: &Params, times: Que
         stale: stale(params)?,
         partial: params.flag("partial_response")?,
     };
-    let Answer { outcome, cost, place } = gateway.state.queries.run(request).await?;
+    let Answer { outcome, cost, place, .. } = gateway.state.queries.run(request).await?;
     Ok(query_answer(outcome, limit, params.get("stats").map(|_| cost), Some(place)))
 }
 

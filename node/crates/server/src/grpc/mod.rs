@@ -3,6 +3,7 @@
 //! Each service is a thin edge like the HTTP gateway's: messages in, calls of the node's parts, messages out.
 
 pub mod cluster;
+mod explanation;
 mod health;
 mod node;
 pub mod operations;

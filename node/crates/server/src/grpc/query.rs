@@ -6,13 +6,14 @@ use bellwether_model::Sample;
 use bellwether_promql::{MatrixSeries, Outcome, Point, Value, VectorSample};
 use bellwether_proto::v1::query_response::Result as Shape;
 use bellwether_proto::v1::{
-    InstantRequest, Matrix, QueryResponse, RangeRequest, Scalar, Series, Text, Vector, query_server,
+    Explanation, InstantRequest, Matrix, QueryResponse, RangeRequest, Scalar, Series, Text, Vector, query_server,
 };
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
 use super::GrpcState;
+use super::explanation::explanation;
 use crate::gateway::{ApiError, ErrorKind};
 use crate::query::{Answer, QueryError, QueryRequest, QueryTimes};
 use crate::sending::paced;
@@ -35,19 +36,12 @@ impl query_server::Query for Query {
 
     async fn instant(&self, request: Request<InstantRequest>) -> Result<Response<Responses>, Status> {
         let tenant = self.0.admit(&request)?;
-        let InstantRequest { query: text, time_ms, timeout_ms, stale_ms, partial_response: partial } =
+        let InstantRequest { query: text, time_ms, timeout_ms, stale_ms, partial_response: partial, explain } =
             request.into_inner();
         let times = QueryTimes::Instant(time_ms.unwrap_or_else(|| self.0.clock.now_ms()));
-        self.run(QueryRequest {
-            tenant,
-            text,
-            times,
-            timeout: timeout(timeout_ms),
-            lookback: None,
-            stale: stale_ms.map(Duration::from_millis),
-            partial,
-        })
-        .await
+        let timeout = timeout(timeout_ms);
+        let stale = stale_ms.map(Duration::from_millis);
+        self.run(QueryRequest { tenant, text, times, timeout, lookback: None, stale, partial }, explain).await
     }
 
     async fn range(&self, request: Request<RangeRequest>) -> Result<Response<Responses>, Status> {
@@ -60,25 +54,21 @@ impl query_server::Query for Query {
             timeout_ms,
             stale_ms,
             partial_response: partial,
+            explain,
         } = request.into_inner();
         let times = QueryTimes::Range { start, end, step_ms };
-        self.run(QueryRequest {
-            tenant,
-            text,
-            times,
-            timeout: timeout(timeout_ms),
-            lookback: None,
-            stale: stale_ms.map(Duration::from_millis),
-            partial,
-        })
-        .await
+        let timeout = timeout(timeout_ms);
+        let stale = stale_ms.map(Duration::from_millis);
+        self.run(QueryRequest { tenant, text, times, timeout, lookback: None, stale, partial }, explain).await
     }
 }
 
 impl Query {
-    async fn run(&self, request: QueryRequest) -> Result<Response<Responses>, Status> {
-        let Answer { outcome, place, .. } = self.0.queries.run(request).await.map_err(|error| status(error.into()))?;
-        let parts = futures::stream::iter(Parts::new(outcome))
+    async fn run(&self, request: QueryRequest, explain: bool) -> Result<Response<Responses>, Status> {
+        let answer = self.0.queries.run(request).await.map_err(|error| status(error.into()))?;
+        let Answer { outcome, cost, plan, place } = answer;
+        let explanation = explain.then(|| explanation(&plan, &cost));
+        let parts = futures::stream::iter(Parts::new(outcome, explanation))
             .map(move |part| if place.is_killed() { Err(status(QueryError::Killed.into())) } else { Ok(part) });
         let sent = paced(parts, (), self.0.queries.send_timeout());
         let sent = sent.map(|part| part.map_err(|slow| Status::deadline_exceeded(slow.to_string())).flatten());
@@ -115,6 +105,7 @@ struct Parts {
     left: Left,
     warnings: Vec<String>,
     infos: Vec<String>,
+    explanation: Option<Explanation>,
     /// An empty result is a part, too.
     begun: bool,
 }
@@ -127,7 +118,7 @@ enum Left {
 }
 
 impl Parts {
-    fn new(outcome: Outcome) -> Parts {
+    fn new(outcome: Outcome, explanation: Option<Explanation>) -> Parts {
         let Outcome { value, warnings, infos } = outcome;
         let left = match value {
             Value::Scalar(point) => Left::Scalar(point),
@@ -135,7 +126,7 @@ impl Parts {
             Value::Vector(samples) => Left::Vector(samples.into_iter()),
             Value::Matrix(series) => Left::Matrix(series.into_iter(), None),
         };
-        Parts { left, warnings, infos, begun: false }
+        Parts { left, warnings, infos, explanation, begun: false }
     }
 }
 
@@ -175,7 +166,7 @@ impl Iterator for Parts {
             }
         };
         let (warnings, infos) = (std::mem::take(&mut self.warnings), std::mem::take(&mut self.infos));
-        Some(QueryResponse { result: Some(shape), warnings, infos })
+        Some(QueryResponse { result: Some(shape), warnings, infos, explanation: self.explanation.take() })
     }
 }
 
@@ -209,7 +200,7 @@ mod tests {
     #[test]
     fn an_empty_result_is_one_part() {
         for value in [Value::Vector(Vec::new()), Value::Matrix(Vec::new()), Value::Scalar(point(1))] {
-            let parts: Vec<QueryResponse> = Parts::new(outcome(value)).collect();
+            let parts: Vec<QueryResponse> = Parts::new(outcome(value), None).collect();
             assert_eq!(parts.len(), 1);
             assert_eq!(parts[0].warnings, ["careful"]);
         }
@@ -225,7 +216,7 @@ mod tests {
             .map(|(at, length)| MatrixSeries { labels: labels(at), points: (0..*length as i64).map(point).collect() });
         let mut found: Vec<(String, Vec<i64>)> = Vec::new();
         let mut count = 0;
-        for part in Parts::new(outcome(Value::Matrix(series.collect()))) {
+        for part in Parts::new(outcome(Value::Matrix(series.collect())), None) {
             assert_eq!(part.warnings.len(), usize::from(count == 0));
             count += 1;
             let Some(Shape::Matrix(Matrix { series })) = part.result else { panic!("a matrix") };
@@ -244,7 +235,7 @@ mod tests {
             assert!(times.is_sorted());
         }
         let samples = (0..100_000).map(|at| VectorSample { labels: labels(at), point: point(0) }).collect();
-        let parts: Vec<QueryResponse> = Parts::new(outcome(Value::Vector(samples))).collect();
+        let parts: Vec<QueryResponse> = Parts::new(outcome(Value::Vector(samples)), None).collect();
         let series = |part: &QueryResponse| match &part.result {
             Some(Shape::Vector(vector)) => vector.series.len(),
             _ => 0,

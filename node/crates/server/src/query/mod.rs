@@ -120,6 +120,8 @@ pub struct Answer {
     pub outcome: Outcome,
     /// What it cost.
     pub cost: QueryCost,
+    /// What it read.
+    pub plan: Arc<Plan>,
     /// To be kept until the answer is sent.
     pub place: Place,
 }
@@ -169,7 +171,7 @@ impl Coordinator {
                 "slow query (query.slow_after)"
             );
         }
-        result.map(|(outcome, place)| Answer { outcome, cost, place })
+        result.map(|(outcome, plan, place)| Answer { outcome, cost, plan, place })
     }
 
     /// What waits, runs and sends its answer now, oldest first.
@@ -197,7 +199,7 @@ impl Coordinator {
         request: &QueryRequest,
         started: Instant,
         cost: &mut QueryCost,
-    ) -> Result<(Outcome, Place), QueryError> {
+    ) -> Result<(Outcome, Arc<Plan>, Place), QueryError> {
         // Before it waits: others' texts are kept meanwhile, and shown.
         promql::check_length(request.text.len())?;
         let mut running = self.admit(&request.tenant, &request.text, request.timeout, started).await?;
@@ -207,9 +209,9 @@ impl Coordinator {
         let result = running.within(self.fetch_and_evaluate(request, &running.read, cost)).await;
         let account = &running.read.account;
         (cost.series, cost.samples, cost.peak_bytes) = (account.series(), account.samples(), account.peak_bytes());
-        let mut outcome = result?;
+        let (mut outcome, plan) = result?;
         outcome.warnings.extend(running.read.missing.iter().flat_map(|missing| missing.warnings()));
-        Ok((outcome, running.place))
+        Ok((outcome, plan, running.place))
     }
 
     /// A place among the running queries; waits for one if not too many wait already.
@@ -286,7 +288,7 @@ impl Coordinator {
         request: &QueryRequest,
         read: &ReadContext,
         cost: &mut QueryCost,
-    ) -> Result<Outcome, QueryError> {
+    ) -> Result<(Outcome, Arc<Plan>), QueryError> {
         let (plan, weight) = self.plan(request).await?;
         let began = Instant::now();
         let fetched = self.fetch(request, &plan, read).await?;
@@ -296,11 +298,11 @@ impl Coordinator {
         let outcome = if weight.work(cost) <= INLINE_WORK_MAX {
             promql::evaluate_with(&plan, fetched, &read.account, &*read.cancel)
         } else {
-            let read = read.clone();
+            let (read, plan) = (read.clone(), plan.clone());
             self.scan.run(move || promql::evaluate_with(&plan, fetched, &read.account, &*read.cancel)).await?
         };
         cost.evaluate = have.elapsed();
-        Ok(outcome?)
+        Ok((outcome?, plan))
     }
 
     /// The data of every selection of the plan, in its order: series, or what aggregations make of them where they are.
