@@ -107,9 +107,14 @@ fn lines(series: &[Series], width: usize, paint: Paint) -> String {
         text.push('\n');
     }
     let (first, last) = (print_time(frame.first_ms), print_time(frame.last_ms));
-    let between = columns.saturating_sub(first.len() + last.len()).max(1);
     text.push_str(&format!("{:label_columns$} └{}\n", "", "─".repeat(columns)));
-    text.push_str(&format!("{:label_columns$}  {first}{:between$}{last}\n", "", ""));
+    if first.len() + last.len() < columns {
+        let rest = columns - first.len();
+        text.push_str(&format!("{:label_columns$}  {first}{last:>rest$}\n", ""));
+    } else {
+        // Too narrow for one line.
+        text.push_str(&format!("{:label_columns$}  {first}\n{:label_columns$}  {last:>columns$}\n", "", ""));
+    }
     for (at, series) in shown.iter().enumerate() {
         let latest = series.samples.last().map(|sample| short(sample.value)).unwrap_or_default();
         let name_columns = width.saturating_sub(latest.chars().count() + 6).max(AREA_COLUMNS_MIN);
@@ -257,7 +262,7 @@ mod tests {
 
     fn check(value: Value, width: usize, want: Expect) {
         let text = plot(&Answer { value, warnings: Vec::new(), infos: Vec::new(), explanation: None }, width, false);
-        let fits = |line: &str| line.chars().count() <= width.max(60);
+        let fits = |line: &str| line.chars().count() <= width.max(AREA_COLUMNS_MIN + 15);
         assert!(text.lines().all(fits), "{text}");
         want.assert_eq(&text);
     }
@@ -324,26 +329,27 @@ mod tests {
             Value::Matrix(vec![series([("__name__", "flat")], flat)]),
             20,
             expect![[r#"
-            7.5 ┤
-                ┤
-                ┤
-                ┤
-                ┤
-                ┤
-                ┤
-                ┤
-              5 ┤⠉⠉            ⠁⠈
-                ┤
-                ┤
-                ┤
-                ┤
-                ┤
-                ┤
-            2.5 ┤
-                └────────────────
-                 1970-01-01T00:00:00.000Z 1970-01-01T00:00:22.000Z
-            ━━ flat  5
-        "#]],
+                7.5 ┤
+                    ┤
+                    ┤
+                    ┤
+                    ┤
+                    ┤
+                    ┤
+                    ┤
+                  5 ┤⠉⠉            ⠁⠈
+                    ┤
+                    ┤
+                    ┤
+                    ┤
+                    ┤
+                    ┤
+                2.5 ┤
+                    └────────────────
+                     1970-01-01T00:00:00.000Z
+                     1970-01-01T00:00:22.000Z
+                ━━ flat  5
+            "#]],
         );
         check(
             Value::Matrix(vec![series([("__name__", "none")], [(0, f64::NAN)])]),
