@@ -35,8 +35,8 @@ pub fn meta_voters(current: &BTreeSet<NodeId>, inventory: &Inventory, policy: &P
     let missing = wanted.saturating_sub(chosen.len());
     chosen.extend(going.into_iter().take(missing));
 
-    let odd = voters_of(chosen.len()).min(wanted);
-    while chosen.len() > odd {
+    // Fewer than wanted stay, and be their number even: on fewer disks what they decided would be less safe.
+    while chosen.len() > wanted {
         let Some(worst) = most_crowded(&chosen, current, inventory) else { break };
         chosen.remove(&worst);
     }
@@ -146,6 +146,12 @@ mod tests {
         check(&[1, 2, 3], "1 2 3!", &[1, 2, 3]);
         check(&[1, 2, 3, 4, 5], "1 2 3 4! 5!", &[1, 2, 3, 4, 5]);
         check(&[1, 2, 3, 4, 5], "1 2 3 4! 5-", &[1, 2, 3]);
+    }
+
+    #[test]
+    fn those_that_are_left_keep_their_votes_while_there_is_no_third() {
+        check(&[1, 2, 9], "1 2 3?", &[1, 2]);
+        check(&[1, 2], "1 2 3", &[1, 2, 3]);
     }
 
     #[test]

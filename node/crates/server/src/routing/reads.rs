@@ -298,8 +298,13 @@ impl Router {
                     })?;
                 }
                 Ok(v1::ScanPart { part: None }) => return Err(ends(unreadable(node, "an empty part".to_owned()))),
-                Err(error) if (error.is_transient() || others_have(ring, &error)) && !began => {
+                Err(error) if (error.is_transient() || is_of_one_copy(ring, &error)) && !began => {
                     return Err(ScanFailure::Again(groups, node, error.into()));
+                }
+                // What came before is counted, and cannot be asked for again.
+                Err(PeerError::Corrupt { group, .. }) if others_have(ring, ShardGroupId(group.0)) => {
+                    let damaged = RouteError::Damaged(ShardGroupId(group.0));
+                    return Err(ScanFailure::Ends(unavailable(ShardGroupId(group.0), damaged)));
                 }
                 Err(error) => return Err(ends(error)),
             }
@@ -327,9 +332,13 @@ enum ScanFailure {
 }
 
 /// Whether an error is about one copy of several.
-fn others_have(ring: &Ring, error: &PeerError) -> bool {
-    let PeerError::Corrupt { group, .. } = error else { return false };
-    ring.group(ShardGroupId(group.0)).is_some_and(|group| group.replicas.len() > 1)
+fn is_of_one_copy(ring: &Ring, error: &PeerError) -> bool {
+    matches!(error, PeerError::Corrupt { group, .. } if others_have(ring, ShardGroupId(group.0)))
+}
+
+/// Whether a group has several copies.
+fn others_have(ring: &Ring, group: ShardGroupId) -> bool {
+    ring.group(group).is_some_and(|group| group.replicas.len() > 1)
 }
 
 /// The groups of a scan that its failure is about. Where one of them is led elsewhere, nothing follows for the others: were

@@ -45,25 +45,46 @@ impl ClusterService {
                 return Err(Status::invalid_argument("a node can be made active, draining or removed"));
             }
         };
-        if state == placement::NodeState::Removed && request.force {
-            self.check_quorums_without(node).await?;
+        match (state, request.force) {
+            (placement::NodeState::Removed, true) => self.check_quorums_without(node).await?,
+            (placement::NodeState::Removed, false)
+                if self.votes_in_meta(node) && self.meta.now().replicas_on(node) == 0 =>
+            {
+                return Err(Status::failed_precondition(format!(
+                    "node {node} votes in the meta group: leave it running and drain it, its vote goes to a node that \
+                     can take it (bwctl cluster status shows who votes)"
+                )));
+            }
+            _ => {}
         }
         self.propose(MetaCommand::SetNodeState { node, state, force: request.force }).await?;
         let replicas = self.meta.now().replicas_on(node) as u32;
         Ok(SetNodeStateResponse { state: request.state, replicas })
     }
 
-    /// Refuses what would leave a group without a quorum for ever. The meta group itself does not know who answers.
+    /// Whether a node votes in the meta group, as far as is known here.
+    pub(super) fn votes_in_meta(&self, node: NodeId) -> bool {
+        self.meta.group().state().voters.values().any(|voter| *voter == node.0)
+    }
+
+    /// Refuses what would leave a group without a quorum for ever. What is replicated does not say who answers.
     async fn check_quorums_without(&self, node: NodeId) -> Result<(), Status> {
-        let lost = self.look().await.groups_lost_without(node);
-        if lost.is_empty() {
-            return Ok(());
+        let picture = self.look().await;
+        let lost = picture.groups_lost_without(node);
+        if !lost.is_empty() {
+            let groups = lost.iter().map(ShardGroupId::to_string).collect::<Vec<_>>().join(", ");
+            return Err(Status::failed_precondition(format!(
+                "without node {node} no majority of the voters of shard groups {groups} is there: bring their other \
+                 nodes back, or wait until copies are made elsewhere (bwctl cluster shards shows them)"
+            )));
         }
-        let groups = lost.iter().map(ShardGroupId::to_string).collect::<Vec<_>>().join(", ");
-        Err(Status::failed_precondition(format!(
-            "without node {node} no majority of the voters of shard groups {groups} is there: bring their other nodes \
-             back, or wait until copies are made elsewhere (bwctl cluster shards shows them)"
-        )))
+        if picture.is_meta_lost_without(node) {
+            return Err(Status::failed_precondition(format!(
+                "without node {node} no majority of the voters of the meta group answers: bring others of them back \
+                 (bwctl cluster status shows who votes)"
+            )));
+        }
+        Ok(())
     }
 
     /// Hands a leadership over.

@@ -68,6 +68,25 @@ async fn a_drain_is_followed_taken_back_and_begun_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_goes_once_it_votes_nowhere() {
+    let net = TestNet::default();
+    let (_servers, clients) = four(&net).await;
+    let cluster = clients[0].cluster();
+    cluster.set_setting("replication.factor", Some("1")).await.unwrap();
+    let idle = until(async || {
+        let nodes = cluster.nodes().await.ok()?;
+        nodes.into_iter().find(|node| node.replicas == 0 && node.meta_voter).map(|node| node.id)
+    })
+    .await;
+    let refused = cluster.set_node_state(idle, NodeState::Removed, false).await.unwrap_err().to_string();
+    assert!(refused.contains(&format!("node {idle} votes in the meta group: leave it running")), "{refused}");
+    let begun = clients[0].operations().drain_node(idle).await.unwrap();
+    assert_eq!(ended(&clients[0], &begun.id).await.unwrap().state(), OperationState::Done);
+    cluster.set_node_state(idle, NodeState::Removed, false).await.unwrap();
+    assert!(!cluster.status().await.unwrap().meta_voters.contains(&idle));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_move_is_followed_and_given_up() {
     let net = TestNet::default();
     let (mut servers, clients) = four(&net).await;

@@ -89,7 +89,7 @@ impl ClusterService {
             let state = self.meta.now();
             let left = state.replicas_on(node);
             match state.nodes.get(&node).map(|record| record.state) {
-                Some(NodeState::Draining) if left == 0 => {
+                Some(NodeState::Draining) if left == 0 && !self.votes_in_meta(node) => {
                     return Ok(format!("node {node} is empty: bwctl node remove {node}"));
                 }
                 Some(NodeState::Draining) => {}
@@ -103,7 +103,8 @@ impl ClusterService {
                 held = self.held_up().await;
             }
             still += 1;
-            handle.tell(format!("node {node}: {left} replicas left{held}"));
+            let vote = if self.votes_in_meta(node) { ", votes in the meta group" } else { "" };
+            handle.tell(format!("node {node}: {left} replicas left{vote}{held}"));
             sleep(LOOK_PAUSE).await;
         }
     }

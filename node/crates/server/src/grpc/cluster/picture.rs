@@ -91,6 +91,13 @@ impl Picture {
         groups.map(|group| group.id).collect()
     }
 
+    /// Whether too few of the meta group's voters answer to go on without `node`, which is one of them.
+    pub fn is_meta_lost_without(&self, node: NodeId) -> bool {
+        let live = self.meta_voters.iter().filter(|voter| **voter != node && self.is_up(**voter)).count();
+        let all = self.meta_voters.len();
+        self.meta_voters.contains(&node) && all > 1 && live * 2 <= all
+    }
+
     /// Copies of a group that serve.
     pub fn copies_serving(&self, group: &PlacedGroup) -> usize {
         let serves = |node| self.replica(group.id, node).is_some_and(|report| report.trouble.is_empty());
