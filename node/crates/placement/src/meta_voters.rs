@@ -35,9 +35,12 @@ pub fn meta_voters(current: &BTreeSet<NodeId>, inventory: &Inventory, policy: &P
     let missing = wanted.saturating_sub(chosen.len());
     chosen.extend(going.into_iter().take(missing));
 
-    // Fewer than wanted stay, and be their number even: on fewer disks what they decided would be less safe.
-    while chosen.len() > wanted {
-        let Some(worst) = most_crowded(&chosen, current, inventory) else { break };
+    let odd = voters_of(chosen.len()).min(wanted);
+    while chosen.len() > odd {
+        // Two of three that are left stay two: on one disk what they decided would be less safe.
+        let mut spare = chosen.clone();
+        spare.retain(|node| chosen.len() > wanted || !current.contains(node));
+        let Some(worst) = most_crowded(&spare, current, inventory) else { break };
         chosen.remove(&worst);
     }
     spread(&mut chosen, &free, inventory);
@@ -152,6 +155,7 @@ mod tests {
     fn those_that_are_left_keep_their_votes_while_there_is_no_third() {
         check(&[1, 2, 9], "1 2 3?", &[1, 2]);
         check(&[1, 2], "1 2 3", &[1, 2, 3]);
+        check(&[1], "1 2 3?", &[1]);
     }
 
     #[test]
