@@ -132,7 +132,7 @@ impl Nemesis {
             self.operators.ask(Task::Undrain(node));
         }
         for name in std::mem::take(&mut self.chosen) {
-            self.operators.ask(Task::Set(name, None));
+            self.operators.ask(Task::Reset(name));
         }
         if world.options.kinds.contains(&Kind::Backup) {
             self.operators.ask(Task::Backup);

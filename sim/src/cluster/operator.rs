@@ -46,6 +46,8 @@ pub enum Task {
     Forget(usize),
     /// Chooses a setting, or its default.
     Set(String, Option<String>),
+    /// Goes back to the default of a setting that others may still be choosing.
+    Reset(String),
     /// Looks at everything that can be looked at.
     Look,
     /// Makes a backup and compares every byte of it.
@@ -130,6 +132,11 @@ impl Operators {
     pub fn is_retiring(&self, machine: usize) -> bool {
         let running = lock(&self.running);
         running.tasks.values().any(|task| *task == Task::Retire(machine)) || lock(&self.retired).contains_key(&machine)
+    }
+
+    /// Whether somebody is choosing a setting.
+    fn is_choosing(&self, setting: &str) -> bool {
+        lock(&self.running).tasks.values().any(|task| matches!(task, Task::Set(name, _) if name == setting))
     }
 
     /// The last backup that was made since [`forget_backup`](Self::forget_backup), and is whole.

@@ -130,6 +130,7 @@ impl Operator {
                 self.operators.reach(Mark::SettingChosen);
                 Ok(format!("it is {}", set.value))
             }
+            Task::Reset(name) => self.reset(name).await,
             Task::Look => self.look().await,
             Task::Backup => self.back_up().await,
             Task::Restore(backup) => self.restore(backup).await,
@@ -248,6 +249,25 @@ impl Operator {
             };
             match undrained.await {
                 Ok(node) => return Ok(format!("node {node} stays")),
+                Err(NotDone::Call(error)) if error.is_transient() && Instant::now() < deadline => sleep(PAUSE).await,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Insists, and looks again once whoever chose otherwise before has been answered or never will be.
+    async fn reset(&self, name: &str) -> Done {
+        let deadline = Instant::now() + INSIST_MAX;
+        loop {
+            let reset = async {
+                self.client.cluster().set_setting(name, None).await?;
+                sleep(CALL_MAX).await;
+                let found = self.client.cluster().settings(&[name.to_owned()]).await?;
+                Ok::<bool, NotDone>(found.iter().all(|setting| !setting.chosen))
+            };
+            match reset.await {
+                Ok(true) if !self.operators.is_choosing(name) => return Ok(format!("{name} is as it was")),
+                Ok(_) => {}
                 Err(NotDone::Call(error)) if error.is_transient() && Instant::now() < deadline => sleep(PAUSE).await,
                 Err(error) => return Err(error),
             }
