@@ -6,6 +6,7 @@ mod election;
 mod flush;
 mod leadership;
 mod membership;
+mod needed;
 mod quorum;
 mod reads;
 mod salvage;
@@ -39,6 +40,7 @@ use crate::types::{Command, GroupId, LeaderHint, Member, NodeId, ReplicaId, Repl
 use crate::wire::{Answer, Backlog, InstallHeader, Message};
 
 pub(crate) use self::backlogs::Backlogs;
+use self::needed::Needed;
 use self::quorum::Quorum;
 pub(crate) use self::quorum::QuorumHeard;
 use self::staleness::{Heard, LeaderWord};
@@ -71,6 +73,7 @@ struct Inner {
     quorum: Quorum,
     backlogs: Arc<Backlogs>,
     heard: Heard,
+    needed: Needed,
     /// One flush at a time.
     flushing: tokio::sync::Mutex<()>,
     /// Whether an election is being held because the leader's node was lost.
@@ -111,6 +114,7 @@ impl RaftGroup {
             quorum: Quorum::new(heard_by),
             backlogs,
             heard: Heard::default(),
+            needed: Needed::default(),
             flushing: tokio::sync::Mutex::new(()),
             electing: AtomicBool::new(false),
         }))
@@ -270,11 +274,19 @@ impl RaftGroup {
                 let answer = this.answered(this.raft.append_entries(request).await)?;
                 if let Some(word) = word.filter(|_| !matches!(answer, AppendEntriesResponse::HigherVote(_))) {
                     this.heard.note(word, this.applied_index());
+                    this.needed.led();
                 }
                 Answer::Append(answer, Backlog::of(this.log.bytes_lacking(this.log.next_to_apply())))
             }
             Message::Vote(request) => Answer::Vote(this.answered(this.raft.vote(request).await)?),
-            Message::PreVote(request) => Answer::Vote(this.answered(this.raft.pre_vote(request).await)?),
+            Message::PreVote(request) => {
+                let last = request.last_log_id;
+                let answer = this.answered(this.raft.pre_vote(request).await)?;
+                if !answer.vote_granted && last < answer.last_log_id {
+                    this.needed.refused();
+                }
+                Answer::Vote(answer)
+            }
             Message::TransferLeader(request) => Answer::TransferLeader(
                 this.answered(this.raft.handle_transfer_leader(self.handed_over(request)).await)?,
             ),

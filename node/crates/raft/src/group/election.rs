@@ -70,7 +70,8 @@ impl RaftGroup {
     /// Takes part in elections as its node does.
     pub(crate) fn apply_standing(&self) {
         let this = &*self.0;
-        let stands = !this.shared.standing.read().abstains || self.state().voters.keys().eq([&this.replica]);
+        let abstains = this.shared.standing.read().abstains;
+        let stands = !abstains || self.state().voters.keys().eq([&this.replica]) || this.needed.is_needed();
         this.raft.runtime_config().elect(stands);
     }
 

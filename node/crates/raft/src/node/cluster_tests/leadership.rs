@@ -179,6 +179,35 @@ async fn nothing_is_handed_over_to_a_node_that_must_not_lead() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_abstains_leads_until_another_has_what_only_it_has() {
+    let mut cluster = Cluster::found(3, 48).await;
+    cluster.propose_many(5).await;
+    let leader = cluster.leader().await;
+    let others: Vec<NodeId> = [1, 2, 3].into_iter().filter(|id| *id != leader).collect();
+    let (unfit, behind) = (others[0], others[1]);
+    disqualify(&cluster, unfit);
+    cluster.network.cut_off(behind);
+    cluster.propose_many(5).await;
+    cluster.network.heal();
+    cluster.network.cut_off(leader);
+    let mut led_by_unfit = false;
+    for _ in 0..90 {
+        sleep(Duration::from_secs(1)).await;
+        disqualify(&cluster, unfit);
+        led_by_unfit |= cluster.hosts[&unfit].node.led_with_others() > 0;
+        drop(cluster.hosts[&unfit].node.hand_over_all(PATIENCE).await);
+        if cluster.group(behind).state().is_leader {
+            break;
+        }
+    }
+    assert!(led_by_unfit, "nobody else could be elected");
+    assert_eq!(cluster.leader().await, behind);
+    cluster.propose_many(3).await;
+    cluster.network.heal();
+    cluster.converge().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_that_abstains_leads_where_nobody_else_votes() {
     let mut cluster = Cluster::found(1, 46).await;
     cluster.hosts[&1].node.set_standing(Standing { abstains: true, unfit: BTreeSet::new() });
