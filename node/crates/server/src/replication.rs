@@ -1,5 +1,6 @@
 //! Raft on this node: the log store that all groups share, and the runtime that their tasks live on.
 
+use std::fmt::Display;
 use std::future::Future;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ pub const LOG_PATH: &str = "log";
 pub const LOG_SPACES: &[SpaceConfig] = &[SpaceConfig { name: "log", kind: SpaceKind::Log }];
 /// The one that has the log.
 pub const LOG: Space = Space(0);
-/// Pause before the log store is opened again after the disk was full.
+/// Pause before something is tried again for which the disk was too full.
 const DISK_FULL_RETRY: Duration = Duration::from_secs(2);
 
 /// Why Raft does not run on this node.
@@ -40,24 +41,37 @@ pub struct Stopping;
 
 /// Opens the node's log store, which on a full disk waits for room. No group runs yet.
 pub async fn open(env: &Env, registry: &Registry) -> Result<RaftNode, ReplicationError> {
-    let mut is_told = false;
-    let log = loop {
-        let disk = env.disk.clone();
-        let log = env.executors.scan.run(move || disk.open(LOG_PATH, LOG_SPACES)).await;
-        match log.map_err(|_| Stopping)? {
-            Ok(log) => break log,
-            Err(bellwether_kv::Error::DiskFull(reason)) => {
-                if !std::mem::replace(&mut is_told, true) {
-                    tracing::warn!(reason, "the disk is full: the start waits for room, and goes on by itself");
-                }
-                tokio::time::sleep(DISK_FULL_RETRY).await;
-            }
-            Err(error) => return Err(ReplicationError::Log(error)),
-        }
-    };
+    let disk = env.disk.clone();
+    let log = once_there_is_room(env, move || disk.open(LOG_PATH, LOG_SPACES), is_full).await?;
+    let log = log.map_err(ReplicationError::Log)?;
     let options = RaftOptions::new(registry.clone(), env.fatal.clone());
     let (blocking, seed) = (env.executors.blocking.clone(), env.seed.split("raft").0);
     Ok(on_raft(&env.executors, async move { RaftNode::open(log, LOG, options, blocking, seed) }).await??)
+}
+
+/// Whether an error of the storage is that the disk is full.
+pub fn is_full(error: &bellwether_kv::Error) -> bool {
+    matches!(error, bellwether_kv::Error::DiskFull(_))
+}
+
+/// Does what a start cannot go on without, again and again while the disk is full.
+pub async fn once_there_is_room<T: Send + 'static, E: Display + Send + 'static>(
+    env: &Env,
+    work: impl Fn() -> Result<T, E> + Clone + Send + 'static,
+    is_full: impl Fn(&E) -> bool,
+) -> Result<Result<T, E>, Stopping> {
+    let mut is_told = false;
+    loop {
+        match env.executors.scan.run(work.clone()).await.map_err(|_| Stopping)? {
+            Err(reason) if is_full(&reason) => {
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::warn!(%reason, "the disk is full: the start waits for room, and goes on by itself");
+                }
+                tokio::time::sleep(DISK_FULL_RETRY).await;
+            }
+            done => return Ok(done),
+        }
+    }
 }
 
 /// Runs `work` on Raft's runtime, which carries what it starts.

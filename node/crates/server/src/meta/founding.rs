@@ -14,7 +14,7 @@ use super::rules;
 use super::state::{MetaState, NodeFacts};
 use crate::config::{host_of, is_loopback_host};
 use crate::env::{BALLAST_FILE, Env, Seed};
-use crate::replication::Stopping;
+use crate::replication::{Stopping, is_full, once_there_is_room};
 use crate::shards::identity::{IdentityError, NodeIdentity};
 
 /// What may lie in a directory that is founded: of an earlier founding that did not end, of the file system, of nobody.
@@ -38,6 +38,17 @@ pub enum EnterError {
     /// A runtime ended while it was needed.
     #[error(transparent)]
     Stopping(#[from] Stopping),
+}
+
+impl EnterError {
+    fn is_disk_full(&self) -> bool {
+        match self {
+            EnterError::Identity(IdentityError::Storage(error)) | EnterError::State(StateFileError::Storage(error)) => {
+                is_full(error)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Who the directory belongs to; nobody, if it is empty.
@@ -85,7 +96,7 @@ pub async fn enter(
         // It has served; left behind it would harm nobody.
         Ok(disk.remove(super::joining::NONCE_FILE).map_err(IdentityError::from)?)
     };
-    env.executors.scan.run(write).await.map_err(|_| Stopping)??;
+    once_there_is_room(env, write, EnterError::is_disk_full).await??;
     Ok(identity)
 }
 

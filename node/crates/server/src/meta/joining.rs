@@ -13,7 +13,7 @@ use super::rules;
 use super::state::{MetaState, NodeFacts};
 use super::tokens::TokenText;
 use crate::env::{Env, Seed};
-use crate::replication::Stopping;
+use crate::replication::{Stopping, is_full, once_there_is_room};
 
 /// Keeps what the node drew before it joined: asked again after a crash, the cluster gives the same id.
 pub const NONCE_FILE: &str = "JOINING";
@@ -146,7 +146,7 @@ pub(super) async fn join(
 ) -> Result<JoinGrant, JoinError> {
     let drawn = draw(env.seed.split(&env.clock.now_ms().to_string()).split(&facts.grpc), "node nonce");
     let disk = env.disk.clone();
-    let nonce = env.executors.scan.run(move || keep_nonce(&*disk, drawn)).await.map_err(|_| Stopping)??;
+    let nonce = once_there_is_room(env, move || keep_nonce(&*disk, drawn), is_full).await??;
     let ask = JoinAsk { nonce, facts: facts.clone(), rules: rules::fingerprint(), token: plan.token.clone() };
     let started = Instant::now();
     let mut pauses = Pauses::new(env.seed.split("join"), PAUSE_MIN, PAUSE_MAX);

@@ -434,6 +434,24 @@ async fn a_join_cut_short_goes_on_as_the_same_node() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_joins_on_a_full_disk_waits_for_room() {
+    let world = World::default();
+    let (_, _metas) = world.cluster(1).await;
+    // First for nothing at all, then for the nonce alone.
+    for capacity in [0, 64] {
+        let disk = MemDisk::new();
+        disk.set_faults(Faults { capacity_bytes: Some(capacity), ..Faults::default() });
+        let (full, address) = (disk.clone(), format!("n{capacity}.localhost:1"));
+        let others = world.clone();
+        let joining = tokio::spawn(async move { others.start(&full, &address, &["n1.localhost:1"]).await.map(drop) });
+        sleep(Duration::from_secs(10)).await;
+        assert!(!joining.is_finished());
+        disk.set_faults(Faults::default());
+        timeout(LONG, joining).await.expect("it goes on").unwrap().unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_is_refused_is_told_why() {
     let world = World::default();
     let (_, metas) = world.cluster(1).await;
