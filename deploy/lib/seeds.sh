@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Simulated clusters: the museum of past failures, some seeds twice, and as many fresh ones as fit into some minutes.
+# seeds.sh [BINARY]: builds the simulation unless it is given one.
 set -euo pipefail
 
 # Seeds from the first one on; those that have once failed are in the museum.
@@ -10,8 +11,11 @@ twice="0..2"
 
 repository="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 cd "$repository"
-cargo build -p bellwether-sim --locked
-sim="${CARGO_TARGET_DIR:-target}/debug/bellwether-sim"
+sim="${1:-}"
+if [[ -z "$sim" ]]; then
+  cargo build -p bellwether-sim --locked
+  sim="${CARGO_TARGET_DIR:-target}/debug/bellwether-sim"
+fi
 
 "$sim" museum
 "$sim" meta --seeds "$twice"
