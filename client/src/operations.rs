@@ -1,5 +1,7 @@
 //! What takes long: backups, what is done with them, and what the cluster moves. The messages are those of `operations.proto`.
 
+use std::time::Duration;
+
 use tonic::transport::Channel;
 
 use crate::Error;
@@ -12,6 +14,9 @@ use crate::v1::{
     ListOperationsRequest, ListOperationsResponse, MoveShard, Operation, Rebalance, Restore, VerifyBackup,
     WatchRequest,
 };
+
+/// A node tells of an operation that is watched every few seconds, and bears with another one's silence for longer.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// Operations of the cluster. From [`Client::operations`].
 pub struct Operations<'a>(&'a Client);
@@ -77,7 +82,7 @@ impl Operations<'_> {
     /// An operation whenever it has come further, up to its end.
     pub async fn watch(&self, id: &str) -> Result<OperationStream, Error> {
         let (operations, address) = ask!(self, Always, watch, WatchRequest { id: id.to_owned() })?;
-        Ok(Told::new(operations, address))
+        Ok(Told::new(operations, address).within(SILENCE_MAX))
     }
 
     /// Ends an operation before it is done.

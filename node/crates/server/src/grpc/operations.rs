@@ -13,7 +13,7 @@ use bellwether_proto::v1::{
 use futures::future::join_all;
 use futures::{Stream, stream};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout};
 use tonic::{Request, Response, Status};
 
 use super::cluster::ClusterService;
@@ -29,6 +29,8 @@ const LIST_WAIT: Duration = Duration::from_secs(3);
 const CANCEL_WAIT: Duration = Duration::from_secs(30);
 /// How often another node is asked how far an operation has come.
 const WATCH_PAUSE: Duration = Duration::from_secs(1);
+/// Whoever watches an operation is told of it so often, changed or not: where nothing comes, nobody is there any more.
+const WATCH_BEAT: Duration = Duration::from_secs(5);
 /// How often in a row it may not answer.
 const SILENCES_MAX: u32 = 10;
 
@@ -207,7 +209,9 @@ fn watched_here(seen: watch::Receiver<Operation>) -> impl Stream<Item = Result<O
             return None;
         }
         if !is_first {
-            seen.changed().await.ok()?;
+            if let Ok(changed) = timeout(WATCH_BEAT, seen.changed()).await {
+                changed.ok()?;
+            }
             if is_running(&seen.borrow()) {
                 sleep(WATCH_PAUSE).await;
             }
@@ -236,10 +240,11 @@ impl WatchedThere {
             return None;
         }
         let mut silences = 0;
+        let told_at = Instant::now();
         loop {
             sleep(WATCH_PAUSE).await;
             match watched.service.look(watched.node, &watched.seen.id).await {
-                Ok(now) if now != watched.seen => {
+                Ok(now) if now != watched.seen || told_at.elapsed() >= WATCH_BEAT => {
                     watched.seen = now.clone();
                     return Some((Ok(now), Some(watched)));
                 }

@@ -1,5 +1,7 @@
 //! Tests of drains and moves as operations, with the client library against whole nodes.
 
+use std::time::Duration;
+
 use bellwether_client::v1::{NodeState, Operation, OperationState};
 use bellwether_client::{Client, Error};
 
@@ -52,6 +54,14 @@ async fn a_drain_is_followed_taken_back_and_begun_again() {
     })
     .await;
     assert!(progress.starts_with("node 4: "), "{progress}");
+    // Whoever watches is told now and then, though nothing changes: here, and through another node.
+    for client in &clients[1..3] {
+        let mut watched = client.operations().watch("2-1").await.unwrap();
+        for _ in 0..12 {
+            let told = tokio::time::timeout(Duration::from_secs(10), watched.next()).await;
+            assert_eq!(told.unwrap().unwrap().unwrap().state(), OperationState::Running);
+        }
+    }
     let cancelled = clients[2].operations().cancel("2-1").await.unwrap();
     assert_eq!((cancelled.state(), &*cancelled.outcome), (OperationState::Cancelled, "node 4 is active again"));
     assert_eq!(state_of(&clients[0], 4).await, NodeState::Active);
