@@ -108,11 +108,12 @@ fn next_voters(draft: &Draft, wish: &Wish, current: &BTreeSet<NodeId>) -> Option
         if current.len() < wanted.len() || voters.is_subset(current) {
             return None;
         }
-        let mut leaving: Vec<NodeId> = current.difference(&wanted).copied().collect();
-        leaving.sort_by_key(|node| (!ready(*node), *node));
-        let missing = wanted.len() - voters.len();
-        voters.extend(leaving.into_iter().take(missing));
     }
+    // Nobody loses a vote because somebody else cannot be given it yet, or nobody is there to be given it.
+    let at_least = wanted.len().max(voters_of(draft.copies).min(current.len()));
+    let mut leaving: Vec<NodeId> = current.difference(&wanted).copied().collect();
+    leaving.sort_by_key(|node| (!ready(*node), *node));
+    voters.extend(leaving.into_iter().take(at_least.saturating_sub(voters.len())));
     (voters != *current).then_some(voters)
 }
 

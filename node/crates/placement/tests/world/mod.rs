@@ -40,6 +40,11 @@ impl World {
             }
             Step::ChangeVoters { voters } => {
                 assert_eq!(voters.len() % 2, 1, "{planned}");
+                let members = self.inventory.nodes.values().filter(|info| info.state == NodeState::Active).count();
+                let copies = members.min(self.policy.replication_factor as usize);
+                // With an even number of copies one less votes.
+                let wanted = copies.saturating_sub(1) | 1;
+                assert!(voters.len() >= wanted.min(before.voters().count()), "{planned}");
                 self.placement.change_voters(id, voters).unwrap();
                 let after = self.placement.group(id).unwrap().clone();
                 assert!(self.has_quorum(&after), "{planned}");
