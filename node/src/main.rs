@@ -1,4 +1,5 @@
-//! The node: reads its configuration, makes the real [`Env`], starts a [`Server`] and waits for a signal.
+//! The node: reads its configuration, makes the real [`Env`], starts a [`Server`] and waits for a signal,
+//! or until the cluster has no such node any more.
 //!
 //! Everything that touches the operating system is in this directory and nowhere else: threads ([`threads`]), sockets
 //! ([`network`]), object stores ([`objects`]), the disk's space ([`volume`]), the clock ([`clock`]), the allocator ([`allocator`]), the host's
@@ -62,19 +63,20 @@ async fn serve(config: Config, runtimes: &threads::Runtimes) -> anyhow::Result<(
         server = Server::start(config, env) => server?,
     };
     announce(&server, schemes)?;
-    let name = tokio::select! {
+    let (reason, result) = tokio::select! {
         biased;
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => ("SIGTERM".to_owned(), Ok(())),
+        _ = interrupt.recv() => ("SIGINT".to_owned(), Ok(())),
+        removed = server.removed() => (removed.to_string(), Err(removed.into())),
     };
-    tracing::info!(signal = name, "stopping; a second signal stops at once");
+    tracing::info!(reason, "stopping; a signal from now on stops at once");
     tokio::select! {
         biased;
         _ = terminate.recv() => tracing::warn!("stopped by a second signal: the next start replays the log"),
         _ = interrupt.recv() => tracing::warn!("stopped by a second signal: the next start replays the log"),
-        result = server.shutdown() => result?,
+        stopped = server.shutdown() => stopped?,
     }
-    Ok(())
+    result
 }
 
 /// One line for people and scripts, once requests are answered.

@@ -154,6 +154,7 @@ pub const TOLD: &[&str] = &[
     "a leader without a quorum refused a proposal",
     "a learner was too far behind to vote",
     "a mover acts late",
+    "a node heard of others that it was removed",
     "a node joined where another was",
     "a proposal was overwritten by another leader",
     "a read by another map than the group's",

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bellwether_kv::MemDisk;
+use bellwether_server::cluster::ClusterError;
 use bellwether_server::config::{ByteSize, Config, PeerList};
 use bellwether_server::env::{DiskSpace, NoFiles, Program, SecretKey, Seed, Versions, Volume};
-use bellwether_server::meta::MetaCommand;
 use bellwether_server::meta::settings::SettingKey;
-use bellwether_server::{Env, Server};
+use bellwether_server::meta::{MetaCommand, MetaStartError};
+use bellwether_server::{DataError, Env, Server, StartError};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -79,6 +80,8 @@ pub enum Process {
     Stopped,
     /// One that did not start, and why.
     Refused(String),
+    /// One that ended because its node was removed from the cluster.
+    Removed,
 }
 
 impl Machine {
@@ -165,6 +168,11 @@ impl Machine {
         lock(&self.fatal).is_some()
     }
 
+    /// The node whose process ended because it was removed.
+    pub fn removed(&self) -> Option<u64> {
+        self.node().filter(|_| matches!(*lock(&self.process), Process::Removed))
+    }
+
     /// Looks at what runs here.
     pub fn look<T>(&self, look: impl FnOnce(&Process) -> T) -> T {
         look(&lock(&self.process))
@@ -198,7 +206,11 @@ impl Machine {
             Err(error) => {
                 let reason = chain(&error);
                 self.event(format!("does not start: {reason}"));
-                *lock(&self.process) = Process::Refused(reason);
+                let is_removed = matches!(
+                    error,
+                    StartError::Data { source: DataError::Cluster(ClusterError::Meta(MetaStartError::Removed(_))), .. }
+                );
+                *lock(&self.process) = if is_removed { Process::Removed } else { Process::Refused(reason) };
                 return;
             }
         };
@@ -218,16 +230,25 @@ impl Machine {
                 }
             });
         }
+        let removed = server.removed();
         *lock(&self.process) = Process::Serving(Box::new(server));
-        if stop.wait_for(|stop| *stop).await.is_err() {
-            return;
-        }
+        let end = tokio::select! {
+            biased;
+            asked = stop.wait_for(|stop| *stop) => match asked {
+                Ok(_) => Process::Stopped,
+                Err(_) => return,
+            },
+            reason = removed => {
+                self.event(format!("ends: {reason}"));
+                Process::Removed
+            }
+        };
         let Process::Serving(server) = std::mem::replace(&mut *lock(&self.process), Process::Stopping) else {
             return;
         };
         let stopped = server.shutdown().await.map_or_else(|error| chain(&error), |()| "in order".to_owned());
         self.event(format!("stopped: {stopped}"));
-        *lock(&self.process) = Process::Stopped;
+        *lock(&self.process) = end;
     }
 
     fn event(&self, what: String) {

@@ -35,8 +35,8 @@ pub struct Nemesis {
     /// Nodes of whose disks something is damaged: where that is nothing of one shard group, their processes may end, and they
     /// come back as new ones.
     rotten: BTreeSet<usize>,
-    /// Machines whose nodes are being emptied until somebody takes that back.
-    drained: BTreeSet<usize>,
+    /// Machines whose nodes somebody was asked to empty.
+    emptied: BTreeSet<usize>,
     /// Settings that somebody chose.
     chosen: BTreeSet<String>,
     operators: Arc<Operators>,
@@ -71,7 +71,7 @@ impl Nemesis {
             down: BTreeSet::new(),
             may_end: BTreeSet::new(),
             rotten: BTreeSet::new(),
-            drained: BTreeSet::new(),
+            emptied: BTreeSet::new(),
             chosen: BTreeSet::new(),
             operators,
             probe,
@@ -128,8 +128,8 @@ impl Nemesis {
         for node in waiting {
             self.end(End::Boot(node), world);
         }
-        for node in std::mem::take(&mut self.drained) {
-            self.operators.ask(Task::Undrain(node));
+        for node in std::mem::take(&mut self.emptied) {
+            self.operators.ask(Task::Keep(node));
         }
         for name in std::mem::take(&mut self.chosen) {
             self.operators.ask(Task::Reset(name));
@@ -158,6 +158,13 @@ impl Nemesis {
     fn restart(&mut self, world: &mut World, marks: &mut Marks) -> Result<(), String> {
         let running = (1..=world.options.nodes).filter(|number| !self.down.contains(number));
         for number in running.collect::<Vec<_>>() {
+            // If nobody else says so in the end, a node is missing then.
+            if let Some(node) = world.machine(number).removed() {
+                if world.is_removed(node) {
+                    self.operators.retire(number, node);
+                }
+                continue;
+            }
             let refused = world.machine(number).look(|process| match process {
                 Process::Refused(reason) => Some(reason.clone()),
                 _ => None,
@@ -309,8 +316,11 @@ impl Nemesis {
             Fault::Ask(task) => {
                 match &task {
                     Task::Drain(node) => {
-                        self.drained.insert(*node);
+                        self.emptied.insert(*node);
                         self.later(end_at, End::Undrain(*node));
+                    }
+                    Task::Retire(node) => {
+                        self.emptied.insert(*node);
                     }
                     Task::Set(name, _) => {
                         self.chosen.insert(name.clone());
@@ -341,10 +351,7 @@ impl Nemesis {
             End::Loss(a, b) => world.set_loss(a, b, 0),
             End::Disk(node) => world.machine(node).disk().set_faults(Faults::default()),
             End::Fast(node) => world.machine(node).burden.set_times(1),
-            End::Undrain(node) => {
-                self.drained.remove(&node);
-                self.operators.ask(Task::Undrain(node));
-            }
+            End::Undrain(node) => self.operators.ask(Task::Undrain(node)),
             End::Flood => {
                 self.flooded.send_replace(None);
             }

@@ -40,6 +40,8 @@ pub enum Task {
     Drain(usize),
     /// Takes that back.
     Undrain(usize),
+    /// Takes back whatever others may still be doing to empty a machine's node.
+    Keep(usize),
     /// Has a machine's node emptied and removed for ever; the machine begins anew with an empty disk.
     Retire(usize),
     /// Removes the nodes that were lost with a machine's disk.
@@ -128,10 +130,21 @@ impl Operators {
         std::mem::take(&mut lock(&self.retired))
     }
 
+    /// A machine's node was removed: it begins anew.
+    pub fn retire(&self, machine: usize, node: u64) {
+        lock(&self.retired).insert(machine, node);
+    }
+
     /// Whether a machine's node is being removed, or was: no process of it is wanted any more.
     pub fn is_retiring(&self, machine: usize) -> bool {
         let running = lock(&self.running);
         running.tasks.values().any(|task| *task == Task::Retire(machine)) || lock(&self.retired).contains_key(&machine)
+    }
+
+    /// Whether somebody is emptying a machine's node.
+    fn is_emptying(&self, machine: usize) -> bool {
+        let running = lock(&self.running);
+        running.tasks.values().any(|task| [Task::Drain(machine), Task::Retire(machine)].contains(task))
     }
 
     /// Whether somebody is choosing a setting.

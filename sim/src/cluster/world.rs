@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bellwether_kv::{Faults, Unsynced};
+use bellwether_model::NodeId;
 use bellwether_server::env::Program;
 use turmoil::Sim;
 
@@ -165,6 +166,15 @@ impl World {
     pub fn could_be_newer(&self, number: usize) -> bool {
         let machine = self.machine(number);
         machine.node().is_none() && machine.program().formats.highest < self.newest_program().formats.highest
+    }
+
+    /// Whether a node that serves knows that another was removed.
+    pub fn is_removed(&self, node: u64) -> bool {
+        let knows = |process: &Process| match process {
+            Process::Serving(server) => server.meta().now().is_removed(NodeId(node)),
+            _ => false,
+        };
+        self.machines.iter().any(|machine| machine.look(knows))
     }
 
     fn newest_program(&self) -> Program {

@@ -49,6 +49,7 @@ use tokio::task::JoinSet;
 use backup::Backups;
 use balance::Mover;
 use balance::report::Reporter;
+use bellwether_probe::reached;
 use clock_rule::{ClockRule, CorrectedClock};
 use cluster::{Cluster, ClusterError};
 use config::ConfigError;
@@ -60,11 +61,12 @@ use grpc::cluster::ClusterService;
 use grpc::operations::OperationsService;
 pub use join_token::JoinTokenError;
 use maintenance::Maintenance;
-use meta::Meta;
 use meta::founding::EnterError;
 use meta::joining::JoinError;
+use meta::{Meta, Refusal};
 use metrics::{StorageMetrics, WriteMetrics};
 use operations::Operations;
+use peers::Peers;
 use peers::service::{LongWork, PeerService};
 use query::Coordinator;
 use routing::Router;
@@ -85,6 +87,7 @@ pub struct Server {
     http_address: SocketAddr,
     grpc_address: SocketAddr,
     meta: Meta,
+    peers: Peers,
     router: Arc<Router>,
     shards: Arc<Shards>,
     write: Arc<WritePath>,
@@ -279,7 +282,7 @@ impl Server {
             reporter: reporter.clone(),
             seed: env.seed.split("mover"),
         };
-        let service = PeerService::open(raft, peers, own_env, stopped.clone()).await?;
+        let service = PeerService::open(raft, peers.clone(), own_env, stopped.clone()).await?;
         let service = service
             .with_router(router.clone())
             .with_meta(meta.clone())
@@ -327,7 +330,7 @@ impl Server {
             series = shards.stats().series,
             "serving"
         );
-        Ok(Server { http_address, grpc_address, meta, router, shards, write, registry, ready, stop, tasks })
+        Ok(Server { http_address, grpc_address, meta, peers, router, shards, write, registry, ready, stop, tasks })
     }
 
     /// Where HTTP really listens.
@@ -363,6 +366,19 @@ impl Server {
     /// The node's metrics.
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// Ends when the node is no part of the cluster any more, with what to say: nobody answers it, and what it answers is old.
+    pub fn removed(&self) -> impl Future<Output = Refusal> + Send + use<> {
+        let (node, mut state, peers) = (self.meta.node(), self.meta.state(), self.peers.clone());
+        async move {
+            tokio::select! {
+                biased;
+                Ok(_) = state.wait_for(|state| state.is_removed(node)) => {}
+                () = peers.removed() => reached("a node heard of others that it was removed"),
+            }
+            Refusal::NodeRemoved(node)
+        }
     }
 
     /// Hands over what the node leads, lets requests under way end, writes everything to runs, and stops: the next start

@@ -123,6 +123,7 @@ impl Operator {
             Task::Transfer(group, to) => self.transfer(*group, *to).await,
             Task::Drain(machine) => self.drain(*machine).await.map(|node| format!("node {} is to be emptied", node.id)),
             Task::Undrain(machine) => self.undrain(*machine).await,
+            Task::Keep(machine) => self.keep(*machine).await,
             Task::Retire(machine) => self.retire(*machine).await,
             Task::Forget(machine) => self.forget(*machine).await,
             Task::Set(name, value) => {
@@ -240,15 +241,34 @@ impl Operator {
     async fn undrain(&self, machine: usize) -> Done {
         let deadline = Instant::now() + INSIST_MAX;
         loop {
-            let undrained = async {
-                let node = self.node_of(machine).await?;
-                if node.state() == NodeState::Draining {
-                    self.set_state(node.id, NodeState::Active, false).await?;
-                }
-                Ok::<u64, NotDone>(node.id)
-            };
-            match undrained.await {
+            match self.take_back(machine).await {
                 Ok(node) => return Ok(format!("node {node} stays")),
+                Err(NotDone::Call(error)) if error.is_transient() && Instant::now() < deadline => sleep(PAUSE).await,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn take_back(&self, machine: usize) -> Result<u64, NotDone> {
+        let node = self.node_of(machine).await?;
+        if node.state() == NodeState::Draining {
+            self.set_state(node.id, NodeState::Active, false).await?;
+        }
+        Ok(node.id)
+    }
+
+    /// Insists, and looks again once whoever wanted it empty has been answered or never will be.
+    async fn keep(&self, machine: usize) -> Done {
+        let deadline = Instant::now() + INSIST_MAX;
+        loop {
+            let kept = async {
+                self.take_back(machine).await?;
+                sleep(CALL_MAX).await;
+                Ok::<bool, NotDone>(self.node_of(machine).await?.state() == NodeState::Active)
+            };
+            match kept.await {
+                Ok(true) if !self.operators.is_emptying(machine) => return Ok("nobody empties it".to_owned()),
+                Ok(_) => {}
                 Err(NotDone::Call(error)) if error.is_transient() && Instant::now() < deadline => sleep(PAUSE).await,
                 Err(error) => return Err(error),
             }
@@ -288,7 +308,7 @@ impl Operator {
                 }
                 Some((NodeState::Removed, _)) => {
                     self.operators.reach(Mark::NodeRetired);
-                    crate::work::lock(&self.operators.retired).insert(machine, node.id);
+                    self.operators.retire(machine, node.id);
                     return Ok(format!("node {} is removed", node.id));
                 }
                 Some((NodeState::Active, _)) => return Ok("somebody took it back".to_owned()),

@@ -17,9 +17,9 @@ use tokio::time::{sleep, timeout};
 use super::*;
 use crate::config::PeerList;
 use crate::env::{Program, Seed};
-use crate::meta::MetaCommand;
 use crate::meta::settings::SettingKey;
 use crate::meta::tokens::TokenText;
+use crate::meta::{MetaCommand, Refusal};
 use crate::peers::testing::TestNet;
 use crate::testing::{TestClock, TestVolume, env};
 use crate::tls::testing::TestFiles;
@@ -163,9 +163,28 @@ async fn a_removed_node_is_not_heard_and_does_not_start_again() {
     let event = crate::meta::EventKind::Trouble;
     let said = removed.meta().propose(MetaCommand::RecordEvent { kind: event, text: "x".to_owned() }).await;
     assert!(said.is_err(), "{said:?}");
+    assert_eq!(timeout(LONG, removed.removed()).await.unwrap(), Refusal::NodeRemoved(node));
     removed.shutdown().await.unwrap();
     let error = second.start(&net).await.err().unwrap();
     assert!(chain(&error).contains("node 2 was removed from the cluster"), "{}", chain(&error));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_was_away_when_it_was_removed_hears_of_it() {
+    let net = TestNet::default();
+    let (mut first, mut second) = (machine(1, &[]), machine(2, &[1]));
+    let founder = first.start(&net).await.unwrap();
+    let away = second.start(&net).await.unwrap();
+    settle(&[&founder, &away], 1).await;
+    let node = away.meta().node();
+    away.shutdown().await.unwrap();
+    let remove = MetaCommand::SetNodeState { node, state: NodeState::Removed, force: true };
+    founder.meta().propose(remove).await.unwrap();
+    let back = second.start(&net).await.unwrap();
+    assert!(!back.meta().now().is_removed(node));
+    assert_eq!(timeout(LONG, back.removed()).await.unwrap(), Refusal::NodeRemoved(node));
+    back.shutdown().await.unwrap();
+    founder.shutdown().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -138,7 +138,10 @@ impl MetaStore {
             return Err(MetaStartError::Removed(Refusal::NodeRemoved(node)));
         }
         let replica = state.nodes.get(&node).map(|record| record.meta_replica);
-        if state.cluster != identity.cluster || replica != Some(ReplicaId(identity.meta_replica)) {
+        // What came of the log since it joined may have been lost with the power; it comes again.
+        let is_of_before_it_joined = replica.is_none() && node >= state.next_node;
+        let is_its_own = replica == Some(ReplicaId(identity.meta_replica)) || is_of_before_it_joined;
+        if state.cluster != identity.cluster || !is_its_own {
             return Err(MetaStartError::Mixed { cluster: identity.cluster, node: identity.node });
         }
         Ok(MetaStore { identity, machine })

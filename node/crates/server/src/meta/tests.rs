@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::admit::AdmitError;
 use super::founding::{EnterError, enter};
 use super::joining::{Doors, JoinAsk, JoinError, JoinGrant, JoinPlan, RemoteError};
+use super::machine::write_told;
 use super::propose::HereError;
 use super::settings::SettingKey;
 use super::*;
@@ -506,4 +507,21 @@ async fn a_directory_put_together_from_two_is_refused() {
     mixed.write(&disks[0]).unwrap();
     let error = world.start(&disks[0], "n1.localhost:1", &[]).await.err().unwrap();
     assert!(matches!(error, Failed::Start(MetaStartError::Mixed { cluster: 5, node: 1 })), "{error}");
+}
+
+/// A joining node gets a copy that is older than what it was told: after a loss of power that is what it has.
+#[tokio::test(start_paused = true)]
+async fn a_state_of_before_a_node_joined_is_no_damage() {
+    let world = World::default();
+    let (mut disks, mut metas) = world.cluster(1).await;
+    let older = metas[0].now();
+    disks.push(MemDisk::new());
+    let joined = world.start(&disks[1], "n2.localhost:1", &["n1.localhost:1"]).await.unwrap();
+    world.kill(joined).await;
+    write_told(&disks[1], &older).unwrap();
+    let joined = world.start(&disks[1], "n2.localhost:1", &[]).await.unwrap();
+    assert!(!joined.now().nodes.contains_key(&joined.node()));
+    metas.push(joined);
+    settle(&metas).await;
+    assert!(metas[1].now().nodes.contains_key(&metas[1].node()));
 }

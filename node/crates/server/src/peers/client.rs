@@ -16,6 +16,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
 
+use super::Removal;
 use super::error::{Callee, PeerError};
 use super::identity::Introduction;
 use super::limits::MESSAGE_BYTES_MAX;
@@ -27,12 +28,13 @@ pub(super) type Inner = Generated<InterceptedService<Channel, Introduction>>;
 pub struct PeerClient {
     callee: Callee,
     inner: Inner,
+    removal: Removal,
 }
 
 impl PeerClient {
-    pub(super) fn new(callee: Callee, channel: Channel, introduction: Introduction) -> PeerClient {
+    pub(super) fn new(callee: Callee, channel: Channel, introduction: Introduction, removal: Removal) -> PeerClient {
         let inner = Generated::with_interceptor(channel, introduction).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        PeerClient { callee, inner }
+        PeerClient { callee, inner, removal }
     }
 
     /// Whom it calls.
@@ -46,9 +48,17 @@ impl PeerClient {
     {
         match timeout(deadline, send(self.inner.clone())).await {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
-            Ok(Err(status)) => Err(PeerError::of_status(self.callee.clone(), &status)),
+            Ok(Err(status)) => Err(self.refused(&status)),
             Err(_) => Err(PeerError::Deadline { callee: self.callee.clone(), after: deadline }),
         }
+    }
+
+    fn refused(&self, status: &Status) -> PeerError {
+        let error = PeerError::of_status(self.callee.clone(), status);
+        if matches!(error, PeerError::Removed { .. }) {
+            self.removal.learn();
+        }
+        error
     }
 
     /// See the interface's `Join`.
@@ -123,7 +133,7 @@ impl PeerClient {
     /// See the interface's `Install`. Takes as long as there are chunks: the caller ends it when they do not move.
     pub(super) async fn install(&self, chunks: ReceiverStream<InstallChunk>) -> Result<InstallAnswer, PeerError> {
         let installed = self.inner.clone().install(chunks).await;
-        installed.map(Response::into_inner).map_err(|status| PeerError::of_status(self.callee.clone(), &status))
+        installed.map(Response::into_inner).map_err(|status| self.refused(&status))
     }
 
     /// See the interface's `Raft`.

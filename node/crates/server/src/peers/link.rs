@@ -25,6 +25,7 @@ use tonic::Streaming;
 
 use self::queue::{Queue, Tally};
 use super::PeerClient;
+use super::Removal;
 use super::clock_filter::{ClockFilter, Exchange};
 use super::dial::Dialer;
 use super::error::{PeerError, chain, described, is_refused_connection};
@@ -120,6 +121,8 @@ pub struct Carrier {
     pub dialer: Dialer,
     /// Who we are.
     pub introduction: Introduction,
+    /// Told when the other side says that we were removed.
+    pub removal: Removal,
     /// Where the connection's tasks run.
     pub spawner: Arc<dyn Spawner>,
     /// Wall time.
@@ -198,7 +201,7 @@ impl Carrier {
             Ok(Err(error)) => return Err(ended(chain(&error), is_refused_connection(&error))),
             Err(_) => return Err(ended(format!("no connection within {CONNECT_DEADLINE:?}"), false)),
         };
-        let client = PeerClient::new(self.dialer.callee(), channel, self.introduction.clone());
+        let client = PeerClient::new(self.dialer.callee(), channel, self.introduction.clone(), self.removal.clone());
         // One batch waits for the connection to take it; what comes meanwhile gathers in the queue.
         let (batches, stream) = mpsc::channel(1);
         let answers = client.raft(ReceiverStream::new(stream), CONNECT_DEADLINE).await;

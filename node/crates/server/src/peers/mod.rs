@@ -69,10 +69,21 @@ struct Inner {
     metrics: Arc<PeerMetrics>,
     checkpoint_budget: Throttle,
     peers: Mutex<BTreeMap<NodeId, Peer>>,
+    removal: Removal,
     /// The groups of this node, once they are told of others that are lost and found.
     raft: Arc<OnceLock<RaftNode>>,
     /// Closes when the last clone is gone.
     alive: watch::Sender<()>,
+}
+
+/// Whether another node has said that this one was removed from the cluster. Clones are the same.
+#[derive(Clone, Default)]
+struct Removal(Arc<watch::Sender<bool>>);
+
+impl Removal {
+    fn learn(&self) {
+        self.0.send_if_modified(|told| !std::mem::replace(told, true));
+    }
 }
 
 /// One node, for as long as the cluster has it.
@@ -102,6 +113,7 @@ impl Peers {
             metrics: Arc::new(PeerMetrics::new(registry)?),
             checkpoint_budget: Throttle::new(u64::MAX),
             peers: Mutex::default(),
+            removal: Removal::default(),
             raft: Arc::default(),
             alive: watch::Sender::new(()),
         });
@@ -130,7 +142,7 @@ impl Peers {
 
     /// The way to whoever is at an address, over a connection of its own.
     pub fn client_at(&self, address: &str) -> PeerClient {
-        at_address(&self.0.env, Some(self.0.own), address)
+        at_address(&self.0.env, Some(self.0.own), address, self.0.removal.clone())
     }
 
     /// Raft's way to the other nodes, for as long as this or a clone of it lives.
@@ -166,6 +178,14 @@ impl Peers {
         self.0.own
     }
 
+    /// Ends when another node has said that this one was removed from the cluster. That is never taken back, and a node that
+    /// was away then hears of it in no other way: nobody sends it anything any more.
+    pub async fn removed(&self) {
+        let mut told = self.0.removal.0.subscribe();
+        // It cannot close: this holds it.
+        let _ = told.wait_for(|told| *told).await;
+    }
+
     fn metrics(&self) -> &PeerMetrics {
         &self.0.metrics
     }
@@ -179,14 +199,14 @@ impl Peers {
 
 /// The way to a node at an address, for one that has no identity yet. Only `Join` is answered.
 pub fn stranger(env: &Env, address: &str) -> PeerClient {
-    at_address(env, None, address)
+    at_address(env, None, address, Removal::default())
 }
 
-fn at_address(env: &Env, own: Option<Identity>, address: &str) -> PeerClient {
+fn at_address(env: &Env, own: Option<Identity>, address: &str, removal: Removal) -> PeerClient {
     let dialer = Dialer::to_address(env.net.clone(), address.to_owned());
     let callee = dialer.callee();
     let channel = dialer.lazy(&Handle::current(), Pace::new(env.seed.split(address)));
-    PeerClient::new(callee, channel, Introduction::new(own, None, env.program.peers))
+    PeerClient::new(callee, channel, Introduction::new(own, None, env.program.peers), removal)
 }
 
 impl Inner {
@@ -217,7 +237,7 @@ impl Inner {
 
     fn client(self: &Arc<Self>, node: NodeId) -> Option<PeerClient> {
         let channel = self.with_peer(node, |peer| peer.channel.clone())?;
-        Some(PeerClient::new(Callee::Node(node), channel, self.introduction(node)))
+        Some(PeerClient::new(Callee::Node(node), channel, self.introduction(node), self.removal.clone()))
     }
 
     fn introduction(&self, to: NodeId) -> Introduction {
@@ -236,6 +256,7 @@ impl Inner {
                 link: link.clone(),
                 dialer,
                 introduction: self.introduction(node),
+                removal: self.removal.clone(),
                 spawner: self.env.executors.raft.clone(),
                 clock: self.env.clock.clone(),
                 pace: Pace::new(seed("raft")),
