@@ -69,6 +69,8 @@ pub enum Mark {
     NodeRetired,
     /// A node that was lost with its disk was removed.
     LostNodeForgotten,
+    /// Groups that had lost their majority for ever began anew.
+    MajorityLost,
     /// A node joined late.
     NodeJoinedLate,
     /// A setting was chosen.
@@ -87,7 +89,7 @@ pub enum Mark {
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Mark; 39] = [
+    pub const ALL: [Mark; 40] = [
         Mark::Crash,
         Mark::Stop,
         Mark::PowerLoss,
@@ -120,6 +122,7 @@ impl Mark {
         Mark::DrainBegun,
         Mark::NodeRetired,
         Mark::LostNodeForgotten,
+        Mark::MajorityLost,
         Mark::NodeJoinedLate,
         Mark::SettingChosen,
         Mark::BackupMade,

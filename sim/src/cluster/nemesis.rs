@@ -195,6 +195,12 @@ impl Nemesis {
         Ok(())
     }
 
+    /// A machine dies, and never comes back.
+    pub fn lose_for_ever(&mut self, number: usize, world: &mut World) {
+        self.down.insert(number);
+        world.power_off(number, None);
+    }
+
     fn lose_disk(&mut self, number: usize, world: &mut World) {
         world.machine(number).node().into_iter().for_each(|lost| self.operators.lose(number, lost));
         world.lose_disk(number);

@@ -46,6 +46,8 @@ pub enum Task {
     Retire(usize),
     /// Removes the nodes that were lost with a machine's disk.
     Forget(usize),
+    /// Begins shard groups anew that lost their majority for ever, and removes the nodes that are gone.
+    Recover(Vec<u32>, Vec<u64>),
     /// Chooses a setting, or its default.
     Set(String, Option<String>),
     /// Goes back to the default of a setting that others may still be choosing.

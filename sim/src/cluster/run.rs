@@ -1,5 +1,6 @@
 //! One run of a seed: its phases, and what it comes to.
 
+mod losing;
 mod restoring;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -252,6 +253,9 @@ impl Run {
         self.until("what requests took is given back", GIVEN_BACK_MAX, |run, _| {
             run.each_server(bounded::is_given_back)
         })?;
+        if dead.is_none() {
+            self.lose_a_majority()?;
+        }
         self.restore()?;
         Ok(self.report())
     }

@@ -79,6 +79,8 @@ pub enum Kind {
     FullQuorum,
     /// Reads and writes of a disk fail now and then.
     DiskErrors,
+    /// At the end two machines die for ever, and with them the majority of some groups.
+    LostMajority,
 }
 
 impl Kind {
@@ -113,8 +115,16 @@ impl Kind {
     ];
 
     /// Those that are drawn apart, each from a stream of its own: one more shifts nobody's draws.
-    pub const APART: [Kind; 7] =
-        [Kind::Ambush, Kind::Overrule, Kind::SplitOften, Kind::Factor, Kind::Flood, Kind::FullQuorum, Kind::DiskErrors];
+    pub const APART: [Kind; 8] = [
+        Kind::Ambush,
+        Kind::Overrule,
+        Kind::SplitOften,
+        Kind::Factor,
+        Kind::Flood,
+        Kind::FullQuorum,
+        Kind::DiskErrors,
+        Kind::LostMajority,
+    ];
 }
 
 /// One fault. Nodes count from 1; host 0 is the clients'.
@@ -288,7 +298,8 @@ fn faults(kind: Kind, nodes: usize, lasts: Duration, random: &mut Random) -> Vec
         | Kind::Factor
         | Kind::Flood
         | Kind::FullQuorum
-        | Kind::DiskErrors => return Vec::new(),
+        | Kind::DiskErrors
+        | Kind::LostMajority => return Vec::new(),
         Kind::Rot => Fault::Rot(node, random.bits()),
         Kind::DiskFull => Fault::DiskFull(node, random.below(40_000)),
         Kind::SyncFails => Fault::SyncFails(node, 1 + random.below(20)),

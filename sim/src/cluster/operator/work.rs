@@ -123,6 +123,7 @@ impl Operator {
             Task::Transfer(group, to) => self.transfer(*group, *to).await,
             Task::Drain(machine) => self.drain(*machine).await.map(|node| format!("node {} is to be emptied", node.id)),
             Task::Undrain(machine) => self.undrain(*machine).await,
+            Task::Recover(groups, lost) => self.recover(groups, lost).await,
             Task::Keep(machine) => self.keep(*machine).await,
             Task::Retire(machine) => self.retire(*machine).await,
             Task::Forget(machine) => self.forget(*machine).await,
@@ -336,6 +337,34 @@ impl Operator {
             self.operators.reach(Mark::LostNodeForgotten);
         }
         Ok(format!("forgot {lost:?}"))
+    }
+
+    async fn recover(&self, groups: &[u32], lost: &[u64]) -> Done {
+        let deadline = Instant::now() + INSIST_MAX;
+        for group in groups {
+            loop {
+                match self.client.cluster().recover_group(*group, None, false).await {
+                    Ok(_) => break,
+                    // An attempt without an answer had been successful.
+                    Err(Error::Refused { message, .. }) if message.contains("it goes on by itself") => break,
+                    Err(error) if Instant::now() > deadline => {
+                        self.operators.violated(format!("a lost group begins anew: group {group} does not: {error}"));
+                        return Err(error.into());
+                    }
+                    Err(_) => sleep(PAUSE).await,
+                }
+            }
+        }
+        for node in lost {
+            while let Err(error) = self.set_state(*node, NodeState::Removed, true).await {
+                if Instant::now() > deadline {
+                    self.operators.violated(format!("a dead node is removed: node {node} is not"));
+                    return Err(error);
+                }
+                sleep(PAUSE).await;
+            }
+        }
+        Ok(format!("groups {groups:?} begin anew"))
     }
 
     async fn look(&self) -> Done {

@@ -130,7 +130,8 @@ mod tests {
 
     #[test]
     fn seeds_draw_all_kinds() {
-        for kind in Kind::APART {
+        // What comes at the end is not in the schedule.
+        for kind in Kind::APART.into_iter().filter(|kind| *kind != Kind::LostMajority) {
             let drawn = (0..30).map(|seed| of_kind(kind, &Options::of(seed, 3)).len()).sum::<usize>();
             assert!(drawn > 10, "{kind:?}: {drawn}");
         }
