@@ -177,6 +177,7 @@ pub const TOLD: &[&str] = &[
     "few entries in a message",
     "few frames in a call",
     "leaderships handed over",
+    "little room for heads",
     "log cut while a follower lagged",
     "no log is kept",
     "nobody knows who leads",

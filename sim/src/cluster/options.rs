@@ -24,8 +24,8 @@ const DRIFT_PPM_MAX: i64 = 500;
 const ERASERS_OF_OVERRULED: usize = 4;
 /// How often a write has a new series, at least, where groups are split again and again: such a series has to find its group.
 const NEW_SERIES_OF_SPLIT_PERCENT: u64 = 50;
-/// So little memory that a handful of clients sends too much: a few times what the heads of eight groups take that hold hardly anything.
-const MEMORY_BYTES_FEW: u64 = 1 << 20;
+/// Little memory where clients send too much: what is unflushed comes near its limits, and now and then those are tiny.
+const MEMORY_BYTES_FEW: u64 = 10 << 20;
 
 /// A seed switches on each kind that is drawn apart with this probability, in per cent.
 const APART_ON_PERCENT: u64 = 35;
