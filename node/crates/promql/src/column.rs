@@ -96,6 +96,15 @@ impl Presence {
         })
     }
 
+    pub(crate) fn first(&self) -> Option<usize> {
+        self.iter().next()
+    }
+
+    pub(crate) fn last(&self) -> Option<usize> {
+        let at = self.words.iter().rposition(|word| *word != 0)?;
+        Some(at * WORD_BITS + self.words[at].ilog2() as usize)
+    }
+
     /// The bits of 64 steps each.
     pub(crate) fn words(&self) -> &[u64] {
         &self.words

@@ -8,7 +8,7 @@
 //! 4. [`evaluate`] computes the [`Outcome`], within the [`Limits`] of its [`QueryAccount`], stopping soon after [`Cancel`] says so.
 //!
 //! The semantics are those of Prometheus 3, experimental parts included: ranges and lookback are open on the left, sums are
-//! compensated, names are dropped eagerly. Where its messages are part of the interface they are the same here.
+//! compensated, names are dropped at once unless [`PlanOptions::delayed_name_removal`] says otherwise. Where its messages are part of the interface they are the same here.
 //!
 //! Read [`ast`], `plan`, `eval`, in this order.
 

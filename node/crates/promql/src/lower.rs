@@ -255,7 +255,7 @@ impl Lowering {
                 node.param = Some(self.scalar(param, place)?);
             }
         }
-        let selection = reduced_selection(&node);
+        let selection = reduced_selection(&node, self.options.delayed_name_removal);
         node.reduction = selection.map(|_| self.reductions.len());
         let node = Arc::new(node);
         self.reductions.extend(selection.map(|selection| Reduction {

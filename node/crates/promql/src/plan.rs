@@ -157,6 +157,8 @@ pub struct PlanOptions {
     pub subquery_step_ms: i64,
     /// Label names that may be made.
     pub label_names: LabelNames,
+    /// Names are there to be grouped, matched and copied by until the query ends, whatever drops them.
+    pub delayed_name_removal: bool,
 }
 
 impl Default for PlanOptions {
@@ -165,6 +167,7 @@ impl Default for PlanOptions {
             lookback_ms: crate::limits::LOOKBACK_MS_DEFAULT,
             subquery_step_ms: SUBQUERY_STEP_MS_DEFAULT,
             label_names: LabelNames::default(),
+            delayed_name_removal: false,
         }
     }
 }
@@ -191,6 +194,7 @@ pub struct Selection {
 pub struct Plan {
     pub(crate) times: EvalTimes,
     pub(crate) lookback_ms: i64,
+    pub(crate) delays_names: bool,
     pub(crate) root: Root,
     /// Something picks by the order of series, which must not depend on who fetched them.
     pub(crate) needs_order: bool,
@@ -230,6 +234,7 @@ impl Plan {
         let mut plan = Plan {
             times,
             lookback_ms: options.lookback_ms,
+            delays_names: options.delayed_name_removal,
             root,
             needs_order: lowering.needs_order,
             selections: lowering.selections,
@@ -257,6 +262,9 @@ impl Plan {
         [REDUCTION_RULES, self.lookback_ms, found.range.first, found.range.last, i64::from(found.newest)]
             .into_iter()
             .for_each(&mut add);
+        if self.delays_names {
+            add(1);
+        }
         for (number, reduction) in self.reductions_of(selection) {
             let Reduction { grid, span, .. } = reduction;
             let span = [i64::from(span.start), i64::from(span.end)];

@@ -5,32 +5,35 @@ use crate::ast::AggregateOp;
 use crate::plan::{AggregateNode, PointOp, RangeNode, RangeOp, RangeSource, ScalarNode, VectorNode};
 
 /// The selection whose series an aggregation takes one by one, if that is so.
-pub(crate) fn reduced_selection(node: &AggregateNode) -> Option<usize> {
+pub(crate) fn reduced_selection(node: &AggregateNode, delays_names: bool) -> Option<usize> {
     let merges = !matches!(node.op, AggregateOp::Quantile | AggregateOp::LimitRatio);
-    let selection = || of_vector(&node.arg);
+    let selection = || of_vector(&node.arg, delays_names);
     (merges && node.param.as_ref().is_none_or(needs_no_series)).then(selection).flatten()
 }
 
-// A node that must see all series for duplicates, or that makes labels, is not passed.
-fn of_vector(node: &VectorNode) -> Option<usize> {
+// A node that must see all series for duplicates, or that makes labels, is not passed. Dropping names makes none as long
+// as they are there until the query ends.
+fn of_vector(node: &VectorNode, delays_names: bool) -> Option<usize> {
     match node {
         VectorNode::Selector(selector) => Some(selector.selection),
-        VectorNode::SampleTimes(selector) => selector.one_name.then_some(selector.selection),
+        VectorNode::SampleTimes(selector) => (delays_names || selector.one_name).then_some(selector.selection),
         VectorNode::Range { op, range } => {
             let keeps_name = matches!(op, RangeOp::OverTime(op) if op.keeps_name());
             let passes = parameters_of_range(op).into_iter().all(needs_no_series);
-            (passes && (keeps_name || range.distinct_without_name())).then(|| of_range(range)).flatten()
+            let distinct = delays_names || keeps_name || range.distinct_without_name();
+            (passes && distinct).then(|| of_range(range, delays_names)).flatten()
         }
         VectorNode::Point { op, arg } => {
             let passes = parameters_of_point(op).into_iter().all(needs_no_series);
-            (passes && arg.distinct_without_name()).then(|| of_vector(arg)).flatten()
+            let distinct = delays_names || arg.distinct_without_name();
+            (passes && distinct).then(|| of_vector(arg, delays_names)).flatten()
         }
         VectorNode::WithScalar { op, return_bool, vector, scalar, .. } => {
             let keeps_name = op.is_comparison() && !return_bool;
-            let passes = needs_no_series(scalar) && (keeps_name || vector.distinct_without_name());
-            passes.then(|| of_vector(vector)).flatten()
+            let distinct = delays_names || keeps_name || vector.distinct_without_name();
+            (needs_no_series(scalar) && distinct).then(|| of_vector(vector, delays_names)).flatten()
         }
-        VectorNode::StepInvariant(inner) => of_vector(inner),
+        VectorNode::StepInvariant(inner) => of_vector(inner, delays_names),
         VectorNode::Absent { .. }
         | VectorNode::AbsentOverTime { .. }
         | VectorNode::Histogram { .. }
@@ -45,10 +48,10 @@ fn of_vector(node: &VectorNode) -> Option<usize> {
     }
 }
 
-fn of_range(range: &RangeNode) -> Option<usize> {
+fn of_range(range: &RangeNode, delays_names: bool) -> Option<usize> {
     match &range.source {
         RangeSource::Selection { selection, .. } => Some(*selection),
-        RangeSource::Subquery { expr, .. } => of_vector(expr),
+        RangeSource::Subquery { expr, .. } => of_vector(expr, delays_names),
     }
 }
 

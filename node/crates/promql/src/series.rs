@@ -33,17 +33,30 @@ pub(crate) fn is_of_metric(label: &str) -> bool {
     label == METRIC_NAME || label == TYPE_LABEL || label == UNIT_LABEL
 }
 
-/// Labels of a result in the making: those of a stored series, with the name (and type and unit, where they are labels)
-/// possibly dropped without a copy.
+/// What has become of the name of a series, and of its type and unit, where they are labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Name {
+    Kept,
+    /// Gone.
+    Dropped,
+    /// There until the query ends, and dropped then.
+    Marked,
+}
+
+/// Labels of a result in the making: those of a stored series, with the name possibly dropped without a copy.
 #[derive(Debug, Clone)]
 pub(crate) struct SeriesLabels {
     labels: Labels,
-    name_dropped: bool,
+    name: Name,
 }
 
 impl SeriesLabels {
     pub(crate) fn new(labels: Labels) -> SeriesLabels {
-        SeriesLabels { labels, name_dropped: false }
+        SeriesLabels::with_name(labels, Name::Kept)
+    }
+
+    pub(crate) fn with_name(labels: Labels, name: Name) -> SeriesLabels {
+        SeriesLabels { labels, name }
     }
 
     pub(crate) fn empty() -> SeriesLabels {
@@ -51,7 +64,19 @@ impl SeriesLabels {
     }
 
     pub(crate) fn without_name(&self) -> SeriesLabels {
-        SeriesLabels { labels: self.labels.clone(), name_dropped: true }
+        SeriesLabels { labels: self.labels.clone(), name: Name::Dropped }
+    }
+
+    /// With the name to be dropped when the query ends, if it is there.
+    pub(crate) fn with_name_marked(&self) -> SeriesLabels {
+        let name = if self.name == Name::Dropped { Name::Dropped } else { Name::Marked };
+        SeriesLabels { labels: self.labels.clone(), name }
+    }
+
+    /// With the name to stay, if it is there.
+    pub(crate) fn with_name_kept(&self) -> SeriesLabels {
+        let name = if self.name == Name::Dropped { Name::Dropped } else { Name::Kept };
+        SeriesLabels { labels: self.labels.clone(), name }
     }
 
     /// The labels as they are stored, the name among them.
@@ -59,12 +84,16 @@ impl SeriesLabels {
         &self.labels
     }
 
-    pub(crate) fn is_name_dropped(&self) -> bool {
-        self.name_dropped
+    pub(crate) fn name(&self) -> Name {
+        self.name
+    }
+
+    pub(crate) fn is_name_marked(&self) -> bool {
+        self.name == Name::Marked
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Label<'_>> {
-        let name_dropped = self.name_dropped;
+        let name_dropped = self.name == Name::Dropped;
         self.labels.iter().filter(move |label| !name_dropped || !is_of_metric(label.name))
     }
 
@@ -77,11 +106,28 @@ impl SeriesLabels {
         self.get(name).unwrap_or_default()
     }
 
+    /// The labels as they are seen now.
     pub(crate) fn to_labels(&self) -> Labels {
-        if self.name_dropped && self.labels.iter().any(|label| is_of_metric(label.name)) {
-            return Labels::from_sorted(self.iter());
+        if self.name == Name::Dropped { self.nameless() } else { self.labels.clone() }
+    }
+
+    /// The labels as the caller of the query sees them.
+    pub(crate) fn to_result(&self) -> Labels {
+        if self.name == Name::Kept { self.labels.clone() } else { self.nameless() }
+    }
+
+    fn nameless(&self) -> Labels {
+        if self.labels.iter().any(|label| is_of_metric(label.name)) {
+            let others = self.labels.iter().filter(|label| !is_of_metric(label.name));
+            return Labels::from_sorted(others);
         }
         self.labels.clone()
+    }
+
+    /// The same with nothing stored that is not seen.
+    pub(crate) fn settled(&self) -> SeriesLabels {
+        let name = if self.name == Name::Marked { Name::Marked } else { Name::Kept };
+        SeriesLabels { labels: self.to_labels(), name }
     }
 
     pub(crate) fn byte_len(&self) -> usize {

@@ -7,12 +7,12 @@ use std::sync::atomic::AtomicBool;
 
 use bellwether_model::{Labels, stale_marker};
 use bellwether_promql::{
-    EvalError, EvalTimes, Fetched, FetchedSeries, LimitError, Limits, MemoryPool, Outcome, Partial, Plan, QueryAccount,
-    Reducer, Value, evaluate, evaluate_with, parse,
+    EvalError, EvalTimes, Fetched, FetchedSeries, LimitError, Limits, MemoryPool, Outcome, Partial, Plan, PlanOptions,
+    QueryAccount, Reducer, Value, evaluate, evaluate_with, parse,
 };
 use proptest::prelude::*;
 
-const QUERIES: [&str; 32] = [
+const QUERIES: [&str; 36] = [
     "sum(m)",
     "sum by (a) (rate(m[40s]))",
     "sum without (b) (m offset 10s)",
@@ -45,6 +45,10 @@ const QUERIES: [&str; 32] = [
     "sum(m @ 30) * count(m @ end())",
     "sum(timestamp(m))",
     "sum_over_time(sum(m)[30s:5s])",
+    "sum by (__name__, a) (-m)",
+    "max by (__name__, b) (abs(m) > 1)",
+    "topk by (__name__) (2, -m)",
+    "count by (__name__) (m)",
 ];
 
 type Sample = (u16, u8, i16);
@@ -182,6 +186,7 @@ proptest! {
         count in 1..4usize,
         batch in 1..9usize,
         instant in any::<bool>(),
+        delayed_name_removal in any::<bool>(),
     ) {
         let text = QUERIES[query];
         // Deviations of infinite values are no numbers in any order, but the moment at which they become so differs.
@@ -192,7 +197,8 @@ proptest! {
             true => EvalTimes::instant(60_000),
             false => EvalTimes::range(0, 300_000, 7_000).unwrap(),
         };
-        let plan = Plan::new(&parse(text).unwrap(), times, 60_000).unwrap();
+        let options = PlanOptions { lookback_ms: 60_000, delayed_name_removal, ..PlanOptions::default() };
+        let plan = Plan::with_options(&parse(text).unwrap(), times, options).unwrap();
         prop_assert!(plan.selections().iter().any(|selection| selection.reduced), "{}", text);
         let whole = evaluate_at_once(&plan, &all);
         let account = QueryAccount::new(Limits::default());
@@ -252,7 +258,16 @@ fn samples_are_counted_over_all_parts() {
 }
 
 fn pieces(query: &str) -> (Plan, Vec<Vec<u8>>) {
-    let plan = Plan::new(&parse(query).unwrap(), EvalTimes::range(0, 30_000, 15_000).unwrap(), 60_000).unwrap();
+    pieces_with(query, PlanOptions { lookback_ms: 60_000, ..PlanOptions::default() })
+}
+
+fn pieces_of_delayed_names(query: &str) -> (Plan, Vec<Vec<u8>>) {
+    pieces_with(query, PlanOptions { lookback_ms: 60_000, delayed_name_removal: true, ..PlanOptions::default() })
+}
+
+fn pieces_with(query: &str, options: PlanOptions) -> (Plan, Vec<Vec<u8>>) {
+    let times = EvalTimes::range(0, 30_000, 15_000).unwrap();
+    let plan = Plan::with_options(&parse(query).unwrap(), times, options).unwrap();
     let partial = reduce(&plan, 0, &counters(2, 3), 9, &QueryAccount::new(Limits::default())).unwrap();
     let pieces = partial.into_pieces().collect();
     (plan, pieces)
@@ -284,6 +299,30 @@ fn pieces_have_these_bytes() {
 }
 
 #[test]
+fn pieces_say_what_becomes_of_names_where_that_is_delayed() {
+    let group = |marked: &str| {
+        let header = "01".to_owned() + "0600000000000000" + "00000000" + "00000000" + "00000000" + "01000000";
+        header + "11000000" + "080000005f5f6e616d655f5f" + "010000006d" + marked + "0700000000000000"
+    };
+    let (_, kept) = pieces_of_delayed_names("group by (__name__) (m)");
+    let (_, marked) = pieces_of_delayed_names("group by (__name__) (-m)");
+    assert_eq!((hex(&kept[0]), hex(&marked[0])), (group("00"), group("01")));
+    let name_of_first = |pieces: &[Vec<u8>]| pieces[0][25 + 4 + 37];
+    assert_eq!(name_of_first(&pieces("limitk(1, -m)").1), 1);
+    assert_eq!(name_of_first(&pieces_of_delayed_names("limitk(1, m)").1), 0);
+    assert_eq!(name_of_first(&pieces_of_delayed_names("limitk(1, -m)").1), 2);
+}
+
+#[test]
+fn plans_that_differ_in_what_becomes_of_names_do_not_fit_together() {
+    let fingerprint = |delayed: bool| {
+        let options = PlanOptions { delayed_name_removal: delayed, ..PlanOptions::default() };
+        Plan::with_options(&parse("sum(m)").unwrap(), EvalTimes::instant(0), options).unwrap().fingerprint(0)
+    };
+    assert_ne!(fingerprint(false), fingerprint(true));
+}
+
+#[test]
 fn large_results_travel_in_many_pieces() {
     let plan = Plan::new(&parse("sum by (n) (m)").unwrap(), EvalTimes::range(0, 3_600_000, 15_000).unwrap(), 60_000);
     let plan = plan.unwrap();
@@ -298,21 +337,23 @@ fn large_results_travel_in_many_pieces() {
 #[test]
 fn damaged_pieces_are_refused_or_harmless() {
     for query in ["avg by (a) (m)", "topk(1, rate(m[1m]))", "count_values(\"v\", m)", "topk(1, stddev by (n) (m))"] {
-        let (plan, pieces) = pieces(query);
-        let read = |piece: &[u8]| {
-            let account = QueryAccount::new(Limits { memory_bytes: 1 << 20, ..Limits::default() });
-            let mut partial = Partial::empty(&plan, 0, &account, &AtomicBool::new(false)).unwrap();
-            partial.read_piece(piece, &account)
-        };
-        for piece in &pieces {
-            assert_eq!(read(piece), Ok(()), "{query}");
-            // Without its only aggregation a piece is still one.
-            let whole: Vec<usize> = (0..piece.len()).filter(|length| read(&piece[..*length]).is_ok()).collect();
-            assert_eq!(whole.len(), 1, "{query}: {whole:?}");
-            for bit in 0..piece.len() * 8 {
-                let mut damaged = piece.clone();
-                damaged[bit / 8] ^= 1 << (bit % 8);
-                let _ = read(&damaged);
+        let both = [pieces(query), pieces_of_delayed_names(query)];
+        for (plan, pieces) in &both {
+            let read = |piece: &[u8]| {
+                let account = QueryAccount::new(Limits { memory_bytes: 1 << 20, ..Limits::default() });
+                let mut partial = Partial::empty(plan, 0, &account, &AtomicBool::new(false)).unwrap();
+                partial.read_piece(piece, &account)
+            };
+            for piece in pieces {
+                assert_eq!(read(piece), Ok(()), "{query}");
+                // Without its only aggregation a piece is still one.
+                let whole: Vec<usize> = (0..piece.len()).filter(|length| read(&piece[..*length]).is_ok()).collect();
+                assert_eq!(whole.len(), 1, "{query}: {whole:?}");
+                for bit in 0..piece.len() * 8 {
+                    let mut damaged = piece.clone();
+                    damaged[bit / 8] ^= 1 << (bit % 8);
+                    let _ = read(&damaged);
+                }
             }
         }
     }

@@ -9,6 +9,8 @@
 //!   up{job="a"} 4                         each line a series and its value; `= 4` for a scalar, `= "a"` for a string
 //! eval from 0 to 1m step 10s up           a range query
 //!   up{job="a"} 1 2 _ 4                   one value for each step
+//! names delayed                           from here on names that are dropped stay until a query ends
+//! names at once                           and from here on they do not, as at the beginning
 //! ```
 //! Below `eval` there may also be `ordered` (the order of an instant vector counts), `fail TEXT` (what the error
 //! contains), `warn TEXT` and `info TEXT` (all that there are, in order). A result without lines is empty.
@@ -21,7 +23,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bellwether_model::{Labels, LabelsBuilder, stale_marker};
-use bellwether_promql::{EvalTimes, Expr, FetchedSeries, Limits, Outcome, Plan, QueryAccount, Value, evaluate, parse};
+use bellwether_promql::{
+    EvalTimes, Expr, FetchedSeries, Limits, Outcome, Plan, PlanOptions, QueryAccount, Value, evaluate, parse,
+};
 
 const LOOKBACK_MS: i64 = 300_000;
 const TOLERANCE: f64 = 1e-9;
@@ -56,6 +60,7 @@ fn run(path: &Path, failures: &mut Vec<String>) {
     let text = std::fs::read_to_string(path).unwrap();
     let lines: Vec<&str> = text.lines().map(|line| line.trim_end()).collect();
     let mut samples = Samples::new();
+    let mut options = PlanOptions { lookback_ms: LOOKBACK_MS, ..PlanOptions::default() };
     let mut at = 0;
     while at < lines.len() {
         let line = lines[at];
@@ -72,8 +77,10 @@ fn run(path: &Path, failures: &mut Vec<String>) {
         match line.split_once(' ') {
             None if line == "clear" => samples.clear(),
             Some(("load", step)) => load(&mut samples, duration_ms(step), &body),
+            Some(("names", "delayed")) => options.delayed_name_removal = true,
+            Some(("names", "at once")) => options.delayed_name_removal = false,
             Some(("eval", rest)) => {
-                if let Err(message) = check(&samples, rest, &body) {
+                if let Err(message) = check(&samples, options, rest, &body) {
                     failures.push(format!("{place}: {line}\n    {message}"));
                 }
             }
@@ -144,7 +151,7 @@ fn values_of(item: &str) -> Vec<Option<f64>> {
     (0..=times).map(|at| Some(if increment == 0.0 { first } else { first + increment * at as f64 })).collect()
 }
 
-fn check(samples: &Samples, rest: &str, body: &[&str]) -> Result<(), String> {
+fn check(samples: &Samples, options: PlanOptions, rest: &str, body: &[&str]) -> Result<(), String> {
     let words: Vec<&str> = rest.splitn(7, ' ').collect();
     let (times, query) = if words[0] == "at" {
         let (time, query) = rest["at ".len()..].split_once(' ').unwrap();
@@ -154,7 +161,7 @@ fn check(samples: &Samples, rest: &str, body: &[&str]) -> Result<(), String> {
         (EvalTimes::range(start, end, step).map_err(|error| error.to_string())?, words[6])
     };
     let expected = expected(body);
-    let outcome = match (outcome(samples, times, query), &expected.fail) {
+    let outcome = match (outcome(samples, options, times, query), &expected.fail) {
         (Err(error), Some(fail)) if error.contains(fail.as_str()) => return Ok(()),
         (Err(error), _) => return Err(format!("error: {error}")),
         (Ok(outcome), Some(fail)) => return Err(format!("no error {fail:?} but {outcome:?}")),
@@ -185,12 +192,12 @@ fn expected(body: &[&str]) -> Expected {
     expected
 }
 
-fn outcome(samples: &Samples, times: EvalTimes, query: &str) -> Result<Outcome, String> {
+fn outcome(samples: &Samples, options: PlanOptions, times: EvalTimes, query: &str) -> Result<Outcome, String> {
     let expr = parse(query).map_err(|error| error.to_string())?;
     let printed = expr.to_string();
     let again = parse(&printed).map_err(|error| format!("prints as {printed}, which fails: {error}"))?;
     assert_eq!(again.to_string(), printed, "printing {query} is not stable");
-    let plan = Plan::new(&expr, times, LOOKBACK_MS).map_err(|error| error.to_string())?;
+    let plan = Plan::with_options(&expr, times, options).map_err(|error| error.to_string())?;
     let fetched: Vec<Vec<FetchedSeries>> = plan
         .selections()
         .iter()

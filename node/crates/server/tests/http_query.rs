@@ -421,6 +421,34 @@ async fn the_status_says_what_this_is() {
 }
 
 #[tokio::test]
+async fn names_may_be_dropped_when_the_query_ends() {
+    let data = |name: &str| series(&format!("{name}{{host=a}}"), &[(NOW_MS - 15_000, 1.0), (NOW_MS, 16.0)]);
+    for delayed in [false, true] {
+        let node =
+            Node::with(|config| config.query.delayed_name_removal = delayed, ExecutorHandle::new(InlineExecutor, 1))
+                .await;
+        node.load(&[data("a_total"), data("b_total")]).await;
+        // Computed where the series are, and where the query runs.
+        let names = node
+            .instant("label_replace(sum by (__name__) (-{host=\"a\"}), \"of\", \"$1\", \"__name__\", \"(.)_.*\")", NOW);
+        let (names, count) = (names.await, node.instant("count(-{host=\"a\"})", NOW).await);
+        let flags = node.get("/api/v1/status/flags").await.json();
+        if delayed {
+            expect![[
+                r#"200 {"status":"success","data":{"resultType":"vector","result":[{"metric":{"of":"a"},"value":[1795161600,"-16"]},{"metric":{"of":"b"},"value":[1795161600,"-16"]}]}}"#
+            ]]
+            .assert_eq(&names.shown());
+            assert_eq!(count.json()["data"]["result"][0]["value"][1], "2");
+            assert_eq!(flags["data"]["enable-feature"], "promql-delayed-name-removal");
+        } else {
+            let error = "vector cannot contain metrics with the same labelset";
+            assert_eq!((&names.json()["error"], &count.json()["error"]), (&error.into(), &error.into()));
+            assert_eq!(flags["data"]["enable-feature"], "");
+        }
+    }
+}
+
+#[tokio::test]
 async fn deleted_series_are_gone() {
     let node = node().await;
     let delete = |selector: &str| {

@@ -2,6 +2,7 @@
 
 use crate::ast::AggregateOp;
 use crate::eval::accumulator::{Accumulator, Counts, Deviations, Existence, Extremes, Means, Sums};
+use crate::eval::marks::Marks;
 use crate::eval::partial::grouped::Grouped;
 use crate::eval::partial::value_counts::ValueCounts;
 use crate::eval::pick::Produce;
@@ -55,7 +56,7 @@ impl Evaluator<'_> {
         sink: &mut Sink<'_>,
     ) -> Result<(), EvalError> {
         // Series come in the order that the plan needs, and so do their groups.
-        let mut groups = Grouped::<A>::new(&node.grouping, grid.steps, false);
+        let mut groups = Grouped::<A>::new(&node.grouping, grid.steps, false, Marks::new(self.delays_names));
         let mut account = self.meter.account();
         self.vector(&node.arg, grid, &mut |labels, column| {
             groups.add(labels, column, &mut account)?;

@@ -127,7 +127,7 @@ impl Evaluator<'_> {
             if !column.present.any() {
                 return Ok(());
             }
-            if operation.filters() { sink(labels, column) } else { sink(&labels.without_name(), column) }
+            if operation.filters() { sink(labels, column) } else { sink(&self.drop_name(labels), column) }
         })
     }
 }

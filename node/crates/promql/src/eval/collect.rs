@@ -1,6 +1,5 @@
 //! Series that must be seen together.
 
-use bellwether_model::Labels;
 use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -39,21 +38,25 @@ impl<'m> SeriesSet<'m> {
         if self.duplicates == Duplicates::Impossible {
             return self.append(labels.clone(), column);
         }
-        // Labels are compared as they will be seen.
-        let own = labels.to_labels();
-        let hash = |labels: &Labels| xxh3_64(labels.canonical_bytes());
-        let known = self.index.find(hash(&own), |at| self.series[*at].labels.to_labels() == own).copied();
+        // Labels are compared as they are seen.
+        let own = labels.settled();
+        let hash = |labels: &SeriesLabels| xxh3_64(labels.stored().canonical_bytes());
+        let known = self.index.find(hash(&own), |at| self.series[*at].labels.stored() == own.stored()).copied();
         if let Some(at) = known {
-            let existing = &mut self.series[at].column;
-            if self.duplicates == Duplicates::Refuse || existing.present.overlaps(&column.present) {
+            let existing = &mut self.series[at];
+            if self.duplicates == Duplicates::Refuse || existing.column.present.overlaps(&column.present) {
                 return same_labelset();
             }
-            existing.merge(column);
+            // What is to become of the name, the first step says.
+            if column.present.first() < existing.column.present.first() {
+                existing.labels = own;
+            }
+            existing.column.merge(column);
             return Ok(());
         }
-        self.append(SeriesLabels::new(own.clone()), column)?;
+        self.append(own.clone(), column)?;
         let series = &self.series;
-        self.index.insert_unique(hash(&own), series.len() - 1, |at| hash(&series[*at].labels.to_labels()));
+        self.index.insert_unique(hash(&own), series.len() - 1, |at| hash(&series[*at].labels));
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use bellwether_model::Labels;
 
-use crate::eval::Evaluator;
+use crate::eval::{Evaluator, same_labelset};
 use crate::outcome::{EvalError, MatrixSeries, Point, Value, VectorSample};
 use crate::plan::{Plan, RangeNode, Root, ScalarNode, VectorNode};
 use crate::windows::Grid;
@@ -40,13 +40,16 @@ impl Evaluator<'_> {
             if let Some(value) = column.get(0) {
                 account.take(size_of::<VectorSample>() + labels.byte_len())?;
                 let point = Point { timestamp: grid.start, value };
-                samples.push(VectorSample { labels: labels.to_labels(), point });
+                samples.push(VectorSample { labels: labels.to_result(), point });
             }
             Ok(())
         })?;
         account.keep();
         if !vector.is_ordered() {
             samples.sort_by(|a, b| a.labels.cmp(&b.labels));
+        }
+        if self.delays_names {
+            self.check_distinct(&samples)?;
         }
         Ok(Value::Vector(samples))
     }
@@ -63,11 +66,11 @@ impl Evaluator<'_> {
             let mut points = Vec::with_capacity(count);
             let point = |step| Point { timestamp: grid.time(step), value: column.values[step] };
             points.extend(column.present.iter().map(point));
-            matrix.push(MatrixSeries { labels: labels.to_labels(), points });
+            matrix.push(MatrixSeries { labels: labels.to_result(), points });
             self.meter.work(count)
         })?;
         account.keep();
-        Ok(sorted(matrix))
+        self.sorted(matrix)
     }
 
     fn raw_ranges(&self, range: &RangeNode, grid: &Grid) -> Result<Value, EvalError> {
@@ -81,15 +84,49 @@ impl Evaluator<'_> {
             account.take(size_of::<MatrixSeries>() + data.labels.byte_len() + seen.len() * size_of::<Point>())?;
             let samples = data.timestamps[seen.clone()].iter().zip(&data.values[seen.clone()]);
             let points = samples.map(|(timestamp, value)| Point { timestamp: *timestamp, value: *value }).collect();
-            matrix.push(MatrixSeries { labels: data.labels.to_labels(), points });
+            matrix.push(MatrixSeries { labels: data.labels.to_result(), points });
             self.meter.work(seen.len())
         })?;
         account.keep();
-        Ok(sorted(matrix))
+        self.sorted(matrix)
+    }
+
+    /// Names that are dropped at last may have been all that told series apart.
+    fn check_distinct(&self, samples: &[VectorSample]) -> Result<(), EvalError> {
+        let mut account = self.meter.account();
+        account.take(samples.len() * size_of::<&Labels>())?;
+        let mut labels: Vec<&Labels> = samples.iter().map(|sample| &sample.labels).collect();
+        labels.sort_unstable();
+        if labels.windows(2).any(|pair| pair[0] == pair[1]) { same_labelset() } else { Ok(()) }
+    }
+
+    fn sorted(&self, mut matrix: Vec<MatrixSeries>) -> Result<Value, EvalError> {
+        matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
+        if self.delays_names {
+            unite(&mut matrix)?;
+        }
+        Ok(Value::Matrix(matrix))
     }
 }
 
-fn sorted(mut matrix: Vec<MatrixSeries>) -> Value {
-    matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
-    Value::Matrix(matrix)
+/// Makes one of series that have the same labels once their names are gone, if they share no time.
+fn unite(matrix: &mut Vec<MatrixSeries>) -> Result<(), EvalError> {
+    let count = matrix.len();
+    matrix.dedup_by(|twin, kept| {
+        let same = twin.labels == kept.labels;
+        if same {
+            kept.points.append(&mut twin.points);
+        }
+        same
+    });
+    if matrix.len() == count {
+        return Ok(());
+    }
+    for series in matrix {
+        series.points.sort_by_key(|point| point.timestamp);
+        if series.points.windows(2).any(|pair| pair[0].timestamp == pair[1].timestamp) {
+            return same_labelset();
+        }
+    }
+    Ok(())
 }

@@ -84,7 +84,7 @@ impl Evaluator<'_> {
         let mut buckets: Vec<Bucket> = Vec::new();
         for mut histogram in histograms {
             histogram.buckets.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-            let labels = SeriesLabels::new(histogram.labels).without_name();
+            let labels = self.drop_name(&SeriesLabels::new(histogram.labels));
             // One column for each label that an answer has.
             let mut answers: Vec<(Option<f64>, Column)> = Vec::new();
             for step in 0..grid.steps {

@@ -26,6 +26,7 @@ struct Pairing<'p, 'm> {
     matching: &'p Matching,
     /// The "one" side is the left one.
     one_left: bool,
+    delays_names: bool,
     /// Steps at which a group has had a series of the "many" side.
     matched: Vec<Presence>,
     /// Results before a filter takes steps away: what is filtered out may not have twins either.
@@ -44,7 +45,7 @@ impl Pairing<'_, '_> {
             return execution_error(message.to_owned());
         }
         self.matched[group].union(&steps);
-        let labels = result_labels(self.operation, self.matching, &many.labels, &one.labels);
+        let labels = result_labels(self.operation, self.matching, self.delays_names, &many.labels, &one.labels);
         let mut column = Column { values: many.column.values.clone(), present: steps };
         if self.operation.op.is_trim() {
             self.refused = true;
@@ -112,7 +113,16 @@ impl Evaluator<'_> {
         }
         let matched = vec![Presence::none(grid.steps); groups.len()];
         let (unfiltered, result) = (self.new_set(Duplicates::Merge), self.new_set(Duplicates::Merge));
-        let mut pairing = Pairing { operation, matching, one_left, matched, unfiltered, result, refused: false };
+        let mut pairing = Pairing {
+            operation,
+            matching,
+            one_left,
+            delays_names: self.delays_names,
+            matched,
+            unfiltered,
+            result,
+            refused: false,
+        };
         for series in &many.series {
             let group = match fill_one {
                 Some(_) => groups.number(&series.labels, &mut account)?,
@@ -232,11 +242,25 @@ fn not_unique(error: EvalError) -> EvalError {
     }
 }
 
-fn result_labels(operation: Operation, matching: &Matching, many: &SeriesLabels, one: &SeriesLabels) -> SeriesLabels {
-    let drops_name = operation.return_bool || !operation.op.is_comparison();
+/// Arithmetic drops the name at once in any case, and what a filter lets through keeps the one that it has, even if that was
+/// to be dropped: such are Prometheus's rules.
+fn result_labels(
+    operation: Operation,
+    matching: &Matching,
+    delays_names: bool,
+    many: &SeriesLabels,
+    one: &SeriesLabels,
+) -> SeriesLabels {
+    let marks_name = operation.return_bool && delays_names;
+    let drops_name = !operation.op.is_comparison() || (operation.return_bool && !delays_names);
+    let labels = joined_labels(drops_name, matching, many, one);
+    if marks_name { labels.with_name_marked() } else { labels }
+}
+
+fn joined_labels(drops_name: bool, matching: &Matching, many: &SeriesLabels, one: &SeriesLabels) -> SeriesLabels {
     let one_to_one = matching.cardinality == Cardinality::OneToOne;
     if !one_to_one && matching.include.is_empty() {
-        return if drops_name { many.without_name() } else { many.clone() };
+        return if drops_name { many.without_name() } else { many.with_name_kept() };
     }
     let keeps = |label: &Label<'_>| {
         let dropped = drops_name && is_of_metric(label.name);

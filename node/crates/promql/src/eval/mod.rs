@@ -15,6 +15,7 @@ mod group;
 mod histogram;
 mod info;
 mod input;
+mod marks;
 mod matching;
 mod meter;
 pub(crate) mod partial;
@@ -107,6 +108,7 @@ pub fn evaluate_with(
         inputs,
         reduced: RefCell::new(reduced),
         lookback_ms: plan.lookback_ms,
+        delays_names: plan.delays_names,
         meter: Meter::new(account, cancel).after_samples(samples),
         annotations: RefCell::new(annotations),
     };
@@ -128,6 +130,8 @@ pub(crate) struct Evaluator<'a> {
     /// What reductions have come to, until somebody reads it.
     reduced: RefCell<BTreeMap<usize, State>>,
     lookback_ms: i64,
+    /// Names that are dropped stay until the query ends.
+    delays_names: bool,
     meter: Meter<'a>,
     annotations: RefCell<Annotations>,
 }
@@ -185,7 +189,7 @@ impl Evaluator<'_> {
             VectorNode::Histogram { op, arg, arg_span } => self.histogram(op, arg, *arg_span, grid, sink),
             VectorNode::Nothing => Ok(()),
             VectorNode::Label { op, arg } => {
-                let mut set = self.new_set(Duplicates::Refuse);
+                let mut set = self.new_set(Duplicates::Merge);
                 self.vector(arg, grid, &mut |labels, column| {
                     self.meter.work(1 + labels.byte_len() / BYTES_PER_POINT_OF_WORK)?;
                     set.push(&op.apply(labels)?, column)
@@ -257,9 +261,16 @@ impl Evaluator<'_> {
         }
     }
 
-    /// Whether series that the plan says are distinct without their names are so: types and units go with the names.
+    /// Whether series that the plan says are distinct without their names are so once these are dropped: types and units
+    /// go with the names.
     fn stay_distinct(&self, without_name: bool) -> bool {
-        without_name && !self.inputs.iter().any(|input| input.typed)
+        self.delays_names || (without_name && !self.inputs.iter().any(|input| input.typed))
+    }
+
+    /// The labels behind something that drops names.
+    #[inline]
+    fn drop_name(&self, labels: &SeriesLabels) -> SeriesLabels {
+        if self.delays_names { labels.with_name_marked() } else { labels.without_name() }
     }
 
     fn new_set(&self, duplicates: Duplicates) -> SeriesSet<'_> {

@@ -5,6 +5,7 @@ use xxhash_rust::xxh64::xxh64;
 use crate::ast::AggregateOp;
 use crate::column::Column;
 use crate::eval::group::Groups;
+use crate::eval::marks::Marks;
 use crate::eval::scalar::ScalarColumn;
 use crate::eval::{Evaluator, Sink, execution_error};
 use crate::functions::math::{quantile_of_sorted, sort_nan_first};
@@ -269,11 +270,14 @@ impl Evaluator<'_> {
         let mut groups = Groups::new(node.grouping.without, &node.grouping.labels);
         let mut account = self.meter.account();
         let mut members: Vec<Vec<Column>> = Vec::new();
+        let mut marks = Marks::new(self.delays_names);
         self.vector(&node.arg, grid, &mut |labels, column| {
             let group = groups.number(labels, &mut account)?;
             if group == members.len() {
+                account.take(marks.group_bytes())?;
                 members.push(Vec::new());
             }
+            marks.add(group, labels, column);
             account.take(column.byte_len())?;
             members[group].push(std::mem::take(column));
             Ok(())
@@ -290,7 +294,7 @@ impl Evaluator<'_> {
                     result.set(step, quantile_of_sorted(q.at(step), &values));
                 }
             }
-            sink(&SeriesLabels::new(groups.labels(group).clone()), &mut result)?;
+            sink(&marks.label(group, groups.labels(group)), &mut result)?;
         }
         Ok(())
     }

@@ -65,7 +65,7 @@ impl Evaluator<'_> {
             if !column.present.any() {
                 return Ok(());
             }
-            sink(&labels.without_name(), column)
+            sink(&self.drop_name(labels), column)
         })
     }
 }

@@ -112,7 +112,7 @@ impl Evaluator<'_> {
                 if asks_for_counters {
                     self.ask_for_counter(data, range.span);
                 }
-                sink(&data.labels.without_name(), &mut column)?;
+                sink(&self.drop_name(data.labels), &mut column)?;
             }
             Ok(())
         })
@@ -159,7 +159,7 @@ impl Evaluator<'_> {
             if !column.present.any() {
                 return Ok(());
             }
-            if keeps_name { sink(data.labels, &mut column) } else { sink(&data.labels.without_name(), &mut column) }
+            if keeps_name { sink(data.labels, &mut column) } else { sink(&self.drop_name(data.labels), &mut column) }
         })
     }
 }

@@ -106,13 +106,13 @@ impl Evaluator<'_> {
 
     /// The times of those samples, in seconds.
     pub(crate) fn sample_times(&self, node: &SelectorNode, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EvalError> {
-        let mut push = |labels: &SeriesLabels, column: &mut Column| sink(&labels.without_name(), column);
+        let mut push = |labels: &SeriesLabels, column: &mut Column| sink(&self.drop_name(labels), column);
         let time = |timestamps: &[i64], _: &[f64], at: usize| timestamps[at] as f64 / 1000.0;
         if self.stay_distinct(node.one_name) {
             return self.newest(node, grid, &mut push, time);
         }
         let mut set = self.new_set(Duplicates::Merge);
-        self.newest(node, grid, &mut |labels, column| set.push(&labels.without_name(), column), time)?;
+        self.newest(node, grid, &mut |labels, column| set.push(&self.drop_name(labels), column), time)?;
         set.push_into(&mut push)
     }
 

@@ -1,6 +1,6 @@
 //! `label_replace` and `label_join`.
 
-use bellwether_model::{Label, Labels};
+use bellwether_model::{Label, Labels, METRIC_NAME};
 
 use crate::limits::MADE_VALUE_BYTES_MAX;
 use crate::outcome::EvalError;
@@ -39,7 +39,7 @@ fn check_length(function: &str, destination: &str, length: usize) -> Result<(), 
     )))
 }
 
-/// The labels with one set, or removed if the value is empty.
+/// The labels with one set, or removed if the value is empty. A name that is set is there to stay.
 pub(crate) fn with_label(labels: &SeriesLabels, name: &str, value: &str) -> SeriesLabels {
     let others = labels.iter().filter(|label| label.name != name);
     let mut all: Vec<Label<'_>> = others.collect();
@@ -47,5 +47,6 @@ pub(crate) fn with_label(labels: &SeriesLabels, name: &str, value: &str) -> Seri
         let at = all.partition_point(|label| label.name < name);
         all.insert(at, Label { name, value });
     }
-    SeriesLabels::new(Labels::from_sorted(all.into_iter()))
+    let made = SeriesLabels::new(Labels::from_sorted(all.into_iter()));
+    if labels.is_name_marked() && name != METRIC_NAME { made.with_name_marked() } else { made }
 }

@@ -88,6 +88,7 @@ keys! {
     "query.send_timeout" => query.send_timeout, "longest time that a client may take to receive a long answer; a slower one is cut off";
     "query.slow_after" => query.slow_after, "queries that take longer are logged; 0s logs none";
     "query.lookback_delta" => query.lookback_delta, "how far back an instant selector looks for a sample";
+    "query.delayed_name_removal" => query.delayed_name_removal, "names of metrics that functions and operators drop can be grouped, matched and copied by until the query ends; the same on all nodes";
     "ingest.max_body_bytes" => ingest.max_body_bytes, "bytes of a request's body as received";
     "ingest.max_decompressed_bytes" => ingest.max_decompressed_bytes, "bytes of a request's body once decompressed";
     "ingest.max_inflight_bytes" => ingest.max_inflight_bytes, "decompressed bytes of all writes in flight; above: 503";

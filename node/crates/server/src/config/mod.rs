@@ -116,6 +116,8 @@ pub struct QueryConfig {
     pub slow_after: Duration,
     /// How far back an instant selector looks for a sample.
     pub lookback_delta: Duration,
+    /// Metric names that a query drops can be used until it ends.
+    pub delayed_name_removal: bool,
 }
 
 /// `ingest.*`
@@ -261,6 +263,7 @@ impl Default for Config {
                 send_timeout: Duration::from_secs(120),
                 slow_after: Duration::from_secs(5),
                 lookback_delta: Duration::from_secs(300),
+                delayed_name_removal: false,
             },
             ingest: IngestConfig {
                 max_body_bytes: ByteSize(limits::REQUEST_BODY_BYTES_MAX as u64),

@@ -117,8 +117,14 @@ pub(super) async fn flags(State(gateway): State<Arc<Gateway>>) -> Result<Respons
     for (name, value) in [("web.enable-admin-api", "true"), ("web.enable-remote-write-receiver", "true")] {
         flags.insert(name.to_owned(), value.to_owned());
     }
+    let delays_names = gateway.state.config.query.delayed_name_removal;
+    let features = if delays_names { DELAYED_NAME_REMOVAL } else { "" };
+    flags.insert("enable-feature".to_owned(), features.to_owned());
     json(&flags, &Notes::default())
 }
+
+/// What Prometheus calls that feature.
+const DELAYED_NAME_REMOVAL: &str = "promql-delayed-name-removal";
 
 /// `/api/v1/status/config`: the settings as YAML, which is what Prometheus's clients expect.
 pub(super) async fn config(State(gateway): State<Arc<Gateway>>) -> Result<Response, ApiError> {

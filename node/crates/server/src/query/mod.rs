@@ -264,7 +264,8 @@ impl Coordinator {
     fn options(&self, request: &QueryRequest) -> PlanOptions {
         let lookback = request.lookback.unwrap_or(self.config.lookback_delta);
         let lookback_ms = i64::try_from(lookback.as_millis()).unwrap_or(i64::MAX);
-        PlanOptions { lookback_ms, ..PlanOptions::default() }
+        let delayed_name_removal = self.config.delayed_name_removal;
+        PlanOptions { lookback_ms, delayed_name_removal, ..PlanOptions::default() }
     }
 
     async fn plan(&self, request: &QueryRequest) -> Result<(Arc<Plan>, Weight), QueryError> {

@@ -18,7 +18,7 @@ use crate::eval::partial::wire::{Damage, Input, Output};
 use crate::eval::pick::{Best, Offer};
 use crate::outcome::EvalError;
 use crate::plan::AggregateNode;
-use crate::series::SeriesLabels;
+use crate::series::{Name, SeriesLabels};
 
 /// Bytes of a point.
 const POINT_BYTES: usize = size_of::<u32>() + size_of::<f64>();
@@ -202,7 +202,7 @@ impl Candidates {
     pub(crate) fn write(&self, at: usize, out: &mut Output) {
         let candidate = &self.settled[at];
         out.labels(candidate.labels.stored());
-        out.flag(candidate.labels.is_name_dropped());
+        out.byte(name_byte(candidate.labels.name()));
         out.count(candidate.steps.len() as u32);
         candidate.steps.iter().for_each(|step| out.count(*step));
         candidate.values.iter().for_each(|value| out.number(*value));
@@ -210,8 +210,7 @@ impl Candidates {
 
     pub(crate) fn read(&mut self, input: &mut Input<'_>, account: &mut Account<'_>) -> Result<(), Damage> {
         let labels: Labels = input.labels()?;
-        let labels = SeriesLabels::new(labels);
-        let labels = if input.flag()? { labels.without_name() } else { labels };
+        let labels = SeriesLabels::with_name(labels, read_name(input)?);
         let count = input.count()? as usize;
         if count > self.rule.counts.len() {
             return Err(input.damage("a series has more points than there are steps"));
@@ -235,4 +234,21 @@ impl Candidates {
         self.settled.push(candidate);
         Ok(())
     }
+}
+
+fn name_byte(name: Name) -> u8 {
+    match name {
+        Name::Kept => 0,
+        Name::Dropped => 1,
+        Name::Marked => 2,
+    }
+}
+
+fn read_name(input: &mut Input<'_>) -> Result<Name, Damage> {
+    Ok(match input.byte()? {
+        0 => Name::Kept,
+        1 => Name::Dropped,
+        2 => Name::Marked,
+        _ => return Err(input.damage("nothing that becomes of a name")),
+    })
 }

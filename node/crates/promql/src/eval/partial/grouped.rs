@@ -7,6 +7,7 @@ use crate::column::{Column, Presence};
 use crate::eval::Sink;
 use crate::eval::accumulator::Accumulator;
 use crate::eval::group::Groups;
+use crate::eval::marks::{Mark, Marks};
 use crate::eval::meter::Account;
 use crate::eval::partial::wire::{Damage, Input, Output};
 use crate::outcome::EvalError;
@@ -18,12 +19,13 @@ pub(crate) struct Grouped<A> {
     steps: usize,
     /// Of each group the first series in the order of labels, where that decides about the order of the groups.
     first: Option<Vec<Labels>>,
+    marks: Marks,
 }
 
 impl<A: Accumulator> Grouped<A> {
-    pub(crate) fn new(grouping: &Grouping, steps: usize, is_ordered: bool) -> Grouped<A> {
+    pub(crate) fn new(grouping: &Grouping, steps: usize, is_ordered: bool, marks: Marks) -> Grouped<A> {
         let groups = Groups::new(grouping.without, &grouping.labels);
-        Grouped { groups, states: Vec::new(), steps, first: is_ordered.then(Vec::new) }
+        Grouped { groups, states: Vec::new(), steps, first: is_ordered.then(Vec::new), marks }
     }
 
     pub(crate) fn add(
@@ -34,7 +36,7 @@ impl<A: Accumulator> Grouped<A> {
     ) -> Result<(), EvalError> {
         let group = self.groups.number(labels, account)?;
         if group == self.states.len() {
-            account.take(self.steps * A::STEP_BYTES)?;
+            account.take(self.steps * A::STEP_BYTES + self.marks.group_bytes())?;
             self.states.push(A::new(self.steps));
             if let Some(first) = &mut self.first {
                 account.take(labels.byte_len())?;
@@ -45,6 +47,7 @@ impl<A: Accumulator> Grouped<A> {
         {
             first[group] = labels.stored().clone();
         }
+        self.marks.add(group, labels, column);
         self.states[group].add(column);
         Ok(())
     }
@@ -56,12 +59,13 @@ impl<A: Accumulator> Grouped<A> {
         }
         let mut others = other.first.unwrap_or_default().into_iter();
         for (number, state) in other.states.into_iter().enumerate() {
-            self.adopt(other.groups.labels(number), others.next(), state);
+            self.adopt(other.groups.labels(number), others.next(), other.marks.get(number), state);
         }
     }
 
-    fn adopt(&mut self, labels: &Labels, first: Option<Labels>, state: A) {
+    fn adopt(&mut self, labels: &Labels, first: Option<Labels>, mark: Option<Mark>, state: A) {
         let group = self.groups.adopt(labels);
+        self.marks.join(group, mark);
         let is_new = group == self.states.len();
         if let (Some(known), Some(first)) = (&mut self.first, first) {
             match known.get_mut(group) {
@@ -78,9 +82,8 @@ impl<A: Accumulator> Grouped<A> {
     }
 
     pub(crate) fn finish(self, sink: &mut Sink<'_>) -> Result<(), EvalError> {
-        let groups = self.groups;
-        let mut push =
-            |group: usize, state: A| sink(&SeriesLabels::new(groups.labels(group).clone()), &mut state.finish());
+        let (groups, marks) = (self.groups, self.marks);
+        let mut push = |group: usize, state: A| sink(&marks.label(group, groups.labels(group)), &mut state.finish());
         let Some(first) = self.first else {
             return self.states.into_iter().enumerate().try_for_each(|(group, state)| push(group, state));
         };
@@ -96,7 +99,8 @@ impl<A: Accumulator> Grouped<A> {
 
     pub(crate) fn byte_len(&self) -> usize {
         let first = self.first.iter().flatten().map(Labels::byte_len).sum::<usize>();
-        self.groups.byte_len() + first + self.states.len() * self.steps * A::STEP_BYTES
+        let of_group = self.steps * A::STEP_BYTES + self.marks.group_bytes();
+        self.groups.byte_len() + first + self.states.len() * of_group
     }
 
     /// Groups.
@@ -108,6 +112,9 @@ impl<A: Accumulator> Grouped<A> {
         out.labels(self.groups.labels(group));
         if let Some(first) = &self.first {
             out.labels(&first[group]);
+        }
+        if let Some(mark) = self.marks.get(group) {
+            out.flag(mark.marked);
         }
         let state = &self.states[group];
         out.presence(state.present());
@@ -123,7 +130,9 @@ impl<A: Accumulator> Grouped<A> {
         let labels = input.labels()?;
         let first = if self.first.is_some() { Some(input.labels()?) } else { None };
         let first_bytes = first.as_ref().map_or(0, Labels::byte_len);
-        account.take(Groups::bytes_of(&labels) + first_bytes + self.steps * A::STEP_BYTES)?;
+        let marked = if self.marks.are_kept() { Some(input.flag()?) } else { None };
+        let of_group = self.steps * A::STEP_BYTES + self.marks.group_bytes();
+        account.take(Groups::bytes_of(&labels) + first_bytes + of_group)?;
         let present: Presence = input.presence(self.steps)?;
         let mut state = A::new(self.steps);
         let mut fields = vec![0.0; A::FIELDS];
@@ -131,7 +140,8 @@ impl<A: Accumulator> Grouped<A> {
             fields.iter_mut().try_for_each(|field| input.number().map(|number| *field = number))?;
             state.read(step, &fields);
         }
-        self.adopt(&labels, first, state);
+        let mark = marked.map(|marked| Mark::of(&present, marked));
+        self.adopt(&labels, first, mark, state);
         Ok(())
     }
 }

@@ -96,6 +96,7 @@ impl<'a> Reducer<'a> {
             inputs: inputs.collect(),
             reduced: RefCell::default(),
             lookback_ms: self.plan.lookback_ms,
+            delays_names: self.plan.delays_names,
             meter: Meter::new(self.query, self.cancel).after_samples(self.samples),
             annotations: RefCell::default(),
         }

@@ -3,6 +3,7 @@
 use crate::ast::AggregateOp;
 use crate::column::Column;
 use crate::eval::accumulator::{Counts, Deviations, Existence, Extremes, Means, Sums};
+use crate::eval::marks::Marks;
 use crate::eval::meter::{Account, Meter};
 use crate::eval::partial::candidates::Candidates;
 use crate::eval::partial::grouped::Grouped;
@@ -54,15 +55,16 @@ impl State {
         is_ordered: bool,
     ) -> Result<Option<State>, EvalError> {
         let (grouping, steps) = (&node.grouping, grid.steps);
+        let marks = Marks::new(evaluator.delays_names);
         Ok(Some(match node.op {
-            AggregateOp::Sum => State::Sum(Grouped::new(grouping, steps, is_ordered)),
-            AggregateOp::Avg => State::Avg(Grouped::new(grouping, steps, is_ordered)),
-            AggregateOp::Min => State::Min(Grouped::new(grouping, steps, is_ordered)),
-            AggregateOp::Max => State::Max(Grouped::new(grouping, steps, is_ordered)),
-            AggregateOp::Count => State::Count(Grouped::new(grouping, steps, is_ordered)),
-            AggregateOp::Group => State::Group(Grouped::new(grouping, steps, is_ordered)),
-            AggregateOp::Stddev => State::Stddev(Grouped::new(grouping, steps, is_ordered)),
-            AggregateOp::Stdvar => State::Stdvar(Grouped::new(grouping, steps, is_ordered)),
+            AggregateOp::Sum => State::Sum(Grouped::new(grouping, steps, is_ordered, marks)),
+            AggregateOp::Avg => State::Avg(Grouped::new(grouping, steps, is_ordered, marks)),
+            AggregateOp::Min => State::Min(Grouped::new(grouping, steps, is_ordered, marks)),
+            AggregateOp::Max => State::Max(Grouped::new(grouping, steps, is_ordered, marks)),
+            AggregateOp::Count => State::Count(Grouped::new(grouping, steps, is_ordered, marks)),
+            AggregateOp::Group => State::Group(Grouped::new(grouping, steps, is_ordered, marks)),
+            AggregateOp::Stddev => State::Stddev(Grouped::new(grouping, steps, is_ordered, marks)),
+            AggregateOp::Stdvar => State::Stdvar(Grouped::new(grouping, steps, is_ordered, marks)),
             AggregateOp::CountValues => State::Values(ValueCounts::new(node, steps, is_ordered)),
             AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk => {
                 State::Candidates(Candidates::new(node, evaluator.counts(node, grid)?))
