@@ -10,8 +10,8 @@ use crate::ast::{Aggregate, AggregateOp, At, Binary, Call, Expr, Extension, Grou
 use crate::functions::FunctionKind;
 use crate::limits::SELECTIONS_MAX;
 use crate::plan::{
-    AggregateNode, EvalTimes, HistogramOp, InfoNode, LabelOp, PlanError, PlanOptions, PointOp, RangeNode, RangeOp,
-    RangeSource, Reduction, ResolvedShift, Root, ScalarNode, Selection, SelectorNode, SortKey, VectorNode,
+    AggregateNode, CountedBy, EvalTimes, HistogramOp, InfoNode, LabelOp, PlanError, PlanOptions, PointOp, RangeNode,
+    RangeOp, RangeSource, Reduction, ResolvedShift, Root, ScalarNode, Selection, SelectorNode, SortKey, VectorNode,
     names_one_metric,
 };
 use crate::reducible::reduced_selection;
@@ -39,6 +39,7 @@ struct Place {
     grid: Grid,
     /// Inside a part that is already known to be the same at every step.
     invariant: bool,
+    counted: CountedBy,
 }
 
 /// The type checks have passed, so an expression of another type cannot come here.
@@ -59,11 +60,11 @@ impl Lowering {
     }
 
     pub(crate) fn root(&mut self, expr: &Expr) -> Result<Root, PlanError> {
-        let place = Place { grid: self.times.grid(), invariant: false };
+        let place = Place { grid: self.times.grid(), invariant: false, counted: CountedBy::Own };
         Ok(match expr.value_type() {
             ValueType::Scalar => Root::Scalar(self.scalar(expr, place)?),
             ValueType::InstantVector => Root::Vector(self.vector(expr, place)?),
-            ValueType::RangeVector => Root::Range(self.range(expr, place)?),
+            ValueType::RangeVector => Root::Range(self.range(expr, place, CountedBy::Every)?),
             ValueType::String => Root::String(text(expr)),
         })
     }
@@ -110,7 +111,7 @@ impl Lowering {
     fn vector(&mut self, expr: &Expr, place: Place) -> Result<VectorNode, PlanError> {
         let expr = expr.without_parens();
         if !place.invariant && place.grid.steps > 1 && is_step_invariant(expr) {
-            let once = Place { grid: Grid::at(place.grid.start), invariant: true };
+            let once = Place { grid: Grid::at(place.grid.start), invariant: true, counted: place.counted.once() };
             return Ok(VectorNode::StepInvariant(self.boxed(expr, once)?));
         }
         match expr {
@@ -189,7 +190,8 @@ impl Lowering {
         })
     }
 
-    fn range(&mut self, expr: &Expr, place: Place) -> Result<RangeNode, PlanError> {
+    /// A range, and who counts the samples below it if it is that of a subquery.
+    fn range(&mut self, expr: &Expr, place: Place, counted: CountedBy) -> Result<RangeNode, PlanError> {
         match expr.without_parens() {
             Expr::Range(range) => {
                 let (matchers, span) = (&range.selector.matchers, range.selector.span);
@@ -214,15 +216,15 @@ impl Lowering {
                 };
                 // The inner expression comes last: its times follow from the node's shift and range.
                 let mut node = RangeNode {
-                    source: RangeSource::Subquery { expr: Box::new(VectorNode::Nothing), step_ms },
+                    source: RangeSource::Subquery { expr: Box::new(VectorNode::Nothing), step_ms, counted },
                     range_ms: subquery.range.resolve(&self.times, false)?,
                     shift: self.resolve(&subquery.shift)?,
                     extension: Extension::None,
                     span: subquery.span,
                 };
                 let grid = node.inner_grid(&place.grid, step_ms);
-                let expr = self.boxed(&subquery.expr, Place { grid, invariant: false })?;
-                node.source = RangeSource::Subquery { expr, step_ms };
+                let expr = self.boxed(&subquery.expr, Place { grid, invariant: false, counted })?;
+                node.source = RangeSource::Subquery { expr, step_ms, counted };
                 Ok(node)
             }
             _ => unreachable!("{CHECKED}"),
@@ -263,6 +265,7 @@ impl Lowering {
             node: node.clone(),
             grid: place.grid,
             span: aggregate.span,
+            counted: place.counted,
         }));
         Ok(VectorNode::Aggregate(node))
     }
@@ -316,7 +319,7 @@ impl Lowering {
             }
             FunctionKind::AbsentOverTime => {
                 let labels = labels_of_absence(&args[0]);
-                Ok(VectorNode::AbsentOverTime { labels, range: self.range(&args[0], place)? })
+                Ok(VectorNode::AbsentOverTime { labels, range: self.range(&args[0], place, CountedBy::None)? })
             }
             FunctionKind::Absent => {
                 Ok(VectorNode::Absent { labels: labels_of_absence(&args[0]), arg: self.boxed(&args[0], place)? })
@@ -395,7 +398,7 @@ impl Lowering {
     }
 
     fn range_call(&mut self, op: RangeOp, arg: &Expr, place: Place) -> Result<VectorNode, PlanError> {
-        Ok(VectorNode::Range { op, range: self.range(arg, place)? })
+        Ok(VectorNode::Range { op, range: self.range(arg, place, CountedBy::None)? })
     }
 
     /// The series that describe those of `info`'s first argument: looked up at the evaluation's own times.

@@ -21,6 +21,8 @@ pub struct Outcome {
     pub warnings: Vec<String>,
     /// Things that may be wrong, likewise.
     pub infos: Vec<String>,
+    /// How many samples each step has seen, however often these were read; empty unless the plan asks for it.
+    pub samples_per_step: Vec<u64>,
 }
 
 /// A result.

@@ -159,6 +159,8 @@ pub struct PlanOptions {
     pub label_names: LabelNames,
     /// Names are there to be grouped, matched and copied by until the query ends, whatever drops them.
     pub delayed_name_removal: bool,
+    /// [`crate::Outcome::samples_per_step`] is wanted.
+    pub samples_per_step: bool,
 }
 
 impl Default for PlanOptions {
@@ -168,6 +170,7 @@ impl Default for PlanOptions {
             subquery_step_ms: SUBQUERY_STEP_MS_DEFAULT,
             label_names: LabelNames::default(),
             delayed_name_removal: false,
+            samples_per_step: false,
         }
     }
 }
@@ -195,6 +198,7 @@ pub struct Plan {
     pub(crate) times: EvalTimes,
     pub(crate) lookback_ms: i64,
     pub(crate) delays_names: bool,
+    counts_samples: bool,
     pub(crate) root: Root,
     /// Something picks by the order of series, which must not depend on who fetched them.
     pub(crate) needs_order: bool,
@@ -215,6 +219,26 @@ pub(crate) struct Reduction {
     pub(crate) grid: Grid,
     /// Where it stands in the text.
     pub(crate) span: Span,
+    pub(crate) counted: CountedBy,
+}
+
+/// Which steps of a query count the samples that a part of it reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum CountedBy {
+    /// Each those that it sees.
+    #[default]
+    Own,
+    /// All of them, what is read once.
+    Every,
+    /// None: what reads the subquery counts what that gives.
+    None,
+}
+
+impl CountedBy {
+    /// For a part that is evaluated once for all steps.
+    pub(crate) fn once(self) -> CountedBy {
+        if self == CountedBy::None { CountedBy::None } else { CountedBy::Every }
+    }
 }
 
 impl Plan {
@@ -235,6 +259,7 @@ impl Plan {
             times,
             lookback_ms: options.lookback_ms,
             delays_names: options.delayed_name_removal,
+            counts_samples: options.samples_per_step,
             root,
             needs_order: lowering.needs_order,
             selections: lowering.selections,
@@ -262,8 +287,10 @@ impl Plan {
         [REDUCTION_RULES, self.lookback_ms, found.range.first, found.range.last, i64::from(found.newest)]
             .into_iter()
             .for_each(&mut add);
-        if self.delays_names {
-            add(1);
+        for (number, differs) in [(1, self.delays_names), (2, self.counts_samples)] {
+            if differs {
+                add(number);
+            }
         }
         for (number, reduction) in self.reductions_of(selection) {
             let Reduction { grid, span, .. } = reduction;
@@ -271,6 +298,11 @@ impl Plan {
             [number as i64, grid.start, grid.step_ms, grid.steps as i64].into_iter().chain(span).for_each(&mut add);
         }
         xxh3_64(&bytes)
+    }
+
+    /// A count of nothing for each step, if these are to be counted.
+    pub(crate) fn no_samples_per_step(&self) -> Vec<u64> {
+        vec![0; if self.counts_samples { self.times.grid().steps } else { 0 }]
     }
 
     /// What to fetch; the evaluation takes the series in this order.
@@ -352,7 +384,7 @@ pub(crate) struct RangeNode {
 #[derive(Debug)]
 pub(crate) enum RangeSource {
     Selection { selection: usize, one_name: bool },
-    Subquery { expr: Box<VectorNode>, step_ms: i64 },
+    Subquery { expr: Box<VectorNode>, step_ms: i64, counted: CountedBy },
 }
 
 /// A function over the samples of a range.

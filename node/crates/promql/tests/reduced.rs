@@ -149,6 +149,7 @@ fn same_value(a: f64, b: f64, exactly: bool) -> bool {
 fn assert_same(query: &str, a: &Outcome, b: &Outcome) {
     let exactly = !["sum", "avg", "stddev", "stdvar"].iter().any(|op| query.contains(op));
     assert_eq!((&a.warnings, &a.infos), (&b.warnings, &b.infos), "{query}");
+    assert_eq!(a.samples_per_step, b.samples_per_step, "{query}");
     let flat = |outcome: &Outcome| -> Vec<(Labels, i64, f64)> {
         match &outcome.value {
             Value::Vector(samples) => {
@@ -187,6 +188,7 @@ proptest! {
         batch in 1..9usize,
         instant in any::<bool>(),
         delayed_name_removal in any::<bool>(),
+        samples_per_step in any::<bool>(),
     ) {
         let text = QUERIES[query];
         // Deviations of infinite values are no numbers in any order, but the moment at which they become so differs.
@@ -197,7 +199,8 @@ proptest! {
             true => EvalTimes::instant(60_000),
             false => EvalTimes::range(0, 300_000, 7_000).unwrap(),
         };
-        let options = PlanOptions { lookback_ms: 60_000, delayed_name_removal, ..PlanOptions::default() };
+        let options =
+            PlanOptions { lookback_ms: 60_000, delayed_name_removal, samples_per_step, ..PlanOptions::default() };
         let plan = Plan::with_options(&parse(text).unwrap(), times, options).unwrap();
         prop_assert!(plan.selections().iter().any(|selection| selection.reduced), "{}", text);
         let whole = evaluate_at_once(&plan, &all);
@@ -314,12 +317,22 @@ fn pieces_say_what_becomes_of_names_where_that_is_delayed() {
 }
 
 #[test]
-fn plans_that_differ_in_what_becomes_of_names_do_not_fit_together() {
-    let fingerprint = |delayed: bool| {
-        let options = PlanOptions { delayed_name_removal: delayed, ..PlanOptions::default() };
+fn pieces_say_what_each_step_has_seen_where_that_is_asked_for() {
+    let options = PlanOptions { lookback_ms: 60_000, samples_per_step: true, ..PlanOptions::default() };
+    let (_, pieces) = pieces_with("group(m)", options);
+    let per_step = "03000000".to_owned() + &"0200000000000000".repeat(3);
+    let header = "01".to_owned() + "0600000000000000" + &per_step + "00000000" + "00000000" + "00000000" + "01000000";
+    assert_eq!(hex(&pieces[0]), header + "00000000" + "0700000000000000");
+}
+
+#[test]
+fn plans_whose_pieces_differ_do_not_fit_together() {
+    let fingerprint = |delayed_name_removal: bool, samples_per_step: bool| {
+        let options = PlanOptions { delayed_name_removal, samples_per_step, ..PlanOptions::default() };
         Plan::with_options(&parse("sum(m)").unwrap(), EvalTimes::instant(0), options).unwrap().fingerprint(0)
     };
-    assert_ne!(fingerprint(false), fingerprint(true));
+    let all = [fingerprint(false, false), fingerprint(true, false), fingerprint(false, true), fingerprint(true, true)];
+    assert!((1..all.len()).all(|at| !all[..at].contains(&all[at])), "{all:?}");
 }
 
 #[test]
@@ -337,8 +350,8 @@ fn large_results_travel_in_many_pieces() {
 #[test]
 fn damaged_pieces_are_refused_or_harmless() {
     for query in ["avg by (a) (m)", "topk(1, rate(m[1m]))", "count_values(\"v\", m)", "topk(1, stddev by (n) (m))"] {
-        let both = [pieces(query), pieces_of_delayed_names(query)];
-        for (plan, pieces) in &both {
+        let counted = PlanOptions { lookback_ms: 60_000, samples_per_step: true, ..PlanOptions::default() };
+        for (plan, pieces) in &[pieces(query), pieces_of_delayed_names(query), pieces_with(query, counted)] {
             let read = |piece: &[u8]| {
                 let account = QueryAccount::new(Limits { memory_bytes: 1 << 20, ..Limits::default() });
                 let mut partial = Partial::empty(plan, 0, &account, &AtomicBool::new(false)).unwrap();

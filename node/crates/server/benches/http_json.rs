@@ -36,7 +36,7 @@ fn value(seed: u64, decimals: Option<i32>) -> f64 {
 }
 
 fn outcome(value: Value) -> Outcome {
-    Outcome { value, warnings: Vec::new(), infos: Vec::new() }
+    Outcome { value, warnings: Vec::new(), infos: Vec::new(), samples_per_step: Vec::new() }
 }
 
 fn encode(bencher: Bencher, points: u64, make: impl Fn() -> Outcome + Sync) {

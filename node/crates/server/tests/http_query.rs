@@ -367,8 +367,31 @@ async fn lookback_and_stats_are_taken() {
     // A vector needs the newest sample of each series alone.
     for (query, samples) in [("requests_total", 2), ("rate(requests_total[5m])", 40)] {
         let answer = node.form("/api/v1/query", &[("query", query), ("time", NOW), ("stats", "all")]).await;
-        assert_eq!(answer.json()["data"]["stats"]["samples"]["totalQueryableSamples"], samples, "{query}");
+        let stats = &answer.json()["data"]["stats"]["samples"];
+        assert_eq!(stats["totalQueryableSamples"], samples, "{query}");
+        assert_eq!(stats["totalQueryableSamplesPerStep"], serde_json::json!([[1_795_161_600, samples]]), "{query}");
     }
+}
+
+#[tokio::test]
+async fn statistics_tell_of_each_step_if_all_are_asked_for() {
+    let node = node().await;
+    let ask = |query, stats| {
+        let times = [("start", "1795161585.5"), ("end", "1795161645.5"), ("step", "30")];
+        let fields = [&[("query", query), ("stats", stats)][..], &times[..]].concat();
+        let node = &node;
+        async move { node.form("/api/v1/query_range", &fields).await.json()["data"]["stats"]["samples"].clone() }
+    };
+    // Computed where the query runs, and where the series are.
+    for query in ["rate(requests_total[1m])", "sum(rate(requests_total[1m]))"] {
+        let per_step = serde_json::json!([[1_795_161_585.5, 8], [1_795_161_615.5, 6], [1_795_161_645.5, 2]]);
+        let all = ask(query, "all").await;
+        assert_eq!((&all["totalQueryableSamplesPerStep"], &all["totalQueryableSamples"]), (&per_step, &16.into()));
+        let some = ask(query, "true").await;
+        assert!(some.get("totalQueryableSamplesPerStep").is_none(), "{some}");
+        assert_eq!(some["totalQueryableSamples"], 16);
+    }
+    assert!(ask("requests_total", "").await.is_null());
 }
 
 #[tokio::test]

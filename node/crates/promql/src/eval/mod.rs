@@ -24,6 +24,7 @@ mod point;
 mod range;
 mod scalar;
 mod selector;
+mod tally;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -43,6 +44,7 @@ use input::Input;
 use meter::Meter;
 use partial::Partial;
 use partial::state::State;
+use tally::Tally;
 
 /// What a node holds for each step beside the series that it collects: bounds of ranges and a column in the making.
 const SCRATCH_BYTES_PER_STEP: usize = 40;
@@ -90,14 +92,15 @@ pub fn evaluate_with(
     let mut reduced = BTreeMap::new();
     let mut inputs = Vec::with_capacity(fetched.len());
     let mut samples: u64 = 0;
+    let tally = Tally::new(plan);
     for (fetched, readers) in fetched.into_iter().zip(&plan.readers) {
         let series = match fetched {
             Fetched::Series(series) => series,
             Fetched::Reduced(partial) => {
-                let (states, read, said) = partial.into_parts();
-                reduced.extend(states);
-                samples = samples.saturating_add(read);
-                annotations.extend(said);
+                reduced.extend(partial.states);
+                samples = samples.saturating_add(partial.samples);
+                tally.join(&partial.samples_per_step);
+                annotations.extend(partial.annotations);
                 Vec::new()
             }
         };
@@ -111,10 +114,11 @@ pub fn evaluate_with(
         delays_names: plan.delays_names,
         meter: Meter::new(account, cancel).after_samples(samples),
         annotations: RefCell::new(annotations),
+        tally,
     };
     let value = evaluator.finish(plan)?;
     let (warnings, infos) = evaluator.annotations.into_inner().into_shown();
-    Ok(Outcome { value, warnings, infos })
+    Ok(Outcome { value, warnings, infos, samples_per_step: evaluator.tally.into_steps() })
 }
 
 fn check_columns(series: &[FetchedSeries]) -> Result<(), EvalError> {
@@ -134,6 +138,7 @@ pub(crate) struct Evaluator<'a> {
     delays_names: bool,
     meter: Meter<'a>,
     annotations: RefCell<Annotations>,
+    tally: Tally,
 }
 
 fn execution_error<T>(message: String) -> Result<T, EvalError> {
@@ -249,14 +254,15 @@ impl Evaluator<'_> {
                     return Ok(());
                 }
                 let mut wide = Column::default();
-                self.vector(inner, &Grid::at(grid.start), &mut |labels, column| {
+                let mut widen = |labels: &SeriesLabels, column: &mut Column| {
                     wide.reset(grid.steps);
                     if let Some(value) = column.get(0) {
                         wide.values.fill(value);
                         wide.present.fill();
                     }
                     sink(labels, &mut wide)
-                })
+                };
+                self.tally.once(|| self.vector(inner, &Grid::at(grid.start), &mut widen))
             }
         }
     }

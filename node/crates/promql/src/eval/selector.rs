@@ -10,7 +10,7 @@ use crate::eval::collect::Duplicates;
 use crate::eval::{Evaluator, Sink};
 use crate::functions::extended::interpolate;
 use crate::outcome::EvalError;
-use crate::plan::{RangeNode, RangeSource, SelectorNode};
+use crate::plan::{CountedBy, RangeNode, RangeSource, SelectorNode};
 use crate::series::{FetchedSeries, SeriesLabels};
 use crate::windows::{Grid, Windows};
 
@@ -126,6 +126,7 @@ impl Evaluator<'_> {
         let mut windows = Windows::new(grid, node.shift, self.lookback_ms);
         let mut newest = Newest::default();
         let mut column = Column::absent(grid.steps);
+        let counted = self.tally.counted();
         self.selected(node.selection, &mut |series| {
             windows.of_shared(&series.timestamps);
             newest.follow(&windows);
@@ -134,6 +135,7 @@ impl Evaluator<'_> {
             self.meter.work(grid.steps)?;
             self.meter.samples(found)?;
             if found > 0 {
+                self.tally.add(counted, column.present.iter().map(|step| (step, 1)));
                 sink(&SeriesLabels::new(series.labels.clone()), &mut column)?;
             }
             Ok(())
@@ -149,9 +151,17 @@ impl Evaluator<'_> {
     ) -> Result<(), EvalError> {
         let (before_ms, behind_ms) = node.reach(self.lookback_ms);
         let mut windows = Windows::new(grid, node.shift.later(behind_ms), before_ms.saturating_add(behind_ms));
+        let counted = self.tally.counted();
+        let visit = &mut |data: &RangeData<'_>| {
+            // What is asked for a subquery's own sake has been counted below it.
+            if !matches!(node.source, RangeSource::Subquery { counted: CountedBy::Every, .. }) {
+                self.tally.add(counted, (0..grid.steps).map(|step| (step, data.windows.bounds(step).len() as u64)));
+            }
+            visit(data)
+        };
         match &node.source {
             RangeSource::Selection { selection, .. } => self.selected_ranges(*selection, &mut windows, visit),
-            RangeSource::Subquery { expr, step_ms } => {
+            RangeSource::Subquery { expr, step_ms, counted } => {
                 if grid.steps == 0 {
                     return Ok(());
                 }
@@ -160,7 +170,7 @@ impl Evaluator<'_> {
                 // The shared times, bounds inside, one column in the making, and its compacted copy.
                 account.take(inner.steps.saturating_mul(6 * size_of::<f64>()))?;
                 let times: Arc<[i64]> = (0..inner.steps).map(|step| inner.time(step)).collect();
-                self.vector(expr, &inner, &mut |labels, column| {
+                let mut take = |labels: &SeriesLabels, column: &mut Column| {
                     let count = column.present.count();
                     self.meter.samples(count)?;
                     let (timestamps, values) = if count == inner.steps {
@@ -172,7 +182,8 @@ impl Evaluator<'_> {
                         (Cow::Owned(timestamps), column.present.iter().map(|step| column.values[step]).collect())
                     };
                     visit(&RangeData { labels, timestamps: &timestamps, values: &values, windows: &windows })
-                })
+                };
+                self.tally.within(*counted, || self.vector(expr, &inner, &mut take))
             }
         }
     }

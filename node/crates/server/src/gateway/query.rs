@@ -9,9 +9,9 @@ use axum::response::Response;
 use bellwether_promql::{Expr, Outcome};
 
 use super::params::{Params, parse_duration_ms};
-use super::result_json::QueryResult;
+use super::result_json::{QueryResult, Statistics};
 use super::{ApiError, Gateway, answer, ast_json, json};
-use crate::query::{Answer, Place, QueryCost, QueryError, QueryRequest, QueryTimes};
+use crate::query::{Answer, Place, QueryError, QueryRequest, QueryTimes};
 
 /// `/api/v1/query`
 pub(super) async fn instant(
@@ -51,9 +51,14 @@ async fn run(gateway: &Gateway, headers: &HeaderMap, params: &Params, times: Que
         lookback: lookback(params)?,
         stale: stale(params)?,
         partial: params.flag("partial_response")?,
+        samples_per_step: params.get("stats").is_some(),
     };
-    let Answer { outcome, cost, place, .. } = gateway.state.queries.run(request).await?;
-    Ok(query_answer(outcome, limit, params.get("stats").map(|_| cost), Some(place)))
+    let Answer { outcome, cost, plan, place } = gateway.state.queries.run(request).await?;
+    let statistics = params.get("stats").map(|stats| {
+        let steps = (stats == "all").then_some(plan.times());
+        Statistics { cost, steps }
+    });
+    Ok(query_answer(outcome, limit, statistics, Some(place)))
 }
 
 /// A result as the HTTP API sends it: cut to `limit` series, with statistics if they are given. It keeps the
@@ -61,7 +66,7 @@ async fn run(gateway: &Gateway, headers: &HeaderMap, params: &Params, times: Que
 pub fn query_answer(
     outcome: Outcome,
     limit: Option<usize>,
-    stats: Option<QueryCost>,
+    stats: Option<Statistics>,
     place: Option<Place>,
 ) -> Response {
     let (result, notes) = QueryResult::new(outcome, limit, stats);

@@ -1,7 +1,7 @@
 //! The data of a query's answer, written piece by piece.
 
 use bellwether_model::Timestamp;
-use bellwether_promql::{MatrixSeries, Outcome, Point, Value, VectorSample};
+use bellwether_promql::{EvalTimes, MatrixSeries, Outcome, Point, Value, VectorSample};
 
 use super::answer::{Notes, Pieces};
 use super::json::{push_labels, push_string};
@@ -17,10 +17,20 @@ const POINT_BYTES: usize = BEFORE_VALUE_BYTES + NUMBER_BYTES + 2;
 /// Times whose texts are kept: series of one result mostly have the same, and formatting them is a third of the work.
 const TIMES_MAX: usize = 4096;
 
+/// What is told beside a result.
+#[derive(Debug, Clone, Copy)]
+pub struct Statistics {
+    /// What the query has cost.
+    pub cost: QueryCost,
+    /// Its times, if each step is told of by itself.
+    pub steps: Option<EvalTimes>,
+}
+
 /// A result on its way out.
 pub struct QueryResult {
     value: Value,
-    stats: Option<QueryCost>,
+    stats: Option<Statistics>,
+    samples_per_step: Vec<u64>,
     /// Series or samples written.
     series: usize,
     /// Points written of the series that comes next.
@@ -31,8 +41,8 @@ pub struct QueryResult {
 
 impl QueryResult {
     /// Splits an outcome into its data, cut to `limit` series, and its notes.
-    pub fn new(outcome: Outcome, limit: Option<usize>, stats: Option<QueryCost>) -> (QueryResult, Notes) {
-        let Outcome { mut value, warnings, infos } = outcome;
+    pub fn new(outcome: Outcome, limit: Option<usize>, stats: Option<Statistics>) -> (QueryResult, Notes) {
+        let Outcome { mut value, warnings, infos, samples_per_step } = outcome;
         let mut notes = Notes { warnings, infos };
         let limit = limit.unwrap_or(usize::MAX);
         let cut = match &mut value {
@@ -43,7 +53,8 @@ impl QueryResult {
         if cut {
             notes.warnings.push(TRUNCATED.to_owned());
         }
-        (QueryResult { value, stats, series: 0, points: 0, begun: false, times: TimeTexts::default() }, notes)
+        let times = TimeTexts::default();
+        (QueryResult { value, stats, samples_per_step, series: 0, points: 0, begun: false, times }, notes)
     }
 }
 
@@ -81,8 +92,8 @@ impl Pieces for QueryResult {
         };
         if ended {
             out.push(b']');
-            if let Some(cost) = &self.stats {
-                push_stats(out, cost);
+            if let Some(stats) = &self.stats {
+                push_stats(out, stats, &self.samples_per_step);
             }
             out.push(b'}');
         }
@@ -204,18 +215,28 @@ fn push_inside(out: &mut Vec<u8>, point: Point) {
 }
 
 /// Prometheus's names; what it measures apart and we do not is zero.
-fn push_stats(out: &mut Vec<u8>, cost: &QueryCost) {
+fn push_stats(out: &mut Vec<u8>, stats: &Statistics, samples_per_step: &[u64]) {
+    let cost = &stats.cost;
     let (fetch, evaluate, queue) = (cost.fetch.as_secs_f64(), cost.evaluate.as_secs_f64(), cost.queue.as_secs_f64());
     let text = format!(
         ",\"stats\":{{\"timings\":{{\"evalTotalTime\":{:.6},\"resultSortTime\":0,\"queryPreparationTime\":{fetch:.6},\
          \"innerEvalTime\":{evaluate:.6},\"execQueueTime\":{queue:.6},\"execTotalTime\":{:.6}}},\
-         \"samples\":{{\"totalQueryableSamples\":{},\"peakSamples\":{}}}}}",
+         \"samples\":{{",
         fetch + evaluate,
         queue + fetch + evaluate,
-        cost.samples,
-        cost.samples,
     );
     out.extend_from_slice(text.as_bytes());
+    if let Some(times) = &stats.steps {
+        out.extend_from_slice(b"\"totalQueryableSamplesPerStep\":[");
+        for (step, samples) in samples_per_step.iter().enumerate() {
+            out.extend_from_slice(if step > 0 { b",[" } else { b"[" });
+            push_seconds(out, times.start().saturating_add(times.step_ms().saturating_mul(step as i64)));
+            out.extend_from_slice(format!(",{samples}]").as_bytes());
+        }
+        out.extend_from_slice(b"],");
+    }
+    let (total, peak) = (samples_per_step.iter().sum::<u64>(), cost.samples);
+    out.extend_from_slice(format!("\"totalQueryableSamples\":{total},\"peakSamples\":{peak}}}}}").as_bytes());
 }
 
 #[cfg(test)]
@@ -228,7 +249,7 @@ mod tests {
     use super::*;
 
     fn outcome(value: Value) -> Outcome {
-        Outcome { value, warnings: Vec::new(), infos: Vec::new() }
+        Outcome { value, warnings: Vec::new(), infos: Vec::new(), samples_per_step: vec![3, 4] }
     }
 
     fn point(timestamp: Timestamp, value: f64) -> Point {
@@ -339,8 +360,14 @@ mod tests {
             fetch: Duration::from_millis(2),
             evaluate: Duration::from_millis(3),
         };
-        let (result, _) = QueryResult::new(outcome(Value::Scalar(point(0, 1.0))), None, Some(cost));
+        let stats = |steps| Some(Statistics { cost, steps });
+        let (result, _) = QueryResult::new(outcome(Value::Scalar(point(0, 1.0))), None, stats(None));
         expect![[r#"{"resultType":"scalar","result":[0,"1"],"stats":{"timings":{"evalTotalTime":0.005000,"resultSortTime":0,"queryPreparationTime":0.002000,"innerEvalTime":0.003000,"execQueueTime":0.001000,"execTotalTime":0.006000},"samples":{"totalQueryableSamples":7,"peakSamples":7}}}"#]]
             .assert_eq(&whole(result, 100));
+        let times = EvalTimes::range(1000, 2500, 1500).unwrap();
+        let (result, _) = QueryResult::new(outcome(Value::Matrix(Vec::new())), None, stats(Some(times)));
+        let text = whole(result, 100);
+        let samples = r#""samples":{"totalQueryableSamplesPerStep":[[1,3],[2.500,4]],"totalQueryableSamples":7,"peakSamples":7}}}"#;
+        assert!(text.ends_with(samples), "{text}");
     }
 }

@@ -41,7 +41,11 @@ impl query_server::Query for Query {
         let times = QueryTimes::Instant(time_ms.unwrap_or_else(|| self.0.clock.now_ms()));
         let timeout = timeout(timeout_ms);
         let stale = stale_ms.map(Duration::from_millis);
-        self.run(QueryRequest { tenant, text, times, timeout, lookback: None, stale, partial }, explain).await
+        self.run(
+            QueryRequest { tenant, text, times, timeout, lookback: None, stale, partial, samples_per_step: false },
+            explain,
+        )
+        .await
     }
 
     async fn range(&self, request: Request<RangeRequest>) -> Result<Response<Responses>, Status> {
@@ -59,7 +63,11 @@ impl query_server::Query for Query {
         let times = QueryTimes::Range { start, end, step_ms };
         let timeout = timeout(timeout_ms);
         let stale = stale_ms.map(Duration::from_millis);
-        self.run(QueryRequest { tenant, text, times, timeout, lookback: None, stale, partial }, explain).await
+        self.run(
+            QueryRequest { tenant, text, times, timeout, lookback: None, stale, partial, samples_per_step: false },
+            explain,
+        )
+        .await
     }
 }
 
@@ -119,7 +127,7 @@ enum Left {
 
 impl Parts {
     fn new(outcome: Outcome, explanation: Option<Explanation>) -> Parts {
-        let Outcome { value, warnings, infos } = outcome;
+        let Outcome { value, warnings, infos, .. } = outcome;
         let left = match value {
             Value::Scalar(point) => Left::Scalar(point),
             Value::String { timestamp, value } => Left::Text(Text { timestamp_ms: timestamp, value }),
@@ -190,7 +198,7 @@ mod tests {
     use super::*;
 
     fn outcome(value: Value) -> Outcome {
-        Outcome { value, warnings: vec!["careful".to_owned()], infos: Vec::new() }
+        Outcome { value, warnings: vec!["careful".to_owned()], infos: Vec::new(), samples_per_step: Vec::new() }
     }
 
     fn point(at: i64) -> Point {

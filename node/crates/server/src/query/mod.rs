@@ -84,6 +84,8 @@ pub struct QueryRequest {
     pub stale: Option<Duration>,
     /// Goes on without groups that cannot be read; warnings name them.
     pub partial: bool,
+    /// Counts the samples that each step sees.
+    pub samples_per_step: bool,
 }
 
 /// The times of a query.
@@ -265,7 +267,8 @@ impl Coordinator {
         let lookback = request.lookback.unwrap_or(self.config.lookback_delta);
         let lookback_ms = i64::try_from(lookback.as_millis()).unwrap_or(i64::MAX);
         let delayed_name_removal = self.config.delayed_name_removal;
-        PlanOptions { lookback_ms, delayed_name_removal, ..PlanOptions::default() }
+        let samples_per_step = request.samples_per_step;
+        PlanOptions { lookback_ms, delayed_name_removal, samples_per_step, ..PlanOptions::default() }
     }
 
     async fn plan(&self, request: &QueryRequest) -> Result<(Arc<Plan>, Weight), QueryError> {

@@ -58,7 +58,16 @@ fn request(text: &str, range: bool) -> QueryRequest {
         false => QueryTimes::Instant(NOW_MS - 60_000),
     };
     let tenant = Tenant::default_tenant();
-    QueryRequest { tenant, text: text.to_owned(), times, timeout: None, lookback: None, stale: None, partial: false }
+    QueryRequest {
+        tenant,
+        text: text.to_owned(),
+        times,
+        timeout: None,
+        lookback: None,
+        stale: None,
+        partial: false,
+        samples_per_step: true,
+    }
 }
 
 fn coordinator(node: &TestNode, change: impl Fn(&mut Config)) -> Coordinator {

@@ -178,6 +178,7 @@ fn request(reduction: &Reduction<'_>) -> SelectReduced {
         subquery_step_ms: options.subquery_step_ms,
         utf8_names: options.label_names == LabelNames::Utf8,
         delayed_name_removal: options.delayed_name_removal,
+        samples_per_step: options.samples_per_step,
         selection: selection as u32,
         fingerprint: plan.fingerprint(selection),
     }
@@ -195,6 +196,7 @@ pub(super) fn subplan_of(request: &SelectReduced) -> Result<Subplan, Failure> {
         subquery_step_ms: request.subquery_step_ms,
         label_names: if request.utf8_names { LabelNames::Utf8 } else { LabelNames::Classic },
         delayed_name_removal: request.delayed_name_removal,
+        samples_per_step: request.samples_per_step,
     };
     let plan = times.and_then(|times| Plan::with_options(&expr, times, options));
     let plan = Arc::new(plan.map_err(|error| rejected(error.to_string()))?);

@@ -14,12 +14,14 @@ pub(crate) mod wire;
 use std::cell::RefCell;
 
 use crate::account::QueryAccount;
+use crate::column::Column;
 use crate::eval::input::Input;
 use crate::eval::meter::{Account, Cancel, Meter};
+use crate::eval::tally::{Tally, join};
 use crate::eval::{Evaluator, check_columns};
 use crate::outcome::{Annotations, EvalError};
-use crate::plan::Plan;
-use crate::series::FetchedSeries;
+use crate::plan::{Plan, Reduction};
+use crate::series::{FetchedSeries, SeriesLabels};
 use state::State;
 pub use wire::Damage;
 use wire::Output;
@@ -37,16 +39,19 @@ pub struct Reducer<'a> {
     cancel: &'a dyn Cancel,
     states: Vec<(usize, State, Account<'a>)>,
     samples: u64,
+    samples_per_step: Vec<u64>,
     annotations: Annotations,
 }
 
 /// What the aggregations that read a selection have made of some of its series.
 pub struct Partial {
     /// By the number of the reduction.
-    states: Vec<(usize, State)>,
+    pub(crate) states: Vec<(usize, State)>,
     /// Samples read for it.
-    samples: u64,
-    annotations: Annotations,
+    pub(crate) samples: u64,
+    /// See [`crate::Outcome::samples_per_step`].
+    pub(crate) samples_per_step: Vec<u64>,
+    pub(crate) annotations: Annotations,
     /// What the query's account has been charged for it.
     charged: u64,
 }
@@ -73,6 +78,7 @@ impl<'a> Reducer<'a> {
             cancel,
             states: Vec::new(),
             samples: 0,
+            samples_per_step: plan.no_samples_per_step(),
             annotations: Annotations::default(),
         };
         let evaluator = reducer.evaluator(Vec::new());
@@ -99,6 +105,7 @@ impl<'a> Reducer<'a> {
             delays_names: self.plan.delays_names,
             meter: Meter::new(self.query, self.cancel).after_samples(self.samples),
             annotations: RefCell::default(),
+            tally: Tally::new(self.plan),
         }
     }
 
@@ -108,21 +115,29 @@ impl<'a> Reducer<'a> {
         let evaluator = self.evaluator(batch);
         for (number, state, account) in &mut self.states {
             let reduction = &self.plan.reductions[*number];
-            evaluator.vector(&reduction.node.arg, &reduction.grid, &mut |labels, column| {
+            let mut take = |labels: &SeriesLabels, column: &mut Column| {
                 state.add(labels, column, account)?;
                 evaluator.meter.work(reduction.grid.steps)
-            })?;
+            };
+            let Reduction { node, grid, counted, .. } = reduction;
+            evaluator.tally.within(*counted, || evaluator.vector(&node.arg, grid, &mut take))?;
             state.settle(&evaluator.meter, account)?;
         }
         self.samples = evaluator.meter.samples_read();
         self.annotations.extend(evaluator.annotations.into_inner());
+        join(&mut self.samples_per_step, &evaluator.tally.into_steps());
         Ok(())
     }
 
     /// What became of all of them. It stays charged.
     pub fn finish(self) -> Result<Partial, EvalError> {
-        let mut partial =
-            Partial { states: Vec::new(), samples: self.samples, annotations: self.annotations, charged: 0 };
+        let mut partial = Partial {
+            states: Vec::new(),
+            samples: self.samples,
+            samples_per_step: self.samples_per_step,
+            annotations: self.annotations,
+            charged: 0,
+        };
         for (number, state, mut account) in self.states {
             account.set(state.byte_len())?;
             partial.charged += state.byte_len() as u64;
@@ -153,6 +168,7 @@ impl Partial {
         let meter = Meter::new(query, cancel).after_samples(self.samples);
         meter.samples(usize::try_from(other.samples).unwrap_or(usize::MAX))?;
         self.samples = meter.samples_read();
+        join(&mut self.samples_per_step, &other.samples_per_step);
         self.annotations.extend(other.annotations);
         self.charged += other.charged;
         for ((_, ours), (_, theirs)) in self.states.iter_mut().zip(other.states) {
@@ -175,14 +191,11 @@ impl Partial {
         Ok(())
     }
 
-    pub(crate) fn into_parts(self) -> (Vec<(usize, State)>, u64, Annotations) {
-        (self.states, self.samples, self.annotations)
-    }
-
     /// Cuts it into pieces of about 256 KiB.
     pub fn into_pieces(self) -> impl Iterator<Item = Vec<u8>> + Send {
-        let Partial { states, samples, annotations, .. } = self;
-        let mut said = Some((samples, annotations));
+        let Partial { states, samples, samples_per_step, annotations, .. } = self;
+        let counts_steps = !samples_per_step.is_empty();
+        let mut said = Some((samples, samples_per_step, annotations));
         let (mut at, mut item) = (0, 0);
         std::iter::from_fn(move || {
             if at == states.len() && said.is_none() {
@@ -190,8 +203,12 @@ impl Partial {
             }
             let mut out = Output::default();
             out.byte(PIECE_VERSION);
-            let (samples, annotations) = said.take().unwrap_or_default();
+            let (samples, samples_per_step, annotations) = said.take().unwrap_or_default();
             out.bits(samples);
+            if counts_steps {
+                out.count(samples_per_step.len() as u32);
+                samples_per_step.iter().for_each(|count| out.bits(*count));
+            }
             let (warnings, infos) = annotations.into_parts();
             for texts in [warnings, infos] {
                 out.count(texts.len() as u32);
@@ -222,6 +239,15 @@ impl Partial {
             return Err(input.damage("a version that is not known here"));
         }
         self.samples = self.samples.saturating_add(input.bits()?);
+        if !self.samples_per_step.is_empty() {
+            let steps = input.count()? as usize;
+            if steps != 0 && steps != self.samples_per_step.len() {
+                return Err(input.damage("counts of other steps"));
+            }
+            for count in &mut self.samples_per_step[..steps] {
+                *count = count.saturating_add(input.bits()?);
+            }
+        }
         for is_warning in [true, false] {
             for _ in 0..input.count()? {
                 let text = std::str::from_utf8(input.text()?).map_err(|_| input.damage("a text that is none"))?;
