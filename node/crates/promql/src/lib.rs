@@ -27,6 +27,7 @@ mod literal;
 mod lower;
 mod outcome;
 mod plan;
+mod pretty;
 mod printer;
 mod reducible;
 mod series;

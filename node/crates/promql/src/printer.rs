@@ -5,7 +5,8 @@ use std::fmt;
 use bellwether_model::{METRIC_NAME, MatchOp, Matcher};
 
 use crate::ast::{
-    At, Binary, BinaryOp, Cardinality, Duration, Expr, Extension, Grouping, Number, TimeShift, VectorSelector,
+    Aggregate, At, Binary, BinaryOp, Cardinality, Duration, Expr, Extension, Grouping, Number, Subquery, TimeShift,
+    VectorSelector,
 };
 use crate::duration::seconds_text;
 use crate::lexer::{TokenKind, tokenize};
@@ -18,8 +19,9 @@ impl fmt::Display for Expr {
             Expr::String(string) => f.write_str(&quote(&string.value)),
             Expr::Selector(selector) => {
                 write_selector(f, selector)?;
+                write_at(f, selector.shift.at)?;
                 write_extension(f, selector.extension)?;
-                write_shift(f, &selector.shift)
+                write_offset(f, &selector.shift.offset)
             }
             Expr::Range(range) => {
                 write_selector(f, &range.selector)?;
@@ -28,9 +30,7 @@ impl fmt::Display for Expr {
                 write_shift(f, &range.selector.shift)
             }
             Expr::Subquery(subquery) => {
-                let step = subquery.step.as_ref().map(Duration::to_string).unwrap_or_default();
-                write!(f, "{}[{}:{step}]", subquery.expr, subquery.range)?;
-                write_shift(f, &subquery.shift)
+                write!(f, "{}{}", subquery.expr, SubqueryRange(subquery))
             }
             Expr::Call(call) => {
                 write!(f, "{}(", call.function.name)?;
@@ -38,22 +38,49 @@ impl fmt::Display for Expr {
                 f.write_str(")")
             }
             Expr::Aggregate(aggregate) => {
-                f.write_str(aggregate.op.as_str())?;
-                write_grouping(f, &aggregate.grouping)?;
-                f.write_str("(")?;
+                write!(f, "{}(", Head(aggregate))?;
                 if let Some(param) = &aggregate.param {
                     write!(f, "{param}, ")?;
                 }
                 write!(f, "{})", aggregate.expr)
             }
             Expr::Binary(binary) => {
-                write!(f, "{} {}", binary.lhs, binary.op.as_str())?;
-                write_matching(f, binary)?;
-                write!(f, " {}", binary.rhs)
+                write!(f, "{} {} {}", binary.lhs, Operator(binary), binary.rhs)
             }
             Expr::Unary(unary) => write!(f, "{}{}", if unary.negative { "-" } else { "+" }, unary.expr),
             Expr::Paren(paren) => write!(f, "({})", paren.expr),
         }
+    }
+}
+
+/// What stands behind a subquery's expression.
+pub(crate) struct SubqueryRange<'e>(pub(crate) &'e Subquery);
+
+impl fmt::Display for SubqueryRange<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let step = self.0.step.as_ref().map(Duration::to_string).unwrap_or_default();
+        write!(f, "[{}:{step}]", self.0.range)?;
+        write_shift(f, &self.0.shift)
+    }
+}
+
+/// What stands before an aggregation's arguments.
+pub(crate) struct Head<'e>(pub(crate) &'e Aggregate);
+
+impl fmt::Display for Head<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.op.as_str())?;
+        write_grouping(f, &self.0.grouping)
+    }
+}
+
+/// What stands between two operands.
+pub(crate) struct Operator<'e>(pub(crate) &'e Binary);
+
+impl fmt::Display for Operator<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.op.as_str())?;
+        write_matching(f, self.0)
     }
 }
 
@@ -109,8 +136,8 @@ fn label_text(name: &str) -> String {
     if is_plain_label(name) { name.to_owned() } else { quote(name) }
 }
 
-fn write_matcher(f: &mut fmt::Formatter<'_>, matcher: &Matcher) -> fmt::Result {
-    write!(f, "{}{}{}", label_text(matcher.name()), matcher.op().as_str(), quote(matcher.value()))
+fn matcher_text(matcher: &Matcher) -> String {
+    format!("{}{}{}", label_text(matcher.name()), matcher.op().as_str(), quote(matcher.value()))
 }
 
 fn write_selector(f: &mut fmt::Formatter<'_>, selector: &VectorSelector) -> fmt::Result {
@@ -123,17 +150,17 @@ fn write_selector(f: &mut fmt::Formatter<'_>, selector: &VectorSelector) -> fmt:
             return Ok(());
         }
     }
-    f.write_str("{")?;
-    for (at, matcher) in matchers.iter().enumerate() {
-        f.write_str(if at == 0 { "" } else { "," })?;
+    let text = |matcher: &Matcher| {
         let is_name = selector.name.is_none() && matcher.name() == METRIC_NAME && matcher.op() == MatchOp::Equal;
         if is_name && !is_plain_metric(matcher.value()) && !matcher.value().is_empty() {
-            f.write_str(&quote(matcher.value()))?;
+            quote(matcher.value())
         } else {
-            write_matcher(f, matcher)?;
+            matcher_text(matcher)
         }
-    }
-    f.write_str("}")
+    };
+    let mut texts: Vec<String> = matchers.iter().map(text).collect();
+    texts.sort_unstable();
+    write!(f, "{{{}}}", texts.join(","))
 }
 
 fn write_extension(f: &mut fmt::Formatter<'_>, extension: Extension) -> fmt::Result {
@@ -141,16 +168,21 @@ fn write_extension(f: &mut fmt::Formatter<'_>, extension: Extension) -> fmt::Res
 }
 
 fn write_shift(f: &mut fmt::Formatter<'_>, shift: &TimeShift) -> fmt::Result {
-    match shift.at {
-        Some(At::Time(ms)) => write!(f, " @ {}.{:03}", Seconds(ms), (ms % 1000).abs())?,
-        Some(At::Start) => f.write_str(" @ start()")?,
-        Some(At::End) => f.write_str(" @ end()")?,
-        None => {}
+    write_at(f, shift.at)?;
+    write_offset(f, &shift.offset)
+}
+
+fn write_at(f: &mut fmt::Formatter<'_>, at: Option<At>) -> fmt::Result {
+    match at {
+        Some(At::Time(ms)) => write!(f, " @ {}.{:03}", Seconds(ms), (ms % 1000).abs()),
+        Some(At::Start) => f.write_str(" @ start()"),
+        Some(At::End) => f.write_str(" @ end()"),
+        None => Ok(()),
     }
-    if shift.offset != Duration::default() {
-        write!(f, " offset {}", shift.offset)?;
-    }
-    Ok(())
+}
+
+fn write_offset(f: &mut fmt::Formatter<'_>, offset: &Duration) -> fmt::Result {
+    if *offset == Duration::default() { Ok(()) } else { write!(f, " offset {offset}") }
 }
 
 /// Whole seconds of a time; keeps the sign of times between -1 s and 0.

@@ -173,7 +173,9 @@ fn trees_print_in_canonical_form() {
         ("foo[5m] @ start()", "foo[5m] @ start()"),
         ("foo[300]", "foo[5m]"),
         ("foo offset 90", "foo offset 1m30s"),
-        ("{\"my.metric\", \"l.x\"=\"1\"}", "{\"my.metric\",\"l.x\"=\"1\"}"),
+        ("{\"my.metric\", \"l.x\"=\"1\"}", "{\"l.x\"=\"1\",\"my.metric\"}"),
+        ("a{z=\"1\",b!=\"2\",b=~\"1\"}", "a{b!=\"2\",b=~\"1\",z=\"1\"}"),
+        ("a{z=\"1\"}[5m] @ 1 smoothed", "a{z=\"1\"}[5m] smoothed @ 1.000"),
         ("sum by (\"l.x\", y) (foo)", "sum by (\"l.x\", y) (foo)"),
         ("5m", "5m"),
         ("0x10 + Inf + NaN - inf", "16 + Inf + NaN - Inf"),
@@ -190,7 +192,7 @@ fn trees_print_in_canonical_form() {
         ("a + fill_left(NaN) fill", "a + fill_left (NaN) fill"),
         ("a</b>/c", "a </ b >/ c"),
         ("rate(a[5m]smoothed offset 1m)", "rate(a[5m] smoothed offset 1m)"),
-        ("a offset 1m anchored @ 5", "a anchored @ 5.000 offset 1m"),
+        ("a offset 1m anchored @ 5", "a @ 5.000 anchored offset 1m"),
         ("anchored anchored", "anchored anchored"),
         ("a[STEP()*(2+1)]", "a[step() * (2 + 1)]"),
         ("a[- 5m+600:Range()/2]", "a[-5m + 600:range() / 2]"),
@@ -338,8 +340,12 @@ mod printing {
             // A pattern must be a regular expression; this one always is.
             if op.ends_with('~') { format!("{label}{op}\"a.*\"") } else { format!("{label}{op}\"{value}\"") }
         });
-        (name(), prop::collection::vec(matcher, 0..3))
-            .prop_map(|(name, matchers)| format!("{name}{{{}}}", matchers.join(",")))
+        // They are printed in the order of their texts, and read in the order in which they are printed.
+        let printed = |matcher: &String| parse(&format!("x{{{matcher}}}")).unwrap().to_string().replace('}', "");
+        (name(), prop::collection::vec(matcher, 0..3)).prop_map(move |(name, mut matchers)| {
+            matchers.sort_by_key(printed);
+            format!("{name}{{{}}}", matchers.join(","))
+        })
     }
 
     fn vector() -> impl Strategy<Value = String> {

@@ -401,6 +401,10 @@ async fn what_concerns_the_text_alone() {
         expect![[r#"200 {"status":"success","data":"sum by (a) (rate(up[5m]))"}"#]],
     )
     .await;
+    // What is longer than a line is spread over several.
+    let (a, b) = ("a".repeat(60), "b".repeat(60));
+    let long = node().await.get(&format!("/api/v1/format_query?query={a}*{b}")).await;
+    assert_eq!(long.json()["data"], format!("  {a}\n*\n  {b}"));
     check("/api/v1/parse_query?query=up*2", expect![[r#"200 {"status":"success","data":{"bool":false,"lhs":{"anchored":false,"matchers":[{"name":"__name__","type":"=","value":"up"}],"name":"up","offset":0,"smoothed":false,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"matching":null,"op":"*","rhs":{"type":"numberLiteral","val":"2"},"type":"binaryExpr"}}"#]]).await;
     check("/api/v1/query_exemplars?query=up&start=1&end=2", expect![[r#"200 {"status":"success","data":[]}"#]]).await;
 }

@@ -102,7 +102,7 @@ pub(super) async fn exemplars(State(gateway): State<Arc<Gateway>>, params: Param
 /// `/api/v1/format_query`
 pub(super) async fn format(State(gateway): State<Arc<Gateway>>, params: Params) -> Result<Response, ApiError> {
     let mut data = Vec::new();
-    json::push_string(&mut data, &parsed(&gateway, &params, ToString::to_string).await?);
+    json::push_string(&mut data, &parsed(&gateway, &params, Expr::pretty).await?);
     Ok(answer::json(data))
 }
 
