@@ -98,7 +98,7 @@ impl Mover {
         for ((placed, _, correction), mut done) in due.iter().zip(groups) {
             // One after the other: each changes the same map.
             if let Correction::Record(members) = correction {
-                done = self.record(placed, members).await;
+                done = self.record(survey, placed, members).await;
             }
             match done {
                 Ok(()) => tracing::info!(group = placed.id.0, ?correction, "the members of a shard group are in line"),
@@ -134,11 +134,21 @@ impl Mover {
     }
 
     /// Tells the meta group who votes and who learns. `before` is the group on the map by which that was decided.
-    pub(super) async fn record(&self, before: &PlacedGroup, members: &MapMembers) -> Result<(), String> {
+    pub(super) async fn record(
+        &self,
+        survey: &Survey,
+        before: &PlacedGroup,
+        members: &MapMembers,
+    ) -> Result<(), String> {
         let group = before.id;
         let mut attempts = RECORD_ATTEMPTS_MAX;
         loop {
             attempts -= 1;
+            let leading = self.meta.group().state();
+            if !leading.is_leader || leading.term != survey.mover_epoch {
+                // Whoever leads now may have changed the group's members once more.
+                return Err("another node leads the meta group".to_owned());
+            }
             let state = self.meta.now();
             let now = state.placement.group(group).ok_or("the group is not on the map any more")?;
             let MapMembers { voters, learners } = members.on(before, now);

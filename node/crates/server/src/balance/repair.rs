@@ -34,7 +34,7 @@ impl Mover {
         let changed = at_once(changes.collect()).await;
         for ((placed, _, damaged, left), changed) in due.iter().zip(changed) {
             let done = match changed {
-                Ok(()) => self.record(placed, left).await,
+                Ok(()) => self.record(survey, placed, left).await,
                 Err(reason) => Err(reason),
             };
             let (group, replica) = (placed.id.0, damaged.0);

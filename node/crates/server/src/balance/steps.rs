@@ -73,7 +73,7 @@ impl Mover {
         match (&planned.step, members) {
             (Step::AddLearner { node, replaces }, _) => self.give_copy(placed, *node, *replaces).await,
             (Step::Split { at }, _) => self.split(placed, *at).await,
-            (_, Some(members)) => self.record(placed, &members).await,
+            (_, Some(members)) => self.record(survey, placed, &members).await,
             (_, None) => Ok(()),
         }
     }

@@ -87,7 +87,11 @@ impl Seen {
             placement.observe_load(group.id, self.load(group.id, report, now));
             let Some(known) = led_of(node, report) else { continue };
             for replica in &group.replicas {
-                placement.observe_caught_up(group.id, replica.id, known.caught_up.contains(&replica.id));
+                // A node keeps the member that it has until the group goes on without it, also one that the map does not know
+                // any more: no other replica of the group runs there before.
+                let is_kept_out = known.nodes.iter().any(|(id, node)| *node == replica.node && *id != replica.id);
+                let caught_up = known.caught_up.contains(&replica.id) && !is_kept_out;
+                placement.observe_caught_up(group.id, replica.id, caught_up);
             }
             led.insert(group.id, known);
         }
@@ -194,6 +198,8 @@ fn led_of(node: NodeId, report: &ReplicaReport) -> Option<Led> {
 
 #[cfg(test)]
 mod tests {
+    use bellwether_proto::peer::v1::{Member, Members, Progress};
+
     use super::*;
     use crate::env::Seed;
     use crate::meta::MetaCommand;
@@ -201,6 +207,7 @@ mod tests {
     use crate::meta::command::{Founding, Request};
     use crate::meta::founding::initial_placement;
     use crate::meta::state::NodeFacts;
+    use crate::peers::error::wire_position;
 
     const NODE: NodeId = NodeId(1);
     const GROUP: ShardGroupId = ShardGroupId(0);
@@ -230,6 +237,31 @@ mod tests {
         let info = node(&mut seen, ReportAnswer { disk_full: "nearly".to_owned(), ..said.clone() });
         assert!(info.disk_full);
         assert!(node(&mut seen, ReportAnswer { clock_off_ms: Some(-6000), ..said }).clock_wrong);
+    }
+
+    #[test]
+    fn no_replica_has_caught_up_where_another_one_still_is_a_member() {
+        let caught_up = |member: u64| {
+            let voters = vec![Member { replica: member, node: NODE.0 }];
+            let replica = ReplicaReport {
+                group: 0,
+                replica: member,
+                leads: true,
+                members: Some(Members { voters, learners: Vec::new() }),
+                membership: Some(wire_position(LogPosition {
+                    term: 1,
+                    leader: bellwether_raft::ReplicaId(member),
+                    index: 1,
+                })),
+                progress: vec![Progress { replica: 1, ..Progress::default() }],
+                ..ReplicaReport::default()
+            };
+            let report = ReportAnswer { replicas: vec![replica], ..ReportAnswer::default() };
+            let survey = Seen::default().survey(1, &state(), vec![(NODE, report)]);
+            survey.placement.group(GROUP).unwrap().on(NODE).unwrap().caught_up
+        };
+        assert!(caught_up(1));
+        assert!(!caught_up(9), "the map says 1, and the node has 9");
     }
 
     #[tokio::test(start_paused = true)]
