@@ -46,12 +46,13 @@ impl Run {
         self.watchers.clear();
         self.operators.ask(Task::Recover(groups, lost));
         self.until("groups begin anew", REST_MAX, |run, _| run.operators.at_rest())?;
+        let alive: Vec<usize> = (1..=options.nodes).filter(|number| !machines.contains(number)).collect();
+        self.until("what is left comes to rest", REST_MAX, |run, nodes| run.is_at_rest(nodes, &alive))?;
+        // Only now are the replicas of before gone everywhere.
         self.watchers = watchers(false);
         self.seen.clear();
         self.leaders.clear();
         lock(&self.shared.passed).clear();
-        let alive: Vec<usize> = (1..=options.nodes).filter(|number| !machines.contains(number)).collect();
-        self.until("what is left comes to rest", REST_MAX, |run, nodes| run.is_at_rest(nodes, &alive))?;
         self.phase(Phase::Examine(alive.clone()));
         self.until("what is left takes writes and answers", EXAMINATION_MAX, |run, _| {
             if lock(&run.shared.passed).len() == alive.len() { Ok(()) } else { Err(lock(&run.shared.stuck).clone()) }
