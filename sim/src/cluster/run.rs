@@ -187,6 +187,8 @@ struct Run {
     world: World,
     shared: Arc<Shared>,
     watchers: Vec<Box<dyn Watcher>>,
+    /// Groups that begin anew: until the replicas of before are gone they are two at a time.
+    unwatched: BTreeSet<u32>,
     marks: Marks,
     looked: Duration,
     gauged: Duration,
@@ -211,6 +213,7 @@ impl Run {
             world,
             shared,
             watchers: watchers(damages_disks),
+            unwatched: BTreeSet::new(),
             marks: Marks::default(),
             looked: Duration::ZERO,
             gauged: Duration::ZERO,
@@ -354,7 +357,7 @@ impl Run {
     }
 
     fn look(&mut self) -> Result<(), String> {
-        let nodes = observe(&self.world.machines)?;
+        let mut nodes = observe(&self.world.machines)?;
         for node in &nodes {
             for group in &node.groups {
                 let position = |at: Option<super::observe::Position>| at.map(|at| (at.term, at.index));
@@ -384,6 +387,9 @@ impl Run {
                     self.seen.insert((node.number, group.group), text);
                 }
             }
+        }
+        for node in &mut nodes {
+            node.groups.retain(|group| !self.unwatched.contains(&group.group));
         }
         for watcher in &mut self.watchers {
             watcher.look(&nodes).map_err(|reason| format!("{}: {reason}", watcher.name()))?;

@@ -42,14 +42,14 @@ impl Run {
         for machine in machines {
             self.nemesis.lose_for_ever(machine, &mut self.world);
         }
-        // A group that begins anew begins at the first term again: it is another one to whoever watches.
-        self.watchers.clear();
+        self.unwatched = groups.iter().copied().collect();
         self.operators.ask(Task::Recover(groups, lost));
         self.until("groups begin anew", REST_MAX, |run, _| run.operators.at_rest())?;
         let alive: Vec<usize> = (1..=options.nodes).filter(|number| !machines.contains(number)).collect();
         self.until("what is left comes to rest", REST_MAX, |run, nodes| run.is_at_rest(nodes, &alive))?;
-        // Only now are the replicas of before gone everywhere.
+        // A group that began anew began at the first term again: it is another one to whoever watches.
         self.watchers = watchers(false);
+        self.unwatched.clear();
         self.seen.clear();
         self.leaders.clear();
         lock(&self.shared.passed).clear();

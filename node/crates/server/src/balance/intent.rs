@@ -144,16 +144,13 @@ impl Mover {
         let mut attempts = RECORD_ATTEMPTS_MAX;
         loop {
             attempts -= 1;
-            let leading = self.meta.group().state();
-            if !leading.is_leader || leading.term != survey.mover_epoch {
-                // Whoever leads now may have changed the group's members once more.
-                return Err("another node leads the meta group".to_owned());
-            }
             let state = self.meta.now();
             let now = state.placement.group(group).ok_or("the group is not on the map any more")?;
             let MapMembers { voters, learners } = members.on(before, now);
             let expected_epoch = state.placement.epoch();
-            match self.meta.propose(MetaCommand::SetReplicas { group, voters, learners, expected_epoch }).await {
+            let command = MetaCommand::SetReplicas { group, voters, learners, expected_epoch };
+            // A later mover may have changed the group's members once more.
+            match self.meta.propose_in_term(survey.mover_epoch, command).await {
                 Ok(_) => return Ok(()),
                 // Another change came between; what this group's log has committed stays true.
                 Err(MetaError::Refused(Refusal::StaleEpoch { .. })) if attempts > 0 => {}

@@ -107,6 +107,27 @@ impl Meta {
         }
     }
 
+    /// Like [`propose`](Self::propose), but once, and only while this node leads in `term`: what is known of the cluster in a
+    /// term is not to be told to whoever leads in a later one. An attempt of which nobody hears comes before all that is done
+    /// in the next term, or never.
+    pub async fn propose_in_term(&self, term: u64, command: MetaCommand) -> Result<Outcome, MetaError> {
+        let started = Instant::now();
+        let request = Request { id: self.draw_id(), proposed_ms: self.0.clock.now_ms(), command };
+        let bytes = Bytes::from(requests::encode(&request, self.now().active_version));
+        let leading = self.group().state();
+        let next = match leading.is_leader && leading.term == term {
+            true => self.try_here(&bytes).await,
+            false => Next::Ask(None),
+        };
+        let reason = match next {
+            Next::Done(reply) => return Ok(reply?),
+            Next::GiveUp(reason) => return Err(MetaError::Rejected(reason)),
+            Next::Ask(_) => format!("this node does not lead it in term {term} any more"),
+            Next::Pause(reason) => reason,
+        };
+        Err(MetaError::Unavailable { waited: started.elapsed(), reason })
+    }
+
     /// Proposes an encoded request to the group, which this node must lead. Returns the encoded reply and the index of a
     /// state that contains it.
     pub async fn propose_here(&self, request: &[u8]) -> Result<(Bytes, u64), HereError> {

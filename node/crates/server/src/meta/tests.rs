@@ -525,3 +525,18 @@ async fn a_state_of_before_a_node_joined_is_no_damage() {
     settle(&metas).await;
     assert!(metas[1].now().nodes.contains_key(&metas[1].node()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_told_in_one_term_is_not_told_in_another() {
+    let (_, metas) = World::default().cluster(3).await;
+    let (leaders, others): (Vec<&Meta>, Vec<&Meta>) = metas.iter().partition(|meta| meta.is_leader());
+    let term = leaders[0].group().state().term;
+    let event = |text: &str| MetaCommand::RecordEvent { kind: EventKind::Trouble, text: text.to_owned() };
+    leaders[0].propose_in_term(term, event("now")).await.unwrap();
+    for (meta, term) in [(leaders[0], term - 1), (leaders[0], term + 1), (others[0], term)] {
+        let error = meta.propose_in_term(term, event("late")).await.unwrap_err();
+        assert!(error.to_string().contains(&format!("does not lead it in term {term} any more")), "{error}");
+    }
+    let told = |text: &str| leaders[0].now().events.iter().any(|event| event.text == text);
+    assert!(told("now") && !told("late"));
+}

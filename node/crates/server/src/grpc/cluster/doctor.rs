@@ -122,7 +122,7 @@ fn nodes(picture: &Picture, found: &mut Vec<Finding>) {
     for (id, node) in picture.state.present_nodes() {
         let replicas = picture.state.replicas_on(id);
         if node.state == NodeState::Draining && replicas == 0 {
-            let advice = format!("bwctl node remove {id}, and stop it");
+            let advice = format!("bwctl node remove {id}: its process ends by itself");
             found.push(warning(format!("node {id}"), "is drained and holds nothing any more", advice));
         }
     }
