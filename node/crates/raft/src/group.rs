@@ -233,8 +233,12 @@ impl RaftGroup {
     pub async fn shutdown(&self) {
         let this = &*self.0;
         // Not for ever: openraft does not look up while it waits for a full disk to take a vote.
-        match timeout(limits::STORAGE_WAIT, this.raft.shutdown()).await {
-            Ok(Ok(())) => {}
+        // On a task of its own: whoever waits for openraft's end and gives up leaves it where every later call panics.
+        let raft = this.raft.clone();
+        let mut ended = tokio::spawn(async move { raft.shutdown().await });
+        match timeout(limits::STORAGE_WAIT, &mut ended).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => tracing::warn!(group = this.group.0, %error, "a group ended badly"),
             Ok(Err(error)) => tracing::warn!(group = this.group.0, %error, "a group ended badly"),
             Err(_) => tracing::warn!(group = this.group.0, "a group did not end: the disk takes nothing"),
         }

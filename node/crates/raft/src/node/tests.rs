@@ -13,7 +13,10 @@ use tokio::time::{sleep, timeout};
 use super::*;
 use crate::record::{self, RecordKind};
 use crate::testing::{self, LOG, Ledger, Nobody, open, options, payload, sole};
+use crate::types::{Leader, Vote};
+use crate::wire::{Message, QuorumAge};
 use crate::{FatalError, LogError, ProposeError, StorageTrouble};
+use openraft::raft::AppendEntriesRequest;
 
 const FIRST: ReplicaKey = ReplicaKey { group: GroupId(1), replica: ReplicaId(1) };
 
@@ -404,6 +407,23 @@ async fn a_group_that_stops_on_a_full_disk_starts_again_when_there_is_room() {
     let reopened = ledger.reopen();
     sole(&node, 1, &reopened).await;
     assert_eq!(reopened.payloads(), expected(0..11, 1000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_ends_long_after_its_shutdown_answers_whoever_still_asks() {
+    let disk = MemDisk::new();
+    let node = open(&disk, options());
+    let group = sole(&node, 1, &Arc::default()).await;
+    disk.set_faults(Faults { capacity_bytes: Some(disk.used_bytes()), ..Faults::default() });
+    // Its vote waits for room, and openraft for its vote.
+    let vote = Vote { leader_id: Leader { term: 9, node_id: 2 }, committed: true };
+    let request = AppendEntriesRequest { vote, prev_log_id: None, entries: Vec::new(), leader_commit: None };
+    let word = Message::Append(request, QuorumAge::UNHEARD).encode();
+    timeout(Duration::from_secs(1), group.handle(word)).await.unwrap_err();
+    group.shutdown().await;
+    disk.set_faults(Faults::default());
+    sleep(Duration::from_secs(1)).await;
+    assert!(!group.votes_alone().await);
 }
 
 #[tokio::test(start_paused = true)]
