@@ -41,7 +41,7 @@ mod write;
 mod writer;
 
 pub use bellwether_proto::v1;
-pub use bellwether_proto::v1::{Explanation, Label, Read, Sample, Series};
+pub use bellwether_proto::v1::{Explanation, Label, PlanStep, Read, Sample, Series};
 pub use builder::{ClientBuilder, Compression, is_loopback};
 pub use call::Client;
 pub use cluster::{Cluster, EventStream};

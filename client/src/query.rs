@@ -52,6 +52,8 @@ pub struct QueryOptions {
     pub partial_response: bool,
     /// The answer says how it was evaluated.
     pub explain: bool,
+    /// All steps of a range are computed, whatever the node has kept of earlier answers.
+    pub no_cache: bool,
 }
 
 impl QueryOptions {
@@ -108,6 +110,7 @@ impl Client {
             stale_ms: how.stale_ms(),
             partial_response: how.partial_response,
             explain: how.explain,
+            no_cache: how.no_cache,
         };
         let bytes_max = self.options().answer_bytes_max;
         let send = |channel, request| {

@@ -598,21 +598,26 @@ async fn expressions_are_evaluated() {
         &node.address,
         "query instant up --time 1795161600 --explain",
         expect![[r#"
-        SELECTOR         FROM                      TO                        READS
-        {__name__="up"}  2026-11-20T07:55:00.001Z  2026-11-20T08:00:00.000Z  the newest sample
-        {a=~"b.*"}       1970-01-01T00:00:00.000Z  1970-01-01T00:00:00.001Z  all samples, aggregated where the series are
+            STEP                                    TIME  SERIES  VALUES  BYTES
+            /                                   0.012 ms       2       5  300 B
+              sum by (a), where the series are  0.012 ms       2       5  300 B
+                {a=~"b.*"}                      0.012 ms       2       5  300 B
 
-        WHAT                  HOW MUCH
-        steps                        1
-        series                       3
-        samples                   1000
-        memory                 5.0 MiB
-        time until it ran     0.010 ms
-        time to read          1.500 ms
-        time to evaluate   2000.000 ms
-        bwctl: a warning
-        -> 0
-    "#]],
+            READ             FROM                      TO                        HOW                                TIME  SERIES  SAMPLES    BYTES
+            {__name__="up"}  2026-11-20T07:55:00.001Z  2026-11-20T08:00:00.000Z  the newest sample              1.400 ms       3        3  2.0 KiB
+            {a=~"b.*"}       1970-01-01T00:00:00.000Z  1970-01-01T00:00:00.001Z  all samples, aggregated there  0.090 ms       0      997    100 B
+
+            WHAT                  HOW MUCH
+            times evaluated              1
+            series                       3
+            samples                   1000
+            memory                 5.0 MiB
+            time until it ran     0.010 ms
+            time to read          1.500 ms
+            time to evaluate   2000.000 ms
+            bwctl: a warning
+            -> 0
+        "#]],
     );
     check(
         &node.address,
@@ -622,14 +627,20 @@ async fn expressions_are_evaluated() {
         -> 2
     "#]],
     );
-    node.with(|script| script.failures.push_back(Status::invalid_argument("1:3: parse error: unexpected end")));
+    node.with(|script| {
+        script
+            .failures
+            .push_back(Status::invalid_argument("invalid parameter \"query\": 1:3: parse error: unexpected end"))
+    });
     check(
         &node.address,
         "query instant up( --tenant a",
         expect![[r#"
-        bwctl: 1:3: parse error: unexpected end
-        -> 1
-    "#]],
+            bwctl: invalid parameter "query": 1:3: parse error: unexpected end
+                   up(
+                     ^
+            -> 1
+        "#]],
     );
     assert_eq!(node.with(|script| script.tenants.last().cloned()), Some(Some("a".to_owned())));
     assert_eq!(bwctl(&node.address, "query instant up --stale 10s --partial-response").0, 0);

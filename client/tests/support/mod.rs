@@ -176,6 +176,10 @@ impl query_server::Query for FakeNode {
                         last_ms: 1_795_161_600_000,
                         newest: true,
                         aggregated: false,
+                        time_us: 1_400,
+                        series: 3,
+                        samples: 3,
+                        bytes: 2_048,
                     },
                     Read {
                         selector: "{a=~\"b.*\"}".to_owned(),
@@ -183,6 +187,10 @@ impl query_server::Query for FakeNode {
                         last_ms: 1,
                         newest: false,
                         aggregated: true,
+                        time_us: 90,
+                        series: 0,
+                        samples: 997,
+                        bytes: 100,
                     },
                 ],
                 steps: 1,
@@ -192,6 +200,18 @@ impl query_server::Query for FakeNode {
                 queue_us: 10,
                 fetch_us: 1_500,
                 evaluate_us: 2_000_000,
+                plan: [("/", 0, None, false), ("sum by (a)", 1, None, true), ("{a=~\"b.*\"}", 2, Some(1), false)]
+                    .map(|(what, depth, read, aggregated)| PlanStep {
+                        what: what.to_owned(),
+                        depth,
+                        read,
+                        aggregated,
+                        time_us: 12,
+                        series: 2,
+                        values: 5,
+                        bytes: 300,
+                    })
+                    .into(),
             });
             QueryResponse { result: Some(Shape::Vector(Vector { series })), warnings, infos: Vec::new(), explanation }
         })

@@ -417,7 +417,7 @@ pub enum QueryCommand {
     Instant {
         /// The expression
         expression: String,
-        /// When: Unix seconds, RFC 3339, now, or a time ago such as -5m
+        /// When: Unix seconds, RFC 3339 or a part of it (UTC), now, or a time ago such as -5m
         #[arg(long, value_parser = parse_time, allow_hyphen_values = true)]
         time: Option<TimeArgument>,
         #[command(flatten)]
@@ -455,7 +455,7 @@ pub struct QueryOptions {
     /// Columns of a plot; without, as many as the terminal has
     #[arg(long, value_name = "COLUMNS", value_parser = clap::value_parser!(u16).range(20..=1000))]
     pub width: Option<u16>,
-    /// Instead of the result, print what was read for it and what that took
+    /// Instead of the result, print what was done for it, step by step, and what that took
     #[arg(long)]
     pub explain: bool,
     /// Whose data; a node follows this where it listens on loopback alone
@@ -464,6 +464,9 @@ pub struct QueryOptions {
     /// Any replica may answer that had all that its leader had so lately, even where nobody leads now
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub stale: Option<Duration>,
+    /// Compute all steps of a range, whatever the node has kept of earlier answers
+    #[arg(long)]
+    pub no_cache: bool,
     /// Leave out shard groups that cannot be read, with a warning for each, instead of failing
     #[arg(long)]
     pub partial_response: bool,

@@ -17,6 +17,13 @@ const INTERRUPTED: u8 = 130;
 pub enum Failure {
     /// The cluster could not be reached, or refused.
     Client(Error),
+    /// A node says what is wrong with an expression.
+    Expression {
+        /// What it says.
+        message: String,
+        /// The line that is wrong, and below it a sign where.
+        excerpt: String,
+    },
     /// The command line is wrong.
     Usage(String),
     /// It was not done.
@@ -50,6 +57,7 @@ impl Failure {
             Failure::Output(error) => (format!("cannot write the result: {error}"), None, REFUSED),
             Failure::Found => return REFUSED.into(),
             Failure::Interrupted => return INTERRUPTED.into(),
+            Failure::Expression { message, excerpt } => (format!("{message}\n{excerpt}"), None, REFUSED),
             Failure::Usage(message) => (message, None, USAGE),
             Failure::Refused(message) => (message, None, REFUSED),
             Failure::Client(error) => {

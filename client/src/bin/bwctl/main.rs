@@ -12,6 +12,7 @@ mod ask;
 mod cluster;
 mod config;
 mod documents;
+mod excerpt;
 mod explain;
 mod failure;
 mod group;

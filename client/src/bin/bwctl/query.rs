@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::Context;
 use crate::arguments::{QueryCommand, QueryFormat, QueryOptions};
+use crate::excerpt::of_expression;
 use crate::explain;
 use crate::failure::Failure;
 use crate::plot::plot;
@@ -23,7 +24,8 @@ pub async fn run(context: &Context, command: QueryCommand) -> Result<(), Failure
         QueryCommand::Instant { expression, time, how } => {
             let client = of_tenant(context, &how)?;
             let time = time.map(|time| time.resolve(now_ms()));
-            (client.instant_with(&expression, time, reading(&how)).await?, how)
+            let answer = client.instant_with(&expression, time, reading(&how)).await;
+            (answer.map_err(|error| of_expression(&expression, error))?, how)
         }
         QueryCommand::Range { expression, start, end, step, how } => {
             let client = of_tenant(context, &how)?;
@@ -36,7 +38,8 @@ pub async fn run(context: &Context, command: QueryCommand) -> Result<(), Failure
                 Some(step) => i64::try_from(step.as_millis()).unwrap_or(i64::MAX),
                 None => (end.saturating_sub(start) / STEPS).max(STEP_MS_MIN),
             };
-            (client.range_with(&expression, start, end, step_ms, reading(&how)).await?, how)
+            let answer = client.range_with(&expression, start, end, step_ms, reading(&how)).await;
+            (answer.map_err(|error| of_expression(&expression, error))?, how)
         }
     };
     for warning in answer.warnings.iter().chain(&answer.infos) {
@@ -60,8 +63,8 @@ pub async fn run(context: &Context, command: QueryCommand) -> Result<(), Failure
 
 /// What the answer may leave out.
 fn reading(how: &QueryOptions) -> bellwether_client::QueryOptions {
-    let QueryOptions { stale, partial_response, explain, .. } = *how;
-    bellwether_client::QueryOptions { stale, partial_response, explain }
+    let QueryOptions { stale, partial_response, explain, no_cache, .. } = *how;
+    bellwether_client::QueryOptions { stale, partial_response, explain, no_cache }
 }
 
 fn of_tenant(context: &Context, options: &QueryOptions) -> Result<bellwether_client::Client, Failure> {

@@ -60,7 +60,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(total_ms))
 }
 
-/// Reads Unix seconds, RFC 3339, `now`, or a time ago such as `-5m`.
+/// Reads Unix seconds, RFC 3339 or its beginning, `now`, or a time ago such as `-5m`.
 pub fn parse_time(text: &str) -> Result<TimeArgument, String> {
     if text == "now" {
         return Ok(TimeArgument::Ago(0));
@@ -75,7 +75,18 @@ pub fn parse_time(text: &str) -> Result<TimeArgument, String> {
         let ago = parse_duration(ago)?;
         return Ok(TimeArgument::Ago(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)));
     }
-    parse_rfc3339(text).map(TimeArgument::At).ok_or_else(|| {
+    // What is left out is zero, and UTC.
+    let whole = match text.len() {
+        10 => format!("{text}T00:00:00Z"),
+        16 => format!("{text}:00Z"),
+        _ if text.ends_with(|c: char| c.is_ascii_digit())
+            && !text.get(19..).is_some_and(|zone| zone.contains(['+', '-'])) =>
+        {
+            format!("{text}Z")
+        }
+        _ => text.to_owned(),
+    };
+    parse_rfc3339(&whole).map(TimeArgument::At).ok_or_else(|| {
         format!("{text:?} is no time: write Unix seconds, 2026-01-31T12:00:00Z, now, or a time ago such as -5m")
     })
 }
@@ -164,13 +175,19 @@ mod tests {
         assert_eq!(at("1795161600.5"), Ok(1_795_161_600_500));
         assert_eq!(at("2026-11-20T08:00:00Z"), Ok(1_795_161_600_000));
         assert_eq!(at("2026-11-20T09:00:00.25+01:00"), Ok(1_795_161_600_250));
+        assert_eq!(at("2026-11-20T09:00:00+01:00"), Ok(1_795_161_600_000));
+        assert_eq!(at("2026-11-20"), Ok(1_795_161_600_000 - 8 * 3_600_000));
+        for same in ["2026-11-20 08:00", "2026-11-20T08:00:00", "2026-11-20 08:00:00.000"] {
+            assert_eq!(at(same), Ok(1_795_161_600_000), "{same}");
+        }
         for bad in [
             "",
             "yesterday",
             "NaN",
             "2026-02-30T00:00:00Z",
-            "2026-01-01",
+            "2026-01-32",
             "2026-01-01T00:00Z",
+            "2026-01-01 24:00",
             "-5",
             "2026-01-01T00:00:00+1",
         ] {

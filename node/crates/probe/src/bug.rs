@@ -24,6 +24,8 @@ macro_rules! bugs {
 }
 
 bugs! {
+    /// Results that were kept are served whatever has changed.
+    KeptStepsAlwaysStand = "kept-steps-always-stand",
     /// The log's writer answers before its entries are synced.
     AnswerBeforeSync = "answer-before-sync",
     /// A replica acknowledges entries before they are written at all.

@@ -25,6 +25,14 @@ pub struct Outcome {
     pub samples_per_step: Vec<u64>,
 }
 
+impl Outcome {
+    /// Whether each warning and info is said of some steps, and would be said in the same words of these alone: not what sums
+    /// up over all steps.
+    pub fn is_told_step_by_step(&self) -> bool {
+        !self.warnings.iter().chain(&self.infos).any(|text| text.contains(RAISED) || text.ends_with(OMITTED))
+    }
+}
+
 /// A result.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
@@ -128,6 +136,11 @@ pub(crate) struct Raised {
     pub(crate) samples: u64,
 }
 
+/// How what is said of [`Raised`] begins.
+const RAISED: &str = "input to histogram_quantile needed to be fixed for monotonicity";
+/// How a count of what is not said ends.
+const OMITTED: &str = "annotations omitted";
+
 impl Raised {
     fn merge(&mut self, other: Raised) {
         self.first = self.first.min(other.first);
@@ -143,7 +156,7 @@ impl Raised {
         let (fall, samples) = (general_text(self.greatest_fall, Some(2)), self.samples);
         let (first, last) = (rfc3339(self.first / 1000), rfc3339(self.last / 1000));
         format!(
-            "input to histogram_quantile needed to be fixed for monotonicity (see \
+            "{RAISED} (see \
              https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile), from buckets \
              {from} to {to}, with a max diff of {fall}, over {samples} samples from {first} to {last}"
         )
@@ -227,7 +240,7 @@ fn shown(mut texts: Vec<String>, kind: &str) -> Vec<String> {
     let more = texts.len().saturating_sub(ANNOTATIONS_SHOWN_MAX);
     if more > 0 {
         texts.truncate(ANNOTATIONS_SHOWN_MAX);
-        texts.push(format!("{more} more {kind} annotations omitted"));
+        texts.push(format!("{more} more {kind} {OMITTED}"));
     }
     texts
 }

@@ -9,6 +9,7 @@
 
 pub mod cache;
 mod catalog;
+mod changes;
 mod checkpoint;
 mod error;
 mod expiry;
@@ -36,6 +37,7 @@ mod writer;
 use bellwether_kv::{Space, SpaceConfig, SpaceKind};
 
 pub use cache::PackCache;
+pub use changes::ChangedSince;
 pub use checkpoint::{CheckpointFiles, CheckpointReceiver, inspect, install};
 pub use error::{OpenError, RegisterError, SelectError, StorageError};
 pub use expiry::SERIES_PER_COMMAND_MAX;

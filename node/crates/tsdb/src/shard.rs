@@ -19,6 +19,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::cache::PackCache;
 use crate::catalog::{Catalog, WINDOW_VERSION, WindowRuns};
+use crate::changes::{ChangedSince, Changes};
 use crate::error::{OpenError, StorageError};
 use crate::expiry;
 use crate::head::Head;
@@ -62,6 +63,7 @@ pub(crate) struct State {
     pub logical: Logical,
     /// Series that expired since the last flush: until the next one they keep their rows.
     pub expired: BTreeSet<u32>,
+    pub changes: Changes,
     /// Whether anything was applied since the last flush.
     pub is_dirty: bool,
 }
@@ -235,6 +237,7 @@ impl Shard {
             tombstones: Arc::new(tombstones),
             metadata,
             expired: BTreeSet::new(),
+            changes: Changes::default(),
             logical,
             is_dirty: false,
         };
@@ -254,6 +257,17 @@ impl Shard {
     /// The mark of the last command applied.
     pub fn applied(&self) -> AppliedMark {
         self.state.read().logical.mark.clone()
+    }
+
+    /// Says which command of the log was the last one when the shard was opened.
+    pub fn opened_as_of(&self, log_index: u64) {
+        self.state.write().changes.known_after(log_index);
+    }
+
+    /// The times inside `range` in which something may have changed after a command; `u64::MAX` asks only for the last
+    /// command applied.
+    pub fn changed_since(&self, log_index: u64, range: TimeRange) -> ChangedSince {
+        self.state.read().changes.since(log_index, range)
     }
 
     /// The incarnation that refs belong to.

@@ -57,6 +57,7 @@ pub fn metadata_key(tenant: &Tenant, metric: &str) -> PlacementKey {
 impl ShardWriter<'_> {
     /// Gives up every series outside `owned`: their refs are unknown from now on. Returns how many there were.
     pub fn disown(&mut self, owned: HashRange) -> u64 {
+        self.state_mut().changes.everything();
         self.state_mut().disown(owned)
     }
 }

@@ -105,7 +105,10 @@ impl<'a> ShardWriter<'a> {
                 appended.unknown_ref += 1;
             } else {
                 match state.head.append(series_ref, timestamp, value) {
-                    Inserted::New => appended.accepted += 1,
+                    Inserted::New => {
+                        appended.accepted += 1;
+                        state.changes.stored(timestamp);
+                    }
                     Inserted::Unchanged => appended.unchanged += 1,
                 }
             }
@@ -122,6 +125,7 @@ impl<'a> ShardWriter<'a> {
         }
         // What is written after this command goes to a newer layer, which the tombstone does not concern.
         state.next_layer();
+        state.changes.deleted(range);
         let matched = series.len() as u64;
         let tombstone = Tombstone { log_index, layer: state.logical.layer, range, series };
         Arc::make_mut(&mut state.tombstones).push(tombstone);
@@ -135,8 +139,15 @@ impl<'a> ShardWriter<'a> {
 
     /// Raises the retention floor: samples before `floor` are gone from now on, whole Windows below it lose their files later.
     pub fn raise_floor(&mut self, floor: Timestamp) {
-        let logical = &mut self.state.logical;
-        logical.floor = logical.floor.max(floor);
+        if floor > self.state.logical.floor {
+            self.state.logical.floor = floor;
+            self.state.changes.dropped(floor);
+        }
+    }
+
+    /// Says where in the log the command stands that has changed what was changed since the last call.
+    pub fn changed_by(&mut self, log_index: u64) {
+        self.state.changes.made_by(log_index);
     }
 
     /// Expires series: those whose last Window is before the retention floor, and before the one that `idle_since` lies in. At most

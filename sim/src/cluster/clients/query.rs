@@ -150,6 +150,12 @@ impl Computed {
         1000 * (self.first_s - self.shape.reach_s()) + 1..=1000 * last_s
     }
 
+    /// The same some steps later, at multiples of its step.
+    pub fn later(self, steps: u64) -> Computed {
+        let first_s = self.first_s - self.first_s.rem_euclid(self.step_s) + steps as i64 * self.step_s;
+        Computed { first_s, ..self }
+    }
+
     pub fn path(&self) -> String {
         let Computed { first_s, steps, step_s, is_range, .. } = *self;
         let text = encoded(&self.shape.text(&self.selector.text()));

@@ -1,5 +1,7 @@
 //! A client that asks, and judges the answers.
 
+use std::collections::VecDeque;
+
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -11,6 +13,11 @@ use crate::cluster::http::{Answer, ask};
 use crate::invariants::{check_answer, computed, counted, named, phantom};
 use crate::work::lock;
 
+/// Queries that a client may ask again, how often it does, and how many steps later at most.
+const RECENT_MAX: usize = 4;
+const REPEATED_PERCENT: u64 = 50;
+const LATER_STEPS_MAX: u64 = 4;
+
 /// What the disk in memory says to a process that has ended.
 const ENDED: &str = "by a process that has ended";
 /// And where a read was asked to fail.
@@ -18,12 +25,24 @@ const UNREADABLE: &str = "read failed, as asked for";
 
 impl Client {
     pub(super) async fn read_on(mut self) {
+        // As dashboards do: a query that comes again finds what its node has kept of the last answer.
+        let mut recent: VecDeque<(usize, Computed)> = VecDeque::new();
         loop {
             self.work().await;
             self.pause().await;
             let node = self.node();
             let result = if self.random.percent(self.shared.options.workload.computed_percent) {
-                let query = self.computed();
+                let (node, query) = match self.random.percent(REPEATED_PERCENT) && !recent.is_empty() {
+                    true => {
+                        let (node, query) = recent[self.below(recent.len())];
+                        (node, query.later(self.random.below(LATER_STEPS_MAX)))
+                    }
+                    false => (node, self.computed()),
+                };
+                recent.push_back((node, query));
+                if recent.len() > RECENT_MAX {
+                    recent.pop_front();
+                }
                 self.compute(node, &query).await
             } else {
                 let query = self.lookup();

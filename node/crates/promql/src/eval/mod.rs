@@ -37,6 +37,7 @@ use crate::functions::sort::sort;
 use crate::outcome::{Annotations, EvalError, Outcome};
 use crate::plan::{Plan, RangeOp, VectorNode};
 use crate::series::{FetchedSeries, SeriesLabels};
+use crate::trace::{Clock, PlanStep, Trace};
 use crate::windows::Grid;
 use binary::Operation;
 use collect::{Duplicates, SeriesSet};
@@ -85,6 +86,27 @@ pub fn evaluate_with(
     account: &QueryAccount,
     cancel: &dyn Cancel,
 ) -> Result<Outcome, EvalError> {
+    evaluate_by(plan, fetched, account, cancel, None).map(|(outcome, _)| outcome)
+}
+
+/// The same, with what each step of the plan took.
+pub fn evaluate_traced(
+    plan: &Plan,
+    fetched: Vec<Fetched>,
+    account: &QueryAccount,
+    cancel: &dyn Cancel,
+    clock: &Clock<'_>,
+) -> Result<(Outcome, Vec<PlanStep>), EvalError> {
+    evaluate_by(plan, fetched, account, cancel, Some(Trace::new(plan, clock)))
+}
+
+fn evaluate_by(
+    plan: &Plan,
+    fetched: Vec<Fetched>,
+    account: &QueryAccount,
+    cancel: &dyn Cancel,
+    trace: Option<Trace<'_>>,
+) -> Result<(Outcome, Vec<PlanStep>), EvalError> {
     if fetched.len() != plan.selections().len() {
         return Err(EvalError::Selections { wanted: plan.selections().len(), given: fetched.len() });
     }
@@ -115,10 +137,12 @@ pub fn evaluate_with(
         meter: Meter::new(account, cancel).after_samples(samples),
         annotations: RefCell::new(annotations),
         tally,
+        trace,
     };
     let value = evaluator.finish(plan)?;
     let (warnings, infos) = evaluator.annotations.into_inner().into_shown();
-    Ok(Outcome { value, warnings, infos, samples_per_step: evaluator.tally.into_steps() })
+    let outcome = Outcome { value, warnings, infos, samples_per_step: evaluator.tally.into_steps() };
+    Ok((outcome, evaluator.trace.map(Trace::into_steps).unwrap_or_default()))
 }
 
 fn check_columns(series: &[FetchedSeries]) -> Result<(), EvalError> {
@@ -139,6 +163,8 @@ pub(crate) struct Evaluator<'a> {
     meter: Meter<'a>,
     annotations: RefCell<Annotations>,
     tally: Tally,
+    /// Where the time of each step goes, if somebody wants to know.
+    trace: Option<Trace<'a>>,
 }
 
 fn execution_error<T>(message: String) -> Result<T, EvalError> {
@@ -166,6 +192,13 @@ impl Evaluator<'_> {
 
     /// Pushes every series of `node` that has a value at some step of `grid`.
     fn vector(&self, node: &VectorNode, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EvalError> {
+        match &self.trace {
+            Some(trace) => trace.of_node(node, sink, |sink| self.node(node, grid, sink)),
+            None => self.node(node, grid, sink),
+        }
+    }
+
+    fn node(&self, node: &VectorNode, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EvalError> {
         let mut scratch = self.meter.account();
         scratch.take(grid.steps.saturating_mul(SCRATCH_BYTES_PER_STEP))?;
         match node {

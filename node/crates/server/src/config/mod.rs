@@ -108,6 +108,8 @@ pub struct QueryConfig {
     pub max_bytes: ByteSize,
     /// Bytes all queries together may hold; zero derives it from the memory limit.
     pub max_total_bytes: ByteSize,
+    /// Memory of results that are kept for queries that come again; zero keeps none.
+    pub cache_bytes: ByteSize,
     /// Queries that run at a time; more wait, within their timeout.
     pub max_concurrent: u32,
     /// Longest time that a client may take to receive a long answer.
@@ -259,6 +261,7 @@ impl Default for Config {
                 max_series: 1_000_000,
                 max_bytes: ByteSize(1 << 30),
                 max_total_bytes: ByteSize(0),
+                cache_bytes: ByteSize(64 << 20),
                 max_concurrent: 20,
                 send_timeout: Duration::from_secs(120),
                 slow_after: Duration::from_secs(5),

@@ -28,6 +28,7 @@ mod result_json;
 mod series;
 mod status;
 mod tenant;
+mod trace_json;
 mod write;
 
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use bellwether_promql::{Expr, Outcome};
 
 use super::params::{Params, parse_duration_ms};
 use super::result_json::{QueryResult, Statistics};
-use super::{ApiError, Gateway, answer, ast_json, json};
+use super::{ApiError, Gateway, answer, ast_json, json, trace_json};
 use crate::query::{Answer, Place, QueryError, QueryRequest, QueryTimes};
 
 /// `/api/v1/query`
@@ -52,13 +52,17 @@ async fn run(gateway: &Gateway, headers: &HeaderMap, params: &Params, times: Que
         stale: stale(params)?,
         partial: params.flag("partial_response")?,
         samples_per_step: params.get("stats").is_some(),
+        cached: !params.flag("nocache")?,
+        traced: params.flag("trace")?,
     };
-    let Answer { outcome, cost, plan, place } = gateway.state.queries.run(request).await?;
+    let Answer { outcome, cost, plan, trace, place } = gateway.state.queries.run(request).await?;
     let statistics = params.get("stats").map(|stats| {
         let steps = (stats == "all").then_some(plan.times());
         Statistics { cost, steps }
     });
-    Ok(query_answer(outcome, limit, statistics, Some(place)))
+    let (result, notes) = QueryResult::new(outcome, limit, statistics);
+    let trace = trace.map(|trace| trace_json::tree(&plan, &trace).to_string());
+    Ok(answer::pieces(result.with_trace(trace), notes, Some(place)))
 }
 
 /// A result as the HTTP API sends it: cut to `limit` series, with statistics if they are given. It keeps the

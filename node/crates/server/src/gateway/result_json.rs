@@ -31,6 +31,8 @@ pub struct QueryResult {
     value: Value,
     stats: Option<Statistics>,
     samples_per_step: Vec<u64>,
+    /// JSON that says where the time went.
+    trace: Option<String>,
     /// Series or samples written.
     series: usize,
     /// Points written of the series that comes next.
@@ -54,7 +56,13 @@ impl QueryResult {
             notes.warnings.push(TRUNCATED.to_owned());
         }
         let times = TimeTexts::default();
-        (QueryResult { value, stats, samples_per_step, series: 0, points: 0, begun: false, times }, notes)
+        let trace = None;
+        (QueryResult { value, stats, samples_per_step, trace, series: 0, points: 0, begun: false, times }, notes)
+    }
+
+    /// The same, with JSON that says where the time went.
+    pub fn with_trace(self, trace: Option<String>) -> QueryResult {
+        QueryResult { trace, ..self }
     }
 }
 
@@ -94,6 +102,10 @@ impl Pieces for QueryResult {
             out.push(b']');
             if let Some(stats) = &self.stats {
                 push_stats(out, stats, &self.samples_per_step);
+            }
+            if let Some(trace) = &self.trace {
+                out.extend_from_slice(b",\"trace\":");
+                out.extend_from_slice(trace.as_bytes());
             }
             out.push(b'}');
         }
@@ -353,6 +365,7 @@ mod tests {
     #[test]
     fn stats_stand_beside_the_result() {
         let cost = QueryCost {
+            cached_steps: 0,
             series: 1,
             samples: 7,
             peak_bytes: 0,

@@ -38,13 +38,23 @@ impl query_server::Query for Query {
         let tenant = self.0.admit(&request)?;
         let InstantRequest { query: text, time_ms, timeout_ms, stale_ms, partial_response: partial, explain } =
             request.into_inner();
+        // Results at one time are not kept.
+        let cached = false;
         let times = QueryTimes::Instant(time_ms.unwrap_or_else(|| self.0.clock.now_ms()));
         let timeout = timeout(timeout_ms);
         let stale = stale_ms.map(Duration::from_millis);
-        self.run(
-            QueryRequest { tenant, text, times, timeout, lookback: None, stale, partial, samples_per_step: false },
-            explain,
-        )
+        self.run(QueryRequest {
+            tenant,
+            text,
+            times,
+            timeout,
+            lookback: None,
+            stale,
+            partial,
+            samples_per_step: false,
+            cached,
+            traced: explain,
+        })
         .await
     }
 
@@ -59,23 +69,33 @@ impl query_server::Query for Query {
             stale_ms,
             partial_response: partial,
             explain,
+            no_cache,
         } = request.into_inner();
+        let cached = !no_cache;
         let times = QueryTimes::Range { start, end, step_ms };
         let timeout = timeout(timeout_ms);
         let stale = stale_ms.map(Duration::from_millis);
-        self.run(
-            QueryRequest { tenant, text, times, timeout, lookback: None, stale, partial, samples_per_step: false },
-            explain,
-        )
+        self.run(QueryRequest {
+            tenant,
+            text,
+            times,
+            timeout,
+            lookback: None,
+            stale,
+            partial,
+            samples_per_step: false,
+            cached,
+            traced: explain,
+        })
         .await
     }
 }
 
 impl Query {
-    async fn run(&self, request: QueryRequest, explain: bool) -> Result<Response<Responses>, Status> {
+    async fn run(&self, request: QueryRequest) -> Result<Response<Responses>, Status> {
         let answer = self.0.queries.run(request).await.map_err(|error| status(error.into()))?;
-        let Answer { outcome, cost, plan, place } = answer;
-        let explanation = explain.then(|| explanation(&plan, &cost));
+        let Answer { outcome, cost, plan, trace, place } = answer;
+        let explanation = trace.map(|trace| explanation(&plan, &cost, &trace));
         let parts = futures::stream::iter(Parts::new(outcome, explanation))
             .map(move |part| if place.is_killed() { Err(status(QueryError::Killed.into())) } else { Ok(part) });
         let sent = paced(parts, (), self.0.queries.send_timeout());

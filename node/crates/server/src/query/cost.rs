@@ -9,6 +9,8 @@ pub struct QueryCost {
     pub series: u64,
     /// Samples fetched, likewise.
     pub samples: u64,
+    /// Steps that were taken from the cache.
+    pub cached_steps: u64,
     /// The most memory that it held at one time.
     pub peak_bytes: u64,
     /// Time until it got its place among the running queries.

@@ -7,15 +7,19 @@
 //! the flag that fetching and evaluating look at.
 //!
 //! Nothing of a query is done before it has its place, parsing included, and nothing long where it is awaited. A small
-//! query costs one hop to the scan executor, for its data; it is planned and evaluated where it was awaited.
+//! query costs one hop to the scan executor, for its data; it is planned and evaluated where it was awaited. What was computed
+//! before and still stands is not computed again ([`through_cache`]).
 
 mod active;
+mod cache;
 mod cost;
 mod error;
 mod labels;
 mod metrics;
 mod running;
 mod samples;
+mod through_cache;
+mod trace;
 mod weight;
 
 use std::sync::Arc;
@@ -23,7 +27,8 @@ use std::time::Duration;
 
 use bellwether_model::{Matcher, Tenant, Timestamp};
 use bellwether_promql::{
-    self as promql, EvalTimes, Fetched, Limits, MemoryPool, Outcome, Plan, PlanOptions, QueryAccount, Selection,
+    self as promql, EvalError, EvalTimes, Expr, Fetched, Limits, MemoryPool, Outcome, Plan, PlanOptions, QueryAccount,
+    Selection,
 };
 use futures::{StreamExt, TryStreamExt};
 use prometheus::Registry;
@@ -36,12 +41,14 @@ pub use error::QueryError;
 pub use labels::{LabelsQuery, Listed, Selectors};
 pub use running::Place;
 pub use samples::{MatcherText, SamplesRead};
+pub use trace::{QueryTrace, ReadCost};
 
 use crate::config::{Config, QueryConfig};
 use crate::env::ExecutorHandle;
 use crate::routing::{Reduction, Router};
-use crate::shards::{ReadContext, Subplan, Wanted};
+use crate::shards::{ReadContext, SelectError, Subplan, Wanted};
 use active::ActiveQueries;
+use cache::ResultCache;
 use metrics::QueryMetrics;
 use running::{CancelOnDrop, Running};
 use weight::Weight;
@@ -68,7 +75,7 @@ pub const TIME_MAX: Timestamp = i64::MAX / 4;
 pub const TIME_MIN: Timestamp = -TIME_MAX;
 
 /// A query to be run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct QueryRequest {
     /// Whose data it reads.
     pub tenant: Tenant,
@@ -86,6 +93,10 @@ pub struct QueryRequest {
     pub partial: bool,
     /// Counts the samples that each step sees.
     pub samples_per_step: bool,
+    /// Takes what was computed before and still stands.
+    pub cached: bool,
+    /// Tells where the time goes; then nothing is taken that was computed before.
+    pub traced: bool,
 }
 
 /// The times of a query.
@@ -114,6 +125,14 @@ pub struct Coordinator {
     waiting: Semaphore,
     active: Arc<ActiveQueries>,
     memory: Arc<MemoryPool>,
+    cache: ResultCache,
+}
+
+/// A query that is ready to be run.
+struct Planned {
+    expr: Arc<Expr>,
+    plan: Arc<Plan>,
+    weight: Weight,
 }
 
 /// The result of a query.
@@ -124,6 +143,8 @@ pub struct Answer {
     pub cost: QueryCost,
     /// What it read.
     pub plan: Arc<Plan>,
+    /// Where its time went, if that was asked for.
+    pub trace: Option<QueryTrace>,
     /// To be kept until the answer is sent.
     pub place: Place,
 }
@@ -149,6 +170,7 @@ impl Coordinator {
             waiting: Semaphore::new(WAITING_MAX),
             active: Arc::default(),
             memory,
+            cache: ResultCache::new(config.cache_bytes.0, registry),
             config,
         }
     }
@@ -173,7 +195,7 @@ impl Coordinator {
                 "slow query (query.slow_after)"
             );
         }
-        result.map(|(outcome, plan, place)| Answer { outcome, cost, plan, place })
+        result.map(|(Evaluated { outcome, plan, trace }, place)| Answer { outcome, cost, plan, trace, place })
     }
 
     /// What waits, runs and sends its answer now, oldest first.
@@ -201,7 +223,7 @@ impl Coordinator {
         request: &QueryRequest,
         started: Instant,
         cost: &mut QueryCost,
-    ) -> Result<(Outcome, Arc<Plan>, Place), QueryError> {
+    ) -> Result<(Evaluated, Place), QueryError> {
         // Before it waits: others' texts are kept meanwhile, and shown.
         promql::check_length(request.text.len())?;
         let mut running = self.admit(&request.tenant, &request.text, request.timeout, started).await?;
@@ -211,9 +233,9 @@ impl Coordinator {
         let result = running.within(self.fetch_and_evaluate(request, &running.read, cost)).await;
         let account = &running.read.account;
         (cost.series, cost.samples, cost.peak_bytes) = (account.series(), account.samples(), account.peak_bytes());
-        let (mut outcome, plan) = result?;
-        outcome.warnings.extend(running.read.missing.iter().flat_map(|missing| missing.warnings()));
-        Ok((outcome, plan, running.place))
+        let mut evaluated = result?;
+        evaluated.outcome.warnings.extend(running.read.missing.iter().flat_map(|missing| missing.warnings()));
+        Ok((evaluated, running.place))
     }
 
     /// A place among the running queries; waits for one if not too many wait already.
@@ -271,10 +293,10 @@ impl Coordinator {
         PlanOptions { lookback_ms, delayed_name_removal, samples_per_step, ..PlanOptions::default() }
     }
 
-    async fn plan(&self, request: &QueryRequest) -> Result<(Arc<Plan>, Weight), QueryError> {
+    async fn plan(&self, request: &QueryRequest) -> Result<Planned, QueryError> {
         let options = self.options(request);
         let (text, times) = (request.text.clone(), request.times);
-        let plan = move || -> Result<(Arc<Plan>, Weight), QueryError> {
+        let plan = move || -> Result<Planned, QueryError> {
             let expr = promql::parse(&text)?;
             let times = match times {
                 QueryTimes::Instant(time) => EvalTimes::instant(time.clamp(TIME_MIN, TIME_MAX)),
@@ -282,8 +304,20 @@ impl Coordinator {
                     EvalTimes::range(start.clamp(TIME_MIN, TIME_MAX), end.clamp(TIME_MIN, TIME_MAX), step_ms)?
                 }
             };
-            Ok((Arc::new(Plan::with_options(&expr, times, options)?), Weight::of(&expr, times)))
+            planned(Arc::new(expr), times, options)
         };
+        if is_cheap_to_plan(&request.text) { plan() } else { self.scan.run(plan).await? }
+    }
+
+    /// The same query at other times.
+    async fn plan_again(
+        &self,
+        request: &QueryRequest,
+        known: &Planned,
+        times: EvalTimes,
+    ) -> Result<Planned, QueryError> {
+        let (expr, options) = (known.expr.clone(), self.options(request));
+        let plan = move || planned(expr, times, options);
         if is_cheap_to_plan(&request.text) { plan() } else { self.scan.run(plan).await? }
     }
 
@@ -292,30 +326,62 @@ impl Coordinator {
         request: &QueryRequest,
         read: &ReadContext,
         cost: &mut QueryCost,
-    ) -> Result<(Outcome, Arc<Plan>), QueryError> {
-        let (plan, weight) = self.plan(request).await?;
-        let began = Instant::now();
-        let fetched = self.fetch(request, &plan, read).await?;
-        let have = Instant::now();
-        cost.fetch = have - began;
-        (cost.series, cost.samples) = (read.account.series(), read.account.samples());
-        let outcome = if weight.work(cost) <= INLINE_WORK_MAX {
-            promql::evaluate_with(&plan, fetched, &read.account, &*read.cancel)
-        } else {
-            let (read, plan) = (read.clone(), plan.clone());
-            self.scan.run(move || promql::evaluate_with(&plan, fetched, &read.account, &*read.cancel)).await?
+    ) -> Result<Evaluated, QueryError> {
+        let planned = self.plan(request).await?;
+        let (outcome, trace) = match self.cacheable(request, &planned) {
+            Some(of) => (self.through_cache(of, request, &planned, read, cost).await?, None),
+            None => self.compute_traced(request, &planned, read, cost).await?,
         };
-        cost.evaluate = have.elapsed();
-        Ok((outcome?, plan))
+        Ok(Evaluated { outcome, plan: planned.plan, trace })
     }
 
-    /// The data of every selection of the plan, in its order: series, or what aggregations make of them where they are.
+    async fn compute(
+        &self,
+        request: &QueryRequest,
+        planned: &Planned,
+        read: &ReadContext,
+        cost: &mut QueryCost,
+    ) -> Result<Outcome, QueryError> {
+        Ok(self.compute_traced(request, planned, read, cost).await?.0)
+    }
+
+    async fn compute_traced(
+        &self,
+        request: &QueryRequest,
+        Planned { plan, weight, .. }: &Planned,
+        read: &ReadContext,
+        cost: &mut QueryCost,
+    ) -> Result<(Outcome, Option<QueryTrace>), QueryError> {
+        let began = Instant::now();
+        let (fetched, reads): (Vec<Fetched>, Vec<ReadCost>) =
+            self.fetch(request, plan, read).await?.into_iter().unzip();
+        let have = Instant::now();
+        cost.fetch += have - began;
+        (cost.series, cost.samples) = (read.account.series(), read.account.samples());
+        let (of, plan, traced) = (read.clone(), plan.clone(), request.traced);
+        let evaluate = move || -> Result<_, EvalError> {
+            let (account, cancel) = (&of.account, &*of.cancel);
+            if !traced {
+                return Ok((promql::evaluate_with(&plan, fetched, account, cancel)?, None));
+            }
+            let began = Instant::now();
+            let clock = || began.elapsed();
+            let (outcome, steps) = promql::evaluate_traced(&plan, fetched, account, cancel, &clock)?;
+            Ok((outcome, Some(QueryTrace { steps, reads })))
+        };
+        let evaluated = if weight.work(cost) <= INLINE_WORK_MAX { evaluate() } else { self.scan.run(evaluate).await? };
+        cost.evaluate += have.elapsed();
+        Ok(evaluated?)
+    }
+
+    /// The data of every selection of the plan, in its order: series, or what aggregations make of them where they are; and
+    /// what that took.
     async fn fetch(
         &self,
         request: &QueryRequest,
         plan: &Arc<Plan>,
         read: &ReadContext,
-    ) -> Result<Vec<Fetched>, QueryError> {
+    ) -> Result<Vec<(Fetched, ReadCost)>, QueryError> {
         let (tenant, options) = (&request.tenant, self.options(request));
         let select = |(number, selection): (usize, &Selection)| {
             let reduction =
@@ -323,16 +389,32 @@ impl Coordinator {
             let matchers: Arc<[Matcher]> = selection.matchers.clone().into();
             let (range, wanted) = (selection.range, if selection.newest { Wanted::Newest } else { Wanted::All });
             async move {
-                match reduction {
+                let began = Instant::now();
+                let fetched = match reduction {
                     Some(reduction) => self.router.reduce(tenant, reduction, read).await.map(Fetched::Reduced),
                     None => self.router.select(tenant, matchers, range, wanted, read).await.map(Fetched::Series),
-                }
+                }?;
+                let cost = if request.traced { ReadCost::of(&fetched, began.elapsed()) } else { ReadCost::default() };
+                Ok::<_, SelectError>((fetched, cost))
             }
         };
         // Not lazily: the closure's futures would not be Send.
         let selects: Vec<_> = plan.selections().iter().enumerate().map(select).collect();
         Ok(futures::stream::iter(selects).buffered(SELECTIONS_IN_FLIGHT_MAX).try_collect().await?)
     }
+}
+
+/// What a query came to.
+struct Evaluated {
+    outcome: Outcome,
+    plan: Arc<Plan>,
+    trace: Option<QueryTrace>,
+}
+
+fn planned(expr: Arc<Expr>, times: EvalTimes, options: PlanOptions) -> Result<Planned, QueryError> {
+    let plan = Arc::new(Plan::with_options(&expr, times, options)?);
+    let weight = Weight::of(&expr, times);
+    Ok(Planned { expr, plan, weight })
 }
 
 /// Whether a text is parsed and planned in microseconds: only regular expressions take long for their length.

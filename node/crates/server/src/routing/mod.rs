@@ -7,6 +7,7 @@
 //! Reads ([`reads`], and [`reductions`] for what is aggregated where it is) go to replicas here once they have come far enough ([`sources`], [`freshness`]), else to other nodes.
 //! What these ask of this one is in [`serve`].
 
+mod changes;
 mod commands;
 mod concerned;
 mod disk_room;
@@ -39,6 +40,7 @@ use bellwether_raft::NodeId;
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 
+pub use changes::{GroupChanges, ReadAt, ReadPlaces};
 pub use commands::{MaintainError, NotReplicated};
 pub use disk_room::{DiskRoom, NoDisk};
 pub use error::{Again, RouteError};
@@ -222,6 +224,8 @@ fn scan_memory_bytes(config: &Config) -> u64 {
     }
 }
 
+#[cfg(test)]
+mod cache_tests;
 #[cfg(test)]
 mod reduction_tests;
 #[cfg(test)]

@@ -67,6 +67,8 @@ fn request(text: &str, range: bool) -> QueryRequest {
         stale: None,
         partial: false,
         samples_per_step: true,
+        cached: true,
+        traced: false,
     }
 }
 

@@ -95,6 +95,7 @@ impl ShardStateMachine {
         let owned = owned.unwrap_or(Ownership::founded(founded));
         check_version(&owned, store.supported)?;
         let owned = RwLock::new(owned);
+        shard.opened_as_of(last_command(&applied));
         let applying = Mutex::new(Applying { applied });
         let time = AtomicI64::new(shard.group_time());
         let generations = Mutex::new(Generations { live, old: Vec::new() });
@@ -217,6 +218,7 @@ impl ShardStateMachine {
             }
         };
         self.time.fetch_max(time, Ordering::Relaxed);
+        writer.changed_by(index);
         writer.mark_applied(AppliedMark(shard_mark::encode(&applying.applied, &owned)), time, hash);
         Ok(reply)
     }
@@ -281,6 +283,11 @@ fn control(writer: &mut ShardWriter<'_>, owned: HashRange, command: ControlComma
         ControlCommand::SetActiveVersion { .. } | ControlCommand::Split(_) => {}
     }
     replies::encode_control(changed)
+}
+
+/// The place in the log of the last command that was applied.
+fn last_command(applied: &Applied) -> u64 {
+    applied.log.map_or(0, |position| position.index)
 }
 
 /// What a group's log has made active must be known here.
@@ -473,6 +480,7 @@ impl StateMachine for ShardStateMachine {
             // Left there it would be taken for the live one at the next start.
             self.store.remove(next);
         })?;
+        shard.opened_as_of(last_command(&applied));
         self.time.fetch_max(shard.group_time(), Ordering::Relaxed);
         if let Some(owned) = owned {
             if owned != self.owned() {

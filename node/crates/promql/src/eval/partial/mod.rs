@@ -63,6 +63,13 @@ impl std::fmt::Debug for Partial {
     }
 }
 
+impl Partial {
+    /// Samples that were read for it.
+    pub fn samples_read(&self) -> u64 {
+        self.samples
+    }
+}
+
 impl<'a> Reducer<'a> {
     /// A reducer of a selection that is [`crate::Selection::reduced`].
     pub fn new(
@@ -106,6 +113,7 @@ impl<'a> Reducer<'a> {
             meter: Meter::new(self.query, self.cancel).after_samples(self.samples),
             annotations: RefCell::default(),
             tally: Tally::new(self.plan),
+            trace: None,
         }
     }
 

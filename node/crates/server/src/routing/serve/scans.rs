@@ -22,6 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::rejected;
 use crate::peers::error::{position, read_failure};
 use crate::routing::Router;
+use crate::routing::changes::{GroupChanges, served};
 use crate::routing::reads::Selectors;
 use crate::routing::reductions::{Reduced, subplan_of};
 use crate::routing::scan_parts::Found;
@@ -183,6 +184,9 @@ impl Router {
             What::LabelValues(values) => {
                 let found = shards.label_values(groups.clone(), &values.label, &labels(values.limit), read).await;
                 send::<String>(found, parts).await?;
+            }
+            What::Changes(question) => {
+                send::<GroupChanges>(Ok(served(groups, question, range)), parts).await?;
             }
             What::Metadata(_) => {
                 let found = shards.metadata(groups.clone(), tenant, read).await;
