@@ -105,9 +105,9 @@ impl<'a> ShardWriter<'a> {
                 appended.unknown_ref += 1;
             } else {
                 match state.head.append(series_ref, timestamp, value) {
-                    Inserted::New => {
+                    Inserted::New { at } => {
                         appended.accepted += 1;
-                        state.changes.stored(timestamp);
+                        state.changes.stored(at);
                     }
                     Inserted::Unchanged => appended.unchanged += 1,
                 }

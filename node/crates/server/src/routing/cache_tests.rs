@@ -171,15 +171,10 @@ async fn compare(coordinator: &Coordinator, text: &str, times: QueryTimes, what:
 async fn what_is_kept_is_what_would_be_computed_whatever_happens() {
     for seed in 0..3u64 {
         let random = &mut Random(seed + 1);
-        let cluster = TestCluster::of_three().await;
+        let mut cluster = TestCluster::of_three().await;
         fill(&cluster, random).await;
-        let registries: Vec<Registry> = (0..3).map(|_| Registry::new()).collect();
-        let coordinators: Vec<Coordinator> = cluster
-            .nodes
-            .values()
-            .zip(&registries)
-            .map(|(node, registry)| coordinator(node, registry, 2 << 20))
-            .collect();
+        let of = |node: &TestNode| coordinator(node, &Registry::new(), 2 << 20);
+        let mut coordinators: Vec<Coordinator> = cluster.nodes.values().map(of).collect();
         let (mut at, mut taken) = (END - HOUR_MS / 2, 0);
         let mut children = false;
         for round in 0..150 {
@@ -189,6 +184,12 @@ async fn what_is_kept_is_what_would_be_computed_whatever_happens() {
                 cluster.nodes[&1].router.command(ShardGroupId(0), &command).await.unwrap();
                 cluster.show(groups);
                 children = true;
+            }
+            if random.below(25) == 0 {
+                let id = 1 + random.below(3);
+                let disk = cluster.crash(id).await;
+                cluster.boot(id, disk).await;
+                coordinators[id as usize - 1] = of(&cluster.nodes[&id]);
             }
             happens(&cluster, random, &mut at).await;
             for _ in 0..4 {

@@ -53,8 +53,11 @@ pub enum ChunkAt {
 /// What became of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Inserted {
-    /// It is stored.
-    New,
+    /// It is stored: whoever keeps account of changes must know when.
+    New {
+        /// Its time.
+        at: Timestamp,
+    },
     /// The same sample was there already.
     Unchanged,
 }
@@ -168,7 +171,7 @@ impl Head {
         let (words, chain) = (&mut self.words, &mut slot.words);
         slot.chunk.append(timestamp, value, &mut |word| words.push(chain, word));
         self.note(timestamp);
-        Inserted::New
+        Inserted::New { at: timestamp }
     }
 
     /// Asks the processor for the slot of a series that will be appended to soon.
@@ -202,7 +205,7 @@ impl Head {
         late.push(sample);
         self.late_samples += 1;
         self.note(sample.timestamp);
-        Inserted::New
+        Inserted::New { at: sample.timestamp }
     }
 
     #[inline]
@@ -384,9 +387,9 @@ mod tests {
     #[test]
     fn a_repeated_sample_is_a_no_op() {
         let mut head = Head::new(0);
-        assert_eq!(head.append(3, 10, f64::NAN), Inserted::New);
+        assert_eq!(head.append(3, 10, f64::NAN), Inserted::New { at: 10 });
         assert_eq!(head.append(3, 10, f64::NAN), Inserted::Unchanged);
-        assert_eq!(head.append(3, 5, 1.0), Inserted::New);
+        assert_eq!(head.append(3, 5, 1.0), Inserted::New { at: 5 });
         assert_eq!(head.append(3, 5, 1.0), Inserted::Unchanged);
         assert_eq!(head.samples(), 2);
     }

@@ -206,7 +206,9 @@ pub fn append(earlier: Vec<MatrixSeries>, later: Vec<MatrixSeries>) -> Vec<Matri
             all.push(new);
         }
         if let Some(same) = later.next_if(|new| new.labels == series.labels) {
-            series.points.extend(same.points);
+            // By name, so that nothing that a series may have one day is left out.
+            let MatrixSeries { labels: _, points } = same;
+            series.points.extend(points);
         }
         all.push(series);
     }
