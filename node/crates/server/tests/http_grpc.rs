@@ -62,6 +62,36 @@ async fn what_is_written_is_queried() {
 }
 
 #[tokio::test]
+async fn a_query_says_how_it_was_evaluated_and_may_be_computed_anew() {
+    let node = Node::start().await;
+    let samples: Vec<(i64, f64)> = (0..40).map(|at| (NOW_MS - at * 15_000, at as f64)).collect();
+    let series = vec![series(&[("__name__", "m"), ("a", "1")], &samples)];
+    WriteClient::new(node.grpc()).write(WriteRequest { series }).await.unwrap();
+    let range = RangeRequest {
+        query: "sum by (a) (max_over_time(m[1m]))".to_owned(),
+        start_ms: NOW_MS - 300_000,
+        end_ms: NOW_MS,
+        step_ms: 60_000,
+        ..RangeRequest::default()
+    };
+    let ask = async |request: RangeRequest| {
+        only(QueryClient::new(node.grpc()).range(request).await.unwrap().into_inner()).await
+    };
+    let first = ask(range.clone()).await;
+    assert_eq!((ask(range.clone()).await, first.explanation.clone()), (first.clone(), None));
+    assert_eq!(ask(RangeRequest { no_cache: true, ..range.clone() }).await, first);
+    let explained = ask(RangeRequest { explain: true, ..range }).await;
+    assert_eq!(explained.result, first.result);
+    let explanation = explained.explanation.unwrap();
+    let steps: Vec<_> =
+        explanation.plan.iter().map(|step| (&*step.what, step.depth, step.aggregated, step.values)).collect();
+    let expected = [("sum by (a)", 0, true, 6), ("max_over_time", 1, false, 0), ("{__name__=\"m\"}[60s]", 2, false, 0)];
+    assert_eq!(steps, expected);
+    assert_eq!((explanation.plan[2].read, explanation.reads[0].samples), (Some(0), 24));
+    assert!(explanation.reads[0].bytes > 0);
+}
+
+#[tokio::test]
 async fn messages_may_be_compressed_with_zstd() {
     let node = Node::start().await;
     let zstd = CompressionEncoding::Zstd;

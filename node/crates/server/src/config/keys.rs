@@ -84,7 +84,7 @@ keys! {
     "query.max_series" => query.max_series, "series that a query may touch";
     "query.max_bytes" => query.max_bytes, "memory that a query may hold: series, samples, its result until that is sent";
     "query.max_total_bytes" => query.max_total_bytes, "memory that all queries together may hold; 0 takes a quarter of memory_limit";
-    "query.cache_bytes" => query.cache_bytes, "memory of the results of range queries that are kept for when they are asked for again; 0 keeps none";
+    "query.cache_bytes" => query.cache_bytes, "memory of the results of range queries that are kept for when they are asked for again, at most a sixteenth of memory_limit; 0 keeps none";
     "query.max_concurrent" => query.max_concurrent, "queries that run at a time; more wait, within their timeout";
     "query.send_timeout" => query.send_timeout, "longest time that a client may take to receive a long answer; a slower one is cut off";
     "query.slow_after" => query.slow_after, "queries that take longer are logged; 0s logs none";

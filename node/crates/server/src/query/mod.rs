@@ -64,7 +64,9 @@ const INLINE_WORK_MAX: u64 = 20_000;
 const INLINE_TEXT_BYTES_MAX: usize = 1024;
 /// Part of the node's memory limit that queries may hold together, unless `query.max_total_bytes` says otherwise.
 const MEMORY_SHARE: u64 = 4;
-/// The same where the node has no memory limit.
+/// Results that are kept take at most this part of it, whatever `query.cache_bytes` says: heads, queries and packs have the rest.
+const KEPT_SHARE: u64 = 16;
+/// Memory of queries where the node has no memory limit.
 const MEMORY_BYTES_WITHOUT_LIMIT: u64 = 1 << 30;
 /// Characters of a query's text in the log.
 const LOGGED_CHARS_MAX: usize = 1_000;
@@ -160,6 +162,7 @@ impl Coordinator {
             (0, limit) => limit / MEMORY_SHARE,
             (total, _) => total,
         };
+        let kept_max = if config.memory_limit.0 == 0 { u64::MAX } else { config.memory_limit.0 / KEPT_SHARE };
         let config = config.query.clone();
         let memory = MemoryPool::new(total_bytes);
         Coordinator {
@@ -170,7 +173,7 @@ impl Coordinator {
             waiting: Semaphore::new(WAITING_MAX),
             active: Arc::default(),
             memory,
-            cache: ResultCache::new(config.cache_bytes.0, registry),
+            cache: ResultCache::new(config.cache_bytes.0.min(kept_max), registry),
             config,
         }
     }
