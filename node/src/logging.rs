@@ -1,21 +1,15 @@
 //! Log lines on stderr, as text or JSON.
 
-mod quota;
-
 use anyhow::Context;
 use bellwether_server::config::{LogConfig, LogFormat};
-use tracing_subscriber::filter::FilterExt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
-use self::quota::Quota;
-
-/// What a plain level leaves out: openraft tells every step of every election at `info`, and warns of every heartbeat and
-/// append that a dead node does not answer; our own lines say, once, that it is gone. Its other warnings pass, each a few
-/// times a minute.
-const QUIET: &str = "openraft=warn,openraft::core::heartbeat=error,openraft::replication=error,\
-                     openraft::engine::handler::replication_handler=error";
+/// What a plain level leaves out: openraft tells every step of every election at `info`, and warns of every vote, heartbeat and
+/// append that a dead node does not answer; our own lines say, once, that it is gone. That a change of members met a
+/// newer one it calls an error; whoever wanted the change says so where it matters.
+const QUIET: &str = "openraft=error,openraft::raft::api::management=off";
 
 /// Starts logging; once per process.
 pub fn start(config: &LogConfig) -> anyhow::Result<()> {
@@ -28,13 +22,7 @@ pub fn start(config: &LogConfig) -> anyhow::Result<()> {
         LogFormat::Text => lines.with_ansi(false).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    // Who writes a filter wants to see what it lets through.
-    let lines = if is_filter {
-        lines.with_filter(filter).boxed()
-    } else {
-        lines.with_filter(filter.and(Quota::default())).boxed()
-    };
-    let started = tracing_subscriber::registry().with(lines).try_init();
+    let started = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
     started.map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))
 }
 
