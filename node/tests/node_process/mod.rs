@@ -90,6 +90,14 @@ impl Node {
         log
     }
 
+    /// What it has used of the CPU.
+    pub fn cpu_seconds(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
+        let after_name = stat.rsplit_once(") ").unwrap().1;
+        let ticks: u64 = after_name.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
+        ticks as f64 / rustix::param::clock_ticks_per_second() as f64
+    }
+
     /// `127.0.0.1:port`
     pub fn address(&self) -> &str {
         &self.address
