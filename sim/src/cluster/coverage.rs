@@ -182,6 +182,7 @@ pub const TOLD: &[&str] = &[
     "no log is kept",
     "nobody knows who leads",
     "samples were refused while a quorum's disks were full",
+    "steps of a query were taken from the cache",
     "the end of a log was cut off",
     "the map is followed late",
 ];
