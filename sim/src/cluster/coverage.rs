@@ -164,6 +164,7 @@ pub const TOLD: &[&str] = &[
     "a read went on by a newer map",
     "a removed node was turned away",
     "a series was registered where it no longer is",
+    "a shorter end of a log is durable",
     "a slow clock leads nothing",
     "a small entry",
     "a split was applied again after a crash",

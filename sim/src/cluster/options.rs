@@ -21,7 +21,7 @@ const WRONG_MS_MAX: i64 = 90_000;
 const DRIFT_PPM_MAX: i64 = 500;
 
 /// Clients that delete, at least, where leaders are cut off with entries that others do not have.
-const ERASERS_OF_OVERRULED: usize = 4;
+const ERASERS_OF_OVERRULED: usize = 10;
 /// How often a write has a new series, at least, where groups are split again and again: such a series has to find its group.
 const NEW_SERIES_OF_SPLIT_PERCENT: u64 = 50;
 /// Little memory where clients send too much: what is unflushed comes near its limits, and now and then those are tiny.

@@ -53,6 +53,8 @@ struct State {
     tail: LogTail,
     /// Entries below this index are in the engine.
     written: u64,
+    /// Where the log ended before its end was cut off, until something that came in its place is in the engine.
+    cut_off: Option<u64>,
     /// Entries below this index are applied.
     applied: u64,
     /// Entries below this index are in the state machine's durable state.
@@ -99,6 +101,7 @@ impl GroupLog {
             vote: recovered.vote,
             tail: LogTail::new(tail, metrics.tail_bytes.clone()),
             written: next,
+            cut_off: None,
             applied: 0,
             flushed: 0,
             failure: None,
@@ -236,6 +239,9 @@ impl GroupLog {
     pub fn on_written(&self, next: u64) {
         let mut state = self.state.lock();
         state.written = state.written.max(next);
+        if state.cut_off.take().is_some_and(|end| next < end) {
+            reached("a shorter end of a log is durable");
+        }
         state.trim();
     }
 
@@ -482,6 +488,7 @@ impl RaftLogStorage<Types> for LogHandle {
             state.tail.keep_oldest(kept);
             state.index.truncate(from);
             state.written = state.written.min(state.index.next());
+            state.cut_off = Some(end);
         });
         self.log.appended.send_replace(from.saturating_sub(1));
         reached("the end of a log was cut off");

@@ -21,6 +21,7 @@ pub const MOMENTS: &[&str] = &[
     "log cut while a follower lagged",
 ];
 const CUT_OFF: &str = "the end of a log was cut off";
+const SHORTER: &str = "a shorter end of a log is durable";
 const GIVEN_AWAY: &str = "a group gave a part of itself away";
 
 /// Mean pause between two faults of one kind.
@@ -66,8 +67,10 @@ fn of_kind(kind: Kind, options: &Options) -> Vec<Event> {
                 let lasts_ms = 2_500 + random.below(5_000);
                 event(Fault::Cut(vec![0, node], others.clone()), lasts_ms);
                 event(Fault::Cut(others, vec![0, node]), lasts_ms);
-                let later_ms = random.below(OVERRULED_MS_MAX);
-                event(ambush(CUT_OFF, later_ms, &mut random), 200 + random.below(DOWN_MS_MAX));
+                // Either in the midst of it, or a while after.
+                let (moment, later_ms) =
+                    if random.percent(50) { (SHORTER, 0) } else { (CUT_OFF, random.below(OVERRULED_MS_MAX)) };
+                event(ambush(moment, later_ms, &mut random), 200 + random.below(DOWN_MS_MAX));
             }
             Kind::SplitOften => {
                 if random.percent(50) {
