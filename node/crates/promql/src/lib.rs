@@ -18,6 +18,7 @@ pub mod functions;
 pub mod lexer;
 pub mod limits;
 pub mod parser;
+pub mod series_notation;
 pub mod types;
 
 mod column;
