@@ -176,7 +176,7 @@ fn outcome(samples: &Samples, options: PlanOptions, times: EvalTimes, query: &st
                     let timestamps = known.unwrap_or_else(|| Arc::from(times));
                     shared.push(timestamps.clone());
                     let values = inside.iter().map(|(_, value)| *value).collect();
-                    FetchedSeries { labels: labels.clone(), timestamps, values }
+                    FetchedSeries { labels: labels.clone(), timestamps, values, histograms: None }
                 })
                 .collect()
         })
