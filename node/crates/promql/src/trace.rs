@@ -216,6 +216,7 @@ fn point_name(op: &PointOp) -> String {
         PointOp::ClampMin(_) => FunctionKind::ClampMin,
         PointOp::ClampMax(_) => FunctionKind::ClampMax,
         PointOp::Round(_) => FunctionKind::Round,
+        PointOp::OfHistogram(measure) => FunctionKind::HistogramMeasure(*measure),
     };
     name_of(kind).to_owned()
 }
@@ -394,6 +395,7 @@ mod tests {
             labels: Labels::of(&[("__name__", "m"), ("n", n)]),
             timestamps: Arc::from([50_000, 80_000, 110_000]),
             values: vec![1.0, 2.0, 3.0],
+            histograms: None,
         };
         let fetched = vec![Fetched::Series(vec![series("1"), series("2")])];
         let account = QueryAccount::new(Limits::default());
