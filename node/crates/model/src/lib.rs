@@ -1,9 +1,10 @@
-//! The nouns that every crate shares: labels, hashes, ranges, matchers, samples, limits.
+//! The nouns that every crate shares: labels, hashes, ranges, matchers, samples, histograms, limits.
 //!
 //! Nothing here does I/O, knows a wire or storage format, or holds a policy. Only words of the glossary go in,
 //! because a change here rebuilds everything.
 
 pub mod hash_range;
+pub mod histogram;
 pub mod labels;
 pub mod limits;
 pub mod matcher;
@@ -15,6 +16,7 @@ pub mod series;
 pub mod tenant;
 
 pub use hash_range::{HashRange, PlacementKey};
+pub use histogram::{CounterResetHint, Counts, Histogram, HistogramError, Span};
 pub use labels::{Label, LabelError, Labels, LabelsBuilder, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher};
 pub use metadata::{MetricKind, MetricMetadata};

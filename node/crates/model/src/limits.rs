@@ -22,6 +22,9 @@ pub const METADATA_HELP_BYTES_MAX: usize = 8192;
 /// Bytes of a metric's unit.
 pub const METADATA_UNIT_BYTES_MAX: usize = 1024;
 
+/// Buckets, spans and custom bounds of one histogram, together.
+pub const HISTOGRAM_BUCKETS_MAX: usize = 16_384;
+
 /// Bytes of one proposed log entry: requests are combined up to this.
 pub const RAFT_ENTRY_BYTES_MAX: usize = 4 << 20;
 /// Bytes of one frame (one request's part for one shard group) inside an entry; larger parts are cut.
@@ -45,3 +48,5 @@ const _: () = assert!(REQUEST_BODY_BYTES_MAX <= REQUEST_DECOMPRESSED_BYTES_MAX);
 const _: () = assert!(LABELS_PER_SERIES_MAX * (LABEL_NAME_BYTES_MAX + LABEL_VALUE_BYTES_MAX) < FRAME_BYTES_MAX);
 const _: () = assert!(FUTURE_SAMPLE_MS_MAX < WINDOW_MS);
 const _: () = assert!(WINDOW_MS < RETENTION_MS_DEFAULT);
+// A histogram in its longest form (ten bytes a part and some for the rest) is less than a frame.
+const _: () = assert!(HISTOGRAM_BUCKETS_MAX * 10 * 2 < FRAME_BYTES_MAX);
