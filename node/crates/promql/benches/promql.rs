@@ -28,7 +28,7 @@ fn fetched() -> Vec<FetchedSeries> {
             ("service", "api"),
         ]);
         let values = (0..SAMPLES).map(|at| (at * (number % 50)) as f64).collect();
-        FetchedSeries { labels, timestamps: timestamps.clone(), values }
+        FetchedSeries { labels, timestamps: timestamps.clone(), values, histograms: None }
     };
     (0..SERIES).map(series).collect()
 }

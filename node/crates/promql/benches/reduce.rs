@@ -40,7 +40,7 @@ fn series(timestamps: &Arc<[i64]>, number: usize) -> FetchedSeries {
         ("service", "api"),
     ]);
     let values = (0..SAMPLES).map(|at| (at * (number * 31 % 997)) as f64).collect();
-    FetchedSeries { labels, timestamps: timestamps.clone(), values }
+    FetchedSeries { labels, timestamps: timestamps.clone(), values, histograms: None }
 }
 
 fn timestamps() -> Arc<[i64]> {

@@ -18,6 +18,7 @@ pub mod functions;
 pub mod lexer;
 pub mod limits;
 pub mod parser;
+pub mod series_notation;
 pub mod types;
 
 mod column;
@@ -43,7 +44,7 @@ pub use eval::{Cancel, Fetched, evaluate, evaluate_traced, evaluate_with};
 pub use outcome::{EvalError, MatrixSeries, Outcome, Point, Value, VectorSample};
 pub use parser::{ParseError, check_length, parse, parse_selectors};
 pub use plan::{EvalTimes, LabelNames, Plan, PlanError, PlanOptions, Selection};
-pub use series::FetchedSeries;
+pub use series::{FetchedHistograms, FetchedSeries};
 pub use span::Span;
 pub use stepwise::{StepReach, step_reach};
 pub use trace::{Clock, PlanStep, StepCost};

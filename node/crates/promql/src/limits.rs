@@ -22,3 +22,5 @@ pub const ANNOTATIONS_MAX: usize = 100;
 pub const ANNOTATIONS_SHOWN_MAX: usize = 10;
 /// Quantiles of one call of `histogram_quantiles`, as in Prometheus.
 pub const QUANTILES_MAX: usize = 10;
+/// Values of one series in [`crate::series_notation`].
+pub const NOTED_VALUES_MAX: usize = 1_000_000;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bellwether_model::{Label, Labels, METRIC_NAME};
+use bellwether_model::{Histogram, Label, Labels, METRIC_NAME};
 
 use crate::column::Column;
 
@@ -15,12 +15,37 @@ pub struct FetchedSeries {
     pub timestamps: Arc<[i64]>,
     /// One value for each time; stale markers included.
     pub values: Vec<f64>,
+    /// Its samples that are histograms: few series have any.
+    pub histograms: Option<Box<FetchedHistograms>>,
+}
+
+/// Samples of a series that are histograms.
+#[derive(Debug, Clone)]
+pub struct FetchedHistograms {
+    /// Their times, ascending and unique, and none of them the time of a value.
+    pub timestamps: Arc<[i64]>,
+    /// One for each time, [valid](Histogram::validate); stale markers included.
+    pub histograms: Vec<Histogram>,
+}
+
+impl FetchedHistograms {
+    fn byte_len(&self) -> usize {
+        let histograms = self.histograms.iter().map(Histogram::byte_len).sum::<usize>();
+        size_of::<FetchedHistograms>() + self.timestamps.len() * size_of::<i64>() + histograms
+    }
 }
 
 impl FetchedSeries {
     /// Bytes that it holds for itself, its timestamps not included: many series share those.
     pub fn byte_len(&self) -> u64 {
-        (size_of::<FetchedSeries>() + self.labels.byte_len() + self.values.capacity() * size_of::<f64>()) as u64
+        let histograms = self.histograms.as_ref().map_or(0, |histograms| histograms.byte_len());
+        let values = self.values.capacity() * size_of::<f64>();
+        (size_of::<FetchedSeries>() + self.labels.byte_len() + values + histograms) as u64
+    }
+
+    /// Samples of either kind.
+    pub fn sample_count(&self) -> usize {
+        self.values.len() + self.histograms.as_ref().map_or(0, |histograms| histograms.histograms.len())
     }
 }
 

@@ -394,6 +394,7 @@ mod tests {
             labels: Labels::of(&[("__name__", "m"), ("n", n)]),
             timestamps: Arc::from([50_000, 80_000, 110_000]),
             values: vec![1.0, 2.0, 3.0],
+            histograms: None,
         };
         let fetched = vec![Fetched::Series(vec![series("1"), series("2")])];
         let account = QueryAccount::new(Limits::default());

@@ -114,7 +114,7 @@ fn any_data_is_evaluated_or_refused() {
                     ("b", &(number % 2).to_string()),
                     ("le", bounds[number % bounds.len()]),
                 ]);
-                FetchedSeries { labels, timestamps: Arc::from(timestamps), values }
+                FetchedSeries { labels, timestamps: Arc::from(timestamps), values, histograms: None }
             })
             .collect();
         let times = match range {

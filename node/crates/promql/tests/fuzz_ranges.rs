@@ -161,7 +161,7 @@ fn series(input: &[Vec<Sample>]) -> Vec<FetchedSeries> {
         let (a, b) = ((number / 2).to_string(), (number % 2).to_string());
         let le = ["1", "2", "+Inf"][number % 3];
         let labels = Labels::of(&[("__name__", name), ("a", &a), ("b", &b), ("job", &b), ("le", le)]);
-        FetchedSeries { labels, timestamps: Arc::from(timestamps), values }
+        FetchedSeries { labels, timestamps: Arc::from(timestamps), values, histograms: None }
     };
     input.iter().take(6).enumerate().map(one).collect()
 }

@@ -19,6 +19,7 @@ fn counters(count: usize, samples: usize) -> Vec<FetchedSeries> {
         labels: Labels::of(&[("__name__", "x_total"), ("n", &number.to_string())]),
         timestamps: timestamps.clone(),
         values: (0..samples).map(|at| at as f64).collect(),
+        histograms: None,
     };
     (0..count).map(series).collect()
 }
@@ -92,7 +93,12 @@ fn data_that_does_not_fit_the_plan_is_refused() {
     let plan = Plan::new(&parse("x").unwrap(), EvalTimes::instant(0), 1).unwrap();
     let none = evaluate(&plan, Vec::new(), &QueryAccount::new(Limits::default()), &never).unwrap_err();
     assert_eq!(none.to_string(), "the plan has 1 selections, but 0 were fetched");
-    let uneven = FetchedSeries { labels: Labels::of(&[("a", "b")]), timestamps: Arc::from([1, 2]), values: vec![1.0] };
+    let uneven = FetchedSeries {
+        labels: Labels::of(&[("a", "b")]),
+        timestamps: Arc::from([1, 2]),
+        values: vec![1.0],
+        histograms: None,
+    };
     let uneven = evaluate(&plan, vec![vec![uneven]], &QueryAccount::new(Limits::default()), &never).unwrap_err();
     assert_eq!(uneven.to_string(), "series {a=\"b\"} was fetched with 2 timestamps and 1 values");
 }

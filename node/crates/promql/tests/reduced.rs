@@ -76,7 +76,7 @@ fn series(number: usize, samples: &[Sample], no_infinity: bool) -> FetchedSeries
         values.push(if no_infinity && value.is_infinite() { 3.5 } else { value });
     }
     let labels = Labels::of(&[("__name__", "m"), ("A", &n), ("a", &a), ("b", &b), ("n", &n)]);
-    FetchedSeries { labels, timestamps: Arc::from(timestamps), values }
+    FetchedSeries { labels, timestamps: Arc::from(timestamps), values, histograms: None }
 }
 
 /// Series as parts have them: each in the order of its storage, whatever that is.
@@ -219,6 +219,7 @@ fn counters(series: usize, samples: usize) -> Vec<FetchedSeries> {
         labels: Labels::of(&[("__name__", "m"), ("a", &(number % 4).to_string()), ("n", &number.to_string())]),
         timestamps: timestamps.clone(),
         values: (0..samples).map(|at| (at * (number % 50)) as f64).collect(),
+        histograms: None,
     };
     (0..series).map(one).collect()
 }

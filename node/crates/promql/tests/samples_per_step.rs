@@ -15,7 +15,12 @@ fn series(name: &str, number: usize) -> FetchedSeries {
     if number == 2 {
         values[100] = stale_marker();
     }
-    FetchedSeries { labels: Labels::of(&[("__name__", name), ("n", &number.to_string())]), timestamps, values }
+    FetchedSeries {
+        labels: Labels::of(&[("__name__", name), ("n", &number.to_string())]),
+        timestamps,
+        values,
+        histograms: None,
+    }
 }
 
 fn counts(query: &str, times: EvalTimes, samples_per_step: bool) -> Vec<u64> {

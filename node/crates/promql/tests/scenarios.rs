@@ -22,7 +22,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use bellwether_model::{Labels, LabelsBuilder, stale_marker};
+use bellwether_model::Labels;
+use bellwether_promql::series_notation::{NotedValue, parse_series};
 use bellwether_promql::{
     EvalTimes, Expr, FetchedSeries, Limits, Outcome, Plan, PlanOptions, QueryAccount, Value, evaluate, parse,
 };
@@ -107,48 +108,8 @@ fn load(samples: &mut Samples, step_ms: i64, body: &[&str]) {
 
 /// `name{label="value"} values...`
 fn series(line: &str) -> (Labels, Vec<Option<f64>>) {
-    let (mut in_string, mut in_braces) = (false, false);
-    let end = line.find(|c| {
-        match c {
-            '"' => in_string = !in_string,
-            '{' => in_braces = true,
-            '}' if !in_string => in_braces = false,
-            _ => {}
-        }
-        c == ' ' && !in_string && !in_braces
-    });
-    let (name, values) = line.split_at(end.unwrap_or(line.len()));
-    (labels(name), values.split_whitespace().flat_map(values_of).collect())
-}
-
-fn labels(text: &str) -> Labels {
-    if text == "{}" {
-        return Labels::empty();
-    }
-    let Expr::Selector(selector) = parse(text).unwrap() else { panic!("{text} is no series") };
-    let mut builder = LabelsBuilder::default();
-    for matcher in &selector.matchers {
-        builder.push(matcher.name(), matcher.value());
-    }
-    builder.build().unwrap()
-}
-
-fn values_of(item: &str) -> Vec<Option<f64>> {
-    let (value, times) = match item.rsplit_once('x') {
-        Some((value, times)) => (value, times.parse::<usize>().unwrap()),
-        None => (item, 0),
-    };
-    if value == "_" {
-        return vec![None; times.max(1)];
-    }
-    let sign = value.rfind(['+', '-']).filter(|at| *at > 0 && !value[..*at].ends_with('e'));
-    let (first, increment) = value.split_at(sign.unwrap_or(value.len()));
-    let first = if first == "stale" { stale_marker() } else { first.parse::<f64>().unwrap() };
-    let increment = if increment.is_empty() { 0.0 } else { increment.parse::<f64>().unwrap() };
-    if times == 0 {
-        return vec![Some(first)];
-    }
-    (0..=times).map(|at| Some(if increment == 0.0 { first } else { first + increment * at as f64 })).collect()
+    let series = parse_series(line).unwrap();
+    (series.labels, series.values.into_iter().map(|value| value.map(|NotedValue::Float(value)| value)).collect())
 }
 
 fn check(samples: &Samples, options: PlanOptions, rest: &str, body: &[&str]) -> Result<(), String> {
@@ -215,7 +176,7 @@ fn outcome(samples: &Samples, options: PlanOptions, times: EvalTimes, query: &st
                     let timestamps = known.unwrap_or_else(|| Arc::from(times));
                     shared.push(timestamps.clone());
                     let values = inside.iter().map(|(_, value)| *value).collect();
-                    FetchedSeries { labels: labels.clone(), timestamps, values }
+                    FetchedSeries { labels: labels.clone(), timestamps, values, histograms: None }
                 })
                 .collect()
         })

@@ -146,11 +146,20 @@ fn evaluate_by(
 }
 
 fn check_columns(series: &[FetchedSeries]) -> Result<(), EvalError> {
-    let Some(uneven) = series.iter().find(|series| series.timestamps.len() != series.values.len()) else {
-        return Ok(());
+    let lengths = |series: &FetchedSeries| {
+        let of_histograms = series
+            .histograms
+            .as_ref()
+            .map_or((0, 0), |histograms| (histograms.timestamps.len(), histograms.histograms.len()));
+        [(series.timestamps.len(), series.values.len()), of_histograms]
     };
-    let (labels, timestamps, values) = (uneven.labels.to_string(), uneven.timestamps.len(), uneven.values.len());
-    Err(EvalError::Columns { labels, timestamps, values })
+    for series in series {
+        let uneven = lengths(series).into_iter().find(|(timestamps, values)| timestamps != values);
+        if let Some((timestamps, values)) = uneven {
+            return Err(EvalError::Columns { labels: series.labels.to_string(), timestamps, values });
+        }
+    }
+    Ok(())
 }
 
 pub(crate) struct Evaluator<'a> {

@@ -137,7 +137,12 @@ mod tests {
     use super::*;
 
     fn series(labels: &[(&str, &str)], timestamp: i64, value: f64) -> FetchedSeries {
-        FetchedSeries { labels: Labels::of(labels), timestamps: [timestamp].into(), values: vec![value] }
+        FetchedSeries {
+            labels: Labels::of(labels),
+            timestamps: [timestamp].into(),
+            values: vec![value],
+            histograms: None,
+        }
     }
 
     fn check(series: &[FetchedSeries], escaping: NameEscaping, want: Expect) {

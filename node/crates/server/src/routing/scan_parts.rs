@@ -113,7 +113,7 @@ impl Found for FetchedSeries {
                 return Err(unreadable(format!("{} times and {} values", timestamps.len(), values.len())));
             }
             let values = values.iter().map(|bits| f64::from_bits(u64::from_le_bytes(*bits))).collect();
-            fetched.add(FetchedSeries { labels, timestamps: timestamps.clone(), values })?;
+            fetched.add(FetchedSeries { labels, timestamps: timestamps.clone(), values, histograms: None })?;
         }
         for series in fetched.into_series() {
             match so_far.last_mut().filter(|last| last.labels == series.labels) {
@@ -218,7 +218,12 @@ mod tests {
 
     fn series(number: usize, timestamps: Arc<[i64]>) -> FetchedSeries {
         let values = (0..timestamps.len()).map(|at| f64::from_bits((at * 7919 + number) as u64)).collect();
-        FetchedSeries { labels: Labels::of(&[("__name__", "m"), ("n", &number.to_string())]), timestamps, values }
+        FetchedSeries {
+            labels: Labels::of(&[("__name__", "m"), ("n", &number.to_string())]),
+            timestamps,
+            values,
+            histograms: None,
+        }
     }
 
     #[test]

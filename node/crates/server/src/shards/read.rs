@@ -73,7 +73,7 @@ impl Shards {
             let request = SelectRequest { tenant: &tenant, matchers: &matchers, range, limits: NO_LIMITS };
             let mut fetched = Fetched::new(&read.account);
             let mut visit = |SelectedSeries { labels, timestamps, values }: SelectedSeries| {
-                fetched.add(FetchedSeries { labels, timestamps, values }).map_err(Stop::from)
+                fetched.add(FetchedSeries { labels, timestamps, values, histograms: None }).map_err(Stop::from)
             };
             let selected = group.shard().select_each(&request, wanted, &read.cancel, &mut visit);
             selected.map_err(|stop| stop.into_error(group))?;

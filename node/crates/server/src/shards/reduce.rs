@@ -97,7 +97,7 @@ fn reduced(group: &ShardGroup, tenant: &Tenant, subplan: &Subplan, read: &ReadCo
         samples: 0,
     };
     let mut visit = |SelectedSeries { labels, timestamps, values }: SelectedSeries| -> Result<(), Stop> {
-        batches.add(FetchedSeries { labels, timestamps, values })
+        batches.add(FetchedSeries { labels, timestamps, values, histograms: None })
     };
     group.shard().select_each(&request, wanted, &read.cancel, &mut visit)?;
     batches.end()?;

@@ -73,6 +73,6 @@ mod testing {
     /// A series as storage gives it.
     pub fn fetched(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> FetchedSeries {
         let (timestamps, values): (Vec<i64>, Vec<f64>) = samples.iter().copied().unzip();
-        FetchedSeries { labels: Labels::of(labels), timestamps: timestamps.into(), values }
+        FetchedSeries { labels: Labels::of(labels), timestamps: timestamps.into(), values, histograms: None }
     }
 }

@@ -1,0 +1,231 @@
+//! Series written in one line: labels, then a value for each interval, as tests of rules and of queries write them.
+//!
+//! ```text
+//! up{job="a"} 1 2+1x3 _ 5x2 stale _x2
+//! ```
+//! `2+1x3` is 2 3 4 5, `5x2` is 5 5 5 (a value and how often it is followed by another), `_` is no sample, `_x2` two times none,
+//! `stale` the stale marker.
+
+use bellwether_model::{LabelError, Labels, LabelsBuilder, MatchOp, stale_marker};
+
+use crate::ast::Expr;
+use crate::limits::NOTED_VALUES_MAX;
+use crate::parser::{ParseError, parse};
+
+/// A series and its values, one for each interval from the first on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NotedSeries {
+    /// Its labels.
+    pub labels: Labels,
+    /// What there is at each interval.
+    pub values: Vec<Option<NotedValue>>,
+}
+
+/// A value of a series.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NotedValue {
+    /// A number; a stale marker too.
+    Float(f64),
+}
+
+/// Why a line is not understood.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum NotationError {
+    /// What should be labels.
+    #[error("{text:?} is no series")]
+    NoSeries {
+        /// It.
+        text: String,
+    },
+    /// The labels have an error of their own.
+    #[error("in {text:?}: {source}")]
+    Series {
+        /// They.
+        text: String,
+        /// What is wrong.
+        source: ParseError,
+    },
+    /// A label that no series may have.
+    #[error(transparent)]
+    Label(#[from] LabelError),
+    /// What should be a value.
+    #[error("{item:?} is no value: {what}")]
+    Value {
+        /// It.
+        item: String,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// More than anybody means.
+    #[error("the series has more than {NOTED_VALUES_MAX} values")]
+    TooMany,
+}
+
+/// The series of a line.
+pub fn parse_series(line: &str) -> Result<NotedSeries, NotationError> {
+    let (labels, values) = split_series(line);
+    Ok(NotedSeries { labels: parse_labels(labels)?, values: parse_values(values)? })
+}
+
+/// The labels of a line, and what follows them.
+pub fn split_series(line: &str) -> (&str, &str) {
+    let line = line.trim();
+    let (mut quote, mut is_escaped, mut in_braces) = (None, false, false);
+    let end = line.find(|c: char| {
+        match (quote, c) {
+            (Some(_), _) if is_escaped => is_escaped = false,
+            (Some('"' | '\''), '\\') => is_escaped = true,
+            (Some(open), _) if open == c => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'' | '`') => quote = Some(c),
+            (None, '{') => in_braces = true,
+            (None, '}') => in_braces = false,
+            _ => {}
+        }
+        c.is_whitespace() && quote.is_none() && !in_braces
+    });
+    line.split_at(end.unwrap_or(line.len()))
+}
+
+/// The labels of a series: a name, conditions of equality in braces, or both. `{}` has none.
+pub fn parse_labels(text: &str) -> Result<Labels, NotationError> {
+    if text == "{}" {
+        return Ok(Labels::empty());
+    }
+    let expr = parse(text).map_err(|source| NotationError::Series { text: text.to_owned(), source })?;
+    let no_series = || NotationError::NoSeries { text: text.to_owned() };
+    let Expr::Selector(selector) = &expr else { return Err(no_series()) };
+    let mut builder = LabelsBuilder::default();
+    for matcher in &selector.matchers {
+        if matcher.op() != MatchOp::Equal {
+            return Err(no_series());
+        }
+        builder.push(matcher.name(), matcher.value());
+    }
+    Ok(builder.build()?)
+}
+
+/// The values of a series, separated by spaces.
+pub fn parse_values(text: &str) -> Result<Vec<Option<NotedValue>>, NotationError> {
+    let mut values = Vec::new();
+    for item in text.split_whitespace() {
+        add_item(item, &mut values)?;
+        if values.len() > NOTED_VALUES_MAX {
+            return Err(NotationError::TooMany);
+        }
+    }
+    Ok(values)
+}
+
+fn add_item(item: &str, values: &mut Vec<Option<NotedValue>>) -> Result<(), NotationError> {
+    let wrong = |what| NotationError::Value { item: item.to_owned(), what };
+    let (value, times) = match item.rsplit_once('x').filter(|(value, _)| !is_hexadecimal_prefix(value)) {
+        Some((value, times)) => (value, Some(times.parse::<usize>().map_err(|_| wrong("how often is no number"))?)),
+        None => (item, None),
+    };
+    if times.is_some_and(|times| times >= NOTED_VALUES_MAX) {
+        return Err(NotationError::TooMany);
+    }
+    if value == "_" {
+        values.extend(std::iter::repeat_n(None, times.unwrap_or(1)));
+        return Ok(());
+    }
+    // The sign of an exponent, or at the beginning, is none between two numbers.
+    let is_between = |at: &usize| {
+        let before = &value[..*at];
+        !before.is_empty() && !(before.ends_with(['e', 'E']) && !before.starts_with("0x"))
+    };
+    let sign = value.rmatch_indices(['+', '-']).map(|(at, _)| at).find(is_between);
+    let (first, increment) = value.split_at(sign.unwrap_or(value.len()));
+    let number = |text: &str| match text {
+        "stale" => Ok(stale_marker()),
+        _ => parse_number(text).ok_or_else(|| wrong("a number was expected")),
+    };
+    let first = number(first)?;
+    let Some(times) = times else {
+        if !increment.is_empty() {
+            return Err(wrong("how often it is to be added is missing"));
+        }
+        values.push(Some(NotedValue::Float(first)));
+        return Ok(());
+    };
+    let increment = if increment.is_empty() { None } else { Some(number(increment)?) };
+    let mut value = first;
+    for _ in 0..=times {
+        values.push(Some(NotedValue::Float(value)));
+        if let Some(increment) = increment {
+            value += increment;
+        }
+    }
+    Ok(())
+}
+
+fn is_hexadecimal_prefix(text: &str) -> bool {
+    matches!(text.trim_start_matches(['+', '-']), "0")
+}
+
+fn parse_number(text: &str) -> Option<f64> {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1.0, digits),
+        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if digits.starts_with(['+', '-']) {
+        return None;
+    }
+    if let Some(hexadecimal) = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+        return u64::from_str_radix(hexadecimal, 16).ok().map(|number| sign * number as f64);
+    }
+    digits.parse::<f64>().ok().map(|number| sign * number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn floats(text: &str) -> Vec<Option<f64>> {
+        let values = parse_values(text).unwrap().into_iter();
+        values.map(|value| value.map(|NotedValue::Float(value)| value)).collect()
+    }
+
+    #[test]
+    fn values_repeat_and_grow() {
+        assert_eq!(
+            floats("1 2+1x3 _ 5x2"),
+            [1.0, 2.0, 3.0, 4.0, 5.0].map(Some).into_iter().chain([None]).chain([Some(5.0); 3]).collect::<Vec<_>>()
+        );
+        assert_eq!(floats("-2-3x2 +1x0 _x2"), [Some(-2.0), Some(-5.0), Some(-8.0), Some(1.0), None, None]);
+        assert_eq!(floats("1e-3 1e+2-1e-1x1"), [1e-3, 1e2, 1e2 - 1e-1].map(Some));
+        assert_eq!(floats("Inf -Inf 0x1f"), [f64::INFINITY, f64::NEG_INFINITY, 31.0].map(Some));
+        assert!(floats("stale NaN").iter().all(|value| value.unwrap().is_nan()));
+    }
+
+    #[test]
+    fn labels_may_hold_anything() {
+        let series = parse_series(r#"  up{job="a} b\" c", instance='x y'}  1 _"#).unwrap();
+        assert_eq!(series.labels, Labels::of(&[("__name__", "up"), ("instance", "x y"), ("job", "a} b\" c")]));
+        assert_eq!(series.values, [Some(NotedValue::Float(1.0)), None]);
+        assert_eq!(parse_series("{} 1").unwrap().labels, Labels::empty());
+        assert_eq!(parse_series(r#"{"a.b", c="d"}"#).unwrap().labels, Labels::of(&[("__name__", "a.b"), ("c", "d")]));
+    }
+
+    #[test]
+    fn what_is_no_series_is_an_error() {
+        for line in [
+            "",
+            "1 2",
+            "a{b!=\"c\"} 1",
+            "a{ 1",
+            "a 1+",
+            "a 1+2",
+            "a x",
+            "a 1x",
+            "a 1xy",
+            "a ++1",
+            "a 1x99999999999",
+            "a é",
+        ] {
+            assert!(parse_series(line).is_err(), "{line:?}");
+        }
+        assert_eq!(parse_values("1x900000 1x900000"), Err(NotationError::TooMany));
+    }
+}
