@@ -27,6 +27,7 @@ const WORKSPACE: &[(&str, &[&str])] = &[
     (
         "bellwether-server",
         &[
+            "bellwether-chunk",
             "bellwether-ingest",
             "bellwether-kv",
             "bellwether-model",
