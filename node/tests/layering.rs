@@ -11,7 +11,7 @@ use serde_json::Value;
 /// A crate of the workspace, and the crates of the workspace that it may depend on (tests and benchmarks excepted).
 const WORKSPACE: &[(&str, &[&str])] = &[
     ("bellwether-model", &[]),
-    ("bellwether-chunk", &[]),
+    ("bellwether-chunk", &["bellwether-model"]),
     ("bellwether-probe", &[]),
     ("bellwether-kv", &["bellwether-probe"]),
     ("bellwether-kv-rocksdb", &["bellwether-kv"]),
@@ -19,7 +19,7 @@ const WORKSPACE: &[(&str, &[&str])] = &[
     ("bellwether-kv-rocksdb-faults", &["bellwether-kv-rocksdb"]),
     ("bellwether-placement", &["bellwether-model"]),
     ("bellwether-promql", &["bellwether-model"]),
-    ("bellwether-ingest", &["bellwether-model", "bellwether-probe"]),
+    ("bellwether-ingest", &["bellwether-chunk", "bellwether-model", "bellwether-probe"]),
     ("bellwether-tsdb", &["bellwether-chunk", "bellwether-kv", "bellwether-model", "bellwether-probe"]),
     ("bellwether-raft", &["bellwether-kv", "bellwether-probe"]),
     ("bellwether-proto", &["bellwether-model"]),
@@ -27,6 +27,7 @@ const WORKSPACE: &[(&str, &[&str])] = &[
     (
         "bellwether-server",
         &[
+            "bellwether-chunk",
             "bellwether-ingest",
             "bellwether-kv",
             "bellwether-model",

@@ -37,7 +37,7 @@ const DISK_BYTES: u64 = 100 << 30;
 pub const NEXT_PROGRAM: Program = Program {
     version: "9.0.0-next",
     peers: Versions { lowest: 1, highest: 2 },
-    formats: Versions { lowest: 1, highest: 2 },
+    formats: Versions { lowest: 1, highest: 3 },
 };
 
 /// See the module.

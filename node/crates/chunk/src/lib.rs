@@ -5,13 +5,14 @@
 //! leave bytes that ZSTD can work on, because a pack of neighbouring chunks is compressed as a whole afterwards.
 //!
 //! Reading order: `varint` (integers as bytes), `residuals` (small integers as bytes), `column` (predicting a column
-//! of integers), `decimal` (finding integers in floats), `values` and `timestamps` (the stored formats), `head`.
+//! of integers), `decimal` (finding integers in floats), `values`, `timestamps` and `histograms` (the stored formats), `head`.
 //! Byte diagrams are in `node/docs/format/chunk.md`.
 
 mod column;
 mod decimal;
 mod error;
 mod head;
+mod histograms;
 mod residuals;
 mod timestamps;
 mod values;
@@ -19,6 +20,7 @@ pub mod varint;
 
 pub use error::DecodeError;
 pub use head::HeadChunk;
+pub use histograms::{HISTOGRAMS_PER_CHUNK_MAX, decode_histograms, encode_histograms, histograms_that_fit};
 pub use timestamps::{decode_timestamps, encode_timestamps};
 pub use values::{Effort, Scratch, ValueCodec, decode_values, encode_values};
 

@@ -2,7 +2,8 @@
 //! `cargo test` runs them on random input, `cargo bolero test` with a fuzzer.
 
 use bellwether_chunk::{
-    Effort, SAMPLES_PER_CHUNK_MAX, Scratch, ValueCodec, decode_timestamps, decode_values, encode_values,
+    Effort, HISTOGRAMS_PER_CHUNK_MAX, SAMPLES_PER_CHUNK_MAX, Scratch, ValueCodec, decode_histograms, decode_timestamps,
+    decode_values, encode_values,
 };
 
 const COUNT_MAX: usize = 4_096;
@@ -51,4 +52,14 @@ fn a_count_that_no_chunk_has_is_refused_before_anything_is_allocated() {
         assert_eq!(values.capacity(), 0);
         assert!(decode_timestamps(&[0; 8], count, &mut Vec::new()).is_err());
     }
+}
+
+#[test]
+fn hostile_histograms_never_panic() {
+    bolero::check!().with_type::<(u16, Vec<u8>)>().for_each(|(count, bytes)| {
+        let count = usize::from(*count) % (HISTOGRAMS_PER_CHUNK_MAX + 1);
+        let mut histograms = Vec::new();
+        let decoded = decode_histograms(bytes, count, &mut histograms).is_ok();
+        assert_eq!(histograms.len(), if decoded { count } else { 0 });
+    });
 }

@@ -3,10 +3,13 @@
 //! In the steady state nothing is allocated: batches and tables come from the scratch and go back to it with
 //! [`DistributorScratch::recycle`].
 
-use bellwether_model::{Labels, MetricMetadata, PlacementKey, RefEpoch, Sample, SeriesHash, SeriesRef, Tenant, limits};
+use bellwether_model::{
+    Labels, MetricMetadata, PlacementKey, RefEpoch, Sample, SeriesHash, SeriesRef, Tenant, Timestamp, limits,
+};
 use hashbrown::HashTable;
 
 use crate::group_table::GroupTable;
+use crate::histogram_chunks::HistogramChunks;
 use crate::key_hasher::{CacheKey, KeyHasher, TenantKey};
 use crate::metadata_filter::{MetadataFilter, Telling};
 use crate::remote_write_v1::{self, ScratchV1};
@@ -14,6 +17,7 @@ use crate::remote_write_v2::{self, ScratchV2};
 use crate::series_cache::{CacheReader, Known, SeriesCache};
 use crate::shard_batch::{RefScope, ShardBatch};
 use crate::visitor::{BuildError, MetadataRef, RequestVisitor, WalkError, WireLabels};
+use crate::wire_histograms::WireHistograms;
 
 /// Memory of the new series of one request. The smallest series takes ten times its bytes in the body.
 pub const NEW_SERIES_BYTES_MAX: usize = 64 << 20;
@@ -30,6 +34,7 @@ pub struct Distributor<'a> {
     cache: &'a SeriesCache,
     metadata: &'a MetadataFilter,
     groups: &'a GroupTable,
+    takes_histograms: bool,
 }
 
 /// What became of one request.
@@ -45,7 +50,7 @@ pub struct Distributed {
     pub metadata: Vec<(String, MetricMetadata)>,
     /// To be told once that is passed on.
     pub telling: Telling,
-    /// Samples in batches and misses.
+    /// Samples in batches and misses, histograms too.
     pub samples: usize,
     /// Memory of the misses, about.
     pub new_series_bytes: usize,
@@ -64,8 +69,17 @@ pub struct Miss {
     pub placement: PlacementKey,
     /// The index of the group that owns the point.
     pub group: u16,
-    /// Its samples, in order.
+    /// Its samples that are floats, in order.
     pub samples: Vec<Sample>,
+    /// Its histograms, in order, each as a chunk of its own.
+    pub histograms: Vec<(Timestamp, Box<[u8]>)>,
+}
+
+impl Miss {
+    /// Samples, histograms too.
+    pub fn sample_count(&self) -> usize {
+        self.samples.len() + self.histograms.len()
+    }
 }
 
 /// Why the gateway does not pass something on.
@@ -75,7 +89,9 @@ pub enum RefusalReason {
     InvalidLabels,
     /// Exemplars, which cannot be stored yet. Permanent.
     Exemplars,
-    /// Native histograms, which cannot be stored yet. Permanent.
+    /// Native histograms that say nothing which could be computed with. Permanent.
+    InvalidHistograms,
+    /// Native histograms, which not all programs of the cluster know yet. Permanent.
     Histograms,
     /// Metadata that is not UTF-8, too long, too much, or refers to what is not there. Permanent.
     InvalidMetadata,
@@ -145,6 +161,7 @@ pub struct DistributorScratch {
     spare_list: Vec<(u16, ShardBatch)>,
     /// Indexes into the misses, by key.
     miss_index: HashTable<u32>,
+    histograms: HistogramChunks,
 }
 
 impl DistributorScratch {
@@ -163,7 +180,11 @@ impl DistributorScratch {
     /// Bytes held.
     pub fn bytes(&self) -> usize {
         let batches: usize = self.batches.iter().chain(&self.spare_batches).map(ShardBatch::bytes).sum();
-        self.v1.bytes() + self.v2.bytes() + batches + self.miss_index.capacity() * (size_of::<u32>() + 1)
+        self.v1.bytes()
+            + self.v2.bytes()
+            + self.histograms.bytes()
+            + batches
+            + self.miss_index.capacity() * (size_of::<u32>() + 1)
     }
 
     fn begin(&mut self, reader: &CacheReader<'_>) {
@@ -194,7 +215,13 @@ impl<'a> Distributor<'a> {
         metadata: &'a MetadataFilter,
         groups: &'a GroupTable,
     ) -> Distributor<'a> {
-        Distributor { tenant, hasher: KeyHasher::new(cache.seed(), tenant), cache, metadata, groups }
+        let hasher = KeyHasher::new(cache.seed(), tenant);
+        Distributor { tenant, hasher, cache, metadata, groups, takes_histograms: true }
+    }
+
+    /// The same where some program of the cluster does not know histograms: they are refused.
+    pub fn without_histograms(self) -> Distributor<'a> {
+        Distributor { takes_histograms: false, ..self }
     }
 
     /// What [`SeriesCache::insert`] wants to know of the tenant.
@@ -228,11 +255,19 @@ impl<'a> Distributor<'a> {
         let reader = self.cache.read();
         scratch.begin(&reader);
         let mut distributed = {
-            let (batches, miss_index) = (&mut scratch.batches, &mut scratch.miss_index);
+            let DistributorScratch { batches, miss_index, histograms, .. } = scratch;
             let predicted = Known { group: 0, series_ref: SeriesRef(0) };
             let distributed = Distributed { telling: self.metadata.tell(), ..Distributed::default() };
-            let mut collector =
-                Collector { distributor: self, reader, predicted, batches, miss_index, distributed, metadata_bytes: 0 };
+            let mut collector = Collector {
+                distributor: self,
+                reader,
+                predicted,
+                batches,
+                miss_index,
+                histograms,
+                distributed,
+                metadata_bytes: 0,
+            };
             walk(&mut collector)?;
             collector.distributed
         };
@@ -249,6 +284,7 @@ struct Collector<'a> {
     predicted: Known,
     batches: &'a mut [ShardBatch],
     miss_index: &'a mut HashTable<u32>,
+    histograms: &'a mut HistogramChunks,
     distributed: Distributed,
     /// Memory of the metadata told.
     metadata_bytes: usize,
@@ -277,10 +313,45 @@ impl RequestVisitor for Collector<'_> {
         self.known(self.predicted, samples);
     }
 
-    fn unsupported(&mut self, exemplars: usize, histograms: usize) {
-        let refused = &mut self.distributed.refused;
-        refused.add(RefusalReason::Exemplars, exemplars, String::new);
-        refused.add(RefusalReason::Histograms, histograms, String::new);
+    fn histograms<L: WireLabels>(&mut self, labels: &L, histograms: WireHistograms<'_>) -> Result<(), WalkError> {
+        if !self.distributor.takes_histograms {
+            self.distributed.refused.add(RefusalReason::Histograms, histograms.len(), String::new);
+            return Ok(());
+        }
+        self.histograms.clear();
+        for read in histograms.iter() {
+            match read? {
+                (timestamp, Ok(histogram)) => self.histograms.push(timestamp, &histogram),
+                (timestamp, Err(why)) => {
+                    let of = || labels.build().map(|labels| labels.to_string()).unwrap_or_default();
+                    let example = || format!("{} at {timestamp} ms: {why}", of());
+                    self.distributed.refused.add(RefusalReason::InvalidHistograms, 1, example);
+                }
+            }
+        }
+        let count = self.histograms.len();
+        if count == 0 {
+            return Ok(());
+        }
+        let key = labels.key(&self.distributor.hasher);
+        if let Some(known) = key.and_then(|key| self.reader.find(key)) {
+            let batch = &mut self.batches[usize::from(known.group)];
+            for (timestamp, chunk) in self.histograms.iter() {
+                batch.push_histogram(known.series_ref, timestamp, chunk);
+            }
+            self.distributed.samples += count;
+            return Ok(());
+        }
+        let Some(at) = self.missed(key, labels, count)? else { return Ok(()) };
+        self.hold(self.histograms.held_bytes())?;
+        let chunks = self.histograms.iter().map(|(timestamp, chunk)| (timestamp, chunk.into()));
+        self.distributed.misses[at].histograms.extend(chunks);
+        self.distributed.samples += count;
+        Ok(())
+    }
+
+    fn unsupported(&mut self, exemplars: usize) {
+        self.distributed.refused.add(RefusalReason::Exemplars, exemplars, String::new);
     }
 
     fn metadata(&mut self, metadata: MetadataRef<'_>) {
@@ -340,14 +411,30 @@ impl Collector<'_> {
 
     #[inline(never)]
     fn miss<L: WireLabels>(&mut self, key: Option<CacheKey>, labels: &L, samples: &[Sample]) -> Result<(), WalkError> {
+        let Some(at) = self.missed(key, labels, samples.len())? else { return Ok(()) };
+        self.hold(size_of_val(samples))?;
+        let held = &mut self.distributed.misses[at].samples;
+        // No more room than for these: most series come with one sample.
+        if held.is_empty() {
+            *held = samples.to_vec()
+        } else {
+            held.extend_from_slice(samples)
+        }
+        self.distributed.samples += samples.len();
+        Ok(())
+    }
+
+    /// The place among the misses of a series that the cache does not know; none if its `samples` samples are refused.
+    fn missed<L: WireLabels>(
+        &mut self,
+        key: Option<CacheKey>,
+        labels: &L,
+        samples: usize,
+    ) -> Result<Option<usize>, WalkError> {
         if let Some(key) = key
             && let Some(at) = self.miss_index.find(key.hash.low, |at| self.distributed.misses[*at as usize].key == key)
         {
-            let at = *at as usize;
-            self.hold(size_of_val(samples))?;
-            self.distributed.misses[at].samples.extend_from_slice(samples);
-            self.distributed.samples += samples.len();
-            return Ok(());
+            return Ok(Some(*at as usize));
         }
         // Building labels costs as much as finding twenty series: others may write meanwhile.
         let labels = match self.reader.unlocked(|| labels.build()) {
@@ -355,11 +442,11 @@ impl Collector<'_> {
             Err(BuildError::Wire(error)) => return Err(error.into()),
             Err(refused) => {
                 let reason = RefusalReason::InvalidLabels;
-                self.distributed.refused.add(reason, samples.len(), || refused.to_string());
-                return Ok(());
+                self.distributed.refused.add(reason, samples, || refused.to_string());
+                return Ok(None);
             }
         };
-        self.hold(MISS_BYTES + labels.byte_len() + size_of_val(samples))?;
+        self.hold(MISS_BYTES + labels.byte_len())?;
         let key = key.expect("labels that can be built have a key");
         let tenant = self.distributor.tenant;
         let hash = SeriesHash::of(tenant, &labels);
@@ -367,14 +454,14 @@ impl Collector<'_> {
         let placement = PlacementKey::of(tenant, metric, hash);
         let Some(group) = self.distributor.groups.group_of(placement) else {
             let example = || format!("no shard group owns series {labels} at the moment");
-            self.distributed.refused.add(RefusalReason::NoGroup, samples.len(), example);
-            return Ok(());
+            self.distributed.refused.add(RefusalReason::NoGroup, samples, example);
+            return Ok(None);
         };
         let misses = &mut self.distributed.misses;
-        self.miss_index.insert_unique(key.hash.low, misses.len() as u32, |at| misses[*at as usize].key.hash.low);
-        misses.push(Miss { key, labels, hash, placement, group, samples: samples.to_vec() });
-        self.distributed.samples += samples.len();
-        Ok(())
+        let at = misses.len();
+        self.miss_index.insert_unique(key.hash.low, at as u32, |at| misses[*at as usize].key.hash.low);
+        misses.push(Miss { key, labels, hash, placement, group, samples: Vec::new(), histograms: Vec::new() });
+        Ok(Some(at))
     }
 
     /// Counts memory of new series.
@@ -388,9 +475,10 @@ impl Collector<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::FrameReader;
     use crate::protobuf_writer::*;
     use crate::series_cache::CacheEntry;
-    use bellwether_model::{HashRange, MetricKind};
+    use bellwether_model::{CounterResetHint, Counts, HashRange, Histogram, MetricKind, Span};
 
     const SCOPE: RefScope = RefScope { epoch: RefEpoch(3), range_generation: 1 };
 
@@ -510,7 +598,8 @@ mod tests {
     fn bad_series_are_refused_with_reason_and_count_and_the_rest_goes_on() {
         let mut fixture = Fixture::new();
         let mut histogram = series_v1(&labels_v1(&[("__name__", "h")]), &[]);
-        put_bytes(&mut histogram, 4, b"");
+        // Schema 9.
+        put_bytes(&mut histogram, 4, &[4 << 3, 18]);
         let nameless = series_v1(&labels_v1(&[("job", "a")]), &[(1, 1.0), (2, 1.0)]);
         let duplicate = series_v1(&labels_v1(&[("__name__", "a"), ("x", "1"), ("x", "2")]), &[(1, 1.0)]);
         let good = series_v1(&labels_v1(&[("__name__", "up")]), &[(1, 1.0)]);
@@ -519,11 +608,62 @@ mod tests {
             let distributed = fixture.distribute(1, &body).unwrap();
             let refused: Vec<Refusal> = distributed.refused.iter().cloned().collect();
             assert_eq!(refused.len(), 2);
-            assert_eq!((refused[0].reason, refused[0].count), (RefusalReason::Histograms, 1));
+            assert_eq!((refused[0].reason, refused[0].count), (RefusalReason::InvalidHistograms, 1));
+            assert!(refused[0].example.starts_with("h at 0 ms: histogram has schema 9"), "{}", refused[0].example);
             assert_eq!((refused[1].reason, refused[1].count), (RefusalReason::InvalidLabels, 3));
             assert!(refused[1].example.contains("no metric name") && refused[1].reason.is_permanent());
             assert_eq!(distributed.samples, 1);
             fixture.resolve(&distributed);
+        }
+    }
+
+    #[test]
+    fn histograms_go_the_way_of_their_series() {
+        let histogram = |sum| Histogram {
+            counter_reset_hint: CounterResetHint::Gauge,
+            schema: 0,
+            zero_threshold: 0.0,
+            sum,
+            counts: Counts::Integer { count: 3, zero_count: 0, positive: vec![1, 2], negative: vec![] },
+            positive_spans: vec![Span { offset: 0, length: 2 }],
+            negative_spans: vec![],
+            custom_values: vec![],
+        };
+        let mut v1 = series_v1(&labels_v1(&[("__name__", "h")]), &[(1, 1.0)]);
+        put_bytes(&mut v1, 4, &wire_histogram(5, &histogram(1.5)));
+        put_bytes(&mut v1, 4, &wire_histogram(6, &histogram(2.5)));
+        let mut v2 = RequestV2::default();
+        let series = v2.push(&[("__name__", "h")], &[(1, 1.0)]);
+        put_bytes(series, 3, &wire_histogram(5, &histogram(1.5)));
+        put_bytes(series, 3, &wire_histogram(6, &histogram(2.5)));
+        let decoded = |chunk: &[u8]| {
+            let mut out = Vec::new();
+            bellwether_chunk::decode_histograms(chunk, 1, &mut out).unwrap();
+            out.remove(0)
+        };
+        for (version, body) in [(1, request_v1(&[v1])), (2, v2.body())] {
+            let mut fixture = Fixture::new();
+            let first = fixture.distribute(version, &body).unwrap();
+            let [miss] = &first.misses[..] else { panic!("one new series") };
+            let found: Vec<_> = miss.histograms.iter().map(|(at, chunk)| (*at, decoded(chunk))).collect();
+            assert_eq!(found, [(5, histogram(1.5)), (6, histogram(2.5))]);
+            assert_eq!((first.samples, miss.sample_count()), (3, 3));
+            fixture.resolve(&first);
+            let mut second = fixture.distribute(version, &body).unwrap();
+            let [(_, batch)] = &mut second.batches[..] else { panic!("one group") };
+            assert_eq!((second.samples, batch.samples(), batch.histogram_count()), (3, 3, 2));
+            let frames = batch.encode(&fixture.tenant);
+            let frame = FrameReader::new(&frames[0].bytes).unwrap();
+            let rows: Vec<_> = frame.histograms().map(Result::unwrap).collect();
+            let found: Vec<_> = rows.iter().map(|row| (row.series.0, row.timestamp, decoded(row.chunk))).collect();
+            assert_eq!(found, [(100, 5, histogram(1.5)), (100, 6, histogram(2.5))]);
+            let distributor = Distributor::new(&fixture.tenant, &fixture.cache, &fixture.metadata, &fixture.groups);
+            let distributor = distributor.without_histograms();
+            let refused = match version {
+                1 => distributor.distribute_v1(&body, &mut fixture.scratch).unwrap(),
+                _ => distributor.distribute_v2(&body, &mut fixture.scratch).unwrap(),
+            };
+            assert_eq!((refused.refused.count(RefusalReason::Histograms), refused.samples), (2, 1));
         }
     }
 

@@ -16,6 +16,8 @@ use crate::cursor::{Cursor, FormatError, put_sized, put_varint};
 /// The version of entries that every program writes and reads, while no later one is active in the group. Later ones are
 /// alike so far.
 pub const ENTRY_VERSION_FIRST: u8 = 1;
+/// The version from which on frames may hold histograms.
+pub const ENTRY_VERSION_HISTOGRAMS: u8 = 2;
 const FORMAT: &str = "the log entry";
 
 const KIND_SAMPLES: u8 = 1;

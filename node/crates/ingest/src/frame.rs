@@ -3,12 +3,15 @@
 use bellwether_model::{RefEpoch, SeriesHash, Tenant};
 
 use crate::cursor::{Cursor, FormatError};
+use crate::histogram_rows::{HistogramBlock, HistogramRowRef};
 use crate::row_columns::{RowBlock, RowColumns};
 use crate::shard_batch::RefScope;
 
 pub(crate) const FRAME_VERSION: u8 = 1;
 /// Flag: registrations and their rows follow the rows.
 pub(crate) const HAS_REGISTRATIONS: u8 = 1;
+/// Flag: histograms follow at the end. Only in entries of a version that knows them.
+pub(crate) const HAS_HISTOGRAMS: u8 = 2;
 
 const FORMAT: &str = "the frame";
 /// Bytes of the shortest registration.
@@ -20,6 +23,13 @@ pub struct FrameReader<'a> {
     scope: RefScope,
     rows: RowBlock<'a>,
     registrations: Option<Registrations<'a>>,
+    histograms: Option<Histograms<'a>>,
+}
+
+#[derive(Debug, Clone)]
+struct Histograms<'a> {
+    known: HistogramBlock<'a>,
+    registered: HistogramBlock<'a>,
 }
 
 #[derive(Debug, Clone)]
@@ -39,13 +49,18 @@ pub struct RegistrationRef<'a> {
     pub labels: &'a [u8],
 }
 
+/// Whether a frame says that it has histograms; nothing else of it is looked at.
+pub fn has_histograms(frame: &[u8]) -> bool {
+    frame.get(1).is_some_and(|flags| flags & HAS_HISTOGRAMS != 0)
+}
+
 impl<'a> FrameReader<'a> {
     /// Reads the structure.
     pub fn new(bytes: &'a [u8]) -> Result<FrameReader<'a>, FormatError> {
         let mut cursor = Cursor::new(FORMAT, bytes);
         cursor.version(FRAME_VERSION)?;
         let flags = cursor.u8("the flags")?;
-        if flags & !HAS_REGISTRATIONS != 0 {
+        if flags & !(HAS_REGISTRATIONS | HAS_HISTOGRAMS) != 0 {
             return Err(cursor.invalid("an unknown flag is set"));
         }
         let epoch = RefEpoch(cursor.u64("the ref epoch")?);
@@ -55,8 +70,12 @@ impl<'a> FrameReader<'a> {
             0 => None,
             _ => Some(Registrations::read(&mut cursor)?),
         };
+        let histograms = match flags & HAS_HISTOGRAMS {
+            0 => None,
+            _ => Some(Histograms::read(&mut cursor, registrations.as_ref().map_or(0, |some| some.count))?),
+        };
         cursor.expect_end()?;
-        Ok(FrameReader { scope: RefScope { epoch, range_generation }, rows, registrations })
+        Ok(FrameReader { scope: RefScope { epoch, range_generation }, rows, registrations, histograms })
     }
 
     /// The incarnation that the refs belong to. Registrations hold in any.
@@ -72,6 +91,21 @@ impl<'a> FrameReader<'a> {
     /// Samples of series to be registered.
     pub fn registered_row_count(&self) -> usize {
         self.registrations.as_ref().map_or(0, |registrations| registrations.rows.len())
+    }
+
+    /// Whether it is of the form that older programs do not know.
+    pub fn has_histograms(&self) -> bool {
+        self.histograms.is_some()
+    }
+
+    /// Histograms of known series, by series and then in order of arrival. They count as later than the frame's other samples.
+    pub fn histograms(&self) -> impl Iterator<Item = Result<HistogramRowRef<'a>, FormatError>> + use<'a> {
+        self.histograms.as_ref().map(|histograms| histograms.known.iter()).into_iter().flatten()
+    }
+
+    /// The same of series to be registered.
+    pub fn registered_histograms(&self) -> impl Iterator<Item = Result<HistogramRowRef<'a>, FormatError>> + use<'a> {
+        self.histograms.as_ref().map(|histograms| histograms.registered.iter()).into_iter().flatten()
     }
 
     /// Series to be registered.
@@ -114,6 +148,19 @@ impl<'a> FrameReader<'a> {
             return Err(registrations.list.invalid("a sample belongs to a registration that is not there"));
         }
         Ok(())
+    }
+}
+
+impl<'a> Histograms<'a> {
+    fn read(cursor: &mut Cursor<'a>, registrations: usize) -> Result<Histograms<'a>, FormatError> {
+        let (known, registered) = (HistogramBlock::read(cursor)?, HistogramBlock::read(cursor)?);
+        if known.len() + registered.len() == 0 {
+            return Err(cursor.invalid("a section of histograms without any"));
+        }
+        if registered.last().is_some_and(|last| last.0 as usize >= registrations) {
+            return Err(cursor.invalid("a histogram belongs to a registration that is not there"));
+        }
+        Ok(Histograms { known, registered })
     }
 }
 
@@ -182,6 +229,8 @@ mod tests {
         frame.read_registered_rows(&mut registered)?;
         frame.registrations().try_for_each(|registration| registration.map(drop))?;
         frame.tenant()?;
+        frame.histograms().try_for_each(|row| row.map(drop))?;
+        frame.registered_histograms().try_for_each(|row| row.map(drop))?;
         Ok((rows, registered))
     }
 
@@ -211,11 +260,65 @@ mod tests {
             .assert_eq(&hex(&only_frame(&mut own_timestamps)));
     }
 
+    fn with_histograms() -> ShardBatch {
+        let mut batch = example();
+        batch.push_histogram(SeriesRef(300), 1000, b"second");
+        batch.push_histogram(SeriesRef(2), 1001, b"first");
+        batch.push_histogram(SeriesRef(300), 999, b"");
+        batch.push_registered_histogram(5, b"new");
+        batch
+    }
+
+    #[test]
+    fn histograms_come_back_by_series_and_in_order_of_arrival() {
+        let bytes = only_frame(&mut with_histograms());
+        let frame = FrameReader::new(&bytes).unwrap();
+        let rows: Vec<_> = frame.histograms().map(Result::unwrap).map(|r| (r.series.0, r.timestamp, r.chunk)).collect();
+        assert_eq!(rows, [(2, 1001, &b"first"[..]), (300, 1000, b"second"), (300, 999, b"")]);
+        let new: Vec<_> = frame.registered_histograms().map(Result::unwrap).map(|r| (r.series.0, r.chunk)).collect();
+        assert_eq!(new, [(1, &b"new"[..])]);
+        assert_eq!((frame.row_count(), frame.has_histograms()), (3, true));
+        let end: String = bytes[bytes.len() - 34..].iter().map(|byte| format!("{byte:02x}")).collect();
+        expect_test::expect!["2140f87f0302d20f056669727374aa0201067365636f6e6400010001010a036e6577"].assert_eq(&end);
+    }
+
+    #[test]
+    fn many_histograms_are_cut_and_those_of_new_series_come_with_them() {
+        let mut batch = ShardBatch::new(SCOPE);
+        let chunk = |at: u32| vec![at as u8; 5000];
+        (0..400).for_each(|at| batch.push_histogram(SeriesRef(at), 1000, &chunk(at)));
+        for at in 0..3 {
+            batch.register(SeriesHash(at), labels(at as usize), &[sample(7, 1.0)]);
+            (0..300).for_each(|row| batch.push_registered_histogram(row, &chunk(row as u32)));
+        }
+        let (mut known, mut new) = (Vec::new(), vec![Vec::new(); 3]);
+        let frames = batch.encode(&tenant());
+        for encoded in &frames {
+            assert!(encoded.bytes.len() <= limits::FRAME_BYTES_MAX);
+            let frame = FrameReader::new(&encoded.bytes).unwrap();
+            assert_eq!(frame.registration_count(), encoded.registrations.len());
+            known.extend(frame.histograms().map(Result::unwrap).map(|row| (row.series.0, row.chunk.to_vec())));
+            for row in frame.registered_histograms().map(Result::unwrap) {
+                new[encoded.registrations.start + row.series.0 as usize].push((row.timestamp, row.chunk.to_vec()));
+            }
+        }
+        assert!(frames.len() > 5);
+        assert_eq!(known, (0..400).map(|at| (at, chunk(at))).collect::<Vec<_>>());
+        let of_one: Vec<_> = (0..300).map(|row| (row, chunk(row as u32))).collect();
+        assert_eq!(new, vec![of_one; 3]);
+        assert_eq!(frames.iter().map(|frame| frame.samples).sum::<usize>(), batch.samples());
+    }
+
     #[test]
     fn every_truncation_is_an_error() {
-        let bytes = only_frame(&mut example());
+        for bytes in [only_frame(&mut example()), only_frame(&mut with_histograms())] {
+            every_truncation_of_a_frame_is_an_error(&bytes);
+        }
+    }
+
+    fn every_truncation_of_a_frame_is_an_error(bytes: &[u8]) {
         assert!((0..bytes.len()).all(|length| read_all(&bytes[..length]).is_err()));
-        let longer = [&bytes[..], &[0]].concat();
+        let longer = [bytes, &[0]].concat();
         assert!(read_all(&longer).unwrap_err().to_string().contains("bytes follow the end"));
     }
 
@@ -230,10 +333,11 @@ mod tests {
     proptest! {
         #[test]
         fn a_flipped_bit_never_panics(at: prop::sample::Index, bit in 0..8u32) {
-            let mut bytes = only_frame(&mut example());
-            let at = at.index(bytes.len());
-            bytes[at] ^= 1 << bit;
-            let _ = read_all(&bytes);
+            for mut bytes in [only_frame(&mut example()), only_frame(&mut with_histograms())] {
+                let at = at.index(bytes.len());
+                bytes[at] ^= 1 << bit;
+                let _ = read_all(&bytes);
+            }
         }
     }
 

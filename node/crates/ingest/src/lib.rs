@@ -15,6 +15,8 @@ pub mod distribute;
 pub mod entry;
 pub mod frame;
 pub mod group_table;
+mod histogram_chunks;
+mod histogram_rows;
 mod key_hasher;
 pub mod metadata_filter;
 pub mod protobuf;
@@ -25,16 +27,18 @@ mod row_columns;
 pub mod series_cache;
 pub mod shard_batch;
 mod visitor;
+mod wire_histograms;
 
 pub use body::{BodyError, Encoding, decompress, decompressed_bound};
 pub use cursor::FormatError;
 pub use distribute::{Distributed, Distributor, DistributorScratch, Miss, Refusal, RefusalReason, Refusals};
 pub use entry::{
-    Command, Compression, ControlCommand, ENTRY_VERSION_FIRST, Entry, EntryBuffer, EntryBuilder, EntryCompressor,
-    EntryLimits, MatcherText, SamplesEntry, SplitCommand,
+    Command, Compression, ControlCommand, ENTRY_VERSION_FIRST, ENTRY_VERSION_HISTOGRAMS, Entry, EntryBuffer,
+    EntryBuilder, EntryCompressor, EntryLimits, MatcherText, SamplesEntry, SplitCommand,
 };
-pub use frame::{FrameReader, RegistrationRef};
+pub use frame::{FrameReader, RegistrationRef, has_histograms};
 pub use group_table::{GroupTable, GroupTableError};
+pub use histogram_rows::HistogramRowRef;
 pub use key_hasher::{CacheKey, KeyHasher, TenantKey};
 pub use metadata_filter::{MetadataFilter, Telling};
 pub use protobuf::WireError;
@@ -43,6 +47,7 @@ pub use row_columns::RowColumns;
 pub use series_cache::{CacheEntry, CacheReader, CacheStats, Known, SeriesCache};
 pub use shard_batch::{EncodedFrame, RefScope, Registration, ShardBatch};
 pub use visitor::{BuildError, MetadataRef, RequestVisitor, WalkError, WireLabels};
+pub use wire_histograms::WireHistograms;
 
 #[cfg(test)]
 #[path = "../tests/support/protobuf_writer.rs"]

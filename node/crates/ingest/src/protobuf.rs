@@ -68,6 +68,13 @@ impl<'a> Message<'a> {
         &self.body[start..end]
     }
 
+    /// What lies between two offsets, as a message.
+    #[inline]
+    pub(crate) fn part(&self, start: usize, end: usize) -> Message<'a> {
+        debug_assert!(start <= end && end <= self.body.len());
+        Message { body: self.body, at: start, end }
+    }
+
     /// Steps over bytes that are known to be whole fields, and not more than there are.
     #[inline]
     pub(crate) fn advance(&mut self, length: usize) {

@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::key_hasher::{CacheKey, KeyHasher};
 use crate::protobuf::{Message, WireError, bytes_field, fixed64_field, varint_field};
 use crate::visitor::{BuildError, MetadataRef, RequestVisitor, WalkError, WireLabels, build_labels, metric_kind};
+use crate::wire_histograms::HistogramPlaces;
 
 const REQUEST_SERIES: u64 = bytes_field(1);
 const REQUEST_METADATA: u64 = bytes_field(3);
@@ -41,13 +42,14 @@ pub(crate) const SAMPLES_PER_REQUEST_MAX: usize = limits::REQUEST_DECOMPRESSED_B
 pub struct ScratchV1 {
     samples: Vec<Sample>,
     samples_left: usize,
+    histograms: HistogramPlaces,
     scattered_labels: Vec<u8>,
 }
 
 impl ScratchV1 {
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
-        self.samples.capacity() * size_of::<Sample>() + self.scattered_labels.capacity()
+        self.samples.capacity() * size_of::<Sample>() + self.histograms.bytes() + self.scattered_labels.capacity()
     }
 }
 
@@ -87,8 +89,9 @@ fn walk_series<V: RequestVisitor>(
         None => skip_labels(&mut series)?,
     }
     let labels = series.between(offset, series.offset());
-    let (mut exemplars, mut histograms) = (0, 0);
+    let mut exemplars = 0;
     scratch.samples.clear();
+    scratch.histograms.clear();
     scratch.scattered_labels.clear();
     while !series.is_at_end() {
         let start = series.offset();
@@ -102,28 +105,28 @@ fn walk_series<V: RequestVisitor>(
                 series.message()?;
                 exemplars += 1;
             }
-            SERIES_HISTOGRAM => {
-                series.message()?;
-                histograms += 1;
-            }
+            SERIES_HISTOGRAM => scratch.histograms.push(&mut series, &mut scratch.samples_left)?,
             other => series.skip(other)?,
         }
     }
-    if exemplars + histograms > 0 {
-        visitor.unsupported(exemplars, histograms);
+    if exemplars > 0 {
+        visitor.unsupported(exemplars);
     }
-    if scratch.samples.is_empty() {
-        return Ok(());
-    }
-    if !scratch.scattered_labels.is_empty() {
+    let is_scattered = !scratch.scattered_labels.is_empty();
+    if is_scattered {
         scratch.scattered_labels.splice(0..0, labels.iter().copied());
-        return visitor.series(&RawLabels { bytes: &scratch.scattered_labels, offset }, &scratch.samples);
     }
-    if predicted.is_some() {
-        visitor.predicted_series(&scratch.samples);
+    let labels = RawLabels { bytes: if is_scattered { &scratch.scattered_labels } else { labels }, offset };
+    if !scratch.samples.is_empty() {
+        match predicted {
+            Some(_) if !is_scattered => visitor.predicted_series(&scratch.samples),
+            _ => visitor.series(&labels, &scratch.samples)?,
+        }
+    }
+    if scratch.histograms.is_empty() {
         return Ok(());
     }
-    visitor.series(&RawLabels { bytes: labels, offset }, &scratch.samples)
+    visitor.histograms(&labels, scratch.histograms.of(&series))
 }
 
 /// Steps over the label fields that the series begins with.
@@ -244,8 +247,8 @@ mod tests {
             &body,
             expect![[r#"
                 up{job="node"} 1.5@1790000000000 0@-1
-                unsupported: 0 exemplars, 1 histograms
-                unsupported: 2 exemplars, 0 histograms
+                h histogram of Integer { count: 0, zero_count: 0, positive: [], negative: [] }@0
+                unsupported: 2 exemplars
                 e 1@3
                 metadata: counter up "Is it up?" "bool"
                 metadata: unknown later "" ""

@@ -9,6 +9,7 @@ use crate::key_hasher::{CacheKey, KeyHash, KeyHasher};
 use crate::protobuf::{Message, WireError, bytes_field, varint_field};
 use crate::remote_write_v1::{SAMPLES_PER_REQUEST_MAX, push_sample};
 use crate::visitor::{BuildError, MetadataRef, RequestVisitor, WalkError, WireLabels, build_labels, metric_kind};
+use crate::wire_histograms::HistogramPlaces;
 
 const REQUEST_SYMBOL: u64 = bytes_field(4);
 const REQUEST_SERIES: u64 = bytes_field(5);
@@ -40,6 +41,7 @@ pub struct ScratchV2 {
     label_refs: Vec<u32>,
     samples: Vec<Sample>,
     samples_left: usize,
+    histograms: HistogramPlaces,
 }
 
 impl ScratchV2 {
@@ -49,6 +51,7 @@ impl ScratchV2 {
             + self.hashes.capacity() * size_of::<KeyHash>()
             + self.label_refs.capacity() * size_of::<u32>()
             + self.samples.capacity() * size_of::<Sample>()
+            + self.histograms.bytes()
     }
 }
 
@@ -84,7 +87,7 @@ pub fn walk<V: RequestVisitor>(
     scratch: &mut ScratchV2,
     visitor: &mut V,
 ) -> Result<(), WalkError> {
-    let ScratchV2 { spans, hashes, label_refs, samples, samples_left } = scratch;
+    let ScratchV2 { spans, hashes, label_refs, samples, samples_left, histograms } = scratch;
     *samples_left = SAMPLES_PER_REQUEST_MAX;
     collect_symbols(body, hasher, spans, hashes)?;
     let symbols = Symbols { body, spans, hashes };
@@ -95,7 +98,8 @@ pub fn walk<V: RequestVisitor>(
         match request.tag()? {
             REQUEST_SERIES => {
                 let series = request.message()?;
-                walk_series(series, symbols, label_refs, samples, samples_left, &mut metadata_filter, visitor)?;
+                let found = (&mut *label_refs, &mut *samples, &mut *histograms);
+                walk_series(series, symbols, found, samples_left, &mut metadata_filter, visitor)?;
             }
             other => request.skip(other)?,
         }
@@ -140,15 +144,15 @@ fn collect_symbols(
 fn walk_series<'a, V: RequestVisitor>(
     mut series: Message<'a>,
     symbols: Symbols<'a>,
-    refs: &mut Vec<u32>,
-    samples: &mut Vec<Sample>,
+    (refs, samples, histograms): (&mut Vec<u32>, &mut Vec<Sample>, &mut HistogramPlaces),
     samples_left: &mut usize,
     last_metadata: &mut LastMetadata<'a>,
     visitor: &mut V,
 ) -> Result<(), WalkError> {
     refs.clear();
     samples.clear();
-    let (mut ref_count, mut exemplars, mut histograms) = (0, 0, 0);
+    histograms.clear();
+    let (mut ref_count, mut exemplars) = (0, 0);
     let mut metadata = None;
     while !series.is_at_end() {
         match series.tag()? {
@@ -163,10 +167,7 @@ fn walk_series<'a, V: RequestVisitor>(
                 }
             }
             SERIES_SAMPLE => push_sample(&mut series, samples, samples_left)?,
-            SERIES_HISTOGRAM => {
-                series.message()?;
-                histograms += 1;
-            }
+            SERIES_HISTOGRAM => histograms.push(&mut series, samples_left)?,
             SERIES_EXEMPLAR => {
                 series.message()?;
                 exemplars += 1;
@@ -176,8 +177,8 @@ fn walk_series<'a, V: RequestVisitor>(
             other => series.skip(other)?,
         }
     }
-    if exemplars + histograms > 0 {
-        visitor.unsupported(exemplars, histograms);
+    if exemplars > 0 {
+        visitor.unsupported(exemplars);
     }
     if let Some(metadata) = metadata {
         match last_metadata.read(metadata, symbols, refs)? {
@@ -186,10 +187,14 @@ fn walk_series<'a, V: RequestVisitor>(
             Said::Invalid(why) => visitor.invalid_metadata(why),
         }
     }
-    if samples.is_empty() {
+    let labels = RefLabels { refs, count: ref_count, symbols };
+    if !samples.is_empty() {
+        visitor.series(&labels, samples)?;
+    }
+    if histograms.is_empty() {
         return Ok(());
     }
-    visitor.series(&RefLabels { refs, count: ref_count, symbols }, samples)
+    visitor.histograms(&labels, histograms.of(&series))
 }
 
 #[inline]
@@ -331,11 +336,12 @@ mod tests {
         check(
             &request.body(),
             expect![[r#"
-            metadata: gauge up "Is it up?" "bool"
-            up{instance="a"} 2.5@1 inf@2
-            up{instance="b"} 2.5@1 inf@2
-            unsupported: 1 exemplars, 1 histograms
-        "#]],
+                metadata: gauge up "Is it up?" "bool"
+                up{instance="a"} 2.5@1 inf@2
+                up{instance="b"} 2.5@1 inf@2
+                unsupported: 1 exemplars
+                h histogram of Integer { count: 0, zero_count: 0, positive: [], negative: [] }@0
+            "#]],
         );
     }
 

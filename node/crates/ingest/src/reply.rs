@@ -5,7 +5,9 @@ use bellwether_model::{RefEpoch, SeriesRef};
 use crate::cursor::{Cursor, FormatError, put_varint};
 use crate::shard_batch::RefScope;
 
-const REPLY_VERSION: u8 = 1;
+/// Of a frame without histograms.
+const REPLY_VERSION_FIRST: u8 = 1;
+const REPLY_VERSION: u8 = 2;
 const FORMAT: &str = "the reply to a frame";
 
 /// Why a shard group did not store a sample.
@@ -63,8 +65,10 @@ impl Refused {
 pub struct FrameReply {
     /// The group's incarnation when it applied the frame: what `refs` belong to.
     pub scope: RefScope,
-    /// Samples stored, those that were there already included.
+    /// Floats stored, those that were there already included.
     pub accepted: u64,
+    /// Histograms stored, likewise.
+    pub histograms: u64,
     /// Samples refused, by reason.
     refused: [u64; Refused::ALL.len()],
     /// For each registration of the frame the ref that it has now; `None` if it was refused.
@@ -74,7 +78,7 @@ pub struct FrameReply {
 impl FrameReply {
     /// A reply of which nothing is known yet but who gives it.
     pub fn new(scope: RefScope) -> FrameReply {
-        FrameReply { scope, accepted: 0, refused: [0; Refused::ALL.len()], refs: Vec::new() }
+        FrameReply { scope, accepted: 0, histograms: 0, refused: [0; Refused::ALL.len()], refs: Vec::new() }
     }
 
     /// Counts refused samples.
@@ -94,10 +98,13 @@ impl FrameReply {
 
     /// Appends the reply.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        out.push(REPLY_VERSION);
+        out.push(if self.histograms == 0 { REPLY_VERSION_FIRST } else { REPLY_VERSION });
         out.extend_from_slice(&self.scope.epoch.0.to_le_bytes());
         put_varint(out, u64::from(self.scope.range_generation));
         put_varint(out, self.accepted);
+        if self.histograms > 0 {
+            put_varint(out, self.histograms);
+        }
         put_varint(out, self.refusals().count() as u64);
         for (reason, samples) in self.refusals() {
             out.push(reason as u8 + 1);
@@ -112,11 +119,14 @@ impl FrameReply {
     /// Reads a reply back.
     pub fn decode(bytes: &[u8]) -> Result<FrameReply, FormatError> {
         let mut cursor = Cursor::new(FORMAT, bytes);
-        cursor.version(REPLY_VERSION)?;
+        let version = cursor.version(REPLY_VERSION)?;
         let epoch = RefEpoch(cursor.u64("the ref epoch")?);
         let range_generation = cursor.varint_u32("the range generation")?;
         let mut reply = FrameReply::new(RefScope { epoch, range_generation });
         reply.accepted = cursor.varint("the accepted samples")?;
+        if version > REPLY_VERSION_FIRST {
+            reply.histograms = cursor.varint("the accepted histograms")?;
+        }
         for _ in 0..cursor.length("refusals")? {
             let code = cursor.u8("a reason")?;
             let reason = code.checked_sub(1).and_then(|at| Refused::ALL.get(usize::from(at)));
@@ -153,11 +163,12 @@ mod tests {
     fn reply() -> impl Strategy<Value = FrameReply> {
         let refused = proptest::array::uniform7(prop_oneof![Just(0), any::<u64>()]);
         let refs = proptest::collection::vec(any::<Option<u32>>(), 0..20);
-        (any::<u64>(), any::<u32>(), any::<u64>(), refused, refs).prop_map(
-            |(epoch, range_generation, accepted, refused, refs)| {
+        let histograms = prop_oneof![Just(0), any::<u64>()];
+        (any::<u64>(), any::<u32>(), any::<u64>(), histograms, refused, refs).prop_map(
+            |(epoch, range_generation, accepted, histograms, refused, refs)| {
                 let scope = RefScope { epoch: RefEpoch(epoch), range_generation };
                 let refs = refs.into_iter().map(|series_ref| series_ref.map(SeriesRef)).collect();
-                FrameReply { scope, accepted, refused, refs }
+                FrameReply { scope, accepted, histograms, refused, refs }
             },
         )
     }
@@ -193,5 +204,8 @@ mod tests {
         reply.refs = vec![Some(SeriesRef(0)), None, Some(SeriesRef(u32::MAX))];
         let hex: String = encoded(&reply).iter().map(|byte| format!("{byte:02x}")).collect();
         expect_test::expect!["01010203040506070809ac0202010106020301008080808010"].assert_eq(&hex);
+        reply.histograms = 5;
+        let hex: String = encoded(&reply).iter().map(|byte| format!("{byte:02x}")).collect();
+        expect_test::expect!["02010203040506070809ac020502010106020301008080808010"].assert_eq(&hex);
     }
 }

@@ -3,11 +3,12 @@
 use bellwether_model::{Labels, RefEpoch, Sample, SeriesHash, SeriesRef, Tenant, Timestamp, limits};
 
 use crate::cursor::{put_sized, put_varint};
-use crate::frame::{FRAME_VERSION, HAS_REGISTRATIONS};
+use crate::frame::{FRAME_VERSION, HAS_HISTOGRAMS, HAS_REGISTRATIONS};
+use crate::histogram_rows::{HISTOGRAM_BYTES_MAX, HistogramRow, HistogramRows};
 use crate::row_columns::{self, ROW_BYTES_MAX, ROWS_OVERHEAD_BYTES_MAX, Row};
 
 /// Bytes of a frame beside its registrations and rows.
-const HEADER_BYTES_MAX: usize = 2 + 8 + 5 + 2 + limits::TENANT_BYTES_MAX + 10;
+const HEADER_BYTES_MAX: usize = 2 + 8 + 5 + 2 + limits::TENANT_BYTES_MAX + 10 + 2 * 10;
 /// Bytes of a registration beside its labels.
 const REGISTRATION_OVERHEAD_BYTES: usize = 16 + 5;
 /// What registrations and rows of one frame may take.
@@ -19,6 +20,7 @@ const LABELS_BYTES_MAX: usize =
 
 // Any one valid series fits into a frame with a sample of its own, so cutting always gets on.
 const _: () = assert!(LABELS_BYTES_MAX + REGISTRATION_OVERHEAD_BYTES + ROW_BYTES_MAX < CONTENT_BYTES_MAX);
+const _: () = assert!(LABELS_BYTES_MAX + REGISTRATION_OVERHEAD_BYTES + HISTOGRAM_BYTES_MAX < CONTENT_BYTES_MAX);
 
 /// The incarnation of a group that SeriesRefs belong to: under another one they mean nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,6 +49,9 @@ pub struct ShardBatch {
     /// Rows whose number is an index into `registrations`.
     // Invariant: ascending, since a registration comes with its samples.
     registered_rows: Vec<Row>,
+    histograms: HistogramRows,
+    /// As `registered_rows`.
+    registered_histograms: HistogramRows,
 }
 
 /// A frame and what is in it.
@@ -54,7 +59,7 @@ pub struct ShardBatch {
 pub struct EncodedFrame {
     /// To be put into an entry.
     pub bytes: Vec<u8>,
-    /// Samples inside.
+    /// Samples inside, histograms too.
     pub samples: usize,
     /// Which of the batch's registrations it carries; the reply gives their refs in the same order. A registration with
     /// very many samples is carried by several frames.
@@ -64,7 +69,14 @@ pub struct EncodedFrame {
 impl ShardBatch {
     /// An empty batch whose refs are those of `scope`.
     pub fn new(scope: RefScope) -> ShardBatch {
-        ShardBatch { scope, rows: Vec::new(), registrations: Vec::new(), registered_rows: Vec::new() }
+        ShardBatch {
+            scope,
+            rows: Vec::new(),
+            registrations: Vec::new(),
+            registered_rows: Vec::new(),
+            histograms: HistogramRows::default(),
+            registered_histograms: HistogramRows::default(),
+        }
     }
 
     /// Empties the batch, keeping its memory, for refs of `scope`.
@@ -73,6 +85,8 @@ impl ShardBatch {
         self.rows.clear();
         self.registrations.clear();
         self.registered_rows.clear();
+        self.histograms.clear();
+        self.registered_histograms.clear();
     }
 
     /// The incarnation that the refs belong to.
@@ -84,6 +98,20 @@ impl ShardBatch {
     #[inline]
     pub fn push(&mut self, series_ref: SeriesRef, timestamp: Timestamp, value: f64) {
         self.rows.push(Row { number: series_ref.0, timestamp, value });
+    }
+
+    /// Adds a histogram, as a chunk of its own, of a known series. It counts as later than all floats of the batch.
+    pub fn push_histogram(&mut self, series_ref: SeriesRef, timestamp: Timestamp, chunk: &[u8]) {
+        self.histograms.push(series_ref.0, timestamp, chunk);
+    }
+
+    /// The same of the series that was registered last.
+    ///
+    /// # Panics
+    /// If none was.
+    pub fn push_registered_histogram(&mut self, timestamp: Timestamp, chunk: &[u8]) {
+        let number = self.registrations.len().checked_sub(1).expect("a series was registered");
+        self.registered_histograms.push(number as u32, timestamp, chunk);
     }
 
     /// Adds a series that may be unknown, with its samples.
@@ -103,43 +131,60 @@ impl ShardBatch {
         &self.registrations
     }
 
-    /// Samples inside.
+    /// Samples inside, histograms too.
     pub fn samples(&self) -> usize {
-        self.rows.len() + self.registered_rows.len()
+        self.rows.len() + self.registered_rows.len() + self.histogram_count()
+    }
+
+    /// Histograms inside.
+    pub fn histogram_count(&self) -> usize {
+        self.histograms.rows.len() + self.registered_histograms.rows.len()
     }
 
     /// Bytes held, without those of labels.
     pub fn bytes(&self) -> usize {
         (self.rows.capacity() + self.registered_rows.capacity()) * size_of::<Row>()
             + self.registrations.capacity() * size_of::<Registration>()
+            + self.histograms.capacity_bytes()
+            + self.registered_histograms.capacity_bytes()
     }
 
     /// Whether there is nothing to send.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.registrations.is_empty()
+        self.rows.is_empty() && self.registrations.is_empty() && self.histograms.rows.is_empty()
     }
 
     /// Sorts the rows and writes them as frames of at most [`limits::FRAME_BYTES_MAX`] bytes, nearly always one. Frames
     /// must be proposed in this order, so that the last of two samples with one timestamp stays the last.
     pub fn encode(&mut self, tenant: &Tenant) -> Vec<EncodedFrame> {
         row_columns::sort(&mut self.rows);
+        self.histograms.sort();
         let mut frames = Vec::with_capacity(1);
         let (mut rows, mut registered_rows) = (&self.rows[..], &self.registered_rows[..]);
+        let (mut histograms, mut registered_histograms) =
+            (&self.histograms.rows[..], &self.registered_histograms.rows[..]);
         let mut next = 0;
-        while !rows.is_empty() || next < self.registrations.len() {
+        while !rows.is_empty() || !histograms.is_empty() || next < self.registrations.len() {
             let mut room = CONTENT_BYTES_MAX;
             let rows_here;
             (rows_here, rows) = rows.split_at(rows.len().min(room / ROW_BYTES_MAX));
             room -= rows_here.len() * ROW_BYTES_MAX;
+            let histograms_here;
+            // Once there is room beside all floats: of equal times the histogram is the later one.
+            (histograms_here, histograms) =
+                histograms.split_at(if rows.is_empty() { fitting(histograms, &mut room) } else { 0 });
             let first = next;
-            let mut registered_here = 0;
+            let (mut registered_here, mut registered_histograms_here) = (0, 0);
             let mut end = first;
             while let Some(registration) = self.registrations.get(end) {
                 let bytes = REGISTRATION_OVERHEAD_BYTES + registration.labels.byte_len();
                 let waiting = registered_rows[registered_here..].iter().take_while(|row| row.number as usize == end);
                 let waiting = waiting.count();
                 let fits = room.saturating_sub(bytes) / ROW_BYTES_MAX;
-                if room < bytes || (fits == 0 && waiting > 0) {
+                let own = &registered_histograms[registered_histograms_here..];
+                let own = &own[..own.iter().take_while(|row| row.number as usize == end).count()];
+                let has_room_for_one = own.first().is_none_or(|row| bytes + row.byte_len() <= room);
+                if room < bytes || (waiting > 0 && fits == 0) || (waiting == 0 && !has_room_for_one) {
                     break;
                 }
                 let taken = waiting.min(fits);
@@ -149,11 +194,18 @@ impl ShardBatch {
                 if taken < waiting {
                     break;
                 }
+                let own_here = fitting(own, &mut room);
+                registered_histograms_here += own_here;
+                if own_here < own.len() {
+                    break;
+                }
                 next = end;
             }
             let registered;
             (registered, registered_rows) = registered_rows.split_at(registered_here);
-            frames.push(self.frame(tenant, rows_here, first..end, registered));
+            let own;
+            (own, registered_histograms) = registered_histograms.split_at(registered_histograms_here);
+            frames.push(self.frame(tenant, rows_here, first..end, registered, (histograms_here, own)));
         }
         frames
     }
@@ -164,12 +216,16 @@ impl ShardBatch {
         rows: &[Row],
         registrations: std::ops::Range<usize>,
         registered_rows: &[Row],
+        (histograms, registered_histograms): (&[HistogramRow], &[HistogramRow]),
     ) -> EncodedFrame {
         let labels_bytes: usize = self.registrations[registrations.clone()].iter().map(|r| r.labels.byte_len()).sum();
         let capacity = HEADER_BYTES_MAX + labels_bytes + registrations.len() * REGISTRATION_OVERHEAD_BYTES;
-        let mut bytes = Vec::with_capacity(capacity + (rows.len() + registered_rows.len()) * 12);
+        let of_histograms: usize = histograms.iter().chain(registered_histograms).map(HistogramRow::byte_len).sum();
+        let mut bytes = Vec::with_capacity(capacity + (rows.len() + registered_rows.len()) * 12 + of_histograms);
         bytes.push(FRAME_VERSION);
-        bytes.push(if registrations.is_empty() { 0 } else { HAS_REGISTRATIONS });
+        let histogram_count = histograms.len() + registered_histograms.len();
+        let has_registrations = if registrations.is_empty() { 0 } else { HAS_REGISTRATIONS };
+        bytes.push(has_registrations | if histogram_count == 0 { 0 } else { HAS_HISTOGRAMS });
         bytes.extend_from_slice(&self.scope.epoch.0.to_le_bytes());
         put_varint(&mut bytes, u64::from(self.scope.range_generation));
         row_columns::encode(rows, &mut bytes);
@@ -185,7 +241,23 @@ impl ShardBatch {
                 registered_rows.iter().map(|row| Row { number: row.number - first, ..*row }).collect();
             row_columns::encode(&renumbered, &mut bytes);
         }
+        if histogram_count > 0 {
+            self.histograms.encode(histograms, 0, &mut bytes);
+            self.registered_histograms.encode(registered_histograms, registrations.start as u32, &mut bytes);
+        }
         debug_assert!(bytes.len() <= limits::FRAME_BYTES_MAX);
-        EncodedFrame { bytes, samples: rows.len() + registered_rows.len(), registrations }
+        EncodedFrame { bytes, samples: rows.len() + registered_rows.len() + histogram_count, registrations }
     }
+}
+
+/// How many of the first histograms there is room for, which is taken.
+fn fitting(rows: &[HistogramRow], room: &mut usize) -> usize {
+    let fits = |row: &&HistogramRow| match room.checked_sub(row.byte_len()) {
+        Some(rest) => {
+            *room = rest;
+            true
+        }
+        None => false,
+    };
+    rows.iter().take_while(fits).count()
 }

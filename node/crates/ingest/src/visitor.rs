@@ -4,10 +4,11 @@ use bellwether_model::{Label, LabelError, Labels, LabelsBuilder, METRIC_NAME, Me
 
 use crate::key_hasher::{CacheKey, KeyHasher};
 use crate::protobuf::WireError;
+use crate::wire_histograms::WireHistograms;
 
 /// Listens to a walk over a write request. A visitor must be ready to throw away what it heard: an error can come last.
 pub trait RequestVisitor {
-    /// A series with at least one sample.
+    /// A series with at least one sample that is a float.
     fn series<L: WireLabels>(&mut self, labels: &L, samples: &[Sample]) -> Result<(), WalkError>;
 
     /// Whether the bytes of a series begin with the labels that the visitor expects next, followed by the byte `next`, and
@@ -17,8 +18,11 @@ pub trait RequestVisitor {
     /// The samples, at least one, of the series that was predicted last.
     fn predicted_series(&mut self, samples: &[Sample]);
 
+    /// The histograms, at least one, of a series, after its other samples.
+    fn histograms<L: WireLabels>(&mut self, labels: &L, histograms: WireHistograms<'_>) -> Result<(), WalkError>;
+
     /// What a series carries beside samples and cannot be stored.
-    fn unsupported(&mut self, exemplars: usize, histograms: usize);
+    fn unsupported(&mut self, exemplars: usize);
 
     /// Type, help and unit of a metric. Version 2.0 tells them once per series.
     fn metadata(&mut self, metadata: MetadataRef<'_>);
@@ -214,9 +218,21 @@ pub(crate) mod tests {
             unreachable!("nothing is predicted");
         }
 
-        fn unsupported(&mut self, exemplars: usize, histograms: usize) {
-            let text = format!("unsupported: {exemplars} exemplars, {histograms} histograms");
-            self.heard.push(Heard::Other(text));
+        fn histograms<L: WireLabels>(&mut self, labels: &L, histograms: WireHistograms<'_>) -> Result<(), WalkError> {
+            let labels = labels.build().expect("labels of a test are valid");
+            for read in histograms.iter() {
+                let (timestamp, histogram) = read?;
+                let text = match histogram {
+                    Ok(histogram) => format!("{labels} histogram of {:?}@{timestamp}", histogram.counts),
+                    Err(error) => format!("refused: {labels}@{timestamp}: {error}"),
+                };
+                self.heard.push(Heard::Other(text));
+            }
+            Ok(())
+        }
+
+        fn unsupported(&mut self, exemplars: usize) {
+            self.heard.push(Heard::Other(format!("unsupported: {exemplars} exemplars")));
         }
 
         fn metadata(&mut self, metadata: MetadataRef<'_>) {

@@ -19,7 +19,9 @@ fn valid_frame() -> Vec<u8> {
         batch.push(SeriesRef(at * 100), 1_790_000_000_000 + i64::from(at % 3), f64::from(at) / 3.0);
     }
     let labels = Labels::of(&[("__name__", "up"), ("job", "node")]);
+    batch.push_histogram(SeriesRef(5), 1_790_000_000_000, &[1, 2, 3]);
     batch.register(SeriesHash(7), labels, &[Sample { timestamp: 1, value: 2.0 }]);
+    batch.push_registered_histogram(3, &[4; 20]);
     batch.encode(&Tenant::default_tenant()).remove(0).bytes
 }
 
@@ -44,6 +46,10 @@ fn read_frame(bytes: &[u8], columns: &mut RowColumns) {
     for registration in frame.registrations() {
         let registration = registration.expect("making the reader has checked the list");
         let _ = Labels::from_canonical(registration.labels);
+    }
+    for row in frame.histograms().chain(frame.registered_histograms()) {
+        let row = row.expect("making the reader has checked the list");
+        let _ = bellwether_chunk::decode_histograms(row.chunk, 1, &mut Vec::new());
     }
     assert!(columns.values.capacity() <= 64 + 4 * bytes.len());
 }

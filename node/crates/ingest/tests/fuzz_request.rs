@@ -3,7 +3,7 @@
 use bellwether_ingest::{
     Distributor, DistributorScratch, Encoding, GroupTable, MetadataFilter, RefScope, SeriesCache, decompress,
 };
-use bellwether_model::{HashRange, RefEpoch, Tenant};
+use bellwether_model::{CounterResetHint, Counts, HashRange, Histogram, RefEpoch, Span, Tenant};
 
 #[path = "support/mutation.rs"]
 mod mutation;
@@ -15,12 +15,28 @@ use protobuf_writer::*;
 
 const LIMIT: usize = 1 << 20;
 
+fn histogram() -> Histogram {
+    Histogram {
+        counter_reset_hint: CounterResetHint::Unknown,
+        schema: 3,
+        zero_threshold: 1e-128,
+        sum: 18.5,
+        counts: Counts::Integer { count: 12, zero_count: 2, positive: vec![1, 3], negative: vec![6] },
+        positive_spans: vec![Span { offset: -2, length: 2 }],
+        negative_spans: vec![Span { offset: 0, length: 1 }],
+        custom_values: vec![],
+    }
+}
+
 fn valid_v1() -> Vec<u8> {
     let labels = labels_v1(&[("__name__", "up"), ("instance", "a:9100"), ("job", "node")]);
     let mut with_exemplar = series_v1(&labels, &[(1, 2.0)]);
     put_bytes(&mut with_exemplar, 3, b"");
     let mut body = request_v1(&[series_v1(&labels, &[(1_790_000_000_000, 1.5), (2, -0.0)]), with_exemplar]);
     put_metadata_v1(&mut body, 1, "up", "Is it up?", "bool");
+    let mut with_histogram = labels;
+    put_bytes(&mut with_histogram, 4, &wire_histogram(3, &histogram()));
+    put_bytes(&mut body, 1, &with_histogram);
     body
 }
 
@@ -28,7 +44,9 @@ fn valid_v2() -> Vec<u8> {
     let mut request = RequestV2::default();
     let metadata = request.metadata(2, "Is it up?", "bool");
     for job in ["a", "b"] {
-        put_bytes(request.push(&[("__name__", "up"), ("job", job)], &[(1_790_000_000_000, 1.5)]), 5, &metadata);
+        let series = request.push(&[("__name__", "up"), ("job", job)], &[(1_790_000_000_000, 1.5)]);
+        put_bytes(series, 5, &metadata);
+        put_bytes(series, 3, &wire_histogram(3, &histogram()));
     }
     request.body()
 }

@@ -227,7 +227,7 @@ impl Server {
         let shards = Arc::new(shards.map_err(|error| data(error.into()))?);
         let write_metrics = Arc::new(WriteMetrics::new(&registry)?);
         let router = Router::new(shards.clone(), Arc::new(peers.clone()), &config, &env, write_metrics.clone());
-        let write = WritePath::new(router.clone(), &config, &env, write_metrics);
+        let write = WritePath::new(router.clone(), Some(meta.state()), &config, &env, write_metrics);
         write.set_refusing(refusing);
         let queries = Coordinator::new(router.clone(), env.executors.scan.clone(), &config, &registry);
         let queries = Arc::new(queries);

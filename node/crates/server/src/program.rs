@@ -22,7 +22,8 @@ impl Program {
     pub const THIS: Program = Program {
         version: env!("CARGO_PKG_VERSION"),
         peers: Versions { lowest: 1, highest: 1 },
-        formats: Versions { lowest: 1, highest: 1 },
+        // 2: shard groups store histograms.
+        formats: Versions { lowest: 1, highest: 2 },
     };
 }
 

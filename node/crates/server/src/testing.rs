@@ -65,7 +65,7 @@ impl Storage {
         let shards = Arc::new(shards.unwrap());
         let metrics = Arc::new(WriteMetrics::new(&registry).unwrap());
         let router = Router::new(shards.clone(), Arc::new(Alone), &config, &env, metrics.clone());
-        let write = WritePath::new(router.clone(), &config, &env, metrics.clone());
+        let write = WritePath::new(router.clone(), None, &config, &env, metrics.clone());
         Storage { disk, clock, router, shards, write, metrics, config, env, storage_metrics }
     }
 

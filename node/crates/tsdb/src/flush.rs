@@ -131,8 +131,8 @@ impl Shard {
             cut.logical.next_run += 1;
             cut.begun.push((window, id));
             let mut builder = RunBuilder::new(self.reader.engine.as_ref(), window, id, layer, &mut sealer)?;
-            of_window.visit(&cut.tombstones, floor, &mut scratch, |key, timestamps, values| {
-                builder.push(key, timestamps, values)
+            of_window.visit(&cut.tombstones, floor, &mut scratch, |key, timestamps, values, beside| {
+                builder.push(key, timestamps, values, beside)
             })?;
             runs.extend(builder.finish()?.map(|run| (window, run)));
         }

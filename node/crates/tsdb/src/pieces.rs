@@ -7,6 +7,7 @@ use bellwether_model::{Sample, TimeRange, Timestamp};
 use bellwether_probe::{Bug, planted};
 
 use crate::head::{ChunkAt, Head};
+use crate::histograms::Beside;
 use crate::index::SortKey;
 use crate::merge::merge;
 use crate::tombstone::{Tombstone, bury};
@@ -35,6 +36,7 @@ enum Source {
 pub struct Pieces<'a> {
     heads: &'a [Arc<Head>],
     series: &'a [SortKey],
+    windows: &'a [WindowStart],
     pieces: Vec<Piece>,
     late: Vec<Sample>,
     late_ranges: Vec<Range<u32>>,
@@ -42,8 +44,9 @@ pub struct Pieces<'a> {
 
 impl<'a> Pieces<'a> {
     /// Notes where the samples of `series` in `windows` are; both are ascending.
-    pub fn new(heads: &'a [Arc<Head>], series: &'a [SortKey], windows: &[WindowStart]) -> Pieces<'a> {
-        let mut noted = Pieces { heads, series, pieces: Vec::new(), late: Vec::new(), late_ranges: Vec::new() };
+    pub fn new(heads: &'a [Arc<Head>], series: &'a [SortKey], windows: &'a [WindowStart]) -> Pieces<'a> {
+        let mut noted =
+            Pieces { heads, series, windows, pieces: Vec::new(), late: Vec::new(), late_ranges: Vec::new() };
         let mut latest = (TimeRange::new(1, 0), None);
         let mut position = |timestamp: Timestamp| {
             if !latest.0.contains(timestamp) {
@@ -83,7 +86,10 @@ impl<'a> Pieces<'a> {
     /// The pieces of each Window, with its position.
     pub fn by_window(&self) -> impl Iterator<Item = (usize, WindowPieces<'_>)> {
         let windows = self.pieces.chunk_by(|a, b| a.window == b.window);
-        windows.map(|pieces| (pieces[0].window as usize, WindowPieces { all: self, pieces }))
+        windows.map(|pieces| {
+            let at = pieces[0].window as usize;
+            (at, WindowPieces { all: self, pieces, window: self.windows[at].range() })
+        })
     }
 }
 
@@ -91,6 +97,7 @@ impl<'a> Pieces<'a> {
 pub struct WindowPieces<'a> {
     all: &'a Pieces<'a>,
     pieces: &'a [Piece],
+    window: TimeRange,
 }
 
 impl WindowPieces<'_> {
@@ -100,14 +107,16 @@ impl WindowPieces<'_> {
         tombstones: &[Tombstone],
         floor: Timestamp,
         scratch: &mut Scratch,
-        mut visit: impl FnMut(SortKey, &[Timestamp], &[f64]) -> Result<(), E>,
+        mut visit: impl FnMut(SortKey, &[Timestamp], &[f64], &mut Beside) -> Result<(), E>,
     ) -> Result<(), E> {
         for of_series in self.pieces.chunk_by(|a, b| a.series == b.series) {
             let key = self.all.series[of_series[0].series as usize];
             scratch.samples.clear();
+            scratch.beside.clear();
             for of_head in of_series.chunk_by(|a, b| a.head == b.head) {
                 let head = &self.all.heads[of_head[0].head as usize];
                 scratch.of_head.clear();
+                scratch.beside.add_chunks(head.histograms(key.series), self.window);
                 for piece in of_head {
                     match &piece.source {
                         Source::Chunk(at) => {
@@ -126,7 +135,7 @@ impl WindowPieces<'_> {
             }
             let Columns { timestamps, values } = &scratch.samples;
             let from = timestamps.partition_point(|timestamp| *timestamp < floor);
-            visit(key, &timestamps[from..], &values[from..])?;
+            visit(key, &timestamps[from..], &values[from..], &mut scratch.beside)?;
         }
         Ok(())
     }
@@ -139,6 +148,7 @@ pub struct Scratch {
     of_head: Columns,
     late: Columns,
     merged: Columns,
+    beside: Beside,
 }
 
 #[derive(Default)]

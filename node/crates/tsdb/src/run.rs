@@ -3,18 +3,20 @@
 //! Columns are found by content: series that were scraped together have equal timestamps, so their column is stored once, whatever
 //! path they took to get here. A series that misses the first or last rows of a column uses a part of it.
 
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use bellwether_chunk::varint::{read_bytes, read_i64, read_u64, write_i64, write_u64};
-use bellwether_chunk::{DecodeError, decode_timestamps, encode_timestamps};
+use bellwether_chunk::{DecodeError, decode_timestamps, encode_timestamps, histograms_that_fit};
 use bellwether_kv::{KvEngine, RunWriter};
-use bellwether_model::{TimeRange, Timestamp};
+use bellwether_model::{Histogram, TimeRange, Timestamp};
 use hashbrown::HashMap;
 use xxhash_rust::xxh3::{Xxh3Builder, xxh3_128};
 
 use crate::RUNS;
 use crate::cache::{PackCache, Part, PartId};
 use crate::error::StorageError;
+use crate::histograms::Beside;
 use crate::index::SortKey;
 use crate::keys::{self, RunId, RunPart};
 use crate::pack::{PACK_VERSION, Pack, PackBuilder, ROWS_MAX, Rows};
@@ -90,15 +92,28 @@ impl<'a> RunBuilder<'a> {
     }
 
     /// Adds a series' samples, ascending in time and not empty; `key` is above all keys so far.
-    pub fn push(&mut self, key: SortKey, timestamps: &[Timestamp], values: &[f64]) -> Result<(), StorageError> {
+    ///
+    /// Marks among the values stand for the histograms that are `beside`, of which nothing is left after that.
+    pub fn push(
+        &mut self,
+        key: SortKey,
+        timestamps: &[Timestamp],
+        values: &[f64],
+        beside: &mut Beside,
+    ) -> Result<(), StorageError> {
         let (Some(first), Some(last)) = (timestamps.first(), timestamps.last()) else { return Ok(()) };
         if self.pack.is_full(key, timestamps.len()) {
             self.write_pack()?;
         }
-        let rows_max = ROWS_MAX as usize;
-        for (timestamps, values) in timestamps.chunks(rows_max).zip(values.chunks(rows_max)) {
-            let rows = self.columns.rows(timestamps);
-            self.pack.push(key, rows, values);
+        let histograms = if beside.is_empty() { Vec::new() } else { beside.take(timestamps, values) };
+        if histograms.is_empty() {
+            let rows_max = ROWS_MAX as usize;
+            for (timestamps, values) in timestamps.chunks(rows_max).zip(values.chunks(rows_max)) {
+                let rows = self.columns.rows(timestamps);
+                self.pack.push(key, rows, values);
+            }
+        } else {
+            self.push_mixed(key, timestamps, values, histograms)?;
         }
         self.series.push(key.series);
         self.meta.samples += timestamps.len() as u64;
@@ -108,12 +123,39 @@ impl<'a> RunBuilder<'a> {
         Ok(())
     }
 
+    /// Adds a series with histograms. One with very many is in several packs, and nothing else is in these.
+    fn push_mixed(
+        &mut self,
+        key: SortKey,
+        timestamps: &[Timestamp],
+        values: &[f64],
+        histograms: Vec<(usize, Histogram)>,
+    ) -> Result<(), StorageError> {
+        let (rows, histograms): (Vec<usize>, Vec<Histogram>) = histograms.into_iter().unzip();
+        let (mut from, mut taken) = (0, 0);
+        while from < timestamps.len() {
+            let fits = histograms_that_fit(&histograms[taken..]);
+            // Up to the first histogram that does not fit.
+            let end = rows.get(taken + fits).copied().unwrap_or(timestamps.len()).min(from + ROWS_MAX as usize);
+            let own = rows[taken..].partition_point(|row| *row < end);
+            let is_whole = from == 0 && end == timestamps.len();
+            if !is_whole && (from == 0 || self.pack.is_full_of_one_series()) {
+                self.write_pack()?;
+            }
+            let column = self.columns.rows(&timestamps[from..end]);
+            let own_rows = rows[taken..taken + own].iter().map(|row| row - from);
+            self.pack.push_mixed(key, column, &values[from..end], own_rows, &histograms[taken..taken + own]);
+            (from, taken) = (end, taken + own);
+        }
+        Ok(())
+    }
+
     fn write_pack(&mut self) -> Result<(), StorageError> {
         let Some(first) = self.pack.first() else { return Ok(()) };
-        self.pack.finish(&mut self.body);
+        let version = self.pack.finish(&mut self.body);
         let number = self.packs.len() as u32;
         self.packs.push(first);
-        self.write(RunPart::Pack, number, PACK_VERSION)
+        self.write(RunPart::Pack, number, version)
     }
 
     fn write(&mut self, part: RunPart, number: u32, version: u8) -> Result<(), StorageError> {
@@ -369,11 +411,17 @@ impl RunDirectory {
         self.packs.len() as u32
     }
 
-    /// The only pack that can hold `key`.
-    pub fn pack_of(&self, key: SortKey) -> Option<u32> {
+    /// The packs that can hold `key`: one at most, unless the series has very many histograms.
+    pub fn packs_of(&self, key: SortKey) -> Range<u32> {
         let after = self.packs.partition_point(|first| *first <= key);
-        let pack = after.checked_sub(1)?;
-        (self.packs[pack].tenant == key.tenant).then_some(pack as u32)
+        let Some(last) = after.checked_sub(1).filter(|last| self.packs[*last].tenant == key.tenant) else {
+            return 0..0;
+        };
+        let mut first = last;
+        while first > 0 && self.packs[first - 1] == key {
+            first -= 1;
+        }
+        first as u32..after as u32
     }
 
     /// The first key of a pack.
@@ -529,10 +577,13 @@ mod tests {
     #[test]
     fn a_key_is_in_the_last_pack_that_begins_at_or_before_it() {
         let key = |metric, series| SortKey { tenant: 0, metric, series };
-        let directory = RunDirectory { packs: vec![key(0, 5), key(3, 1), key(3, 9)], blocks: vec![0] };
-        assert_eq!(directory.pack_of(key(0, 4)), None);
-        assert_eq!(directory.pack_of(key(2, 7)), Some(0));
-        assert_eq!(directory.pack_of(key(3, 8)), Some(1));
-        assert_eq!(directory.pack_of(SortKey { tenant: 1, metric: 3, series: 9 }), None);
+        let directory =
+            RunDirectory { packs: vec![key(0, 5), key(3, 1), key(3, 9), key(3, 9), key(4, 0)], blocks: vec![0] };
+        assert_eq!(directory.packs_of(key(0, 4)), 0..0);
+        assert_eq!(directory.packs_of(key(2, 7)), 0..1);
+        assert_eq!(directory.packs_of(key(3, 8)), 1..2);
+        assert_eq!(directory.packs_of(key(3, 9)), 2..4, "a series with very many histograms");
+        assert_eq!(directory.packs_of(key(4, 0)), 4..5);
+        assert_eq!(directory.packs_of(SortKey { tenant: 1, metric: 3, series: 9 }), 0..0);
     }
 }

@@ -10,6 +10,7 @@ use parking_lot::MutexGuard;
 use crate::META;
 use crate::catalog::{Catalog, WindowRuns};
 use crate::error::StorageError;
+use crate::histograms::Beside;
 use crate::index::SortKey;
 use crate::keys::{self, RunId};
 use crate::merge::merge;
@@ -175,15 +176,17 @@ impl Shard {
         let (mut timestamps, mut values) = (Vec::new(), Vec::new());
         let (mut next_timestamps, mut next_values) = (Vec::new(), Vec::new());
         let mut merged = (Vec::new(), Vec::new());
+        let mut beside = Beside::default();
         while let Some(key) = cursors.iter().filter_map(RunCursor::key).min() {
             timestamps.clear();
             values.clear();
+            beside.clear();
             // Oldest first, as the catalog lists them: newer ones win.
             for cursor in cursors.iter_mut().filter(|cursor| cursor.key() == Some(key)) {
                 next_timestamps.clear();
                 next_values.clear();
                 while cursor.key() == Some(key) {
-                    cursor.take(&mut next_timestamps, &mut next_values)?;
+                    cursor.take(&mut next_timestamps, &mut next_values, &mut beside)?;
                 }
                 if hides(tombstones, cursor.run.layer, key.series) && !planted(Bug::LoseTombstonesAtSeal) {
                     bury(tombstones, cursor.run.layer, key.series, 0, &mut next_timestamps, &mut next_values);
@@ -201,7 +204,7 @@ impl Shard {
             }
             // Of a series that is forgotten nobody finds them any more.
             if !self.state.read().is_forgotten(key.series) {
-                builder.push(key, &timestamps, &values)?;
+                builder.push(key, &timestamps, &values, &mut beside)?;
             }
         }
         builder.finish()
@@ -317,12 +320,18 @@ impl<'a> RunCursor<'a> {
     }
 
     /// Appends the samples of the present series and moves on.
-    fn take(&mut self, timestamps: &mut Vec<Timestamp>, values: &mut Vec<f64>) -> Result<(), StorageError> {
+    fn take(
+        &mut self,
+        timestamps: &mut Vec<Timestamp>,
+        values: &mut Vec<f64>,
+        beside: &mut Beside,
+    ) -> Result<(), StorageError> {
         let Some(pack) = &self.pack else { return Ok(()) };
         let series = pack.series()[self.at];
         let column = self.reader.timestamps(self.window, self.run.id, &self.directory, series.rows)?;
-        timestamps.extend_from_slice(&column[series.rows.first as usize..][..series.rows.count as usize]);
-        pack.values(&series, values).map_err(|error| {
+        let own = &column[series.rows.first as usize..][..series.rows.count as usize];
+        timestamps.extend_from_slice(own);
+        pack.values(&series, own, values, beside).map_err(|error| {
             let place =
                 format!("run {} of the window at {} ms, series {}", self.run.id.0, self.window.0, series.series);
             StorageError::corrupt(place, error.to_string())

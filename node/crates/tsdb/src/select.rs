@@ -13,13 +13,14 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bellwether_model::{Labels, Matcher, SeriesRef, Tenant, TimeRange, Timestamp};
+use bellwether_model::{Histogram, Labels, Matcher, SeriesRef, Tenant, TimeRange, Timestamp};
 use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::catalog::Catalog;
 use crate::error::{SelectError, StorageError};
 use crate::head::Head;
+use crate::histograms::{Beside, Chunks};
 use crate::index::lookup::{self, Holds, Interrupted, LOOKS_PER_HOLD};
 use crate::index::{Index, SortKey};
 use crate::keys::RunId;
@@ -64,6 +65,24 @@ pub struct SelectedSeries {
     pub timestamps: Arc<[Timestamp]>,
     /// One per timestamp.
     pub values: Vec<f64>,
+    /// Its samples that are histograms, at other times; few series have any.
+    pub histograms: Option<Box<SelectedHistograms>>,
+}
+
+/// Samples of a series that are histograms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SelectedHistograms {
+    /// Ascending, each once.
+    pub timestamps: Arc<[Timestamp]>,
+    /// One per timestamp.
+    pub histograms: Vec<Histogram>,
+}
+
+impl SelectedSeries {
+    /// Samples of either kind.
+    pub fn sample_count(&self) -> usize {
+        self.values.len() + self.histograms.as_ref().map_or(0, |histograms| histograms.histograms.len())
+    }
 }
 
 /// Which samples of each series are wanted.
@@ -94,7 +113,7 @@ impl Shard {
         let mut selected = Vec::new();
         let mut samples = 0;
         self.select_each(request, Wanted::All, cancel, &mut |series: SelectedSeries| {
-            samples += series.values.len();
+            samples += series.sample_count();
             if samples > request.limits.samples {
                 return Err(SelectError::TooManySamples { limit: request.limits.samples });
             }
@@ -135,7 +154,8 @@ impl Shard {
     ) -> Result<(), E> {
         let mut columns = ColumnTable::default();
         let mut layers = Layers::default();
-        let mut open: Vec<(Labels, usize)> = Vec::with_capacity(SERIES_PER_LOCK);
+        let mut beside = Beside::default();
+        let mut open: Vec<(Labels, usize, Chunks)> = Vec::with_capacity(SERIES_PER_LOCK);
         let (mut head_times, mut head_values) = (Vec::new(), Vec::new());
         for some in keys.chunks(SERIES_PER_LOCK) {
             go_on(cancel)?;
@@ -157,22 +177,32 @@ impl Shard {
                             }
                         }
                     }
-                    open.push((state.index.labels(SeriesRef(key.series)), head_times.len()));
+                    let chunks = if reads_head { state.head.histograms(key.series) } else { &[] };
+                    let read = match (wanted, head_times.last()) {
+                        (Wanted::Newest, Some(newest)) => TimeRange::new(*newest, *newest),
+                        _ => range,
+                    };
+                    let inside = chunks.iter().filter(|(timestamp, _)| read.contains(*timestamp)).cloned().collect();
+                    open.push((state.index.labels(SeriesRef(key.series)), head_times.len(), inside));
                 }
             }
             columns.bound();
             layers.open_runs(&self.reader, range).map_err(SelectError::from)?;
             let mut from = 0;
-            for (key, (labels, end)) in some.iter().zip(open.drain(..)) {
+            for (key, (labels, end, chunks)) in some.iter().zip(open.drain(..)) {
+                beside.clear();
                 let newest = (&head_times[from..end], &head_values[from..end]);
                 from = end;
                 let read = match wanted {
-                    Wanted::All => layers.read(&self.reader, *key, range, newest, &mut columns),
-                    Wanted::Newest => layers.read_newest(&self.reader, *key, range, newest, &mut columns),
+                    Wanted::All => layers.read(&self.reader, *key, range, newest, (&mut columns, &mut beside)),
+                    Wanted::Newest => {
+                        layers.read_newest(&self.reader, *key, range, newest, (&mut columns, &mut beside))
+                    }
                 };
-                if let Some((timestamps, values)) = read.map_err(SelectError::from)? {
-                    visit(SelectedSeries { labels, timestamps, values })?;
-                }
+                let Some((timestamps, values)) = read.map_err(SelectError::from)? else { continue };
+                beside.add_chunks(&chunks, range);
+                let series = SelectedSeries { labels, timestamps, values, histograms: None };
+                visit(if beside.is_empty() { series } else { apart(series, &mut beside, &mut columns) })?;
             }
         }
         Ok(())
@@ -298,6 +328,25 @@ impl Shard {
     }
 }
 
+/// Takes histograms out of a series' values.
+fn apart(mut series: SelectedSeries, beside: &mut Beside, columns: &mut ColumnTable) -> SelectedSeries {
+    let rows = beside.take(&series.timestamps, &series.values);
+    if rows.is_empty() {
+        return series;
+    }
+    let (rows, histograms): (Vec<usize>, Vec<Histogram>) = rows.into_iter().unzip();
+    let times: Vec<Timestamp> = rows.iter().map(|row| series.timestamps[*row]).collect();
+    let mut of_histograms = rows.into_iter().peekable();
+    let samples = series.timestamps.iter().zip(&series.values).enumerate();
+    let floats = samples.filter(|(row, _)| of_histograms.next_if_eq(row).is_none());
+    let (float_times, values): (Vec<Timestamp>, Vec<f64>) = floats.map(|(_, (time, value))| (*time, *value)).unzip();
+    series.timestamps = columns.whole(&float_times).column;
+    series.values = values;
+    let timestamps = columns.whole(&times).column;
+    series.histograms = Some(Box::new(SelectedHistograms { timestamps, histograms }));
+    series
+}
+
 fn go_on(cancel: &AtomicBool) -> Result<(), SelectError> {
     if cancel.load(Ordering::Relaxed) { Err(SelectError::Cancelled) } else { Ok(()) }
 }
@@ -395,7 +444,7 @@ impl Layers {
         key: SortKey,
         range: TimeRange,
         (head_times, head_values): (&[Timestamp], &[f64]),
-        columns: &mut ColumnTable,
+        (columns, beside): (&mut ColumnTable, &mut Beside),
     ) -> Result<Option<Columns>, StorageError> {
         let mut stretches: Vec<Stretch> = Vec::with_capacity(self.runs.len() + 1);
         let mut of_run: Vec<Stretch> = Vec::new();
@@ -412,7 +461,7 @@ impl Layers {
         };
         for run in &mut self.runs {
             let before = values.len();
-            run.read(reader, key, range, &mut values, &mut of_run)?;
+            run.read(reader, key, range, (&mut values, beside), &mut of_run)?;
             if hides(&self.tombstones, run.run.layer, key.series) {
                 let mut times: Vec<Timestamp> = of_run.drain(..).flat_map(|stretch| stretch.times().to_vec()).collect();
                 let mut own = values.split_off(before);
@@ -428,6 +477,7 @@ impl Layers {
             times.clear();
             own.clear();
             head.read(key.series, range, &mut times, &mut own);
+            beside.add_chunks(head.histograms(key.series), range);
             bury(&self.tombstones, head.layer, key.series, 0, &mut times, &mut own);
             let inside = rows_inside(&times, range);
             values.extend_from_slice(&own[inside.clone()]);
@@ -459,7 +509,7 @@ impl Layers {
         key: SortKey,
         range: TimeRange,
         (head_times, head_values): (&[Timestamp], &[f64]),
-        columns: &mut ColumnTable,
+        (columns, beside): (&mut ColumnTable, &mut Beside),
     ) -> Result<Option<Columns>, StorageError> {
         // Of equal times the newer layer's sample counts.
         let mut found = head_times.last().copied().zip(head_values.last().copied());
@@ -480,6 +530,9 @@ impl Layers {
             } else {
                 head.latest(key.series, wanted).map(|sample| (sample.timestamp, sample.value))
             };
+            if let Some((at, _)) = latest {
+                beside.add_chunks(head.histograms(key.series), TimeRange::new(at, at));
+            }
             found = latest.or(found);
         }
         let (mut values, mut stretches) = (Vec::new(), Vec::new());
@@ -490,7 +543,7 @@ impl Layers {
             }
             values.clear();
             stretches.clear();
-            run.read(reader, key, wanted, &mut values, &mut stretches)?;
+            run.read(reader, key, wanted, (&mut values, beside), &mut stretches)?;
             if hides(&self.tombstones, run.run.layer, key.series) {
                 let mut times: Vec<Timestamp> =
                     stretches.drain(..).flat_map(|stretch: Stretch| stretch.times().to_vec()).collect();
@@ -525,10 +578,24 @@ impl OpenRun {
         reader: &RunReader,
         key: SortKey,
         range: TimeRange,
-        values: &mut Vec<f64>,
+        (values, beside): (&mut Vec<f64>, &mut Beside),
         stretches: &mut Vec<Stretch>,
     ) -> Result<(), StorageError> {
-        let Some(number) = self.directory.pack_of(key) else { return Ok(()) };
+        for number in self.directory.packs_of(key) {
+            self.read_pack(reader, number, key, range, (values, beside), stretches)?;
+        }
+        Ok(())
+    }
+
+    fn read_pack(
+        &mut self,
+        reader: &RunReader,
+        number: u32,
+        key: SortKey,
+        range: TimeRange,
+        (values, beside): (&mut Vec<f64>, &mut Beside),
+        stretches: &mut Vec<Stretch>,
+    ) -> Result<(), StorageError> {
         let (window, id) = (self.window, self.run.id);
         let pack = match &self.pack {
             Some((open, pack)) if *open == number => pack,
@@ -548,7 +615,7 @@ impl OpenRun {
                 continue;
             }
             let start = values.len();
-            pack.values(series, values).map_err(|error| corrupt(window, id, key, &error.to_string()))?;
+            pack.values(series, own, values, beside).map_err(|error| corrupt(window, id, key, &error.to_string()))?;
             values.truncate(start + to);
             if from > 0 {
                 values.drain(start..start + from);

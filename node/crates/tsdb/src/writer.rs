@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::error::RegisterError;
 use crate::head::{Head, Inserted};
+use crate::histograms;
 use crate::shard::{AppliedMark, State};
 use crate::tombstone::Tombstone;
 use crate::window::WindowStart;
@@ -29,6 +30,8 @@ pub struct Appended {
     pub too_far_ahead: u64,
     /// Refused: no series has this ref.
     pub unknown_ref: u64,
+    /// Refused: not a histogram.
+    pub damaged: u64,
 }
 
 /// Exclusive access to a shard's logical state.
@@ -105,6 +108,37 @@ impl<'a> ShardWriter<'a> {
                 appended.unknown_ref += 1;
             } else {
                 match state.head.append(series_ref, timestamp, value) {
+                    Inserted::New { at } => {
+                        appended.accepted += 1;
+                        state.changes.stored(at);
+                    }
+                    Inserted::Unchanged => appended.unchanged += 1,
+                }
+            }
+        }
+        appended
+    }
+
+    /// Appends histograms, each a chunk of its own. Otherwise as [`append`](Self::append).
+    pub fn append_histograms<'h>(
+        &mut self,
+        rows: impl Iterator<Item = (u32, Timestamp, &'h [u8])>,
+        bounds: TimeRange,
+    ) -> Appended {
+        let state = &mut *self.state;
+        let bounds = TimeRange::new(bounds.first.max(state.logical.floor), bounds.last);
+        let mut appended = Appended::default();
+        for (series, timestamp, chunk) in rows {
+            if timestamp < bounds.first {
+                appended.too_old += 1;
+            } else if timestamp > bounds.last {
+                appended.too_far_ahead += 1;
+            } else if !state.index.is_living(series) {
+                appended.unknown_ref += 1;
+            } else if !histograms::is_valid(chunk) {
+                appended.damaged += 1;
+            } else {
+                match state.head.append_histogram(series, timestamp, chunk) {
                     Inserted::New { at } => {
                         appended.accepted += 1;
                         state.changes.stored(at);

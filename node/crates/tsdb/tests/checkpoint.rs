@@ -13,6 +13,11 @@ use bellwether_tsdb::{
     SelectLimits, SelectRequest, Shard, ShardMetrics, ShardOptions, StorageError, inspect, install,
 };
 
+#[path = "support/histograms.rs"]
+mod histograms;
+
+use histograms::{chunk, histogram};
+
 /// Bytes carried at a time.
 const PIECE_BYTES: usize = 700;
 
@@ -31,7 +36,13 @@ fn write(shard: &Shard, window: i64, rows: i64) {
         let series = writer.register(SeriesHash::of(&tenant, &labels), &tenant, &labels).unwrap();
         for row in 0..rows {
             let value = (row * 7919 % 1000) as f64 / 8.0;
-            writer.append(&[series.0], &[window * WINDOW_MS + row * 1000], &[value], TimeRange::ALL);
+            let at = window * WINDOW_MS + row * 1000;
+            if series.0 % 5 == 0 {
+                let chunk = chunk(&histogram(row as u8));
+                writer.append_histograms([(series.0, at, &chunk[..])].into_iter(), TimeRange::ALL);
+            } else {
+                writer.append(&[series.0], &[at], &[value], TimeRange::ALL);
+            }
         }
     }
     writer.mark_applied(AppliedMark(format!("{window}, {rows} rows").into()), 0, window as u64);
@@ -44,7 +55,7 @@ fn contents(shard: &Shard) -> (Vec<String>, u64, AppliedMark) {
     let request = SelectRequest { tenant: &tenant, matchers: &[], range: TimeRange::ALL, limits };
     let selected = shard.select(&request, &AtomicBool::new(false)).unwrap();
     let text = |series: &bellwether_tsdb::SelectedSeries| {
-        format!("{} {:?} {:?}", series.labels, series.timestamps, series.values)
+        format!("{} {:?} {:?} {:?}", series.labels, series.timestamps, series.values, series.histograms)
     };
     (selected.iter().map(text).collect(), shard.state_hash(), shard.applied())
 }

@@ -19,6 +19,11 @@ use bellwether_tsdb::{
 };
 use parking_lot::Mutex;
 
+#[path = "support/histograms.rs"]
+mod histograms;
+
+use histograms::{chunk, code_of, histogram};
+
 const SERIES: u32 = 20;
 
 fn open(disk: &MemDisk) -> Result<Shard, bellwether_tsdb::OpenError> {
@@ -34,7 +39,14 @@ fn write(shard: &Shard, window: i64, rows: i64) {
         let labels = Labels::of(&[("__name__", "m"), ("series", &series.to_string())]);
         let series = writer.register(SeriesHash::of(&tenant, &labels), &tenant, &labels).unwrap();
         for row in 0..rows {
-            writer.append(&[series.0], &[window * WINDOW_MS + row * 1000], &[row as f64 * 1.5], TimeRange::ALL);
+            let at = window * WINDOW_MS + row * 1000;
+            // Some series are of histograms, some change from floats to histograms.
+            if series.0 % 5 == 0 || series.0 % 5 == 1 && row > 20 {
+                let chunk = chunk(&histogram(row as u8));
+                writer.append_histograms([(series.0, at, &chunk[..])].into_iter(), TimeRange::ALL);
+            } else {
+                writer.append(&[series.0], &[at], &[row as f64 * 1.5], TimeRange::ALL);
+            }
         }
     }
     writer.mark_applied(AppliedMark(window.to_string().into()), 0, 0);
@@ -45,7 +57,11 @@ fn count(shard: &Shard) -> Result<usize, SelectError> {
     let limits = SelectLimits { series: 1000, samples: 1_000_000 };
     let request = SelectRequest { tenant: &tenant, matchers: &[], range: TimeRange::ALL, limits };
     let selected = shard.select(&request, &AtomicBool::new(false))?;
-    Ok(selected.iter().map(|series| series.values.len()).sum())
+    selected.iter().for_each(|series| {
+        let found = series.histograms.iter().flat_map(|found| &found.histograms);
+        found.for_each(|found| assert!(code_of(found) > 0));
+    });
+    Ok(selected.iter().map(|series| series.sample_count()).sum())
 }
 
 fn keys(disk: &MemDisk, space: Space) -> Vec<Vec<u8>> {

@@ -17,6 +17,11 @@ use bellwether_tsdb::{
 };
 use proptest::prelude::*;
 
+#[path = "support/histograms.rs"]
+mod histograms;
+
+use histograms::{chunk, code, code_of, histogram};
+
 struct Fixture {
     disk: MemDisk,
     shard: Option<Shard>,
@@ -62,12 +67,22 @@ impl Fixture {
     }
 
     fn write(&mut self, tenant: &Tenant, labels: &Labels, timestamp: Timestamp, value: f64) -> SeriesRef {
+        self.write_value(tenant, labels, timestamp, Value::Float(value))
+    }
+
+    fn write_value(&mut self, tenant: &Tenant, labels: &Labels, timestamp: Timestamp, value: Value) -> SeriesRef {
         let mark = self.mark();
         let mut writer = self.shard().writer();
         let is_new = !writer.is_registered(SeriesHash::of(tenant, labels));
         let series = writer.register(SeriesHash::of(tenant, labels), tenant, labels).unwrap();
         assert_eq!(is_new, series.0 == self.refs, "a new series gets the next ref, a known one its own");
-        let appended = writer.append(&[series.0], &[timestamp], &[value], TimeRange::ALL);
+        let appended = match value {
+            Value::Float(value) => writer.append(&[series.0], &[timestamp], &[value], TimeRange::ALL),
+            Value::Histogram(number) => {
+                let chunk = chunk(&histogram(number));
+                writer.append_histograms([(series.0, timestamp, &chunk[..])].into_iter(), TimeRange::ALL)
+            }
+        };
         assert_eq!(appended.accepted + appended.unchanged + appended.too_old, 1);
         writer.mark_applied(mark, 0, series.0.into());
         drop(writer);
@@ -107,13 +122,36 @@ impl Fixture {
         selected
             .into_iter()
             .map(|series| {
-                assert_eq!(series.timestamps.len(), series.values.len());
-                let samples = series.timestamps.iter().copied().zip(series.values.iter().map(|v| v.to_bits()));
-                (series.labels.to_string(), samples.filter(|(t, _)| range.contains(*t)).collect())
+                let samples = samples_of(&series);
+                (series.labels.to_string(), samples.into_iter().filter(|(t, _)| range.contains(*t)).collect())
             })
             .filter(|(_, samples): &(String, Vec<_>)| !samples.is_empty())
             .collect()
     }
+}
+
+/// All samples of a series by time, histograms by their code.
+fn samples_of(series: &SelectedSeries) -> Vec<(Timestamp, u64)> {
+    assert_eq!(series.timestamps.len(), series.values.len());
+    let floats = series.timestamps.iter().copied().zip(series.values.iter().map(|v| v.to_bits()));
+    let mut samples: Vec<(Timestamp, u64)> = floats.collect();
+    if let Some(found) = &series.histograms {
+        assert_eq!(found.timestamps.len(), found.histograms.len());
+        assert!(!found.histograms.is_empty() && found.timestamps.is_sorted());
+        samples.extend(found.timestamps.iter().copied().zip(found.histograms.iter().map(code_of)));
+    }
+    samples.sort_unstable();
+    assert!(samples.windows(2).all(|pair| pair[0].0 < pair[1].0), "a time has one sample");
+    assert_eq!(samples.len(), series.sample_count());
+    samples
+}
+
+/// What can be written.
+#[derive(Debug, Clone, Copy)]
+enum Value {
+    Float(f64),
+    /// By its number.
+    Histogram(u8),
 }
 
 impl Fixture {
@@ -121,14 +159,14 @@ impl Fixture {
     fn check_newest(&self, request: &SelectRequest<'_>, all: &[SelectedSeries]) {
         let mut newest = Vec::new();
         let read = self.shard().select_each(request, Wanted::Newest, &AtomicBool::new(false), &mut |series| {
-            newest.push((series.labels.to_string(), series.timestamps.to_vec(), series.values[0].to_bits()));
+            newest.push((series.labels.to_string(), samples_of(&series)));
             Ok::<(), SelectError>(())
         });
         read.unwrap();
         let last = |series: &SelectedSeries| {
-            let at = series.timestamps.partition_point(|t| *t <= request.range.last).checked_sub(1)?;
-            let (time, bits) = (series.timestamps[at], series.values[at].to_bits());
-            (time >= request.range.first).then(|| (series.labels.to_string(), vec![time], bits))
+            let samples = samples_of(series);
+            let at = samples.partition_point(|(t, _)| *t <= request.range.last).checked_sub(1)?;
+            (samples[at].0 >= request.range.first).then(|| (series.labels.to_string(), vec![samples[at]]))
         };
         assert_eq!(newest, all.iter().filter_map(last).collect::<Vec<_>>());
     }
@@ -141,6 +179,7 @@ fn labels(series: u32) -> Labels {
 #[derive(Debug, Clone)]
 enum Step {
     Write { series: u32, time: i64, value: u8, count: u8 },
+    WriteHistograms { series: u32, time: i64, number: u8, count: u8 },
     Delete { metric: u32, first: i64, last: i64 },
     Flush,
     Seal(bool),
@@ -153,6 +192,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let time = -4i64..20;
     let step = prop_oneof![
         10 => (0u32..7, time.clone(), any::<u8>(), 1u8..9).prop_map(|(series, time, value, count)| Step::Write { series, time, value, count }),
+        6 => (0u32..4, time.clone(), any::<u8>(), 1u8..9).prop_map(|(series, time, number, count)| Step::WriteHistograms { series, time, number, count }),
         1 => (0u32..3, time.clone(), time.clone()).prop_map(|(metric, first, last)| Step::Delete { metric, first, last }),
         2 => Just(Step::Flush),
         1 => any::<bool>().prop_map(Step::Seal),
@@ -185,7 +225,9 @@ proptest! {
                 Step::Write { series, time, value, count } => {
                     for at in 0..i64::from(count) {
                         let timestamp = time * STEP_MS + at * 15_000;
-                        let value = f64::from(value) + at as f64 / 10.0;
+                        // Floats that look like the marks of histograms stay floats.
+                        let looks_like_a_mark = f64::from_bits(0xfff4 << 48 | at as u64);
+                        let value = if value == 7 { looks_like_a_mark } else { f64::from(value) + at as f64 / 10.0 };
                         fixture.write(&tenant, &labels(series), timestamp, value);
                         twin.write(&tenant, &labels(series), timestamp, value);
                         let last = last_windows.entry(labels(series).to_string()).or_insert(group_window);
@@ -193,6 +235,20 @@ proptest! {
                         if timestamp >= floor {
                             *last = (*last).max(timestamp.div_euclid(WINDOW_MS));
                             model.entry(labels(series).to_string()).or_default().insert(timestamp, value.to_bits());
+                        }
+                    }
+                }
+                Step::WriteHistograms { series, time, number, count } => {
+                    for at in 0..count {
+                        let timestamp = time * STEP_MS + i64::from(at) * 15_000;
+                        let number = number.wrapping_add(at / 3);
+                        fixture.write_value(&tenant, &labels(series), timestamp, Value::Histogram(number));
+                        twin.write_value(&tenant, &labels(series), timestamp, Value::Histogram(number));
+                        let last = last_windows.entry(labels(series).to_string()).or_insert(group_window);
+                        group_window = 0;
+                        if timestamp >= floor {
+                            *last = (*last).max(timestamp.div_euclid(WINDOW_MS));
+                            model.entry(labels(series).to_string()).or_default().insert(timestamp, code(number));
                         }
                     }
                 }
@@ -546,4 +602,96 @@ fn series_with_the_largest_labels_allowed_can_be_flushed() {
     fixture.shard().flush().unwrap();
     fixture.reopen();
     assert_eq!(fixture.read(&tenant, &[], TimeRange::ALL).len(), 120);
+}
+
+#[test]
+fn a_histogram_that_is_written_again_changes_nothing_and_another_replaces_it() {
+    let tenant = Tenant::default_tenant();
+    let mut fixture = Fixture::new();
+    let series = fixture.write_value(&tenant, &labels(0), 1000, Value::Histogram(1));
+    let (same, other) = (chunk(&histogram(1)), chunk(&histogram(2)));
+    let append = |fixture: &Fixture, chunk: &[u8]| {
+        fixture.shard().writer().append_histograms([(series.0, 1000, chunk)].into_iter(), TimeRange::ALL)
+    };
+    assert_eq!(append(&fixture, &same).unchanged, 1);
+    assert_eq!(append(&fixture, &other).accepted, 1);
+    assert_eq!(append(&fixture, &other).unchanged, 1);
+    assert_eq!(append(&fixture, &same[..same.len() - 1]).damaged, 1);
+    let mut invalid = histogram(3);
+    invalid.schema = 100;
+    assert_eq!(append(&fixture, &chunk(&invalid)).damaged, 1);
+    let unknown = fixture.shard().writer().append_histograms([(9, 1000, &same[..])].into_iter(), TimeRange::ALL);
+    assert_eq!(unknown.unknown_ref, 1);
+    for _ in 0..2 {
+        let read = fixture.read(&tenant, &[], TimeRange::ALL);
+        assert_eq!(read[&labels(0).to_string()], [(1000, code(2))]);
+        fixture.shard().flush().unwrap();
+        fixture.reopen();
+    }
+}
+
+#[test]
+fn floats_and_histograms_of_one_time_replace_each_other() {
+    let tenant = Tenant::default_tenant();
+    for flushes in [false, true] {
+        let mut fixture = Fixture::new();
+        let values = [Value::Histogram(1), Value::Float(2.0), Value::Histogram(1), Value::Float(2.0)];
+        for (at, value) in values.into_iter().enumerate() {
+            fixture.write_value(&tenant, &labels(0), 5, value);
+            if flushes {
+                fixture.shard().flush().unwrap();
+            }
+            let expected = match value {
+                Value::Float(value) => value.to_bits(),
+                Value::Histogram(number) => code(number),
+            };
+            assert_eq!(fixture.read(&tenant, &[], TimeRange::ALL)[&labels(0).to_string()], [(5, expected)], "{at}");
+        }
+        fixture.shard().seal(WINDOW_MS, SealWhen::AllClosed).unwrap();
+        assert_eq!(fixture.read(&tenant, &[], TimeRange::ALL)[&labels(0).to_string()], [(5, 2f64.to_bits())]);
+    }
+}
+
+#[test]
+fn a_series_with_more_histograms_than_a_pack_holds_is_kept_whole() {
+    // As many parts as may be: a chunk holds sixteen of them.
+    let large = |number: i64| {
+        let buckets = bellwether_model::limits::HISTOGRAM_BUCKETS_MAX - 1;
+        let noise = |at: usize| (at as u64 * 977 + number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 50;
+        let counts: Vec<u64> = (0..buckets).map(|at| if at < 4096 { noise(at) } else { number as u64 }).collect();
+        bellwether_model::Histogram {
+            sum: number as f64,
+            counts: bellwether_model::Counts::Integer {
+                count: counts.iter().sum(),
+                zero_count: 0,
+                positive: counts,
+                negative: vec![],
+            },
+            positive_spans: vec![bellwether_model::Span { offset: 0, length: buckets as u32 }],
+            ..histogram(3)
+        }
+    };
+    let tenant = Tenant::default_tenant();
+    let mut fixture = Fixture::new();
+    let refs = [0, 1, 2].map(|series| fixture.write(&tenant, &labels(series * 3), 0, 1.0));
+    for at in 1..400 {
+        let chunk = chunk(&large(at));
+        let rows = refs.iter().filter(|series| series.0 != 1 || at == 5).map(|series| (series.0, at, &chunk[..]));
+        assert_eq!(fixture.shard().writer().append_histograms(rows, TimeRange::ALL).damaged, 0);
+    }
+    for _ in 0..3 {
+        let request = SelectRequest { tenant: &tenant, matchers: &[], range: TimeRange::ALL, limits: LIMITS };
+        let selected = fixture.shard().select(&request, &AtomicBool::new(false)).unwrap();
+        for (series, count) in selected.iter().zip([399, 1, 399]) {
+            let found = series.histograms.as_ref().unwrap();
+            assert_eq!((series.values.len(), found.histograms.len()), (1, count));
+            assert!(found.timestamps.iter().zip(&found.histograms).all(|(at, found)| *found == large(*at)));
+        }
+        fixture.shard().seal(WINDOW_MS, SealWhen::AllClosed).unwrap();
+        fixture.reopen();
+        fixture.write(&tenant, &labels(0), 1, 1.0);
+        fixture.write(&tenant, &labels(0), 1, 1.0);
+        let mut writer = fixture.shard().writer();
+        writer.append_histograms([(refs[0].0, 1, &chunk(&large(1))[..])].into_iter(), TimeRange::ALL);
+    }
 }

@@ -136,3 +136,56 @@ impl RequestV2 {
         out
     }
 }
+
+/// A `Histogram` of either version; zeros are left out, as Go's encoder does.
+pub fn wire_histogram(timestamp: i64, histogram: &bellwether_model::Histogram) -> Vec<u8> {
+    use bellwether_model::{CounterResetHint, Counts, Span};
+    let zigzag = |value: i64| ((value << 1) ^ (value >> 63)) as u64;
+    let mut out = Vec::new();
+    let put_spans = |out: &mut Vec<u8>, field: u64, spans: &[Span]| {
+        for span in spans {
+            let mut one = Vec::new();
+            put_number(&mut one, 1, zigzag(span.offset.into()));
+            put_number(&mut one, 2, span.length.into());
+            put_bytes(out, field, &one);
+        }
+    };
+    let deltas = |counts: &[u64]| {
+        let (mut packed, mut before) = (Vec::new(), 0);
+        for count in counts {
+            put_varint(&mut packed, zigzag(count.wrapping_sub(before) as i64));
+            before = *count;
+        }
+        packed
+    };
+    let floats = |values: &[f64]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+    put_double(&mut out, 3, histogram.sum);
+    put_number(&mut out, 4, zigzag(histogram.schema.into()));
+    put_double(&mut out, 5, histogram.zero_threshold);
+    put_spans(&mut out, 8, &histogram.negative_spans);
+    put_spans(&mut out, 11, &histogram.positive_spans);
+    match &histogram.counts {
+        Counts::Integer { count, zero_count, positive, negative } => {
+            put_number(&mut out, 1, *count);
+            put_number(&mut out, 6, *zero_count);
+            put_bytes(&mut out, 9, &deltas(negative));
+            put_bytes(&mut out, 12, &deltas(positive));
+        }
+        Counts::Float { count, zero_count, positive, negative } => {
+            put_double(&mut out, 2, *count);
+            put_double(&mut out, 7, *zero_count);
+            put_bytes(&mut out, 10, &floats(negative));
+            put_bytes(&mut out, 13, &floats(positive));
+        }
+    }
+    let hint = match histogram.counter_reset_hint {
+        CounterResetHint::Unknown => 0,
+        CounterResetHint::CounterReset => 1,
+        CounterResetHint::NotCounterReset => 2,
+        CounterResetHint::Gauge => 3,
+    };
+    put_number(&mut out, 14, hint);
+    put_number(&mut out, 15, timestamp as u64);
+    put_bytes(&mut out, 16, &floats(&histogram.custom_values));
+    out
+}

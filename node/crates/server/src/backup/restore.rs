@@ -29,11 +29,15 @@ use super::{Backups, verify};
 use crate::meta::MetaCommand;
 use crate::meta::settings::SettingKey;
 use crate::operations::Handle;
-use crate::write::own_body::encode_series;
+use crate::write::own_body::{encode_series, put_histograms};
 use crate::write::{ContentEncoding, RefusalReason, Refusals, RemoteWriteVersion, WriteError};
 
 /// Samples that are read at a time, about.
 const SAMPLES_AT_A_TIME: u64 = 500_000;
+/// Histograms of one series that are encoded at a time.
+const HISTOGRAMS_AT_A_TIME: usize = 64;
+/// A request with histograms ends once it has so many bytes.
+const BODY_HISTOGRAMS_BYTES: usize = 1 << 20;
 /// Samples of a request.
 const BODY_SAMPLES_MAX: usize = 8192;
 /// Bytes of labels of a request.
@@ -279,6 +283,20 @@ fn next_bodies(mut reader: WindowReader) -> Result<(WindowReader, Vec<Bytes>), b
     }
     if !waiting.is_empty() {
         bodies.push(body(&mut waiting));
+    }
+    let mut request = Vec::new();
+    for of in &series {
+        let Some(own) = &of.histograms else { continue };
+        let rows = own.timestamps.chunks(HISTOGRAMS_AT_A_TIME).zip(own.histograms.chunks(HISTOGRAMS_AT_A_TIME));
+        for (timestamps, histograms) in rows {
+            put_histograms(&mut request, &of.labels, timestamps, histograms);
+            if request.len() >= BODY_HISTOGRAMS_BYTES {
+                bodies.push(std::mem::take(&mut request).into());
+            }
+        }
+    }
+    if !request.is_empty() {
+        bodies.push(request.into());
     }
     Ok((reader, bodies))
 }

@@ -2,9 +2,11 @@
 //! samples come in, and then there is no way back.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_client::{Client, Connect, Error, Stream, Value, series};
+use bellwether_model::{CounterResetHint, Counts, Histogram, Labels, Matcher, Span, Tenant, TimeRange};
 use tokio::sync::watch as channel;
 use tokio::time::{sleep, timeout};
 
@@ -12,14 +14,16 @@ use super::tests::{LONG, Machine, chain, machine, settle};
 use crate::Server;
 use crate::env::{BoxFuture, Net, Program, Versions};
 use crate::peers::testing::TestNet;
+use crate::shards::{Limits, QueryAccount, ReadContext, Wanted};
 use crate::testing::NOW_MS;
+use crate::write::own_body::put_histograms;
+use crate::write::{ContentEncoding, RefusalReason, RemoteWriteVersion};
 
-/// The next program: it speaks one more version between nodes, and knows one more of what is replicated.
-const NEXT: Program = Program {
-    version: "0.2.0-test",
-    peers: Versions { lowest: 1, highest: 2 },
-    formats: Versions { lowest: 1, highest: 2 },
-};
+/// The program before this one: it does not know histograms.
+const OLD: Program = Program { version: "0.0.9-test", formats: Versions { lowest: 1, highest: 1 }, ..Program::THIS };
+/// This one, as if it spoke one more version between nodes.
+const NEXT: Program =
+    Program { version: "0.2.0-test", peers: Versions { lowest: 1, highest: 2 }, formats: Program::THIS.formats };
 /// One that has forgotten how this one speaks.
 const FAR: Program = Program {
     version: "9.0.0-test",
@@ -84,6 +88,7 @@ fn groups_use(servers: &[Option<Server>], version: u32) -> bool {
 async fn three_nodes_are_upgraded_one_by_one_under_load_and_finalized() {
     let net = TestNet::default();
     let mut machines = [machine(1, &[]), machine(2, &[1]), machine(3, &[1])];
+    machines.iter_mut().for_each(|machine| machine.program = OLD);
     let mut servers = Vec::new();
     for machine in &mut machines {
         servers.push(Some(machine.start(&net).await.unwrap()));
@@ -109,7 +114,7 @@ async fn three_nodes_are_upgraded_one_by_one_under_load_and_finalized() {
         assert!(groups_use(&servers, 1), "entries and copies are such as the old program reads");
     }
     // There is a way back until then.
-    restart(&mut machines, &mut servers, &net, 1, Program::THIS).await;
+    restart(&mut machines, &mut servers, &net, 1, OLD).await;
     assert_eq!(formats(servers[0].as_ref().unwrap()), [2, 1, 2]);
     restart(&mut machines, &mut servers, &net, 1, NEXT).await;
 
@@ -137,11 +142,78 @@ async fn three_nodes_are_upgraded_one_by_one_under_load_and_finalized() {
 
     // The old program cannot come back, neither on its directory nor as a new node.
     servers[2].take().unwrap().shutdown().await.unwrap();
-    machines[2].program = Program::THIS;
+    machines[2].program = OLD;
     let text = chain(&machines[2].start(&net).await.err().unwrap());
     assert!(text.contains("has format version 2, this program reads up to 1: start a newer bellwether"), "{text}");
-    let text = chain(&machine(4, &[1, 2]).start(&net).await.err().unwrap());
+    let mut fourth = machine(4, &[1, 2]);
+    fourth.program = OLD;
+    let text = chain(&fourth.start(&net).await.err().unwrap());
     assert!(text.contains("the cluster uses format version 2, the node's program knows 1 to 1"), "{text}");
+}
+
+fn a_histogram() -> Histogram {
+    Histogram {
+        counter_reset_hint: CounterResetHint::Gauge,
+        schema: 0,
+        zero_threshold: 0.0,
+        sum: 1.5,
+        counts: Counts::Integer { count: 3, zero_count: 0, positive: vec![1, 2], negative: vec![] },
+        positive_spans: vec![Span { offset: 0, length: 2 }],
+        negative_spans: vec![],
+        custom_values: vec![],
+    }
+}
+
+/// Writes a histogram; says how many were stored and how many refused.
+async fn write_histogram(server: &Server, timestamp: i64) -> (u64, u64) {
+    let mut body = Vec::new();
+    put_histograms(&mut body, &Labels::of(&[("__name__", "h")]), &[timestamp], &[a_histogram()]);
+    let tenant = Tenant::default_tenant();
+    let written = server.write.remote_write(&tenant, RemoteWriteVersion::V1, ContentEncoding::Identity, body.into());
+    let outcome = written.await.unwrap();
+    let refused = outcome.refused.by_reason.get(&RefusalReason::Histogram).map_or(0, |refusal| refusal.count);
+    assert_eq!(refused, outcome.refused.count());
+    (outcome.histograms, refused)
+}
+
+/// The times of the histograms that are stored.
+async fn histograms(server: &Server) -> Vec<i64> {
+    let read = ReadContext::new(QueryAccount::new(Limits::default()));
+    let matchers = Arc::from([Matcher::equal("__name__", "h")]);
+    let groups = server.shards().serving();
+    let found = server.shards().select(groups, &Tenant::default_tenant(), matchers, TimeRange::ALL, Wanted::All, &read);
+    let found = found.await.unwrap().into_iter().filter_map(|series| series.histograms);
+    found
+        .flat_map(|own| {
+            assert!(own.histograms.iter().all(|histogram| *histogram == a_histogram()));
+            own.timestamps.to_vec()
+        })
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn histograms_are_stored_once_the_upgrade_is_finalized_and_survive_restarts() {
+    let net = TestNet::default();
+    let mut machine = machine(1, &[]);
+    machine.program = OLD;
+    let server = machine.start(&net).await.unwrap();
+    settle(&[&server], 1).await;
+    assert_eq!(write_histogram(&server, NOW_MS).await, (0, 1));
+    server.shutdown().await.unwrap();
+    machine.program = Program::THIS;
+    let server = machine.start(&net).await.unwrap();
+    settle(&[&server], 1).await;
+    assert_eq!(write_histogram(&server, NOW_MS).await, (0, 1), "the old program might come back");
+    let version = client(&net).cluster().finalize().await.unwrap();
+    assert_eq!((version.previous_version, version.active_version), (1, 2));
+    // Waits, if need be, until its group has followed.
+    assert_eq!(write_histogram(&server, NOW_MS + 1).await, (1, 0));
+    assert_eq!(histograms(&server).await, [NOW_MS + 1]);
+    server.shutdown().await.unwrap();
+    let server = machine.start(&net).await.unwrap();
+    settle(&[&server], 1).await;
+    assert_eq!(histograms(&server).await, [NOW_MS + 1]);
+    assert_eq!(write_histogram(&server, NOW_MS + 2).await, (1, 0));
 }
 
 #[tokio::test(start_paused = true)]

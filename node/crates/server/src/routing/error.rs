@@ -55,6 +55,9 @@ pub enum RouteError {
     /// What the replica here has is damaged, and others have the same.
     #[error("the copy of shard group {0} here is damaged, and will be made again")]
     Damaged(ShardGroupId),
+    /// What it is to store is of a later version than the group's log says may be written.
+    #[error("shard group {0} cannot store histograms yet: its log has not come to the version that has them")]
+    TooNew(ShardGroupId),
     /// The server is stopping.
     #[error("the node is stopping")]
     Stopping,
@@ -87,6 +90,7 @@ impl RouteError {
             | RouteError::NoLeader(_)
             | RouteError::Moved(_)
             | RouteError::Damaged(_)
+            | RouteError::TooNew(_)
             | RouteError::TooLargeAtOnce => Again::Later,
             RouteError::Remote(PeerError::NotLeader { hint, .. } | PeerError::FateUnknown { hint, .. }) => at(hint),
             RouteError::Remote(
@@ -127,6 +131,7 @@ impl RouteError {
             | RouteError::Late(_)
             | RouteError::Moved(_)
             | RouteError::Damaged(_)
+            | RouteError::TooNew(_)
             | RouteError::Torn(_)
             | RouteError::Stopping => true,
         }

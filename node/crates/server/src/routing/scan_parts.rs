@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bellwether_model::{Labels, MetricKind, MetricMetadata};
-use bellwether_promql::FetchedSeries;
+use bellwether_chunk::{Scratch, decode_histograms, encode_histograms, histograms_that_fit};
+use bellwether_model::{Histogram, Labels, MetricKind, MetricMetadata};
+use bellwether_promql::{FetchedHistograms, FetchedSeries};
 use bellwether_proto::peer::v1::scan_part::Part;
-use bellwether_proto::peer::v1::{self, ScanColumns, ScanLabels, ScanMetadata, ScanPart, ScanSeries, ScanTexts};
+use bellwether_proto::peer::v1::{
+    self, ScanColumns, ScanHistograms, ScanLabels, ScanMetadata, ScanPart, ScanSeries, ScanTexts,
+};
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::shards::{Fetched, LimitError, ReadContext, metadata_bytes};
@@ -65,25 +68,65 @@ fn runs<T>(items: Vec<T>, size: impl Fn(&T) -> usize) -> impl Iterator<Item = Ve
 struct Stretch {
     series: Arc<FetchedSeries>,
     samples: std::ops::Range<usize>,
+    histograms: std::ops::Range<usize>,
+}
+
+impl Stretch {
+    /// A series' samples in stretches of what a part may have of one, floats first.
+    fn all_of(series: FetchedSeries) -> Vec<Stretch> {
+        let series = Arc::new(series);
+        let count = series.values.len();
+        let starts = (0..count.max(1)).step_by(PART_SAMPLES_MAX);
+        let of_floats = starts.map(|start| Stretch {
+            series: series.clone(),
+            samples: start..count.min(start + PART_SAMPLES_MAX),
+            histograms: 0..0,
+        });
+        let mut stretches: Vec<Stretch> = of_floats.collect();
+        let histograms = series.histograms.as_ref().map_or(&[][..], |own| &own.histograms[..]);
+        let mut from = 0;
+        while from < histograms.len() {
+            let end = from + histograms_that_fit(&histograms[from..]);
+            match stretches.last_mut().filter(|_| from == 0) {
+                Some(last) => last.histograms = from..end,
+                None => {
+                    stretches.push(Stretch { series: series.clone(), samples: count..count, histograms: from..end })
+                }
+            }
+            from = end;
+        }
+        stretches
+    }
+
+    fn packed_histograms(&self) -> Option<ScanHistograms> {
+        let own = self.series.histograms.as_ref().filter(|_| !self.histograms.is_empty())?;
+        let timestamps = packed(own.timestamps[self.histograms.clone()].iter().map(|time| time.to_le_bytes()));
+        let mut chunk = Vec::new();
+        encode_histograms(&own.histograms[self.histograms.clone()], &mut Scratch::default(), &mut chunk);
+        Some(ScanHistograms { timestamps, chunk: chunk.into() })
+    }
+}
+
+fn unpacked(histograms: &ScanHistograms) -> Result<Box<FetchedHistograms>, TakeError> {
+    let timestamps = times(&histograms.timestamps)?;
+    let mut decoded = Vec::new();
+    decode_histograms(&histograms.chunk, timestamps.len(), &mut decoded).map_err(unreadable)?;
+    decoded.iter().try_for_each(Histogram::validate).map_err(unreadable)?;
+    Ok(Box::new(FetchedHistograms { timestamps, histograms: decoded }))
 }
 
 impl Found for FetchedSeries {
     fn parts(found: Vec<FetchedSeries>) -> impl Iterator<Item = ScanPart> + Send {
-        let stretches = found.into_iter().map(Arc::new).flat_map(|series| {
-            let count = series.values.len();
-            let starts = (0..count.max(1)).step_by(PART_SAMPLES_MAX);
-            starts.map(move |start| Stretch {
-                series: series.clone(),
-                samples: start..count.min(start + PART_SAMPLES_MAX),
-            })
-        });
-        let mut stretches = stretches.peekable();
+        let mut stretches = found.into_iter().flat_map(Stretch::all_of).peekable();
         std::iter::from_fn(move || {
             let mut columns = ScanColumns { timestamps: Vec::new(), series: Vec::new() };
             // By address and start: series that were scraped together share a column.
             let mut known: BTreeMap<(usize, usize), u32> = BTreeMap::new();
             let mut bytes = 0;
-            while let Some(Stretch { series, samples }) = stretches.next_if(|_| bytes < PART_BYTES) {
+            while let Some(stretch) = stretches.next_if(|_| bytes < PART_BYTES) {
+                let histograms = stretch.packed_histograms();
+                bytes += histograms.as_ref().map_or(0, |own| own.timestamps.len() + own.chunk.len());
+                let Stretch { series, samples, .. } = stretch;
                 let id = (series.timestamps.as_ptr() as usize, samples.start);
                 let timestamps = *known.entry(id).or_insert_with(|| {
                     let packed = packed(series.timestamps[samples.clone()].iter().map(|time| time.to_le_bytes()));
@@ -94,7 +137,7 @@ impl Found for FetchedSeries {
                 let values = packed(series.values[samples].iter().map(|value| value.to_bits().to_le_bytes()));
                 let labels = Bytes::copy_from_slice(series.labels.canonical_bytes());
                 bytes += values.len() + labels.len();
-                columns.series.push(ScanSeries { labels, timestamps, values });
+                columns.series.push(ScanSeries { labels, timestamps, values, histograms });
             }
             (!columns.series.is_empty()).then(|| part(Part::Columns(columns)))
         })
@@ -105,7 +148,7 @@ impl Found for FetchedSeries {
         let times: Result<Vec<Arc<[i64]>>, TakeError> = columns.timestamps.iter().map(|packed| times(packed)).collect();
         let times = times?;
         let mut fetched = Fetched::new(&read.account);
-        for ScanSeries { labels, timestamps, values } in columns.series {
+        for ScanSeries { labels, timestamps, values, histograms } in columns.series {
             let labels = Labels::from_canonical(&labels).map_err(unreadable)?;
             let timestamps = times.get(timestamps as usize).ok_or_else(|| unreadable("a series has no times"))?;
             let (values, rest) = values.as_chunks::<8>();
@@ -113,13 +156,23 @@ impl Found for FetchedSeries {
                 return Err(unreadable(format!("{} times and {} values", timestamps.len(), values.len())));
             }
             let values = values.iter().map(|bits| f64::from_bits(u64::from_le_bytes(*bits))).collect();
-            fetched.add(FetchedSeries { labels, timestamps: timestamps.clone(), values, histograms: None })?;
+            let histograms = histograms.as_ref().map(unpacked).transpose()?;
+            fetched.add(FetchedSeries { labels, timestamps: timestamps.clone(), values, histograms })?;
         }
         for series in fetched.into_series() {
             match so_far.last_mut().filter(|last| last.labels == series.labels) {
                 Some(last) => {
-                    last.timestamps = last.timestamps.iter().chain(&*series.timestamps).copied().collect();
-                    last.values.extend(series.values);
+                    if !series.values.is_empty() {
+                        last.timestamps = last.timestamps.iter().chain(&*series.timestamps).copied().collect();
+                        last.values.extend(series.values);
+                    }
+                    match (&mut last.histograms, series.histograms) {
+                        (Some(own), Some(more)) => {
+                            own.timestamps = own.timestamps.iter().chain(&*more.timestamps).copied().collect();
+                            own.histograms.extend(more.histograms);
+                        }
+                        (own, more) => *own = own.take().or(more),
+                    }
                 }
                 None => so_far.push(series),
             }
@@ -200,6 +253,8 @@ impl Found for (String, MetricMetadata) {
 
 #[cfg(test)]
 mod tests {
+    use bellwether_model::{CounterResetHint, Counts};
+
     use super::*;
     use crate::shards::{Limits, QueryAccount};
 
@@ -240,6 +295,59 @@ mod tests {
         }
         assert_eq!(arrived.len(), 4);
         assert!(Arc::ptr_eq(&arrived[0].timestamps, &arrived[1].timestamps));
+    }
+
+    fn histogram(number: usize) -> Histogram {
+        Histogram {
+            counter_reset_hint: CounterResetHint::NotCounterReset,
+            schema: 1,
+            zero_threshold: 0.0,
+            sum: number as f64,
+            counts: Counts::Integer {
+                count: number as u64,
+                zero_count: number as u64,
+                positive: vec![],
+                negative: vec![],
+            },
+            positive_spans: vec![],
+            negative_spans: vec![],
+            custom_values: vec![],
+        }
+    }
+
+    #[test]
+    fn histograms_travel_in_as_many_parts_as_they_need() {
+        let with = |number: usize, floats: i64, count: usize| FetchedSeries {
+            histograms: Some(Box::new(FetchedHistograms {
+                timestamps: (0..count as i64).map(|at| at * 2).collect(),
+                histograms: (0..count).map(histogram).collect(),
+            })),
+            ..series(number, (0..floats).map(|at| at * 2 + 1).collect())
+        };
+        let found = vec![with(1, 10, 5), series(2, (0..3).collect()), with(3, 0, 3000), with(4, 100_000, 1)];
+        let (arrived, parts) = travelled(found.clone(), Limits::default()).unwrap();
+        assert!(parts > 1 && arrived.len() == 4, "{parts}");
+        for (sent, got) in found.iter().zip(&arrived) {
+            assert_eq!((&sent.labels, &sent.timestamps), (&got.labels, &got.timestamps));
+            let own = |series: &FetchedSeries| {
+                series.histograms.as_ref().map(|own| (own.timestamps.clone(), own.histograms.clone()))
+            };
+            assert_eq!(own(sent), own(got));
+        }
+        let read = read(Limits::default());
+        let whole = FetchedSeries::parts(vec![with(1, 1, 1)]).next().unwrap().part.unwrap();
+        let Part::Columns(columns) = whole else { panic!("series travel as columns") };
+        for at in 0..2 {
+            let mut damaged = columns.clone();
+            let own = damaged.series[0].histograms.as_mut().unwrap();
+            if at == 0 {
+                own.chunk = own.chunk.slice(1..)
+            } else {
+                own.timestamps = Bytes::new()
+            }
+            let taken = FetchedSeries::take(Part::Columns(damaged), &mut Vec::new(), &read);
+            assert!(matches!(taken, Err(TakeError::Unreadable(_))));
+        }
     }
 
     #[test]

@@ -57,6 +57,7 @@ impl Router {
             | RouteError::NoLeader(_)
             | RouteError::Moved(_)
             | RouteError::Damaged(_)
+            | RouteError::TooNew(_)
             | RouteError::TooLargeAtOnce
             | RouteError::Late(_)
             | RouteError::Torn(_)

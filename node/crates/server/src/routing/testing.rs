@@ -319,7 +319,7 @@ impl TestCluster {
         let (shards, remote) = (Arc::new(shards.unwrap()), Arc::new(TestRemote(self.wires.clone(), id)));
         let metrics = Arc::new(WriteMetrics::new(&registry).unwrap());
         let router = Router::new(shards, remote, &config, &env, metrics.clone());
-        let write = WritePath::new(router.clone(), &config, &env, metrics.clone());
+        let write = WritePath::new(router.clone(), None, &config, &env, metrics.clone());
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(reconcile(router.clone(), None, stopped));
         self.wires.nodes.lock().get_mut(&id).unwrap().router = Some(Arc::downgrade(&router));

@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bellwether_model::{Labels, Matcher, MetricMetadata, Tenant, TimeRange};
-use bellwether_promql::{EvalError, FetchedSeries, LimitError, QueryAccount};
-use bellwether_tsdb::{LabelsRequest, SelectError as ShardError, SelectLimits, SelectRequest, SelectedSeries, Wanted};
+use bellwether_promql::{EvalError, FetchedHistograms, FetchedSeries, LimitError, QueryAccount};
+use bellwether_tsdb::{
+    LabelsRequest, SelectError as ShardError, SelectLimits, SelectRequest, SelectedHistograms, SelectedSeries, Wanted,
+};
 
 use super::{Missing, SelectError, ShardGroup, Shards};
 
@@ -72,9 +74,7 @@ impl Shards {
         let parts = self.scan("select", groups, move |group| {
             let request = SelectRequest { tenant: &tenant, matchers: &matchers, range, limits: NO_LIMITS };
             let mut fetched = Fetched::new(&read.account);
-            let mut visit = |SelectedSeries { labels, timestamps, values }: SelectedSeries| {
-                fetched.add(FetchedSeries { labels, timestamps, values, histograms: None }).map_err(Stop::from)
-            };
+            let mut visit = |series: SelectedSeries| fetched.add(as_fetched(series)).map_err(Stop::from);
             let selected = group.shard().select_each(&request, wanted, &read.cancel, &mut visit);
             selected.map_err(|stop| stop.into_error(group))?;
             Ok(fetched.into_series())
@@ -153,6 +153,16 @@ impl Shards {
     }
 }
 
+/// A series on its way into an evaluation.
+pub(super) fn as_fetched(series: SelectedSeries) -> FetchedSeries {
+    let SelectedSeries { labels, timestamps, values, histograms } = series;
+    let histograms = histograms.map(|selected| {
+        let SelectedHistograms { timestamps, histograms } = *selected;
+        Box::new(FetchedHistograms { timestamps, histograms })
+    });
+    FetchedSeries { labels, timestamps, values, histograms }
+}
+
 /// What has come for a selection so far, paid for from the query's account.
 pub struct Fetched<'a> {
     account: &'a QueryAccount,
@@ -170,7 +180,7 @@ impl<'a> Fetched<'a> {
 
     /// Adds a series.
     pub fn add(&mut self, series: FetchedSeries) -> Result<(), LimitError> {
-        self.account.fetch(1, series.values.len() as u64)?;
+        self.account.fetch(1, series.sample_count() as u64)?;
         let known = self.series.last().is_some_and(|last| Arc::ptr_eq(&last.timestamps, &series.timestamps));
         if !known && self.columns.insert(series.timestamps.as_ptr() as usize) {
             let bytes = size_of_val(&*series.timestamps) as u64;

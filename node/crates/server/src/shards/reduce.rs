@@ -6,7 +6,7 @@ use bellwether_model::{Matcher, ShardGroupId, Tenant};
 use bellwether_promql::{EvalError, FetchedSeries, Partial, Plan, Reducer, Selection};
 use bellwether_tsdb::{SelectRequest, SelectedSeries, Wanted};
 
-use super::read::{Fetched, NO_LIMITS, ReadContext, Stop};
+use super::read::{Fetched, NO_LIMITS, ReadContext, Stop, as_fetched};
 use super::{SelectError, ShardGroup, Shards};
 
 /// Series that are aggregated together: what is set up for each batch is shared by so many.
@@ -96,9 +96,7 @@ fn reduced(group: &ShardGroup, tenant: &Tenant, subplan: &Subplan, read: &ReadCo
         series: 0,
         samples: 0,
     };
-    let mut visit = |SelectedSeries { labels, timestamps, values }: SelectedSeries| -> Result<(), Stop> {
-        batches.add(FetchedSeries { labels, timestamps, values, histograms: None })
-    };
+    let mut visit = |series: SelectedSeries| batches.add(as_fetched(series));
     group.shard().select_each(&request, wanted, &read.cancel, &mut visit)?;
     batches.end()?;
     let Batches { reducer, series, samples, .. } = batches;
@@ -117,8 +115,8 @@ struct Batches<'a> {
 impl Batches<'_> {
     fn add(&mut self, series: FetchedSeries) -> Result<(), Stop> {
         self.series += 1;
-        self.samples += series.values.len() as u64;
-        self.batch_samples += series.values.len();
+        self.samples += series.sample_count() as u64;
+        self.batch_samples += series.sample_count();
         self.batch.add(series)?;
         if self.batch.series() >= BATCH_SERIES_MAX || self.batch_samples >= BATCH_SAMPLES_MAX {
             self.end()?;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use bellwether_ingest::{
-    Command, ControlCommand, Entry, EntryBuffer, EntryLimits, FrameReader, FrameReply, RefScope, Refused, RowColumns,
-    SamplesEntry, SplitCommand,
+    Command, ControlCommand, ENTRY_VERSION_HISTOGRAMS, Entry, EntryBuffer, EntryLimits, FrameReader, FrameReply,
+    RefScope, Refused, RowColumns, SamplesEntry, SplitCommand,
 };
 use bellwether_model::{HashRange, Labels, Matcher, PlacementKey, SeriesHash, SeriesRef, Tenant, TimeRange, Timestamp};
 use bellwether_probe::{Bug, planted, reached};
@@ -329,20 +329,28 @@ impl Frames<'_, '_> {
 
     fn frame(&mut self, bytes: &[u8], reply: &mut FrameReply) -> Result<(), bellwether_ingest::FormatError> {
         let frame = FrameReader::new(bytes)?;
+        if frame.has_histograms() && self.limits.version < ENTRY_VERSION_HISTOGRAMS {
+            // What a program makes of it that does not know them.
+            reply.refuse(Refused::Damaged, 1);
+            return Ok(());
+        }
         if frame.scope() == self.scope {
             frame.read_rows(self.rows)?;
             self.refs.clear();
             self.refs.extend(self.rows.refs.iter().map(|series| series.0));
             self.append(reply);
+            let rows = frame.histograms().map_while(Result::ok);
+            self.append_histograms(rows.map(|row| (row.series.0, row.timestamp, row.chunk)), reply);
         } else {
             match frame.scope().epoch == self.scope.epoch {
                 true => reached("a batch with refs from before a split"),
                 false => reached("a batch with refs of an old epoch"),
             }
-            reply.refuse(Refused::UnknownRef, frame.row_count() as u64);
+            reply.refuse(Refused::UnknownRef, (frame.row_count() + frame.histograms().count()) as u64);
         }
         let Some(tenant) = frame.tenant()? else { return Ok(()) };
         frame.read_registered_rows(self.rows)?;
+        let mut histograms = frame.registered_histograms().map_while(Result::ok).peekable();
         let mut row = 0;
         self.refs.clear();
         // Rows of refused series are taken out in place.
@@ -363,13 +371,24 @@ impl Frames<'_, '_> {
                 }
                 row += 1;
             }
+            let mut of_histograms = 0;
+            while histograms.next_if(|of| of.series.0 as usize == number).is_some() {
+                of_histograms += 1;
+            }
             if let Err(reason) = registered {
-                reply.refuse(reason, (row - first) as u64);
+                reply.refuse(reason, (row - first + of_histograms) as u64);
             }
         }
         self.rows.values.truncate(kept);
         self.rows.timestamps.truncate(kept);
         self.append(reply);
+        // After the floats, as those of known series.
+        let refs = std::mem::take(&mut reply.refs);
+        let rows = frame.registered_histograms().map_while(Result::ok);
+        let rows =
+            rows.filter_map(|row| Some((refs.get(row.series.0 as usize).copied()??.0, row.timestamp, row.chunk)));
+        self.append_histograms(rows, reply);
+        reply.refs = refs;
         Ok(())
     }
 
@@ -386,6 +405,20 @@ impl Frames<'_, '_> {
         reply.refuse(Refused::TooOld, appended.too_old);
         reply.refuse(Refused::TooFarAhead, appended.too_far_ahead);
         reply.refuse(Refused::UnknownRef, appended.unknown_ref);
+    }
+
+    fn append_histograms<'h>(
+        &mut self,
+        rows: impl Iterator<Item = (u32, Timestamp, &'h [u8])>,
+        reply: &mut FrameReply,
+    ) {
+        let bounds = TimeRange::new(self.limits.oldest, self.limits.newest);
+        let appended = self.writer.append_histograms(rows, bounds);
+        reply.histograms += appended.accepted + appended.unchanged;
+        reply.refuse(Refused::TooOld, appended.too_old);
+        reply.refuse(Refused::TooFarAhead, appended.too_far_ahead);
+        reply.refuse(Refused::UnknownRef, appended.unknown_ref);
+        reply.refuse(Refused::Damaged, appended.damaged);
     }
 
     fn register(&mut self, tenant: &Tenant, hash: SeriesHash, labels: &[u8]) -> Result<SeriesRef, Refused> {

@@ -2,7 +2,7 @@
 
 use bellwether_ingest::{Compression, EntryBuilder, ShardBatch};
 use bellwether_kv::{KvDisk, MemDisk};
-use bellwether_model::{RefEpoch, Sample, ShardGroupId};
+use bellwether_model::{CounterResetHint, Counts, Histogram, RefEpoch, Sample, ShardGroupId, Span};
 use bellwether_raft::{LogPosition, ReplicaId};
 use bellwether_tsdb::{PackCache, SelectLimits, SelectRequest, ShardMetrics};
 
@@ -149,4 +149,89 @@ fn a_sync_that_fails_while_a_copy_is_put_in_place_ends_the_process() {
     hooked.hook(|| Err(bellwether_kv::Error::SyncFailed("a directory".to_owned())));
     target.install(source.checkpoint().unwrap()).unwrap_err();
     assert!(ended.lock().contains("a directory"), "{}", ended.lock());
+}
+
+fn histogram(number: u64) -> Histogram {
+    Histogram {
+        counter_reset_hint: CounterResetHint::Unknown,
+        schema: 2,
+        zero_threshold: 0.0,
+        sum: number as f64,
+        counts: Counts::Integer { count: number, zero_count: 0, positive: vec![number], negative: vec![] },
+        positive_spans: vec![Span { offset: 4, length: 1 }],
+        negative_spans: vec![],
+        custom_values: vec![],
+    }
+}
+
+/// Entry `index` of a version writes histograms, numbered by it: to a new series, or with its ref to a known one.
+fn apply_histograms(machine: &ShardStateMachine, index: u64, version: u8, known: Option<SeriesRef>) -> FrameReply {
+    let (tenant, labels) = (Tenant::default_tenant(), Labels::of(&[("__name__", "h")]));
+    let mut chunk = Vec::new();
+    let encoder = &mut bellwether_chunk::Scratch::default();
+    bellwether_chunk::encode_histograms(&[histogram(index)], encoder, &mut chunk);
+    let mut batch = ShardBatch::new(machine.scope());
+    match known {
+        Some(series) => batch.push_histogram(series, NOW_MS - index as i64, &chunk),
+        None => {
+            batch.register(SeriesHash::of(&tenant, &labels), labels, &[]);
+            batch.push_registered_histogram(NOW_MS - index as i64, &chunk);
+        }
+    }
+    let mut entry = EntryBuilder::default();
+    batch.encode(&tenant).iter().for_each(|frame| assert!(entry.push(&frame.bytes)));
+    let limits = EntryLimits { version, oldest: 0, newest: NOW_MS, tenant_series_max: 1000 };
+    let payload = EntryPayload::Normal(entry.finish(NOW_MS, limits, Compression::Never).into());
+    let position = LogPosition { term: 1, leader: ReplicaId(1), index };
+    let replies = machine.apply(vec![CommittedEntry { position, payload }]).unwrap();
+    let reply = replies.into_iter().next().flatten().unwrap();
+    replies::decode_frames(&reply).next().unwrap().unwrap()
+}
+
+/// Times and numbers of the histograms of the one series.
+fn histograms(shard: &Shard) -> Vec<(Timestamp, Histogram)> {
+    let limits = SelectLimits { series: 100, samples: 100 };
+    let request =
+        SelectRequest { tenant: &Tenant::default_tenant(), matchers: &[], range: TimeRange::new(0, NOW_MS), limits };
+    let found = shard.select(&request, &std::sync::atomic::AtomicBool::new(false)).unwrap();
+    let found = found.into_iter().filter_map(|series| series.histograms);
+    found.flat_map(|own| own.timestamps.iter().copied().zip(own.histograms).collect::<Vec<_>>()).collect()
+}
+
+#[test]
+fn histograms_are_applied_and_come_back_from_runs_and_log() {
+    let disk = MemDisk::new();
+    let known = {
+        let machine = machine(&store(&disk, 1));
+        let reply = apply_histograms(&machine, 1, 2, None);
+        assert_eq!((reply.accepted, reply.histograms, reply.refusals().count()), (0, 1, 0));
+        let known = reply.refs[0];
+        assert_eq!(apply_histograms(&machine, 2, 2, known).histograms, 1);
+        machine.flush().unwrap();
+        assert_eq!(apply_histograms(&machine, 3, 2, known).histograms, 1);
+        let unknown = apply_histograms(&machine, 4, 2, Some(SeriesRef(77)));
+        assert_eq!((unknown.histograms, unknown.refused(Refused::UnknownRef)), (0, 1));
+        known
+    };
+    // After a crash the log has what was not flushed.
+    let machine = machine(&store(&disk, 1));
+    assert_eq!(machine.applied().log.map(|log| log.index), Some(2));
+    apply_histograms(&machine, 3, 2, known);
+    apply_histograms(&machine, 4, 2, Some(SeriesRef(77)));
+    let expected: Vec<_> = [3, 2, 1].map(|number| (NOW_MS - number as i64, histogram(number))).into();
+    assert_eq!(histograms(&machine.shard()), expected);
+    // A copy has them too.
+    machine.flush().unwrap();
+    let target = self::machine(&store(&disk, 2));
+    target.install(machine.checkpoint().unwrap()).unwrap();
+    assert_eq!(histograms(&target.shard()), expected);
+    assert_eq!(target.shard().state_hash(), machine.shard().state_hash());
+}
+
+#[test]
+fn histograms_in_an_entry_of_the_first_version_are_what_older_programs_make_of_them() {
+    let machine = machine(&store(&MemDisk::new(), 1));
+    let reply = apply_histograms(&machine, 1, 1, None);
+    assert_eq!((reply.histograms, reply.refused(Refused::Damaged), reply.refs.len()), (0, 1, 0));
+    assert_eq!(machine.shard().stats().series, 0);
 }

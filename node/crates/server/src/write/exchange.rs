@@ -156,6 +156,7 @@ impl WritePath {
         known: &mut Vec<(u32, CacheEntry)>,
     ) {
         attempt.outcome.samples += reply.accepted;
+        attempt.outcome.histograms += reply.histograms;
         let mut first_refused = None;
         for (registered, series_ref) in registered.into_iter().zip(&reply.refs) {
             match series_ref {

@@ -14,6 +14,7 @@ pub mod own_body;
 mod scratch;
 mod sending;
 mod series_budget;
+pub mod wire_histogram;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use bellwether_ingest::{BodyError, Encoding, MetadataFilter, SeriesCache, WalkError, decompressed_bound};
 use bellwether_model::{Labels, MetricMetadata, Sample, Tenant};
 use bytes::Bytes;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub use admission::Admitted;
@@ -28,7 +30,8 @@ pub use bellwether_ingest::Encoding as ContentEncoding;
 pub use outcome::{RETRY_AFTER, Refusal, RefusalReason, Refusals, WriteError, WriteOutcome};
 
 use crate::config::Config;
-use crate::env::{Env, ExecutorHandle, WallClock};
+use crate::env::{Env, ExecutorHandle, Program, WallClock};
+use crate::meta::MetaState;
 use crate::metrics::WriteMetrics;
 use crate::routing::{HeadRoom, Router};
 use crate::shards::Shards;
@@ -71,6 +74,8 @@ pub struct WritePath {
     decompressed_bytes_max: usize,
     timeout: Duration,
     metrics: Arc<WriteMetrics>,
+    /// The cluster's state; without it there is this program alone.
+    meta: Option<watch::Receiver<Arc<MetaState>>>,
 }
 
 /// What a request carries before it is looked at.
@@ -84,7 +89,13 @@ struct Body {
 
 impl WritePath {
     /// A way in through `router`.
-    pub fn new(router: Arc<Router>, config: &Config, env: &Env, metrics: Arc<WriteMetrics>) -> Arc<WritePath> {
+    pub fn new(
+        router: Arc<Router>,
+        meta: Option<watch::Receiver<Arc<MetaState>>>,
+        config: &Config,
+        env: &Env,
+        metrics: Arc<WriteMetrics>,
+    ) -> Arc<WritePath> {
         let shards = router.shards().clone();
         let cache = SeriesCache::new(env.seed.split("series cache").0, config.ingest.cache_bytes.as_usize());
         for group in shards.serving() {
@@ -108,6 +119,7 @@ impl WritePath {
             decompressed_bytes_max: config.ingest.max_decompressed_bytes.as_usize(),
             timeout: config.ingest.timeout,
             metrics,
+            meta,
             shards,
         })
     }
@@ -182,6 +194,11 @@ impl WritePath {
     /// Lets senders' metadata through once more: what was passed on may have been lost by a limit.
     pub fn forget_metadata(&self) {
         self.metadata.clear();
+    }
+
+    /// The version of what is replicated that all nodes use.
+    fn active_version(&self) -> u32 {
+        self.meta.as_ref().map_or(Program::THIS.formats.highest, |meta| meta.borrow().active_version)
     }
 
     /// Brings the gauges up to date.

@@ -33,8 +33,10 @@ pub enum RefusalReason {
     HashConflict,
     /// The tenant may not create series so fast, or so many.
     SeriesLimit,
-    /// Native histograms cannot be stored yet.
+    /// Native histograms cannot be stored before the upgrade to the program that has them is finalized.
     Histogram,
+    /// Native histograms that mean nothing.
+    InvalidHistogram,
     /// Exemplars cannot be stored yet.
     Exemplar,
     /// Part of the body is not what the protocol says.
@@ -43,13 +45,14 @@ pub enum RefusalReason {
 
 impl RefusalReason {
     /// All reasons.
-    pub const ALL: [RefusalReason; 8] = [
+    pub const ALL: [RefusalReason; 9] = [
         RefusalReason::TooOld,
         RefusalReason::TooFarAhead,
         RefusalReason::InvalidLabels,
         RefusalReason::HashConflict,
         RefusalReason::SeriesLimit,
         RefusalReason::Histogram,
+        RefusalReason::InvalidHistogram,
         RefusalReason::Exemplar,
         RefusalReason::Malformed,
     ];
@@ -63,6 +66,7 @@ impl RefusalReason {
             RefusalReason::HashConflict => "hash_conflict",
             RefusalReason::SeriesLimit => "series_limit",
             RefusalReason::Histogram => "histogram",
+            RefusalReason::InvalidHistogram => "invalid_histogram",
             RefusalReason::Exemplar => "exemplar",
             RefusalReason::Malformed => "malformed",
         }
@@ -75,7 +79,8 @@ impl RefusalReason {
             RefusalReason::InvalidLabels => "with invalid labels",
             RefusalReason::HashConflict => "of a series whose hash another series has",
             RefusalReason::SeriesLimit => "of new series over the tenant's limit",
-            RefusalReason::Histogram => "are native histograms, which are not stored yet",
+            RefusalReason::Histogram => "are native histograms, which are not stored until the upgrade is finalized",
+            RefusalReason::InvalidHistogram => "are invalid native histograms",
             RefusalReason::Exemplar => "are exemplars, which are not stored yet",
             RefusalReason::Malformed => "malformed",
         }

@@ -1,6 +1,8 @@
 //! Samples of our own making as a remote-write 1.0 body: they take the same way in as everybody's.
 
-use bellwether_model::{Label, Labels, MetricKind, MetricMetadata, Sample, Timestamp};
+use bellwether_model::{Histogram, Label, Labels, MetricKind, MetricMetadata, Sample, Timestamp};
+
+use super::wire_histogram;
 
 /// Whole series as a `prometheus.WriteRequest`, not compressed: each with its labels, and rows of times and values.
 pub fn encode_series<'a>(series: impl IntoIterator<Item = (&'a Labels, &'a [Timestamp], &'a [f64])>) -> Vec<u8> {
@@ -17,6 +19,16 @@ pub fn encode_series<'a>(series: impl IntoIterator<Item = (&'a Labels, &'a [Time
         put_bytes(&mut request, 1, &body);
     }
     request
+}
+
+/// A series' histograms as a field of a `prometheus.WriteRequest`, at its end.
+pub fn put_histograms(request: &mut Vec<u8>, labels: &Labels, timestamps: &[Timestamp], histograms: &[Histogram]) {
+    let mut body = Vec::new();
+    put_labels(&mut body, labels);
+    for (timestamp, histogram) in timestamps.iter().zip(histograms) {
+        put_bytes(&mut body, 4, &wire_histogram::encode(*timestamp, histogram));
+    }
+    put_bytes(request, 1, &body);
 }
 
 /// A `prometheus.WriteRequest`, not compressed.

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use bellwether_ingest::{
-    BodyError, CacheEntry, CacheKey, Distributed, Distributor, Miss, ShardBatch, Telling, TenantKey, WalkError,
-    decompress,
+    BodyError, CacheEntry, CacheKey, Distributed, Distributor, ENTRY_VERSION_HISTOGRAMS, Miss, ShardBatch, Telling,
+    TenantKey, WalkError, decompress,
 };
 use bellwether_model::{Labels, MetricMetadata, PlacementKey, Tenant};
 use tokio::time::Instant;
@@ -103,6 +103,8 @@ impl WritePath {
         decompressed.map_err(DecodeError::Body)?;
         let ring = self.shards.ring();
         let distributor = Distributor::new(tenant, &self.cache, &self.metadata, ring.table());
+        let takes_histograms = self.active_version() >= u32::from(ENTRY_VERSION_HISTOGRAMS);
+        let distributor = if takes_histograms { distributor } else { distributor.without_histograms() };
         let distributed = match body.version {
             RemoteWriteVersion::V1 => distributor.distribute_v1(&scratch.body, &mut scratch.distributor),
             RemoteWriteVersion::V2 => distributor.distribute_v2(&scratch.body, &mut scratch.distributor),
@@ -112,7 +114,7 @@ impl WritePath {
             0 => None,
             bytes => Some(self.admission.admit(tenant, bytes as u64).map_err(DecodeError::NoRoom)?),
         };
-        let missed: usize = distributed.misses.iter().map(|miss| miss.samples.len()).sum();
+        let missed: usize = distributed.misses.iter().map(|miss| miss.sample_count()).sum();
         self.metrics.cache_misses.inc_by(missed as u64);
         self.metrics.cache_hits.inc_by((distributed.samples - missed) as u64);
         let mut sent = Sent {
@@ -201,6 +203,9 @@ impl WritePath {
             for sample in &miss.samples {
                 batch.push(series_ref, sample.timestamp, sample.value);
             }
+            for (timestamp, chunk) in &miss.histograms {
+                batch.push_histogram(series_ref, *timestamp, chunk);
+            }
             let entry = CacheEntry { key: miss.key, group: index, scope: batch.scope(), series_ref };
             sent.known.push((order, entry));
         }
@@ -216,6 +221,9 @@ impl WritePath {
         for (order, miss) in unknown.into_iter().take(granted) {
             registered.push(Registered { order, key: miss.key, labels: miss.labels.clone() });
             batch.register(miss.hash, miss.labels, &miss.samples);
+            for (timestamp, chunk) in &miss.histograms {
+                batch.push_registered_histogram(*timestamp, chunk);
+            }
         }
     }
 
@@ -247,6 +255,7 @@ fn refuse_early(distributed: &Distributed, sent: &mut Sent) {
             Early::InvalidLabels => RefusalReason::InvalidLabels,
             Early::Exemplars => RefusalReason::Exemplar,
             Early::Histograms => RefusalReason::Histogram,
+            Early::InvalidHistograms => RefusalReason::InvalidHistogram,
             Early::InvalidMetadata => RefusalReason::Malformed,
             Early::NoGroup => {
                 sent.transient = Some(refusal.example.clone());

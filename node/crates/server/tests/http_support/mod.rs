@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use bellwether_ingest::ControlCommand;
 use bellwether_kv::MemDisk;
 use bellwether_model::Timestamp;
 use bellwether_raft::Inline;
@@ -119,7 +120,12 @@ impl Node {
         let shards = Arc::new(shards.unwrap());
         let metrics = Arc::new(WriteMetrics::new(&registry).unwrap());
         let router = ShardRouter::new(shards.clone(), Arc::new(Alone), &config, &env, metrics.clone());
-        let write = WritePath::new(router.clone(), &config, &env, metrics);
+        // As the groups of a new cluster do a moment after it is founded.
+        let version = ControlCommand::SetActiveVersion { version: Program::THIS.formats.highest };
+        for group in shards.serving() {
+            group.command(&version, &*clock).await.unwrap();
+        }
+        let write = WritePath::new(router.clone(), None, &config, &env, metrics);
         let queries = Arc::new(Coordinator::new(router.clone(), scan, &config, &registry));
         let (ready, is_ready) = watch::channel(true);
         let config = Arc::new(config);

@@ -10,6 +10,7 @@ mod pages;
 mod words;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bellwether_chunk::HeadChunk;
 use bellwether_model::{Sample, TimeRange, Timestamp};
@@ -17,12 +18,16 @@ use hashbrown::HashMap;
 
 use self::pages::Pages;
 use self::words::{Chain, Words};
+use crate::histograms::{Chunks, mark_of};
 use crate::window::WindowStart;
 
 /// Refs per page of the table from refs to slots.
 const REFS_PER_PAGE: usize = 4096;
 /// Slots per page.
 const SLOTS_PER_PAGE: usize = 1024;
+
+/// What an allocation of a histogram costs beside its bytes.
+const CHUNK_OVERHEAD_BYTES: usize = 32;
 
 const NONE: u32 = u32::MAX;
 
@@ -96,6 +101,9 @@ pub struct Head {
     words: Words,
     late: RefMap<Vec<Sample>>,
     late_samples: usize,
+    /// By series; only those that have any.
+    histograms: RefMap<Chunks>,
+    histogram_bytes: usize,
     samples: u64,
     times: TimeRange,
     /// The Window of the latest sample: saves a division per sample.
@@ -113,6 +121,8 @@ impl Head {
             words: Words::default(),
             late: RefMap::default(),
             late_samples: 0,
+            histograms: RefMap::default(),
+            histogram_bytes: 0,
             samples: 0,
             times: TimeRange::new(Timestamp::MAX, Timestamp::MIN),
             window: TimeRange::new(1, 0),
@@ -142,6 +152,8 @@ impl Head {
             + self.words.bytes()
             + self.late.capacity() * size_of::<(u32, Vec<Sample>)>()
             + self.late_samples * size_of::<Sample>()
+            + self.histograms.capacity() * size_of::<(u32, Chunks)>()
+            + self.histogram_bytes
     }
 
     /// Adds a sample of a series.
@@ -172,6 +184,25 @@ impl Head {
         slot.chunk.append(timestamp, value, &mut |word| words.push(chain, word));
         self.note(timestamp);
         Inserted::New { at: timestamp }
+    }
+
+    /// Adds a histogram of a series, as a chunk that decodes.
+    pub fn append_histogram(&mut self, series: u32, timestamp: Timestamp, chunk: &[u8]) -> Inserted {
+        let inserted = self.append(series, timestamp, mark_of(chunk));
+        if inserted != Inserted::Unchanged {
+            self.histograms.entry(series).or_default().push((timestamp, chunk.into()));
+            self.histogram_bytes += chunk.len() + size_of::<(Timestamp, Arc<[u8]>)>() + CHUNK_OVERHEAD_BYTES;
+        }
+        inserted
+    }
+
+    /// The histograms of a series, in order of arrival.
+    #[inline]
+    pub fn histograms(&self, series: u32) -> &[(Timestamp, Arc<[u8]>)] {
+        if self.histograms.is_empty() {
+            return &[];
+        }
+        self.histograms.get(&series).map_or(&[], Vec::as_slice)
     }
 
     /// Asks the processor for the slot of a series that will be appended to soon.

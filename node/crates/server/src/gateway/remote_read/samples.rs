@@ -9,6 +9,7 @@ use prost::encoding::{encode_varint, encoded_len_varint};
 use snap::raw::Encoder;
 
 use super::super::answer::Pieces;
+use crate::write::wire_histogram::{self, put_bytes};
 
 /// What is compressed at a time: what snappy itself takes for a block.
 const BLOCK_BYTES: usize = 64 << 10;
@@ -20,6 +21,8 @@ const RESULT: u8 = 0x0a;
 const SERIES: u8 = 0x0a;
 const LABEL: u8 = 0x0a;
 const SAMPLE: u8 = 0x12;
+/// The number of TimeSeries.histograms.
+const HISTOGRAM: u64 = 4;
 // Label.name, Label.value, Sample.value, Sample.timestamp
 const NAME: u8 = 0x0a;
 const VALUE: u8 = 0x12;
@@ -49,7 +52,14 @@ pub struct SamplesAnswer {
 
 /// Series of one query, and the lengths of their messages.
 struct Measured {
-    series: Vec<(FetchedSeries, u64)>,
+    series: Vec<MeasuredSeries>,
+    length: u64,
+}
+
+struct MeasuredSeries {
+    series: FetchedSeries,
+    /// Its histograms as fields of its message.
+    histograms: Vec<u8>,
     length: u64,
 }
 
@@ -77,7 +87,7 @@ impl SamplesAnswer {
                 self.begun.0 = true;
                 begin(&mut self.block, RESULT, result.length);
             }
-            while let Some((series, length)) = result.series.get(self.at.1) {
+            while let Some(MeasuredSeries { series, histograms, length }) = result.series.get(self.at.1) {
                 if !self.begun.1 {
                     self.begun.1 = true;
                     begin(&mut self.block, SERIES, *length);
@@ -93,6 +103,7 @@ impl SamplesAnswer {
                     }
                     self.at.2 = end;
                 }
+                self.block.extend_from_slice(histograms);
                 (self.at.1, self.at.2, self.begun.1) = (self.at.1 + 1, 0, false);
             }
             (self.at, self.begun) = ((self.at.0 + 1, 0, 0), (false, false));
@@ -127,14 +138,21 @@ fn push_compressed(encoder: &mut Encoder, block: &[u8], out: &mut Vec<u8>) {
 
 impl Measured {
     fn new(series: Vec<FetchedSeries>) -> Measured {
-        let measure = |series: FetchedSeries| {
+        let measure = |mut series: FetchedSeries| {
             let labels: u64 = series.labels.iter().map(|label| field_length(label_length(label))).sum();
             let samples = series.timestamps.iter().zip(&series.values);
             let samples: u64 = samples.map(|(timestamp, value)| field_length(sample_length(*timestamp, *value))).sum();
-            (series, labels + samples)
+            let mut histograms = Vec::new();
+            if let Some(own) = series.histograms.take() {
+                for (timestamp, histogram) in own.timestamps.iter().zip(&own.histograms) {
+                    put_bytes(&mut histograms, HISTOGRAM, &wire_histogram::encode(*timestamp, histogram));
+                }
+            }
+            let length = labels + samples + histograms.len() as u64;
+            MeasuredSeries { series, histograms, length }
         };
         let series: Vec<_> = series.into_iter().map(measure).collect();
-        let length = series.iter().map(|(_, length)| field_length(*length)).sum();
+        let length = series.iter().map(|series| field_length(series.length)).sum();
         Measured { series, length }
     }
 }
