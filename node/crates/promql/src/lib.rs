@@ -43,6 +43,7 @@ pub use ast::Expr;
 pub use eval::partial::{Damage, Partial, Reducer};
 pub use eval::{Cancel, Fetched, evaluate, evaluate_traced, evaluate_with};
 pub use histogram::{Bucket, FloatHistogram};
+pub use literal::{duration_text, number_text, parse_duration_ms};
 pub use outcome::{EvalError, HistogramPoint, MatrixSeries, Outcome, Point, Value, VectorSample};
 pub use parser::{ParseError, check_length, parse, parse_selectors};
 pub use plan::{EvalTimes, LabelNames, Plan, PlanError, PlanOptions, Selection};

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::duration::DURATION_MS_MAX;
 
 /// Milliseconds of a duration written as in `1h30m`: units from large to small, each at most once.
-pub(crate) fn parse_duration_ms(text: &str) -> Result<i64, String> {
+pub fn parse_duration_ms(text: &str) -> Result<i64, String> {
     const UNITS: [(&str, i64); 7] = [
         ("y", 365 * 24 * 3_600_000),
         ("w", 7 * 24 * 3_600_000),
@@ -39,7 +39,7 @@ pub(crate) fn parse_duration_ms(text: &str) -> Result<i64, String> {
 }
 
 /// Writes milliseconds as Prometheus does: `5m`, `1h30m`, `0s`.
-pub(crate) fn duration_text(ms: i64) -> String {
+pub fn duration_text(ms: i64) -> String {
     let mut out = String::new();
     if ms == 0 {
         return "0s".to_owned();
@@ -115,7 +115,7 @@ pub(crate) fn general_text(value: f64, digits: Option<usize>) -> String {
 }
 
 /// Writes a number so that it parses back to the same value.
-pub(crate) fn number_text(value: f64) -> String {
+pub fn number_text(value: f64) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
     }

@@ -154,7 +154,8 @@ fn item_end(text: &str) -> usize {
 /// An item without how often it is repeated, and that.
 fn split_times(item: &str) -> Result<(&str, Option<usize>), NotationError> {
     let wrong = || NotationError::Value { item: item.to_owned(), what: "how often is no number" };
-    let Some((value, times)) = item.rsplit_once('x').filter(|(value, _)| !is_hexadecimal_prefix(value)) else {
+    // As in Prometheus there are no hexadecimal numbers: `0x3` is four zeros.
+    let Some((value, times)) = item.rsplit_once('x') else {
         return Ok((item, None));
     };
     let times = times.parse::<usize>().map_err(|_| wrong())?;
@@ -173,7 +174,7 @@ fn floats_of(item: &str) -> Result<Vec<Option<NotedValue>>, NotationError> {
     // The sign of an exponent, or at the beginning, is none between two numbers.
     let is_between = |at: &usize| {
         let before = &value[..*at];
-        !before.is_empty() && !(before.ends_with(['e', 'E']) && !before.starts_with("0x"))
+        !before.is_empty() && !before.ends_with(['e', 'E'])
     };
     let sign = value.rmatch_indices(['+', '-']).map(|(at, _)| at).find(is_between);
     let (first, increment) = value.split_at(sign.unwrap_or(value.len()));
@@ -236,10 +237,6 @@ fn histograms_of(item: &str) -> Result<Vec<Option<NotedValue>>, NotationError> {
     Ok(values)
 }
 
-fn is_hexadecimal_prefix(text: &str) -> bool {
-    matches!(text.trim_start_matches(['+', '-']), "0")
-}
-
 fn parse_number(text: &str) -> Option<f64> {
     let (sign, digits) = match text.strip_prefix('-') {
         Some(digits) => (-1.0, digits),
@@ -247,9 +244,6 @@ fn parse_number(text: &str) -> Option<f64> {
     };
     if digits.starts_with(['+', '-']) {
         return None;
-    }
-    if let Some(hexadecimal) = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
-        return u64::from_str_radix(hexadecimal, 16).ok().map(|number| sign * number as f64);
     }
     digits.parse::<f64>().ok().map(|number| sign * number)
 }
@@ -275,7 +269,7 @@ mod tests {
         );
         assert_eq!(floats("-2-3x2 +1x0 _x2"), [Some(-2.0), Some(-5.0), Some(-8.0), Some(1.0), None, None]);
         assert_eq!(floats("1e-3 1e+2-1e-1x1"), [1e-3, 1e2, 1e2 - 1e-1].map(Some));
-        assert_eq!(floats("Inf -Inf 0x1f"), [f64::INFINITY, f64::NEG_INFINITY, 31.0].map(Some));
+        assert_eq!(floats("Inf -Inf 0x1"), [f64::INFINITY, f64::NEG_INFINITY, 0.0, 0.0].map(Some));
         assert!(floats("stale NaN").iter().all(|value| value.unwrap().is_nan()));
     }
 
