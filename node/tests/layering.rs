@@ -19,6 +19,7 @@ const WORKSPACE: &[(&str, &[&str])] = &[
     ("bellwether-kv-rocksdb-faults", &["bellwether-kv-rocksdb"]),
     ("bellwether-placement", &["bellwether-model"]),
     ("bellwether-promql", &["bellwether-model"]),
+    ("bellwether-alert", &["bellwether-model", "bellwether-promql"]),
     ("bellwether-ingest", &["bellwether-chunk", "bellwether-model", "bellwether-probe"]),
     ("bellwether-tsdb", &["bellwether-chunk", "bellwether-kv", "bellwether-model", "bellwether-probe"]),
     ("bellwether-raft", &["bellwether-kv", "bellwether-probe"]),
@@ -74,6 +75,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("tokio-rustls", &["bellwether-client", "bellwether-server"]),
     ("x509-parser", &["bellwether-server"]),
     ("rcgen", &["bellwether-client"]),
+    ("saphyr*", &["bellwether-alert"]),
     // Core types carry no serde derives: configuration, HTTP bodies and what bwctl prints alone do.
     ("serde*", &["bellwether", "bellwether-client", "bellwether-server", "bellwether-sim"]),
     ("axum", &["bellwether-server"]),

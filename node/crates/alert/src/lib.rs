@@ -1,0 +1,5 @@
+//! Alerting. So far: YAML as a tree that knows its places, and durations.
+
+pub mod duration;
+pub mod limits;
+pub mod yaml;
