@@ -1,5 +1,6 @@
-//! Alerting. So far: YAML as a tree that knows its places, and durations.
+//! Alerting. So far: templates, YAML as a tree that knows its places, and durations.
 
 pub mod duration;
 pub mod limits;
+pub mod template;
 pub mod yaml;

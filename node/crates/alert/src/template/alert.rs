@@ -1,0 +1,71 @@
+//! What rules make of templates: `$labels`, `$value` and their like, and what becomes of an error.
+
+use std::sync::Arc;
+
+use bellwether_model::Labels;
+
+use super::value::{Record, Value};
+use super::{Functions, Surroundings, Template, TemplateError};
+
+/// Stands before each text, so that the variables are there. Columns in error messages count it, as they do in Prometheus.
+const PREFIX: &str =
+    "{{$labels := .Labels}}{{$externalLabels := .ExternalLabels}}{{$externalURL := .ExternalURL}}{{$value := .Value}}";
+
+/// The data's type, as Prometheus's messages have it.
+const DATA_TYPE: &str =
+    "struct { Labels map[string]string; ExternalLabels map[string]string; ExternalURL string; Value float64 }";
+
+/// Templates of alerting rules.
+#[derive(Debug)]
+pub struct AlertTemplate;
+
+/// What an alert's templates see of it.
+#[derive(Debug)]
+pub struct AlertData(Value);
+
+impl AlertData {
+    /// Of a series of the rule's query, the metric's name included.
+    pub fn new(labels: &Labels, value: f64, external_labels: &Labels, external_url: &str) -> AlertData {
+        let map = |labels: &Labels| Value::texts(labels.iter().map(|label| (label.name, label.value)));
+        let fields = vec![
+            ("Labels", map(labels)),
+            ("ExternalLabels", map(external_labels)),
+            ("ExternalURL", Value::text(external_url)),
+            ("Value", Value::Float(value)),
+        ];
+        AlertData(Value::Object(Arc::new(Record { type_name: DATA_TYPE, fields })))
+    }
+}
+
+impl AlertTemplate {
+    /// Parses a label or an annotation of an alert's rule.
+    pub fn parse(alert: &str, text: &str) -> Result<Template, TemplateError> {
+        let name = format!("__alert_{alert}");
+        // Most have no action: nothing to be put before them.
+        if !text.contains("{{") {
+            return Template::parse(&name, text, &Functions::PROMETHEUS);
+        }
+        Template::parse(&name, &format!("{PREFIX}{text}"), &Functions::PROMETHEUS)
+    }
+
+    /// Where in the rule's text an error is.
+    pub fn offset(offset: usize) -> usize {
+        offset.saturating_sub(PREFIX.len())
+    }
+
+    /// Expands one; an error becomes the text, and is told beside it.
+    pub fn expand(
+        template: &Template,
+        alert: &str,
+        data: &AlertData,
+        surroundings: &dyn Surroundings,
+    ) -> (String, Option<String>) {
+        match template.expand(&data.0, surroundings) {
+            Ok(text) => (text, None),
+            Err(error) => {
+                let error = format!("error executing template __alert_{alert}: {error}");
+                (format!("<error expanding template: {error}>"), Some(error))
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Texts made fit for where they go.
+
+use std::fmt::Write;
+
+/// `html`
+pub(crate) fn html(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("&#34;"),
+            '\'' => out.push_str("&#39;"),
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '\0' => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// `js`
+pub(crate) fn js(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '\'' => out.push_str("\\'"),
+            '"' => out.push_str("\\\""),
+            '<' | '>' | '&' | '=' => unicode(&mut out, c),
+            c if c.is_control() => unicode(&mut out, c),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+fn unicode(out: &mut String, c: char) {
+    // Writing to a text does not fail.
+    let _ = write!(out, "\\u{:04X}", u32::from(c));
+}
+
+/// `urlquery`: a value in a URL's query.
+pub(crate) fn url_query(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
+            b' ' => out.push('+'),
+            _ => {
+                let _ = write!(out, "%{byte:02X}");
+            }
+        }
+    }
+    out
+}
+
+/// The path of a URL.
+pub(crate) fn url_path(url: &str) -> &str {
+    let rest = match url.split_once("://") {
+        Some((_, rest)) => rest.find('/').map_or("", |at| &rest[at..]),
+        None => url,
+    };
+    rest.split(['?', '#']).next().unwrap_or_default()
+}
+
+/// `title`: the first letter of each word in upper case.
+pub(crate) fn title(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut before = ' ';
+    for c in text.chars() {
+        let begins = !before.is_alphanumeric() && !matches!(before, '_' | '\'');
+        if begins {
+            out.extend(c.to_uppercase())
+        } else {
+            out.push(c)
+        }
+        before = c;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_escaped() {
+        assert_eq!(html("<a href='x'>&\""), "&lt;a href=&#39;x&#39;&gt;&amp;&#34;");
+        assert_eq!(js("it's <b>\n"), "it\\'s \\u003Cb\\u003E\\u000A");
+        assert_eq!(url_query("a b/ü{x=\"1\"}"), "a+b%2F%C3%BC%7Bx%3D%221%22%7D");
+        assert_eq!(title("aa bB x_y"), "Aa BB X_y");
+        assert_eq!(url_path("http://host:1/a/b?c=d"), "/a/b");
+        assert_eq!(url_path("http://host"), "");
+    }
+}

@@ -1,0 +1,116 @@
+//! Go's `text/template`, as far as Prometheus's rules and Alertmanager's notifications use it.
+//!
+//! A text is parsed once ([`Template::parse`]), against the functions that it may call, and expanded for each alert
+//! ([`Template::expand`]) within bounds of steps, calls and output. Words of error messages are Go's: they end up in annotations,
+//! where people know them.
+//!
+//! [`alert`] is what rules make of it. Reading order: `lexer`, `ast`, `parser`, [`value`], `execute`, `functions`.
+
+pub mod alert;
+pub mod value;
+
+mod ast;
+mod clock;
+mod constants;
+mod escape;
+mod execute;
+mod expressions;
+mod format;
+mod functions;
+mod humanize;
+mod lexer;
+mod numbers;
+mod parser;
+
+use std::fmt;
+use std::sync::Arc;
+
+use bellwether_model::Labels;
+
+pub use functions::Functions;
+pub use value::Value;
+
+/// Texts in Go's notation, for whoever prints like Go.
+pub(crate) mod text {
+    pub(crate) use super::format::quoted;
+
+    /// A number as `%E` with as many digits as it needs.
+    pub(crate) fn exponent(value: f64) -> String {
+        let text = super::numbers::exponent(value, None, false);
+        if value.is_finite() { text.to_uppercase() } else { text }
+    }
+}
+
+/// A text that can be expanded.
+#[derive(Debug, Clone)]
+pub struct Template {
+    parts: Arc<Parts>,
+}
+
+#[derive(Debug)]
+struct Parts {
+    name: String,
+    text: String,
+    tree: ast::Tree,
+}
+
+/// What functions may ask of the world.
+pub trait Surroundings {
+    /// The time of evaluation.
+    fn now_ms(&self) -> i64;
+
+    /// Where people reach the server.
+    fn external_url(&self) -> &str;
+
+    /// Evaluates a query at the time of evaluation.
+    fn query(&self, text: &str) -> Result<Vec<(Labels, f64)>, String>;
+}
+
+/// Why a text is no template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TemplateError {
+    /// Where in the text, in bytes.
+    pub offset: usize,
+    name: String,
+    line: usize,
+    message: String,
+}
+
+impl TemplateError {
+    fn new(name: &str, text: &str, offset: usize, message: String) -> TemplateError {
+        let before = text.as_bytes().get(..offset).unwrap_or(text.as_bytes());
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        TemplateError { offset, name: name.to_owned(), line, message }
+    }
+}
+
+impl fmt::Display for TemplateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "template: {}:{}: {}", self.name, self.line, self.message)
+    }
+}
+
+impl std::error::Error for TemplateError {}
+
+/// Why a template could not be expanded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ExpandError(String);
+
+impl Template {
+    /// Parses a text that may call `functions`.
+    pub fn parse(name: &str, text: &str, functions: &Functions) -> Result<Template, TemplateError> {
+        let tree = parser::parse(name, text, functions)?;
+        Ok(Template { parts: Arc::new(Parts { name: name.to_owned(), text: text.to_owned(), tree }) })
+    }
+
+    /// Expands it; `data` is what `.` stands for.
+    pub fn expand(&self, data: &Value, surroundings: &dyn Surroundings) -> Result<String, ExpandError> {
+        let Parts { name, text, tree } = &*self.parts;
+        // Most are without any action.
+        if let [] | [ast::Node::Text(_)] = tree.root.as_slice() {
+            return Ok(text.clone());
+        }
+        execute::execute(name, text, tree, data, surroundings).map_err(ExpandError)
+    }
+}
