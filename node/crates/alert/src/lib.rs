@@ -1,6 +1,21 @@
-//! Alerting. So far: templates, YAML as a tree that knows its places, and durations.
+//! Alerting: rule files, templates, alert state machines, unit tests of rules.
+//!
+//! Pure: no I/O, no clock, no threads. Files come in as text, times as numbers, and whoever evaluates a rule brings a
+//! [`Querier`] that knows the samples.
+//!
+//! - [`rules`]: Prometheus's rule files, every error with its place.
+//! - [`template`]: Go's `text/template`, as far as rules and notifications use it.
+//! - [`state`]: what becomes of a rule's alerts and series with each evaluation.
+//! - [`evaluate`]: one evaluation of a group: query, step, samples to store.
+//! - [`unit`]: Prometheus's unit tests of rules, run over samples in memory.
 
 pub mod duration;
+pub mod evaluate;
 pub mod limits;
+pub mod rules;
+pub mod state;
 pub mod template;
+pub mod unit;
 pub mod yaml;
+
+pub use evaluate::{Querier, QueryError};

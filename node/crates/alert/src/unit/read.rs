@@ -1,0 +1,196 @@
+//! From a file's text to tests.
+
+use std::collections::BTreeMap;
+
+use bellwether_model::{Labels, LabelsBuilder};
+use bellwether_promql::parse;
+use bellwether_promql::series_notation::{NotedSeries, parse_labels, parse_values};
+
+use super::{AlertTest, ExpectedSample, ExprTest, FiringAlert, UnitTest, UnitTestFile};
+use crate::limits::UNIT_TEST_SAMPLES_MAX;
+use crate::state::alerting::ALERT_NAME;
+use crate::yaml::fields::Fields;
+use crate::yaml::problems::{Problem, Problems};
+use crate::yaml::{self, Node, Place};
+
+const FILE_FIELDS: &[&str] = &["rule_files", "evaluation_interval", "group_eval_order", "tests", "fuzzy_compare"];
+const TEST_FIELDS: &[&str] =
+    &["interval", "input_series", "alert_rule_test", "promql_expr_test", "external_labels", "external_url", "name"];
+const EVALUATION_INTERVAL_MS_DEFAULT: i64 = 60_000;
+
+/// Reads a file of unit tests.
+pub fn read(file: &str) -> Result<UnitTestFile, Vec<Problem>> {
+    let root = match yaml::read(file) {
+        Ok(Some(root)) => root,
+        Ok(None) => return Ok(UnitTestFile::default()),
+        Err(problem) => return Err(vec![problem]),
+    };
+    let mut reader = Reader { file, problems: Problems::default() };
+    let read = reader.file(&root);
+    reader.problems.into_result(read.unwrap_or_default())
+}
+
+struct Reader<'f> {
+    file: &'f str,
+    problems: Problems,
+}
+
+impl Reader<'_> {
+    fn file(&mut self, root: &Node) -> Option<UnitTestFile> {
+        let fields = Fields::of(root, "a file of unit tests", FILE_FIELDS, &mut self.problems)?;
+        let rule_files = fields.texts("rule_files", &mut self.problems);
+        let interval = fields.duration_ms("evaluation_interval", &mut self.problems).map(|interval| interval.value);
+        let evaluation_interval_ms = interval.filter(|ms| *ms > 0).unwrap_or(EVALUATION_INTERVAL_MS_DEFAULT);
+        let mut group_eval_order: Vec<String> = Vec::new();
+        for name in fields.texts("group_eval_order", &mut self.problems) {
+            if group_eval_order.contains(&name.value) {
+                self.problems.add(name.place, format!("group name repeated in evaluation order: {}", name.value));
+            }
+            group_eval_order.push(name.value);
+        }
+        let fuzzy_compare = fields.truth("fuzzy_compare", &mut self.problems).unwrap_or(false);
+        let mut tests = Vec::new();
+        for (at, node) in fields.list("tests", &mut self.problems).iter().enumerate() {
+            self.problems.set_context(format!("test {}: ", at + 1));
+            tests.extend(self.test(node, at + 1, evaluation_interval_ms));
+        }
+        Some(UnitTestFile { rule_files, evaluation_interval_ms, group_eval_order, fuzzy_compare, tests })
+    }
+
+    fn test(&mut self, node: &Node, number: usize, default_interval_ms: i64) -> Option<UnitTest> {
+        let fields = Fields::of(node, "a test", TEST_FIELDS, &mut self.problems)?;
+        let text = |name: &str, problems: &mut Problems| {
+            fields.text(name, problems).map(|text| text.value).unwrap_or_default()
+        };
+        let name = text("name", &mut self.problems);
+        if !name.is_empty() {
+            self.problems.set_context(format!("test {number}, {name:?}: "));
+        }
+        let interval = fields.duration_ms("interval", &mut self.problems).map(|interval| interval.value);
+        let interval_ms = interval.filter(|ms| *ms > 0).unwrap_or(default_interval_ms);
+        let external_url = text("external_url", &mut self.problems);
+        let external_labels = self.external_labels(&fields);
+        let input_series = self.input_series(&fields);
+        let list = fields.list("alert_rule_test", &mut self.problems);
+        let alerts = list.iter().filter_map(|node| self.alert_test(node)).collect();
+        let list = fields.list("promql_expr_test", &mut self.problems);
+        let exprs = list.iter().filter_map(|node| self.expr_test(node)).collect();
+        Some(UnitTest { name, interval_ms, input_series, external_labels, external_url, alerts, exprs })
+    }
+
+    fn labels(&mut self, fields: &Fields<'_>, name: &str) -> BTreeMap<String, String> {
+        let pairs = fields.pairs(name, &mut self.problems);
+        pairs.iter().map(|pair| (pair.name.to_owned(), pair.value.to_owned())).collect()
+    }
+
+    fn external_labels(&mut self, fields: &Fields<'_>) -> Labels {
+        let mut builder = LabelsBuilder::default();
+        for (name, value) in self.labels(fields, "external_labels") {
+            builder.set(&name, &value);
+        }
+        builder.build().unwrap_or_else(|error| {
+            self.problems.add(fields.key_place("external_labels"), format!("external_labels: {error}"));
+            Labels::empty()
+        })
+    }
+
+    fn input_series(&mut self, fields: &Fields<'_>) -> Vec<NotedSeries> {
+        let mut all: Vec<NotedSeries> = Vec::new();
+        let mut samples = 0;
+        for node in fields.list("input_series", &mut self.problems) {
+            let Some(fields) = Fields::of(node, "a series", &["series", "values"], &mut self.problems) else {
+                continue;
+            };
+            let series = fields.text("series", &mut self.problems);
+            let values = fields.text("values", &mut self.problems);
+            let Some(series) = series else {
+                self.problems.add(fields.place, "a series needs the field 'series'");
+                continue;
+            };
+            let labels = parse_labels(series.value.trim());
+            let labels = labels.map_err(|error| self.problems.add(series.place, format!("series: {error}"))).ok();
+            let place = values.as_ref().map_or(fields.place, |values| values.place);
+            let values = parse_values(values.as_ref().map_or("", |values| values.value.trim()));
+            let values = values.map_err(|error| self.problems.add(place, format!("values: {error}"))).ok();
+            let (Some(labels), Some(values)) = (labels, values) else { continue };
+            samples += values.len();
+            if samples > UNIT_TEST_SAMPLES_MAX {
+                self.problems
+                    .add(place, format!("the series of a test have at most {UNIT_TEST_SAMPLES_MAX} values together"));
+                break;
+            }
+            // As in Prometheus, the last series of its labels counts.
+            all.retain(|known| known.labels != labels);
+            all.push(NotedSeries { labels, values });
+        }
+        all
+    }
+
+    /// When a test looks; the beginning if it does not say.
+    fn eval_time_ms(&mut self, fields: &Fields<'_>) -> i64 {
+        fields.duration_ms("eval_time", &mut self.problems).map_or(0, |time| time.value)
+    }
+
+    fn alert_test(&mut self, node: &Node) -> Option<AlertTest> {
+        let known = &["eval_time", "alertname", "exp_alerts"];
+        let fields = Fields::of(node, "an alert test", known, &mut self.problems)?;
+        let eval_time_ms = self.eval_time_ms(&fields);
+        let alertname = fields.text("alertname", &mut self.problems).map(|name| name.value).unwrap_or_default();
+        if alertname.is_empty() {
+            self.problems.add(fields.place, "an item under alert_rule_test misses required attribute alertname");
+        }
+        let mut expected = Vec::new();
+        for node in fields.list("exp_alerts", &mut self.problems) {
+            let known = &["exp_labels", "exp_annotations"];
+            let Some(fields) = Fields::of(node, "an expected alert", known, &mut self.problems) else { continue };
+            let mut labels = self.labels(&fields, "exp_labels");
+            labels.insert(ALERT_NAME.to_owned(), alertname.clone());
+            let annotations = self.labels(&fields, "exp_annotations");
+            expected.push(FiringAlert { labels, annotations });
+        }
+        expected.sort();
+        Some(AlertTest { eval_time_ms, alertname, expected })
+    }
+
+    fn expr_test(&mut self, node: &Node) -> Option<ExprTest> {
+        let known = &["expr", "eval_time", "exp_samples"];
+        let fields = Fields::of(node, "an expression test", known, &mut self.problems)?;
+        let eval_time_ms = self.eval_time_ms(&fields);
+        let mut expected = Vec::new();
+        for node in fields.list("exp_samples", &mut self.problems) {
+            expected.extend(self.expected_sample(node));
+        }
+        expected.sort_by(|a, b| a.labels.cmp(&b.labels));
+        let Some(expr) = fields.text("expr", &mut self.problems) else {
+            self.problems.add(fields.place, "an expression test needs the field 'expr'");
+            return None;
+        };
+        if let Err(error) = parse(&expr.value) {
+            let place = fields.get("expr").map_or(expr.place, |node| self.place_within(node, error.span.start));
+            self.problems.add(place, format!("expr: {error}"));
+        }
+        Some(ExprTest { expr: expr.value, eval_time_ms, expected })
+    }
+
+    fn place_within(&self, node: &Node, offset: u32) -> Place {
+        node.place_within(self.file, offset as usize)
+    }
+
+    fn expected_sample(&mut self, node: &Node) -> Option<ExpectedSample> {
+        let fields = Fields::of(node, "an expected sample", &["labels", "value"], &mut self.problems)?;
+        let text = fields.text("labels", &mut self.problems);
+        let value = fields.number("value", &mut self.problems).map_or(0.0, |value| value.value);
+        let labels = match &text {
+            None => Labels::empty(),
+            Some(text) if text.value.trim().is_empty() => Labels::empty(),
+            Some(text) => match parse_labels(text.value.trim()) {
+                Ok(labels) => labels,
+                Err(error) => {
+                    self.problems.add(text.place, format!("labels: {error}"));
+                    return None;
+                }
+            },
+        };
+        Some(ExpectedSample { labels, value })
+    }
+}

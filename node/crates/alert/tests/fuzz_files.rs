@@ -1,0 +1,88 @@
+//! Bytes from outside: rule files, templates, files of unit tests. An error or a value, never a panic, within the limits.
+
+#![allow(clippy::unwrap_used)] // tests may stop where they fail, their helpers included
+
+use bellwether_alert::rules::RuleFile;
+use bellwether_alert::template::alert::{AlertData, AlertTemplate};
+use bellwether_alert::template::{Functions, Surroundings, Template, Value};
+use bellwether_alert::{rules, unit};
+use bellwether_model::Labels;
+
+const RULES: &str = "groups:\n- name: g\n  interval: 30s\n  limit: 5\n  labels: {a: b}\n  rules:\n  - record: a:b\n    expr: |\n      sum(a) by (b)\n  - alert: A\n    expr: a == 0\n    for: 1m\n    keep_firing_for: 2m\n    labels: {x: '{{ $labels.x }}'}\n    annotations: {y: \"{{ query \\\"a\\\" | first | value | humanize }}\"}\n";
+const TEMPLATE: &str = "{{ define \"t\" }}{{ . }}{{ end }}{{ range $i, $s := query \"two\" }}{{ if gt .Value 1.0 }}{{ template \"t\" .Labels.x }}{{ else if eq $i 0 }}{{ continue }}{{ else }}{{ printf \"%-5.2f|%q\" $value \"x\" }}{{ end }}{{- end }}";
+const UNIT: &str = "rule_files: [a.yml]\nevaluation_interval: 1m\ngroup_eval_order: [g]\nfuzzy_compare: true\ntests:\n- name: t\n  interval: 1m\n  external_labels: {a: b}\n  input_series:\n  - {series: 'a{b=\"c\"}', values: '1+1x5 _ stale'}\n  alert_rule_test:\n  - {eval_time: 2m, alertname: A, exp_alerts: [{exp_labels: {a: b}}]}\n  promql_expr_test:\n  - {expr: a, eval_time: 1m, exp_samples: [{labels: a, value: 2}]}\n";
+
+struct World;
+
+impl Surroundings for World {
+    fn now_ms(&self) -> i64 {
+        1_500
+    }
+
+    fn external_url(&self) -> &str {
+        "http://host"
+    }
+
+    fn query(&self, _text: &str) -> Result<Vec<(Labels, f64)>, String> {
+        Ok(vec![(Labels::of(&[("x", "b")]), 2.0), (Labels::of(&[("x", "a")]), 1.0)])
+    }
+}
+
+/// A good text with some bytes replaced: reaches deeper than bytes alone.
+fn damaged(good: &str, bytes: &[u8]) -> String {
+    let mut text = good.as_bytes().to_vec();
+    for change in bytes.chunks_exact(3) {
+        let at = usize::from(u16::from_le_bytes([change[0], change[1]])) % text.len();
+        text[at] = change[2];
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+#[test]
+fn rule_files() {
+    rules::read(RULES).unwrap();
+    bolero::check!().for_each(|bytes: &[u8]| {
+        let _ = rules::read(&String::from_utf8_lossy(bytes));
+        let _ = rules::read(&damaged(RULES, bytes));
+    });
+}
+
+#[test]
+fn templates() {
+    let expand = |text: &str| {
+        if let Ok(template) = AlertTemplate::parse("A", text) {
+            let data = AlertData::new(&Labels::of(&[("x", "1")]), 3.0, &Labels::empty(), "");
+            AlertTemplate::expand(&template, "A", &data, &World);
+        }
+        if let Ok(template) = Template::parse("t", text, &Functions::PROMETHEUS) {
+            let _ = template.expand(&Value::Missing, &World);
+        }
+    };
+    bolero::check!().for_each(|bytes: &[u8]| {
+        expand(&String::from_utf8_lossy(bytes));
+        expand(&damaged(TEMPLATE, bytes));
+    });
+}
+
+#[test]
+fn unit_tests() {
+    let rules = rules::read(RULES).unwrap();
+    unit::read(UNIT).unwrap();
+    let run = |text: &str, rules: &[RuleFile]| {
+        if let Ok(file) = unit::read(text) {
+            // What takes long is bounded elsewhere; here are many.
+            let is_short = |test: &unit::UnitTest| {
+                let times = test.alerts.iter().map(|test| test.eval_time_ms);
+                let last = times.chain(test.exprs.iter().map(|test| test.eval_time_ms)).max().unwrap_or(0);
+                last / file.evaluation_interval_ms < 100
+            };
+            if file.tests.iter().all(is_short) {
+                unit::run(&file, rules, unit::Options { diff: true }, &|_| true);
+            }
+        }
+    };
+    bolero::check!().for_each(|bytes: &[u8]| {
+        run(&String::from_utf8_lossy(bytes), &[]);
+        run(&damaged(UNIT, bytes), std::slice::from_ref(&rules));
+    });
+}
