@@ -24,7 +24,8 @@ const WORKSPACE: &[(&str, &[&str])] = &[
     ("bellwether-tsdb", &["bellwether-chunk", "bellwether-kv", "bellwether-model", "bellwether-probe"]),
     ("bellwether-raft", &["bellwether-kv", "bellwether-probe"]),
     ("bellwether-proto", &["bellwether-model"]),
-    ("bellwether-client", &["bellwether-proto"]),
+    // The library needs proto alone; bwctl checks and tests rule files where they are written, without a node.
+    ("bellwether-client", &["bellwether-alert", "bellwether-proto"]),
     (
         "bellwether-server",
         &[
@@ -75,6 +76,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("tokio-rustls", &["bellwether-client", "bellwether-server"]),
     ("x509-parser", &["bellwether-server"]),
     ("rcgen", &["bellwether-client"]),
+    ("glob", &["bellwether-client"]),
     ("saphyr*", &["bellwether-alert"]),
     // Core types carry no serde derives: configuration, HTTP bodies and what bwctl prints alone do.
     ("serde*", &["bellwether", "bellwether-client", "bellwether-server", "bellwether-sim"]),
@@ -94,6 +96,8 @@ struct Package {
     /// Normal and build dependencies.
     needs: BTreeSet<String>,
     tests_need: BTreeSet<String>,
+    /// Those that a feature turns on.
+    optional: BTreeSet<String>,
 }
 
 fn workspace() -> Vec<Package> {
@@ -109,14 +113,18 @@ fn workspace() -> Vec<Package> {
         .map(|package| {
             let mut needs = BTreeSet::new();
             let mut tests_need = BTreeSet::new();
+            let mut optional = BTreeSet::new();
             for dependency in package["dependencies"].as_array().unwrap() {
                 let name = dependency["name"].as_str().unwrap().to_owned();
+                if dependency["optional"] == true {
+                    optional.insert(name.clone());
+                }
                 match dependency["kind"].as_str() {
                     Some("dev") => tests_need.insert(name),
                     _ => needs.insert(name),
                 };
             }
-            Package { name: package["name"].as_str().unwrap().to_owned(), needs, tests_need }
+            Package { name: package["name"].as_str().unwrap().to_owned(), needs, tests_need, optional }
         })
         .collect()
 }
@@ -160,6 +168,18 @@ fn rows_allow_no_circle() {
             .find(|(name, needs)| !settled.contains(*name) && needs.iter().all(|need| settled.contains(need)));
         let (name, _) = next.unwrap_or_else(|| panic!("a circle among the crates that are not in {settled:?}"));
         settled.insert(name);
+    }
+}
+
+/// What bwctl needs and the library does not: there only with the feature of the command line tool.
+const CLIENT_OPTIONAL: &[&str] = &["bellwether-alert", "glob", "regex"];
+
+#[test]
+fn programs_that_use_the_client_do_not_get_what_bwctl_needs() {
+    let packages = workspace();
+    let client = packages.iter().find(|package| package.name == "bellwether-client").unwrap();
+    for name in CLIENT_OPTIONAL {
+        assert!(client.needs.contains(*name) && client.optional.contains(*name), "{name} is not optional");
     }
 }
 

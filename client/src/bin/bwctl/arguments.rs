@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use regex::Regex;
 
 use crate::times::{TimeArgument, parse_duration, parse_time};
 
@@ -96,6 +97,9 @@ pub enum Command {
     /// Evaluate PromQL expressions
     #[command(subcommand)]
     Query(QueryCommand),
+    /// Check and test files of alerting and recording rules, without asking any node
+    #[command(subcommand)]
+    Rules(RulesCommand),
     /// Print a completion script for a shell
     Completion {
         /// The shell
@@ -438,6 +442,31 @@ pub enum QueryCommand {
         step: Option<Duration>,
         #[command(flatten)]
         how: QueryOptions,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RulesCommand {
+    /// Say whether rule files are right, and where they are not
+    Check {
+        /// Rule files as Prometheus has them
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Rules of the same name and labels are an error
+        #[arg(long)]
+        lint_fatal: bool,
+    },
+    /// Run unit tests of rules: the files that promtool test rules takes
+    Test {
+        /// Files of unit tests, which name the rule files that they are about
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Only tests whose names this regular expression matches; may be repeated
+        #[arg(long, value_name = "REGEX")]
+        run: Vec<Regex>,
+        /// Show line by line what differs
+        #[arg(long)]
+        diff: bool,
     },
 }
 

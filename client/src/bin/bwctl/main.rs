@@ -23,6 +23,7 @@ mod operation;
 mod output;
 mod plot;
 mod query;
+mod rules;
 mod shard;
 mod table;
 mod times;
@@ -66,6 +67,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Completion { shell } => return documents::completion(shell),
         Command::Man { dir } => return documents::man(dir.as_deref()),
         Command::Tls(command) => return tls::run(output, command),
+        Command::Rules(command) => return rules::run(output, command),
         command => command,
     };
     let tls = tls_of(tls_ca.as_deref(), tls_cert.as_deref(), tls_key.as_deref())?;
@@ -95,7 +97,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Config(command) => config::run(&context, command).await,
         Command::Token(command) => config::token(&context, command).await,
         Command::Query(command) => query::run(&context, command).await,
-        Command::Completion { .. } | Command::Man { .. } | Command::Tls(_) => Ok(()),
+        Command::Completion { .. } | Command::Man { .. } | Command::Tls(_) | Command::Rules(_) => Ok(()),
     }
 }
 
