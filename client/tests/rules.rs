@@ -29,7 +29,9 @@ fn check_file(arguments: &str, expected: ExpectFile) {
 
 #[test]
 fn good_rules_are_counted() {
-    check("rules check good.rules.yml times.rules.yml", expect![[r#"
+    check(
+        "rules check good.rules.yml times.rules.yml",
+        expect![[r#"
         Checking good.rules.yml
           SUCCESS: 4 rules found
 
@@ -37,8 +39,11 @@ fn good_rules_are_counted() {
           SUCCESS: 8 rules found
 
         -> 0
-    "#]]);
-    check("rules check good.rules.yml --json", expect![[r#"
+    "#]],
+    );
+    check(
+        "rules check good.rules.yml --json",
+        expect![[r#"
         {
           "duplicates": [],
           "files": [
@@ -50,24 +55,30 @@ fn good_rules_are_counted() {
           ]
         }
         -> 0
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn broken_rules_are_told_with_their_places() {
     check_file("rules check broken.rules.yml good.rules.yml", expect_file!["rules/broken.rules.out"]);
-    check("rules check nowhere.yml", expect![[r#"
+    check(
+        "rules check nowhere.yml",
+        expect![[r#"
         Checking nowhere.yml
           FAILED:
         nowhere.yml: No such file or directory (os error 2)
 
         -> 1
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn rules_that_cannot_be_told_apart_are_told() {
-    check("rules check dup.rules.yml", expect![[r#"
+    check(
+        "rules check dup.rules.yml",
+        expect![[r#"
         Checking dup.rules.yml
           SUCCESS: 3 rules found
 
@@ -80,8 +91,11 @@ fn rules_that_cannot_be_told_apart_are_told() {
         	dup.rules.yml:11:16
         What they store, or alert of, cannot be told apart.
         -> 0
-    "#]]);
-    check("rules check --lint-fatal dup.rules.yml", expect![[r#"
+    "#]],
+    );
+    check(
+        "rules check --lint-fatal dup.rules.yml",
+        expect![[r#"
         Checking dup.rules.yml
           SUCCESS: 3 rules found
 
@@ -94,8 +108,11 @@ fn rules_that_cannot_be_told_apart_are_told() {
         	dup.rules.yml:11:16
         What they store, or alert of, cannot be told apart.
         -> 1
-    "#]]);
-    check("rules check dup.rules.yml --json", expect![[r#"
+    "#]],
+    );
+    check(
+        "rules check dup.rules.yml --json",
+        expect![[r#"
         {
           "duplicates": [
             {
@@ -118,21 +135,30 @@ fn rules_that_cannot_be_told_apart_are_told() {
           ]
         }
         -> 0
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn tests_that_hold_succeed() {
-    check("rules test good.test.yml times.test.yml", expect![[r#"
+    check(
+        "rules test good.test.yml times.test.yml start.test.yml",
+        expect![[r#"
         Unit Testing:  good.test.yml
           SUCCESS
 
         Unit Testing:  times.test.yml
           SUCCESS
 
+        Unit Testing:  start.test.yml
+          SUCCESS
+
         -> 0
-    "#]]);
-    check("rules test good.test.yml --json", expect![[r#"
+    "#]],
+    );
+    check(
+        "rules test good.test.yml --json",
+        expect![[r#"
         [
           {
             "file": "good.test.yml",
@@ -146,14 +172,17 @@ fn tests_that_hold_succeed() {
           }
         ]
         -> 0
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn tests_that_do_not_hold_say_what_there_is_instead() {
     check_file("rules test show.test.yml", expect_file!["rules/show.test.out"]);
     check_file("rules test --diff show.test.yml", expect_file!["rules/show.test.diff.out"]);
-    check("rules test dup.test.yml", expect![[r#"
+    check(
+        "rules test dup.test.yml",
+        expect![[r#"
         Unit Testing:  dup.test.yml
           WARNING: no file match pattern none*.yml
           FAILED:
@@ -163,12 +192,39 @@ fn tests_that_do_not_hold_say_what_there_is_instead() {
 
 
         -> 1
-    "#]]);
+    "#]],
+    );
+}
+
+#[test]
+fn histograms_are_compared_as_they_are_written() {
+    check(
+        "rules test histograms.test.yml histograms_fail.test.yml",
+        expect![[r#"
+        Unit Testing:  histograms.test.yml
+          SUCCESS
+
+        Unit Testing:  histograms_fail.test.yml
+          FAILED:
+            expr: "latency", time: 0s,
+                exp: {__name__="latency", path="/a"} {{count:4}}
+                got: {__name__="latency", path="/a"} {{count:3 sum:4.5 offset:1 buckets:[1 2]}}
+
+            expr: "latency", time: 0s,
+                exp: {__name__="latency", path="/a"} 3E+00
+                got: {__name__="latency", path="/a"} {{count:3 sum:4.5 offset:1 buckets:[1 2]}}
+
+
+        -> 1
+    "#]],
+    );
 }
 
 #[test]
 fn only_tests_that_are_named_run() {
-    check("rules test --run ^between$ times.test.yml --json", expect![[r#"
+    check(
+        "rules test --run ^between$ times.test.yml --json",
+        expect![[r#"
         [
           {
             "file": "times.test.yml",
@@ -182,8 +238,11 @@ fn only_tests_that_are_named_run() {
           }
         ]
         -> 0
-    "#]]);
-    check("rules test --run ( times.test.yml", expect![[r#"
+    "#]],
+    );
+    check(
+        "rules test --run ( times.test.yml",
+        expect![[r#"
         error: invalid value '(' for '--run <REGEX>': regex parse error:
             (
             ^
@@ -191,12 +250,15 @@ fn only_tests_that_are_named_run() {
 
         For more information, try '--help'.
         -> 2
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn broken_tests_are_told_with_their_places() {
-    check("rules test broken.test.yml", expect![[r#"
+    check(
+        "rules test broken.test.yml",
+        expect![[r#"
         Unit Testing:  broken.test.yml
           FAILED:
         broken.test.yml:1:33: an item of rule_files must be a text, this is a mapping
@@ -227,5 +289,6 @@ fn broken_tests_are_told_with_their_places() {
 
 
         -> 1
-    "#]]);
+    "#]],
+    );
 }

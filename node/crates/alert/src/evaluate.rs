@@ -149,6 +149,8 @@ impl Surroundings for Asking<'_> {
     fn query(&self, text: &str) -> Result<Vec<(Labels, f64)>, String> {
         let expr = bellwether_promql::parse(text).map_err(|error| error.to_string())?;
         let vector = self.querier.query(&expr, self.now).map_err(|error| error.to_string())?;
-        Ok(vector.into_iter().map(|sample| (sample.labels, sample.point.value)).collect())
+        // As in Prometheus, a histogram is 0 for those who ask for a number.
+        let value = |sample: &VectorSample| if sample.histogram.is_some() { 0.0 } else { sample.point.value };
+        Ok(vector.into_iter().map(|sample| (sample.labels.clone(), value(&sample))).collect())
     }
 }

@@ -7,6 +7,7 @@ use bellwether_alert::template::alert::{AlertData, AlertTemplate};
 use bellwether_alert::template::{Functions, Surroundings, Template, Value};
 use bellwether_alert::{rules, unit};
 use bellwether_model::Labels;
+use bellwether_promql::{Point, VectorSample};
 
 const RULES: &str = "groups:\n- name: g\n  interval: 30s\n  limit: 5\n  labels: {a: b}\n  rules:\n  - record: a:b\n    expr: |\n      sum(a) by (b)\n  - alert: A\n    expr: a == 0\n    for: 1m\n    keep_firing_for: 2m\n    labels: {x: '{{ $labels.x }}'}\n    annotations: {y: \"{{ query \\\"a\\\" | first | value | humanize }}\"}\n";
 const TEMPLATE: &str = "{{ define \"t\" }}{{ . }}{{ end }}{{ range $i, $s := query \"two\" }}{{ if gt .Value 1.0 }}{{ template \"t\" .Labels.x }}{{ else if eq $i 0 }}{{ continue }}{{ else }}{{ printf \"%-5.2f|%q\" $value \"x\" }}{{ end }}{{- end }}";
@@ -51,7 +52,9 @@ fn rule_files() {
 fn templates() {
     let expand = |text: &str| {
         if let Ok(template) = AlertTemplate::parse("A", text) {
-            let data = AlertData::new(&Labels::of(&[("x", "1")]), 3.0, &Labels::empty(), "");
+            let point = Point { timestamp: 0, value: 3.0 };
+            let sample = VectorSample { labels: Labels::of(&[("x", "1")]), point, histogram: None };
+            let data = AlertData::new(&sample, &Labels::empty(), "");
             AlertTemplate::expand(&template, "A", &data, &World);
         }
         if let Ok(template) = Template::parse("t", text, &Functions::PROMETHEUS) {

@@ -5,7 +5,7 @@
 use bellwether_alert::rules::{Rule, read};
 use bellwether_alert::state::alerting::{self, AlertingState, Evaluation, Phase};
 use bellwether_alert::state::recording::{self, RecordingState};
-use bellwether_alert::state::{RuleSample, StepError};
+use bellwether_alert::state::{RuleSample, RuleValue, StepError};
 use bellwether_alert::template::Surroundings;
 use bellwether_model::{Labels, Timestamp, is_stale_marker};
 use bellwether_promql::{Point, VectorSample};
@@ -33,12 +33,20 @@ fn rule(text: &str) -> Rule {
 }
 
 fn sample(x: &str, value: f64) -> VectorSample {
-    VectorSample { labels: Labels::of(&[("__name__", "m"), ("x", x)]), point: Point { timestamp: 0, value } }
+    VectorSample {
+        labels: Labels::of(&[("__name__", "m"), ("x", x)]),
+        point: Point { timestamp: 0, value },
+        histogram: None,
+    }
 }
 
 fn samples_text(samples: &[RuleSample]) -> String {
     let text = |sample: &RuleSample| {
-        let value = if is_stale_marker(sample.value) { "stale".to_owned() } else { sample.value.to_string() };
+        let value = match &sample.value {
+            RuleValue::Float(value) if is_stale_marker(*value) => "stale".to_owned(),
+            RuleValue::Float(value) => value.to_string(),
+            RuleValue::Histogram(histogram) => histogram.notation().unwrap(),
+        };
         format!("{} {value}@{}", sample.labels, sample.timestamp)
     };
     samples.iter().map(text).collect::<Vec<_>>().join(", ")
@@ -71,12 +79,13 @@ fn check(text: &str, evaluations: &[&[&str]], expected: Expect) {
             .iter()
             .filter(|sample| sample.labels.metric_name() == Some("ALERTS"))
             .map(|sample| {
-                let sign = if is_stale_marker(sample.value) { "-" } else { "+" };
+                let is_gone = matches!(sample.value, RuleValue::Float(value) if is_stale_marker(value));
+                let sign = if is_gone { "-" } else { "+" };
                 let get = |name| sample.labels.get(name).unwrap_or("-").to_owned();
                 format!("{sign}{}:{}", get("x"), get("alertstate"))
             })
             .collect();
-        said.push_str(&format!("{:3}s  {}  |  {}\n", now / 1000, events.join(", "), series.join(" ")));
+        said.push_str(&format!("{:02}s: {} | {}\n", now / 1000, events.join(", "), series.join(" ")));
         state = stepped.state;
     }
     expected.assert_eq(&said);
@@ -88,12 +97,12 @@ fn an_alert_is_pending_for_as_long_as_the_rule_says() {
         "alert: A, expr: m, for: 20s",
         &[&["1"], &["1"], &["1"], &["1"], &[], &["1"]],
         expect![[r#"
-              0s  1 Pending  |  +1:pending
-             10s    |  +1:pending
-             20s  1 Firing  |  +1:firing -1:pending
-             30s    |  +1:firing
-             40s  1 Resolved  |  -1:firing
-             50s  1 Pending  |  +1:pending
+            00s: 1 Pending | +1:pending
+            10s:  | +1:pending
+            20s: 1 Firing | +1:firing -1:pending
+            30s:  | +1:firing
+            40s: 1 Resolved | -1:firing
+            50s: 1 Pending | +1:pending
         "#]],
     );
 }
@@ -104,10 +113,10 @@ fn an_alert_without_for_fires_at_once() {
         "alert: A, expr: m",
         &[&["1"], &["1", "2"], &["2"], &[]],
         expect![[r#"
-              0s  1 Pending, 1 Firing  |  +1:firing
-             10s  2 Pending, 2 Firing  |  +1:firing +2:firing
-             20s  1 Resolved  |  +2:firing -1:firing
-             30s  2 Resolved  |  -2:firing
+            00s: 1 Pending, 1 Firing | +1:firing
+            10s: 2 Pending, 2 Firing | +1:firing +2:firing
+            20s: 1 Resolved | +2:firing -1:firing
+            30s: 2 Resolved | -2:firing
         "#]],
     );
 }
@@ -118,11 +127,11 @@ fn an_alert_that_was_pending_is_forgotten() {
         "alert: A, expr: m, for: 20s",
         &[&["1"], &[], &["1"], &["1"], &["1"]],
         expect![[r#"
-              0s  1 Pending  |  +1:pending
-             10s  1 Dropped  |  -1:pending
-             20s  1 Pending  |  +1:pending
-             30s    |  +1:pending
-             40s  1 Firing  |  +1:firing -1:pending
+            00s: 1 Pending | +1:pending
+            10s: 1 Dropped | -1:pending
+            20s: 1 Pending | +1:pending
+            30s:  | +1:pending
+            40s: 1 Firing | +1:firing -1:pending
         "#]],
     );
 }
@@ -133,23 +142,23 @@ fn an_alert_fires_on_without_its_series() {
         "alert: A, expr: m, keep_firing_for: 20s",
         &[&["1"], &[], &[], &[], &[]],
         expect![[r#"
-              0s  1 Pending, 1 Firing  |  +1:firing
-             10s    |  +1:firing
-             20s    |  +1:firing
-             30s  1 Resolved  |  -1:firing
-             40s    |  
+            00s: 1 Pending, 1 Firing | +1:firing
+            10s:  | +1:firing
+            20s:  | +1:firing
+            30s: 1 Resolved | -1:firing
+            40s:  | 
         "#]],
     );
     check(
         "alert: A, expr: m, keep_firing_for: 20s",
         &[&["1"], &[], &["1"], &[], &[], &[]],
         expect![[r#"
-              0s  1 Pending, 1 Firing  |  +1:firing
-             10s    |  +1:firing
-             20s    |  +1:firing
-             30s    |  +1:firing
-             40s    |  +1:firing
-             50s  1 Resolved  |  -1:firing
+            00s: 1 Pending, 1 Firing | +1:firing
+            10s:  | +1:firing
+            20s:  | +1:firing
+            30s:  | +1:firing
+            40s:  | +1:firing
+            50s: 1 Resolved | -1:firing
         "#]],
     );
 }

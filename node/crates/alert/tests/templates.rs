@@ -5,6 +5,7 @@
 use bellwether_alert::template::alert::{AlertData, AlertTemplate};
 use bellwether_alert::template::{Functions, Surroundings, Template, Value};
 use bellwether_model::Labels;
+use bellwether_promql::{Point, VectorSample};
 use proptest::prelude::*;
 
 struct World;
@@ -32,7 +33,9 @@ fn expand(text: &str) -> String {
     match AlertTemplate::parse("A", text) {
         Ok(template) => {
             let labels = Labels::of(&[("job", "j"), ("x", "1")]);
-            let data = AlertData::new(&labels, 3.0, &Labels::of(&[("zone", "z")]), "http://host:9090/pre");
+            let point = Point { timestamp: 0, value: 3.0 };
+            let sample = VectorSample { labels, point, histogram: None };
+            let data = AlertData::new(&sample, &Labels::of(&[("zone", "z")]), "http://host:9090/pre");
             AlertTemplate::expand(&template, "A", &data, &World).0
         }
         Err(error) => format!("! {error}"),

@@ -45,7 +45,7 @@ pub struct Alert {
     pub phase: Phase,
     /// When its series was first there.
     pub active_at: Timestamp,
-    /// The value that its series had last.
+    /// The value that its series had last; 0 for a histogram, as in Prometheus.
     pub value: f64,
     /// What is told with it, sorted by name.
     pub annotations: Vec<(String, String)>,
@@ -174,9 +174,9 @@ pub fn step(
             Phase::Resolved { .. } => continue,
         };
         active += 1;
-        samples.push(RuleSample::new(series(labels, ALERTS, Some(state)), timestamp, 1.0));
+        samples.push(RuleSample::float(series(labels, ALERTS, Some(state)), timestamp, 1.0));
         let since = alert.active_at.div_euclid(1000) as f64;
-        samples.push(RuleSample::new(series(labels, ALERTS_FOR_STATE, None), timestamp, since));
+        samples.push(RuleSample::float(series(labels, ALERTS_FOR_STATE, None), timestamp, since));
     }
     if let Some(limit) = evaluation.limit.filter(|limit| active > *limit) {
         return Err(StepError::TooManyAlerts { limit, count: active });
@@ -220,9 +220,9 @@ fn expanded(
     evaluation: &Evaluation<'_>,
     errors: &mut Vec<String>,
 ) -> (Labels, Alert) {
-    let value = sample.point.value;
+    let value = if sample.histogram.is_some() { 0.0 } else { sample.point.value };
     let surroundings = evaluation.surroundings;
-    let data = AlertData::new(&sample.labels, value, evaluation.external_labels, surroundings.external_url());
+    let data = AlertData::new(sample, evaluation.external_labels, surroundings.external_url());
     let mut expand = |template| {
         let (text, error) = AlertTemplate::expand(template, &rule.alert, &data, surroundings);
         errors.extend(error);

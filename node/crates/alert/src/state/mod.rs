@@ -7,8 +7,10 @@ pub mod alerting;
 pub mod recording;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bellwether_model::{Labels, Timestamp, stale_marker};
+use bellwether_promql::FloatHistogram;
 
 /// A sample to be stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,12 +20,21 @@ pub struct RuleSample {
     /// When.
     pub timestamp: Timestamp,
     /// What.
-    pub value: f64,
+    pub value: RuleValue,
+}
+
+/// What a sample is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RuleValue {
+    /// A number; a stale marker too, whatever the series was.
+    Float(f64),
+    /// A native histogram.
+    Histogram(Arc<FloatHistogram>),
 }
 
 impl RuleSample {
-    fn new(labels: Labels, timestamp: Timestamp, value: f64) -> RuleSample {
-        RuleSample { labels, timestamp, value }
+    fn float(labels: Labels, timestamp: Timestamp, value: f64) -> RuleSample {
+        RuleSample { labels, timestamp, value: RuleValue::Float(value) }
     }
 }
 
@@ -58,6 +69,6 @@ pub enum StepError {
 fn mark_vanished(before: &BTreeSet<Labels>, samples: &mut Vec<RuleSample>, timestamp: Timestamp) -> BTreeSet<Labels> {
     let now: BTreeSet<Labels> = samples.iter().map(|sample| sample.labels.clone()).collect();
     let vanished = before.difference(&now);
-    samples.extend(vanished.map(|labels| RuleSample::new(labels.clone(), timestamp, stale_marker())));
+    samples.extend(vanished.map(|labels| RuleSample::float(labels.clone(), timestamp, stale_marker())));
     now
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bellwether_model::{Labels, LabelsBuilder, METRIC_NAME, Timestamp};
 use bellwether_promql::VectorSample;
 
-use super::{RuleSample, StepError, mark_vanished};
+use super::{RuleSample, RuleValue, StepError, mark_vanished};
 use crate::rules::RecordingRule;
 
 /// What a recording rule remembers from one evaluation to the next.
@@ -25,7 +25,7 @@ pub fn step(
 ) -> Result<(RecordingState, Vec<RuleSample>), StepError> {
     let mut samples = Vec::with_capacity(vector.len());
     let mut series = BTreeSet::new();
-    for VectorSample { labels, point } in vector {
+    for VectorSample { labels, point, histogram } in vector {
         let mut builder = LabelsBuilder::from_labels(&labels);
         builder.set(METRIC_NAME, &rule.record);
         for (name, value) in &rule.labels {
@@ -35,7 +35,8 @@ pub fn step(
         if !series.insert(labels.clone()) {
             return Err(StepError::SameSeries);
         }
-        samples.push(RuleSample::new(labels, timestamp, point.value));
+        let value = histogram.map_or(RuleValue::Float(point.value), RuleValue::Histogram);
+        samples.push(RuleSample { labels, timestamp, value });
     }
     let count = samples.len();
     if let Some(limit) = limit.filter(|limit| count > *limit) {

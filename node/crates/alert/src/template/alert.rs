@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use bellwether_model::Labels;
+use bellwether_promql::{FloatHistogram, VectorSample};
 
-use super::value::{Record, Value};
+use super::numbers::general;
+use super::value::{Object, Record, Value};
 use super::{Functions, Surroundings, Template, TemplateError};
 
 /// Stands before each text, so that the variables are there. Columns in error messages count it, as they do in Prometheus.
@@ -13,7 +15,7 @@ const PREFIX: &str =
 
 /// The data's type, as Prometheus's messages have it.
 const DATA_TYPE: &str =
-    "struct { Labels map[string]string; ExternalLabels map[string]string; ExternalURL string; Value float64 }";
+    "struct { Labels map[string]string; ExternalLabels map[string]string; ExternalURL string; Value interface {} }";
 
 /// Templates of alerting rules.
 #[derive(Debug)]
@@ -25,13 +27,17 @@ pub struct AlertData(Value);
 
 impl AlertData {
     /// Of a series of the rule's query, the metric's name included.
-    pub fn new(labels: &Labels, value: f64, external_labels: &Labels, external_url: &str) -> AlertData {
+    pub fn new(sample: &VectorSample, external_labels: &Labels, external_url: &str) -> AlertData {
         let map = |labels: &Labels| Value::texts(labels.iter().map(|label| (label.name, label.value)));
+        let value = match &sample.histogram {
+            Some(histogram) => Value::Object(histogram.clone()),
+            None => Value::Float(sample.point.value),
+        };
         let fields = vec![
-            ("Labels", map(labels)),
+            ("Labels", map(&sample.labels)),
             ("ExternalLabels", map(external_labels)),
             ("ExternalURL", Value::text(external_url)),
-            ("Value", Value::Float(value)),
+            ("Value", value),
         ];
         AlertData(Value::Object(Arc::new(Record { type_name: DATA_TYPE, fields })))
     }
@@ -67,5 +73,32 @@ impl AlertTemplate {
                 (format!("<error expanding template: {error}>"), Some(error))
             }
         }
+    }
+}
+
+/// A native histogram: nothing to be computed with, but to be printed.
+impl Object for FloatHistogram {
+    fn type_name(&self) -> &'static str {
+        "*histogram.FloatHistogram"
+    }
+
+    fn field(&self, name: &str) -> Option<Value> {
+        match name {
+            "Count" => Some(Value::Float(self.count())),
+            "Sum" => Some(Value::Float(self.sum())),
+            _ => None,
+        }
+    }
+
+    fn print(&self) -> String {
+        let number = |number| general(number, None, false);
+        let mut out = format!("{{count:{}, sum:{}", number(self.count()), number(self.sum()));
+        for bucket in self.buckets() {
+            let open = if bucket.lower_inclusive { '[' } else { '(' };
+            let close = if bucket.upper_inclusive { ']' } else { ')' };
+            let [lower, upper, count] = [bucket.lower, bucket.upper, bucket.count].map(number);
+            out.push_str(&format!(", {open}{lower},{upper}{close}:{count}"));
+        }
+        out + "}"
     }
 }

@@ -153,6 +153,43 @@ fn days_before(year: i64) -> i64 {
     365 * (year - 1970) + (before.div_euclid(4) - before.div_euclid(100) + before.div_euclid(400)) - 477
 }
 
+/// Milliseconds since 1970 of `2006-01-02T15:04:05.999Z` or with `+07:00` behind it.
+pub(crate) fn parse_rfc3339_ms(text: &str) -> Option<i64> {
+    let number = |text: &str, most: i64| {
+        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<i64>().ok().filter(|number| is_number && *number <= most)
+    };
+    let (date, time) = text.split_once(['T', 't'])?;
+    let [year, month, day] = <[&str; 3]>::try_from(date.split('-').collect::<Vec<_>>()).ok()?;
+    if (year.len(), month.len(), day.len()) != (4, 2, 2) {
+        return None;
+    }
+    let (year, month, day) = (number(year, 9999)?, number(month, 12)?, number(day, 31)?);
+    let zone_at = time.find(['Z', 'z', '+', '-'])?;
+    let (time, zone) = time.split_at(zone_at);
+    let offset_minutes = match zone {
+        "Z" | "z" => 0,
+        _ => {
+            let (hours, minutes) = zone[1..].split_once(':')?;
+            let minutes = number(hours, 23)? * 60 + number(minutes, 59)?;
+            if zone.starts_with('-') { -minutes } else { minutes }
+        }
+    };
+    let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    let [hour, minute, second] = <[&str; 3]>::try_from(time.split(':').collect::<Vec<_>>()).ok()?;
+    let (hour, minute, second) = (number(hour, 23)?, number(minute, 59)?, number(second, 59)?);
+    let fraction = number(fraction, i64::MAX).and_then(|_| format!("0.{fraction}").parse::<f64>().ok())?;
+    let days = days_before(year) + day_of_year(year, month, day)?;
+    let minutes = (days * 24 + hour) * 60 + minute - offset_minutes;
+    Some((minutes * 60 + second) * 1000 + (fraction * 1000.0) as i64)
+}
+
+/// Days from the beginning of a year to a day of it, if there is such a day.
+fn day_of_year(year: i64, month: i64, day: i64) -> Option<i64> {
+    let first = days_before(year);
+    (0..366).find(|at| civil(first + at) == (year, usize::try_from(month).unwrap_or(0), day))
+}
+
 impl Object for Time {
     fn type_name(&self) -> &'static str {
         "*time.Time"
@@ -260,6 +297,26 @@ mod tests {
         assert_eq!(rfc_time(-1.0).unwrap(), "1969-12-31 23:59:59 +0000 UTC");
         assert_eq!(Time::of_seconds(951_782_400.0).unwrap().print(), "2000-02-29 00:00:00 +0000 UTC");
         assert!(rfc_time(1e300).is_err());
+    }
+
+    #[test]
+    fn times_are_read() {
+        let read = parse_rfc3339_ms;
+        assert_eq!(read("1970-01-01T00:00:00Z"), Some(0));
+        assert_eq!(read("2015-06-23T13:19:44.128Z"), Some(1_435_065_584_128));
+        assert_eq!(read("2015-06-23T15:19:44+02:00"), Some(1_435_065_584_000));
+        assert_eq!(read("2000-02-29T00:00:00Z"), Some(951_782_400_000));
+        for bad in [
+            "",
+            "2001-02-29T00:00:00Z",
+            "2001-13-01T00:00:00Z",
+            "2001-01-01",
+            "2001-01-01T00:00Z",
+            "2001-01-01T00:00:00",
+            "é",
+        ] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub use value::Value;
 
 /// Texts in Go's notation, for whoever prints like Go.
 pub(crate) mod text {
+    pub(crate) use super::clock::parse_rfc3339_ms;
     pub(crate) use super::format::quoted;
 
     /// A number as `%E` with as many digits as it needs.

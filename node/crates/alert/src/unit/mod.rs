@@ -1,6 +1,6 @@
 //! Prometheus's unit tests of rules (the files of `promtool test rules`), run over samples in memory.
 //!
-//! [`read`] takes a file, [`run`] runs its tests over the rules that somebody read from the files that it names. Time begins at 0;
+//! [`read`] takes a file, [`run`] runs its tests over the rules that somebody read from the files that it names. Time begins at 0, unless a test says otherwise;
 //! every group is evaluated at every step of the evaluation interval, in order, whatever intervals the groups name.
 
 mod read;
@@ -9,8 +9,10 @@ mod run;
 mod store;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bellwether_model::{Labels, Timestamp};
+use bellwether_promql::FloatHistogram;
 use bellwether_promql::series_notation::NotedSeries;
 
 pub use read::read;
@@ -38,6 +40,8 @@ pub struct UnitTestFile {
 pub struct UnitTest {
     /// Its name; empty if it has none.
     pub name: String,
+    /// When its time begins.
+    pub start_ms: Timestamp,
     /// How far the values of its series are apart.
     pub interval_ms: i64,
     /// What is stored.
@@ -55,8 +59,8 @@ pub struct UnitTest {
 /// Which alerts of a name must fire at a time.
 #[derive(Debug, Clone)]
 pub struct AlertTest {
-    /// When.
-    pub eval_time_ms: Timestamp,
+    /// When, from the test's beginning.
+    pub eval_time_ms: i64,
     /// The rule's name.
     pub alertname: String,
     /// All that fire.
@@ -77,8 +81,8 @@ pub struct FiringAlert {
 pub struct ExprTest {
     /// The query.
     pub expr: String,
-    /// When.
-    pub eval_time_ms: Timestamp,
+    /// When, from the test's beginning.
+    pub eval_time_ms: i64,
     /// All that it must give.
     pub expected: Vec<ExpectedSample>,
 }
@@ -88,8 +92,10 @@ pub struct ExprTest {
 pub struct ExpectedSample {
     /// Its labels.
     pub labels: Labels,
-    /// Its value.
+    /// Its value; not looked at where there is a histogram.
     pub value: f64,
+    /// The histogram that it is.
+    pub histogram: Option<Arc<FloatHistogram>>,
 }
 
 /// What became of a test.

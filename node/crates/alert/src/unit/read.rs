@@ -1,22 +1,34 @@
 //! From a file's text to tests.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bellwether_model::{Labels, LabelsBuilder};
-use bellwether_promql::parse;
-use bellwether_promql::series_notation::{NotedSeries, parse_labels, parse_values};
+use bellwether_promql::series_notation::{NotedSeries, NotedValue, parse_labels, parse_values};
+use bellwether_promql::{FloatHistogram, parse};
 
 use super::{AlertTest, ExpectedSample, ExprTest, FiringAlert, UnitTest, UnitTestFile};
 use crate::limits::UNIT_TEST_SAMPLES_MAX;
 use crate::state::alerting::ALERT_NAME;
+use crate::template::text::parse_rfc3339_ms;
 use crate::yaml::fields::Fields;
 use crate::yaml::problems::{Problem, Problems};
 use crate::yaml::{self, Node, Place};
 
 const FILE_FIELDS: &[&str] = &["rule_files", "evaluation_interval", "group_eval_order", "tests", "fuzzy_compare"];
-const TEST_FIELDS: &[&str] =
-    &["interval", "input_series", "alert_rule_test", "promql_expr_test", "external_labels", "external_url", "name"];
+const TEST_FIELDS: &[&str] = &[
+    "interval",
+    "input_series",
+    "alert_rule_test",
+    "promql_expr_test",
+    "external_labels",
+    "external_url",
+    "name",
+    "start_timestamp",
+];
 const EVALUATION_INTERVAL_MS_DEFAULT: i64 = 60_000;
+/// A test does not begin later than in the year 9999.
+const START_SECONDS_MAX: f64 = 253_402_300_800.0;
 
 /// Reads a file of unit tests.
 pub fn read(file: &str) -> Result<UnitTestFile, Vec<Problem>> {
@@ -70,12 +82,27 @@ impl Reader<'_> {
         let interval_ms = interval.filter(|ms| *ms > 0).unwrap_or(default_interval_ms);
         let external_url = text("external_url", &mut self.problems);
         let external_labels = self.external_labels(&fields);
+        let start_ms = self.start_ms(&fields);
         let input_series = self.input_series(&fields);
         let list = fields.list("alert_rule_test", &mut self.problems);
         let alerts = list.iter().filter_map(|node| self.alert_test(node)).collect();
         let list = fields.list("promql_expr_test", &mut self.problems);
         let exprs = list.iter().filter_map(|node| self.expr_test(node)).collect();
-        Some(UnitTest { name, interval_ms, input_series, external_labels, external_url, alerts, exprs })
+        Some(UnitTest { name, start_ms, interval_ms, input_series, external_labels, external_url, alerts, exprs })
+    }
+
+    /// When a test begins: seconds since 1970, or a time as in RFC 3339.
+    fn start_ms(&mut self, fields: &Fields<'_>) -> i64 {
+        let Some(text) = fields.text("start_timestamp", &mut self.problems) else { return 0 };
+        let seconds = || text.value.parse::<f64>().ok().filter(|seconds| (0.0..START_SECONDS_MAX).contains(seconds));
+        match parse_rfc3339_ms(&text.value).or_else(|| Some((seconds()? * 1000.0) as i64)) {
+            Some(ms) => ms,
+            None => {
+                let message = "start_timestamp must be seconds since 1970, or a time such as 2021-01-01T00:00:00Z";
+                self.problems.add(text.place, message);
+                0
+            }
+        }
     }
 
     fn labels(&mut self, fields: &Fields<'_>, name: &str) -> BTreeMap<String, String> {
@@ -177,7 +204,7 @@ impl Reader<'_> {
     }
 
     fn expected_sample(&mut self, node: &Node) -> Option<ExpectedSample> {
-        let fields = Fields::of(node, "an expected sample", &["labels", "value"], &mut self.problems)?;
+        let fields = Fields::of(node, "an expected sample", &["labels", "value", "histogram"], &mut self.problems)?;
         let text = fields.text("labels", &mut self.problems);
         let value = fields.number("value", &mut self.problems).map_or(0.0, |value| value.value);
         let labels = match &text {
@@ -191,6 +218,20 @@ impl Reader<'_> {
                 }
             },
         };
-        Some(ExpectedSample { labels, value })
+        let histogram = self.histogram(&fields);
+        Some(ExpectedSample { labels, value, histogram })
+    }
+
+    /// The histogram of an expected sample, in the notation of series.
+    fn histogram(&mut self, fields: &Fields<'_>) -> Option<Arc<FloatHistogram>> {
+        let text = fields.text("histogram", &mut self.problems)?;
+        let message = match parse_values(text.value.trim()).as_deref() {
+            Ok([Some(NotedValue::Histogram(histogram))]) => return Some(Arc::new(FloatHistogram::from(&**histogram))),
+            Ok([]) => return None,
+            Ok(_) => "histogram: one histogram is expected".to_owned(),
+            Err(error) => format!("histogram: {error}"),
+        };
+        self.problems.add(text.place, message);
+        None
     }
 }

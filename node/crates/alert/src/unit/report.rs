@@ -54,7 +54,11 @@ fn alert_texts(alerts: &[FiringAlert]) -> String {
 }
 
 fn sample_text(sample: &ExpectedSample) -> String {
-    format!("{} {}", labels_text(sample.labels.iter().map(|label| (label.name, label.value))), exponent(sample.value))
+    let value = match &sample.histogram {
+        Some(histogram) => histogram.notation().unwrap_or_else(|| "a histogram too wide to be written".to_owned()),
+        None => exponent(sample.value),
+    };
+    format!("{} {value}", labels_text(sample.labels.iter().map(|label| (label.name, label.value))))
 }
 
 /// `{__name__="up", job="a"}`

@@ -1,7 +1,7 @@
 //! Runs tests: evaluates the groups step by step, and compares.
 
 use bellwether_model::Timestamp;
-use bellwether_promql::parse;
+use bellwether_promql::{VectorSample, parse};
 
 use super::store::Store;
 use super::{AlertTest, ExpectedSample, ExprTest, FiringAlert, TestOutcome, UnitTest, UnitTestFile, report};
@@ -66,7 +66,7 @@ impl<'t> Running<'t> {
             options,
             groups,
             states: groups.iter().map(|group| group.rules.iter().map(RuleState::of).collect()).collect(),
-            store: Store::new(&test.input_series, test.interval_ms, interval_ms),
+            store: Store::new(test, interval_ms),
             external: External { labels: test.external_labels.clone(), url: test.external_url.clone() },
             failures: Vec::new(),
         }
@@ -84,12 +84,13 @@ impl<'t> Running<'t> {
         }
         let mut tests = tests.into_iter().peekable();
         for step in 0..=last / self.interval_ms {
-            let now = step * self.interval_ms;
+            let elapsed_ms = step * self.interval_ms;
+            let now = self.test.start_ms + elapsed_ms;
             self.store.load_until(now);
             if !self.evaluate_groups(now) {
                 return false;
             }
-            while let Some(test) = tests.next_if(|test| test.eval_time_ms < now + self.interval_ms) {
+            while let Some(test) = tests.next_if(|test| test.eval_time_ms < elapsed_ms + self.interval_ms) {
                 self.check_alerts(test);
             }
         }
@@ -102,7 +103,7 @@ impl<'t> Running<'t> {
             let evaluated = evaluate_group(group, states, now, &self.external, &mut self.store);
             for (rule, evaluated) in group.rules.iter().zip(evaluated) {
                 if let Err(error) = evaluated.result {
-                    let time = report::go_duration(now);
+                    let time = report::go_duration(now - self.test.start_ms);
                     self.failures.push(format!("    rule: {}, time: {time}, err: {error}", rule.name()));
                 }
             }
@@ -149,11 +150,10 @@ impl<'t> Running<'t> {
 
     fn got(&self, test: &ExprTest) -> Result<Vec<ExpectedSample>, String> {
         let expr = parse(&test.expr).map_err(|error| error.to_string())?;
-        let vector = self.store.query(&expr, test.eval_time_ms).map_err(|error| error.to_string())?;
-        let sample = |sample: bellwether_promql::VectorSample| ExpectedSample {
-            labels: sample.labels,
-            value: sample.point.value,
-        };
+        let vector =
+            self.store.query(&expr, self.test.start_ms + test.eval_time_ms).map_err(|error| error.to_string())?;
+        let sample =
+            |VectorSample { labels, point, histogram }| ExpectedSample { labels, value: point.value, histogram };
         let mut got: Vec<ExpectedSample> = vector.into_iter().map(sample).collect();
         got.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(got)
@@ -161,7 +161,13 @@ impl<'t> Running<'t> {
 
     fn same(&self, got: &[ExpectedSample], expected: &[ExpectedSample]) -> bool {
         let near = |a: f64, b: f64| a == b || (self.fuzzy && (a.next_up() == b || a.next_down() == b));
-        let same = |(a, b): (&ExpectedSample, &ExpectedSample)| a.labels == b.labels && near(a.value, b.value);
+        // As promtool does, histograms are compared as they are written.
+        let same = |(a, b): (&ExpectedSample, &ExpectedSample)| match (&a.histogram, &b.histogram) {
+            _ if a.labels != b.labels => false,
+            (None, None) => near(a.value, b.value),
+            (Some(a), Some(b)) => a.notation().is_some_and(|text| Some(text) == b.notation()),
+            _ => false,
+        };
         got.len() == expected.len() && got.iter().zip(expected).all(same)
     }
 }

@@ -4,20 +4,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use bellwether_model::{Labels, Matcher, Timestamp};
+use bellwether_model::{Histogram, Labels, Matcher, TimeRange, Timestamp};
 use bellwether_promql::series_notation::{NotedSeries, NotedValue};
 use bellwether_promql::{
-    EvalTimes, Expr, FetchedSeries, Limits, Plan, PlanOptions, QueryAccount, Selection, Value, VectorSample, evaluate,
+    EvalTimes, Expr, FetchedHistograms, FetchedSeries, Limits, Plan, PlanOptions, QueryAccount, Selection, Value,
+    VectorSample, evaluate,
 };
 
+use super::UnitTest;
 use crate::evaluate::{Querier, QueryError};
-use crate::state::RuleSample;
+use crate::state::{RuleSample, RuleValue};
 
 /// See the module's documentation.
 pub(super) struct Store<'t> {
     series: BTreeMap<Labels, Samples>,
     inputs: &'t [NotedSeries],
-    /// How far the values of the inputs are apart.
+    /// When the first values of the inputs are, and how far they are apart.
+    start_ms: Timestamp,
     interval_ms: i64,
     /// Values of each input that are stored already.
     loaded: usize,
@@ -29,26 +32,71 @@ pub(super) struct Store<'t> {
 struct Samples {
     timestamps: Vec<i64>,
     values: Vec<f64>,
+    histogram_timestamps: Vec<i64>,
+    histograms: Vec<Histogram>,
 }
 
 impl Samples {
     /// Samples come in order; one that does not is left out, as Prometheus does.
+    fn is_next(&self, timestamp: Timestamp) -> bool {
+        [&self.timestamps, &self.histogram_timestamps].iter().all(|column| column.last() < Some(&timestamp))
+    }
+
     fn push(&mut self, timestamp: Timestamp, value: f64) {
-        if self.timestamps.last().is_none_or(|last| *last < timestamp) {
+        if self.is_next(timestamp) {
             self.timestamps.push(timestamp);
             self.values.push(value);
         }
     }
+
+    fn push_histogram(&mut self, timestamp: Timestamp, histogram: Histogram) {
+        if self.is_next(timestamp) {
+            self.histogram_timestamps.push(timestamp);
+            self.histograms.push(histogram);
+        }
+    }
+
+    /// What there is from one time to another, both included.
+    fn within(&self, labels: &Labels, range: TimeRange) -> Option<FetchedSeries> {
+        let part = |column: &[i64]| {
+            let from = column.partition_point(|time| *time < range.first);
+            from..column.partition_point(|time| *time <= range.last).max(from)
+        };
+        let (floats, histograms) = (part(&self.timestamps), part(&self.histogram_timestamps));
+        if floats.is_empty() && histograms.is_empty() {
+            return None;
+        }
+        let histograms = (!histograms.is_empty()).then(|| {
+            Box::new(FetchedHistograms {
+                timestamps: Arc::from(&self.histogram_timestamps[histograms.clone()]),
+                histograms: self.histograms[histograms.clone()].to_vec(),
+            })
+        });
+        Some(FetchedSeries {
+            labels: labels.clone(),
+            timestamps: Arc::from(&self.timestamps[floats.clone()]),
+            values: self.values[floats].to_vec(),
+            histograms,
+        })
+    }
 }
 
 impl<'t> Store<'t> {
-    pub(super) fn new(inputs: &'t [NotedSeries], interval_ms: i64, subquery_step_ms: i64) -> Store<'t> {
-        Store { series: BTreeMap::new(), inputs, interval_ms, loaded: 0, subquery_step_ms }
+    pub(super) fn new(test: &'t UnitTest, subquery_step_ms: i64) -> Store<'t> {
+        let UnitTest { input_series, start_ms, interval_ms, .. } = test;
+        Store {
+            series: BTreeMap::new(),
+            inputs: input_series,
+            start_ms: *start_ms,
+            interval_ms: *interval_ms,
+            loaded: 0,
+            subquery_step_ms,
+        }
     }
 
     /// Stores the values of the inputs up to a time.
     pub(super) fn load_until(&mut self, time: Timestamp) {
-        let until = usize::try_from(time / self.interval_ms).unwrap_or(0) + 1;
+        let until = usize::try_from((time - self.start_ms) / self.interval_ms).unwrap_or(0) + 1;
         for input in self.inputs {
             let values = input.values.iter().enumerate().take(until).skip(self.loaded);
             let mut present = values.filter_map(|(at, value)| Some((at, value.as_ref()?))).peekable();
@@ -57,8 +105,11 @@ impl<'t> Store<'t> {
             }
             let samples = self.series.entry(input.labels.clone()).or_default();
             for (at, value) in present {
-                let NotedValue::Float(value) = value;
-                samples.push(at as i64 * self.interval_ms, *value);
+                let time = self.start_ms + at as i64 * self.interval_ms;
+                match value {
+                    NotedValue::Float(value) => samples.push(time, *value),
+                    NotedValue::Histogram(value) => samples.push_histogram(time, Histogram::clone(value)),
+                }
             }
         }
         self.loaded = until;
@@ -69,21 +120,8 @@ impl<'t> Store<'t> {
             let matches = |matcher: &Matcher| matcher.matches(labels.get(matcher.name()).unwrap_or_default());
             selection.matchers.iter().all(matches)
         };
-        let range = selection.range;
-        let mut fetched = Vec::new();
-        for (labels, samples) in self.series.iter().filter(|(labels, _)| matches(labels)) {
-            let from = samples.timestamps.partition_point(|time| *time < range.first);
-            let to = samples.timestamps.partition_point(|time| *time <= range.last);
-            if from < to {
-                fetched.push(FetchedSeries {
-                    labels: labels.clone(),
-                    timestamps: Arc::from(&samples.timestamps[from..to]),
-                    values: samples.values[from..to].to_vec(),
-                    histograms: None,
-                });
-            }
-        }
-        fetched
+        let matching = self.series.iter().filter(|(labels, _)| matches(labels));
+        matching.filter_map(|(labels, samples)| samples.within(labels, selection.range)).collect()
     }
 
     fn outcome(&self, expr: &Expr, time: Timestamp) -> Result<Value, String> {
@@ -107,7 +145,7 @@ impl Querier for Store<'_> {
     fn query(&self, expr: &Expr, time: Timestamp) -> Result<Vec<VectorSample>, QueryError> {
         match self.outcome(expr, time).map_err(QueryError)? {
             Value::Vector(vector) => Ok(vector),
-            Value::Scalar(point) => Ok(vec![VectorSample { labels: Labels::empty(), point }]),
+            Value::Scalar(point) => Ok(vec![VectorSample { labels: Labels::empty(), point, histogram: None }]),
             Value::Matrix(_) | Value::String { .. } => {
                 Err(QueryError("rule result is not a vector or scalar".to_owned()))
             }
@@ -116,7 +154,11 @@ impl Querier for Store<'_> {
 
     fn store(&mut self, samples: Vec<RuleSample>) {
         for RuleSample { labels, timestamp, value } in samples {
-            self.series.entry(labels).or_default().push(timestamp, value);
+            let series = self.series.entry(labels).or_default();
+            match value {
+                RuleValue::Float(value) => series.push(timestamp, value),
+                RuleValue::Histogram(histogram) => series.push_histogram(timestamp, Histogram::from(&*histogram)),
+            }
         }
     }
 }

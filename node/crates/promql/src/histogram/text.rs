@@ -8,7 +8,7 @@ use crate::literal::general_text;
 
 impl FloatHistogram {
     /// The text; `None` if the buckets lie so far apart that nobody would read it.
-    pub(crate) fn notation(&self) -> Option<String> {
+    pub fn notation(&self) -> Option<String> {
         let number = |value: f64| general_text(value, None);
         let numbers = |values: &[f64]| values.iter().map(|value| number(*value)).collect::<Vec<_>>().join(" ");
         let mut items = Vec::new();
