@@ -78,6 +78,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("rcgen", &["bellwether-client"]),
     ("glob", &["bellwether-client"]),
     ("saphyr*", &["bellwether-alert"]),
+    ("jiff*", &["bellwether-alert"]),
     // Core types carry no serde derives: configuration, HTTP bodies and what bwctl prints alone do.
     ("serde*", &["bellwether", "bellwether-client", "bellwether-server", "bellwether-sim"]),
     ("axum", &["bellwether-server"]),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use regex::Regex;
 
@@ -100,6 +100,9 @@ pub enum Command {
     /// Check and test files of alerting and recording rules, without asking any node
     #[command(subcommand)]
     Rules(RulesCommand),
+    /// Check Alertmanager's configuration files, and say where alerts go by them, without asking any node
+    #[command(subcommand)]
+    Notify(NotifyCommand),
     /// Print a completion script for a shell
     Completion {
         /// The shell
@@ -286,7 +289,7 @@ pub enum BackupCommand {
     },
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Args)]
 pub struct RestoreArguments {
     /// Where the backup is: file:///path or s3://bucket/prefix
     pub url: String,
@@ -470,13 +473,53 @@ pub enum RulesCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub enum NotifyCommand {
+    /// Say whether configuration files are right, and where they are not
+    Check {
+        /// Configuration files as Alertmanager has them
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Say which receivers an alert goes to, in which group, and whether anybody is told
+    Route(RouteArguments),
+    /// Say who would be told what, and when, if alerts fired as a timeline says
+    Simulate {
+        /// A configuration file as Alertmanager has it
+        file: PathBuf,
+        /// A timeline: begin, until, and events with at and one of firing, resolved or silence (with for)
+        timeline: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct RouteArguments {
+    /// A configuration file as Alertmanager has it
+    pub file: PathBuf,
+    /// The alert's labels
+    #[arg(value_name = "NAME=VALUE")]
+    pub labels: Vec<String>,
+    /// Draw the tree of routes instead; with labels, mark where the alert ends
+    #[arg(long, conflicts_with_all = ["firing", "at", "expect"])]
+    pub tree: bool,
+    /// When: time intervals may mute routes
+    #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true)]
+    pub at: Option<TimeArgument>,
+    /// The labels of another alert that fires meanwhile and may inhibit this one; may be repeated
+    #[arg(long, value_name = "NAME=VALUE,...")]
+    pub firing: Vec<String>,
+    /// End with 1 unless the alert goes to these receivers, in this order
+    #[arg(long, value_name = "RECEIVER,...")]
+    pub expect: Option<String>,
+}
+
 /// Reads a key of the ring, as `bwctl cluster shards` prints it.
 fn key(text: &str) -> Result<u64, String> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
     u64::from_str_radix(digits, 16).map_err(|_| "a key has up to 16 hexadecimal digits".to_owned())
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Args)]
 pub struct QueryOptions {
     /// How to print the result
     #[arg(long, value_enum, default_value_t = QueryFormat::Table)]

@@ -19,6 +19,7 @@ mod group;
 mod json;
 mod names;
 mod node;
+mod notify;
 mod operation;
 mod output;
 mod plot;
@@ -68,6 +69,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Man { dir } => return documents::man(dir.as_deref()),
         Command::Tls(command) => return tls::run(output, command),
         Command::Rules(command) => return rules::run(output, command),
+        Command::Notify(command) => return notify::run(output, command),
         command => command,
     };
     let tls = tls_of(tls_ca.as_deref(), tls_cert.as_deref(), tls_key.as_deref())?;
@@ -97,7 +99,9 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Config(command) => config::run(&context, command).await,
         Command::Token(command) => config::token(&context, command).await,
         Command::Query(command) => query::run(&context, command).await,
-        Command::Completion { .. } | Command::Man { .. } | Command::Tls(_) | Command::Rules(_) => Ok(()),
+        Command::Completion { .. } | Command::Man { .. } | Command::Tls(_) | Command::Rules(_) | Command::Notify(_) => {
+            Ok(())
+        }
     }
 }
 

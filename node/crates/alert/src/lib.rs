@@ -1,4 +1,4 @@
-//! Alerting: rule files, templates, alert state machines, unit tests of rules.
+//! Alerting: rule files, templates, alert state machines, unit tests of rules, whom alerts are told to.
 //!
 //! Pure: no I/O, no clock, no threads. Files come in as text, times as numbers, and whoever evaluates a rule brings a
 //! [`Querier`] that knows the samples.
@@ -8,10 +8,12 @@
 //! - [`state`]: what becomes of a rule's alerts and series with each evaluation.
 //! - [`evaluate`]: one evaluation of a group: query, step, samples to store.
 //! - [`unit`]: Prometheus's unit tests of rules, run over samples in memory.
+//! - [`notify`]: Alertmanager's configuration: whom alerts are told to, and when.
 
 pub mod duration;
 pub mod evaluate;
 pub mod limits;
+pub mod notify;
 pub mod rules;
 pub mod state;
 pub mod template;

@@ -1,0 +1,63 @@
+//! `bwctl notify`: checks Alertmanager's configuration files and says where alerts go by them, here and without a node.
+
+mod check;
+mod route;
+mod simulate;
+mod tree;
+
+use std::path::Path;
+
+use bellwether_alert::limits::FILE_BYTES_MAX;
+use bellwether_alert::notify::Config;
+use bellwether_alert::yaml::Place;
+use bellwether_alert::yaml::problems::Problem;
+use serde_json::{Value, json};
+
+use crate::arguments::NotifyCommand;
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// Runs a command; findings are printed as its result.
+pub fn run(output: Output, command: NotifyCommand) -> Result<(), Failure> {
+    let is_good = match command {
+        NotifyCommand::Check { files } => check::check(output, &files)?,
+        NotifyCommand::Route(arguments) => route::route(output, &arguments)?,
+        NotifyCommand::Simulate { file, timeline } => simulate::simulate(output, &file, &timeline)?,
+    };
+    if is_good { Ok(()) } else { Err(Failure::Found) }
+}
+
+/// A configuration, or what is wrong with the file.
+fn read(path: &Path) -> Result<Config, Vec<Problem>> {
+    Config::read(&read_text(path)?)
+}
+
+/// What is in a file.
+fn read_text(path: &Path) -> Result<String, Vec<Problem>> {
+    let unreadable = |message: String| vec![Problem { place: Place::START, message }];
+    let length = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
+    if length > FILE_BYTES_MAX as u64 {
+        return Err(unreadable(format!("the file has {length} bytes, the limit is {FILE_BYTES_MAX}")));
+    }
+    std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))
+}
+
+/// The failure of a command that needs a file that is wrong.
+fn refused(path: &Path, problems: &[Problem]) -> Failure {
+    let problems: Vec<String> = problems.iter().map(|problem| placed(path, problem)).collect();
+    Failure::Refused(problems.join("\n       "))
+}
+
+/// `file:line:column: what`
+fn placed(path: &Path, problem: &Problem) -> String {
+    format!("{}:{problem}", path.display())
+}
+
+fn problem_json(problem: &Problem) -> Value {
+    json!({ "line": problem.place.line, "column": problem.place.column, "message": problem.message })
+}
+
+/// `1 route`, `2 routes`
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}

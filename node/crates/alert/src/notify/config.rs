@@ -1,0 +1,189 @@
+//! Alertmanager's configuration file (<https://prometheus.io/docs/alerting/latest/configuration/>), accepted as it is, checked
+//! as Alertmanager does, with the place of each problem and all problems together.
+//!
+//! What it does not do: read other files. Names of files stay as they are written, relative to the configuration's own.
+
+mod address;
+mod global;
+mod http;
+mod inhibitions;
+mod intervals;
+pub mod kinds;
+mod label_matchers;
+mod routes;
+mod schema;
+mod secret;
+pub mod settings;
+
+use std::collections::BTreeMap;
+
+use bellwether_model::PatternBudget;
+
+use super::inhibition::{Inhibition, circle};
+use super::interval::Intervals;
+use super::route::Routes;
+use crate::yaml::fields::{Fields, Placed};
+use crate::yaml::problems::{Problem, Problems};
+use crate::yaml::{self, Node, Place};
+
+use kinds::{KINDS, Kind};
+pub use secret::Secret;
+use settings::Settings;
+
+/// Receivers of one configuration.
+pub const RECEIVERS_MAX: usize = 10_000;
+/// Routes of one configuration.
+pub const ROUTES_MAX: usize = 100_000;
+/// Inhibition rules of one configuration: each pair of them is looked at.
+pub const INHIBITIONS_MAX: usize = 1_000;
+
+const FIELDS: [&str; 7] =
+    ["global", "route", "inhibit_rules", "receivers", "templates", "mute_time_intervals", "time_intervals"];
+
+/// A configuration that is right.
+#[derive(Debug)]
+pub struct Config {
+    /// What holds for all receivers.
+    pub global: Settings,
+    /// Where alerts go.
+    pub routes: Routes,
+    /// Who is told, by name.
+    pub receivers: BTreeMap<String, Receiver>,
+    /// Which alerts keep others quiet.
+    pub inhibitions: Vec<Inhibition>,
+    /// Times, by name.
+    pub intervals: Intervals,
+    /// Patterns of names of files with templates.
+    pub templates: Vec<Placed<String>>,
+    /// What is right and yet not as it should be.
+    pub warnings: Vec<Problem>,
+}
+
+/// Somebody who is told.
+#[derive(Debug)]
+pub struct Receiver {
+    /// By which ways; none is a receiver that tells nobody.
+    pub integrations: Vec<Integration>,
+    /// Where the receiver stands.
+    pub place: Place,
+}
+
+/// A way to tell somebody.
+#[derive(Debug)]
+pub struct Integration {
+    /// Its kind.
+    pub kind: Kind,
+    /// What it is told, `global` and defaults included.
+    pub settings: Settings,
+}
+
+/// What readers of parts share.
+struct Reader {
+    problems: Problems,
+    warnings: Vec<Problem>,
+    patterns: PatternBudget,
+}
+
+impl Config {
+    /// Reads a file.
+    pub fn read(text: &str) -> Result<Config, Vec<Problem>> {
+        let root = yaml::read(text).map_err(|problem| vec![problem])?;
+        let missing = || vec![Problem { place: Place::START, message: "the file has no route".to_owned() }];
+        let root = root.ok_or_else(missing)?;
+        let mut reader =
+            Reader { problems: Problems::default(), warnings: Vec::new(), patterns: PatternBudget::default() };
+        let config = reader.config(&root, text);
+        let Reader { problems, mut warnings, .. } = reader;
+        warnings.sort_by_key(|warning| warning.place);
+        let config = problems.into_result(config)?;
+        // What there is none of is a problem, so that here there is one.
+        let mut config = config.ok_or_else(missing)?;
+        config.warnings = warnings;
+        Ok(config)
+    }
+}
+
+impl Reader {
+    fn warn(&mut self, place: Place, message: String) {
+        if self.warnings.len() < crate::limits::PROBLEMS_MAX {
+            self.warnings.push(Problem { place, message });
+        }
+    }
+
+    fn config(&mut self, root: &Node, text: &str) -> Option<Config> {
+        let fields = Fields::of(root, "the configuration", &FIELDS, &mut self.problems)?;
+        let global = match fields.get("global") {
+            Some(node) => Settings::read(node, &global::GLOBAL, &mut self.problems),
+            None => Settings::defaults(&global::GLOBAL),
+        };
+        let receivers = self.receivers(&fields, &global);
+        let intervals = self.intervals(&fields);
+        let inhibitions = self.inhibitions(&fields, text);
+        let routes = self.routes(&fields, text, &receivers, &intervals);
+        let templates = fields.texts("templates", &mut self.problems);
+        let warnings = Vec::new();
+        routes.map(|routes| Config { global, routes, receivers, inhibitions, intervals, templates, warnings })
+    }
+
+    fn receivers(&mut self, fields: &Fields<'_>, global: &Settings) -> BTreeMap<String, Receiver> {
+        let nodes = fields.list("receivers", &mut self.problems);
+        if nodes.len() > RECEIVERS_MAX {
+            self.problems.add(fields.key_place("receivers"), format!("more than {RECEIVERS_MAX} receivers"));
+        }
+        let mut known = vec!["name"];
+        known.extend(KINDS.iter().map(|(_, setting)| *setting));
+        let mut receivers: BTreeMap<String, Receiver> = BTreeMap::new();
+        for node in nodes.iter().take(RECEIVERS_MAX) {
+            let Some(fields) = Fields::of(node, "a receiver", &known, &mut self.problems) else { continue };
+            let name = fields.text("name", &mut self.problems).filter(|name| !name.value.is_empty());
+            let Some(name) = name else {
+                self.problems.add(node.place, "a receiver needs a name");
+                continue;
+            };
+            self.problems.set_context(format!("receiver {:?}: ", name.value));
+            let mut receiver = Receiver { integrations: Vec::new(), place: node.place };
+            for (kind, setting) in KINDS {
+                for node in fields.list(setting, &mut self.problems) {
+                    let schema = kind.schema();
+                    let mut settings = Settings::read(node, schema, &mut self.problems);
+                    settings.inherit(global, schema, &mut self.problems);
+                    if !kind.is_sent() {
+                        let message = format!("receiver {:?}: nothing is sent by {}", name.value, kind.name());
+                        self.warn(node.place, message);
+                    }
+                    receiver.integrations.push(Integration { kind, settings });
+                }
+            }
+            self.problems.set_context(String::new());
+            if let Some(first) = receivers.get(&name.value) {
+                let message = format!("there is a receiver {:?} already, at {}", name.value, first.place);
+                self.problems.add(name.place, message);
+            } else {
+                receivers.insert(name.value, receiver);
+            }
+        }
+        receivers
+    }
+
+    fn inhibitions(&mut self, fields: &Fields<'_>, text: &str) -> Vec<Inhibition> {
+        let nodes = fields.list("inhibit_rules", &mut self.problems);
+        if nodes.len() > INHIBITIONS_MAX {
+            self.problems
+                .add(fields.key_place("inhibit_rules"), format!("more than {INHIBITIONS_MAX} inhibition rules"));
+        }
+        let nodes = &nodes[..nodes.len().min(INHIBITIONS_MAX)];
+        let rules: Vec<(Place, Inhibition)> =
+            nodes.iter().filter_map(|node| Some((node.place, self.inhibition(node, text)?))).collect();
+        let (places, rules): (Vec<Place>, Vec<Inhibition>) = rules.into_iter().unzip();
+        if let Some(rules_of_circle) = circle(&rules) {
+            let first = places[rules_of_circle[0]];
+            let others: Vec<String> = rules_of_circle[1..].iter().map(|at| places[*at].to_string()).collect();
+            let message = format!(
+                "this rule and the one at {} inhibit each other's sources in a circle: such alerts silence themselves",
+                others.join(", then at ")
+            );
+            self.problems.add(first, message);
+        }
+        rules
+    }
+}

@@ -1,0 +1,118 @@
+//! The kinds of receivers, and what each can be told
+//! (<https://prometheus.io/docs/alerting/latest/configuration/#general-receiver-related-settings>).
+
+mod chat;
+mod pager;
+mod web;
+
+use super::schema::Schema;
+
+/// A kind of receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Discord.
+    Discord,
+    /// E-mail.
+    Email,
+    /// incident.io.
+    Incidentio,
+    /// Jira.
+    Jira,
+    /// Mattermost.
+    Mattermost,
+    /// Microsoft Teams, by its connectors.
+    Msteams,
+    /// Microsoft Teams, by its workflows.
+    Msteamsv2,
+    /// Opsgenie.
+    Opsgenie,
+    /// PagerDuty.
+    Pagerduty,
+    /// Pushover.
+    Pushover,
+    /// Rocket.Chat.
+    Rocketchat,
+    /// Slack.
+    Slack,
+    /// Amazon's Simple Notification Service.
+    Sns,
+    /// Telegram.
+    Telegram,
+    /// VictorOps.
+    Victorops,
+    /// Webex.
+    Webex,
+    /// Whatever takes a POST.
+    Webhook,
+    /// WeChat.
+    Wechat,
+}
+
+/// All kinds, with the setting of a receiver that lists its integrations of the kind.
+pub const KINDS: [(Kind, &str); 18] = [
+    (Kind::Discord, "discord_configs"),
+    (Kind::Email, "email_configs"),
+    (Kind::Incidentio, "incidentio_configs"),
+    (Kind::Jira, "jira_configs"),
+    (Kind::Mattermost, "mattermost_configs"),
+    (Kind::Msteams, "msteams_configs"),
+    (Kind::Msteamsv2, "msteamsv2_configs"),
+    (Kind::Opsgenie, "opsgenie_configs"),
+    (Kind::Pagerduty, "pagerduty_configs"),
+    (Kind::Pushover, "pushover_configs"),
+    (Kind::Rocketchat, "rocketchat_configs"),
+    (Kind::Slack, "slack_configs"),
+    (Kind::Sns, "sns_configs"),
+    (Kind::Telegram, "telegram_configs"),
+    (Kind::Victorops, "victorops_configs"),
+    (Kind::Webex, "webex_configs"),
+    (Kind::Webhook, "webhook_configs"),
+    (Kind::Wechat, "wechat_configs"),
+];
+
+impl Kind {
+    /// As it is called in names of settings.
+    pub fn name(self) -> &'static str {
+        let listed = KINDS.iter().find(|(kind, _)| *kind == self).map(|(_, setting)| *setting);
+        listed.and_then(|setting| setting.strip_suffix("_configs")).unwrap_or_default()
+    }
+
+    /// Whether messages will go out by it; of the others the settings are checked alone.
+    pub fn is_sent(self) -> bool {
+        matches!(
+            self,
+            Kind::Email
+                | Kind::Msteams
+                | Kind::Msteamsv2
+                | Kind::Opsgenie
+                | Kind::Pagerduty
+                | Kind::Slack
+                | Kind::Telegram
+                | Kind::Webhook
+        )
+    }
+
+    /// What it can be told.
+    pub fn schema(self) -> &'static Schema {
+        match self {
+            Kind::Discord => &chat::DISCORD,
+            Kind::Email => &web::EMAIL,
+            Kind::Incidentio => &pager::INCIDENTIO,
+            Kind::Jira => &pager::JIRA,
+            Kind::Mattermost => &chat::MATTERMOST,
+            Kind::Msteams => &chat::MSTEAMS,
+            Kind::Msteamsv2 => &chat::MSTEAMSV2,
+            Kind::Opsgenie => &pager::OPSGENIE,
+            Kind::Pagerduty => &pager::PAGERDUTY,
+            Kind::Pushover => &pager::PUSHOVER,
+            Kind::Rocketchat => &chat::ROCKETCHAT,
+            Kind::Slack => &chat::SLACK,
+            Kind::Sns => &web::SNS,
+            Kind::Telegram => &chat::TELEGRAM,
+            Kind::Victorops => &pager::VICTOROPS,
+            Kind::Webex => &chat::WEBEX,
+            Kind::Webhook => &web::WEBHOOK,
+            Kind::Wechat => &chat::WECHAT,
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Silences: for a time, nobody is told of alerts that meet their matchers.
+
+use bellwether_model::{Labels, Timestamp};
+
+use super::matchers::Matchers;
+
+/// Silences at a time.
+pub const SILENCES_MAX: usize = 10_000;
+
+/// A silence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Silence {
+    /// Which alerts.
+    pub matchers: Matchers,
+    /// From when.
+    pub begins_at: Timestamp,
+    /// Until when, not included.
+    pub ends_at: Timestamp,
+}
+
+/// What a silence does at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SilenceState {
+    /// Nothing yet.
+    Pending,
+    /// It silences.
+    Active,
+    /// Nothing any more.
+    Expired,
+}
+
+impl Silence {
+    /// What it does at a time.
+    pub fn state(&self, now: Timestamp) -> SilenceState {
+        match now {
+            _ if now >= self.ends_at => SilenceState::Expired,
+            _ if now < self.begins_at => SilenceState::Pending,
+            _ => SilenceState::Active,
+        }
+    }
+
+    /// Whether it silences an alert at a time.
+    pub fn silences(&self, labels: &Labels, now: Timestamp) -> bool {
+        self.state(now) == SilenceState::Active && self.matchers.match_labels(labels)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notify::matchers::parse_matchers;
+    use bellwether_model::PatternBudget;
+
+    #[test]
+    fn a_silence_holds_from_its_begin_to_before_its_end() {
+        let matchers = parse_matchers("host=~a.*", &mut PatternBudget::default()).unwrap();
+        let silence = Silence { matchers, begins_at: 10, ends_at: 20 };
+        let alert = Labels::of(&[("host", "a1")]);
+        let states = [9, 10, 19, 20].map(|now| silence.state(now));
+        assert_eq!(states, [SilenceState::Pending, SilenceState::Active, SilenceState::Active, SilenceState::Expired]);
+        assert!(silence.silences(&alert, 10) && !silence.silences(&alert, 9));
+        assert!(!silence.silences(&Labels::of(&[("host", "b")]), 10));
+    }
+}
