@@ -175,9 +175,6 @@ fn write_matrix(
 fn write_histograms(one: &MatrixSeries, points: &mut usize, out: &mut Vec<u8>, enough: usize) -> bool {
     let mut written = *points - one.points.len();
     while let Some(point) = one.histograms.get(written) {
-        if out.len() >= enough {
-            return false;
-        }
         out.extend_from_slice(if written > 0 { b",[" } else { b",\"histograms\":[[" });
         push_seconds(out, point.timestamp);
         out.push(b',');
@@ -185,6 +182,10 @@ fn write_histograms(one: &MatrixSeries, points: &mut usize, out: &mut Vec<u8>, e
         out.push(b']');
         written += 1;
         *points += 1;
+        // Each piece has one at least, or there would be no end.
+        if out.len() >= enough && written < one.histograms.len() {
+            return false;
+        }
     }
     if written > 0 {
         out.push(b']');
