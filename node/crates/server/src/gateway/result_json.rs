@@ -175,9 +175,6 @@ fn write_matrix(
 fn write_histograms(one: &MatrixSeries, points: &mut usize, out: &mut Vec<u8>, enough: usize) -> bool {
     let mut written = *points - one.points.len();
     while let Some(point) = one.histograms.get(written) {
-        if out.len() >= enough {
-            return false;
-        }
         out.extend_from_slice(if written > 0 { b",[" } else { b",\"histograms\":[[" });
         push_seconds(out, point.timestamp);
         out.push(b',');
@@ -185,6 +182,10 @@ fn write_histograms(one: &MatrixSeries, points: &mut usize, out: &mut Vec<u8>, e
         out.push(b']');
         written += 1;
         *points += 1;
+        // Each piece has one at least, or there would be no end.
+        if out.len() >= enough && written < one.histograms.len() {
+            return false;
+        }
     }
     if written > 0 {
         out.push(b']');
@@ -299,11 +300,14 @@ fn push_stats(out: &mut Vec<u8>, stats: &Statistics, samples_per_step: &[u64]) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use bellwether_model::Labels;
+    use bellwether_promql::HistogramPoint;
     use expect_test::{Expect, expect};
 
+    use super::super::histogram_json::tests::noted;
     use super::*;
 
     fn outcome(value: Value) -> Outcome {
@@ -339,7 +343,8 @@ mod tests {
     fn a_vector_has_one_value_each() {
         let sample = |name: &str, value| VectorSample {
             labels: Labels::of(&[("__name__", name), ("job", "a\"b")]),
-            point: point(1_500, value), histogram: None
+            point: point(1_500, value),
+            histogram: None,
         };
         check(
             Value::Vector(vec![sample("a", 1.0), sample("b", f64::NAN)]),
@@ -352,8 +357,11 @@ mod tests {
 
     #[test]
     fn a_matrix_has_many_values_each() {
-        let series =
-            |name: &str, points: &[Point]| MatrixSeries { labels: Labels::of(&[("n", name)]), points: points.to_vec(), histograms: Vec::new() };
+        let series = |name: &str, points: &[Point]| MatrixSeries {
+            labels: Labels::of(&[("n", name)]),
+            points: points.to_vec(),
+            histograms: Vec::new(),
+        };
         check(
             Value::Matrix(vec![
                 series("a", &[point(1_000, 1.0), point(2_000, f64::INFINITY), point(3_001, -0.5)]),
@@ -370,7 +378,8 @@ mod tests {
     fn a_series_may_have_times_of_its_own() {
         let series = |name: &str, times: &[Timestamp]| MatrixSeries {
             labels: Labels::of(&[("n", name)]),
-            points: times.iter().map(|time| point(*time, 0.0)).collect(), histograms: Vec::new()
+            points: times.iter().map(|time| point(*time, 0.0)).collect(),
+            histograms: Vec::new(),
         };
         check(
             Value::Matrix(vec![series("a", &[0, 1]), series("b", &[1]), series("c", &[0, i64::MIN, i64::MAX])]),
@@ -380,11 +389,40 @@ mod tests {
         );
         let long = Value::Matrix(vec![MatrixSeries {
             labels: Labels::empty(),
-            points: (0..2 * TIMES_MAX as i64).map(|at| point(at * 1000, at as f64)).collect(), histograms: Vec::new()
+            points: (0..2 * TIMES_MAX as i64).map(|at| point(at * 1000, at as f64)).collect(),
+            histograms: Vec::new(),
         }]);
         let text = whole(QueryResult::new(outcome(long), None, None).0, 1 << 16);
         let data: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(data["result"][0]["values"][5000].to_string(), "[5000,\"5000\"]");
+    }
+
+    #[test]
+    fn histograms_stand_behind_the_values() {
+        let one = Arc::new(noted("{{count:1 sum:2 buckets:[1]}}"));
+        let of = |timestamp| HistogramPoint { timestamp, histogram: one.clone() };
+        let series = |name: &str, points: &[Point], histograms: &[HistogramPoint]| MatrixSeries {
+            labels: Labels::of(&[("n", name)]),
+            points: points.to_vec(),
+            histograms: histograms.to_vec(),
+        };
+        check(
+            Value::Matrix(vec![
+                series("a", &[point(1_000, 1.0)], &[of(2_000), of(3_000)]),
+                series("b", &[], &[of(1_000)]),
+                series("c", &[point(1_000, 1.0)], &[]),
+            ]),
+            expect![[
+                r#"{"resultType":"matrix","result":[{"metric":{"n":"a"},"values":[[1,"1"]],"histograms":[[2,{"count":"1","sum":"2","buckets":[[0,"0.5","1","1"]]}],[3,{"count":"1","sum":"2","buckets":[[0,"0.5","1","1"]]}]]},{"metric":{"n":"b"},"histograms":[[1,{"count":"1","sum":"2","buckets":[[0,"0.5","1","1"]]}]]},{"metric":{"n":"c"},"values":[[1,"1"]]}]}"#
+            ]],
+        );
+        let (labels, point, histogram) = (Labels::empty(), point(1_000, f64::NAN), Some(one.clone()));
+        check(
+            Value::Vector(vec![VectorSample { labels, point, histogram }]),
+            expect![[
+                r#"{"resultType":"vector","result":[{"metric":{},"histogram":[1,{"count":"1","sum":"2","buckets":[[0,"0.5","1","1"]]}]}]}"#
+            ]],
+        );
     }
 
     #[test]
@@ -399,7 +437,11 @@ mod tests {
     #[test]
     fn a_limit_cuts_and_says_so() {
         let series: Vec<MatrixSeries> = ["a", "b", "c"]
-            .map(|name| MatrixSeries { labels: Labels::of(&[("n", name)]), points: vec![point(0, 0.0)], histograms: Vec::new() })
+            .map(|name| MatrixSeries {
+                labels: Labels::of(&[("n", name)]),
+                points: vec![point(0, 0.0)],
+                histograms: Vec::new(),
+            })
             .into();
         let (result, notes) = QueryResult::new(outcome(Value::Matrix(series.clone())), Some(2), None);
         assert_eq!(notes.warnings, [TRUNCATED]);

@@ -95,6 +95,10 @@ impl Query {
     async fn run(&self, request: QueryRequest) -> Result<Response<Responses>, Status> {
         let answer = self.0.queries.run(request).await.map_err(|error| status(error.into()))?;
         let Answer { outcome, cost, plan, trace, place } = answer;
+        if outcome.value.has_histograms() {
+            let message = "the result has native histograms, which are answered over HTTP alone";
+            return Err(Status::failed_precondition(message));
+        }
         let explanation = trace.map(|trace| explanation(&plan, &cost, &trace));
         let parts = futures::stream::iter(Parts::new(outcome, explanation))
             .map(move |part| if place.is_killed() { Err(status(QueryError::Killed.into())) } else { Ok(part) });
@@ -238,10 +242,11 @@ mod tests {
     fn a_long_result_is_cut_and_loses_nothing() {
         let labels = |at: usize| Labels::of(&[("n", &format!("{at:05}"))]);
         let lengths = [1usize, 200_000, 3, 70_000, 1];
-        let series = lengths
-            .iter()
-            .enumerate()
-            .map(|(at, length)| MatrixSeries { labels: labels(at), points: (0..*length as i64).map(point).collect(), histograms: Vec::new() });
+        let series = lengths.iter().enumerate().map(|(at, length)| MatrixSeries {
+            labels: labels(at),
+            points: (0..*length as i64).map(point).collect(),
+            histograms: Vec::new(),
+        });
         let mut found: Vec<(String, Vec<i64>)> = Vec::new();
         let mut count = 0;
         for part in Parts::new(outcome(Value::Matrix(series.collect())), None) {
@@ -262,7 +267,8 @@ mod tests {
             assert_eq!((name, times.len()), (&format!("{at:05}"), *length));
             assert!(times.is_sorted());
         }
-        let samples = (0..100_000).map(|at| VectorSample { labels: labels(at), point: point(0), histogram: None }).collect();
+        let samples =
+            (0..100_000).map(|at| VectorSample { labels: labels(at), point: point(0), histogram: None }).collect();
         let parts: Vec<QueryResponse> = Parts::new(outcome(Value::Vector(samples)), None).collect();
         let series = |part: &QueryResponse| match &part.result {
             Some(Shape::Vector(vector)) => vector.series.len(),

@@ -271,7 +271,11 @@ mod tests {
             times.map(|time| Point { timestamp: time, value: time as f64 }).collect::<Vec<_>>()
         };
         let series = [("a", 10), ("b", 20), ("c", 50)];
-        let series = series.map(|(name, every)| MatrixSeries { labels: labels(name), points: points(every), histograms: Vec::new() });
+        let series = series.map(|(name, every)| MatrixSeries {
+            labels: labels(name),
+            points: points(every),
+            histograms: Vec::new(),
+        });
         let series = series.into_iter().filter(|series| !series.points.is_empty()).collect();
         Extent { steps: steps(first, last), series, notes: Notes::default(), read_at: places(&[changes(1, &[])]) }
     }
@@ -317,7 +321,10 @@ mod tests {
             assert_eq!(joined, whole.series, "cut behind {cut}");
             assert_eq!(matrix_bytes(&whole.part(steps(100, cut))), {
                 let parts = whole.part(steps(100, cut));
-                parts.iter().map(|series| series_bytes(&series.labels, series.points.len())).sum::<usize>()
+                parts
+                    .iter()
+                    .map(|series| series_bytes(&series.labels, &series.points, &series.histograms))
+                    .sum::<usize>()
             });
         }
         assert_eq!(whole.part_bytes(whole.steps), matrix_bytes(&whole.series));
