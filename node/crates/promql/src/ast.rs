@@ -309,6 +309,11 @@ impl BinaryOp {
         )
     }
 
+    /// `+`, `-` and so on: what comes out is of another metric.
+    pub fn is_arithmetic(self) -> bool {
+        !self.is_comparison() && !self.is_set() && !self.is_trim()
+    }
+
     /// `</` and `>/`: for native histograms alone.
     pub fn is_trim(self) -> bool {
         matches!(self, BinaryOp::TrimUpper | BinaryOp::TrimLower)

@@ -1,5 +1,10 @@
 //! The values of one series at every step of an evaluation, and which steps have one.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::histogram::FloatHistogram;
+
 /// One bit for each step.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Presence {
@@ -126,18 +131,77 @@ impl Presence {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Column {
     pub(crate) values: Vec<f64>,
+    /// Steps that have a value.
     pub(crate) present: Presence,
+    /// What has a histogram instead. Few series do, so the steps of all others are not asked.
+    // Invariant: no step has both.
+    pub(crate) histograms: Option<Box<HistogramColumn>>,
+}
+
+/// Histograms of one series.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct HistogramColumn {
+    at: Vec<Option<Arc<FloatHistogram>>>,
+    present: Presence,
+}
+
+impl HistogramColumn {
+    fn absent(steps: usize) -> HistogramColumn {
+        HistogramColumn { at: vec![None; steps], present: Presence::none(steps) }
+    }
+
+    pub(crate) fn present(&self) -> &Presence {
+        &self.present
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, step: usize) -> Option<&Arc<FloatHistogram>> {
+        self.at.get(step)?.as_ref()
+    }
+
+    fn set(&mut self, step: usize, histogram: Arc<FloatHistogram>) {
+        self.at[step] = Some(histogram);
+        self.present.set(step);
+    }
+
+    fn unset(&mut self, step: usize) {
+        self.at[step] = None;
+        self.present.unset(step);
+    }
+
+    /// Steps in ascending order and what they have.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &Arc<FloatHistogram>)> + '_ {
+        self.at.iter().enumerate().filter_map(|(step, histogram)| Some((step, histogram.as_ref()?)))
+    }
+
+    fn retain(&mut self, keeps: impl Fn(usize) -> bool) {
+        for step in 0..self.at.len() {
+            if self.at[step].is_some() && !keeps(step) {
+                self.unset(step);
+            }
+        }
+    }
+
+    fn byte_len(&self) -> usize {
+        let slots = self.at.len() * size_of::<Option<Arc<FloatHistogram>>>();
+        let histograms = self.iter().map(|(_, histogram)| histogram.byte_len()).sum::<usize>();
+        slots + self.present.byte_len() + histograms
+    }
 }
 
 impl Column {
     /// Absent everywhere.
     pub(crate) fn absent(steps: usize) -> Column {
-        Column { values: vec![0.0; steps], present: Presence::none(steps) }
+        Column::of_floats(vec![0.0; steps], Presence::none(steps))
     }
 
     /// One value everywhere.
     pub(crate) fn constant(value: f64, steps: usize) -> Column {
-        Column { values: vec![value; steps], present: Presence::all(steps) }
+        Column::of_floats(vec![value; steps], Presence::all(steps))
+    }
+
+    pub(crate) fn of_floats(values: Vec<f64>, present: Presence) -> Column {
+        Column { values, present, histograms: None }
     }
 
     /// Makes it absent everywhere, whatever a consumer did to it, keeping its memory.
@@ -146,6 +210,44 @@ impl Column {
             *self = Column::absent(steps);
         } else {
             self.present.clear();
+            self.histograms = None;
+        }
+    }
+
+    /// Whether some step has something.
+    pub(crate) fn any(&self) -> bool {
+        self.present.any() || self.has_histograms()
+    }
+
+    pub(crate) fn has_histograms(&self) -> bool {
+        self.histograms.as_ref().is_some_and(|histograms| histograms.present.any())
+    }
+
+    /// Steps that have something.
+    pub(crate) fn presence(&self) -> Cow<'_, Presence> {
+        match &self.histograms {
+            None => Cow::Borrowed(&self.present),
+            Some(histograms) => {
+                let mut both = self.present.clone();
+                both.union(&histograms.present);
+                Cow::Owned(both)
+            }
+        }
+    }
+
+    /// Leaves only steps of `present`.
+    pub(crate) fn intersect(&mut self, present: &Presence) {
+        self.present.intersect(present);
+        if let Some(histograms) = &mut self.histograms {
+            histograms.retain(|step| present.get(step));
+        }
+    }
+
+    /// Leaves no step of `present`.
+    pub(crate) fn subtract(&mut self, present: &Presence) {
+        self.present.subtract(present);
+        if let Some(histograms) = &mut self.histograms {
+            histograms.retain(|step| !present.get(step));
         }
     }
 
@@ -160,6 +262,31 @@ impl Column {
         self.present.set(step);
     }
 
+    pub(crate) fn histogram(&self, step: usize) -> Option<&Arc<FloatHistogram>> {
+        self.histograms.as_ref()?.get(step)
+    }
+
+    /// Sets the histogram of a step that has no value.
+    pub(crate) fn set_histogram(&mut self, step: usize, histogram: Arc<FloatHistogram>) {
+        let steps = self.present.steps();
+        self.histograms.get_or_insert_with(|| Box::new(HistogramColumn::absent(steps))).set(step, histogram);
+    }
+
+    /// Takes away what a step has.
+    pub(crate) fn unset(&mut self, step: usize) {
+        self.present.unset(step);
+        if let Some(histograms) = &mut self.histograms {
+            histograms.unset(step);
+        }
+    }
+
+    /// Replaces every histogram.
+    pub(crate) fn map_histograms(&mut self, f: impl Fn(&mut FloatHistogram)) {
+        if let Some(histograms) = &mut self.histograms {
+            histograms.at.iter_mut().flatten().for_each(|histogram| f(Arc::make_mut(histogram)));
+        }
+    }
+
     /// Replaces every value; absent ones are computed too, which costs less than asking.
     #[inline]
     pub(crate) fn map(&mut self, f: impl Fn(f64) -> f64) {
@@ -172,10 +299,20 @@ impl Column {
             self.values[step] = other.values[step];
         }
         self.present.union(&other.present);
+        for (step, histogram) in other.histograms.iter().flat_map(|histograms| histograms.iter()) {
+            self.set_histogram(step, histogram.clone());
+        }
+    }
+
+    /// What it costs to walk over, in points.
+    pub(crate) fn work(&self) -> usize {
+        let histograms = self.histograms.iter().flat_map(|histograms| histograms.iter());
+        self.values.len() + histograms.map(|(_, histogram)| histogram.work()).sum::<usize>()
     }
 
     pub(crate) fn byte_len(&self) -> usize {
-        self.values.len() * size_of::<f64>() + self.present.byte_len()
+        let histograms = self.histograms.as_ref().map_or(0, |histograms| histograms.byte_len());
+        self.values.len() * size_of::<f64>() + self.present.byte_len() + histograms
     }
 }
 

@@ -187,6 +187,7 @@ impl Lowering {
             shift,
             smoothed,
             one_name: names_one_metric(&selector.matchers),
+            span: selector.span,
         })
     }
 
@@ -244,6 +245,7 @@ impl Lowering {
             label: String::new(),
             grouping,
             arg: self.boxed(&aggregate.expr, place)?,
+            arg_span: aggregate.expr.span(),
             reduction: None,
         };
         if let Some(param) = &aggregate.param {
@@ -344,7 +346,7 @@ impl Lowering {
             }
             FunctionKind::HistogramFraction => {
                 let (lower, upper) = (self.scalar(&args[0], place)?, self.scalar(&args[1], place)?);
-                let op = HistogramOp::Fraction { lower, upper };
+                let op = HistogramOp::Fraction { lower, lower_span: args[0].span(), upper };
                 Ok(VectorNode::Histogram { op, arg: self.boxed(&args[2], place)?, arg_span: args[2].span() })
             }
             FunctionKind::HistogramQuantiles => {
@@ -359,7 +361,10 @@ impl Lowering {
                 let op = HistogramOp::Quantiles { label, qs };
                 Ok(VectorNode::Histogram { op, arg: self.boxed(&args[0], place)?, arg_span: args[0].span() })
             }
-            FunctionKind::NativeHistogramOnly | FunctionKind::StartTimestamp => Ok(VectorNode::Nothing),
+            FunctionKind::HistogramMeasure(measure) => {
+                point(PointOp::OfHistogram(measure), self.boxed(&args[0], place)?)
+            }
+            FunctionKind::StartTimestamp => Ok(VectorNode::Nothing),
             FunctionKind::Info => {
                 let arg = self.boxed(&args[0], place)?;
                 Ok(VectorNode::Info { arg, info: self.info(call, place)? })
@@ -421,7 +426,11 @@ impl Lowering {
         let reach = (self.options.lookback_ms, 0);
         let selection = self.select(&matchers, call.span, shift, reach, place.grid, true)?;
         let one_name = names_one_metric(&matchers);
-        Ok(InfoNode { selector: SelectorNode { selection, shift, smoothed: false, one_name }, names, labels })
+        Ok(InfoNode {
+            selector: SelectorNode { selection, shift, smoothed: false, one_name, span: call.span },
+            names,
+            labels,
+        })
     }
 
     fn label_replace(&mut self, args: &[Expr]) -> Result<LabelOp, PlanError> {

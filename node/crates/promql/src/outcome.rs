@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
 
 use bellwether_model::{Labels, Timestamp};
 
 use crate::account::LimitError;
 use crate::functions::time::rfc3339;
+use crate::histogram::FloatHistogram;
 use crate::limits::{ANNOTATIONS_MAX, ANNOTATIONS_SHOWN_MAX};
 use crate::literal::general_text;
 use crate::span::Span;
@@ -60,13 +62,31 @@ pub struct Point {
     pub value: f64,
 }
 
-/// One series of a [`Value::Matrix`]; never without points.
+/// A histogram at a time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HistogramPoint {
+    /// As that of a [`Point`].
+    pub timestamp: Timestamp,
+    /// The histogram.
+    pub histogram: Arc<FloatHistogram>,
+}
+
+impl HistogramPoint {
+    /// Bytes that it holds.
+    pub fn byte_len(&self) -> usize {
+        size_of::<HistogramPoint>() + self.histogram.byte_len()
+    }
+}
+
+/// One series of a [`Value::Matrix`]; never without points of either kind.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MatrixSeries {
     /// Labels.
     pub labels: Labels,
     /// Points in ascending order of time.
     pub points: Vec<Point>,
+    /// Those that are histograms, likewise; none of them at the time of a point.
+    pub histograms: Vec<HistogramPoint>,
 }
 
 /// One series of a [`Value::Vector`].
@@ -74,8 +94,10 @@ pub struct MatrixSeries {
 pub struct VectorSample {
     /// Labels.
     pub labels: Labels,
-    /// Its value at the evaluation time.
+    /// Its value at the evaluation time; not a number where it is a histogram.
     pub point: Point,
+    /// The histogram that it is.
+    pub histogram: Option<Arc<FloatHistogram>>,
 }
 
 /// Why an evaluation failed.
@@ -107,6 +129,14 @@ pub enum EvalError {
         timestamps: usize,
         /// Length of the other.
         values: usize,
+    },
+    /// A fetched histogram that nobody can compute with.
+    #[error("series {labels} was fetched with a damaged histogram: {what}")]
+    Histogram {
+        /// The series.
+        labels: String,
+        /// What is wrong.
+        what: String,
     },
 }
 

@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::ast::{AggregateOp, BinaryOp, Expr, Extension, Grouping, Matching};
 use crate::functions::extended::Borders;
+use crate::functions::histogram::HistogramMeasure;
 use crate::functions::math::MathOp;
 use crate::functions::over_time::OverTimeOp;
 use crate::functions::rate::RateOp;
@@ -176,7 +177,7 @@ impl Default for PlanOptions {
 }
 
 /// Raised whenever parts of a result would mean something else than before, whatever the reason.
-const REDUCTION_RULES: i64 = 2;
+const REDUCTION_RULES: i64 = 3;
 
 /// Series and samples that an evaluation reads.
 #[derive(Debug, Clone, PartialEq)]
@@ -370,6 +371,7 @@ pub(crate) struct SelectorNode {
     pub(crate) smoothed: bool,
     /// All series have one name, so they stay distinct without it.
     pub(crate) one_name: bool,
+    pub(crate) span: Span,
 }
 
 #[derive(Debug)]
@@ -404,10 +406,15 @@ pub(crate) enum PointOp {
     Math(MathOp),
     Time(TimeOp),
     EvaluationTime,
-    Clamp { min: ScalarNode, max: ScalarNode },
+    Clamp {
+        min: ScalarNode,
+        max: ScalarNode,
+    },
     ClampMin(ScalarNode),
     ClampMax(ScalarNode),
     Round(ScalarNode),
+    /// A number of each native histogram.
+    OfHistogram(HistogramMeasure),
 }
 
 #[derive(Debug)]
@@ -435,6 +442,7 @@ pub(crate) enum HistogramOp {
     },
     Fraction {
         lower: ScalarNode,
+        lower_span: Span,
         upper: ScalarNode,
     },
 }
@@ -460,6 +468,7 @@ pub(crate) struct AggregateNode {
     /// Sorted names.
     pub(crate) grouping: Grouping,
     pub(crate) arg: Box<VectorNode>,
+    pub(crate) arg_span: Span,
     /// Its number among the reductions of the plan.
     pub(crate) reduction: Option<usize>,
 }
@@ -490,7 +499,7 @@ pub(crate) enum VectorNode {
         arg: Box<VectorNode>,
         arg_span: Span,
     },
-    /// Nothing comes out, as of functions that take native histograms only.
+    /// Nothing comes out.
     Nothing,
     Label {
         op: LabelOp,
@@ -543,7 +552,7 @@ impl VectorNode {
                 _ => true,
             },
             VectorNode::WithScalar { op, return_bool, vector, .. } => {
-                !op.is_comparison() || *return_bool || vector.distinct_without_name()
+                op.is_arithmetic() || *return_bool || vector.distinct_without_name()
             }
             VectorNode::Aggregate(aggregate) => {
                 let picks_series = matches!(
@@ -556,7 +565,7 @@ impl VectorNode {
                 // `without` always leaves the name out.
                 aggregate.grouping.without || !aggregate.grouping.labels.iter().any(|label| label == METRIC_NAME)
             }
-            VectorNode::Match { op, return_bool, .. } => *return_bool || !op.is_comparison(),
+            VectorNode::Match { op, return_bool, .. } => *return_bool || op.is_arithmetic(),
             VectorNode::Sort { arg, .. } | VectorNode::StepInvariant(arg) => arg.distinct_without_name(),
             VectorNode::Label { .. } | VectorNode::Set { .. } | VectorNode::Info { .. } => false,
             VectorNode::SampleTimes(_)

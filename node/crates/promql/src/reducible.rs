@@ -29,7 +29,7 @@ fn of_vector(node: &VectorNode, delays_names: bool) -> Option<usize> {
             (passes && distinct).then(|| of_vector(arg, delays_names)).flatten()
         }
         VectorNode::WithScalar { op, return_bool, vector, scalar, .. } => {
-            let keeps_name = op.is_comparison() && !return_bool;
+            let keeps_name = !op.is_arithmetic() && !return_bool;
             let distinct = delays_names || keeps_name || vector.distinct_without_name();
             (needs_no_series(scalar) && distinct).then(|| of_vector(vector, delays_names)).flatten()
         }
@@ -66,7 +66,9 @@ fn parameters_of_range(op: &RangeOp) -> Vec<&ScalarNode> {
 
 fn parameters_of_point(op: &PointOp) -> Vec<&ScalarNode> {
     match op {
-        PointOp::Negate | PointOp::Math(_) | PointOp::Time(_) | PointOp::EvaluationTime => Vec::new(),
+        PointOp::Negate | PointOp::Math(_) | PointOp::Time(_) | PointOp::EvaluationTime | PointOp::OfHistogram(_) => {
+            Vec::new()
+        }
         PointOp::Clamp { min, max } => vec![min, max],
         PointOp::ClampMin(bound) | PointOp::ClampMax(bound) | PointOp::Round(bound) => vec![bound],
     }

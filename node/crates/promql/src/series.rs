@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bellwether_model::{Histogram, Label, Labels, METRIC_NAME};
 
 use crate::column::Column;
+use crate::histogram::FloatHistogram;
 
 /// One series of a [`crate::Selection`].
 #[derive(Debug, Clone)]
@@ -29,7 +30,13 @@ pub struct FetchedHistograms {
 }
 
 impl FetchedHistograms {
-    fn byte_len(&self) -> usize {
+    /// Those that are no stale markers.
+    pub(crate) fn samples(&self) -> impl Iterator<Item = (i64, Arc<FloatHistogram>)> + '_ {
+        let samples = self.timestamps.iter().zip(&self.histograms).filter(|(_, histogram)| !histogram.is_stale());
+        samples.map(|(timestamp, histogram)| (*timestamp, Arc::new(FloatHistogram::from(histogram))))
+    }
+
+    pub(crate) fn byte_len(&self) -> usize {
         let histograms = self.histograms.iter().map(Histogram::byte_len).sum::<usize>();
         size_of::<FetchedHistograms>() + self.timestamps.len() * size_of::<i64>() + histograms
     }

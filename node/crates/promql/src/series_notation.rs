@@ -2,13 +2,17 @@
 //!
 //! ```text
 //! up{job="a"} 1 2+1x3 _ 5x2 stale _x2
+//! latency {{schema:1 count:3 sum:2.5 buckets:[1 2] offset:-1}}+{{count:1 sum:1 buckets:[1]}}x9
 //! ```
 //! `2+1x3` is 2 3 4 5, `5x2` is 5 5 5 (a value and how often it is followed by another), `_` is no sample, `_x2` two times none,
-//! `stale` the stale marker.
+//! `stale` the stale marker. Histograms stand in double braces, see [`histogram`], and grow by one another likewise.
 
-use bellwether_model::{LabelError, Labels, LabelsBuilder, MatchOp, stale_marker};
+mod histogram;
+
+use bellwether_model::{Histogram, HistogramError, LabelError, Labels, LabelsBuilder, MatchOp, stale_marker};
 
 use crate::ast::Expr;
+use crate::histogram::FloatHistogram;
 use crate::limits::NOTED_VALUES_MAX;
 use crate::parser::{ParseError, parse};
 
@@ -26,6 +30,8 @@ pub struct NotedSeries {
 pub enum NotedValue {
     /// A number; a stale marker too.
     Float(f64),
+    /// A histogram, its counts as floats. Those of differences may be negative; else it is valid.
+    Histogram(Box<Histogram>),
 }
 
 /// Why a line is not understood.
@@ -55,6 +61,14 @@ pub enum NotationError {
         item: String,
         /// What is wrong.
         what: &'static str,
+    },
+    /// A histogram that means nothing.
+    #[error("in {item:?}: {source}")]
+    Histogram {
+        /// It.
+        item: String,
+        /// What is wrong.
+        source: HistogramError,
     },
     /// More than anybody means.
     #[error("the series has more than {NOTED_VALUES_MAX} values")]
@@ -108,27 +122,53 @@ pub fn parse_labels(text: &str) -> Result<Labels, NotationError> {
 /// The values of a series, separated by spaces.
 pub fn parse_values(text: &str) -> Result<Vec<Option<NotedValue>>, NotationError> {
     let mut values = Vec::new();
-    for item in text.split_whitespace() {
-        add_item(item, &mut values)?;
-        if values.len() > NOTED_VALUES_MAX {
+    let mut rest = text.trim_start();
+    while !rest.is_empty() {
+        let (item, behind) = rest.split_at(item_end(rest));
+        rest = behind.trim_start();
+        let found = if item.starts_with("{{") { histograms_of(item)? } else { floats_of(item)? };
+        if values.len() + found.len() > NOTED_VALUES_MAX {
             return Err(NotationError::TooMany);
         }
+        values.extend(found);
     }
     Ok(values)
 }
 
-fn add_item(item: &str, values: &mut Vec<Option<NotedValue>>) -> Result<(), NotationError> {
-    let wrong = |what| NotationError::Value { item: item.to_owned(), what };
-    let (value, times) = match item.rsplit_once('x').filter(|(value, _)| !is_hexadecimal_prefix(value)) {
-        Some((value, times)) => (value, Some(times.parse::<usize>().map_err(|_| wrong("how often is no number"))?)),
-        None => (item, None),
+/// Where the first item ends: at a space that is in no histogram.
+fn item_end(text: &str) -> usize {
+    let mut at = 0;
+    loop {
+        let rest = &text[at..];
+        let space = rest.find(char::is_whitespace).unwrap_or(rest.len());
+        match rest.find("{{").filter(|open| *open < space) {
+            None => return at + space,
+            Some(open) => match rest[open..].find("}}") {
+                None => return text.len(),
+                Some(close) => at += open + close + 2,
+            },
+        }
+    }
+}
+
+/// An item without how often it is repeated, and that.
+fn split_times(item: &str) -> Result<(&str, Option<usize>), NotationError> {
+    let wrong = || NotationError::Value { item: item.to_owned(), what: "how often is no number" };
+    let Some((value, times)) = item.rsplit_once('x').filter(|(value, _)| !is_hexadecimal_prefix(value)) else {
+        return Ok((item, None));
     };
-    if times.is_some_and(|times| times >= NOTED_VALUES_MAX) {
+    let times = times.parse::<usize>().map_err(|_| wrong())?;
+    if times >= NOTED_VALUES_MAX {
         return Err(NotationError::TooMany);
     }
+    Ok((value, Some(times)))
+}
+
+fn floats_of(item: &str) -> Result<Vec<Option<NotedValue>>, NotationError> {
+    let wrong = |what| NotationError::Value { item: item.to_owned(), what };
+    let (value, times) = split_times(item)?;
     if value == "_" {
-        values.extend(std::iter::repeat_n(None, times.unwrap_or(1)));
-        return Ok(());
+        return Ok(vec![None; times.unwrap_or(1)]);
     }
     // The sign of an exponent, or at the beginning, is none between two numbers.
     let is_between = |at: &usize| {
@@ -146,10 +186,10 @@ fn add_item(item: &str, values: &mut Vec<Option<NotedValue>>) -> Result<(), Nota
         if !increment.is_empty() {
             return Err(wrong("how often it is to be added is missing"));
         }
-        values.push(Some(NotedValue::Float(first)));
-        return Ok(());
+        return Ok(vec![Some(NotedValue::Float(first))]);
     };
     let increment = if increment.is_empty() { None } else { Some(number(increment)?) };
+    let mut values = Vec::with_capacity(times + 1);
     let mut value = first;
     for _ in 0..=times {
         values.push(Some(NotedValue::Float(value)));
@@ -157,7 +197,43 @@ fn add_item(item: &str, values: &mut Vec<Option<NotedValue>>) -> Result<(), Nota
             value += increment;
         }
     }
-    Ok(())
+    Ok(values)
+}
+
+fn histograms_of(item: &str) -> Result<Vec<Option<NotedValue>>, NotationError> {
+    let wrong = |what| NotationError::Value { item: item.to_owned(), what };
+    let closed = |text: &str| text.find("}}").map(|at| at + 2).ok_or_else(|| wrong("a histogram ends with }}"));
+    let noted = |histogram: &Histogram| Some(NotedValue::Histogram(Box::new(histogram.clone())));
+    let (first, rest) = item.split_at(closed(item)?);
+    let first = histogram::parse(first)?;
+    if rest.is_empty() {
+        return Ok(vec![noted(&first)]);
+    }
+    let (increment, times) = split_times(rest)?;
+    let Some(times) = times else { return Err(wrong("how often it is repeated is missing")) };
+    if first.parts().saturating_mul(times) > NOTED_VALUES_MAX {
+        return Err(NotationError::TooMany);
+    }
+    if increment.is_empty() {
+        return Ok(vec![noted(&first); times + 1]);
+    }
+    let (sign, increment) = increment.split_at(1);
+    if !matches!(sign, "+" | "-") || closed(increment)? != increment.len() {
+        return Err(wrong("a histogram is followed by a sum, a difference or a repetition"));
+    }
+    let increment = histogram::parse(increment)?;
+    if increment.parts().saturating_mul(times) > NOTED_VALUES_MAX {
+        return Err(NotationError::TooMany);
+    }
+    let increment = FloatHistogram::from(&increment);
+    let mut sum = FloatHistogram::from(&first);
+    let mut values = vec![noted(&first)];
+    for _ in 0..times {
+        let combined = if sign == "+" { sum.add(&increment) } else { sum.subtract(&increment) };
+        combined.map_err(|_| wrong("buckets of different kinds"))?;
+        values.push(noted(&Histogram::from(&sum)));
+    }
+    Ok(values)
 }
 
 fn is_hexadecimal_prefix(text: &str) -> bool {
@@ -184,7 +260,11 @@ mod tests {
 
     fn floats(text: &str) -> Vec<Option<f64>> {
         let values = parse_values(text).unwrap().into_iter();
-        values.map(|value| value.map(|NotedValue::Float(value)| value)).collect()
+        let float = |value| match value {
+            NotedValue::Float(value) => value,
+            NotedValue::Histogram(_) => panic!("{text} has histograms"),
+        };
+        values.map(|value| value.map(float)).collect()
     }
 
     #[test]
@@ -227,5 +307,57 @@ mod tests {
             assert!(parse_series(line).is_err(), "{line:?}");
         }
         assert_eq!(parse_values("1x900000 1x900000"), Err(NotationError::TooMany));
+    }
+
+    #[test]
+    fn histograms_repeat_and_grow() {
+        let values =
+            parse_values("{{count:1 buckets:[1]}}+{{count:2 buckets:[0 2]}}x2 _ {{}}x1 {{sum:2}}-{{sum:1}}x1").unwrap();
+        let histograms: Vec<Option<FloatHistogram>> = values
+            .iter()
+            .map(|value| match value {
+                Some(NotedValue::Histogram(histogram)) => Some(FloatHistogram::from(&**histogram)),
+                Some(NotedValue::Float(value)) => panic!("{value}"),
+                None => None,
+            })
+            .collect();
+        let texts: Vec<Option<String>> =
+            histograms.iter().map(|histogram| histogram.as_ref().and_then(FloatHistogram::notation)).collect();
+        let want = [
+            Some("{{count:1 buckets:[1]}}"),
+            Some("{{count:3 buckets:[1 2]}}"),
+            Some("{{count:5 buckets:[1 4]}}"),
+            None,
+            Some("{{}}"),
+            Some("{{}}"),
+            Some("{{sum:2}}"),
+            Some("{{sum:1}}"),
+        ];
+        assert_eq!(texts.iter().map(Option::as_deref).collect::<Vec<_>>(), want);
+    }
+
+    #[test]
+    fn what_is_no_histogram_is_an_error() {
+        for text in [
+            "{{",
+            "{{}",
+            "{{}}+",
+            "{{}}+{{}}",
+            "{{}}*{{}}x2",
+            "{{}}x",
+            "{{schema:9}}",
+            "{{schema:x}}",
+            "{{nothing:1}}",
+            "{{buckets:[1 2}}",
+            "{{buckets:[1 x]}}",
+            "{{buckets:1}}",
+            "{{sum:1 sum:2}}",
+            "{{schema:-53 custom_values:[2 1]}}",
+            "{{counter_reset_hint:maybe}}",
+            "{{schema:-53}}+{{}}x1",
+            "{{buckets:[1] offset:2147483647}}",
+        ] {
+            assert!(parse_values(text).is_err(), "{text:?}");
+        }
     }
 }

@@ -216,6 +216,7 @@ fn point_name(op: &PointOp) -> String {
         PointOp::ClampMin(_) => FunctionKind::ClampMin,
         PointOp::ClampMax(_) => FunctionKind::ClampMax,
         PointOp::Round(_) => FunctionKind::Round,
+        PointOp::OfHistogram(measure) => FunctionKind::HistogramMeasure(*measure),
     };
     name_of(kind).to_owned()
 }

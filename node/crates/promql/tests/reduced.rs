@@ -284,28 +284,28 @@ fn hex(bytes: &[u8]) -> String {
 #[test]
 fn pieces_have_these_bytes() {
     let (_, sum) = pieces("sum by (a) (m)");
-    let header = "01".to_owned() + "0600000000000000" + "00000000" + "00000000" + "00000000" + "02000000";
+    let header = "02".to_owned() + "0600000000000000" + "00000000" + "00000000" + "00000000" + "02000000";
     let group = |value: &str| "0a000000".to_owned() + "0100000061" + "01000000" + value + "0700000000000000";
     let zeros = "0".repeat(16 * 6);
     let ones =
         format!("{}{}{}", "0".repeat(32), "000000000000f03f0000000000000000", "00000000000000400000000000000000");
     assert_eq!(sum.len(), 1);
-    assert_eq!(hex(&sum[0]), header + &group("30") + &zeros + &group("31") + &ones);
+    assert_eq!(hex(&sum[0]), header + &group("30") + &zeros + "00000000" + &group("31") + &ones + "00000000");
     let (_, top) = pieces("limitk(1, m)");
-    let header = "01".to_owned() + "0600000000000000" + "00000000" + "00000000" + "00000000" + "01000000";
+    let header = "02".to_owned() + "0600000000000000" + "00000000" + "00000000" + "00000000" + "01000000";
     let labels =
         "25000000".to_owned() + "080000005f5f6e616d655f5f010000006d" + "01000000610100000030" + "010000006e0100000030";
     let steps = "03000000".to_owned() + "00000000" + "01000000" + "02000000";
     assert_eq!(
         top.iter().map(|piece| hex(piece)).collect::<Vec<_>>(),
-        [header + &labels + "00" + &steps + &"0".repeat(48)]
+        [header + &labels + "00" + &steps + &"0".repeat(48) + "00000000"]
     );
 }
 
 #[test]
 fn pieces_say_what_becomes_of_names_where_that_is_delayed() {
     let group = |marked: &str| {
-        let header = "01".to_owned() + "0600000000000000" + "00000000" + "00000000" + "00000000" + "01000000";
+        let header = "02".to_owned() + "0600000000000000" + "00000000" + "00000000" + "00000000" + "01000000";
         header + "11000000" + "080000005f5f6e616d655f5f" + "010000006d" + marked + "0700000000000000"
     };
     let (_, kept) = pieces_of_delayed_names("group by (__name__) (m)");
@@ -322,7 +322,7 @@ fn pieces_say_what_each_step_has_seen_where_that_is_asked_for() {
     let options = PlanOptions { lookback_ms: 60_000, samples_per_step: true, ..PlanOptions::default() };
     let (_, pieces) = pieces_with("group(m)", options);
     let per_step = "03000000".to_owned() + &"0200000000000000".repeat(3);
-    let header = "01".to_owned() + "0600000000000000" + &per_step + "00000000" + "00000000" + "00000000" + "01000000";
+    let header = "02".to_owned() + "0600000000000000" + &per_step + "00000000" + "00000000" + "00000000" + "01000000";
     assert_eq!(hex(&pieces[0]), header + "00000000" + "0700000000000000");
 }
 

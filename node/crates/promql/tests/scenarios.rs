@@ -4,7 +4,8 @@
 //! # comment
 //! clear
 //! load 10s                                a sample every 10 s from time 0
-//!   up{job="a"} 1 2+1x3 _ 5x2 stale _x2   2+1x3 is 2 3 4 5; 5x2 is 5 5 5; _ is no sample
+//!   up{job="a"} 1 2+1x3 _ 5x2 stale _x2   as `bellwether_promql::series_notation` reads it
+//!   h {{count:1 sum:2 buckets:[1]}}x3     histograms too
 //! eval at 50s up > 3                      an instant query
 //!   up{job="a"} 4                         each line a series and its value; `= 4` for a scalar, `= "a"` for a string
 //! eval from 0 to 1m step 10s up           a range query
@@ -13,7 +14,8 @@
 //! names at once                           and from here on they do not, as at the beginning
 //! ```
 //! Below `eval` there may also be `ordered` (the order of an instant vector counts), `fail TEXT` (what the error
-//! contains), `warn TEXT` and `info TEXT` (all that there are, in order). A result without lines is empty.
+//! contains), `warn TEXT` and `info TEXT` (all that there are, in order). A result without lines is empty. Histograms are
+//! compared without empty buckets, and without their hints where none is expected.
 
 #![allow(clippy::unwrap_used)] // tests may stop where they fail, their helpers included
 
@@ -22,16 +24,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use bellwether_model::Labels;
+use bellwether_model::{CounterResetHint, Counts, Histogram, Labels, Span};
 use bellwether_promql::series_notation::{NotedValue, parse_series};
 use bellwether_promql::{
-    EvalTimes, Expr, FetchedSeries, Limits, Outcome, Plan, PlanOptions, QueryAccount, Value, evaluate, parse,
+    EvalTimes, Expr, FetchedHistograms, FetchedSeries, FloatHistogram, Limits, Outcome, Plan, PlanOptions,
+    QueryAccount, Value, VectorSample, evaluate, parse,
 };
 
 const LOOKBACK_MS: i64 = 300_000;
 const TOLERANCE: f64 = 1e-9;
 
-type Samples = BTreeMap<Labels, Vec<(i64, f64)>>;
+type Samples = BTreeMap<Labels, Vec<(i64, NotedValue)>>;
 
 #[derive(Default)]
 struct Expected {
@@ -41,7 +44,7 @@ struct Expected {
     infos: Vec<String>,
     scalar: Option<f64>,
     text: Option<String>,
-    series: Vec<(Labels, Vec<Option<f64>>)>,
+    series: Vec<(Labels, Vec<Option<NotedValue>>)>,
 }
 
 #[test]
@@ -107,9 +110,9 @@ fn load(samples: &mut Samples, step_ms: i64, body: &[&str]) {
 }
 
 /// `name{label="value"} values...`
-fn series(line: &str) -> (Labels, Vec<Option<f64>>) {
+fn series(line: &str) -> (Labels, Vec<Option<NotedValue>>) {
     let series = parse_series(line).unwrap();
-    (series.labels, series.values.into_iter().map(|value| value.map(|NotedValue::Float(value)| value)).collect())
+    (series.labels, series.values)
 }
 
 fn check(samples: &Samples, options: PlanOptions, rest: &str, body: &[&str]) -> Result<(), String> {
@@ -171,12 +174,22 @@ fn outcome(samples: &Samples, options: PlanOptions, times: EvalTimes, query: &st
             matching
                 .map(|(labels, samples)| {
                     let inside: Vec<_> = samples.iter().filter(|(time, _)| selection.range.contains(*time)).collect();
-                    let times: Vec<i64> = inside.iter().map(|(time, _)| *time).collect();
+                    let floats = inside.iter().filter_map(|(time, value)| match value {
+                        NotedValue::Float(value) => Some((*time, *value)),
+                        NotedValue::Histogram(_) => None,
+                    });
+                    let (times, values): (Vec<i64>, Vec<f64>) = floats.unzip();
+                    let histograms = inside.iter().filter_map(|(time, value)| match value {
+                        NotedValue::Float(_) => None,
+                        NotedValue::Histogram(histogram) => Some((*time, Histogram::clone(histogram))),
+                    });
+                    let (histogram_times, histograms): (Vec<i64>, Vec<Histogram>) = histograms.unzip();
+                    let histograms = (!histograms.is_empty())
+                        .then(|| Box::new(FetchedHistograms { timestamps: Arc::from(histogram_times), histograms }));
                     let known = shared.iter().find(|column| column[..] == times[..]).cloned();
                     let timestamps = known.unwrap_or_else(|| Arc::from(times));
                     shared.push(timestamps.clone());
-                    let values = inside.iter().map(|(_, value)| *value).collect();
-                    FetchedSeries { labels: labels.clone(), timestamps, values, histograms: None }
+                    FetchedSeries { labels: labels.clone(), timestamps, values, histograms }
                 })
                 .collect()
         })
@@ -188,17 +201,28 @@ fn outcome(samples: &Samples, options: PlanOptions, times: EvalTimes, query: &st
 
 fn compare(expected: &Expected, value: &Value, times: EvalTimes) -> Result<(), String> {
     let mut wanted = expected.series.clone();
-    let mut got: Vec<(Labels, Vec<Option<f64>>)> = match value {
+    let float = NotedValue::Float;
+    let histogram = |histogram: &FloatHistogram| NotedValue::Histogram(Box::new(Histogram::from(histogram)));
+    let mut got: Vec<(Labels, Vec<Option<NotedValue>>)> = match value {
         Value::Scalar(point) => {
             return match expected.scalar {
                 Some(scalar) if near(scalar, point.value) => Ok(()),
                 other => Err(format!("{:?}, expected {other:?}", point.value)),
             };
         }
-        Value::Vector(samples) => samples.iter().map(|s| (s.labels.clone(), vec![Some(s.point.value)])).collect(),
+        Value::Vector(samples) => {
+            let value = |s: &VectorSample| s.histogram.as_deref().map_or(float(s.point.value), histogram);
+            samples.iter().map(|s| (s.labels.clone(), vec![Some(value(s))])).collect()
+        }
         Value::Matrix(series) if times.is_instant() => series
             .iter()
-            .map(|series| (series.labels.clone(), series.points.iter().map(|point| Some(point.value)).collect()))
+            .map(|series| {
+                let floats = series.points.iter().map(|point| (point.timestamp, float(point.value)));
+                let histograms = series.histograms.iter().map(|point| (point.timestamp, histogram(&point.histogram)));
+                let mut all: Vec<_> = floats.chain(histograms).collect();
+                all.sort_by_key(|(time, _)| *time);
+                (series.labels.clone(), all.into_iter().map(|(_, value)| Some(value)).collect())
+            })
             .collect(),
         Value::Matrix(series) => {
             let steps = (times.end() - times.start()) / times.step_ms() + 1;
@@ -206,7 +230,11 @@ fn compare(expected: &Expected, value: &Value, times: EvalTimes) -> Result<(), S
             series
                 .iter()
                 .map(|series| {
-                    let value = |time| series.points.iter().find(|p| p.timestamp == time).map(|p| p.value);
+                    let value = |time| {
+                        let point = series.points.iter().find(|p| p.timestamp == time).map(|p| float(p.value));
+                        let of_histogram = series.histograms.iter().find(|p| p.timestamp == time);
+                        point.or(of_histogram.map(|p| histogram(&p.histogram)))
+                    };
                     (series.labels.clone(), (0..steps).map(|step| value(at(step))).collect())
                 })
                 .collect()
@@ -223,18 +251,67 @@ fn compare(expected: &Expected, value: &Value, times: EvalTimes) -> Result<(), S
         wanted.sort_by(|a, b| a.0.cmp(&b.0));
         got.sort_by(|a, b| a.0.cmp(&b.0));
     }
-    let same_values = |a: &[Option<f64>], b: &[Option<f64>]| {
-        let same = |pair: (&Option<f64>, &Option<f64>)| match pair {
-            (Some(a), Some(b)) => near(*a, *b),
+    let same_values = |a: &[Option<NotedValue>], b: &[Option<NotedValue>]| {
+        let same = |pair: (Option<&NotedValue>, Option<&NotedValue>)| match pair {
+            (Some(NotedValue::Float(a)), Some(NotedValue::Float(b))) => near(*a, *b),
+            (Some(NotedValue::Histogram(a)), Some(NotedValue::Histogram(b))) => near_histograms(a, b),
             (a, b) => a.is_none() && b.is_none(),
         };
         // Missing steps at the end need not be written.
-        let padded = |values: &[Option<f64>], at: usize| values.get(at).copied().flatten();
-        (0..a.len().max(b.len())).all(|at| same((&padded(a, at), &padded(b, at))))
+        let padded = |values: &[Option<NotedValue>], at: usize| values.get(at).cloned().flatten();
+        (0..a.len().max(b.len())).all(|at| same((padded(a, at).as_ref(), padded(b, at).as_ref())))
     };
     let same = wanted.len() == got.len()
         && wanted.iter().zip(&got).all(|(want, got)| want.0 == got.0 && same_values(&want.1, &got.1));
     if same { Ok(()) } else { Err(format!("got {got:?}")) }
+}
+
+fn near_histograms(want: &Histogram, got: &Histogram) -> bool {
+    let hint = want.counter_reset_hint;
+    let (want, got) = (Plain::of(want), Plain::of(got));
+    let near_all = |a: &[f64], b: &[f64]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| near(*a, *b));
+    let near_buckets = |a: &[(i64, f64)], b: &[(i64, f64)]| {
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && near(a.1, b.1))
+    };
+    (hint == CounterResetHint::Unknown || hint == got.hint)
+        && want.schema == got.schema
+        && near_all(&want.totals, &got.totals)
+        && near_all(&want.custom_values, &got.custom_values)
+        && near_buckets(&want.positive, &got.positive)
+        && near_buckets(&want.negative, &got.negative)
+}
+
+/// A histogram without empty buckets.
+struct Plain {
+    hint: CounterResetHint,
+    schema: i32,
+    totals: [f64; 4],
+    custom_values: Vec<f64>,
+    positive: Vec<(i64, f64)>,
+    negative: Vec<(i64, f64)>,
+}
+
+impl Plain {
+    fn of(histogram: &Histogram) -> Plain {
+        let Counts::Float { count, zero_count, positive, negative } = &histogram.counts else { panic!("floats only") };
+        let buckets = |spans: &[Span], counts: &[f64]| {
+            let mut next = 0;
+            let indices = spans.iter().flat_map(|span| {
+                let first = next + i64::from(span.offset);
+                next = first + i64::from(span.length);
+                first..next
+            });
+            indices.zip(counts.iter().copied()).filter(|(_, count)| *count != 0.0).collect()
+        };
+        Plain {
+            hint: histogram.counter_reset_hint,
+            schema: histogram.schema,
+            totals: [*count, *zero_count, histogram.sum, histogram.zero_threshold],
+            custom_values: histogram.custom_values.clone(),
+            positive: buckets(&histogram.positive_spans, positive),
+            negative: buckets(&histogram.negative_spans, negative),
+        }
+    }
 }
 
 fn near(a: f64, b: f64) -> bool {

@@ -59,7 +59,7 @@ fn encode(bencher: Bencher, points: u64, make: impl Fn() -> Outcome + Sync) {
 fn vector(bencher: Bencher, series: u64) {
     encode(bencher, series, || {
         let sample =
-            |at| VectorSample { labels: labels(at), point: Point { timestamp: NOW_MS, value: value(at, Some(2)) } };
+            |at| VectorSample { labels: labels(at), point: Point { timestamp: NOW_MS, value: value(at, Some(2)) }, histogram: None };
         outcome(Value::Vector((0..series).map(sample).collect()))
     });
 }
@@ -73,7 +73,7 @@ fn matrix_1000_by_120(bencher: Bencher, decimals: Option<i32>) {
                 value: value(at * 120 + step as u64, decimals),
             })
         };
-        let series = |at| MatrixSeries { labels: labels(at), points: points(at).collect() };
+        let series = |at| MatrixSeries { labels: labels(at), points: points(at).collect(), histograms: Vec::new() };
         outcome(Value::Matrix((0..1000).map(series).collect()))
     });
 }

@@ -19,7 +19,7 @@ impl Evaluator<'_> {
     ) -> Result<(), EvalError> {
         let mut found = Presence::none(grid.steps);
         self.vector(arg, grid, &mut |_, column| {
-            found.union(&column.present);
+            found.union(&column.presence());
             Ok(())
         })?;
         push_absence(labels, &found, grid, sink)
@@ -35,7 +35,7 @@ impl Evaluator<'_> {
         let mut found = Presence::none(grid.steps);
         self.ranges(range, grid, &mut |data| {
             self.meter.work(grid.steps)?;
-            for step in (0..grid.steps).filter(|step| !data.windows.bounds(*step).is_empty()) {
+            for step in (0..grid.steps).filter(|step| data.sample_count(*step) > 0) {
                 found.set(step);
             }
             Ok(())

@@ -3,7 +3,8 @@
 //! Two states of a kind merge into what one would be that had seen the values of both, but for the last bits that
 //! rounding takes in another order.
 
-use crate::column::{Column, Presence};
+use crate::column::{Column, HistogramColumn, Presence};
+use crate::eval::histogram_totals::{GroupNotes, HistogramTotals};
 use crate::functions::summation::{self, Deviation, Mean, Sum};
 
 /// The state of one group at all steps.
@@ -16,14 +17,61 @@ pub(crate) trait Accumulator: Send + Sized {
     fn new(steps: usize) -> Self;
     fn add(&mut self, column: &Column);
     /// Takes in the values that `other` has seen.
-    fn merge(&mut self, other: &Self);
-    fn finish(self) -> Column;
+    fn merge(&mut self, other: Self);
+    fn finish(self, notes: &mut GroupNotes) -> Column;
     /// Steps that have seen a value.
     fn present(&self) -> &Presence;
     /// Appends the numbers of a step.
     fn write(&self, step: usize, out: &mut Vec<f64>);
     /// Sets a step's state from [`Accumulator::FIELDS`] numbers.
     fn read(&mut self, step: usize, fields: &[f64]);
+
+    /// Whether [`Accumulator::totals`] can be there.
+    const KEEPS_HISTOGRAMS: bool = false;
+
+    /// The aggregation, if it knows numbers alone.
+    const IGNORES_HISTOGRAMS: Option<&'static str> = None;
+
+    /// Takes in what a series of that name has beside its values; gives the bytes by which the state has grown.
+    fn add_histograms(&mut self, _: &HistogramColumn, _name: &str) -> usize {
+        0
+    }
+
+    /// Where sums of histograms are kept, and whether means are wanted of them; none for states that have none.
+    fn histograms(&mut self) -> Option<(&mut Option<Box<HistogramTotals>>, bool)> {
+        None
+    }
+
+    /// The same to look at.
+    fn totals(&self) -> Option<&HistogramTotals> {
+        None
+    }
+
+    /// Steps that have seen anything.
+    fn seen(&self) -> Presence {
+        let mut seen = self.present().clone();
+        self.totals().into_iter().for_each(|totals| seen.union(&totals.present()));
+        seen
+    }
+}
+
+/// Adds histograms to those of a group.
+fn add_to(
+    totals: &mut Option<Box<HistogramTotals>>,
+    (histograms, name): (&HistogramColumn, &str),
+    averages: bool,
+) -> usize {
+    let steps = histograms.present().steps();
+    let fresh = if totals.is_none() { HistogramTotals::slot_bytes(steps) } else { 0 };
+    fresh + totals.get_or_insert_with(|| Box::new(HistogramTotals::new(name, steps, averages))).add(histograms)
+}
+
+fn merge_totals(ours: &mut Option<Box<HistogramTotals>>, theirs: Option<Box<HistogramTotals>>) {
+    match (ours, theirs) {
+        (Some(ours), Some(theirs)) => ours.merge(*theirs),
+        (ours @ None, theirs) => *ours = theirs,
+        (Some(_), None) => {}
+    }
 }
 
 /// Runs `dense` over the whole column if every step is present, `sparse` for each present step otherwise.
@@ -50,6 +98,7 @@ pub(crate) struct Sums {
     sums: Vec<f64>,
     lost: Vec<f64>,
     present: Presence,
+    histograms: Option<Box<HistogramTotals>>,
 }
 
 impl Accumulator for Sums {
@@ -57,7 +106,7 @@ impl Accumulator for Sums {
     const FIELDS: usize = 2;
 
     fn new(steps: usize) -> Sums {
-        Sums { sums: vec![0.0; steps], lost: vec![0.0; steps], present: Presence::none(steps) }
+        Sums { sums: vec![0.0; steps], lost: vec![0.0; steps], present: Presence::none(steps), histograms: None }
     }
 
     fn add(&mut self, column: &Column) {
@@ -72,18 +121,21 @@ impl Accumulator for Sums {
         self.present.union(&column.present);
     }
 
-    fn merge(&mut self, other: &Sums) {
+    fn merge(&mut self, other: Sums) {
         for step in other.present.iter() {
             let mut sum = Sum { sum: self.sums[step], lost: self.lost[step] };
             sum.merge(Sum { sum: other.sums[step], lost: other.lost[step] });
             (self.sums[step], self.lost[step]) = (sum.sum, sum.lost);
         }
         self.present.union(&other.present);
+        merge_totals(&mut self.histograms, other.histograms);
     }
 
-    fn finish(mut self) -> Column {
+    fn finish(mut self, notes: &mut GroupNotes) -> Column {
         self.sums.iter_mut().zip(&self.lost).for_each(|(sum, lost)| *sum += lost);
-        Column { values: self.sums, present: self.present }
+        let mut column = Column::of_floats(self.sums, self.present);
+        self.histograms.into_iter().for_each(|totals| totals.finish(&mut column, notes));
+        column
     }
 
     fn present(&self) -> &Presence {
@@ -98,11 +150,26 @@ impl Accumulator for Sums {
         [self.sums[step], self.lost[step]] = array(fields);
         self.present.set(step);
     }
+
+    const KEEPS_HISTOGRAMS: bool = true;
+
+    fn add_histograms(&mut self, histograms: &HistogramColumn, name: &str) -> usize {
+        add_to(&mut self.histograms, (histograms, name), false)
+    }
+
+    fn histograms(&mut self) -> Option<(&mut Option<Box<HistogramTotals>>, bool)> {
+        Some((&mut self.histograms, false))
+    }
+
+    fn totals(&self) -> Option<&HistogramTotals> {
+        self.histograms.as_deref()
+    }
 }
 
 pub(crate) struct Means {
     means: Vec<Mean>,
     present: Presence,
+    histograms: Option<Box<HistogramTotals>>,
 }
 
 impl Accumulator for Means {
@@ -110,7 +177,7 @@ impl Accumulator for Means {
     const FIELDS: usize = 4;
 
     fn new(steps: usize) -> Means {
-        Means { means: vec![Mean::default(); steps], present: Presence::none(steps) }
+        Means { means: vec![Mean::default(); steps], present: Presence::none(steps), histograms: None }
     }
 
     fn add(&mut self, column: &Column) {
@@ -121,13 +188,16 @@ impl Accumulator for Means {
         self.present.union(&column.present);
     }
 
-    fn merge(&mut self, other: &Means) {
+    fn merge(&mut self, other: Means) {
         other.present.iter().for_each(|step| self.means[step].merge(other.means[step]));
         self.present.union(&other.present);
+        merge_totals(&mut self.histograms, other.histograms);
     }
 
-    fn finish(self) -> Column {
-        Column { values: self.means.into_iter().map(Mean::value).collect(), present: self.present }
+    fn finish(self, notes: &mut GroupNotes) -> Column {
+        let mut column = Column::of_floats(self.means.into_iter().map(Mean::value).collect(), self.present);
+        self.histograms.into_iter().for_each(|totals| totals.finish(&mut column, notes));
+        column
     }
 
     fn present(&self) -> &Presence {
@@ -141,6 +211,20 @@ impl Accumulator for Means {
     fn read(&mut self, step: usize, fields: &[f64]) {
         self.means[step] = Mean::of_fields(array(fields));
         self.present.set(step);
+    }
+
+    const KEEPS_HISTOGRAMS: bool = true;
+
+    fn add_histograms(&mut self, histograms: &HistogramColumn, name: &str) -> usize {
+        add_to(&mut self.histograms, (histograms, name), true)
+    }
+
+    fn histograms(&mut self) -> Option<(&mut Option<Box<HistogramTotals>>, bool)> {
+        Some((&mut self.histograms, true))
+    }
+
+    fn totals(&self) -> Option<&HistogramTotals> {
+        self.histograms.as_deref()
     }
 }
 
@@ -174,15 +258,15 @@ impl<const MAX: bool> Accumulator for Extremes<MAX> {
         self.present.union(&column.present);
     }
 
-    fn merge(&mut self, other: &Self) {
+    fn merge(&mut self, other: Self) {
         for step in other.present.iter() {
             self.values[step] = extreme::<MAX>(self.values[step], other.values[step]);
         }
         self.present.union(&other.present);
     }
 
-    fn finish(self) -> Column {
-        Column { values: self.values, present: self.present }
+    fn finish(self, _: &mut GroupNotes) -> Column {
+        Column::of_floats(self.values, self.present)
     }
 
     fn present(&self) -> &Presence {
@@ -197,6 +281,8 @@ impl<const MAX: bool> Accumulator for Extremes<MAX> {
         [self.values[step]] = array(fields);
         self.present.set(step);
     }
+
+    const IGNORES_HISTOGRAMS: Option<&'static str> = Some(if MAX { "max" } else { "min" });
 }
 
 pub(crate) struct Counts {
@@ -218,13 +304,13 @@ impl Accumulator for Counts {
         self.present.union(&column.present);
     }
 
-    fn merge(&mut self, other: &Counts) {
+    fn merge(&mut self, other: Counts) {
         other.present.iter().for_each(|step| self.counts[step] += other.counts[step]);
         self.present.union(&other.present);
     }
 
-    fn finish(self) -> Column {
-        Column { values: self.counts, present: self.present }
+    fn finish(self, _: &mut GroupNotes) -> Column {
+        Column::of_floats(self.counts, self.present)
     }
 
     fn present(&self) -> &Presence {
@@ -238,6 +324,12 @@ impl Accumulator for Counts {
     fn read(&mut self, step: usize, fields: &[f64]) {
         [self.counts[step]] = array(fields);
         self.present.set(step);
+    }
+
+    fn add_histograms(&mut self, histograms: &HistogramColumn, _: &str) -> usize {
+        histograms.iter().for_each(|(step, _)| self.counts[step] += 1.0);
+        self.present.union(histograms.present());
+        0
     }
 }
 
@@ -255,12 +347,12 @@ impl Accumulator for Existence {
         self.0.union(&column.present);
     }
 
-    fn merge(&mut self, other: &Existence) {
+    fn merge(&mut self, other: Existence) {
         self.0.union(&other.0);
     }
 
-    fn finish(self) -> Column {
-        Column { values: vec![1.0; self.0.steps()], present: self.0 }
+    fn finish(self, _: &mut GroupNotes) -> Column {
+        Column::of_floats(vec![1.0; self.0.steps()], self.0)
     }
 
     fn present(&self) -> &Presence {
@@ -271,6 +363,11 @@ impl Accumulator for Existence {
 
     fn read(&mut self, step: usize, _: &[f64]) {
         self.0.set(step);
+    }
+
+    fn add_histograms(&mut self, histograms: &HistogramColumn, _: &str) -> usize {
+        self.0.union(histograms.present());
+        0
     }
 }
 
@@ -295,16 +392,16 @@ impl<const ROOT: bool> Accumulator for Deviations<ROOT> {
         self.present.union(&column.present);
     }
 
-    fn merge(&mut self, other: &Self) {
+    fn merge(&mut self, other: Self) {
         other.present.iter().for_each(|step| self.deviations[step].merge(other.deviations[step]));
         self.present.union(&other.present);
     }
 
-    fn finish(self) -> Column {
+    fn finish(self, _: &mut GroupNotes) -> Column {
         let value = |deviation: Deviation| {
             if ROOT { deviation.variance().sqrt() } else { deviation.variance() }
         };
-        Column { values: self.deviations.into_iter().map(value).collect(), present: self.present }
+        Column::of_floats(self.deviations.into_iter().map(value).collect(), self.present)
     }
 
     fn present(&self) -> &Presence {
@@ -319,4 +416,6 @@ impl<const ROOT: bool> Accumulator for Deviations<ROOT> {
         self.deviations[step] = Deviation::of_fields(array(fields));
         self.present.set(step);
     }
+
+    const IGNORES_HISTOGRAMS: Option<&'static str> = Some(if ROOT { "stddev" } else { "stdvar" });
 }

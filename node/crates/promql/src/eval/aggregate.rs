@@ -60,9 +60,10 @@ impl Evaluator<'_> {
         let mut account = self.meter.account();
         self.vector(&node.arg, grid, &mut |labels, column| {
             groups.add(labels, column, &mut account)?;
-            self.meter.work(grid.steps)
+            self.meter.work(column.work())
         })?;
-        groups.finish(sink)
+        groups.tell_of_ignored(self, node.arg_span);
+        groups.finish(self, node.arg_span, sink)
     }
 
     fn count_values(&self, node: &AggregateNode, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EvalError> {

@@ -2,10 +2,12 @@
 
 use crate::ast::BinaryOp;
 use crate::column::Column;
+use crate::eval::histogram_notes::Kind;
 use crate::eval::scalar::ScalarColumn;
 use crate::eval::{Evaluator, Sink};
 use crate::outcome::EvalError;
 use crate::plan::VectorNode;
+use crate::span::Span;
 use crate::windows::Grid;
 
 /// The operator between two numbers; comparisons give 0 or 1.
@@ -41,6 +43,11 @@ pub(crate) struct Operation {
 impl Operation {
     pub(crate) fn filters(self) -> bool {
         self.op.is_comparison() && !self.return_bool
+    }
+
+    /// Whether what comes out is of another metric.
+    pub(crate) fn drops_name(self) -> bool {
+        self.op.is_arithmetic() || self.return_bool
     }
 
     /// Puts the results for `lhs(step)` and `rhs(step)` into `column`, whose steps say where there are any; a filter
@@ -112,9 +119,11 @@ impl Operation {
 }
 
 impl Evaluator<'_> {
+    #[allow(clippy::too_many_arguments)] // what an operator is made of, and where it goes
     pub(crate) fn with_scalar(
         &self,
         operation: Operation,
+        span: Span,
         scalar_left: bool,
         vector: &VectorNode,
         scalar: &ScalarColumn<'_>,
@@ -123,11 +132,23 @@ impl Evaluator<'_> {
     ) -> Result<(), EvalError> {
         self.vector(vector, grid, &mut |labels, column| {
             self.meter.work(grid.steps)?;
-            operation.with_scalar(column, scalar, scalar_left);
-            if !column.present.any() {
+            let histograms = column.histograms.take();
+            if operation.op.is_trim() {
+                if column.present.any() {
+                    self.inform_of_kinds(operation.op, (Kind::Float, Kind::Float), span);
+                }
+                column.present.clear();
+            } else {
+                operation.with_scalar(column, scalar, scalar_left);
+            }
+            if histograms.is_some() {
+                column.histograms = histograms;
+                self.histograms_with_scalar(operation, column, scalar, scalar_left, span)?;
+            }
+            if !column.any() {
                 return Ok(());
             }
-            if operation.filters() { sink(labels, column) } else { sink(&self.drop_name(labels), column) }
+            if operation.drops_name() { sink(&self.drop_name(labels), column) } else { sink(labels, column) }
         })
     }
 }

@@ -44,11 +44,11 @@ impl<'m> SeriesSet<'m> {
         let known = self.index.find(hash(&own), |at| self.series[*at].labels.stored() == own.stored()).copied();
         if let Some(at) = known {
             let existing = &mut self.series[at];
-            if self.duplicates == Duplicates::Refuse || existing.column.present.overlaps(&column.present) {
+            if self.duplicates == Duplicates::Refuse || existing.column.presence().overlaps(&column.presence()) {
                 return same_labelset();
             }
             // What is to become of the name, the first step says.
-            if column.present.first() < existing.column.present.first() {
+            if column.presence().first() < existing.column.presence().first() {
                 existing.labels = own;
             }
             existing.column.merge(column);
@@ -70,7 +70,7 @@ impl<'m> SeriesSet<'m> {
     /// Pushes all series on, in order.
     pub(crate) fn push_into(self, sink: &mut Sink<'_>) -> Result<(), EvalError> {
         for mut series in self.series {
-            if series.column.present.any() {
+            if series.column.any() {
                 sink(&series.labels, &mut series.column)?;
             }
         }

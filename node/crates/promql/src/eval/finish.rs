@@ -2,8 +2,9 @@
 
 use bellwether_model::Labels;
 
+use crate::eval::histogram_range::Seen;
 use crate::eval::{Evaluator, same_labelset};
-use crate::outcome::{EvalError, MatrixSeries, Point, Value, VectorSample};
+use crate::outcome::{EvalError, HistogramPoint, MatrixSeries, Point, Value, VectorSample};
 use crate::plan::{Plan, RangeNode, Root, ScalarNode, VectorNode};
 use crate::windows::Grid;
 
@@ -30,18 +31,20 @@ impl Evaluator<'_> {
         account.take(grid.steps * size_of::<Point>())?;
         account.keep();
         let points = (0..grid.steps).map(|step| Point { timestamp: grid.time(step), value: scalar.at(step) });
-        Ok(Value::Matrix(vec![MatrixSeries { labels: Labels::empty(), points: points.collect() }]))
+        let (labels, histograms) = (Labels::empty(), Vec::new());
+        Ok(Value::Matrix(vec![MatrixSeries { labels, points: points.collect(), histograms }]))
     }
 
     fn instant_vector(&self, vector: &VectorNode, grid: &Grid) -> Result<Value, EvalError> {
         let mut samples = Vec::new();
         let mut account = self.meter.account();
         self.vector(vector, grid, &mut |labels, column| {
-            if let Some(value) = column.get(0) {
-                account.take(size_of::<VectorSample>() + labels.byte_len())?;
-                let point = Point { timestamp: grid.start, value };
-                samples.push(VectorSample { labels: labels.to_result(), point });
-            }
+            let histogram = column.histogram(0).cloned();
+            let Some(value) = column.get(0).or(histogram.as_ref().map(|_| f64::NAN)) else { return Ok(()) };
+            let histogram_bytes = histogram.as_ref().map_or(0, |histogram| histogram.byte_len());
+            account.take(size_of::<VectorSample>() + labels.byte_len() + histogram_bytes)?;
+            let point = Point { timestamp: grid.start, value };
+            samples.push(VectorSample { labels: labels.to_result(), point, histogram });
             Ok(())
         })?;
         account.keep();
@@ -59,14 +62,20 @@ impl Evaluator<'_> {
         let mut account = self.meter.account();
         self.vector(vector, grid, &mut |labels, column| {
             let count = column.present.count();
-            if count == 0 {
+            if !column.any() {
                 return Ok(());
             }
             account.take(size_of::<MatrixSeries>() + labels.byte_len() + count * size_of::<Point>())?;
+            let mut histograms = Vec::new();
+            for (step, histogram) in column.histograms.iter().flat_map(|histograms| histograms.iter()) {
+                let point = HistogramPoint { timestamp: grid.time(step), histogram: histogram.clone() };
+                account.take(point.byte_len())?;
+                histograms.push(point);
+            }
             let mut points = Vec::with_capacity(count);
             let point = |step| Point { timestamp: grid.time(step), value: column.values[step] };
             points.extend(column.present.iter().map(point));
-            matrix.push(MatrixSeries { labels: labels.to_result(), points });
+            matrix.push(MatrixSeries { labels: labels.to_result(), points, histograms });
             self.meter.work(count)
         })?;
         account.keep();
@@ -78,13 +87,21 @@ impl Evaluator<'_> {
         let mut account = self.meter.account();
         self.ranges(range, grid, &mut |data| {
             let seen = data.windows.bounds(0);
-            if seen.is_empty() {
+            if data.sample_count(0) == 0 {
                 return Ok(());
             }
             account.take(size_of::<MatrixSeries>() + data.labels.byte_len() + seen.len() * size_of::<Point>())?;
             let samples = data.timestamps[seen.clone()].iter().zip(&data.values[seen.clone()]);
             let points = samples.map(|(timestamp, value)| Point { timestamp: *timestamp, value: *value }).collect();
-            matrix.push(MatrixSeries { labels: data.labels.to_result(), points });
+            let mut histograms = Vec::new();
+            if let Some(seen) = Seen::at(data, 0) {
+                for (timestamp, histogram) in seen.histogram_times.iter().zip(seen.histograms) {
+                    let point = HistogramPoint { timestamp: *timestamp, histogram: histogram.clone() };
+                    account.take(point.byte_len())?;
+                    histograms.push(point);
+                }
+            }
+            matrix.push(MatrixSeries { labels: data.labels.to_result(), points, histograms });
             self.meter.work(seen.len())
         })?;
         account.keep();
@@ -116,6 +133,7 @@ fn unite(matrix: &mut Vec<MatrixSeries>) -> Result<(), EvalError> {
         let same = twin.labels == kept.labels;
         if same {
             kept.points.append(&mut twin.points);
+            kept.histograms.append(&mut twin.histograms);
         }
         same
     });
@@ -124,7 +142,11 @@ fn unite(matrix: &mut Vec<MatrixSeries>) -> Result<(), EvalError> {
     }
     for series in matrix {
         series.points.sort_by_key(|point| point.timestamp);
-        if series.points.windows(2).any(|pair| pair[0].timestamp == pair[1].timestamp) {
+        series.histograms.sort_by_key(|point| point.timestamp);
+        let floats = series.points.iter().map(|point| point.timestamp);
+        let mut times: Vec<_> = floats.chain(series.histograms.iter().map(|point| point.timestamp)).collect();
+        times.sort_unstable();
+        if times.windows(2).any(|pair| pair[0] == pair[1]) {
             return same_labelset();
         }
     }

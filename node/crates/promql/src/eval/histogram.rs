@@ -1,15 +1,16 @@
-//! Brings the buckets of each classic histogram together.
+//! Brings the buckets of each classic histogram together, and asks it and native ones.
 
 use bellwether_model::{Labels, METRIC_NAME, Timestamp};
 use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::column::Column;
+use crate::column::{Column, HistogramColumn};
 use crate::eval::collect::Duplicates;
 use crate::eval::scalar::ScalarColumn;
 use crate::eval::{Evaluator, Sink, same_labelset};
 use crate::functions::histogram::{BUCKET_LABEL, Bucket, Falls, fraction, parse_bound, quantile};
 use crate::functions::labels::with_label;
+use crate::histogram::{FloatHistogram, NanObservations};
 use crate::literal::general_text;
 use crate::outcome::{EvalError, Raised};
 use crate::plan::{HistogramOp, ScalarNode, VectorNode};
@@ -22,6 +23,21 @@ struct Histogram {
     labels: Labels,
     /// In ascending order of bounds once all are known.
     buckets: Vec<(f64, Column)>,
+    /// The series of these very labels that is a native one.
+    native: Option<Box<HistogramColumn>>,
+}
+
+/// Where the histogram of these labels is, new if it is not known.
+fn place_of(labels: Labels, histograms: &mut Vec<Histogram>, index: &mut HashTable<usize>) -> usize {
+    let hash = |labels: &Labels| xxh3_64(labels.canonical_bytes());
+    let key_hash = hash(&labels);
+    if let Some(at) = index.find(key_hash, |at| histograms[*at].labels == labels) {
+        return *at;
+    }
+    let at = histograms.len();
+    histograms.push(Histogram { labels, buckets: Vec::new(), native: None });
+    index.insert_unique(key_hash, at, |at| hash(&histograms[*at].labels));
+    at
 }
 
 impl Evaluator<'_> {
@@ -36,27 +52,29 @@ impl Evaluator<'_> {
         let mut account = self.meter.account();
         let mut histograms: Vec<Histogram> = Vec::new();
         let mut index: HashTable<usize> = HashTable::new();
+        let mut natives: Vec<(Labels, Box<HistogramColumn>)> = Vec::new();
         self.vector(arg, grid, &mut |labels, column| {
+            if column.has_histograms() {
+                account.take(column.byte_len() + labels.byte_len())?;
+                natives.extend(column.histograms.take().map(|histograms| (labels.to_labels(), histograms)));
+            }
+            if !column.present.any() {
+                return Ok(());
+            }
             let Some(bound) = labels.get(BUCKET_LABEL).and_then(parse_bound) else {
                 self.warn_of_bucket_label(labels, arg_span);
                 return Ok(());
             };
             account.take(column.byte_len() + labels.byte_len())?;
             let key = Labels::from_sorted(labels.iter().filter(|label| label.name != BUCKET_LABEL));
-            let hash = |labels: &Labels| xxh3_64(labels.canonical_bytes());
-            let at = match index.find(hash(&key), |at| histograms[*at].labels == key) {
-                Some(at) => *at,
-                None => {
-                    let at = histograms.len();
-                    let key_hash = hash(&key);
-                    histograms.push(Histogram { labels: key, buckets: Vec::new() });
-                    index.insert_unique(key_hash, at, |at| hash(&histograms[*at].labels));
-                    at
-                }
-            };
+            let at = place_of(key, &mut histograms, &mut index);
             histograms[at].buckets.push((bound, std::mem::take(column)));
             Ok(())
         })?;
+        for (labels, native) in natives {
+            let at = place_of(labels, &mut histograms, &mut index);
+            histograms[at].native = Some(native);
+        }
         let mut answers = self.new_set(Duplicates::Merge);
         self.answer(op, histograms, arg_span, grid, &mut |labels, column| answers.push(labels, column))?;
         answers.push_into(sink)
@@ -84,6 +102,7 @@ impl Evaluator<'_> {
         let mut buckets: Vec<Bucket> = Vec::new();
         for mut histogram in histograms {
             histogram.buckets.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+            let histogram_name = histogram.labels.get(METRIC_NAME).unwrap_or_default().to_owned();
             let labels = self.drop_name(&SeriesLabels::new(histogram.labels));
             // One column for each label that an answer has.
             let mut answers: Vec<(Option<f64>, Column)> = Vec::new();
@@ -94,19 +113,34 @@ impl Evaluator<'_> {
                 });
                 buckets.extend(present);
                 self.meter.work(1 + buckets.len())?;
-                if buckets.is_empty() {
+                let native = histogram.native.as_ref().and_then(|native| native.get(step));
+                if native.is_some() && !buckets.is_empty() {
+                    self.warn_of_mixed_histograms(histogram_name.as_str(), arg_span);
+                    continue;
+                }
+                if buckets.is_empty() && native.is_none() {
                     continue;
                 }
                 for question in &questions {
-                    let value = match question {
-                        Question::Quantile { q, .. } => {
+                    let value = match (question, native) {
+                        (Question::Quantile { q, .. }, None) => {
                             let (value, falls) = quantile(q.at(step), &mut buckets);
                             if let Some(falls) = falls {
                                 self.inform_of_falls(falls, grid.time(step), arg_span);
                             }
                             value
                         }
-                        Question::Fraction { lower, upper } => fraction(lower.at(step), upper.at(step), &mut buckets),
+                        (Question::Fraction { lower, upper, .. }, None) => {
+                            fraction(lower.at(step), upper.at(step), &mut buckets)
+                        }
+                        (question, Some(native)) => {
+                            self.meter.work(native.work())?;
+                            let (value, nan, span) = question.answer_of(native, step);
+                            if let Some(nan) = nan {
+                                self.inform_of_nan(nan, labels.value(METRIC_NAME), span);
+                            }
+                            value
+                        }
                     };
                     let label = question.label(step);
                     let same = |known: Option<f64>| known.map(f64::to_bits) == label.map(f64::to_bits);
@@ -136,16 +170,19 @@ impl Evaluator<'_> {
     fn questions<'s>(&'s self, op: &HistogramOp, grid: &Grid) -> Result<Vec<Question<'s>>, EvalError> {
         Ok(match op {
             HistogramOp::Quantile { q, q_span } => {
-                vec![Question::Quantile { q: self.quantile_parameter(q, *q_span, grid)?, is_labelled: false }]
+                let q = self.quantile_parameter(q, *q_span, grid)?;
+                vec![Question::Quantile { q, is_labelled: false, span: *q_span }]
             }
             HistogramOp::Quantiles { qs, .. } => {
                 let question = |(q, span): &(ScalarNode, Span)| {
-                    Ok(Question::Quantile { q: self.quantile_parameter(q, *span, grid)?, is_labelled: true })
+                    let q = self.quantile_parameter(q, *span, grid)?;
+                    Ok(Question::Quantile { q, is_labelled: true, span: *span })
                 };
                 qs.iter().map(question).collect::<Result<_, EvalError>>()?
             }
-            HistogramOp::Fraction { lower, upper } => {
-                vec![Question::Fraction { lower: self.scalar(lower, grid)?, upper: self.scalar(upper, grid)? }]
+            HistogramOp::Fraction { lower, lower_span, upper } => {
+                let (lower, upper) = (self.scalar(lower, grid)?, self.scalar(upper, grid)?);
+                vec![Question::Fraction { lower, upper, span: *lower_span }]
             }
         })
     }
@@ -160,15 +197,24 @@ impl Evaluator<'_> {
 
 /// A question to a histogram, at each step.
 enum Question<'m> {
-    Quantile { q: ScalarColumn<'m>, is_labelled: bool },
-    Fraction { lower: ScalarColumn<'m>, upper: ScalarColumn<'m> },
+    Quantile { q: ScalarColumn<'m>, is_labelled: bool, span: Span },
+    Fraction { lower: ScalarColumn<'m>, upper: ScalarColumn<'m>, span: Span },
 }
 
 impl Question<'_> {
+    /// The answer of a native histogram, what is to be said of it, and where.
+    fn answer_of(&self, histogram: &FloatHistogram, step: usize) -> (f64, Option<NanObservations>, Span) {
+        let ((value, nan), span) = match self {
+            Question::Quantile { q, span, .. } => (histogram.quantile(q.at(step)), span),
+            Question::Fraction { lower, upper, span } => (histogram.fraction(lower.at(step), upper.at(step)), span),
+        };
+        (value, nan, *span)
+    }
+
     /// What tells its answer from those to others.
     fn label(&self, step: usize) -> Option<f64> {
         match self {
-            Question::Quantile { q, is_labelled: true } => Some(q.at(step)),
+            Question::Quantile { q, is_labelled: true, .. } => Some(q.at(step)),
             _ => None,
         }
     }

@@ -10,6 +10,7 @@ use bellwether_model::METRIC_NAME;
 
 use crate::column::{Column, Presence};
 use crate::eval::collect::Duplicates;
+use crate::eval::selector::Sight;
 use crate::eval::{Evaluator, Sink, execution_error};
 use crate::functions::labels::with_label;
 use crate::outcome::EvalError;
@@ -42,7 +43,7 @@ impl Evaluator<'_> {
         // The value is the sample's time: the newest sample of a target tells.
         let mut descriptions = self.new_set(Duplicates::Impossible);
         let mut push = |labels: &SeriesLabels, column: &mut Column| descriptions.push(labels, column);
-        self.newest(&info.selector, grid, &mut push, |timestamps, _, at| timestamps[at] as f64)?;
+        self.newest(&info.selector, grid, &mut push, Sight::Times, |timestamps, _, at| timestamps[at] as f64)?;
         let describes = |series: &Series| {
             let name = series.labels.value(METRIC_NAME);
             info.names.iter().any(|matcher| matcher.matches(name))
@@ -56,10 +57,11 @@ impl Evaluator<'_> {
                 result.push(&series.labels, &mut series.column.clone())?;
                 continue;
             }
-            for (chosen, steps) in same_choices(choices, &series.column.present) {
+            for (chosen, steps) in same_choices(choices, &series.column.presence()) {
                 let chosen = chosen.iter().flatten().map(|at| &descriptions.series[*at].labels);
                 if let Some(labels) = described(&series.labels, chosen, info)? {
-                    let mut column = Column { values: series.column.values.clone(), present: steps };
+                    let mut column = series.column.clone();
+                    column.intersect(&steps);
                     result.push(&labels, &mut column)?;
                 }
             }
@@ -78,7 +80,7 @@ impl Evaluator<'_> {
         let mut asked = Presence::none(grid.steps);
         let mut known: [BTreeSet<&str>; IDENTIFYING_LABELS.len()] = Default::default();
         for series in base {
-            asked.union(&series.column.present);
+            asked.union(&series.column.presence());
             if !describes(series) {
                 let values = known.iter_mut().zip(target(&series.labels)).filter(|(_, value)| !value.is_empty());
                 for (known, value) in values {

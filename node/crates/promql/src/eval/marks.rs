@@ -50,7 +50,7 @@ impl Marks {
     #[inline]
     pub(crate) fn add(&mut self, group: usize, labels: &SeriesLabels, column: &Column) {
         if self.are_kept() {
-            self.join(group, Some(Mark::of(&column.present, labels.is_name_marked())));
+            self.join(group, Some(Mark::of(&column.presence(), labels.is_name_marked())));
         }
     }
 

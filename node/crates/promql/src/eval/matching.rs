@@ -7,6 +7,8 @@ use crate::column::{Column, Presence};
 use crate::eval::binary::Operation;
 use crate::eval::collect::{Duplicates, SeriesSet};
 use crate::eval::group::Groups;
+use crate::eval::histogram_notes::Kind;
+use crate::eval::histogram_range::Sample;
 use crate::eval::{Evaluator, execution_error};
 use crate::outcome::EvalError;
 use crate::series::{Series, SeriesLabels, is_of_metric};
@@ -16,7 +18,7 @@ use crate::windows::Grid;
 /// Where any series of a side has a value.
 fn anywhere(series: &[Series], steps: usize) -> Presence {
     let mut any = Presence::none(steps);
-    series.iter().for_each(|series| any.union(&series.column.present));
+    series.iter().for_each(|series| any.union(&series.column.presence()));
     any
 }
 
@@ -32,8 +34,8 @@ struct Pairing<'p, 'm> {
     /// Results before a filter takes steps away: what is filtered out may not have twins either.
     unfiltered: SeriesSet<'m>,
     result: SeriesSet<'m>,
-    /// Pairs that an operator for histograms alone found.
-    refused: bool,
+    evaluator: &'p Evaluator<'p>,
+    span: Span,
 }
 
 impl Pairing<'_, '_> {
@@ -46,20 +48,43 @@ impl Pairing<'_, '_> {
         }
         self.matched[group].union(&steps);
         let labels = result_labels(self.operation, self.matching, self.delays_names, &many.labels, &one.labels);
-        let mut column = Column { values: many.column.values.clone(), present: steps };
-        if self.operation.op.is_trim() {
-            self.refused = true;
-            return Ok(());
-        }
+        let mut column = many.column.clone();
+        column.intersect(&steps);
         if self.operation.filters() && !one_to_one {
             self.unfiltered.push(&labels, &mut column.clone()).map_err(not_unique)?;
         }
-        self.operation.columns(&mut column, &one.column, self.one_left);
-        if !column.present.any() {
+        self.operate(&mut column, &one.column, &steps)?;
+        if !column.any() {
             return Ok(());
         }
         let pushed = self.result.push(&labels, &mut column);
         if one_to_one { pushed } else { pushed.map_err(not_unique) }
+    }
+}
+
+impl Pairing<'_, '_> {
+    fn operate(&self, many: &mut Column, one: &Column, steps: &Presence) -> Result<(), EvalError> {
+        let Pairing { operation, evaluator, span, one_left, .. } = *self;
+        if many.histograms.is_none() && one.histograms.is_none() && !operation.op.is_trim() {
+            operation.columns(many, one, one_left);
+            return Ok(());
+        }
+        // Floats with floats first, then what has a histogram in it.
+        let mut floats = Column::of_floats(many.values.clone(), many.present.clone());
+        floats.present.intersect(&one.present);
+        if operation.op.is_trim() {
+            if floats.present.any() {
+                evaluator.inform_of_kinds(operation.op, (Kind::Float, Kind::Float), span);
+            }
+            floats.present.clear();
+        } else {
+            operation.columns(&mut floats, one, one_left);
+        }
+        let mut both = many.present.clone();
+        both.intersect(&one.present);
+        evaluator.operate_on_histograms(operation, many, one, one_left, (steps, span))?;
+        both.iter().for_each(|step| many.replace(step, floats.get(step).map(Sample::Float)));
+        Ok(())
     }
 }
 
@@ -101,8 +126,8 @@ impl Evaluator<'_> {
                 ones.push(Vec::new());
             }
             let both = |other: &&&Series| {
-                let mut both = other.column.present.clone();
-                both.intersect(&series.column.present);
+                let mut both = other.column.presence().into_owned();
+                both.intersect(&series.column.presence());
                 both.overlaps(&matchable)
             };
             if let Some(twin) = ones[group].iter().find(both) {
@@ -121,7 +146,8 @@ impl Evaluator<'_> {
             matched,
             unfiltered,
             result,
-            refused: false,
+            evaluator: self,
+            span,
         };
         for series in &many.series {
             let group = match fill_one {
@@ -135,11 +161,11 @@ impl Evaluator<'_> {
                 account.take(series.column.present.byte_len())?;
                 pairing.matched.push(Presence::none(grid.steps));
             }
-            let mut alone = series.column.present.clone();
+            let mut alone = series.column.presence().into_owned();
             for one in ones.get(group).into_iter().flatten() {
                 self.meter.work(grid.steps)?;
-                let mut shared = series.column.present.clone();
-                shared.intersect(&one.column.present);
+                let mut shared = series.column.presence().into_owned();
+                shared.intersect(&one.column.presence());
                 if shared.any() {
                     alone.subtract(&shared);
                     pairing.take(group, series, one, shared)?;
@@ -157,7 +183,7 @@ impl Evaluator<'_> {
                 let many = stand_in(groups.labels(group), fill, grid.steps);
                 for one in ones {
                     self.meter.work(grid.steps)?;
-                    let mut alone = one.column.present.clone();
+                    let mut alone = one.column.presence().into_owned();
                     alone.subtract(&pairing.matched[group]);
                     if alone.any() {
                         pairing.take(group, &many, one, alone)?;
@@ -165,17 +191,7 @@ impl Evaluator<'_> {
                 }
             }
         }
-        if pairing.refused {
-            self.inform_of_types(operation, span);
-        }
         Ok(pairing.result)
-    }
-
-    /// An operator for histograms met two numbers.
-    pub(crate) fn inform_of_types(&self, operation: Operation, span: Span) {
-        let op = operation.op.as_str();
-        let text = format!("incompatible sample types encountered for binary operator {op:?}: float {op} float");
-        self.annotations.borrow_mut().inform(text, span);
     }
 
     pub(crate) fn combine_sets(
@@ -196,7 +212,7 @@ impl Evaluator<'_> {
             if group == present.len() {
                 present.push(Presence::none(grid.steps));
             }
-            present[group].union(&series.column.present);
+            present[group].union(&series.column.presence());
             self.meter.work(1)?;
         }
         let duplicates = if op == BinaryOp::Or { Duplicates::Merge } else { Duplicates::Impossible };
@@ -210,12 +226,12 @@ impl Evaluator<'_> {
             self.meter.work(1)?;
             let mut column = series.column.clone();
             match (groups.known(&series.labels), op) {
-                (Some(group), BinaryOp::And) => column.present.intersect(&present[group]),
+                (Some(group), BinaryOp::And) => column.intersect(&present[group]),
                 (None, BinaryOp::And) => continue,
-                (Some(group), _) => column.present.subtract(&present[group]),
+                (Some(group), _) => column.subtract(&present[group]),
                 (None, _) => {}
             }
-            if column.present.any() {
+            if column.any() {
                 result.push(&series.labels, &mut column)?;
             }
         }
@@ -252,7 +268,7 @@ fn result_labels(
     one: &SeriesLabels,
 ) -> SeriesLabels {
     let marks_name = operation.return_bool && delays_names;
-    let drops_name = !operation.op.is_comparison() || (operation.return_bool && !delays_names);
+    let drops_name = operation.op.is_arithmetic() || (operation.return_bool && !delays_names);
     let labels = joined_labels(drops_name, matching, many, one);
     if marks_name { labels.with_name_marked() } else { labels }
 }

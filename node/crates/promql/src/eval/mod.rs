@@ -13,6 +13,11 @@ mod collect;
 mod finish;
 mod group;
 mod histogram;
+mod histogram_binary;
+mod histogram_notes;
+mod histogram_range;
+mod histogram_rate;
+mod histogram_totals;
 mod info;
 mod input;
 mod marks;
@@ -29,13 +34,14 @@ mod tally;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use bellwether_model::HistogramError;
 pub use meter::Cancel;
 
 use crate::account::QueryAccount;
 use crate::column::Column;
 use crate::functions::sort::sort;
 use crate::outcome::{Annotations, EvalError, Outcome};
-use crate::plan::{Plan, RangeOp, VectorNode};
+use crate::plan::{Plan, RangeOp, SortKey, VectorNode};
 use crate::series::{FetchedSeries, SeriesLabels};
 use crate::trace::{Clock, PlanStep, Trace};
 use crate::windows::Grid;
@@ -158,6 +164,14 @@ fn check_columns(series: &[FetchedSeries]) -> Result<(), EvalError> {
         if let Some((timestamps, values)) = uneven {
             return Err(EvalError::Columns { labels: series.labels.to_string(), timestamps, values });
         }
+        let histograms = series.histograms.iter().flat_map(|of_series| &of_series.histograms);
+        for histogram in histograms.filter(|histogram| !histogram.is_stale()) {
+            let damage = |error: HistogramError| EvalError::Histogram {
+                labels: series.labels.to_string(),
+                what: error.to_string(),
+            };
+            histogram.validate().map_err(damage)?;
+        }
     }
     Ok(())
 }
@@ -245,15 +259,24 @@ impl Evaluator<'_> {
             }
             VectorNode::Info { arg, info } => self.info(arg, info, grid, sink),
             VectorNode::Sort { key, arg, span } => {
+                let by_value = matches!(key, SortKey::Value { .. });
+                let floats = |labels: &SeriesLabels, column: &mut Column, sink: &mut Sink<'_>| {
+                    // Histograms have no order.
+                    column.histograms = column.histograms.take().filter(|_| !by_value);
+                    if column.any() { sink(labels, column) } else { Ok(()) }
+                };
                 // Order means nothing in a range query.
                 if grid.steps != 1 {
                     if grid.steps > 1 {
                         let text = "sort is ineffective for range queries since results are always ordered by labels";
                         self.annotations.borrow_mut().warn(text.to_owned(), *span);
                     }
-                    return self.vector(arg, grid, sink);
+                    return self.vector(arg, grid, &mut |labels, column| floats(labels, column, sink));
                 }
-                let mut set = self.collect(arg, grid)?;
+                let mut set = self.new_set(Duplicates::Impossible);
+                self.vector(arg, grid, &mut |labels, column| {
+                    floats(labels, column, &mut |labels, column| set.push(labels, column))
+                })?;
                 sort(key, &mut set.series);
                 set.push_into(sink)
             }
@@ -266,21 +289,15 @@ impl Evaluator<'_> {
             VectorNode::Aggregate(aggregate) => self.aggregate(aggregate, grid, sink),
             VectorNode::WithScalar { op, return_bool, scalar_left, vector, scalar, span } => {
                 let operation = Operation { op: *op, return_bool: *return_bool };
-                if op.is_trim() {
-                    return self.vector(vector, grid, &mut |_, _| {
-                        self.inform_of_types(operation, *span);
-                        Ok(())
-                    });
-                }
-                let drops_name = *return_bool || !op.is_comparison();
+                let drops_name = *return_bool || op.is_arithmetic();
                 let scalar = self.scalar(scalar, grid)?;
                 if drops_name && !self.stay_distinct(vector.distinct_without_name()) {
                     let mut set = self.new_set(Duplicates::Merge);
                     let mut merge = |labels: &SeriesLabels, column: &mut Column| set.push(labels, column);
-                    self.with_scalar(operation, *scalar_left, vector, &scalar, grid, &mut merge)?;
+                    self.with_scalar(operation, *span, *scalar_left, vector, &scalar, grid, &mut merge)?;
                     return set.push_into(sink);
                 }
-                self.with_scalar(operation, *scalar_left, vector, &scalar, grid, sink)
+                self.with_scalar(operation, *span, *scalar_left, vector, &scalar, grid, sink)
             }
             VectorNode::Match { op, return_bool, matching, lhs, rhs, span } => {
                 let (lhs, rhs) = (self.collect(lhs, grid)?, self.collect(rhs, grid)?);
@@ -301,6 +318,9 @@ impl Evaluator<'_> {
                     if let Some(value) = column.get(0) {
                         wide.values.fill(value);
                         wide.present.fill();
+                    }
+                    if let Some(histogram) = column.histogram(0) {
+                        (0..grid.steps).for_each(|step| wide.set_histogram(step, histogram.clone()));
                     }
                     sink(labels, &mut wide)
                 };

@@ -173,6 +173,9 @@ impl Evaluator<'_> {
             }
             account.take(labels.byte_len() + size_of::<SeriesLabels>())?;
             picked.labels.push(labels.clone());
+            if column.has_histograms() {
+                self.inform_of_ignored_in(node.op.as_str(), node.arg_span);
+            }
             let mut grown = 0;
             for step in column.present.iter().filter(|step| counts[*step] > 0) {
                 let candidate = (column.values[step], number);
@@ -220,17 +223,17 @@ impl Evaluator<'_> {
                 taken.resize(first + grid.steps, 0);
             }
             for step in 0..grid.steps {
-                if !column.present.get(step) {
+                if !column.present.get(step) && column.histogram(step).is_none() {
                     continue;
                 }
                 if taken[first + step] >= counts[step] {
-                    column.present.unset(step);
+                    column.unset(step);
                 } else {
                     taken[first + step] += 1;
                 }
             }
             self.meter.work(grid.steps)?;
-            if column.present.any() { sink(labels, column) } else { Ok(()) }
+            if column.any() { sink(labels, column) } else { Ok(()) }
         })
     }
 
@@ -256,11 +259,11 @@ impl Evaluator<'_> {
             for (step, ratio) in ratios.iter().enumerate() {
                 let picked = if *ratio >= 0.0 { place < *ratio } else { place >= 1.0 + *ratio };
                 if !picked {
-                    column.present.unset(step);
+                    column.unset(step);
                 }
             }
             self.meter.work(grid.steps)?;
-            if column.present.any() { sink(labels, column) } else { Ok(()) }
+            if column.any() { sink(labels, column) } else { Ok(()) }
         })
     }
 
@@ -272,6 +275,13 @@ impl Evaluator<'_> {
         let mut members: Vec<Vec<Column>> = Vec::new();
         let mut marks = Marks::new(self.delays_names);
         self.vector(&node.arg, grid, &mut |labels, column| {
+            if column.has_histograms() {
+                column.histograms = None;
+                self.inform_of_ignored_in(node.op.as_str(), node.arg_span);
+                if !column.present.any() {
+                    return Ok(());
+                }
+            }
             let group = groups.number(labels, &mut account)?;
             if group == members.len() {
                 account.take(marks.group_bytes())?;

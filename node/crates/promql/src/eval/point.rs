@@ -17,13 +17,31 @@ impl Evaluator<'_> {
         sink: &mut Sink<'_>,
     ) -> Result<(), EvalError> {
         match op {
-            PointOp::Negate => self.each(arg, grid, sink, |column| column.map(|value| -value)),
+            PointOp::Negate => self.vector(arg, grid, &mut |labels, column| {
+                self.meter.work(grid.steps)?;
+                column.map(|value| -value);
+                column.map_histograms(|histogram| histogram.multiply(-1.0));
+                sink(&self.drop_name(labels), column)
+            }),
+            PointOp::OfHistogram(measure) => self.vector(arg, grid, &mut |labels, column| {
+                let Some(histograms) = column.histograms.take() else { return Ok(()) };
+                column.present.clear();
+                for (step, histogram) in histograms.iter() {
+                    self.meter.work(histogram.work())?;
+                    column.set(step, measure.of(histogram));
+                }
+                if column.present.any() { sink(&self.drop_name(labels), column) } else { Ok(()) }
+            }),
             PointOp::Math(op) => self.each(arg, grid, sink, |column| op.apply(&mut column.values)),
             PointOp::Time(op) => self.each(arg, grid, sink, |column| column.map(|value| op.apply(value))),
-            PointOp::EvaluationTime => self.each(arg, grid, sink, |column| {
+            PointOp::EvaluationTime => self.vector(arg, grid, &mut |labels, column| {
+                self.meter.work(grid.steps)?;
+                column.present = column.presence().into_owned();
+                column.histograms = None;
                 for (step, value) in column.values.iter_mut().enumerate() {
                     *value = grid.time(step) as f64 / 1000.0;
                 }
+                sink(&self.drop_name(labels), column)
             }),
             PointOp::Clamp { min, max } => {
                 let (min, max) = (self.scalar(min, grid)?, self.scalar(max, grid)?);
@@ -52,6 +70,7 @@ impl Evaluator<'_> {
         }
     }
 
+    /// Changes the values; these functions know no histograms.
     fn each(
         &self,
         arg: &VectorNode,
@@ -61,6 +80,7 @@ impl Evaluator<'_> {
     ) -> Result<(), EvalError> {
         self.vector(arg, grid, &mut |labels, column| {
             self.meter.work(grid.steps)?;
+            column.histograms = None;
             change(column);
             if !column.present.any() {
                 return Ok(());

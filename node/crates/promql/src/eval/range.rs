@@ -27,36 +27,26 @@ impl Evaluator<'_> {
         grid: &Grid,
         sink: &mut Sink<'_>,
     ) -> Result<(), EvalError> {
+        let asked = op;
         match op {
             RangeOp::Rate(op) => self.rates(*op, range, grid, sink),
             RangeOp::OverTime(op) => {
                 let mut scratch = Vec::new();
                 let keeps_name = op.keeps_name();
-                if op.is_constant_time() {
-                    return self.windows(range, grid, keeps_name, Cost::Step, sink, |_, window| {
-                        Ok(op.apply(window, &mut scratch))
-                    });
-                }
-                self.windows(
-                    range,
-                    grid,
-                    keeps_name,
-                    Cost::Sample,
-                    sink,
-                    |_, window| Ok(op.apply(window, &mut scratch)),
-                )
+                let cost = if op.is_constant_time() { Cost::Step } else { Cost::Sample };
+                self.windows(asked, range, grid, keeps_name, cost, sink, |_, window| Ok(op.apply(window, &mut scratch)))
             }
             RangeOp::Quantile { q, q_span } => {
                 let q = self.scalar(q, grid)?;
                 let mut scratch = Vec::new();
-                self.windows(range, grid, false, Cost::Sample, sink, |step, window| {
+                self.windows(asked, range, grid, false, Cost::Sample, sink, |step, window| {
                     self.check_quantile(q.at(step), *q_span);
                     Ok(Some(quantile(q.at(step), window.values, &mut scratch)))
                 })
             }
             RangeOp::PredictLinear { seconds } => {
                 let seconds = self.scalar(seconds, grid)?;
-                self.windows(range, grid, false, Cost::Sample, sink, |step, window| {
+                self.windows(asked, range, grid, false, Cost::Sample, sink, |step, window| {
                     if window.values.len() < 2 {
                         return Ok(None);
                     }
@@ -66,7 +56,7 @@ impl Evaluator<'_> {
             }
             RangeOp::DoubleExponentialSmoothing { smoothing, trend } => {
                 let (smoothing, trend) = (self.scalar(smoothing, grid)?, self.scalar(trend, grid)?);
-                self.windows(range, grid, false, Cost::Sample, sink, |step, window| {
+                self.windows(asked, range, grid, false, Cost::Sample, sink, |step, window| {
                     let smoothing = proper_factor(smoothing.at(step), "smoothing factor", "sf")?;
                     let trend = proper_factor(trend.at(step), "trend factor", "tf")?;
                     Ok(double_exponential_smoothing(window.values, smoothing, trend))
@@ -107,9 +97,12 @@ impl Evaluator<'_> {
             } else {
                 changes_between_borders(op, range, grid, data, &mut column);
             }
+            if data.histograms.is_some() {
+                self.rates_of_histograms(op, range, grid, data, &mut column)?;
+            }
             self.meter.work(grid.steps + data.values.len())?;
-            if column.present.any() {
-                if asks_for_counters {
+            if column.any() {
+                if asks_for_counters && column.present.any() {
                     self.ask_for_counter(data, range.span);
                 }
                 sink(&self.drop_name(data.labels), &mut column)?;
@@ -128,8 +121,10 @@ impl Evaluator<'_> {
     }
 
     /// Applies `f` to every window that is not empty.
+    #[allow(clippy::too_many_arguments)] // each says another thing about the same loop
     fn windows(
         &self,
+        op: &RangeOp,
         range: &RangeNode,
         grid: &Grid,
         keeps_name: bool,
@@ -155,8 +150,11 @@ impl Evaluator<'_> {
                     column.set(step, value);
                 }
             }
+            if data.histograms.is_some() {
+                self.ranges_of_histograms(op, range, grid, data, &mut column)?;
+            }
             self.meter.work(grid.steps)?;
-            if !column.present.any() {
+            if !column.any() {
                 return Ok(());
             }
             if keeps_name { sink(data.labels, &mut column) } else { sink(&self.drop_name(data.labels), &mut column) }

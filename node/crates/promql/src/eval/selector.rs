@@ -7,11 +7,13 @@ use bellwether_model::is_stale_marker;
 
 use crate::column::Column;
 use crate::eval::collect::Duplicates;
+use crate::eval::histogram_range::HistogramSamples;
 use crate::eval::{Evaluator, Sink};
 use crate::functions::extended::interpolate;
+use crate::histogram::FloatHistogram;
 use crate::outcome::EvalError;
-use crate::plan::{CountedBy, RangeNode, RangeSource, SelectorNode};
-use crate::series::{FetchedSeries, SeriesLabels};
+use crate::plan::{CountedBy, RangeNode, RangeSource, ResolvedShift, SelectorNode};
+use crate::series::{FetchedHistograms, FetchedSeries, SeriesLabels};
 use crate::windows::{Grid, Windows};
 
 /// The samples of one series, without stale markers, and what each step sees of them.
@@ -20,6 +22,29 @@ pub(crate) struct RangeData<'d> {
     pub(crate) timestamps: &'d [i64],
     pub(crate) values: &'d [f64],
     pub(crate) windows: &'d Windows,
+    /// Those that are histograms.
+    pub(crate) histograms: Option<&'d HistogramSamples>,
+}
+
+impl RangeData<'_> {
+    /// How many samples a step sees.
+    pub(crate) fn sample_count(&self, step: usize) -> usize {
+        let histograms = self.histograms.map_or(0, |histograms| histograms.windows.bounds(step).len());
+        self.windows.bounds(step).len() + histograms
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.labels.value(bellwether_model::METRIC_NAME)
+    }
+}
+
+/// What is wanted of the newest sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sight {
+    /// Its value.
+    Values,
+    /// Its time.
+    Times,
 }
 
 /// Where the newest sample of each step is in one timestamp column.
@@ -77,15 +102,14 @@ impl Evaluator<'_> {
         if node.smoothed {
             return self.smoothed(node, grid, sink);
         }
-        self.newest(node, grid, sink, |_, values, at| values[at])
+        self.newest(node, grid, sink, Sight::Values, |_, values, at| values[at])
     }
 
     /// The value of each series at each step, on the line from its newest sample to its next, both within the lookback.
     fn smoothed(&self, node: &SelectorNode, grid: &Grid, sink: &mut Sink<'_>) -> Result<(), EvalError> {
-        let reach_ms = self.lookback_ms.saturating_mul(2);
-        let mut windows = Windows::new(grid, node.shift.later(self.lookback_ms), reach_ms);
+        let reach = (node.shift.later(self.lookback_ms), self.lookback_ms.saturating_mul(2));
         let mut column = Column::absent(grid.steps);
-        self.selected_ranges(node.selection, &mut windows, &mut |data: &RangeData<'_>| {
+        self.selected_ranges(node.selection, grid, reach, &mut |data: &RangeData<'_>| {
             column.reset(grid.steps);
             for step in 0..grid.steps {
                 let (time, seen) = (node.shift.apply(grid.time(step)), data.windows.bounds(step));
@@ -99,8 +123,11 @@ impl Evaluator<'_> {
                 };
                 column.set(step, value);
             }
+            if data.histograms.is_some() {
+                self.smoothed_histograms(node, grid, data, &mut column);
+            }
             self.meter.work(grid.steps)?;
-            if column.present.any() { sink(data.labels, &mut column) } else { Ok(()) }
+            if column.any() { sink(data.labels, &mut column) } else { Ok(()) }
         })
     }
 
@@ -109,10 +136,11 @@ impl Evaluator<'_> {
         let mut push = |labels: &SeriesLabels, column: &mut Column| sink(&self.drop_name(labels), column);
         let time = |timestamps: &[i64], _: &[f64], at: usize| timestamps[at] as f64 / 1000.0;
         if self.stay_distinct(node.one_name) {
-            return self.newest(node, grid, &mut push, time);
+            return self.newest(node, grid, &mut push, Sight::Times, time);
         }
         let mut set = self.new_set(Duplicates::Merge);
-        self.newest(node, grid, &mut |labels, column| set.push(&self.drop_name(labels), column), time)?;
+        let mut collect = |labels: &SeriesLabels, column: &mut Column| set.push(&self.drop_name(labels), column);
+        self.newest(node, grid, &mut collect, Sight::Times, time)?;
         set.push_into(&mut push)
     }
 
@@ -121,9 +149,11 @@ impl Evaluator<'_> {
         node: &SelectorNode,
         grid: &Grid,
         sink: &mut Sink<'_>,
+        sight: Sight,
         what: impl Fn(&[i64], &[f64], usize) -> f64,
     ) -> Result<(), EvalError> {
         let mut windows = Windows::new(grid, node.shift, self.lookback_ms);
+        let mut histogram_windows = None;
         let mut newest = Newest::default();
         let mut column = Column::absent(grid.steps);
         let counted = self.tally.counted();
@@ -131,11 +161,29 @@ impl Evaluator<'_> {
             windows.of_shared(&series.timestamps);
             newest.follow(&windows);
             column.reset(grid.steps);
-            let found = newest.read(series, &mut column, &what);
+            let mut found = newest.read(series, &mut column, &what);
+            if let Some(histograms) = &series.histograms {
+                let windows = histogram_windows.get_or_insert_with(|| Windows::new(grid, node.shift, self.lookback_ms));
+                windows.of_shared(&histograms.timestamps);
+                newer_histograms(
+                    series,
+                    histograms,
+                    (&newest.at, windows),
+                    &mut column,
+                    |column, step, at| match sight {
+                        Sight::Values => {
+                            let histogram = FloatHistogram::from(&histograms.histograms[at]);
+                            column.set_histogram(step, Arc::new(histogram));
+                        }
+                        Sight::Times => column.set(step, what(&histograms.timestamps, &[], at)),
+                    },
+                );
+                found = column.presence().count();
+            }
             self.meter.work(grid.steps)?;
             self.meter.samples(found)?;
             if found > 0 {
-                self.tally.add(counted, column.present.iter().map(|step| (step, 1)));
+                self.tally.add(counted, column.presence().iter().map(|step| (step, 1)));
                 sink(&SeriesLabels::new(series.labels.clone()), &mut column)?;
             }
             Ok(())
@@ -150,29 +198,37 @@ impl Evaluator<'_> {
         visit: &mut dyn FnMut(&RangeData<'_>) -> Result<(), EvalError>,
     ) -> Result<(), EvalError> {
         let (before_ms, behind_ms) = node.reach(self.lookback_ms);
-        let mut windows = Windows::new(grid, node.shift.later(behind_ms), before_ms.saturating_add(behind_ms));
         let counted = self.tally.counted();
         let visit = &mut |data: &RangeData<'_>| {
             // What is asked for a subquery's own sake has been counted below it.
             if !matches!(node.source, RangeSource::Subquery { counted: CountedBy::Every, .. }) {
-                self.tally.add(counted, (0..grid.steps).map(|step| (step, data.windows.bounds(step).len() as u64)));
+                self.tally.add(counted, (0..grid.steps).map(|step| (step, data.sample_count(step) as u64)));
             }
             visit(data)
         };
         match &node.source {
-            RangeSource::Selection { selection, .. } => self.selected_ranges(*selection, &mut windows, visit),
+            RangeSource::Selection { selection, .. } => {
+                let reach = (node.shift.later(behind_ms), before_ms.saturating_add(behind_ms));
+                self.selected_ranges(*selection, grid, reach, visit)
+            }
             RangeSource::Subquery { expr, step_ms, counted } => {
                 if grid.steps == 0 {
                     return Ok(());
                 }
+                let mut windows = Windows::new(grid, node.shift, before_ms);
                 let inner = node.inner_grid(grid, *step_ms);
                 let mut account = self.meter.account();
                 // The shared times, bounds inside, one column in the making, and its compacted copy.
                 account.take(inner.steps.saturating_mul(6 * size_of::<f64>()))?;
                 let times: Arc<[i64]> = (0..inner.steps).map(|step| inner.time(step)).collect();
+                let histogram_windows = || Windows::new(grid, node.shift, before_ms);
                 let mut take = |labels: &SeriesLabels, column: &mut Column| {
                     let count = column.present.count();
-                    self.meter.samples(count)?;
+                    self.meter.samples(column.presence().count())?;
+                    let histograms = column.histograms.as_ref().map(|histograms| {
+                        let samples = histograms.iter().map(|(step, histogram)| (times[step], histogram.clone()));
+                        HistogramSamples::new(samples.collect(), histogram_windows())
+                    });
                     let (timestamps, values) = if count == inner.steps {
                         windows.of_shared(&times);
                         (Cow::Borrowed(&times[..]), Cow::Borrowed(&column.values[..]))
@@ -181,23 +237,27 @@ impl Evaluator<'_> {
                         windows.of_own(&timestamps);
                         (Cow::Owned(timestamps), column.present.iter().map(|step| column.values[step]).collect())
                     };
-                    visit(&RangeData { labels, timestamps: &timestamps, values: &values, windows: &windows })
+                    let (timestamps, values, windows) = (&timestamps[..], &values[..], &windows);
+                    visit(&RangeData { labels, timestamps, values, windows, histograms: histograms.as_ref() })
                 };
                 self.tally.within(*counted, || self.vector(expr, &inner, &mut take))
             }
         }
     }
 
+    /// `reach` is how the windows lie to the steps: their shift, and how long they are.
     fn selected_ranges(
         &self,
         selection: usize,
-        windows: &mut Windows,
+        grid: &Grid,
+        (shift, reach_ms): (ResolvedShift, i64),
         visit: &mut dyn FnMut(&RangeData<'_>) -> Result<(), EvalError>,
     ) -> Result<(), EvalError> {
+        let mut windows = Windows::new(grid, shift, reach_ms);
         let (mut fresh_times, mut fresh_values) = (Vec::new(), Vec::new());
         self.selected(selection, &mut |series| {
             let labels = SeriesLabels::new(series.labels.clone());
-            self.meter.samples(series.values.len())?;
+            self.meter.samples(series.sample_count())?;
             // Few series have stale markers: the others keep the shared column.
             let any_stale = series.values.iter().fold(false, |any, value| any | is_stale_marker(*value));
             let (mut timestamps, mut values) = (&series.timestamps[..], &series.values[..]);
@@ -213,7 +273,43 @@ impl Evaluator<'_> {
             } else {
                 windows.of_shared(&series.timestamps);
             }
-            visit(&RangeData { labels: &labels, timestamps, values, windows })
+            let mut account = self.meter.account();
+            let histograms = match &series.histograms {
+                None => None,
+                Some(fetched) => {
+                    // What evaluation makes of them is about as large as they are.
+                    account.take(fetched.byte_len())?;
+                    let windows = Windows::new(grid, shift, reach_ms);
+                    Some(HistogramSamples::new(fetched.samples().collect(), windows))
+                }
+            };
+            visit(&RangeData {
+                labels: &labels,
+                timestamps,
+                values,
+                windows: &windows,
+                histograms: histograms.as_ref(),
+            })
         })
+    }
+}
+
+/// Shows the newest histogram of each step, if it is newer than the newest value; a stale one takes that away too.
+fn newer_histograms(
+    series: &FetchedSeries,
+    histograms: &FetchedHistograms,
+    (newest, windows): (&[u32], &Windows),
+    column: &mut Column,
+    mut show: impl FnMut(&mut Column, usize, usize),
+) {
+    for (step, at) in newest.iter().enumerate() {
+        let Some(newest) = windows.bounds(step).last() else { continue };
+        if *at != NOWHERE && series.timestamps[*at as usize] > histograms.timestamps[newest] {
+            continue;
+        }
+        column.unset(step);
+        if !histograms.histograms[newest].is_stale() {
+            show(column, step, newest);
+        }
     }
 }

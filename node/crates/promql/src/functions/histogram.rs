@@ -1,9 +1,34 @@
-//! Quantiles and fractions of classic histograms: series of cumulative buckets with a label `le`.
+//! Quantiles and fractions of classic histograms: series of cumulative buckets with a label `le`. And what is one number of
+//! a native one.
+
+use crate::histogram::FloatHistogram;
 
 /// The label that holds a bucket's upper bound.
 pub(crate) const BUCKET_LABEL: &str = "le";
 /// Relative difference of neighbouring counts that is taken for a rounding error.
 const COUNT_TOLERANCE: f64 = 1e-12;
+
+/// A number of a native histogram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HistogramMeasure {
+    Count,
+    Sum,
+    Mean,
+    Variance,
+    Deviation,
+}
+
+impl HistogramMeasure {
+    pub(crate) fn of(self, histogram: &FloatHistogram) -> f64 {
+        match self {
+            HistogramMeasure::Count => histogram.count(),
+            HistogramMeasure::Sum => histogram.sum(),
+            HistogramMeasure::Mean => histogram.sum() / histogram.count(),
+            HistogramMeasure::Variance => histogram.variance(),
+            HistogramMeasure::Deviation => histogram.variance().sqrt(),
+        }
+    }
+}
 
 /// How many observations lie at or below a bound.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -13,6 +13,7 @@ pub(crate) mod time;
 
 use crate::limits::QUANTILES_MAX;
 use crate::types::ValueType;
+use histogram::HistogramMeasure;
 use math::MathOp;
 use over_time::OverTimeOp;
 use rate::RateOp;
@@ -66,8 +67,8 @@ pub(crate) enum FunctionKind {
     HistogramQuantile,
     HistogramQuantiles,
     HistogramFraction,
-    /// Takes native histograms only, so floats give nothing.
-    NativeHistogramOnly,
+    /// A number of each native histogram; floats give nothing.
+    HistogramMeasure(HistogramMeasure),
     /// Labels of what describes a target, on its series.
     Info,
     LabelJoin,
@@ -118,6 +119,10 @@ const fn exact(name: &'static str, args: &'static [ValueType], kind: FunctionKin
 
 const fn math(name: &'static str, op: MathOp) -> Function {
     exact(name, &[INSTANT], FunctionKind::Math(op))
+}
+
+const fn measure(name: &'static str, measure: HistogramMeasure) -> Function {
+    exact(name, &[INSTANT], FunctionKind::HistogramMeasure(measure))
 }
 
 const fn rate(name: &'static str, op: RateOp) -> Function {
@@ -172,8 +177,8 @@ static FUNCTIONS: [Function; 91] = [
     math("exp", MathOp::Exp),
     over_time("first_over_time", OverTimeOp::First),
     math("floor", MathOp::Floor),
-    exact("histogram_avg", &[INSTANT], FunctionKind::NativeHistogramOnly),
-    exact("histogram_count", &[INSTANT], FunctionKind::NativeHistogramOnly),
+    measure("histogram_avg", HistogramMeasure::Mean),
+    measure("histogram_count", HistogramMeasure::Count),
     exact("histogram_fraction", &[SCALAR, SCALAR, INSTANT], FunctionKind::HistogramFraction),
     exact("histogram_quantile", &[SCALAR, INSTANT], FunctionKind::HistogramQuantile),
     variadic(
@@ -182,9 +187,9 @@ static FUNCTIONS: [Function; 91] = [
         Variadic::UpTo(QUANTILES_MAX - 1),
         FunctionKind::HistogramQuantiles,
     ),
-    exact("histogram_stddev", &[INSTANT], FunctionKind::NativeHistogramOnly),
-    exact("histogram_stdvar", &[INSTANT], FunctionKind::NativeHistogramOnly),
-    exact("histogram_sum", &[INSTANT], FunctionKind::NativeHistogramOnly),
+    measure("histogram_stddev", HistogramMeasure::Deviation),
+    measure("histogram_stdvar", HistogramMeasure::Variance),
+    measure("histogram_sum", HistogramMeasure::Sum),
     // The name of double_exponential_smoothing before Prometheus 3.
     exact("holt_winters", &[RANGE, SCALAR, SCALAR], FunctionKind::DoubleExponentialSmoothing),
     time("hour", TimeOp::Hour),

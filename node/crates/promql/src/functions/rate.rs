@@ -58,27 +58,8 @@ impl Extrapolations {
     }
 
     fn prepare(&mut self, windows: &Windows, timestamps: &[i64]) {
-        let range_s = windows.range_ms as f64 / 1000.0;
         self.steps.clear();
-        self.steps.extend((0..windows.ends.len()).map(|step| {
-            let seen = &timestamps[windows.bounds(step)];
-            let (first, last) = (*seen.first()?, *seen.last()?);
-            if seen.len() < 2 {
-                return None;
-            }
-            let end = windows.ends[step];
-            let before_s = (first - end.saturating_sub(windows.range_ms)) as f64 / 1000.0;
-            let after_s = (end - last) as f64 / 1000.0;
-            let sampled_s = (last - first) as f64 / 1000.0;
-            let interval_s = sampled_s / (seen.len() - 1) as f64;
-            // A gap at an end that is longer than usual means that the series begins or ends inside the range.
-            let threshold_s = interval_s * 1.1;
-            let reach = |gap_s: f64| if gap_s >= threshold_s { interval_s / 2.0 } else { gap_s };
-            let (before_s, after_s) = (reach(before_s), reach(after_s));
-            let mut part = Extrapolation { sampled_s, before_s, after_s, factor: 0.0 };
-            part.factor = factor(self.op, &part, before_s, range_s);
-            Some(part)
-        }));
+        self.steps.extend((0..windows.ends.len()).map(|step| extrapolation(self.op, windows, step, timestamps)));
         self.generation = windows.generation;
     }
 
@@ -121,15 +102,7 @@ impl Extrapolations {
                     increase += values[*reset as usize - 1];
                 }
             }
-            let mut multiplier = part.factor;
-            if increase > 0.0 && first >= 0.0 {
-                // A counter starts at zero: it cannot have grown for longer than that takes at its rate.
-                let since_zero_s = part.sampled_s * (first / increase);
-                if since_zero_s < part.before_s {
-                    multiplier = factor(self.op, part, since_zero_s, range_s);
-                }
-            }
-            column.set(step, increase * multiplier);
+            column.set(step, increase * part.counter_factor(self.op, range_s, first, increase));
         }
     }
 
@@ -146,6 +119,57 @@ impl Extrapolations {
             column.set(step, if self.op == RateOp::Irate { difference / seconds } else { difference });
         }
     }
+}
+
+/// What the timestamps of one step say.
+fn extrapolation(op: RateOp, windows: &Windows, step: usize, timestamps: &[i64]) -> Option<Extrapolation> {
+    let range_s = windows.range_ms as f64 / 1000.0;
+    let seen = &timestamps[windows.bounds(step)];
+    let (first, last) = (*seen.first()?, *seen.last()?);
+    if seen.len() < 2 {
+        return None;
+    }
+    let end = windows.ends[step];
+    let before_s = (first - end.saturating_sub(windows.range_ms)) as f64 / 1000.0;
+    let after_s = (end - last) as f64 / 1000.0;
+    let sampled_s = (last - first) as f64 / 1000.0;
+    let interval_s = sampled_s / (seen.len() - 1) as f64;
+    // A gap at an end that is longer than usual means that the series begins or ends inside the range.
+    let threshold_s = interval_s * 1.1;
+    let reach = |gap_s: f64| if gap_s >= threshold_s { interval_s / 2.0 } else { gap_s };
+    let (before_s, after_s) = (reach(before_s), reach(after_s));
+    let mut part = Extrapolation { sampled_s, before_s, after_s, factor: 0.0 };
+    part.factor = factor(op, &part, before_s, range_s);
+    Some(part)
+}
+
+impl Extrapolation {
+    /// The factor for a counter that was `first` and has grown by `increase`.
+    #[inline]
+    fn counter_factor(&self, op: RateOp, range_s: f64, first: f64, increase: f64) -> f64 {
+        if increase > 0.0 && first >= 0.0 {
+            // A counter starts at zero: it cannot have grown for longer than that takes at its rate.
+            let since_zero_s = self.sampled_s * (first / increase);
+            if since_zero_s < self.before_s {
+                return factor(op, self, since_zero_s, range_s);
+            }
+        }
+        self.factor
+    }
+}
+
+/// What the difference between the first and the last sample of a step is multiplied by, for a counter that was `first` and
+/// has grown by `increase`; `None` if there are not two.
+pub(crate) fn extrapolated_by(
+    op: RateOp,
+    windows: &Windows,
+    step: usize,
+    timestamps: &[i64],
+    (first, increase): (f64, f64),
+) -> Option<f64> {
+    let part = extrapolation(op, windows, step, timestamps)?;
+    let range_s = windows.range_ms as f64 / 1000.0;
+    Some(if op == RateOp::Delta { part.factor } else { part.counter_factor(op, range_s, first, increase) })
 }
 
 fn factor(op: RateOp, part: &Extrapolation, before_s: f64, range_s: f64) -> f64 {

@@ -21,6 +21,11 @@ pub(crate) fn add(value: f64, sum: f64, lost: f64) -> (f64, f64) {
 }
 
 impl Sum {
+    /// Of one term.
+    pub(crate) fn of_one(value: f64) -> Sum {
+        Sum { sum: value, lost: 0.0 }
+    }
+
     #[inline]
     pub(crate) fn add(&mut self, value: f64) {
         (self.sum, self.lost) = add(value, self.sum, self.lost);

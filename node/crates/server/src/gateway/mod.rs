@@ -15,6 +15,7 @@ mod cors;
 mod error;
 mod federate;
 mod guard;
+mod histogram_json;
 mod hosts;
 mod json;
 mod metrics;

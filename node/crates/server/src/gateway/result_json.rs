@@ -4,6 +4,7 @@ use bellwether_model::Timestamp;
 use bellwether_promql::{EvalTimes, MatrixSeries, Outcome, Point, Value, VectorSample};
 
 use super::answer::{Notes, Pieces};
+use super::histogram_json::push_histogram;
 use super::json::{push_labels, push_string};
 use super::number::{NUMBER_BYTES, push_float, push_seconds, write_float, write_seconds};
 use crate::query::QueryCost;
@@ -128,11 +129,22 @@ fn write_matrix(
         if *points == 0 {
             out.extend_from_slice(if *series > 0 { b",{\"metric\":" } else { b"{\"metric\":" });
             push_labels(out, &one.labels);
-            out.extend_from_slice(b",\"values\":[");
+            if !one.points.is_empty() {
+                out.extend_from_slice(b",\"values\":[");
+            }
+        }
+        if *points >= one.points.len() {
+            if !write_histograms(one, points, out, enough) {
+                return false;
+            }
+            out.push(b'}');
+            *series += 1;
+            *points = 0;
+            continue;
         }
         // A piece may grow by what fits, not by a whole long series.
         let room = (enough.saturating_sub(out.len()) / POINT_BYTES).max(1);
-        let rest = &one.points[(*points).min(one.points.len())..];
+        let rest = &one.points[*points..];
         let now = &rest[..rest.len().min(room)];
         let mut at = out.len();
         out.resize(at + now.len() * POINT_BYTES, 0);
@@ -147,11 +159,35 @@ fn write_matrix(
             *points += 1;
         }
         out.truncate(at);
-        if *points >= one.points.len() {
-            out.extend_from_slice(b"]}");
-            *series += 1;
-            *points = 0;
+        if *points == one.points.len() {
+            out.push(b']');
+            if one.histograms.is_empty() {
+                out.push(b'}');
+                *series += 1;
+                *points = 0;
+            }
         }
+    }
+    true
+}
+
+/// Writes the histograms of a series, which stand behind its points; says whether all of them are written.
+fn write_histograms(one: &MatrixSeries, points: &mut usize, out: &mut Vec<u8>, enough: usize) -> bool {
+    let mut written = *points - one.points.len();
+    while let Some(point) = one.histograms.get(written) {
+        if out.len() >= enough {
+            return false;
+        }
+        out.extend_from_slice(if written > 0 { b",[" } else { b",\"histograms\":[[" });
+        push_seconds(out, point.timestamp);
+        out.push(b',');
+        push_histogram(out, &point.histogram);
+        out.push(b']');
+        written += 1;
+        *points += 1;
+    }
+    if written > 0 {
+        out.push(b']');
     }
     true
 }
@@ -163,8 +199,18 @@ fn write_vector(all: &[VectorSample], series: &mut usize, out: &mut Vec<u8>, eno
         }
         out.extend_from_slice(if *series > 0 { b",{\"metric\":" } else { b"{\"metric\":" });
         push_labels(out, &sample.labels);
-        out.extend_from_slice(b",\"value\":[");
-        push_inside(out, sample.point);
+        match &sample.histogram {
+            None => {
+                out.extend_from_slice(b",\"value\":[");
+                push_inside(out, sample.point);
+            }
+            Some(histogram) => {
+                out.extend_from_slice(b",\"histogram\":[");
+                push_seconds(out, sample.point.timestamp);
+                out.push(b',');
+                push_histogram(out, histogram);
+            }
+        }
         out.extend_from_slice(b"]}");
         *series += 1;
     }
@@ -293,7 +339,7 @@ mod tests {
     fn a_vector_has_one_value_each() {
         let sample = |name: &str, value| VectorSample {
             labels: Labels::of(&[("__name__", name), ("job", "a\"b")]),
-            point: point(1_500, value),
+            point: point(1_500, value), histogram: None
         };
         check(
             Value::Vector(vec![sample("a", 1.0), sample("b", f64::NAN)]),
@@ -307,7 +353,7 @@ mod tests {
     #[test]
     fn a_matrix_has_many_values_each() {
         let series =
-            |name: &str, points: &[Point]| MatrixSeries { labels: Labels::of(&[("n", name)]), points: points.to_vec() };
+            |name: &str, points: &[Point]| MatrixSeries { labels: Labels::of(&[("n", name)]), points: points.to_vec(), histograms: Vec::new() };
         check(
             Value::Matrix(vec![
                 series("a", &[point(1_000, 1.0), point(2_000, f64::INFINITY), point(3_001, -0.5)]),
@@ -324,7 +370,7 @@ mod tests {
     fn a_series_may_have_times_of_its_own() {
         let series = |name: &str, times: &[Timestamp]| MatrixSeries {
             labels: Labels::of(&[("n", name)]),
-            points: times.iter().map(|time| point(*time, 0.0)).collect(),
+            points: times.iter().map(|time| point(*time, 0.0)).collect(), histograms: Vec::new()
         };
         check(
             Value::Matrix(vec![series("a", &[0, 1]), series("b", &[1]), series("c", &[0, i64::MIN, i64::MAX])]),
@@ -334,7 +380,7 @@ mod tests {
         );
         let long = Value::Matrix(vec![MatrixSeries {
             labels: Labels::empty(),
-            points: (0..2 * TIMES_MAX as i64).map(|at| point(at * 1000, at as f64)).collect(),
+            points: (0..2 * TIMES_MAX as i64).map(|at| point(at * 1000, at as f64)).collect(), histograms: Vec::new()
         }]);
         let text = whole(QueryResult::new(outcome(long), None, None).0, 1 << 16);
         let data: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -353,7 +399,7 @@ mod tests {
     #[test]
     fn a_limit_cuts_and_says_so() {
         let series: Vec<MatrixSeries> = ["a", "b", "c"]
-            .map(|name| MatrixSeries { labels: Labels::of(&[("n", name)]), points: vec![point(0, 0.0)] })
+            .map(|name| MatrixSeries { labels: Labels::of(&[("n", name)]), points: vec![point(0, 0.0)], histograms: Vec::new() })
             .into();
         let (result, notes) = QueryResult::new(outcome(Value::Matrix(series.clone())), Some(2), None);
         assert_eq!(notes.warnings, [TRUNCATED]);

@@ -241,7 +241,7 @@ mod tests {
         let series = lengths
             .iter()
             .enumerate()
-            .map(|(at, length)| MatrixSeries { labels: labels(at), points: (0..*length as i64).map(point).collect() });
+            .map(|(at, length)| MatrixSeries { labels: labels(at), points: (0..*length as i64).map(point).collect(), histograms: Vec::new() });
         let mut found: Vec<(String, Vec<i64>)> = Vec::new();
         let mut count = 0;
         for part in Parts::new(outcome(Value::Matrix(series.collect())), None) {
@@ -262,7 +262,7 @@ mod tests {
             assert_eq!((name, times.len()), (&format!("{at:05}"), *length));
             assert!(times.is_sorted());
         }
-        let samples = (0..100_000).map(|at| VectorSample { labels: labels(at), point: point(0) }).collect();
+        let samples = (0..100_000).map(|at| VectorSample { labels: labels(at), point: point(0), histogram: None }).collect();
         let parts: Vec<QueryResponse> = Parts::new(outcome(Value::Vector(samples)), None).collect();
         let series = |part: &QueryResponse| match &part.result {
             Some(Shape::Vector(vector)) => vector.series.len(),

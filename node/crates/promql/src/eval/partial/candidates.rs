@@ -5,20 +5,26 @@
 //! points that have k as good ones before them in any part of the series can be left out, and picking among the rest gives
 //! exactly what picking among all would. Of n points in random order about k (1 + ln(n / k)) remain.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use bellwether_model::Labels;
 
 use crate::ast::{AggregateOp, Grouping};
 use crate::column::Column;
-use crate::eval::Sink;
 use crate::eval::group::Groups;
+use crate::eval::histogram_range::Sample;
 use crate::eval::meter::{Account, Meter};
+use crate::eval::partial::histogram_wire;
 use crate::eval::partial::wire::{Damage, Input, Output};
 use crate::eval::pick::{Best, Offer};
+use crate::eval::{Evaluator, Sink};
+use crate::histogram::FloatHistogram;
 use crate::outcome::EvalError;
 use crate::plan::AggregateNode;
 use crate::series::{Name, SeriesLabels};
+use crate::span::Span;
 
 /// Bytes of a point.
 const POINT_BYTES: usize = size_of::<u32>() + size_of::<f64>();
@@ -30,6 +36,8 @@ pub(crate) struct Candidates {
     /// Of the batch that is being taken in; likewise.
     fresh: Vec<Candidate>,
     sieve: Sieve,
+    /// Histograms have come, and are not picked.
+    met_histograms: bool,
 }
 
 /// What is picked.
@@ -41,6 +49,7 @@ struct Rule {
     largest: bool,
     /// All are equally good.
     any: bool,
+    op: AggregateOp,
 }
 
 struct Candidate {
@@ -48,11 +57,28 @@ struct Candidate {
     /// Ascending.
     steps: Vec<u32>,
     values: Vec<f64>,
+    /// Those of some of the steps, whose values mean nothing then; ascending.
+    histograms: Vec<(u32, Arc<FloatHistogram>)>,
 }
 
 impl Candidate {
+    /// Of a column; histograms are candidates only where all are as good.
+    fn new(labels: &SeriesLabels, column: &Column, any: bool) -> Candidate {
+        let histograms = column.histograms.iter().filter(|_| any).flat_map(|histograms| histograms.iter());
+        let histograms: Vec<_> = histograms.map(|(step, histogram)| (step as u32, histogram.clone())).collect();
+        let present = if any { column.presence() } else { Cow::Borrowed(&column.present) };
+        Candidate {
+            labels: labels.clone(),
+            steps: present.iter().map(|step| step as u32).collect(),
+            values: present.iter().map(|step| column.values[step]).collect(),
+            histograms,
+        }
+    }
+
     fn byte_len(&self) -> usize {
-        size_of::<Candidate>() + self.labels.byte_len() + self.steps.len() * POINT_BYTES
+        let histograms = self.histograms.iter().map(|(_, histogram)| histogram.byte_len() + POINT_BYTES);
+        let points = self.steps.len() * POINT_BYTES;
+        size_of::<Candidate>() + self.labels.byte_len() + points + histograms.sum::<usize>()
     }
 
     fn order(&self, other: &Candidate) -> Ordering {
@@ -101,6 +127,8 @@ impl Sieve {
         }
         candidate.steps.truncate(kept);
         candidate.values.truncate(kept);
+        let steps = &candidate.steps;
+        candidate.histograms.retain(|(step, _)| steps.binary_search(step).is_ok());
         grown * Best::CANDIDATE_BYTES
     }
 }
@@ -112,9 +140,10 @@ impl Candidates {
             counts,
             largest: node.op == AggregateOp::Topk,
             any: node.op == AggregateOp::Limitk,
+            op: node.op,
         };
         let sieve = Sieve::new(&rule.grouping);
-        Candidates { rule, settled: Vec::new(), fresh: Vec::new(), sieve }
+        Candidates { rule, settled: Vec::new(), fresh: Vec::new(), sieve, met_histograms: false }
     }
 
     /// Series come in the order of their labels until [`Candidates::settle`].
@@ -125,11 +154,8 @@ impl Candidates {
         account: &mut Account<'_>,
     ) -> Result<(), EvalError> {
         let first = self.sieve.heaps(labels, &self.rule, account)?;
-        let mut candidate = Candidate {
-            labels: labels.clone(),
-            steps: column.present.iter().map(|step| step as u32).collect(),
-            values: column.present.iter().map(|step| column.values[step]).collect(),
-        };
+        self.met_histograms |= !self.rule.any && column.has_histograms();
+        let mut candidate = Candidate::new(labels, column, self.rule.any);
         account.take(self.sieve.sift(first, &mut candidate, &self.rule))?;
         if !candidate.steps.is_empty() {
             candidate.steps.shrink_to_fit();
@@ -138,6 +164,12 @@ impl Candidates {
             self.fresh.push(candidate);
         }
         Ok(())
+    }
+
+    pub(crate) fn tell_of_ignored(&mut self, evaluator: &Evaluator<'_>, arg_span: Span) {
+        if std::mem::take(&mut self.met_histograms) {
+            evaluator.inform_of_ignored_in(self.rule.op.as_str(), arg_span);
+        }
     }
 
     /// Ends a batch: what came with it stands among the rest now, and the heaps are gone.
@@ -185,6 +217,9 @@ impl Candidates {
             for (step, value) in candidate.steps.iter().zip(&candidate.values) {
                 column.set(*step as usize, *value);
             }
+            for (step, histogram) in candidate.histograms {
+                column.replace(step as usize, Some(Sample::Histogram(histogram)));
+            }
             sink(&candidate.labels, &mut column)?;
         }
         Ok(())
@@ -206,6 +241,13 @@ impl Candidates {
         out.count(candidate.steps.len() as u32);
         candidate.steps.iter().for_each(|step| out.count(*step));
         candidate.values.iter().for_each(|value| out.number(*value));
+        if self.rule.any {
+            out.count(candidate.histograms.len() as u32);
+            for (step, histogram) in &candidate.histograms {
+                out.count(*step);
+                histogram_wire::write(histogram, out);
+            }
+        }
     }
 
     pub(crate) fn read(&mut self, input: &mut Input<'_>, account: &mut Account<'_>) -> Result<(), Damage> {
@@ -215,7 +257,7 @@ impl Candidates {
         if count > self.rule.counts.len() {
             return Err(input.damage("a series has more points than there are steps"));
         }
-        let mut candidate = Candidate { labels, steps: Vec::new(), values: Vec::new() };
+        let mut candidate = Candidate { labels, steps: Vec::new(), values: Vec::new(), histograms: Vec::new() };
         account.take(candidate.byte_len() + count * POINT_BYTES)?;
         for _ in 0..count {
             let step = input.count()?;
@@ -227,6 +269,15 @@ impl Candidates {
         }
         for _ in 0..count {
             candidate.values.push(input.number()?);
+        }
+        let histograms = if self.rule.any { input.count()? } else { 0 };
+        for _ in 0..histograms {
+            let step = input.count()?;
+            let ascends = candidate.histograms.last().is_none_or(|(last, _)| *last < step);
+            if !ascends || candidate.steps.binary_search(&step).is_err() {
+                return Err(input.damage("a histogram lies outside of the points"));
+            }
+            candidate.histograms.push((step, Arc::new(histogram_wire::read(input, account)?)));
         }
         if self.settled.last().is_some_and(|last| last.order(&candidate) != Ordering::Less) {
             return Err(input.damage("series do not ascend"));

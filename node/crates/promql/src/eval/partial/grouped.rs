@@ -1,17 +1,19 @@
 //! Groups and the fixed-size state of each.
 
-use bellwether_model::Labels;
+use bellwether_model::{Labels, METRIC_NAME};
 
 use crate::ast::Grouping;
 use crate::column::{Column, Presence};
-use crate::eval::Sink;
 use crate::eval::accumulator::Accumulator;
 use crate::eval::group::Groups;
+use crate::eval::histogram_totals::{GroupNotes, HistogramTotals};
 use crate::eval::marks::{Mark, Marks};
 use crate::eval::meter::Account;
 use crate::eval::partial::wire::{Damage, Input, Output};
+use crate::eval::{Evaluator, Sink};
 use crate::outcome::EvalError;
 use crate::series::SeriesLabels;
+use crate::span::Span;
 
 pub(crate) struct Grouped<A> {
     groups: Groups,
@@ -20,12 +22,14 @@ pub(crate) struct Grouped<A> {
     /// Of each group the first series in the order of labels, where that decides about the order of the groups.
     first: Option<Vec<Labels>>,
     marks: Marks,
+    /// Histograms have come, which the aggregation may not know.
+    met_histograms: bool,
 }
 
 impl<A: Accumulator> Grouped<A> {
     pub(crate) fn new(grouping: &Grouping, steps: usize, is_ordered: bool, marks: Marks) -> Grouped<A> {
         let groups = Groups::new(grouping.without, &grouping.labels);
-        Grouped { groups, states: Vec::new(), steps, first: is_ordered.then(Vec::new), marks }
+        Grouped { groups, states: Vec::new(), steps, first: is_ordered.then(Vec::new), marks, met_histograms: false }
     }
 
     pub(crate) fn add(
@@ -49,10 +53,15 @@ impl<A: Accumulator> Grouped<A> {
         }
         self.marks.add(group, labels, column);
         self.states[group].add(column);
+        if let Some(histograms) = &column.histograms {
+            self.met_histograms |= column.has_histograms();
+            account.take(self.states[group].add_histograms(histograms, labels.value(METRIC_NAME)))?;
+        }
         Ok(())
     }
 
     pub(crate) fn merge(&mut self, other: Grouped<A>) {
+        self.met_histograms |= other.met_histograms;
         if self.states.is_empty() {
             *self = other;
             return;
@@ -77,13 +86,38 @@ impl<A: Accumulator> Grouped<A> {
         if is_new {
             self.states.push(state);
         } else {
-            self.states[group].merge(&state);
+            self.states[group].merge(state);
         }
     }
 
-    pub(crate) fn finish(self, sink: &mut Sink<'_>) -> Result<(), EvalError> {
+    /// Pushes the groups, and tells of what was met where `arg_span` is.
+    pub(crate) fn finish(
+        self,
+        evaluator: &Evaluator<'_>,
+        arg_span: Span,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), EvalError> {
+        let mut notes = GroupNotes::default();
+        let finished = self.push_into(&mut notes, sink);
+        notes.tell(evaluator, arg_span);
+        finished
+    }
+
+    /// Tells where an aggregation that does not know them has met histograms.
+    pub(crate) fn tell_of_ignored(&mut self, evaluator: &Evaluator<'_>, arg_span: Span) {
+        if std::mem::take(&mut self.met_histograms)
+            && let Some(aggregation) = A::IGNORES_HISTOGRAMS
+        {
+            evaluator.inform_of_ignored_in(aggregation, arg_span);
+        }
+    }
+
+    fn push_into(self, notes: &mut GroupNotes, sink: &mut Sink<'_>) -> Result<(), EvalError> {
         let (groups, marks) = (self.groups, self.marks);
-        let mut push = |group: usize, state: A| sink(&marks.label(group, groups.labels(group)), &mut state.finish());
+        let mut push = |group: usize, state: A| {
+            let mut column = state.finish(notes);
+            if column.any() { sink(&marks.label(group, groups.labels(group)), &mut column) } else { Ok(()) }
+        };
         let Some(first) = self.first else {
             return self.states.into_iter().enumerate().try_for_each(|(group, state)| push(group, state));
         };
@@ -100,7 +134,8 @@ impl<A: Accumulator> Grouped<A> {
     pub(crate) fn byte_len(&self) -> usize {
         let first = self.first.iter().flatten().map(Labels::byte_len).sum::<usize>();
         let of_group = self.steps * A::STEP_BYTES + self.marks.group_bytes();
-        self.groups.byte_len() + first + self.states.len() * of_group
+        let histograms = self.states.iter().filter_map(Accumulator::totals).map(HistogramTotals::byte_len);
+        self.groups.byte_len() + first + self.states.len() * of_group + histograms.sum::<usize>()
     }
 
     /// Groups.
@@ -124,6 +159,12 @@ impl<A: Accumulator> Grouped<A> {
             state.write(step, &mut fields);
             fields.iter().for_each(|field| out.number(*field));
         }
+        if A::KEEPS_HISTOGRAMS {
+            match state.totals() {
+                Some(totals) => totals.write(out),
+                None => out.count(0),
+            }
+        }
     }
 
     pub(crate) fn read(&mut self, input: &mut Input<'_>, account: &mut Account<'_>) -> Result<(), Damage> {
@@ -140,7 +181,13 @@ impl<A: Accumulator> Grouped<A> {
             fields.iter_mut().try_for_each(|field| input.number().map(|number| *field = number))?;
             state.read(step, &fields);
         }
-        let mark = marked.map(|marked| Mark::of(&present, marked));
+        if let Some((totals, averages)) = state.histograms() {
+            let count = input.count()? as usize;
+            if count > 0 {
+                *totals = Some(Box::new(HistogramTotals::read((count, self.steps, averages), input, account)?));
+            }
+        }
+        let mark = marked.map(|marked| Mark::of(&state.seen(), marked));
         self.adopt(&labels, first, mark, state);
         Ok(())
     }

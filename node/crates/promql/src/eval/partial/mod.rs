@@ -7,6 +7,7 @@
 
 pub(crate) mod candidates;
 pub(crate) mod grouped;
+pub(crate) mod histogram_wire;
 pub(crate) mod state;
 pub(crate) mod value_counts;
 pub(crate) mod wire;
@@ -27,7 +28,7 @@ pub use wire::Damage;
 use wire::Output;
 
 /// What pieces of other rules are told apart by.
-const PIECE_VERSION: u8 = 1;
+const PIECE_VERSION: u8 = 2;
 /// A piece ends once it has so many bytes.
 const PIECE_BYTES: usize = 256 << 10;
 
@@ -125,11 +126,11 @@ impl<'a> Reducer<'a> {
             let reduction = &self.plan.reductions[*number];
             let mut take = |labels: &SeriesLabels, column: &mut Column| {
                 state.add(labels, column, account)?;
-                evaluator.meter.work(reduction.grid.steps)
+                evaluator.meter.work(column.work())
             };
             let Reduction { node, grid, counted, .. } = reduction;
             evaluator.tally.within(*counted, || evaluator.vector(&node.arg, grid, &mut take))?;
-            state.settle(&evaluator.meter, account)?;
+            state.settle(&evaluator, node.arg_span, account)?;
         }
         self.samples = evaluator.meter.samples_read();
         self.annotations.extend(evaluator.annotations.into_inner());

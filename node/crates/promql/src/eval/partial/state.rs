@@ -13,6 +13,7 @@ use crate::eval::{Evaluator, Sink};
 use crate::outcome::EvalError;
 use crate::plan::AggregateNode;
 use crate::series::SeriesLabels;
+use crate::span::Span;
 use crate::windows::Grid;
 
 pub(crate) enum State {
@@ -84,8 +85,22 @@ impl State {
         whatever!(self, state => state.add(labels, column, account))
     }
 
-    /// Ends a batch.
-    pub(crate) fn settle(&mut self, meter: &Meter<'_>, account: &mut Account<'_>) -> Result<(), EvalError> {
+    /// Ends a batch of an aggregation over what `arg_span` is.
+    pub(crate) fn settle(
+        &mut self,
+        evaluator: &Evaluator<'_>,
+        arg_span: Span,
+        account: &mut Account<'_>,
+    ) -> Result<(), EvalError> {
+        let meter = &evaluator.meter;
+        match self {
+            State::Min(state) => state.tell_of_ignored(evaluator, arg_span),
+            State::Max(state) => state.tell_of_ignored(evaluator, arg_span),
+            State::Stddev(state) => state.tell_of_ignored(evaluator, arg_span),
+            State::Stdvar(state) => state.tell_of_ignored(evaluator, arg_span),
+            State::Candidates(state) => state.tell_of_ignored(evaluator, arg_span),
+            State::Sum(_) | State::Avg(_) | State::Count(_) | State::Group(_) | State::Values(_) => {}
+        }
         if let State::Candidates(candidates) = self {
             candidates.settle(meter)?;
             account.set(candidates.byte_len())?;
@@ -120,14 +135,14 @@ impl State {
         sink: &mut Sink<'_>,
     ) -> Result<(), EvalError> {
         match self {
-            State::Sum(state) => state.finish(sink),
-            State::Avg(state) => state.finish(sink),
-            State::Min(state) => state.finish(sink),
-            State::Max(state) => state.finish(sink),
-            State::Count(state) => state.finish(sink),
-            State::Group(state) => state.finish(sink),
-            State::Stddev(state) => state.finish(sink),
-            State::Stdvar(state) => state.finish(sink),
+            State::Sum(state) => state.finish(evaluator, node.arg_span, sink),
+            State::Avg(state) => state.finish(evaluator, node.arg_span, sink),
+            State::Min(state) => state.finish(evaluator, node.arg_span, sink),
+            State::Max(state) => state.finish(evaluator, node.arg_span, sink),
+            State::Count(state) => state.finish(evaluator, node.arg_span, sink),
+            State::Group(state) => state.finish(evaluator, node.arg_span, sink),
+            State::Stddev(state) => state.finish(evaluator, node.arg_span, sink),
+            State::Stdvar(state) => state.finish(evaluator, node.arg_span, sink),
             State::Values(state) => state.finish(sink),
             State::Candidates(state) => {
                 let mut candidates = Some(state);

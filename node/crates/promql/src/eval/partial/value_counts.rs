@@ -1,22 +1,54 @@
 //! How often each value occurs in each group: the state of `count_values`.
 
+use std::sync::Arc;
+
 use bellwether_model::Labels;
 use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::column::Column;
-use crate::eval::Sink;
 use crate::eval::group::Groups;
 use crate::eval::meter::Account;
 use crate::eval::partial::wire::{Damage, Input, Output};
+use crate::eval::{Sink, execution_error};
 use crate::functions::labels::with_label;
 use crate::literal::number_text;
 use crate::outcome::EvalError;
 use crate::plan::AggregateNode;
 use crate::series::SeriesLabels;
 
-/// A group and a value's bits.
-type Key = (usize, u64);
+/// A group and a value.
+type Key = (usize, Counted);
+
+/// What is counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Counted {
+    /// Bits of a number; any NaN is the same.
+    Float(u64),
+    /// A histogram in the series notation.
+    Histogram(Arc<str>),
+    /// Nobody sees which.
+    Any,
+}
+
+impl Counted {
+    fn of(value: f64) -> Counted {
+        Counted::Float(if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() })
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Counted::Float(bits) => value_text(f64::from_bits(*bits)),
+            Counted::Histogram(text) => text.to_string(),
+            Counted::Any => String::new(),
+        }
+    }
+
+    /// Bytes that it holds beside itself.
+    fn byte_len(&self) -> usize {
+        if let Counted::Histogram(text) = self { text.len() } else { 0 }
+    }
+}
 
 pub(crate) struct ValueCounts {
     groups: Groups,
@@ -32,7 +64,11 @@ pub(crate) struct ValueCounts {
 }
 
 fn hash(key: &Key) -> u64 {
-    xxh3_64(&[key.0.to_le_bytes(), key.1.to_le_bytes()].concat())
+    match &key.1 {
+        Counted::Float(bits) => xxh3_64(&[key.0.to_le_bytes(), bits.to_le_bytes()].concat()),
+        Counted::Histogram(text) => xxh3_64(&[&key.0.to_le_bytes(), text.as_bytes()].concat()),
+        Counted::Any => xxh3_64(&key.0.to_le_bytes()),
+    }
 }
 
 impl ValueCounts {
@@ -65,21 +101,38 @@ impl ValueCounts {
     ) -> Result<(), EvalError> {
         let group = self.groups.number(labels, account)?;
         for step in column.present.iter() {
-            let value = column.values[step];
-            let bits = if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() };
-            let key = (group, if self.hidden { 0 } else { bits });
-            let at = match self.find(&key) {
-                Some(at) => at,
-                None => {
-                    let fresh = Column::absent(self.steps);
-                    account.take(self.bytes_of(&fresh, labels.byte_len()))?;
-                    self.append(key, fresh, (labels.stored(), step as u32))
-                }
-            };
-            self.begins(at, labels.stored(), step as u32);
-            let count = self.counts[at].1.get(step).unwrap_or(0.0);
-            self.counts[at].1.set(step, count + 1.0);
+            self.count((group, Counted::of(column.values[step])), labels, step, account)?;
         }
+        for (step, histogram) in column.histograms.iter().flat_map(|histograms| histograms.iter()) {
+            let Some(text) = histogram.notation() else {
+                return execution_error(
+                    "the buckets of a histogram lie too far apart to be a label's value".to_owned(),
+                );
+            };
+            self.count((group, Counted::Histogram(text.into())), labels, step, account)?;
+        }
+        Ok(())
+    }
+
+    fn count(
+        &mut self,
+        (group, value): Key,
+        labels: &SeriesLabels,
+        step: usize,
+        account: &mut Account<'_>,
+    ) -> Result<(), EvalError> {
+        let key = (group, if self.hidden { Counted::Any } else { value });
+        let at = match self.find(&key) {
+            Some(at) => at,
+            None => {
+                let fresh = Column::absent(self.steps);
+                account.take(self.bytes_of(&fresh, labels.byte_len()) + key.1.byte_len())?;
+                self.append(key, fresh, (labels.stored(), step as u32))
+            }
+        };
+        self.begins(at, labels.stored(), step as u32);
+        let count = self.counts[at].1.get(step).unwrap_or(0.0);
+        self.counts[at].1.set(step, count + 1.0);
         Ok(())
     }
 
@@ -89,12 +142,13 @@ impl ValueCounts {
 
     fn append(&mut self, key: Key, column: Column, (series, step): (&Labels, u32)) -> usize {
         let at = self.counts.len();
+        let key_hash = hash(&key);
         self.counts.push((key, column));
         if let Some(first) = &mut self.first {
             first.push((series.clone(), step));
         }
         let counts = &self.counts;
-        self.index.insert_unique(hash(&key), at, |at| hash(&counts[*at].0));
+        self.index.insert_unique(key_hash, at, |at| hash(&counts[*at].0));
         at
     }
 
@@ -112,13 +166,13 @@ impl ValueCounts {
 
     pub(crate) fn merge(&mut self, other: ValueCounts) {
         let mut others = other.first.unwrap_or_default().into_iter();
-        for ((group, bits), column) in other.counts {
-            self.adopt(other.groups.labels(group), bits, column, others.next());
+        for ((group, value), column) in other.counts {
+            self.adopt(other.groups.labels(group), value, column, others.next());
         }
     }
 
-    fn adopt(&mut self, labels: &Labels, bits: u64, column: Column, first: Option<(Labels, u32)>) {
-        let key = (self.groups.adopt(labels), bits);
+    fn adopt(&mut self, labels: &Labels, value: Counted, column: Column, first: Option<(Labels, u32)>) {
+        let key = (self.groups.adopt(labels), value);
         let (series, step) = first.unwrap_or_else(|| (Labels::empty(), 0));
         let Some(at) = self.find(&key) else {
             self.append(key, column, (&series, step));
@@ -134,9 +188,9 @@ impl ValueCounts {
 
     pub(crate) fn finish(self, sink: &mut Sink<'_>) -> Result<(), EvalError> {
         let ValueCounts { groups, label, hidden, counts, first, .. } = self;
-        let mut push = |((group, bits), mut column): (Key, Column)| {
+        let mut push = |((group, value), mut column): (Key, Column)| {
             let labels = SeriesLabels::new(groups.labels(group).clone());
-            let labels = if hidden { labels } else { with_label(&labels, &label, &value_text(f64::from_bits(bits))) };
+            let labels = if hidden { labels } else { with_label(&labels, &label, &value.text()) };
             sink(&labels, &mut column)
         };
         let Some(first) = first else { return counts.into_iter().try_for_each(push) };
@@ -146,7 +200,7 @@ impl ValueCounts {
     }
 
     pub(crate) fn byte_len(&self) -> usize {
-        let columns: usize = self.counts.iter().map(|(_, column)| column.byte_len()).sum();
+        let columns: usize = self.counts.iter().map(|((_, value), column)| value.byte_len() + column.byte_len()).sum();
         let first = self.first.iter().flatten().map(|(series, _)| series.byte_len()).sum::<usize>();
         self.groups.byte_len() + columns + first
     }
@@ -157,9 +211,19 @@ impl ValueCounts {
     }
 
     pub(crate) fn write(&self, at: usize, out: &mut Output) {
-        let ((group, bits), column) = &self.counts[at];
+        let ((group, value), column) = &self.counts[at];
         out.labels(self.groups.labels(*group));
-        out.bits(*bits);
+        match value {
+            Counted::Float(bits) => {
+                out.byte(0);
+                out.bits(*bits);
+            }
+            Counted::Histogram(text) => {
+                out.byte(1);
+                out.text(text.as_bytes());
+            }
+            Counted::Any => out.byte(2),
+        }
         if let Some(first) = &self.first {
             out.labels(&first[at].0);
             out.count(first[at].1);
@@ -170,16 +234,24 @@ impl ValueCounts {
 
     pub(crate) fn read(&mut self, input: &mut Input<'_>, account: &mut Account<'_>) -> Result<(), Damage> {
         let labels = input.labels()?;
-        let bits = input.bits()?;
+        let value = match input.byte()? {
+            0 => Counted::Float(input.bits()?),
+            1 => {
+                let text = std::str::from_utf8(input.text()?);
+                Counted::Histogram(text.map_err(|_| input.damage("a value that is no text"))?.into())
+            }
+            2 => Counted::Any,
+            _ => return Err(input.damage("nothing that is counted")),
+        };
         let first = if self.first.is_some() { Some((input.labels()?, input.count()?)) } else { None };
         let mut column = Column::absent(self.steps);
         let first_bytes = first.as_ref().map_or(0, |(series, _)| series.byte_len());
-        account.take(Groups::bytes_of(&labels) + self.bytes_of(&column, first_bytes))?;
+        account.take(Groups::bytes_of(&labels) + self.bytes_of(&column, first_bytes) + value.byte_len())?;
         let present = input.presence(self.steps)?;
         for step in present.iter() {
             column.set(step, input.number()?);
         }
-        self.adopt(&labels, bits, column, first);
+        self.adopt(&labels, value, column, first);
         Ok(())
     }
 }

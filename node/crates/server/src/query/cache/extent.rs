@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bellwether_model::{Labels, TimeRange, Timestamp};
-use bellwether_promql::{MatrixSeries, Point, StepReach};
+use bellwether_promql::{HistogramPoint, MatrixSeries, Point, StepReach};
 
 use crate::routing::{GroupChanges, ReadAt, ReadPlaces};
 
@@ -127,15 +127,21 @@ impl Extent {
     /// What some of its steps came to.
     pub fn part(&self, steps: Steps) -> Vec<MatrixSeries> {
         let cut = |series: &MatrixSeries| {
-            let points = within(&series.points, steps);
-            (!points.is_empty()).then(|| MatrixSeries { labels: series.labels.clone(), points: points.to_vec() })
+            let (points, histograms) = within(series, steps);
+            let any = !points.is_empty() || !histograms.is_empty();
+            let (points, histograms) = (points.to_vec(), histograms.to_vec());
+            any.then(|| MatrixSeries { labels: series.labels.clone(), points, histograms })
         };
         self.series.iter().filter_map(cut).collect()
     }
 
     /// Bytes that some of its steps take.
     pub fn part_bytes(&self, steps: Steps) -> usize {
-        self.series.iter().map(|series| series_bytes(&series.labels, within(&series.points, steps).len())).sum()
+        let bytes = |series: &MatrixSeries| {
+            let (points, histograms) = within(series, steps);
+            series_bytes(&series.labels, points, histograms)
+        };
+        self.series.iter().map(bytes).sum()
     }
 
     /// Bytes in memory, about.
@@ -145,19 +151,24 @@ impl Extent {
     }
 }
 
-fn within(points: &[Point], steps: Steps) -> &[Point] {
-    let from = points.partition_point(|point| point.timestamp < steps.first);
-    let to = points.partition_point(|point| point.timestamp <= steps.last);
-    &points[from..to]
+fn within(series: &MatrixSeries, steps: Steps) -> (&[Point], &[HistogramPoint]) {
+    fn cut<P>(points: &[P], steps: Steps, time: impl Fn(&P) -> Timestamp) -> &[P] {
+        let from = points.partition_point(|point| time(point) < steps.first);
+        let to = points.partition_point(|point| time(point) <= steps.last);
+        &points[from..to]
+    }
+    let points = cut(&series.points, steps, |point| point.timestamp);
+    (points, cut(&series.histograms, steps, |point| point.timestamp))
 }
 
-fn series_bytes(labels: &Labels, points: usize) -> usize {
-    size_of::<MatrixSeries>() + labels.byte_len() + points * size_of::<Point>()
+fn series_bytes(labels: &Labels, points: &[Point], histograms: &[HistogramPoint]) -> usize {
+    let histograms = histograms.iter().map(HistogramPoint::byte_len).sum::<usize>();
+    size_of::<MatrixSeries>() + labels.byte_len() + size_of_val(points) + histograms
 }
 
 /// Bytes of a result.
 pub fn matrix_bytes(series: &[MatrixSeries]) -> usize {
-    series.iter().map(|series| series_bytes(&series.labels, series.points.len())).sum()
+    series.iter().map(|series| series_bytes(&series.labels, &series.points, &series.histograms)).sum()
 }
 
 /// How an answer for `wanted` is made where the steps of `standing` are kept.
@@ -207,8 +218,9 @@ pub fn append(earlier: Vec<MatrixSeries>, later: Vec<MatrixSeries>) -> Vec<Matri
         }
         if let Some(same) = later.next_if(|new| new.labels == series.labels) {
             // By name, so that nothing that a series may have one day is left out.
-            let MatrixSeries { labels: _, points } = same;
+            let MatrixSeries { labels: _, points, histograms } = same;
             series.points.extend(points);
+            series.histograms.extend(histograms);
         }
         all.push(series);
     }
@@ -259,7 +271,7 @@ mod tests {
             times.map(|time| Point { timestamp: time, value: time as f64 }).collect::<Vec<_>>()
         };
         let series = [("a", 10), ("b", 20), ("c", 50)];
-        let series = series.map(|(name, every)| MatrixSeries { labels: labels(name), points: points(every) });
+        let series = series.map(|(name, every)| MatrixSeries { labels: labels(name), points: points(every), histograms: Vec::new() });
         let series = series.into_iter().filter(|series| !series.points.is_empty()).collect();
         Extent { steps: steps(first, last), series, notes: Notes::default(), read_at: places(&[changes(1, &[])]) }
     }

@@ -215,7 +215,7 @@ mod tests {
     fn extent(points: i64) -> Extent {
         let points = (0..points).map(|at| Point { timestamp: at * 10, value: 0.0 }).collect();
         let steps = Steps { first: 0, last: 10_000, step_ms: 10 };
-        let series = vec![MatrixSeries { labels: Labels::empty(), points }];
+        let series = vec![MatrixSeries { labels: Labels::empty(), points, histograms: Vec::new() }];
         Extent { steps, series, notes: Notes::default(), read_at: Default::default() }
     }
 
