@@ -58,8 +58,11 @@ fn encode(bencher: Bencher, points: u64, make: impl Fn() -> Outcome + Sync) {
 #[divan::bench(args = [100_000], sample_count = 20)]
 fn vector(bencher: Bencher, series: u64) {
     encode(bencher, series, || {
-        let sample =
-            |at| VectorSample { labels: labels(at), point: Point { timestamp: NOW_MS, value: value(at, Some(2)) }, histogram: None };
+        let sample = |at| VectorSample {
+            labels: labels(at),
+            point: Point { timestamp: NOW_MS, value: value(at, Some(2)) },
+            histogram: None,
+        };
         outcome(Value::Vector((0..series).map(sample).collect()))
     });
 }

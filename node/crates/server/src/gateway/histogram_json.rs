@@ -60,11 +60,15 @@ mod tests {
     fn buckets_say_which_bounds_are_theirs() {
         check(
             "{{count:10 sum:1.5 z_bucket:2 z_bucket_w:0.001 buckets:[3 0 1] n_buckets:[4]}}",
-            expect![[r#"{"count":"10","sum":"1.5","buckets":[[1,"-1","-0.5","4"],[3,"-0.001","0.001","2"],[0,"0.5","1","3"],[0,"2","4","1"]]}"#]],
+            expect![[
+                r#"{"count":"10","sum":"1.5","buckets":[[1,"-1","-0.5","4"],[3,"-0.001","0.001","2"],[0,"0.5","1","3"],[0,"2","4","1"]]}"#
+            ]],
         );
         check(
             "{{schema:-53 custom_values:[5 10] count:6 sum:NaN buckets:[1 2 3]}}",
-            expect![[r#"{"count":"6","sum":"NaN","buckets":[[3,"-Inf","5","1"],[0,"5","10","2"],[0,"10","+Inf","3"]]}"#]],
+            expect![[
+                r#"{"count":"6","sum":"NaN","buckets":[[3,"-Inf","5","1"],[0,"5","10","2"],[0,"10","+Inf","3"]]}"#
+            ]],
         );
         check("{{}}", expect![[r#"{"count":"0","sum":"0"}"#]]);
     }

@@ -339,7 +339,8 @@ mod tests {
     fn a_vector_has_one_value_each() {
         let sample = |name: &str, value| VectorSample {
             labels: Labels::of(&[("__name__", name), ("job", "a\"b")]),
-            point: point(1_500, value), histogram: None
+            point: point(1_500, value),
+            histogram: None,
         };
         check(
             Value::Vector(vec![sample("a", 1.0), sample("b", f64::NAN)]),
@@ -352,8 +353,11 @@ mod tests {
 
     #[test]
     fn a_matrix_has_many_values_each() {
-        let series =
-            |name: &str, points: &[Point]| MatrixSeries { labels: Labels::of(&[("n", name)]), points: points.to_vec(), histograms: Vec::new() };
+        let series = |name: &str, points: &[Point]| MatrixSeries {
+            labels: Labels::of(&[("n", name)]),
+            points: points.to_vec(),
+            histograms: Vec::new(),
+        };
         check(
             Value::Matrix(vec![
                 series("a", &[point(1_000, 1.0), point(2_000, f64::INFINITY), point(3_001, -0.5)]),
@@ -370,7 +374,8 @@ mod tests {
     fn a_series_may_have_times_of_its_own() {
         let series = |name: &str, times: &[Timestamp]| MatrixSeries {
             labels: Labels::of(&[("n", name)]),
-            points: times.iter().map(|time| point(*time, 0.0)).collect(), histograms: Vec::new()
+            points: times.iter().map(|time| point(*time, 0.0)).collect(),
+            histograms: Vec::new(),
         };
         check(
             Value::Matrix(vec![series("a", &[0, 1]), series("b", &[1]), series("c", &[0, i64::MIN, i64::MAX])]),
@@ -380,7 +385,8 @@ mod tests {
         );
         let long = Value::Matrix(vec![MatrixSeries {
             labels: Labels::empty(),
-            points: (0..2 * TIMES_MAX as i64).map(|at| point(at * 1000, at as f64)).collect(), histograms: Vec::new()
+            points: (0..2 * TIMES_MAX as i64).map(|at| point(at * 1000, at as f64)).collect(),
+            histograms: Vec::new(),
         }]);
         let text = whole(QueryResult::new(outcome(long), None, None).0, 1 << 16);
         let data: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -399,7 +405,11 @@ mod tests {
     #[test]
     fn a_limit_cuts_and_says_so() {
         let series: Vec<MatrixSeries> = ["a", "b", "c"]
-            .map(|name| MatrixSeries { labels: Labels::of(&[("n", name)]), points: vec![point(0, 0.0)], histograms: Vec::new() })
+            .map(|name| MatrixSeries {
+                labels: Labels::of(&[("n", name)]),
+                points: vec![point(0, 0.0)],
+                histograms: Vec::new(),
+            })
             .into();
         let (result, notes) = QueryResult::new(outcome(Value::Matrix(series.clone())), Some(2), None);
         assert_eq!(notes.warnings, [TRUNCATED]);

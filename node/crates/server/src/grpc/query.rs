@@ -238,10 +238,11 @@ mod tests {
     fn a_long_result_is_cut_and_loses_nothing() {
         let labels = |at: usize| Labels::of(&[("n", &format!("{at:05}"))]);
         let lengths = [1usize, 200_000, 3, 70_000, 1];
-        let series = lengths
-            .iter()
-            .enumerate()
-            .map(|(at, length)| MatrixSeries { labels: labels(at), points: (0..*length as i64).map(point).collect(), histograms: Vec::new() });
+        let series = lengths.iter().enumerate().map(|(at, length)| MatrixSeries {
+            labels: labels(at),
+            points: (0..*length as i64).map(point).collect(),
+            histograms: Vec::new(),
+        });
         let mut found: Vec<(String, Vec<i64>)> = Vec::new();
         let mut count = 0;
         for part in Parts::new(outcome(Value::Matrix(series.collect())), None) {
@@ -262,7 +263,8 @@ mod tests {
             assert_eq!((name, times.len()), (&format!("{at:05}"), *length));
             assert!(times.is_sorted());
         }
-        let samples = (0..100_000).map(|at| VectorSample { labels: labels(at), point: point(0), histogram: None }).collect();
+        let samples =
+            (0..100_000).map(|at| VectorSample { labels: labels(at), point: point(0), histogram: None }).collect();
         let parts: Vec<QueryResponse> = Parts::new(outcome(Value::Vector(samples)), None).collect();
         let series = |part: &QueryResponse| match &part.result {
             Some(Shape::Vector(vector)) => vector.series.len(),

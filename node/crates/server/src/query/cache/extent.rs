@@ -271,7 +271,11 @@ mod tests {
             times.map(|time| Point { timestamp: time, value: time as f64 }).collect::<Vec<_>>()
         };
         let series = [("a", 10), ("b", 20), ("c", 50)];
-        let series = series.map(|(name, every)| MatrixSeries { labels: labels(name), points: points(every), histograms: Vec::new() });
+        let series = series.map(|(name, every)| MatrixSeries {
+            labels: labels(name),
+            points: points(every),
+            histograms: Vec::new(),
+        });
         let series = series.into_iter().filter(|series| !series.points.is_empty()).collect();
         Extent { steps: steps(first, last), series, notes: Notes::default(), read_at: places(&[changes(1, &[])]) }
     }
