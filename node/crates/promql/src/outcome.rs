@@ -53,6 +53,17 @@ pub enum Value {
     },
 }
 
+impl Value {
+    /// Whether there is a histogram in it.
+    pub fn has_histograms(&self) -> bool {
+        match self {
+            Value::Matrix(series) => series.iter().any(|series| !series.histograms.is_empty()),
+            Value::Vector(samples) => samples.iter().any(|sample| sample.histogram.is_some()),
+            Value::Scalar(_) | Value::String { .. } => false,
+        }
+    }
+}
+
 /// A value at a time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {

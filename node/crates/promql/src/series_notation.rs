@@ -173,7 +173,8 @@ fn floats_of(item: &str) -> Result<Vec<Option<NotedValue>>, NotationError> {
     // The sign of an exponent, or at the beginning, is none between two numbers.
     let is_between = |at: &usize| {
         let before = &value[..*at];
-        !before.is_empty() && !(before.ends_with(['e', 'E']) && !before.starts_with("0x"))
+        let is_exponent = before.ends_with(['e', 'E']) && !before.starts_with("0x");
+        !before.is_empty() && !is_exponent
     };
     let sign = value.rmatch_indices(['+', '-']).map(|(at, _)| at).find(is_between);
     let (first, increment) = value.split_at(sign.unwrap_or(value.len()));

@@ -5,10 +5,10 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use bellwether_model::{Labels, stale_marker};
-use bellwether_promql::{EvalTimes, FetchedSeries, Limits, Plan, QueryAccount, evaluate, parse};
+use bellwether_model::{CounterResetHint, Counts, Histogram, Labels, Span, stale_marker};
+use bellwether_promql::{EvalTimes, FetchedHistograms, FetchedSeries, Limits, Plan, QueryAccount, evaluate, parse};
 
-const QUERIES: [&str; 62] = [
+const QUERIES: [&str; 73] = [
     "m",
     "m offset 1s @ 3",
     "m[1m]",
@@ -71,6 +71,17 @@ const QUERIES: [&str; 62] = [
     "start() + end() * step() - range() % max_of(1, min_of(2, scalar(m)))",
     "first_over_time(m[9s]) - last_over_time(m[9s]) + ts_of_first_over_time(m[9s])",
     "sort(m) or sort_by_label_desc(m, \"a\", \"b\")",
+    "histogram_stddev(m) + histogram_avg(m) - histogram_count(m) * histogram_sum(m)",
+    "histogram_quantiles(m * -1, \"q\", 0.1, 0.9)",
+    "m - on(a) group_left m offset 3s",
+    "m >/ 0.5 or m </ -0.5",
+    "m / 0 or m * NaN",
+    "sum_over_time(m[9s]) == avg_over_time(m[9s])",
+    "increase(m[9s] anchored) + rate(m[9s] smoothed)",
+    "idelta(m[9s]) != irate(m[9s])",
+    "delta((m * 3)[9s:1s])",
+    "stdvar_over_time(m[9s]) + resets(m[9s]) + changes(m[9s])",
+    "histogram_fraction(-1, 1, sum by (a) (m))",
 ];
 
 /// One sample: times may be anything that ascends, values any bits.
@@ -86,6 +97,44 @@ fn value(selector: bool, bits: u64) -> f64 {
     }
 }
 
+/// A histogram of any kind, if it is one that storage would keep.
+fn histogram(bits: u64) -> Option<Histogram> {
+    const HINTS: [CounterResetHint; 4] = [
+        CounterResetHint::Unknown,
+        CounterResetHint::CounterReset,
+        CounterResetHint::NotCounterReset,
+        CounterResetHint::Gauge,
+    ];
+    let byte = |at: u32| (bits >> (8 * at)) as u8;
+    let is_custom = byte(1).is_multiple_of(4);
+    let count = |at: u32| value(false, (bits >> (at * 5)) % 4096).abs();
+    let positive: Vec<f64> = (0..u32::from(byte(2) % 4)).map(count).collect();
+    let negative: Vec<f64> = if is_custom { Vec::new() } else { (0..u32::from(byte(3) % 3)).map(count).collect() };
+    let span = |counts: &[f64], offset: i32| Span { offset, length: counts.len() as u32 };
+    let reach = if byte(4) == 0 { i32::MAX - 70_000 } else { i32::from(byte(4)) - 100 };
+    let offset = if is_custom { i32::from(byte(4) % 2) } else { reach };
+    let histogram = Histogram {
+        counter_reset_hint: HINTS[usize::from(byte(5)) % 4],
+        schema: if is_custom { -53 } else { i32::from(byte(6) % 13) - 4 },
+        zero_threshold: if is_custom { 0.0 } else { f64::from(byte(6) % 5) / 3.0 },
+        sum: value(false, bits >> 3),
+        counts: Counts::Float {
+            count: count(7),
+            zero_count: if is_custom { 0.0 } else { count(8) },
+            positive: positive.clone(),
+            negative: negative.clone(),
+        },
+        positive_spans: vec![span(&positive, offset)],
+        negative_spans: if is_custom { Vec::new() } else { vec![span(&negative, -offset)] },
+        custom_values: if is_custom {
+            (0..4).map(|at| f64::from(at) + f64::from(byte(6) % 2)).collect()
+        } else {
+            Vec::new()
+        },
+    };
+    histogram.validate().is_ok().then_some(histogram)
+}
+
 #[test]
 fn any_data_is_evaluated_or_refused() {
     bolero::check!().with_type::<(u8, Vec<Vec<Bits>>, i64, bool)>().for_each(|(query, input, base, range)| {
@@ -99,12 +148,20 @@ fn any_data_is_evaluated_or_refused() {
                 let mut time = *base;
                 let mut timestamps = Vec::new();
                 let mut values = Vec::new();
+                let (mut histogram_times, mut histograms) = (Vec::new(), Vec::new());
                 for (gap, raw, bits) in samples.iter().take(64) {
                     let next = time.saturating_add(i64::from(*gap) * 100 + 1);
                     if next == time {
                         break;
                     }
                     time = next;
+                    if let Some(histogram) =
+                        Some(*bits).filter(|bits| gap % 3 == 0 && bits % 3 == 0).and_then(histogram)
+                    {
+                        histogram_times.push(time);
+                        histograms.push(histogram);
+                        continue;
+                    }
                     timestamps.push(time);
                     values.push(value(*raw, *bits));
                 }
@@ -114,7 +171,9 @@ fn any_data_is_evaluated_or_refused() {
                     ("b", &(number % 2).to_string()),
                     ("le", bounds[number % bounds.len()]),
                 ]);
-                FetchedSeries { labels, timestamps: Arc::from(timestamps), values, histograms: None }
+                let histograms = FetchedHistograms { timestamps: Arc::from(histogram_times), histograms };
+                let histograms = (!histograms.histograms.is_empty()).then(|| Box::new(histograms));
+                FetchedSeries { labels, timestamps: Arc::from(timestamps), values, histograms }
             })
             .collect();
         let times = match range {

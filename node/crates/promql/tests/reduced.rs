@@ -5,14 +5,14 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use bellwether_model::{Labels, stale_marker};
+use bellwether_model::{CounterResetHint, Counts, Histogram, Labels, Span, stale_marker};
 use bellwether_promql::{
-    EvalError, EvalTimes, Fetched, FetchedSeries, LimitError, Limits, MemoryPool, Outcome, Partial, Plan, PlanOptions,
-    QueryAccount, Reducer, Value, evaluate, evaluate_with, parse,
+    EvalError, EvalTimes, Fetched, FetchedHistograms, FetchedSeries, FloatHistogram, LimitError, Limits, MemoryPool,
+    Outcome, Partial, Plan, PlanOptions, QueryAccount, Reducer, Value, evaluate, evaluate_with, parse,
 };
 use proptest::prelude::*;
 
-const QUERIES: [&str; 36] = [
+const QUERIES: [&str; 41] = [
     "sum(m)",
     "sum by (a) (rate(m[40s]))",
     "sum without (b) (m offset 10s)",
@@ -49,6 +49,11 @@ const QUERIES: [&str; 36] = [
     "max by (__name__, b) (abs(m) > 1)",
     "topk by (__name__) (2, -m)",
     "count by (__name__) (m)",
+    "sum(histogram_count(m))",
+    "sum by (a) (increase(m[40s]))",
+    "avg by (b) (sum_over_time(m[20s]))",
+    "limitk by (b) (2, m * 2)",
+    "count_values by (a) (\"v\", last_over_time(m[20s]))",
 ];
 
 type Sample = (u16, u8, i16);
@@ -65,18 +70,55 @@ fn value((_, kind, number): Sample) -> f64 {
     }
 }
 
+/// Of one width of the zero bucket: which one results of several depends on their order.
+fn histogram((_, kind, number): Sample) -> Histogram {
+    const HINTS: [CounterResetHint; 4] = [
+        CounterResetHint::Unknown,
+        CounterResetHint::CounterReset,
+        CounterResetHint::NotCounterReset,
+        CounterResetHint::Gauge,
+    ];
+    let counts = [f64::from(number % 5).abs(), f64::from(kind) / 3.0, 0.0];
+    Histogram {
+        counter_reset_hint: HINTS[usize::from(kind) / 16 % 4],
+        schema: i32::from(number % 3),
+        zero_threshold: 0.001,
+        sum: f64::from(number) / 7.0,
+        counts: Counts::Float {
+            count: 9.0,
+            zero_count: 1.0,
+            positive: counts.to_vec(),
+            negative: counts[..1].to_vec(),
+        },
+        positive_spans: vec![
+            Span { offset: i32::from(number % 9), length: 1 },
+            Span { offset: i32::from(kind % 4), length: 2 },
+        ],
+        negative_spans: vec![Span { offset: 2, length: 1 }],
+        custom_values: Vec::new(),
+    }
+}
+
 fn series(number: usize, samples: &[Sample], no_infinity: bool) -> FetchedSeries {
     let (a, b, n) = ((number % 3).to_string(), (number % 2).to_string(), (number * 7919 % 101).to_string());
     let mut time = 0;
     let (mut timestamps, mut values) = (Vec::new(), Vec::new());
+    let (mut histogram_times, mut histograms) = (Vec::new(), Vec::new());
     for sample in samples {
         time += i64::from(sample.0 % 30_000) + 1;
+        if number.is_multiple_of(2) && sample.1 % 16 >= 12 {
+            histogram_times.push(time);
+            histograms.push(histogram(*sample));
+            continue;
+        }
         let value = value(*sample);
         timestamps.push(time);
         values.push(if no_infinity && value.is_infinite() { 3.5 } else { value });
     }
     let labels = Labels::of(&[("__name__", "m"), ("A", &n), ("a", &a), ("b", &b), ("n", &n)]);
-    FetchedSeries { labels, timestamps: Arc::from(timestamps), values, histograms: None }
+    let histograms = FetchedHistograms { timestamps: Arc::from(histogram_times), histograms };
+    let histograms = (!histograms.histograms.is_empty()).then(|| Box::new(histograms));
+    FetchedSeries { labels, timestamps: Arc::from(timestamps), values, histograms }
 }
 
 /// Series as parts have them: each in the order of its storage, whatever that is.
@@ -150,18 +192,30 @@ fn assert_same(query: &str, a: &Outcome, b: &Outcome) {
     let exactly = !["sum", "avg", "stddev", "stdvar"].iter().any(|op| query.contains(op));
     assert_eq!((&a.warnings, &a.infos), (&b.warnings, &b.infos), "{query}");
     assert_eq!(a.samples_per_step, b.samples_per_step, "{query}");
+    // Of histograms every number.
+    let numbers = |histogram: &FloatHistogram| -> Vec<f64> {
+        let buckets = histogram.buckets().flat_map(|bucket| [bucket.lower, bucket.upper, bucket.count]);
+        [histogram.count(), histogram.sum()].into_iter().chain(buckets).collect()
+    };
     let flat = |outcome: &Outcome| -> Vec<(Labels, i64, f64)> {
         match &outcome.value {
-            Value::Vector(samples) => {
-                samples.iter().map(|one| (one.labels.clone(), one.point.timestamp, one.point.value)).collect()
-            }
+            Value::Vector(samples) => samples
+                .iter()
+                .flat_map(|one| {
+                    let values = one.histogram.as_deref().map_or_else(|| vec![one.point.value], numbers);
+                    values.into_iter().map(|value| (one.labels.clone(), one.point.timestamp, value))
+                })
+                .collect(),
             Value::Matrix(matrix) => {
                 let points = |one: &bellwether_promql::MatrixSeries| {
                     let labels = one.labels.clone();
-                    one.points
-                        .iter()
-                        .map(move |point| (labels.clone(), point.timestamp, point.value))
-                        .collect::<Vec<_>>()
+                    let floats = one.points.iter().map(|point| (point.timestamp, vec![point.value]));
+                    let histograms = one.histograms.iter().map(|point| (point.timestamp, numbers(&point.histogram)));
+                    let all = floats.chain(histograms).flat_map(|(time, values)| {
+                        let labels = labels.clone();
+                        values.into_iter().map(move |value| (labels.clone(), time, value))
+                    });
+                    all.collect::<Vec<_>>()
                 };
                 matrix.iter().flat_map(points).collect()
             }

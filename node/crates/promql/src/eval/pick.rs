@@ -165,6 +165,12 @@ impl Evaluator<'_> {
         let mut best: Vec<Best> = Vec::new();
         let mut picked = Picked { labels: Vec::new(), columns: Vec::new(), steps: grid.steps };
         produce(&mut |labels, column| {
+            if column.has_histograms() {
+                self.inform_of_ignored_in(node.op.as_str(), node.arg_span);
+                if !column.present.any() {
+                    return Ok(());
+                }
+            }
             let number = picked.labels.len() as u32;
             let first = groups.number(labels, &mut account)? * grid.steps;
             if first == best.len() {
@@ -173,9 +179,6 @@ impl Evaluator<'_> {
             }
             account.take(labels.byte_len() + size_of::<SeriesLabels>())?;
             picked.labels.push(labels.clone());
-            if column.has_histograms() {
-                self.inform_of_ignored_in(node.op.as_str(), node.arg_span);
-            }
             let mut grown = 0;
             for step in column.present.iter().filter(|step| counts[*step] > 0) {
                 let candidate = (column.values[step], number);

@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn bounds_are_powers_of_two_and_what_lies_between() {
         let bounds = [(0, 0), (1, 0), (-3, 0), (1, 1), (3, 1), (8, 3), (-1, -2), (2, -4)];
-        let want = [1.0, 2.0, 0.125, 1.414_213_562_373_095_1, 2.828_427_124_746_190_3, 2.0, 0.0625, 4_294_967_296.0];
+        let want = [1.0, 2.0, 0.125, 2f64.sqrt(), 8f64.sqrt(), 2.0, 0.0625, 4_294_967_296.0];
         assert_eq!(bounds.map(|(index, schema)| exponential_bound(index, schema)), want);
     }
 

@@ -36,7 +36,7 @@ pub fn push_histogram(out: &mut Vec<u8>, histogram: &FloatHistogram) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use bellwether_promql::series_notation::{NotedValue, parse_values};
     use expect_test::{Expect, expect};
 

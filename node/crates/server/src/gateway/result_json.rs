@@ -175,9 +175,6 @@ fn write_matrix(
 fn write_histograms(one: &MatrixSeries, points: &mut usize, out: &mut Vec<u8>, enough: usize) -> bool {
     let mut written = *points - one.points.len();
     while let Some(point) = one.histograms.get(written) {
-        if out.len() >= enough {
-            return false;
-        }
         out.extend_from_slice(if written > 0 { b",[" } else { b",\"histograms\":[[" });
         push_seconds(out, point.timestamp);
         out.push(b',');
@@ -185,6 +182,10 @@ fn write_histograms(one: &MatrixSeries, points: &mut usize, out: &mut Vec<u8>, e
         out.push(b']');
         written += 1;
         *points += 1;
+        // Each piece has one at least, or there would be no end.
+        if out.len() >= enough && written < one.histograms.len() {
+            return false;
+        }
     }
     if written > 0 {
         out.push(b']');
@@ -299,11 +300,14 @@ fn push_stats(out: &mut Vec<u8>, stats: &Statistics, samples_per_step: &[u64]) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use bellwether_model::Labels;
+    use bellwether_promql::HistogramPoint;
     use expect_test::{Expect, expect};
 
+    use super::super::histogram_json::tests::noted;
     use super::*;
 
     fn outcome(value: Value) -> Outcome {
@@ -391,6 +395,34 @@ mod tests {
         let text = whole(QueryResult::new(outcome(long), None, None).0, 1 << 16);
         let data: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(data["result"][0]["values"][5000].to_string(), "[5000,\"5000\"]");
+    }
+
+    #[test]
+    fn histograms_stand_behind_the_values() {
+        let one = Arc::new(noted("{{count:1 sum:2 buckets:[1]}}"));
+        let of = |timestamp| HistogramPoint { timestamp, histogram: one.clone() };
+        let series = |name: &str, points: &[Point], histograms: &[HistogramPoint]| MatrixSeries {
+            labels: Labels::of(&[("n", name)]),
+            points: points.to_vec(),
+            histograms: histograms.to_vec(),
+        };
+        check(
+            Value::Matrix(vec![
+                series("a", &[point(1_000, 1.0)], &[of(2_000), of(3_000)]),
+                series("b", &[], &[of(1_000)]),
+                series("c", &[point(1_000, 1.0)], &[]),
+            ]),
+            expect![[
+                r#"{"resultType":"matrix","result":[{"metric":{"n":"a"},"values":[[1,"1"]],"histograms":[[2,{"count":"1","sum":"2","buckets":[[0,"0.5","1","1"]]}],[3,{"count":"1","sum":"2","buckets":[[0,"0.5","1","1"]]}]]},{"metric":{"n":"b"},"histograms":[[1,{"count":"1","sum":"2","buckets":[[0,"0.5","1","1"]]}]]},{"metric":{"n":"c"},"values":[[1,"1"]]}]}"#
+            ]],
+        );
+        let (labels, point, histogram) = (Labels::empty(), point(1_000, f64::NAN), Some(one.clone()));
+        check(
+            Value::Vector(vec![VectorSample { labels, point, histogram }]),
+            expect![[
+                r#"{"resultType":"vector","result":[{"metric":{},"histogram":[1,{"count":"1","sum":"2","buckets":[[0,"0.5","1","1"]]}]}]}"#
+            ]],
+        );
     }
 
     #[test]

@@ -95,6 +95,10 @@ impl Query {
     async fn run(&self, request: QueryRequest) -> Result<Response<Responses>, Status> {
         let answer = self.0.queries.run(request).await.map_err(|error| status(error.into()))?;
         let Answer { outcome, cost, plan, trace, place } = answer;
+        if outcome.value.has_histograms() {
+            let message = "the result has native histograms, which are answered over HTTP alone";
+            return Err(Status::failed_precondition(message));
+        }
         let explanation = trace.map(|trace| explanation(&plan, &cost, &trace));
         let parts = futures::stream::iter(Parts::new(outcome, explanation))
             .map(move |part| if place.is_killed() { Err(status(QueryError::Killed.into())) } else { Ok(part) });

@@ -12,6 +12,7 @@ use crate::eval::meter::Account;
 use crate::eval::partial::wire::{Damage, Input, Output};
 use crate::eval::{Sink, execution_error};
 use crate::functions::labels::with_label;
+use crate::histogram::FloatHistogram;
 use crate::literal::number_text;
 use crate::outcome::EvalError;
 use crate::plan::AggregateNode;
@@ -34,6 +35,13 @@ enum Counted {
 impl Counted {
     fn of(value: f64) -> Counted {
         Counted::Float(if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() })
+    }
+
+    fn of_histogram(histogram: &FloatHistogram) -> Result<Counted, EvalError> {
+        match histogram.notation() {
+            Some(text) => Ok(Counted::Histogram(text.into())),
+            None => execution_error("the buckets of a histogram lie too far apart to be a label's value".to_owned()),
+        }
     }
 
     fn text(&self) -> String {
@@ -100,16 +108,13 @@ impl ValueCounts {
         account: &mut Account<'_>,
     ) -> Result<(), EvalError> {
         let group = self.groups.number(labels, account)?;
-        for step in column.present.iter() {
-            self.count((group, Counted::of(column.values[step])), labels, step, account)?;
-        }
-        for (step, histogram) in column.histograms.iter().flat_map(|histograms| histograms.iter()) {
-            let Some(text) = histogram.notation() else {
-                return execution_error(
-                    "the buckets of a histogram lie too far apart to be a label's value".to_owned(),
-                );
+        // Step by step, whatever the kind: the order of counts may depend on where they began.
+        for step in column.presence().iter() {
+            let value = match column.histogram(step) {
+                None => Counted::of(column.values[step]),
+                Some(histogram) => Counted::of_histogram(histogram)?,
             };
-            self.count((group, Counted::Histogram(text.into())), labels, step, account)?;
+            self.count((group, value), labels, step, account)?;
         }
         Ok(())
     }

@@ -321,7 +321,10 @@ mod tests {
             assert_eq!(joined, whole.series, "cut behind {cut}");
             assert_eq!(matrix_bytes(&whole.part(steps(100, cut))), {
                 let parts = whole.part(steps(100, cut));
-                parts.iter().map(|series| series_bytes(&series.labels, series.points.len())).sum::<usize>()
+                parts
+                    .iter()
+                    .map(|series| series_bytes(&series.labels, &series.points, &series.histograms))
+                    .sum::<usize>()
             });
         }
         assert_eq!(whole.part_bytes(whole.steps), matrix_bytes(&whole.series));
