@@ -148,3 +148,26 @@ async fn invalid_histograms_are_refused_with_reason_and_the_rest_is_stored() {
     let answer = write_v2(&node, "h", &[(NOW_MS + 3_600_000, integer(2))]).await;
     assert!(answer.text().starts_with("1 refused: 1 too far in the future"), "{}", answer.text());
 }
+
+#[tokio::test]
+async fn queries_see_histograms_wherever_they_are_stored() {
+    let node = Node::start().await;
+    let begin = NOW_MS - 2 * WINDOW_MS;
+    let rows: Vec<(i64, Histogram)> = (0..9).map(|at| (begin + at * 60_000, integer(at as u64 + 1))).collect();
+    // The last ones first.
+    assert_eq!(write_v2(&node, "h", &rows[5..]).await.shown(), "204 ");
+    assert_eq!(node.write_bytes(snappy(&v1("h", &rows[..5]))).await.shown(), "204 ");
+    let at = ((begin + 8 * 60_000) / 1000).to_string();
+    let value = |answer: Answer| answer.json()["data"]["result"][0]["value"][1].clone();
+    for step in ["/api/v1/admin/flush", "/api/v1/admin/seal", "/api/v1/admin/seal"] {
+        assert_eq!(value(node.instant("histogram_count(h)", &at).await), "54", "before {step}");
+        assert_eq!(value(node.instant("histogram_sum(h offset 5m)", &at).await), "74", "before {step}");
+        assert_eq!(value(node.instant("count_over_time(h[20m])", &at).await), "9", "before {step}");
+        // Six more each minute.
+        assert_eq!(value(node.instant("histogram_count(rate(h[5m])) * 60", &at).await), "6", "before {step}");
+        let answer = node.instant("h", &at).await.json();
+        let found = &answer["data"]["result"][0]["histogram"][1];
+        assert_eq!((found["count"].as_str(), found["sum"].as_str()), (Some("54"), Some("166.5")), "before {step}");
+        assert_eq!(node.post(step).await.status, 200);
+    }
+}

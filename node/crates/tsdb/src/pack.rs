@@ -361,7 +361,7 @@ mod tests {
     fn histograms_are_among_the_values() {
         let body = mixed_pack();
         let hex: String = body.iter().map(|byte| format!("{byte:02x}")).collect();
-        expect_test::expect![""].assert_eq(&hex);
+        expect_test::expect!["020000020200000000080001820825000000000000f03f04000e4002020102021800010401000001000108000000000000f83f064004054000064004"].assert_eq(&hex);
         let pack = Pack::parse(body).unwrap();
         let [found] = pack.find(SortKey { tenant: 0, metric: 0, series: 2 }) else { panic!("one stretch") };
         let (mut values, mut beside) = (Vec::new(), Beside::default());

@@ -37,7 +37,7 @@ fn write(shard: &Shard, window: i64, rows: i64) {
         for row in 0..rows {
             let value = (row * 7919 % 1000) as f64 / 8.0;
             let at = window * WINDOW_MS + row * 1000;
-            if series.0 % 5 == 0 {
+            if series.0.is_multiple_of(5) {
                 let chunk = chunk(&histogram(row as u8));
                 writer.append_histograms([(series.0, at, &chunk[..])].into_iter(), TimeRange::ALL);
             } else {

@@ -41,7 +41,7 @@ fn write(shard: &Shard, window: i64, rows: i64) {
         for row in 0..rows {
             let at = window * WINDOW_MS + row * 1000;
             // Some series are of histograms, some change from floats to histograms.
-            if series.0 % 5 == 0 || series.0 % 5 == 1 && row > 20 {
+            if series.0.is_multiple_of(5) || series.0 % 5 == 1 && row > 20 {
                 let chunk = chunk(&histogram(row as u8));
                 writer.append_histograms([(series.0, at, &chunk[..])].into_iter(), TimeRange::ALL);
             } else {

@@ -180,9 +180,9 @@ async fn write_histogram(server: &Server, timestamp: i64) -> (u64, u64) {
 async fn histograms(server: &Server) -> Vec<i64> {
     let read = ReadContext::new(QueryAccount::new(Limits::default()));
     let matchers = Arc::from([Matcher::equal("__name__", "h")]);
-    let groups = server.shards().serving();
-    let found = server.shards().select(groups, &Tenant::default_tenant(), matchers, TimeRange::ALL, Wanted::All, &read);
-    let found = found.await.unwrap().into_iter().filter_map(|series| series.histograms);
+    let (groups, tenant) = (server.shards().serving(), Tenant::default_tenant());
+    let found = server.shards().select(groups, &tenant, matchers, TimeRange::ALL, Wanted::All, &read).await;
+    let found = found.unwrap().into_iter().filter_map(|series| series.histograms);
     found
         .flat_map(|own| {
             assert!(own.histograms.iter().all(|histogram| *histogram == a_histogram()));

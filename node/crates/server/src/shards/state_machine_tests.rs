@@ -184,7 +184,7 @@ fn apply_histograms(machine: &ShardStateMachine, index: u64, version: u8, known:
     let payload = EntryPayload::Normal(entry.finish(NOW_MS, limits, Compression::Never).into());
     let position = LogPosition { term: 1, leader: ReplicaId(1), index };
     let replies = machine.apply(vec![CommittedEntry { position, payload }]).unwrap();
-    let reply = replies.into_iter().next().flatten().unwrap();
+    let reply = replies.into_iter().next().unwrap();
     replies::decode_frames(&reply).next().unwrap().unwrap()
 }
 

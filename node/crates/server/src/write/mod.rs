@@ -224,7 +224,7 @@ impl WritePath {
         let outcome = match &result {
             Ok(outcome) => {
                 self.metrics.ack_seconds.observe(started.elapsed().as_secs_f64());
-                self.metrics.samples.inc_by(outcome.samples);
+                self.metrics.samples.inc_by(outcome.samples + outcome.histograms);
                 for (reason, refusal) in &outcome.refused.by_reason {
                     self.metrics.count_refused(*reason, refusal.count);
                 }

@@ -12,7 +12,7 @@ pub fn histogram(number: u8) -> Histogram {
     let float = n as f64 / 2.0;
     let spans = vec![Span { offset: i32::from(number % 4) - 2, length: 2 }];
     let integer = Histogram {
-        counter_reset_hint: if number % 5 == 0 { CounterResetHint::Gauge } else { CounterResetHint::Unknown },
+        counter_reset_hint: if number.is_multiple_of(5) { CounterResetHint::Gauge } else { CounterResetHint::Unknown },
         schema: 3,
         zero_threshold: 1e-128,
         sum: f64::from(number),
