@@ -14,7 +14,7 @@ pub(super) fn unquoted(token: &Token<'_>) -> Result<String, String> {
 
 /// The number of a token; a character is one, too.
 pub(super) fn number(token: &Token<'_>) -> Result<Number, String> {
-    let bad = || format!("bad number syntax: {:?}", token.text);
+    let bad = || format!("illegal number syntax: {:?}", token.text);
     let text = token.text.to_owned();
     if token.kind == TokenKind::Char {
         let inner = unescape(&text[1..text.len() - 1], '\'').ok_or_else(bad)?;
@@ -29,15 +29,32 @@ pub(super) fn number(token: &Token<'_>) -> Result<Number, String> {
     if let Some(int) = parse_int(&plain) {
         return Ok(Number { text, int: Some(int), float: int as f64, is_float: false });
     }
-    if plain.contains(['x', 'X']) {
-        return Err(bad());
+    // What is too large is an error where it is used.
+    if !plain.starts_with('0')
+        && let Ok(whole) = plain.parse::<u64>()
+    {
+        return Ok(Number { text, int: None, float: whole as f64, is_float: false });
     }
-    let float: f64 = plain.parse().map_err(|_| bad())?;
-    if float.is_infinite() || !plain.contains(['.', 'e', 'E']) {
+    let is_hex = plain.contains(['x', 'X']);
+    let float: f64 = if is_hex { hex_float(&plain) } else { plain.parse().ok() }.ok_or_else(bad)?;
+    if float.is_infinite() || (!is_hex && !plain.contains(['.', 'e', 'E'])) {
         return Err(format!("integer overflow: {text:?}"));
     }
     let int = (float.fract() == 0.0 && float.abs() < i64::MAX as f64).then_some(float as i64);
     Ok(Number { text, int, float, is_float: true })
+}
+
+/// `0x1.8p4`
+fn hex_float(text: &str) -> Option<f64> {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1.0, digits),
+        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let (mantissa, power) = digits.get(2..)?.split_once(['p', 'P'])?;
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let bits = u64::from_str_radix(&format!("{whole}{fraction}"), 16).ok()?;
+    let power = power.parse::<i32>().ok()?.checked_sub(4 * i32::try_from(fraction.len()).ok()?)?;
+    Some(sign * bits as f64 * f64::powi(2.0, power))
 }
 
 /// A whole number as Go writes it; a leading zero means octal.

@@ -64,17 +64,40 @@ pub(crate) fn url_path(url: &str) -> &str {
     rest.split(['?', '#']).next().unwrap_or_default()
 }
 
+/// `toUpper`: character by character, as in Go.
+pub(crate) fn to_upper(text: &str) -> String {
+    text.chars().map(upper).collect()
+}
+
+/// `toLower`
+pub(crate) fn to_lower(text: &str) -> String {
+    text.chars().map(|c| single(c, c.to_lowercase())).collect()
+}
+
+fn upper(c: char) -> char {
+    single(c, c.to_uppercase())
+}
+
+/// What a character becomes, if that is one character.
+fn single(c: char, mut changed: impl Iterator<Item = char>) -> char {
+    match (changed.next(), changed.next()) {
+        (Some(changed), None) => changed,
+        _ => c,
+    }
+}
+
 /// `title`: the first letter of each word in upper case.
 pub(crate) fn title(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut before = ' ';
     for c in text.chars() {
-        let begins = !before.is_alphanumeric() && !matches!(before, '_' | '\'');
-        if begins {
-            out.extend(c.to_uppercase())
-        } else {
-            out.push(c)
-        }
+        // As Go has it, which is no apostrophe's friend.
+        let is_separator = match before {
+            '_' => false,
+            c if c.is_ascii() => !c.is_ascii_alphanumeric(),
+            c => c.is_whitespace(),
+        };
+        out.push(if is_separator { upper(c) } else { c });
         before = c;
     }
     out
@@ -89,7 +112,8 @@ mod tests {
         assert_eq!(html("<a href='x'>&\""), "&lt;a href=&#39;x&#39;&gt;&amp;&#34;");
         assert_eq!(js("it's <b>\n"), "it\\'s \\u003Cb\\u003E\\u000A");
         assert_eq!(url_query("a b/ü{x=\"1\"}"), "a+b%2F%C3%BC%7Bx%3D%221%22%7D");
-        assert_eq!(title("aa bB x_y"), "Aa BB X_y");
+        assert_eq!(title("aa bB x_y it's ß"), "Aa BB X_y It'S ß");
+        assert_eq!((to_upper("ß é"), to_lower("ÀB")), ("ß É".to_owned(), "àb".to_owned()));
         assert_eq!(url_path("http://host:1/a/b?c=d"), "/a/b");
         assert_eq!(url_path("http://host"), "");
     }

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::Surroundings;
-use super::ast::{Command, Control, List, Node, Pipe, Tree, Word};
+use super::ast::{Command, Control, List, Node, Pipe, Tree, Word, WordKind};
 use super::functions::Call;
 use super::value::Value;
 use crate::limits::{TEMPLATE_CALLS_MAX, TEMPLATE_OUTPUT_BYTES_MAX, TEMPLATE_STEPS_MAX};
@@ -60,6 +60,8 @@ impl fmt::Display for At<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             At::Start => Ok(()),
+            // Parentheses belong to what stands around.
+            At::Word(Word { kind: WordKind::Pipe(pipe), .. }) => pipe.fmt(f),
             At::Word(word) => word.fmt(f),
             At::Command(command) => command.fmt(f),
             At::Pipe(pipe) => pipe.fmt(f),
@@ -130,6 +132,7 @@ impl<'t> Execution<'t, '_> {
                         self.at = At::Pipe(pipe);
                         match value {
                             Value::Missing => self.write("<no value>")?,
+                            Value::Object(object) => self.write(object.print().trim_start_matches('&'))?,
                             value => self.write(&value.print())?,
                         }
                     }
@@ -172,7 +175,7 @@ impl<'t> Execution<'t, '_> {
         let mut each = |execution: &mut Self, key: Value, item: Value| -> Done<bool> {
             is_empty = false;
             execution.step()?;
-            execution.bind(&control.pipe, key, &item);
+            execution.bind(&control.pipe, key, &item)?;
             flow = execution.list(&control.then, &item)?;
             execution.variables.truncate(inner);
             Ok(flow != Flow::Break)
@@ -211,21 +214,27 @@ impl<'t> Execution<'t, '_> {
     }
 
     /// Gives the variables of a range their values: the last one is the item, one before it the key.
-    fn bind(&mut self, pipe: &'t Pipe, key: Value, item: &Value) {
-        let values = match pipe.variables.len() {
-            0 => return,
-            1 => vec![item.clone()],
-            _ => vec![key, item.clone()],
-        };
-        for (name, value) in pipe.variables.iter().zip(values) {
-            if pipe.assigns { self.assign(name, value) } else { self.variables.push((name, value)) }
-        }
+    fn bind(&mut self, pipe: &'t Pipe, key: Value, item: &Value) -> Done<()> {
+        let values = if pipe.variables.len() < 2 { vec![item.clone()] } else { vec![key, item.clone()] };
+        pipe.variables.iter().zip(values).try_for_each(|(name, value)| self.give(pipe, name, value))
     }
 
-    fn assign(&mut self, name: &str, value: Value) {
-        // The parser knows that it is there.
-        if let Some((_, place)) = self.variables.iter_mut().rev().find(|(known, _)| *known == name) {
-            *place = value;
+    /// Gives a variable its value: a new one, or one that is there.
+    fn give(&mut self, pipe: &Pipe, name: &'t str, value: Value) -> Done<()> {
+        if pipe.assigns {
+            return self.assign(name, value);
+        }
+        self.variables.push((name, value));
+        Ok(())
+    }
+
+    fn assign(&mut self, name: &str, value: Value) -> Done<()> {
+        match self.variables.iter_mut().rev().find(|(known, _)| *known == name) {
+            Some((_, place)) => {
+                *place = value;
+                Ok(())
+            }
+            None => self.fail(format!("undefined variable: {name}")),
         }
     }
 
@@ -260,9 +269,7 @@ impl<'t> Execution<'t, '_> {
         }
         let value = value.unwrap_or_default();
         if !pipe.of_range {
-            for name in &pipe.variables {
-                if pipe.assigns { self.assign(name, value.clone()) } else { self.variables.push((name, value.clone())) }
-            }
+            pipe.variables.iter().try_for_each(|name| self.give(pipe, name, value.clone()))?;
         }
         Ok(value)
     }

@@ -25,6 +25,12 @@ impl<'t> Execution<'t, '_> {
                 self.fields(first, dot, value, names, args, last)
             }
             WordKind::Function(function) => self.function(function, first, At::Command(command), args, dot, last),
+            WordKind::Pipe(pipe) => {
+                if !args.is_empty() || last.is_some() {
+                    return self.fail(format!("can't give argument to non-function {pipe}"));
+                }
+                self.pipe(pipe, dot)
+            }
             kind => {
                 self.at = At::Word(first);
                 if !args.is_empty() || last.is_some() {
@@ -32,7 +38,6 @@ impl<'t> Execution<'t, '_> {
                 }
                 match kind {
                     WordKind::Nil => self.fail("nil is not a command"),
-                    WordKind::Pipe(pipe) => self.pipe(pipe, dot),
                     _ => self.argument(Param::Any, first, dot),
                 }
             }
@@ -63,8 +68,10 @@ impl<'t> Execution<'t, '_> {
         for arg in args {
             values.push(self.argument(Param::Any, arg, dot)?);
         }
+        if !values.is_empty() {
+            self.at = At::Word(word);
+        }
         values.extend(last);
-        self.at = At::Word(word);
         self.field(word, &value, name, Some(&values))
     }
 
@@ -115,12 +122,14 @@ impl<'t> Execution<'t, '_> {
             }
             WordKind::Chain(inner, names) => {
                 let value = self.argument(Param::Any, inner, dot)?;
-                self.at = At::Word(word);
                 self.fields(word, dot, value, names, &[], None)?
             }
             WordKind::Pipe(pipe) => self.pipe(pipe, dot)?,
             WordKind::Function(function) => self.function(function, word, At::Word(word), &[], dot, None)?,
             WordKind::Bool(value) => return self.constant(param, word, Value::Bool(*value)),
+            WordKind::Number(Number { int: None, is_float: false, .. }) => {
+                return self.fail(format!("{word} overflows int"));
+            }
             WordKind::Number(number) => return self.constant(param, word, constant(number)),
             WordKind::Text { value, .. } => return self.constant(param, word, Value::text(value.as_str())),
         };

@@ -37,7 +37,7 @@ struct Flags {
 /// `printf`; what does not fit together is written as Go does, and is no error.
 pub(crate) fn printf(format: &str, args: &[Value]) -> Result<String, String> {
     let mut out = String::new();
-    let mut args = args.iter();
+    let mut args = Args { args, next: 0, chosen: false, bad: false };
     let mut chars = format.chars().peekable();
     while let Some(c) = chars.next() {
         if out.len() > TEMPLATE_OUTPUT_BYTES_MAX {
@@ -47,54 +47,97 @@ pub(crate) fn printf(format: &str, args: &[Value]) -> Result<String, String> {
             out.push(c);
             continue;
         }
-        let mut flags = Flags::default();
-        while let Some(flag) = chars.next_if(|c| matches!(c, '-' | '+' | '#' | ' ' | '0')) {
-            match flag {
-                '-' => flags.minus = true,
-                '+' => flags.plus = true,
-                '#' => flags.sharp = true,
-                ' ' => flags.space = true,
-                _ => flags.zero = true,
-            }
-        }
-        flags.width = size(&mut chars, &mut args, &mut out, "WIDTH").map(|width| {
-            flags.minus |= width < 0;
-            width.unsigned_abs() as usize
-        });
-        if chars.next_if_eq(&'.').is_some() {
-            let precision = size(&mut chars, &mut args, &mut out, "PREC").unwrap_or(0);
-            flags.precision = usize::try_from(precision).ok();
-        }
+        args.bad = false;
+        let flags = flags(&mut chars, &mut args, &mut out);
+        args.choose(&mut chars);
         let Some(verb) = chars.next() else {
             out.push_str("%!(NOVERB)");
             break;
         };
         if verb == '%' {
             out.push('%');
-            continue;
+        } else if args.bad {
+            out.push_str(&format!("%!{verb}(BADINDEX)"));
+        } else {
+            match args.take() {
+                Some(arg) => write(&mut out, verb, flags, arg),
+                None => out.push_str(&format!("%!{verb}(MISSING)")),
+            }
         }
-        let Some(arg) = args.next() else {
-            out.push_str(&format!("%!{verb}(MISSING)"));
-            continue;
-        };
-        write(&mut out, verb, flags, arg);
     }
-    let rest: Vec<String> = args.map(|arg| format!("{}={}", go_type(arg), arg.print())).collect();
+    // Who chooses arguments by number may leave some out.
+    let rest = if args.chosen { &[] } else { args.args.get(args.next..).unwrap_or_default() };
+    let rest: Vec<String> = rest.iter().map(|arg| format!("{}={}", go_type(arg), arg.print())).collect();
     if !rest.is_empty() {
         out.push_str(&format!("%!(EXTRA {})", rest.join(", ")));
     }
     Ok(out)
 }
 
+type Chars<'f> = std::iter::Peekable<std::str::Chars<'f>>;
+
+/// Arguments in turn, or by number: `%[2]d`.
+struct Args<'v> {
+    args: &'v [Value],
+    next: usize,
+    chosen: bool,
+    /// The number last chosen is none.
+    bad: bool,
+}
+
+impl<'v> Args<'v> {
+    fn take(&mut self) -> Option<&'v Value> {
+        let arg = self.args.get(self.next);
+        self.next += usize::from(arg.is_some());
+        arg
+    }
+
+    /// Reads `[2]`, if it is there.
+    fn choose(&mut self, chars: &mut Chars<'_>) {
+        if chars.next_if_eq(&'[').is_none() {
+            return;
+        }
+        self.chosen = true;
+        let mut number = String::new();
+        while let Some(digit) = chars.next_if(|c| *c != ']') {
+            number.push(digit);
+        }
+        let is_closed = chars.next_if_eq(&']').is_some();
+        match number.parse::<usize>() {
+            Ok(number @ 1..) if is_closed && number <= self.args.len() => self.next = number - 1,
+            _ => self.bad = true,
+        }
+    }
+}
+
+fn flags(chars: &mut Chars<'_>, args: &mut Args<'_>, out: &mut String) -> Flags {
+    let mut flags = Flags::default();
+    while let Some(flag) = chars.next_if(|c| matches!(c, '-' | '+' | '#' | ' ' | '0')) {
+        match flag {
+            '-' => flags.minus = true,
+            '+' => flags.plus = true,
+            '#' => flags.sharp = true,
+            ' ' => flags.space = true,
+            _ => flags.zero = true,
+        }
+    }
+    args.choose(chars);
+    flags.width = size(chars, args, out, "WIDTH").map(|width| {
+        flags.minus |= width < 0;
+        width.unsigned_abs() as usize
+    });
+    if chars.next_if_eq(&'.').is_some() {
+        args.choose(chars);
+        let precision = size(chars, args, out, "PREC").unwrap_or(0);
+        flags.precision = usize::try_from(precision).ok();
+    }
+    flags
+}
+
 /// A width or precision: digits, or `*` for the next argument.
-fn size<'v>(
-    chars: &mut std::iter::Peekable<std::str::Chars<'_>>,
-    args: &mut impl Iterator<Item = &'v Value>,
-    out: &mut String,
-    what: &str,
-) -> Option<i64> {
+fn size(chars: &mut Chars<'_>, args: &mut Args<'_>, out: &mut String, what: &str) -> Option<i64> {
     if chars.next_if_eq(&'*').is_some() {
-        return match args.next() {
+        return match args.take() {
             Some(Value::Int(size)) if size.unsigned_abs() <= PRINTF_WIDTH_MAX as u64 => Some(*size),
             _ => {
                 out.push_str(&format!("%!(BAD{what})"));
@@ -131,6 +174,7 @@ fn write(out: &mut String, verb: char, flags: Flags, arg: &Value) {
         ('t', Value::Bool(value)) => Some(value.to_string()),
         ('s', Value::Text(text)) => Some(cut(text, flags)),
         ('s', Value::List(_) | Value::Map(_) | Value::Object(_)) => Some(arg.print()),
+        ('q', Value::Text(text)) if flags.plus => Some(ascii(&quoted(&cut(text, flags)))),
         ('q', Value::Text(text)) => Some(quoted(&cut(text, flags))),
         ('q', Value::List(items)) if items.iter().all(|item| item.as_text().is_some()) => {
             let items: Vec<String> = items.iter().filter_map(Value::as_text).map(quoted).collect();
@@ -152,8 +196,9 @@ fn write(out: &mut String, verb: char, flags: Flags, arg: &Value) {
                 'o' | 'O' => 8,
                 _ => 16,
             };
-            let flags = Flags { sharp: flags.sharp || verb == 'O', ..flags };
-            return pad_number(out, integer(*int, radix, verb == 'X', flags), flags);
+            let text = integer(*int, radix, verb == 'X', flags);
+            let text = if verb == 'O' { with_prefix(&text, "0o") } else { text };
+            return pad_number(out, text, flags);
         }
         ('e' | 'E' | 'f' | 'F' | 'g' | 'G', Value::Float(float)) => {
             let text = match verb {
@@ -232,6 +277,27 @@ fn integer(value: i64, radix: u32, upper: bool, flags: Flags) -> String {
     format!("{sign}{prefix}{digits}")
 }
 
+/// A prefix behind the sign.
+fn with_prefix(text: &str, prefix: &str) -> String {
+    match text.strip_prefix(['-', '+', ' ']) {
+        Some(digits) => format!("{}{prefix}{digits}", &text[..1]),
+        None => format!("{prefix}{text}"),
+    }
+}
+
+/// A text with all that is not ASCII escaped.
+fn ascii(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        match u32::from(c) {
+            _ if c.is_ascii() => out.push(c),
+            code @ ..=0xffff => out.push_str(&format!("\\u{code:04x}")),
+            code => out.push_str(&format!("\\U{code:08x}")),
+        }
+    }
+    out
+}
+
 fn pad_number(out: &mut String, text: String, flags: Flags) {
     let zeros = flags.zero
         && !flags.minus
@@ -290,6 +356,9 @@ mod tests {
             "a|1.235e+04|1e-05",
         );
         check("%*d|%-*d|", &[Value::Int(4), Value::Int(7), Value::Int(3), Value::Int(1)], "   7|1  |");
+        check("%[2]d %[1]d %d", &[Value::Int(1), Value::Int(2)], "2 1 2");
+        check("%O %+q", &[Value::Int(-8), Value::text("é")], "-0o10 \"\\u00e9\"");
+        check("%[5]d %[x]d", &[Value::Int(1)], "%!d(BADINDEX) %!d(BADINDEX)");
         check("%T %c %U", &[Value::Float(1.0), Value::Int(0x41), Value::Int(0x41)], "float64 A U+0041");
     }
 

@@ -195,7 +195,8 @@ static PROMETHEUS: &[Function] = &[
     }),
     plain("reReplaceAll", &[Text, Text, Text], |call, args| {
         let [pattern, with, text] = [0, 1, 2].map(|at| args[at].as_text().unwrap_or_default());
-        let replaced = regex(pattern)?.replace_all(text, with).into_owned();
+        let regex = regex(pattern).map_err(|error| format!("regexp: Compile(`{pattern}`): {error}"))?;
+        let replaced = regex.replace_all(text, with).into_owned();
         call.text(replaced)
     }),
     plain("match", &[Text, Text], |_, args| {
@@ -204,8 +205,8 @@ static PROMETHEUS: &[Function] = &[
     }),
     plain("safeHtml", &[Text], |_, args| Ok(args[0].clone())),
     plain("title", &[Text], |call, args| call.text(escape::title(args[0].as_text().unwrap_or_default()))),
-    plain("toUpper", &[Text], |call, args| call.text(args[0].as_text().unwrap_or_default().to_uppercase())),
-    plain("toLower", &[Text], |call, args| call.text(args[0].as_text().unwrap_or_default().to_lowercase())),
+    plain("toUpper", &[Text], |call, args| call.text(escape::to_upper(args[0].as_text().unwrap_or_default()))),
+    plain("toLower", &[Text], |call, args| call.text(escape::to_lower(args[0].as_text().unwrap_or_default()))),
     plain("graphLink", &[Text], |call, args| call.text(link(&args[0], 0))),
     plain("tableLink", &[Text], |call, args| call.text(link(&args[0], 1))),
     plain("stripPort", &[Text], |call, args| call.text(humanize::strip_port(args[0].as_text().unwrap_or_default()))),
@@ -251,9 +252,14 @@ fn label(sample: &Value, name: &str) -> Result<Value, String> {
 
 fn regex(pattern: &str) -> Result<Regex, String> {
     let built = RegexBuilder::new(pattern).size_limit(TEMPLATE_REGEX_BYTES_MAX).build();
-    // The library's message draws the pattern, and says at last what is wrong with it.
-    let reason = |error: regex::Error| error.to_string().lines().last().unwrap_or_default().replace("error: ", "");
-    built.map_err(|error| format!("regexp: Compile(`{pattern}`): error parsing regexp: {}", reason(error)))
+    built.map_err(|error| {
+        // The library's message draws the pattern, and says at last what is wrong with it.
+        let reason = error.to_string().lines().last().unwrap_or_default().replace("error: ", "");
+        match reason.as_str() {
+            "unclosed group" => format!("error parsing regexp: missing closing ): `{pattern}`"),
+            reason => format!("error parsing regexp: {reason}"),
+        }
+    })
 }
 
 fn link(expression: &Value, tab: u8) -> String {
@@ -273,6 +279,7 @@ fn float(value: &Value) -> Result<f64, String> {
             Some(Ok(Value::Float(seconds))) if object.type_name() == Span::TYPE => Ok(seconds),
             _ => Err(format!("can't convert {} to float", object.type_name())),
         },
+        Value::Missing => Err("can't convert <nil> to float".to_owned()),
         other => Err(format!("can't convert {} to float", other.type_name())),
     }
 }

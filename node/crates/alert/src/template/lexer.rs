@@ -37,6 +37,8 @@ pub(crate) enum TokenKind {
     Declare,
     Assign,
     Comma,
+    /// A character that nothing begins with.
+    Other,
     End,
 }
 
@@ -161,10 +163,8 @@ impl<'t> Lexer<'t> {
             let (kind, length) = self.word(first, trimmed, begin)?;
             match kind {
                 TokenKind::LeftParen => self.parens += 1,
-                TokenKind::RightParen if self.parens == 0 => {
-                    return Err(LexError { offset: begin, message: "unexpected right paren".to_owned() });
-                }
-                TokenKind::RightParen => self.parens -= 1,
+                // One too many is for the parser to see.
+                TokenKind::RightParen => self.parens = self.parens.saturating_sub(1),
                 _ => {}
             }
             self.push(kind, begin, begin + length, spaced);
@@ -189,7 +189,7 @@ impl<'t> Lexer<'t> {
         let ended = |length: usize| match rest[length..].chars().next() {
             None => true,
             Some(c) => {
-                is_space(c) || matches!(c, '.' | ',' | '|' | ':' | ')' | '(' | '=') || rest[length..].starts_with(CLOSE)
+                is_space(c) || matches!(c, '.' | ',' | '|' | ':' | ')' | '(') || rest[length..].starts_with(CLOSE)
             }
         };
         let bad = |length: usize| {
@@ -237,7 +237,8 @@ impl<'t> Lexer<'t> {
                 }
                 Ok((word_kind(&rest[..end]), end))
             }
-            c => fail(format!("unexpected bad character U+{:04X} '{c}' in command", u32::from(c))),
+            c if c.is_ascii_graphic() => Ok((TokenKind::Other, 1)),
+            c => fail(format!("unrecognized character in action: U+{:04X} '{c}' in command", u32::from(c))),
         }
     }
 }

@@ -77,7 +77,7 @@ impl<'t> Parser<'t> {
     fn unexpected<T>(&self, token: &Token<'_>, context: &str) -> Parsed<T> {
         let what = match token.kind {
             TokenKind::End => "EOF".to_owned(),
-            TokenKind::Keyword(_) => format!("<{}>", token.text),
+            TokenKind::Keyword(_) | TokenKind::Dot => format!("<{}>", token.text),
             _ => format!("{:?}", token.text.chars().take(40).collect::<String>()),
         };
         self.fail(token.offset, format!("unexpected {what} in {context}"))
@@ -359,9 +359,6 @@ impl<'t> Parser<'t> {
                 TokenKind::Close | TokenKind::RightParen => break,
                 TokenKind::Pipe => {
                     self.next();
-                    if matches!(self.peek().kind, TokenKind::Close | TokenKind::RightParen) {
-                        return self.fail(self.peek().offset, format!("missing value for {context}"));
-                    }
                     break;
                 }
                 _ if token.spaced && begins_word(token.kind) => {}
