@@ -40,62 +40,54 @@ fn a_file_that_is_right_is_summed_up() {
     check(
         &["--json", "check", "alertmanager.yml"],
         expect![[r#"
-        [
-          {
-            "file": "alertmanager.yml",
-            "inhibit_rules": 1,
-            "receivers": [
+            [
               {
-                "integrations": [
-                  "slack"
+                "file": "alertmanager.yml",
+                "inhibit_rules": 1,
+                "receivers": [
+                  {
+                    "integrations": [
+                      "slack"
+                    ],
+                    "name": "chat",
+                    "routes": 1
+                  },
+                  {
+                    "integrations": [
+                      "webhook"
+                    ],
+                    "name": "db",
+                    "routes": 2
+                  },
+                  {
+                    "integrations": [
+                      "pagerduty"
+                    ],
+                    "name": "pager",
+                    "routes": 1
+                  },
+                  {
+                    "integrations": [],
+                    "name": "unused",
+                    "routes": 0
+                  }
                 ],
-                "name": "chat",
-                "routes": 1
-              },
-              {
-                "integrations": [
-                  "webhook"
+                "routes": 4,
+                "templates": [
+                  "templates/ops.tmpl"
                 ],
-                "name": "db",
-                "routes": 2
-              },
-              {
-                "integrations": [
-                  "pagerduty"
+                "time_intervals": [
+                  "office",
+                  "weekends"
                 ],
-                "name": "pager",
-                "routes": 1
-              },
-              {
-                "integrations": [],
-                "name": "unused",
-                "routes": 0
-              }
-            ],
-            "routes": 4,
-            "templates": [
-              "templates/ops.tmpl"
-            ],
-            "time_intervals": [
-              "office",
-              "weekends"
-            ],
-            "warnings": [
-              {
-                "column": 3,
-                "line": 23,
-                "message": "no route leads to receiver \"unused\""
-              },
-              {
-                "column": 33,
-                "line": 33,
-                "message": "templates: no file matches \"more/*.tmpl\""
+                "warnings": [
+                  "alertmanager.yml:23:3: no route leads to receiver \"unused\"",
+                  "alertmanager.yml:33:33: templates: no file matches \"more/*.tmpl\""
+                ]
               }
             ]
-          }
-        ]
-        -> 0
-    "#]],
+            -> 0
+        "#]],
     );
 }
 
@@ -134,45 +126,21 @@ fn all_that_is_wrong_is_told_with_its_place() {
     check(
         &["--json", "check", "wrong.yml"],
         expect![[r#"
-        [
-          {
-            "errors": [
+            [
               {
-                "column": 20,
-                "line": 2,
-                "message": "resolve_timeout: not a valid duration string: \"5\""
-              },
-              {
-                "column": 13,
-                "line": 4,
-                "message": "there is no receiver \"chat\""
-              },
-              {
-                "column": 25,
-                "line": 5,
-                "message": "group_by has \"alertname\" twice"
-              },
-              {
-                "column": 22,
-                "line": 7,
-                "message": "matchers: these quotes have no end"
-              },
-              {
-                "column": 5,
-                "line": 8,
-                "message": "unknown field \"reciever\" in a route; do you mean receiver?"
-              },
-              {
-                "column": 5,
-                "line": 12,
-                "message": "receiver \"chats\": slack_configs needs api_url or api_url_file, or slack_api_url or slack_api_url_file in global"
+                "errors": [
+                  "wrong.yml:2:20: resolve_timeout: not a valid duration string: \"5\"",
+                  "wrong.yml:4:13: there is no receiver \"chat\"",
+                  "wrong.yml:5:25: group_by has \"alertname\" twice",
+                  "wrong.yml:7:22: matchers: these quotes have no end",
+                  "wrong.yml:8:5: unknown field \"reciever\" in a route; do you mean receiver?",
+                  "wrong.yml:12:5: receiver \"chats\": slack_configs needs api_url or api_url_file, or slack_api_url or slack_api_url_file in global"
+                ],
+                "file": "wrong.yml"
               }
-            ],
-            "file": "wrong.yml"
-          }
-        ]
-        -> 1
-    "#]],
+            ]
+            -> 1
+        "#]],
     );
     check(
         &["route", "wrong.yml", "a=b"],
@@ -317,6 +285,60 @@ fn a_timeline_says_who_would_be_told_what_and_when() {
                wrong.yml:1:1: the timeline needs begin, a time such as 2026-11-20T08:00:00Z
                wrong.yml:3:1: unknown field "route" in the timeline
                wrong.yml:9:1: unknown field "receivers" in the timeline
+        -> 1
+    "#]],
+    );
+}
+
+#[test]
+fn templates_are_checked_and_expanded() {
+    check(
+        &["check", "wrong-templates.yml"],
+        expect![[r#"
+        Checking wrong-templates.yml
+          FAILED:
+        wrong-templates.yml:6:5: receiver "chat": title: template: title:1: function "shout" not defined
+        wrong-templates.yml:7:25: receiver "chat": value: template: value:1: missing value for if
+        wrong-templates.yml:9:5: receiver "chat": routing_key: this is no template
+        wrong/broken.tmpl:3:1: template: broken.tmpl:3: unexpected bad character U+007B '{' in command
+        wrong-templates.yml:10:29: templates: Pattern syntax error near position 0: invalid range pattern
+
+        -> 1
+    "#]],
+    );
+    let text = "{{ template \"ops.title\" . }}: {{ template \"ops.hosts\" . }}";
+    check(
+        &["render", "alertmanager.yml", "timeline.yml", text],
+        expect![[r#"
+        2026-11-20T08:00:30.000Z pager (pagerduty): [FIRING] DiskFull (1 of 1): a since 09:00 CET
+        2026-11-20T08:05:30.000Z pager (pagerduty): [FIRING] DiskFull (2 of 2): a since 09:00 CET, b since 09:02 CET
+        2026-11-20T08:07:30.000Z chat (slack): [FIRING] ClusterDown (1 of 1):  since 09:07 CET
+        2026-11-20T10:00:30.000Z pager (pagerduty): [RESOLVED] DiskFull (0 of 2): a since 09:00 CET, b since 09:02 CET
+        -> 0
+    "#]],
+    );
+    check(
+        &["render", "alertmanager.yml", "timeline.yml", "{{ template \"none\" . }}"],
+        expect![[r#"
+        2026-11-20T08:00:30.000Z pager (pagerduty): template: :1:12: executing "" at <{{template "none" .}}>: template "none" not defined
+        2026-11-20T08:05:30.000Z pager (pagerduty): template: :1:12: executing "" at <{{template "none" .}}>: template "none" not defined
+        2026-11-20T08:07:30.000Z chat (slack): template: :1:12: executing "" at <{{template "none" .}}>: template "none" not defined
+        2026-11-20T10:00:30.000Z pager (pagerduty): template: :1:12: executing "" at <{{template "none" .}}>: template "none" not defined
+        -> 1
+    "#]],
+    );
+    check(
+        &["render", "alertmanager.yml", "timeline.yml", "{{"],
+        expect![[r#"
+        bwctl: 1:3: template: :1: unclosed action
+        -> 2
+    "#]],
+    );
+    check(
+        &["render", "wrong-templates.yml", "timeline.yml", "x"],
+        expect![[r#"
+        bwctl: wrong/broken.tmpl:3:1: template: broken.tmpl:3: unexpected bad character U+007B '{' in command
+               wrong-templates.yml:10:29: templates: Pattern syntax error near position 0: invalid range pattern
         -> 1
     "#]],
     );

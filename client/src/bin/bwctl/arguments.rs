@@ -483,11 +483,20 @@ pub enum NotifyCommand {
     },
     /// Say which receivers an alert goes to, in which group, and whether anybody is told
     Route(RouteArguments),
+    /// Say what a template makes of each message, if alerts fired as a timeline says
+    Render {
+        /// A configuration file as Alertmanager has it, whose files with templates the text may call
+        file: PathBuf,
+        /// A timeline, as bwctl notify simulate takes it
+        timeline: PathBuf,
+        /// The text, such as '{{ template "title" . }}'
+        text: String,
+    },
     /// Say who would be told what, and when, if alerts fired as a timeline says
     Simulate {
         /// A configuration file as Alertmanager has it
         file: PathBuf,
-        /// A timeline: begin, until, and events with at and one of firing, resolved or silence (with for)
+        /// A timeline: begin, until, and events with at and firing or resolved (and annotations) or silence (with for)
         timeline: PathBuf,
     },
 }

@@ -1,17 +1,20 @@
 //! `bwctl notify`: checks Alertmanager's configuration files and says where alerts go by them, here and without a node.
 
 mod check;
+mod render;
 mod route;
 mod simulate;
+mod templates;
 mod tree;
 
 use std::path::Path;
 
 use bellwether_alert::limits::FILE_BYTES_MAX;
 use bellwether_alert::notify::Config;
+use bellwether_alert::notify::dispatch::Message;
+use bellwether_alert::notify::timeline::Timeline;
 use bellwether_alert::yaml::Place;
 use bellwether_alert::yaml::problems::Problem;
-use serde_json::{Value, json};
 
 use crate::arguments::NotifyCommand;
 use crate::failure::Failure;
@@ -22,6 +25,7 @@ pub fn run(output: Output, command: NotifyCommand) -> Result<(), Failure> {
     let is_good = match command {
         NotifyCommand::Check { files } => check::check(output, &files)?,
         NotifyCommand::Route(arguments) => route::route(output, &arguments)?,
+        NotifyCommand::Render { file, timeline, text } => render::render(output, &file, &timeline, &text)?,
         NotifyCommand::Simulate { file, timeline } => simulate::simulate(output, &file, &timeline)?,
     };
     if is_good { Ok(()) } else { Err(Failure::Found) }
@@ -48,13 +52,16 @@ fn refused(path: &Path, problems: &[Problem]) -> Failure {
     Failure::Refused(problems.join("\n       "))
 }
 
+/// The messages that a timeline makes.
+fn messages(config: &Config, timeline_path: &Path) -> Result<Vec<(i64, Message)>, Failure> {
+    let timeline = read_text(timeline_path).and_then(|text| Timeline::read(&text));
+    let timeline = timeline.map_err(|problems| refused(timeline_path, &problems))?;
+    timeline.run(config).map_err(|error| Failure::Refused(error.to_string()))
+}
+
 /// `file:line:column: what`
 fn placed(path: &Path, problem: &Problem) -> String {
     format!("{}:{problem}", path.display())
-}
-
-fn problem_json(problem: &Problem) -> Value {
-    json!({ "line": problem.place.line, "column": problem.place.column, "message": problem.message })
 }
 
 /// `1 route`, `2 routes`

@@ -1,10 +1,12 @@
-//! Any text as a configuration, as matchers, as labels: an answer, never a panic; matchers print and read back.
+//! Any text as a configuration, as matchers, as labels, as a template: an answer, never a panic; matchers print and read back.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where its helper fails")]
 
 use bellwether_alert::notify::Config;
 use bellwether_alert::notify::matchers::{parse_labels, parse_matchers};
 use bellwether_alert::notify::route::Routes;
+use bellwether_alert::notify::templates::{Library, Text};
+use bellwether_alert::notify::timeline::Timeline;
 use bellwether_model::PatternBudget;
 
 /// What matchers are made of.
@@ -67,6 +69,56 @@ fn any_words_are_matchers_or_refused() {
     bolero::check!().for_each(|bytes: &[u8]| {
         let text: String = bytes.iter().map(|byte| WORDS[*byte as usize % WORDS.len()]).collect();
         matchers(&text);
+    });
+}
+
+#[test]
+fn any_template_is_expanded_or_refused() {
+    const PARTS: [&str; 32] = [
+        "{{",
+        "}}",
+        "{{ ",
+        " }}",
+        ".",
+        ".Alerts",
+        ".Firing",
+        ".CommonLabels",
+        ".SortedPairs",
+        ".Values",
+        ".Remove",
+        " . ",
+        "range ",
+        "with ",
+        "if ",
+        "end",
+        "else",
+        "define \"a\" ",
+        "template \"a\" ",
+        "| ",
+        "join \",\"",
+        "date \"15:04 MST\" ",
+        "tz \"Asia/Tokyo\" ",
+        "since ",
+        "(index .Alerts 0)",
+        ".StartsAt",
+        "stringSlice ",
+        "urlUnescape ",
+        "\"%4\" ",
+        "5 ",
+        "$x := ",
+        "x",
+    ];
+    let config =
+        Config::read("route: {receiver: a}\nreceivers: [{name: a, webhook_configs: [{url: 'http://x'}]}]\n").unwrap();
+    let timeline = "begin: 2026-11-20T08:00:00Z\nuntil: 1m\nevents: [{at: 0s, firing: {a: b}}]\n";
+    let messages = Timeline::read(timeline).unwrap().run(&config).unwrap();
+    let mut library = Library::default();
+    library.add("a", "{{ define \"a\" }}{{ template \"b\" . }}{{ end }}{{ define \"b\" }}{{ . }}{{ end }}").unwrap();
+    bolero::check!().for_each(|bytes: &[u8]| {
+        let text: String = bytes.iter().map(|byte| PARTS[*byte as usize % PARTS.len()]).collect();
+        if let Ok(text) = Text::parse(&text) {
+            let _ = library.expand(&text, &messages[0].1, "http://me", i64::MAX);
+        }
     });
 }
 

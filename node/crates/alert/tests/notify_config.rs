@@ -198,7 +198,7 @@ fn receivers_take_what_they_lack_from_global() {
     assert_eq!(email.text("from"), Some("me@x"));
     assert!(email.flag("require_tls"));
     assert!(!email.flag("send_resolved"));
-    assert_eq!(email.templates().iter().map(|(_, _, text)| *text).collect::<Vec<_>>(), ["{{ .Status }}", "you@x"]);
+    assert_eq!(email.templates().iter().map(|written| written.text).collect::<Vec<_>>(), ["{{ .Status }}", "you@x"]);
     let pagerduty = &integrations[1].settings;
     assert_eq!(pagerduty.text("url"), Some("https://events.pagerduty.com/v2/enqueue"));
     assert_eq!(pagerduty.one("http_config").unwrap().text("proxy_url"), Some("http://p"));

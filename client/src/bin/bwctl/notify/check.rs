@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use bellwether_alert::notify::Config;
 use bellwether_alert::notify::config::Receiver;
+use bellwether_alert::notify::templates::check_settings;
 use bellwether_alert::yaml::problems::Problem;
 use serde_json::{Value, json};
 
-use super::{count, placed, problem_json, read};
+use super::templates::read_templates;
+use super::{count, placed, read};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::table::{Column, Table};
@@ -35,36 +37,18 @@ pub fn check(output: Output, paths: &[PathBuf]) -> Result<bool, Failure> {
     Ok(checked.iter().all(|(_, checked)| checked.is_ok()))
 }
 
-fn check_file(path: &Path) -> Result<Checked, Vec<Problem>> {
-    let mut config = read(path)?;
-    let mut warnings = std::mem::take(&mut config.warnings);
-    let directory = path.parent().unwrap_or(Path::new(""));
-    let (mut templates, mut problems) = (Vec::new(), Vec::new());
-    for pattern in &config.templates {
-        let mut add = |message| problems.push(Problem { place: pattern.place, message });
-        let found = match directory.join(&pattern.value).to_str().map(glob::glob) {
-            Some(Ok(found)) => found,
-            Some(Err(error)) => {
-                add(format!("templates: {error}"));
-                continue;
-            }
-            None => {
-                add("templates: the path is no UTF-8".to_owned());
-                continue;
-            }
-        };
-        let before = templates.len();
-        for path in found {
-            match path {
-                Ok(path) => templates.push(path),
-                Err(error) => add(format!("templates: {error}")),
-            }
-        }
-        if templates.len() == before {
-            let message = format!("templates: no file matches {:?}", pattern.value);
-            warnings.push(Problem { place: pattern.place, message });
-        }
+fn check_file(path: &Path) -> Result<Checked, Vec<String>> {
+    let placed_all =
+        |problems: Vec<Problem>| -> Vec<String> { problems.iter().map(|problem| placed(path, problem)).collect() };
+    let mut config = read(path).map_err(placed_all)?;
+    let found = read_templates(path, &config);
+    let mut errors = placed_all(check_settings(&config));
+    errors.extend(found.errors);
+    if !errors.is_empty() {
+        return Err(errors);
     }
+    let mut warnings = std::mem::take(&mut config.warnings);
+    warnings.extend(found.warnings);
     let routes_to = routes_to(&config);
     for (name, receiver) in &config.receivers {
         if !routes_to.contains_key(name.as_str()) {
@@ -72,7 +56,7 @@ fn check_file(path: &Path) -> Result<Checked, Vec<Problem>> {
         }
     }
     warnings.sort_by_key(|warning| warning.place);
-    if problems.is_empty() { Ok(Checked { config, templates, warnings }) } else { Err(problems) }
+    Ok(Checked { config, templates: found.files, warnings })
 }
 
 fn routes_to(config: &Config) -> BTreeMap<&str, usize> {
@@ -87,17 +71,11 @@ fn integrations(receiver: &Receiver) -> Vec<&'static str> {
     receiver.integrations.iter().map(|integration| integration.kind.name()).collect()
 }
 
-fn text_of(path: &Path, checked: &Result<Checked, Vec<Problem>>) -> String {
+fn text_of(path: &Path, checked: &Result<Checked, Vec<String>>) -> String {
     let mut text = format!("Checking {}\n", path.display());
     let checked = match checked {
         Ok(checked) => checked,
-        Err(problems) => {
-            text.push_str("  FAILED:\n");
-            for problem in problems {
-                text.push_str(&format!("{}\n", placed(path, problem)));
-            }
-            return text + "\n";
-        }
+        Err(errors) => return text + &format!("  FAILED:\n{}\n\n", errors.join("\n")),
     };
     let config = &checked.config;
     for warning in &checked.warnings {
@@ -121,11 +99,10 @@ fn text_of(path: &Path, checked: &Result<Checked, Vec<Problem>>) -> String {
     text + &format!("{table}\n")
 }
 
-fn json_of(path: &Path, checked: &Result<Checked, Vec<Problem>>) -> Value {
-    let all = |problems: &[Problem]| problems.iter().map(problem_json).collect::<Vec<_>>();
+fn json_of(path: &Path, checked: &Result<Checked, Vec<String>>) -> Value {
     let checked = match checked {
         Ok(checked) => checked,
-        Err(problems) => return json!({ "file": path, "errors": all(problems) }),
+        Err(errors) => return json!({ "file": path, "errors": errors }),
     };
     let config = &checked.config;
     let routes_to = routes_to(config);
@@ -140,6 +117,6 @@ fn json_of(path: &Path, checked: &Result<Checked, Vec<Problem>>) -> Value {
         "inhibit_rules": config.inhibitions.len(),
         "time_intervals": config.intervals.keys().collect::<Vec<_>>(),
         "templates": checked.templates,
-        "warnings": all(&checked.warnings),
+        "warnings": checked.warnings.iter().map(|warning| placed(path, warning)).collect::<Vec<_>>(),
     })
 }

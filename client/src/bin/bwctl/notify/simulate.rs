@@ -4,10 +4,9 @@ use std::path::Path;
 
 use bellwether_alert::notify::dispatch::{Alert, Message};
 use bellwether_alert::notify::route::PrintedLabels;
-use bellwether_alert::notify::timeline::Timeline;
 use serde_json::{Value, json};
 
-use super::{read, read_text, refused};
+use super::{messages, read, refused};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::table::{Column, Table};
@@ -16,10 +15,7 @@ use crate::times::print_time;
 /// Plays it.
 pub fn simulate(output: Output, config_path: &Path, timeline_path: &Path) -> Result<bool, Failure> {
     let config = read(config_path).map_err(|problems| refused(config_path, &problems))?;
-    let timeline = read_text(timeline_path)
-        .and_then(|text| Timeline::read(&text))
-        .map_err(|problems| refused(timeline_path, &problems))?;
-    let messages = timeline.run(&config).map_err(|error| Failure::Refused(error.to_string()))?;
+    let messages = messages(&config, timeline_path)?;
     output.print(|| table(&messages), || json_of(&messages))?;
     Ok(true)
 }

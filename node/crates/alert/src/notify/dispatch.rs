@@ -35,6 +35,8 @@ pub const GROUPS_MAX: usize = 200_000;
 pub struct Alert {
     /// What it is known by.
     pub labels: Labels,
+    /// What is told with it.
+    pub annotations: Labels,
     /// Since when it fires.
     pub begins_at: Timestamp,
     /// Since when it does not, if it does not.
@@ -111,6 +113,10 @@ impl Dispatch {
         if let Some(known) = self.alerts.get_mut(&alert.labels) {
             if !is_over(&known.alert, now) {
                 alert.begins_at = known.alert.begins_at.min(alert.begins_at);
+            }
+            // Whoever tells of the end need not repeat what was told of the begin.
+            if alert.ends_at.is_some() && alert.annotations.is_empty() {
+                alert.annotations = known.alert.annotations.clone();
             }
             known.alert = alert.clone();
         } else if alert.ends_at.is_some() {

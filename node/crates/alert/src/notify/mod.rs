@@ -3,7 +3,7 @@
 //! Reading order: [`config`] reads a file into values, with the place of everything that is wrong; [`route`] says which receivers
 //! an alert goes to and how alerts are grouped, [`interval`] when nobody is told, [`inhibition`] which alerts keep others quiet;
 //! [`matchers`] is how all of them choose alerts. [`dispatch`] puts them together: groups, and when whom is told what of them;
-//! [`timeline`] plays alerts that somebody wrote down. What time it is comes in as an argument. **Must never know** how a message
+//! [`timeline`] plays alerts that somebody wrote down, and [`templates`] make texts of messages. What time it is comes in as an argument. **Must never know** how a message
 //! is sent.
 
 pub mod config;
@@ -12,8 +12,10 @@ mod go_duration;
 pub mod inhibition;
 pub mod interval;
 pub mod matchers;
+mod message_data;
 pub mod route;
 pub mod silence;
+pub mod templates;
 pub mod timeline;
 
 pub use bellwether_model::Labels;

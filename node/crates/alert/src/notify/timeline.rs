@@ -9,7 +9,7 @@
 //! - {at: 90m, resolved: {alertname: HostDown, host: a}}
 //! ```
 //!
-//! `firing` and `resolved` take a list of alerts, too.
+//! `firing` and `resolved` take a list of alerts, too; `annotations` beside them are those of all these alerts.
 
 use std::sync::Arc;
 
@@ -40,8 +40,8 @@ pub struct Timeline {
 
 #[derive(Debug)]
 enum Event {
-    Firing(Labels),
-    Resolved(Labels),
+    Firing { labels: Labels, annotations: Labels },
+    Resolved { labels: Labels, annotations: Labels },
     Silence(Silence),
 }
 
@@ -83,8 +83,18 @@ impl Timeline {
             // Of what happens at one time, alerts come before looks.
             if let Some((_, event)) = events.next_if(|(at, _)| *at == now) {
                 match event {
-                    Event::Firing(labels) => dispatch.receive(config, alert(labels, now, None), now)?,
-                    Event::Resolved(labels) => dispatch.receive(config, alert(labels, now, Some(now)), now)?,
+                    Event::Firing { labels, annotations } => {
+                        let (labels, annotations) = (labels.clone(), annotations.clone());
+                        dispatch.receive(config, Alert { labels, annotations, begins_at: now, ends_at: None }, now)?;
+                    }
+                    Event::Resolved { labels, annotations } => {
+                        let (labels, annotations) = (labels.clone(), annotations.clone());
+                        dispatch.receive(
+                            config,
+                            Alert { labels, annotations, begins_at: now, ends_at: Some(now) },
+                            now,
+                        )?;
+                    }
                     Event::Silence(silence) => dispatch.silence(silence.clone(), now)?,
                 }
                 continue;
@@ -99,10 +109,6 @@ impl Timeline {
         }
         Err(RunError::TooManyLooks)
     }
-}
-
-fn alert(labels: &Labels, begins_at: Timestamp, ends_at: Option<Timestamp>) -> Alert {
-    Alert { labels: labels.clone(), begins_at, ends_at }
 }
 
 fn timeline(root: &Node, file: &str, problems: &mut Problems) -> Option<Timeline> {
@@ -130,20 +136,28 @@ fn timeline(root: &Node, file: &str, problems: &mut Problems) -> Option<Timeline
 }
 
 fn event(node: &Node, file: &str, begin: Timestamp, events: &mut Vec<(Timestamp, Event)>, problems: &mut Problems) {
-    let known = ["at", "firing", "resolved", "silence", "for"];
+    let known = ["at", "firing", "resolved", "annotations", "silence", "for"];
     let Some(fields) = Fields::of(node, "an event", &known, problems) else { return };
     let Some(at) = fields.duration_ms("at", problems) else {
         return problems.add(node.place, "an event needs at, how long after the begin it happens");
     };
     let at = begin.saturating_add(at.value);
     let before = events.len();
+    let annotations = match fields.get("annotations") {
+        Some(node) => labels(node, problems).unwrap_or_default(),
+        None => Labels::empty(),
+    };
     for name in ["firing", "resolved"] {
         let Some(written) = fields.get(name) else { continue };
         let one = [Arc::new(written.clone())];
         let nodes = if let Kind::Sequence(items) = &written.kind { items.as_slice() } else { &one };
         for node in nodes {
             let Some(labels) = labels(node, problems) else { continue };
-            let event = if name == "firing" { Event::Firing(labels) } else { Event::Resolved(labels) };
+            let annotations = annotations.clone();
+            let event = match name {
+                "firing" => Event::Firing { labels, annotations },
+                _ => Event::Resolved { labels, annotations },
+            };
             events.push((at, event));
         }
     }

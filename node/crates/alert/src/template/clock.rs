@@ -69,6 +69,10 @@ impl Time {
         Ok(Time { ms: (in_range(seconds)? * 1000.0).floor() as i64 })
     }
 
+    pub(crate) fn at_ms(ms: i64) -> Time {
+        Time { ms }
+    }
+
     fn parts(self) -> (i64, usize, i64) {
         civil(self.ms.div_euclid(MS_PER_DAY))
     }
@@ -82,7 +86,7 @@ impl Time {
     }
 
     /// Writes the time by Go's layouts, in which parts of 2006-01-02 15:04:05 stand for those of the time.
-    fn format(self, layout: &str) -> String {
+    pub(super) fn format(self, layout: &str) -> String {
         let (year, month, day) = self.parts();
         let [hour, minute, second] =
             [(3_600_000, 24), (60_000, 60), (1000, 60)].map(|(unit_ms, count)| self.of_day(unit_ms, count));

@@ -55,6 +55,26 @@ pub(crate) fn url_query(text: &str) -> String {
     out
 }
 
+/// Undoes [`url_query`].
+pub(crate) fn url_unescape(text: &str) -> Result<String, String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(['%', '+']) {
+        bytes.extend_from_slice(&rest.as_bytes()[..at]);
+        if rest[at..].starts_with('+') {
+            bytes.push(b' ');
+            rest = &rest[at + 1..];
+            continue;
+        }
+        let digits = rest.get(at + 1..at + 3).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(byte.ok_or_else(|| format!("invalid URL escape in {text:?}"))?);
+        rest = &rest[at + 3..];
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    String::from_utf8(bytes).map_err(|_| format!("{text:?} is no UTF-8 once it is unescaped"))
+}
+
 /// The path of a URL.
 pub(crate) fn url_path(url: &str) -> &str {
     let rest = match url.split_once("://") {

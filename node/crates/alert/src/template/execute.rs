@@ -3,23 +3,24 @@
 
 use std::fmt;
 
-use super::Surroundings;
 use super::ast::{Command, Control, List, Node, Pipe, Tree, Word, WordKind};
 use super::functions::Call;
 use super::value::Value;
+use super::{Parts, Surroundings, Template};
 use crate::limits::{TEMPLATE_CALLS_MAX, TEMPLATE_OUTPUT_BYTES_MAX, TEMPLATE_STEPS_MAX};
 
 pub(super) fn execute(
-    name: &str,
-    text: &str,
-    tree: &Tree,
+    parts: &Parts,
+    library: &[Template],
     data: &Value,
     surroundings: &dyn Surroundings,
 ) -> Result<String, String> {
+    let Parts { name, text, tree } = parts;
     let mut execution = Execution {
         name,
         text,
-        tree,
+        root: parts,
+        library,
         running: name.to_owned(),
         variables: vec![("$", data.clone())],
         out: String::new(),
@@ -74,7 +75,10 @@ impl fmt::Display for At<'_> {
 pub(super) struct Execution<'t, 's> {
     name: &'t str,
     text: &'t str,
-    tree: &'t Tree,
+    /// The text that is expanded; `name` and `text` are those of what runs, for messages.
+    root: &'t Parts,
+    /// Other texts, whose templates can be called.
+    library: &'t [Template],
     /// The template that runs: the text's own, or one that it defines.
     running: String,
     pub(super) variables: Vec<(&'t str, Value)>,
@@ -240,8 +244,9 @@ impl<'t> Execution<'t, '_> {
 
     fn template(&mut self, (offset, name, pipe): (u32, &'t str, Option<&'t Pipe>), dot: &Value) -> Done<()> {
         self.at = At::Template(offset, name, pipe);
-        let tree = self.tree;
-        let Some(list) = tree.defined.get(name) else {
+        // The last definition holds, and what is expanded comes last.
+        let mut texts = std::iter::once(self.root).chain(self.library.iter().rev().map(|other| &*other.parts));
+        let Some((parts, list)) = texts.find_map(|parts| Some((parts, parts.tree.defined.get(name)?))) else {
             return self.fail(format!("template {name:?} not defined"));
         };
         self.calls += 1;
@@ -254,7 +259,10 @@ impl<'t> Execution<'t, '_> {
         };
         let variables = std::mem::replace(&mut self.variables, vec![("$", data.clone())]);
         let running = std::mem::replace(&mut self.running, name.to_owned());
+        let caller = (self.name, self.text);
+        (self.name, self.text) = (&parts.name, &parts.text);
         self.list(list, &data)?;
+        (self.name, self.text) = caller;
         (self.variables, self.running) = (variables, running);
         self.calls -= 1;
         Ok(())

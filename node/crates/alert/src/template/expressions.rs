@@ -3,6 +3,7 @@
 use super::ast::{Command, Number, Word, WordKind};
 use super::execute::{At, Done, Execution};
 use super::functions::{Function, Param, Run};
+use super::label_methods;
 use super::value::{Map, Value};
 
 impl<'t> Execution<'t, '_> {
@@ -98,6 +99,9 @@ impl<'t> Execution<'t, '_> {
                 }
             }
             Value::Map(map) => {
+                if let Some(result) = label_methods::call(map, name, args) {
+                    return result.or_else(|message| self.fail(format!("error calling {name}: {message}")));
+                }
                 if !args.is_empty() {
                     return self.fail(format!("{name} is not a method but has arguments"));
                 }

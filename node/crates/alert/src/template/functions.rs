@@ -1,4 +1,5 @@
-//! What templates can call: Go's functions, and Prometheus's.
+//! What templates can call: Go's functions, Prometheus's, and those that Alertmanager has too; the rest of Alertmanager's are in
+//! [`notification`].
 
 use std::sync::Arc;
 
@@ -6,7 +7,7 @@ use regex::{Regex, RegexBuilder};
 
 use super::clock::{Span, Time, rfc_time};
 use super::value::{Map, Record, Value};
-use super::{Surroundings, escape, expressions, format, humanize};
+use super::{Surroundings, escape, expressions, format, humanize, notification};
 use crate::duration::{DurationError, parse_duration_ms};
 use crate::limits::{TEMPLATE_OUTPUT_BYTES_MAX, TEMPLATE_QUERIES_MAX, TEMPLATE_REGEX_BYTES_MAX};
 
@@ -16,7 +17,10 @@ pub struct Functions(&'static [&'static [Function]]);
 
 impl Functions {
     /// What Prometheus's rules may call.
-    pub const PROMETHEUS: Functions = Functions(&[GO, PROMETHEUS]);
+    pub const PROMETHEUS: Functions = Functions(&[GO, SHARED, PROMETHEUS]);
+
+    /// What Alertmanager's templates may call.
+    pub const ALERTMANAGER: Functions = Functions(&[GO, SHARED, notification::FUNCTIONS]);
 
     pub(crate) fn get(&self, name: &str) -> Option<&'static Function> {
         self.0.iter().flat_map(|table| table.iter()).find(|function| function.name == name)
@@ -81,7 +85,7 @@ const SAMPLE: &str = "*template.sample";
 
 /// What functions see beside their arguments.
 pub(crate) struct Call<'s> {
-    surroundings: &'s dyn Surroundings,
+    pub(super) surroundings: &'s dyn Surroundings,
     queries: usize,
     /// Bytes that functions made.
     made: usize,
@@ -93,7 +97,7 @@ impl<'s> Call<'s> {
     }
 
     /// A text that a function made: all of them together are bounded.
-    fn text(&mut self, text: String) -> Result<Value, String> {
+    pub(super) fn text(&mut self, text: String) -> Result<Value, String> {
         self.made += text.len();
         // A template can throw away what it made.
         if self.made > 16 * TEMPLATE_OUTPUT_BYTES_MAX {
@@ -103,7 +107,7 @@ impl<'s> Call<'s> {
     }
 }
 
-const fn plain(
+pub(super) const fn plain(
     name: &'static str,
     params: &'static [Param],
     run: fn(&mut Call<'_>, &[Value]) -> Result<Value, String>,
@@ -111,7 +115,7 @@ const fn plain(
     Function { name, params, rest: None, run: Run::Plain(run) }
 }
 
-const fn variadic(
+pub(super) const fn variadic(
     name: &'static str,
     params: &'static [Param],
     run: fn(&mut Call<'_>, &[Value]) -> Result<Value, String>,
@@ -161,6 +165,25 @@ static GO: &[Function] = &[
     }),
 ];
 
+/// What rules and notifications may call.
+static SHARED: &[Function] = &[
+    plain("reReplaceAll", &[Text, Text, Text], |call, args| {
+        let [pattern, with, text] = [0, 1, 2].map(|at| args[at].as_text().unwrap_or_default());
+        let regex = regex(pattern).map_err(|error| format!("regexp: Compile(`{pattern}`): {error}"))?;
+        let replaced = regex.replace_all(text, with).into_owned();
+        call.text(replaced)
+    }),
+    plain("match", &[Text, Text], |_, args| {
+        let [pattern, text] = [0, 1].map(|at| args[at].as_text().unwrap_or_default());
+        Ok(Value::Bool(regex(pattern)?.is_match(text)))
+    }),
+    plain("safeHtml", &[Text], |_, args| Ok(args[0].clone())),
+    plain("title", &[Text], |call, args| call.text(escape::title(args[0].as_text().unwrap_or_default()))),
+    plain("toUpper", &[Text], |call, args| call.text(escape::to_upper(args[0].as_text().unwrap_or_default()))),
+    plain("toLower", &[Text], |call, args| call.text(escape::to_lower(args[0].as_text().unwrap_or_default()))),
+    plain("humanizeDuration", &[Any], |call, args| call.text(humanize::duration(float(&args[0])?))),
+];
+
 static PROMETHEUS: &[Function] = &[
     plain("query", &[Text], |call, args| {
         call.queries += 1;
@@ -191,22 +214,8 @@ static PROMETHEUS: &[Function] = &[
     }),
     variadic("args", &[], |_, args| {
         let entries = args.iter().enumerate().map(|(at, arg)| (format!("arg{at}"), arg.clone())).collect();
-        Ok(Value::Map(Arc::new(Map { entries, zero: Value::Missing })))
+        Ok(Value::Map(Arc::new(Map { entries, zero: Value::Missing, is_labels: false })))
     }),
-    plain("reReplaceAll", &[Text, Text, Text], |call, args| {
-        let [pattern, with, text] = [0, 1, 2].map(|at| args[at].as_text().unwrap_or_default());
-        let regex = regex(pattern).map_err(|error| format!("regexp: Compile(`{pattern}`): {error}"))?;
-        let replaced = regex.replace_all(text, with).into_owned();
-        call.text(replaced)
-    }),
-    plain("match", &[Text, Text], |_, args| {
-        let [pattern, text] = [0, 1].map(|at| args[at].as_text().unwrap_or_default());
-        Ok(Value::Bool(regex(pattern)?.is_match(text)))
-    }),
-    plain("safeHtml", &[Text], |_, args| Ok(args[0].clone())),
-    plain("title", &[Text], |call, args| call.text(escape::title(args[0].as_text().unwrap_or_default()))),
-    plain("toUpper", &[Text], |call, args| call.text(escape::to_upper(args[0].as_text().unwrap_or_default()))),
-    plain("toLower", &[Text], |call, args| call.text(escape::to_lower(args[0].as_text().unwrap_or_default()))),
     plain("graphLink", &[Text], |call, args| call.text(link(&args[0], 0))),
     plain("tableLink", &[Text], |call, args| call.text(link(&args[0], 1))),
     plain("stripPort", &[Text], |call, args| call.text(humanize::strip_port(args[0].as_text().unwrap_or_default()))),
@@ -215,7 +224,6 @@ static PROMETHEUS: &[Function] = &[
     }),
     plain("humanize", &[Any], |call, args| call.text(humanize::humanize(float(&args[0])?))),
     plain("humanize1024", &[Any], |call, args| call.text(humanize::humanize_1024(float(&args[0])?))),
-    plain("humanizeDuration", &[Any], |call, args| call.text(humanize::duration(float(&args[0])?))),
     plain("humanizePercentage", &[Any], |call, args| call.text(humanize::percentage(float(&args[0])?))),
     plain("humanizeTimestamp", &[Any], |call, args| {
         let seconds = float(&args[0])?;

@@ -18,7 +18,9 @@ mod expressions;
 mod format;
 mod functions;
 mod humanize;
+mod label_methods;
 mod lexer;
+mod notification;
 mod numbers;
 mod parser;
 
@@ -28,7 +30,13 @@ use std::sync::Arc;
 use bellwether_model::Labels;
 
 pub use functions::Functions;
-pub use value::Value;
+pub(crate) use label_methods::labels as labels_value;
+pub use value::{Object, Record, Value};
+
+/// A time, in milliseconds since 1970, as Go's `time.Time`.
+pub(crate) fn time_value(ms: i64) -> Value {
+    Value::Object(Arc::new(clock::Time::at_ms(ms)))
+}
 
 /// Texts in Go's notation, for whoever prints like Go.
 pub(crate) mod text {
@@ -107,11 +115,21 @@ impl Template {
 
     /// Expands it; `data` is what `.` stands for.
     pub fn expand(&self, data: &Value, surroundings: &dyn Surroundings) -> Result<String, ExpandError> {
-        let Parts { name, text, tree } = &*self.parts;
+        self.expand_with(&[], data, surroundings)
+    }
+
+    /// The same where it can call the templates that others define.
+    pub fn expand_with(
+        &self,
+        library: &[Template],
+        data: &Value,
+        surroundings: &dyn Surroundings,
+    ) -> Result<String, ExpandError> {
         // Most are without any action.
-        if let [] | [ast::Node::Text(_)] = tree.root.as_slice() {
-            return Ok(text.clone());
+        if let ([] | [ast::Node::Text(_)], true) = (self.parts.tree.root.as_slice(), self.parts.tree.defined.is_empty())
+        {
+            return Ok(self.parts.text.clone());
         }
-        execute::execute(name, text, tree, data, surroundings).map_err(ExpandError)
+        execute::execute(&self.parts, library, data, surroundings).map_err(ExpandError)
     }
 }

@@ -34,6 +34,8 @@ pub struct Map {
     pub entries: BTreeMap<String, Value>,
     /// What a missing key gives.
     pub zero: Value,
+    /// It is labels of Alertmanager's, which have methods.
+    pub is_labels: bool,
 }
 
 /// A struct of Go's, as templates see it.
@@ -72,7 +74,7 @@ impl Value {
     /// A map of texts.
     pub fn texts<'t>(entries: impl IntoIterator<Item = (&'t str, &'t str)>) -> Value {
         let entries = entries.into_iter().map(|(name, value)| (name.to_owned(), Value::text(value))).collect();
-        Value::Map(Arc::new(Map { entries, zero: Value::text("") }))
+        Value::Map(Arc::new(Map { entries, zero: Value::text(""), is_labels: false }))
     }
 
     /// Its type in Go's words.

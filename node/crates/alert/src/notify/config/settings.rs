@@ -56,6 +56,19 @@ pub enum Setting {
     Any(Arc<Node>),
 }
 
+/// A text that is expanded for messages.
+#[derive(Clone, Copy)]
+pub struct WrittenTemplate<'s> {
+    /// The setting's name.
+    pub setting: &'static str,
+    /// Where it stands.
+    pub place: Place,
+    /// The text.
+    pub text: &'s str,
+    /// Nobody may see it.
+    pub is_secret: bool,
+}
+
 /// The settings of a mapping, by their names.
 #[derive(Debug, Clone, std::default::Default)]
 pub struct Settings {
@@ -245,11 +258,12 @@ impl Settings {
         }
     }
 
-    /// All texts that are expanded for messages, with the place of their setting; not defaults, which are right.
-    pub fn templates(&self) -> Vec<(&'static str, Place, &str)> {
+    /// All texts that are expanded for messages; not defaults, which are right.
+    pub fn templates(&self) -> Vec<WrittenTemplate<'_>> {
         let mut all = Vec::new();
         for (name, placed) in self.values.iter().filter(|(_, placed)| placed.is_written) {
-            let mut add = |text| all.push((*name, placed.place, text));
+            let is_secret = matches!(placed.value, Setting::SecretTemplate(_));
+            let mut add = |text| all.push(WrittenTemplate { setting: name, place: placed.place, text, is_secret });
             match &placed.value {
                 Setting::Template(text) => add(text.as_str()),
                 Setting::SecretTemplate(secret) => add(secret.reveal()),

@@ -1,0 +1,243 @@
+//! Templates of notifications: their data, their functions, templates that call those of other files.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where its helper fails")]
+
+use bellwether_alert::notify::Config;
+use bellwether_alert::notify::templates::{Library, Text, check_settings};
+use bellwether_alert::notify::timeline::Timeline;
+use expect_test::{Expect, expect};
+
+const CONFIG: &str = "route: {receiver: pager, group_by: [alertname, cluster]}\n\
+                      receivers: [{name: pager, webhook_configs: [{url: 'http://pager'}]}]\n";
+
+/// Two alerts fire at the begin, one of them until ten minutes later.
+const TIMELINE: &str = "\
+begin: 2026-11-20T08:00:00Z
+until: 20m
+events:
+- at: 0s
+  firing: [{alertname: DiskFull, cluster: eu, host: a}, {alertname: DiskFull, cluster: eu, host: b}]
+  annotations: {summary: 'disk <full>'}
+- at: 6m
+  resolved: {alertname: DiskFull, cluster: eu, host: b}
+";
+
+/// What a text makes of both messages.
+#[track_caller]
+fn check_with(library: &Library, text: &str, expanded: Expect) {
+    let config = Config::read(CONFIG).unwrap();
+    let messages = Timeline::read(TIMELINE).unwrap().run(&config).unwrap();
+    let told = match Text::parse(text) {
+        Err(problem) => format!("{problem}\n"),
+        Ok(text) => {
+            let expand = |(at, message): &(i64, _)| library.expand(&text, message, "http://me", *at);
+            messages.iter().map(|message| expand(message).unwrap_or_else(|error| error.to_string()) + "\n").collect()
+        }
+    };
+    expanded.assert_eq(&told);
+}
+
+#[track_caller]
+fn check(text: &str, expanded: Expect) {
+    check_with(&Library::default(), text, expanded);
+}
+
+#[test]
+fn a_message_is_data() {
+    check(
+        "{{ .Status }} {{ .Receiver }} {{ .ExternalURL }}",
+        expect![[r#"
+        firing pager http://me
+        firing pager http://me
+    "#]],
+    );
+    check(
+        "{{ len .Alerts }} {{ .Alerts.Firing | len }} {{ .Alerts.Resolved | len }}",
+        expect![[r#"
+        2 2 0
+        2 1 1
+    "#]],
+    );
+    check(
+        "{{ range .Alerts }}{{ .Status }}/{{ .Labels.host }}/{{ .Annotations.summary }} {{ end }}",
+        expect![[r#"
+            firing/a/disk <full> firing/b/disk <full> 
+            firing/a/disk <full> resolved/b/disk <full> 
+        "#]],
+    );
+    check(
+        "{{ range .Alerts }}{{ .StartsAt }}/{{ .EndsAt }} {{ end }}",
+        expect![[r#"
+        2026-11-20 08:00:00 +0000 UTC/0001-01-01 00:00:00 +0000 UTC 2026-11-20 08:00:00 +0000 UTC/0001-01-01 00:00:00 +0000 UTC 
+        2026-11-20 08:00:00 +0000 UTC/0001-01-01 00:00:00 +0000 UTC 2026-11-20 08:00:00 +0000 UTC/2026-11-20 08:06:00 +0000 UTC 
+    "#]],
+    );
+    check(
+        "{{ .GroupLabels }} {{ .CommonLabels }} {{ .CommonAnnotations }}",
+        expect![[r#"
+            map[alertname:DiskFull cluster:eu] map[alertname:DiskFull cluster:eu] map[summary:disk <full>]
+            map[alertname:DiskFull cluster:eu] map[alertname:DiskFull cluster:eu] map[summary:disk <full>]
+        "#]],
+    );
+}
+
+#[test]
+fn labels_have_methods() {
+    check(
+        "{{ .CommonLabels.SortedPairs.Values | join \" \" }} {{ .GroupLabels.Names | join \",\" }}",
+        expect![[r#"
+        DiskFull eu alertname,cluster
+        DiskFull eu alertname,cluster
+    "#]],
+    );
+    check(
+        "{{ range .GroupLabels.SortedPairs }}{{ .Name }}={{ .Value }};{{ end }}",
+        expect![[r#"
+        alertname=DiskFull;cluster=eu;
+        alertname=DiskFull;cluster=eu;
+    "#]],
+    );
+    check(
+        "{{ (index .Alerts 0).Labels.Remove .GroupLabels.Names }}",
+        expect![[r#"
+        map[host:a]
+        map[host:a]
+    "#]],
+    );
+    check(
+        "{{ .CommonLabels.nothing }}|{{ index .CommonLabels \"cluster\" }}",
+        expect![[r#"
+        |eu
+        |eu
+    "#]],
+    );
+    check(
+        "{{ .CommonLabels.Remove 5 }}",
+        expect![[r#"
+        template: :1:16: executing "" at <.CommonLabels.Remove>: error calling Remove: Remove takes a list of names
+        template: :1:16: executing "" at <.CommonLabels.Remove>: error calling Remove: Remove takes a list of names
+    "#]],
+    );
+}
+
+#[test]
+fn functions_do_as_they_do_in_alertmanager() {
+    check(
+        "{{ \" x \" | trimSpace }}{{ stringSlice \"a\" \"b\" | join \"-\" }}",
+        expect![[r#"
+        xa-b
+        xa-b
+    "#]],
+    );
+    check("{{ urlUnescape \"a%20b+c\" }} {{ safeUrl \"x\" }}", expect![[r#"
+        a b c x
+        a b c x
+    "#]]);
+    check("{{ urlUnescape \"%\" }}", expect![[r#"
+        template: :1:3: executing "" at <urlUnescape "%">: error calling urlUnescape: invalid URL escape in "%"
+        template: :1:3: executing "" at <urlUnescape "%">: error calling urlUnescape: invalid URL escape in "%"
+    "#]]);
+    check(
+        "{{ (index .Alerts 0).StartsAt | tz \"Asia/Kolkata\" | date \"Jan 2 15:04:05 -0700 MST\" }}",
+        expect![[r#"
+        Nov 20 13:30:00 +0530 IST
+        Nov 20 13:30:00 +0530 IST
+    "#]],
+    );
+    check(
+        "{{ ((index .Alerts 0).StartsAt | tz \"America/New_York\").Format \"2006-01-02T15:04:05Z07:00\" }}",
+        expect![[r#"
+            2026-11-20T03:00:00-05:00
+            2026-11-20T03:00:00-05:00
+        "#]],
+    );
+    check("{{ since (index .Alerts 0).StartsAt }}", expect![[r#"
+        30s
+        10m30s
+    "#]]);
+    check("{{ tz \"Mars\" (index .Alerts 0).StartsAt }}", expect![[r#"
+        template: :1:3: executing "" at <tz "Mars" (index .Alerts 0).StartsAt>: error calling tz: there is no time zone "Mars"
+        template: :1:3: executing "" at <tz "Mars" (index .Alerts 0).StartsAt>: error calling tz: there is no time zone "Mars"
+    "#]]);
+    check(
+        "{{ join \",\" \"x\" }}",
+        expect![[r#"
+        template: :1:3: executing "" at <join "," "x">: error calling join: wrong type for value; expected []string; got string
+        template: :1:3: executing "" at <join "," "x">: error calling join: wrong type for value; expected []string; got string
+    "#]],
+    );
+    check(
+        "{{ query \"up\" }}",
+        expect![[r#"
+        1:4: template: :1: function "query" not defined
+    "#]],
+    );
+}
+
+#[test]
+fn templates_call_those_of_other_files() {
+    let mut library = Library::default();
+    library
+        .add("one.tmpl", "{{ define \"a\" }}one{{ template \"b\" . }}{{ end }}{{ define \"b\" }}?{{ end }}")
+        .unwrap();
+    library
+        .add("two.tmpl", "{{ define \"b\" }}-two-{{ .Status }}{{ end }}\n{{ define \"c\" }}{{ .No }}{{ end }}")
+        .unwrap();
+    check_with(
+        &library,
+        "{{ template \"a\" . }}",
+        expect![[r#"
+        one-two-firing
+        one-two-firing
+    "#]],
+    );
+    check_with(
+        &library,
+        "{{ define \"b\" }}!{{ end }}{{ template \"a\" . }}",
+        expect![[r#"
+        one!
+        one!
+    "#]],
+    );
+    check_with(
+        &library,
+        "{{ template \"c\" . }}",
+        expect![[r#"
+        template: two.tmpl:2:19: executing "c" at <.No>: can't evaluate field No in type *template.Data
+        template: two.tmpl:2:19: executing "c" at <.No>: can't evaluate field No in type *template.Data
+    "#]],
+    );
+    check_with(
+        &library,
+        "{{ template \"d\" . }}",
+        expect![[r#"
+        template: :1:12: executing "" at <{{template "d" .}}>: template "d" not defined
+        template: :1:12: executing "" at <{{template "d" .}}>: template "d" not defined
+    "#]],
+    );
+    check_with(
+        &library,
+        "{{ define \"r\" }}{{ template \"r\" . }}{{ end }}{{ template \"r\" . }}",
+        expect![[r#"
+        template: :1:28: executing "r" at <{{template "r" .}}>: exceeded maximum template depth (100)
+        template: :1:28: executing "r" at <{{template "r" .}}>: exceeded maximum template depth (100)
+    "#]],
+    );
+    let error = library.add("three.tmpl", "{{ define \"x\" }}\n  {{ if }}{{ end }}").unwrap_err();
+    expect!["2:9: template: three.tmpl:2: missing value for if"].assert_eq(&error.to_string());
+}
+
+#[test]
+fn templates_in_settings_are_checked_and_secrets_not_told() {
+    let config = Config::read(
+        "route: {receiver: a}\nreceivers:\n- name: a\n  \
+         pagerduty_configs: [{routing_key: '{{ hidden }}', description: '{{ shout }}', details: {x: '{{'}}]\n",
+    );
+    let problems = check_settings(&config.unwrap());
+    expect![[r#"
+        4:24: receiver "a": routing_key: this is no template
+        4:53: receiver "a": description: template: description:1: function "shout" not defined
+        4:81: receiver "a": details: template: details:1: unclosed action
+    "#]]
+    .assert_eq(&problems.iter().map(|problem| format!("{problem}\n")).collect::<String>());
+}
