@@ -17,14 +17,34 @@ pub struct Bucket {
     pub count: f64,
 }
 
+/// `2^(1/2)`, `2^(1/4)` and so on. The first is the number below the nearest one: Prometheus's bounds are products of these, and
+/// whoever compares texts of bounds sees every bit.
+const ROOTS_OF_TWO: [f64; 8] = [
+    std::f64::consts::SQRT_2.next_down(),
+    1.189207115002721,
+    1.0905077326652577,
+    1.0442737824274138,
+    1.0218971486541166,
+    1.0108892860517005,
+    1.0054299011128027,
+    1.0027112750502025,
+];
+
+/// `2^(part / 2^schema)` for a part of a power of two: the product of the roots for its bits, the highest first.
+fn root_power(part: i64, schema: i32) -> f64 {
+    let roots = ROOTS_OF_TWO.iter().take(schema as usize).enumerate();
+    roots.fold(
+        1.0,
+        |product, (at, root)| if part >> (schema - 1 - at as i32) & 1 != 0 { product * root } else { product },
+    )
+}
+
 /// The upper bound of a positive exponential bucket.
 pub(crate) fn exponential_bound(index: i64, schema: i32) -> f64 {
     let (exponent, fraction) = if schema < 0 {
         (index << -schema, 1.0)
     } else {
-        let parts = 1i64 << schema;
-        // The remainder in [1, 2), as a power of two.
-        (index >> schema, ((index & (parts - 1)) as f64 / parts as f64).exp2())
+        (index >> schema, root_power(index & ((1i64 << schema) - 1), schema))
     };
     if exponent == 1024 && fraction == 1.0 {
         // Infinity would begin one bucket too early.
@@ -112,7 +132,24 @@ mod tests {
     #[test]
     fn bounds_are_powers_of_two_and_what_lies_between() {
         let bounds = [(0, 0), (1, 0), (-3, 0), (1, 1), (3, 1), (8, 3), (-1, -2), (2, -4)];
-        let want = [1.0, 2.0, 0.125, 2f64.sqrt(), 8f64.sqrt(), 2.0, 0.0625, 4_294_967_296.0];
+        let root = std::f64::consts::SQRT_2.next_down();
+        let want = [1.0, 2.0, 0.125, root, 2.0 * root, 2.0, 0.0625, 4_294_967_296.0];
+        assert_eq!(bounds.map(|(index, schema)| exponential_bound(index, schema)), want);
+    }
+
+    /// Against bounds that Prometheus 3 prints.
+    #[test]
+    fn bounds_are_prometheus_s_to_the_bit() {
+        let bounds = [(-2, 2), (-1, 3), (-33, 6), (-1, 6), (-255, 8), (-127, 8), (-1, 8)];
+        let want = [
+            0.707_106_781_186_547_5,
+            0.917_004_043_204_671_1,
+            0.699_489_836_269_155_5,
+            0.989_228_013_193_975_2,
+            0.501_355_637_525_101_3,
+            0.709_023_942_160_207_6,
+            0.997_296_056_085_469_8,
+        ];
         assert_eq!(bounds.map(|(index, schema)| exponential_bound(index, schema)), want);
     }
 
