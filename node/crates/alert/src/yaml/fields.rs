@@ -78,8 +78,10 @@ impl<'n> Fields<'n> {
     /// A whole number.
     pub fn whole(&self, name: &str, problems: &mut Problems) -> Option<Placed<i64>> {
         let node = self.get(name)?;
-        match scalar_of(node).and_then(|text| text.parse::<i64>().ok()) {
-            Some(value) => Some(Placed { value, place: node.place }),
+        // Up to here every whole number is a float of its own.
+        let is_whole = |number: &f64| number.fract() == 0.0 && number.abs() <= 2_f64.powi(53);
+        match scalar_of(node).and_then(parse_number).filter(is_whole) {
+            Some(value) => Some(Placed { value: value as i64, place: node.place }),
             None => {
                 problems.add(node.place, format!("{name} must be a whole number"));
                 None
