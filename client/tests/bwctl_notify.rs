@@ -295,16 +295,16 @@ fn templates_are_checked_and_expanded() {
     check(
         &["check", "wrong-templates.yml"],
         expect![[r#"
-        Checking wrong-templates.yml
-          FAILED:
-        wrong-templates.yml:6:5: receiver "chat": title: template: title:1: function "shout" not defined
-        wrong-templates.yml:7:25: receiver "chat": value: template: value:1: missing value for if
-        wrong-templates.yml:9:5: receiver "chat": routing_key: this is no template
-        wrong/broken.tmpl:3:1: template: broken.tmpl:3: unexpected bad character U+007B '{' in command
-        wrong-templates.yml:10:29: templates: Pattern syntax error near position 0: invalid range pattern
+            Checking wrong-templates.yml
+              FAILED:
+            wrong-templates.yml:6:5: receiver "chat": title: template: title:1: function "shout" not defined
+            wrong-templates.yml:7:25: receiver "chat": value: template: value:1: missing value for if
+            wrong-templates.yml:9:5: receiver "chat": routing_key: this is no template
+            wrong/broken.tmpl:3:1: template: broken.tmpl:3: unexpected "{" in operand
+            wrong-templates.yml:10:29: templates: Pattern syntax error near position 0: invalid range pattern
 
-        -> 1
-    "#]],
+            -> 1
+        "#]],
     );
     let text = "{{ template \"ops.title\" . }}: {{ template \"ops.hosts\" . }}";
     check(
@@ -337,9 +337,9 @@ fn templates_are_checked_and_expanded() {
     check(
         &["render", "wrong-templates.yml", "timeline.yml", "x"],
         expect![[r#"
-        bwctl: wrong/broken.tmpl:3:1: template: broken.tmpl:3: unexpected bad character U+007B '{' in command
-               wrong-templates.yml:10:29: templates: Pattern syntax error near position 0: invalid range pattern
-        -> 1
-    "#]],
+            bwctl: wrong/broken.tmpl:3:1: template: broken.tmpl:3: unexpected "{" in operand
+                   wrong-templates.yml:10:29: templates: Pattern syntax error near position 0: invalid range pattern
+            -> 1
+        "#]],
     );
 }

@@ -129,14 +129,20 @@ fn functions_do_as_they_do_in_alertmanager() {
         xa-b
     "#]],
     );
-    check("{{ urlUnescape \"a%20b+c\" }} {{ safeUrl \"x\" }}", expect![[r#"
+    check(
+        "{{ urlUnescape \"a%20b+c\" }} {{ safeUrl \"x\" }}",
+        expect![[r#"
         a b c x
         a b c x
-    "#]]);
-    check("{{ urlUnescape \"%\" }}", expect![[r#"
+    "#]],
+    );
+    check(
+        "{{ urlUnescape \"%\" }}",
+        expect![[r#"
         template: :1:3: executing "" at <urlUnescape "%">: error calling urlUnescape: invalid URL escape in "%"
         template: :1:3: executing "" at <urlUnescape "%">: error calling urlUnescape: invalid URL escape in "%"
-    "#]]);
+    "#]],
+    );
     check(
         "{{ (index .Alerts 0).StartsAt | tz \"Asia/Kolkata\" | date \"Jan 2 15:04:05 -0700 MST\" }}",
         expect![[r#"
@@ -151,14 +157,20 @@ fn functions_do_as_they_do_in_alertmanager() {
             2026-11-20T03:00:00-05:00
         "#]],
     );
-    check("{{ since (index .Alerts 0).StartsAt }}", expect![[r#"
+    check(
+        "{{ since (index .Alerts 0).StartsAt }}",
+        expect![[r#"
         30s
         10m30s
-    "#]]);
-    check("{{ tz \"Mars\" (index .Alerts 0).StartsAt }}", expect![[r#"
+    "#]],
+    );
+    check(
+        "{{ tz \"Mars\" (index .Alerts 0).StartsAt }}",
+        expect![[r#"
         template: :1:3: executing "" at <tz "Mars" (index .Alerts 0).StartsAt>: error calling tz: there is no time zone "Mars"
         template: :1:3: executing "" at <tz "Mars" (index .Alerts 0).StartsAt>: error calling tz: there is no time zone "Mars"
-    "#]]);
+    "#]],
+    );
     check(
         "{{ join \",\" \"x\" }}",
         expect![[r#"

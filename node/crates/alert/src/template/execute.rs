@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::ast::{Command, Control, List, Node, Pipe, Tree, Word, WordKind};
+use super::ast::{Command, Control, List, Node, Pipe, Word, WordKind};
 use super::functions::Call;
 use super::value::Value;
 use super::{Parts, Surroundings, Template};
