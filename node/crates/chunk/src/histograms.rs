@@ -383,7 +383,10 @@ mod tests {
     #[test]
     fn golden_counters() {
         let run: Vec<Histogram> = (1..5).map(counter).collect();
-        expect_test::expect!["0402069d978ccf08ba5b250203020601010001000301020721f202b9014002184018154002044006024008034004004004"].assert_eq(&hex(&run));
+        expect_test::expect![
+            "0402069d978ccf08ba5b250203020601010001000301020721f202b9014002184018154002044006024008034004004004"
+        ]
+        .assert_eq(&hex(&run));
         let reset = Histogram { counter_reset_hint: CounterResetHint::CounterReset, ..counter(1) };
         expect_test::expect!["0206069d978ccf08ba5b2502030206010100010003010001020721821ac80b4001d80140bf01c501400f24402f12403f23401f00401f"].assert_eq(&hex(&[counter(9), reset]));
     }
