@@ -145,6 +145,15 @@ pub(crate) struct HistogramColumn {
     present: Presence,
 }
 
+/// Bytes of histograms, of which neighbours may be one and the same.
+pub(crate) fn bytes_of_shared<'h>(histograms: impl Iterator<Item = &'h Arc<FloatHistogram>>) -> usize {
+    let mut last: Option<&Arc<FloatHistogram>> = None;
+    histograms.fold(0, |bytes, histogram| {
+        let is_known = last.replace(histogram).is_some_and(|last| Arc::ptr_eq(last, histogram));
+        if is_known { bytes } else { bytes + histogram.byte_len() }
+    })
+}
+
 impl HistogramColumn {
     fn absent(steps: usize) -> HistogramColumn {
         HistogramColumn { at: vec![None; steps], present: Presence::none(steps) }
@@ -184,8 +193,7 @@ impl HistogramColumn {
 
     fn byte_len(&self) -> usize {
         let slots = self.at.len() * size_of::<Option<Arc<FloatHistogram>>>();
-        let histograms = self.iter().map(|(_, histogram)| histogram.byte_len()).sum::<usize>();
-        slots + self.present.byte_len() + histograms
+        slots + self.present.byte_len() + bytes_of_shared(self.iter().map(|(_, histogram)| histogram))
     }
 }
 
@@ -306,8 +314,8 @@ impl Column {
 
     /// What it costs to walk over, in points.
     pub(crate) fn work(&self) -> usize {
-        let histograms = self.histograms.iter().flat_map(|histograms| histograms.iter());
-        self.values.len() + histograms.map(|(_, histogram)| histogram.work()).sum::<usize>()
+        let work = |histograms: &HistogramColumn| histograms.iter().map(|(_, histogram)| histogram.work()).sum();
+        self.values.len() + self.histograms.as_deref().map_or(0, work)
     }
 
     pub(crate) fn byte_len(&self) -> usize {

@@ -2,6 +2,7 @@
 
 use bellwether_model::Labels;
 
+use crate::column::bytes_of_shared;
 use crate::eval::histogram_range::Seen;
 use crate::eval::{Evaluator, same_labelset};
 use crate::outcome::{EvalError, HistogramPoint, MatrixSeries, Point, Value, VectorSample};
@@ -67,10 +68,13 @@ impl Evaluator<'_> {
             }
             account.take(size_of::<MatrixSeries>() + labels.byte_len() + count * size_of::<Point>())?;
             let mut histograms = Vec::new();
-            for (step, histogram) in column.histograms.iter().flat_map(|histograms| histograms.iter()) {
-                let point = HistogramPoint { timestamp: grid.time(step), histogram: histogram.clone() };
-                account.take(point.byte_len())?;
-                histograms.push(point);
+            if let Some(of_column) = &column.histograms {
+                account.take(bytes_of_shared(of_column.iter().map(|(_, histogram)| histogram)))?;
+                account.take(of_column.present().count() * size_of::<HistogramPoint>())?;
+                histograms.extend(of_column.iter().map(|(step, histogram)| HistogramPoint {
+                    timestamp: grid.time(step),
+                    histogram: histogram.clone(),
+                }));
             }
             let mut points = Vec::with_capacity(count);
             let point = |step| Point { timestamp: grid.time(step), value: column.values[step] };

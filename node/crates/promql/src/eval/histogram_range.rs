@@ -39,6 +39,16 @@ pub(crate) enum Sample {
     Histogram(Arc<FloatHistogram>),
 }
 
+impl Sample {
+    /// Bytes that it holds beside itself.
+    pub(crate) fn byte_len(&self) -> usize {
+        match self {
+            Sample::Float(_) => 0,
+            Sample::Histogram(histogram) => histogram.byte_len(),
+        }
+    }
+}
+
 impl Column {
     /// Puts it in place of what a step has.
     pub(crate) fn replace(&mut self, step: usize, sample: Option<Sample>) {
@@ -126,6 +136,7 @@ impl Evaluator<'_> {
         data: &RangeData<'_>,
         column: &mut Column,
     ) -> Result<(), EvalError> {
+        let mut account = self.meter.account();
         for step in 0..grid.steps {
             let Some(seen) = Seen::at(data, step) else { continue };
             self.meter.work(seen.work())?;
@@ -161,6 +172,7 @@ impl Evaluator<'_> {
                     continue;
                 }
             };
+            sample.iter().try_for_each(|sample| account.take(sample.byte_len()))?;
             column.replace(step, sample);
         }
         Ok(())

@@ -35,6 +35,7 @@ impl Evaluator<'_> {
         column: &mut Column,
     ) -> Result<(), EvalError> {
         let place = Place { name: data.name(), span: range.span };
+        let mut account = self.meter.account();
         for step in 0..grid.steps {
             let Some(seen) = Seen::at(data, step) else { continue };
             self.meter.work(2 * seen.work())?;
@@ -58,6 +59,7 @@ impl Evaluator<'_> {
                 }
                 float => float,
             });
+            change.iter().try_for_each(|change| account.take(change.byte_len()))?;
             column.replace(step, change);
         }
         Ok(())

@@ -152,24 +152,19 @@ fn evaluate_by(
 }
 
 fn check_columns(series: &[FetchedSeries]) -> Result<(), EvalError> {
-    let lengths = |series: &FetchedSeries| {
-        let of_histograms = series
-            .histograms
-            .as_ref()
-            .map_or((0, 0), |histograms| (histograms.timestamps.len(), histograms.histograms.len()));
-        [(series.timestamps.len(), series.values.len()), of_histograms]
-    };
     for series in series {
-        let uneven = lengths(series).into_iter().find(|(timestamps, values)| timestamps != values);
-        if let Some((timestamps, values)) = uneven {
-            return Err(EvalError::Columns { labels: series.labels.to_string(), timestamps, values });
+        let labels = || series.labels.to_string();
+        let (timestamps, values) = (series.timestamps.len(), series.values.len());
+        if timestamps != values {
+            return Err(EvalError::Columns { labels: labels(), timestamps, values });
         }
-        let histograms = series.histograms.iter().flat_map(|of_series| &of_series.histograms);
-        for histogram in histograms.filter(|histogram| !histogram.is_stale()) {
-            let damage = |error: HistogramError| EvalError::Histogram {
-                labels: series.labels.to_string(),
-                what: error.to_string(),
-            };
+        let Some(of_series) = &series.histograms else { continue };
+        let (timestamps, values) = (of_series.timestamps.len(), of_series.histograms.len());
+        if timestamps != values {
+            return Err(EvalError::Columns { labels: labels(), timestamps, values });
+        }
+        for histogram in of_series.histograms.iter().filter(|histogram| !histogram.is_stale()) {
+            let damage = |error: HistogramError| EvalError::Histogram { labels: labels(), what: error.to_string() };
             histogram.validate().map_err(damage)?;
         }
     }

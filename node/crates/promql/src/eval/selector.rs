@@ -162,22 +162,30 @@ impl Evaluator<'_> {
             newest.follow(&windows);
             column.reset(grid.steps);
             let mut found = newest.read(series, &mut column, &what);
-            if let Some(histograms) = &series.histograms {
+            // An account costs something even where nothing is taken: most series have no histograms.
+            let mut account = series.histograms.as_ref().map(|_| self.meter.account());
+            if let (Some(histograms), Some(account)) = (&series.histograms, &mut account) {
                 let windows = histogram_windows.get_or_insert_with(|| Windows::new(grid, node.shift, self.lookback_ms));
                 windows.of_shared(&histograms.timestamps);
-                newer_histograms(
-                    series,
-                    histograms,
-                    (&newest.at, windows),
-                    &mut column,
-                    |column, step, at| match sight {
-                        Sight::Values => {
-                            let histogram = FloatHistogram::from(&histograms.histograms[at]);
-                            column.set_histogram(step, Arc::new(histogram));
+                // Steps that see one sample share it.
+                let mut newest_one: Option<(usize, Arc<FloatHistogram>)> = None;
+                let show = |column: &mut Column, step: usize, at: usize| {
+                    if sight == Sight::Times {
+                        column.set(step, what(&histograms.timestamps, &[], at));
+                        return Ok(());
+                    }
+                    let histogram = match &newest_one {
+                        Some((known, histogram)) if *known == at => histogram.clone(),
+                        _ => {
+                            let histogram = Arc::new(FloatHistogram::from(&histograms.histograms[at]));
+                            account.take(histogram.byte_len())?;
+                            newest_one.insert((at, histogram)).1.clone()
                         }
-                        Sight::Times => column.set(step, what(&histograms.timestamps, &[], at)),
-                    },
-                );
+                    };
+                    column.set_histogram(step, histogram);
+                    Ok(())
+                };
+                newer_histograms(series, histograms, (&newest.at, windows), &mut column, show)?;
                 found = column.presence().count();
             }
             self.meter.work(grid.steps)?;
@@ -273,10 +281,10 @@ impl Evaluator<'_> {
             } else {
                 windows.of_shared(&series.timestamps);
             }
-            let mut account = self.meter.account();
-            let histograms = match &series.histograms {
-                None => None,
-                Some(fetched) => {
+            let mut account = series.histograms.as_ref().map(|_| self.meter.account());
+            let histograms = match (&series.histograms, &mut account) {
+                (None, _) | (_, None) => None,
+                (Some(fetched), Some(account)) => {
                     // What evaluation makes of them is about as large as they are.
                     account.take(fetched.byte_len())?;
                     let windows = Windows::new(grid, shift, reach_ms);
@@ -300,8 +308,8 @@ fn newer_histograms(
     histograms: &FetchedHistograms,
     (newest, windows): (&[u32], &Windows),
     column: &mut Column,
-    mut show: impl FnMut(&mut Column, usize, usize),
-) {
+    mut show: impl FnMut(&mut Column, usize, usize) -> Result<(), EvalError>,
+) -> Result<(), EvalError> {
     for (step, at) in newest.iter().enumerate() {
         let Some(newest) = windows.bounds(step).last() else { continue };
         if *at != NOWHERE && series.timestamps[*at as usize] > histograms.timestamps[newest] {
@@ -309,7 +317,8 @@ fn newer_histograms(
         }
         column.unset(step);
         if !histograms.histograms[newest].is_stale() {
-            show(column, step, newest);
+            show(column, step, newest)?;
         }
     }
+    Ok(())
 }
