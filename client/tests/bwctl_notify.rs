@@ -328,6 +328,72 @@ fn templates_are_checked_and_expanded() {
     "#]],
     );
     check(
+        &["render", "alertmanager.yml", "timeline.yml"],
+        expect![[r#"
+        2026-11-20T08:00:30.000Z pager (pagerduty):
+          client: Bellwether
+          client_url: http://localhost:9480/#/alerts?receiver=pager
+          description: [FIRING:1] DiskFull eu (a critical)
+          details.firing: Labels:
+             - alertname = DiskFull
+             - cluster = eu
+             - host = a
+             - severity = critical
+            Annotations:
+            Source:
+          details.num_firing: 1
+          details.num_resolved: 0
+        2026-11-20T08:05:30.000Z pager (pagerduty):
+          client: Bellwether
+          client_url: http://localhost:9480/#/alerts?receiver=pager
+          description: [FIRING:2] DiskFull eu (critical)
+          details.firing: Labels:
+             - alertname = DiskFull
+             - cluster = eu
+             - host = a
+             - severity = critical
+            Annotations:
+            Source: 
+            Labels:
+             - alertname = DiskFull
+             - cluster = eu
+             - host = b
+             - severity = critical
+            Annotations:
+            Source:
+          details.num_firing: 2
+          details.num_resolved: 0
+        2026-11-20T08:07:30.000Z chat (slack):
+          channel: #ops
+          color: danger
+          fallback: [FIRING:1] ClusterDown eu  | http://localhost:9480/#/alerts?receiver=chat
+          title: [FIRING:1] ClusterDown eu
+          title_link: http://localhost:9480/#/alerts?receiver=chat
+          username: Bellwether
+        2026-11-20T10:00:30.000Z pager (pagerduty):
+          client: Bellwether
+          client_url: http://localhost:9480/#/alerts?receiver=pager
+          description: [RESOLVED] DiskFull eu (critical)
+          details.num_firing: 0
+          details.num_resolved: 2
+          details.resolved: Labels:
+             - alertname = DiskFull
+             - cluster = eu
+             - host = a
+             - severity = critical
+            Annotations:
+            Source: 
+            Labels:
+             - alertname = DiskFull
+             - cluster = eu
+             - host = b
+             - severity = critical
+            Annotations:
+            Source:
+        -> 0
+    "#]],
+    );
+    check(
         &["render", "alertmanager.yml", "timeline.yml", "{{"],
         expect![[r#"
         bwctl: 1:3: template: :1: unclosed action

@@ -483,14 +483,14 @@ pub enum NotifyCommand {
     },
     /// Say which receivers an alert goes to, in which group, and whether anybody is told
     Route(RouteArguments),
-    /// Say what a template makes of each message, if alerts fired as a timeline says
+    /// Say what templates make of each message, if alerts fired as a timeline says
     Render {
         /// A configuration file as Alertmanager has it, whose files with templates the text may call
         file: PathBuf,
         /// A timeline, as bwctl notify simulate takes it
         timeline: PathBuf,
-        /// The text, such as '{{ template "title" . }}'
-        text: String,
+        /// The text, such as '{{ template "title" . }}'; without, what each receiver's own settings make of the message
+        text: Option<String>,
     },
     /// Say who would be told what, and when, if alerts fired as a timeline says
     Simulate {

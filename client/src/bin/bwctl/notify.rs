@@ -25,7 +25,7 @@ pub fn run(output: Output, command: NotifyCommand) -> Result<(), Failure> {
     let is_good = match command {
         NotifyCommand::Check { files } => check::check(output, &files)?,
         NotifyCommand::Route(arguments) => route::route(output, &arguments)?,
-        NotifyCommand::Render { file, timeline, text } => render::render(output, &file, &timeline, &text)?,
+        NotifyCommand::Render { file, timeline, text } => render::render(output, &file, &timeline, text.as_deref())?,
         NotifyCommand::Simulate { file, timeline } => simulate::simulate(output, &file, &timeline)?,
     };
     if is_good { Ok(()) } else { Err(Failure::Found) }

@@ -253,3 +253,81 @@ fn templates_in_settings_are_checked_and_secrets_not_told() {
     "#]]
     .assert_eq(&problems.iter().map(|problem| format!("{problem}\n")).collect::<String>());
 }
+
+#[test]
+fn settings_that_say_nothing_have_texts_of_their_own() {
+    let config = Config::read(
+        "global: {smtp_smarthost: 'mail:25', smtp_from: me@x}\n\
+         route: {receiver: all, group_by: [alertname, cluster]}\n\
+         receivers:\n- name: all\n  \
+         email_configs: [{to: you@x}]\n  \
+         msteams_configs: [{webhook_url: 'https://x'}]\n  \
+         msteamsv2_configs: [{webhook_url: 'https://x'}]\n  \
+         opsgenie_configs: [{api_key: k}]\n  \
+         pagerduty_configs: [{routing_key: k}]\n  \
+         slack_configs: [{api_url: 'https://x'}]\n  \
+         telegram_configs: [{bot_token: t, chat_id: 1}]\n",
+    )
+    .unwrap();
+    let library = Library::default();
+    let mut told = String::new();
+    for (at, message) in Timeline::read(TIMELINE).unwrap().run(&config).unwrap() {
+        let settings = &config.receivers["all"].integrations[message.integration].settings;
+        told.push_str(&format!("{} {}\n", message.kind.name(), message.why.as_str()));
+        for (name, text) in library.expand_settings(settings, &message, "http://me", at) {
+            let text = text.unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert!(name != "html" || text.contains("summary = disk &lt;full&gt;<br>"), "{text}");
+            // The second message shows what the first has not.
+            if message.why.as_str() != "new" || text.lines().count() < 2 {
+                told.push_str(&format!("  {name}: {}\n", text.trim().replace('\n', "|")));
+            }
+        }
+    }
+    expect![[r#"
+        email new
+          to: you@x
+        msteams new
+          summary: [FIRING:2] DiskFull eu
+          title: [FIRING:2] DiskFull eu
+        msteamsv2 new
+          title: [FIRING:2] DiskFull eu
+        opsgenie new
+          message: [FIRING:2] DiskFull eu
+          source: http://me/#/alerts?receiver=all
+        pagerduty new
+          client: Bellwether
+          client_url: http://me/#/alerts?receiver=all
+          description: [FIRING:2] DiskFull eu
+          details.num_firing: 2
+          details.num_resolved: 0
+        slack new
+          color: danger
+          fallback: [FIRING:2] DiskFull eu  | http://me/#/alerts?receiver=all
+          title: [FIRING:2] DiskFull eu
+          title_link: http://me/#/alerts?receiver=all
+          username: Bellwether
+        telegram new
+        msteams resolved
+          summary: [FIRING:1] DiskFull eu
+          text: # Alerts Firing:||Labels:|  - alertname = DiskFull|  - cluster = eu|  - host = a||Annotations:|  - summary = disk <full>||Source: |# Alerts Resolved:||Labels:|  - alertname = DiskFull|  - cluster = eu|  - host = b||Annotations:|  - summary = disk <full>||Source:
+          title: [FIRING:1] DiskFull eu
+        msteamsv2 resolved
+          text: # Alerts Firing:||Labels:|  - alertname = DiskFull|  - cluster = eu|  - host = a||Annotations:|  - summary = disk <full>||Source: |# Alerts Resolved:||Labels:|  - alertname = DiskFull|  - cluster = eu|  - host = b||Annotations:|  - summary = disk <full>||Source:
+          title: [FIRING:1] DiskFull eu
+        opsgenie resolved
+          description: disk <full>|Alerts Firing:|Labels:| - alertname = DiskFull| - cluster = eu| - host = a|Annotations:| - summary = disk <full>|Source: |Alerts Resolved:|Labels:| - alertname = DiskFull| - cluster = eu| - host = b|Annotations:| - summary = disk <full>|Source:
+          message: [FIRING:1] DiskFull eu
+          source: http://me/#/alerts?receiver=all
+        pagerduty resolved
+          client: Bellwether
+          client_url: http://me/#/alerts?receiver=all
+          description: [FIRING:1] DiskFull eu
+          details.firing: Labels:| - alertname = DiskFull| - cluster = eu| - host = a|Annotations:| - summary = disk <full>|Source:
+          details.num_firing: 1
+          details.num_resolved: 1
+          details.resolved: Labels:| - alertname = DiskFull| - cluster = eu| - host = b|Annotations:| - summary = disk <full>|Source:
+        telegram resolved
+          message: Alerts Firing:|Labels:| - alertname = DiskFull| - cluster = eu| - host = a|Annotations:| - summary = disk <full>|Source: |Alerts Resolved:|Labels:| - alertname = DiskFull| - cluster = eu| - host = b|Annotations:| - summary = disk <full>|Source:
+    "#]]
+    .assert_eq(&told);
+}

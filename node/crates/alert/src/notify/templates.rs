@@ -1,23 +1,32 @@
 //! Templates of a configuration: those in its files, those in its settings, and what they make of messages.
 //!
-//! Of what Alertmanager defines itself (`slack.default.title` and the like) nothing is here yet: a text that calls one of
-//! those is right, but cannot be expanded.
+//! What receivers say where their settings say nothing (`slack.default.title` and the like) is in `default.tmpl`, for the kinds
+//! that messages go out by.
 
 use std::fmt;
 
 use bellwether_model::{Labels, Timestamp};
 
 use super::Config;
-use super::config::settings::WrittenTemplate;
+use super::config::settings::{Settings, WrittenTemplate};
 use super::dispatch::Message;
 use crate::limits::TEMPLATE_BYTES_MAX;
 use crate::template::{ExpandError, Functions, Surroundings, Template, TemplateError};
 use crate::yaml::Place;
 use crate::yaml::problems::Problem;
 
-/// The templates of a configuration's files.
-#[derive(Debug, Default)]
+const DEFAULT: &str = include_str!("default.tmpl");
+
+/// The templates of a configuration's files, and those that are always there.
+#[derive(Debug)]
 pub struct Library(Vec<Template>);
+
+impl Default for Library {
+    fn default() -> Library {
+        let default = parse("default.tmpl", DEFAULT).expect("the templates of the program are right");
+        Library(vec![default])
+    }
+}
 
 /// A text that stands in no file.
 pub struct Text(Template);
@@ -27,6 +36,24 @@ impl Library {
     pub fn add(&mut self, file: &str, text: &str) -> Result<(), Problem> {
         self.0.push(parse(file, text).map_err(|(offset, message)| Problem { place: place(text, offset), message })?);
         Ok(())
+    }
+
+    /// What the settings of a message's integration make of it: their names and texts, those that are empty left out.
+    pub fn expand_settings(
+        &self,
+        settings: &Settings,
+        message: &Message,
+        external_url: &str,
+        now: Timestamp,
+    ) -> Vec<(String, Result<String, ExpandError>)> {
+        let surroundings = At { external_url, now };
+        let data = message.data(external_url);
+        let expand = |(name, text): (String, &str)| match parse(&name, text) {
+            Ok(template) => (name, template.expand_with(&self.0, &data, &surroundings)),
+            Err((_, message)) => (name, Err(ExpandError::new(message))),
+        };
+        let expanded = settings.texts().into_iter().map(expand);
+        expanded.filter(|(_, text)| text.as_ref().map_or(true, |text| !text.trim().is_empty())).collect()
     }
 
     /// What the text makes of a message at a time.

@@ -106,6 +106,12 @@ impl std::error::Error for TemplateError {}
 #[error("{0}")]
 pub struct ExpandError(String);
 
+impl ExpandError {
+    pub(crate) fn new(message: String) -> ExpandError {
+        ExpandError(message)
+    }
+}
+
 impl Template {
     /// Parses a text that may call `functions`.
     pub fn parse(name: &str, text: &str, functions: &Functions) -> Result<Template, TemplateError> {

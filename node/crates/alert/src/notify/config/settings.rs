@@ -258,6 +258,21 @@ impl Settings {
         }
     }
 
+    /// The texts that are expanded for messages, defaults included, secrets and lists of mappings left out.
+    pub fn texts(&self) -> Vec<(String, &str)> {
+        let mut all = Vec::new();
+        for (name, placed) in &self.values {
+            match &placed.value {
+                Setting::Template(text) => all.push(((*name).to_owned(), text.as_str())),
+                Setting::TemplateMap(map) => {
+                    all.extend(map.iter().map(|(key, text)| (format!("{name}.{key}"), text.as_str())))
+                }
+                _ => {}
+            }
+        }
+        all
+    }
+
     /// All texts that are expanded for messages; not defaults, which are right.
     pub fn templates(&self) -> Vec<WrittenTemplate<'_>> {
         let mut all = Vec::new();
