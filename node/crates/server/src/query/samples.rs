@@ -84,7 +84,12 @@ fn sorted(mut series: Vec<FetchedSeries>) -> Vec<FetchedSeries> {
 
 fn newest(found: Vec<Vec<FetchedSeries>>) -> Vec<FetchedSeries> {
     let mut series: Vec<FetchedSeries> = found.into_iter().flatten().collect();
-    series.retain(|series| series.values.last().is_some_and(|value| !is_stale_marker(*value)));
+    // A value that a histogram has followed is not the newest sample.
+    series.retain(|series| {
+        let histogram = series.histograms.as_ref().and_then(|histograms| histograms.timestamps.last());
+        let is_newest = histogram < series.timestamps.last();
+        is_newest && series.values.last().is_some_and(|value| !is_stale_marker(*value))
+    });
     series.sort_unstable_by(|a, b| {
         a.labels.metric_name().cmp(&b.labels.metric_name()).then_with(|| a.labels.cmp(&b.labels))
     });
@@ -118,7 +123,9 @@ fn shown(reads: &[SamplesRead]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use bellwether_model::MatchOp;
+    use bellwether_model::{Labels, MatchOp};
+    use bellwether_promql::FetchedHistograms;
+    use bellwether_promql::series_notation::{NotedValue, parse_values};
 
     use super::*;
 
@@ -129,5 +136,24 @@ mod tests {
         let read = SamplesRead { matchers, range: TimeRange::new(0, 1) };
         let none = SamplesRead { matchers: Vec::new(), range: TimeRange::new(0, 1) };
         assert_eq!(shown(&[read, none]), "remote read of {__name__=\"up\",a!~\"\\\"\"}, {}");
+    }
+
+    #[test]
+    fn the_newest_sample_must_be_a_value() {
+        let histogram = match &parse_values("{{}}").unwrap()[..] {
+            [Some(NotedValue::Histogram(histogram))] => (**histogram).clone(),
+            other => panic!("{other:?}"),
+        };
+        let series = |name: &str, histogram_time: Option<i64>| FetchedSeries {
+            labels: Labels::of(&[("__name__", name)]),
+            timestamps: [10].into(),
+            values: vec![1.0],
+            histograms: histogram_time.map(|time| {
+                Box::new(FetchedHistograms { timestamps: [time].into(), histograms: vec![histogram.clone()] })
+            }),
+        };
+        let found = newest(vec![vec![series("a", None), series("b", Some(20)), series("c", Some(5))]]);
+        let names: Vec<_> = found.iter().filter_map(|series| series.labels.metric_name()).collect();
+        assert_eq!(names, ["a", "c"]);
     }
 }

@@ -33,7 +33,7 @@ impl ReadCost {
             Fetched::Series(series) => ReadCost {
                 time,
                 series: series.len() as u64,
-                samples: series.iter().map(|series| series.values.len() as u64).sum(),
+                samples: series.iter().map(|series| series.sample_count() as u64).sum(),
                 bytes: series.iter().map(|series| series.byte_len()).sum(),
             },
             Fetched::Reduced(partial) => {
