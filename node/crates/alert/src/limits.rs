@@ -22,7 +22,13 @@ pub const TEMPLATE_DEPTH_MAX: usize = 100;
 pub const TEMPLATE_CALLS_MAX: usize = 100;
 /// Nodes and arguments that one expansion visits.
 pub const TEMPLATE_STEPS_MAX: usize = 1_000_000;
-/// Bytes that one expansion writes, and that its functions make.
+/// Maps in maps that a template makes.
+pub const TEMPLATE_VALUE_DEPTH_MAX: usize = 16;
+/// Bytes of text that a function works through in the time of a step.
+pub const TEMPLATE_BYTES_PER_STEP: usize = 64;
+/// Steps that a regular expression costs.
+pub const TEMPLATE_REGEX_STEPS: usize = 1000;
+/// Bytes that one expansion writes, and that one of its functions makes.
 pub const TEMPLATE_OUTPUT_BYTES_MAX: usize = 1 << 20;
 /// Queries that one expansion asks.
 pub const TEMPLATE_QUERIES_MAX: usize = 100;

@@ -178,12 +178,25 @@ fn what_is_no_template_is_said_at_once() {
 fn hostile_templates_end() {
     let line = "x".repeat(64);
     let writes = format!("{{{{ range 1000000 }}}}{line}{{{{ end }}}}");
+    let many = format!("{{{{ $x := printf \"%20000d\" 1 }}}}{{{{ print{} }}}}", " $x".repeat(1000));
     for (text, what) in [
         ("{{ range 1000000000 }}{{ end }}", "more than 1000000 steps"),
         (writes.as_str(), "writes more than"),
         ("{{ define \"t\" }}{{ template \"t\" }}{{ end }}{{ template \"t\" }}", "exceeded maximum template depth"),
         ("{{ range 1000000 }}{{ $x := printf \"%1000000d\" 1 }}{{ end }}", "makes more than"),
         ("{{ range 1000 }}{{ $x := query \"two\" }}{{ end }}", "asks more than"),
+        ("{{ $x := args 1 }}{{ range 100 }}{{ $x = args $x $x }}{{ end }}", "maps are inside of one another"),
+        (
+            "{{ $x := args 1 }}{{ range 12 }}{{ $x = args $x $x $x $x $x $x $x $x }}{{ end }}{{ $x }}",
+            "writes more than 1048576 bytes",
+        ),
+        (
+            "{{ $x := printf \"%500000d\" 1 }}{{ reReplaceAll \".\" $x $x }}",
+            "error calling reReplaceAll: the function writes more than",
+        ),
+        ("{{ range 100000 }}{{ $x := match \"a\" \"b\" }}{{ end }}", "more than 1000000 steps"),
+        ("{{ $x := printf \"%900000d\" 1 }}{{ range 100000 }}{{ if lt $x $x }}{{ end }}{{ end }}", "steps"),
+        (many.as_str(), "the function writes more than"),
         ("{{ reReplaceAll \"(a{1000}){1000}\" \"\" \"\" }}", "error parsing regexp"),
     ] {
         assert!(expand(text).contains(what), "{text}: {}", expand(text).chars().take(300).collect::<String>());

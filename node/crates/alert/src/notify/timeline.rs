@@ -171,7 +171,7 @@ fn event(node: &Node, file: &str, begin: Timestamp, events: &mut Vec<(Timestamp,
             let Some(line) = text(item, "silence", problems) else { continue };
             match parse_matchers(line, &mut patterns) {
                 Ok(matchers) => all.extend(matchers.iter().cloned()),
-                Err(error) => problems.add(item.place_within(file, error.offset), format!("silence: {error}")),
+                Err(error) => problems.add_within(file, item, error.offset, format!("silence: {error}")),
             }
         }
         let ends_at = at.saturating_add(lasts.value);

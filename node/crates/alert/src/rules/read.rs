@@ -178,8 +178,8 @@ impl Reader<'_> {
         match parse(text) {
             Ok(expr) => Some(Query { text: text.to_owned(), expr }),
             Err(error) => {
-                let place = node.place_within(self.file, error.span.start as usize);
-                self.problems.add(place, format!("could not parse expression: {error}"));
+                let message = format!("could not parse expression: {error}");
+                self.problems.add_within(self.file, node, error.span.start as usize, message);
                 None
             }
         }
@@ -207,8 +207,8 @@ impl Reader<'_> {
                     expansions.push(Expansion { name, text, template });
                 }
                 Err(error) => {
-                    let place = pair.node.place_within(self.file, AlertTemplate::offset(error.offset));
-                    self.problems.add(place, format!("{what} {:?}: {error}", pair.name));
+                    let message = format!("{what} {:?}: {error}", pair.name);
+                    self.problems.add_within(self.file, pair.node, AlertTemplate::offset(error.offset), message);
                 }
             }
         }

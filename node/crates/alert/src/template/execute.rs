@@ -84,7 +84,7 @@ pub(super) struct Execution<'t, 's> {
     pub(super) variables: Vec<(&'t str, Value)>,
     out: String,
     pub(super) at: At<'t>,
-    steps: usize,
+    pub(super) steps: usize,
     calls: usize,
     pub(super) call: Call<'s>,
 }

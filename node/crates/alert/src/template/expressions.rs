@@ -5,6 +5,7 @@ use super::execute::{At, Done, Execution};
 use super::functions::{Function, Param, Run};
 use super::label_methods;
 use super::value::{Map, Value};
+use crate::limits::TEMPLATE_BYTES_PER_STEP;
 
 impl<'t> Execution<'t, '_> {
     pub(super) fn command(&mut self, command: &'t Command, dot: &Value, last: Option<Value>) -> Done<Value> {
@@ -73,6 +74,7 @@ impl<'t> Execution<'t, '_> {
             self.at = At::Word(word);
         }
         values.extend(last);
+        self.steps += work(&values);
         self.field(word, &value, name, Some(&values))
     }
 
@@ -197,6 +199,9 @@ impl<'t> Execution<'t, '_> {
             let at = values.len();
             values.push(self.checked(param(at), last)?);
         }
+        // What a function has to work through takes steps, too.
+        self.steps += work(&values) + std::mem::take(&mut self.call.steps);
+        self.step()?;
         match function.run {
             Run::And | Run::Or => Ok(values.pop().unwrap_or_default()),
             Run::Plain(run) => run(&mut self.call, &values).or_else(|message| {
@@ -205,6 +210,12 @@ impl<'t> Execution<'t, '_> {
             }),
         }
     }
+}
+
+/// Steps that a function takes to work through its arguments.
+fn work(args: &[Value]) -> usize {
+    let items = |value: &Value| value.items().map_or(0, <[Value]>::len);
+    args.iter().map(|value| value.as_text().map_or(0, str::len) / TEMPLATE_BYTES_PER_STEP + items(value)).sum()
 }
 
 /// A number where nothing asks for a type.

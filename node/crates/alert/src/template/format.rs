@@ -5,21 +5,33 @@ use super::value::Value;
 use crate::limits::{PRINTF_WIDTH_MAX, TEMPLATE_OUTPUT_BYTES_MAX};
 
 /// `print`: a space between two values neither of which is a text.
-pub(crate) fn print(args: &[Value]) -> String {
-    let mut out = String::new();
-    for (at, arg) in args.iter().enumerate() {
-        if at > 0 && arg.as_text().is_none() && args[at - 1].as_text().is_none() {
-            out.push(' ');
-        }
-        out.push_str(&arg.print());
-    }
-    out
+pub(crate) fn print(args: &[Value]) -> Result<String, String> {
+    joined(args, |before, arg| before.as_text().is_none() && arg.as_text().is_none())
 }
 
 /// `println`
-pub(crate) fn println(args: &[Value]) -> String {
-    let texts: Vec<String> = args.iter().map(Value::print).collect();
-    texts.join(" ") + "\n"
+pub(crate) fn println(args: &[Value]) -> Result<String, String> {
+    Ok(joined(args, |_, _| true)? + "\n")
+}
+
+fn joined(args: &[Value], is_spaced: impl Fn(&Value, &Value) -> bool) -> Result<String, String> {
+    let mut out = String::new();
+    for (at, arg) in args.iter().enumerate() {
+        if at > 0 && is_spaced(&args[at - 1], arg) {
+            out.push(' ');
+        }
+        arg.write(&mut out);
+        check_length(&out)?;
+    }
+    Ok(out)
+}
+
+/// Refuses what is longer than anybody may write.
+pub(crate) fn check_length(out: &str) -> Result<(), String> {
+    match out.len() > TEMPLATE_OUTPUT_BYTES_MAX {
+        true => Err(format!("the function writes more than {TEMPLATE_OUTPUT_BYTES_MAX} bytes")),
+        false => Ok(()),
+    }
 }
 
 /// What stands between `%` and the verb.
@@ -40,9 +52,7 @@ pub(crate) fn printf(format: &str, args: &[Value]) -> Result<String, String> {
     let mut args = Args { args, next: 0, chosen: false, bad: false };
     let mut chars = format.chars().peekable();
     while let Some(c) = chars.next() {
-        if out.len() > TEMPLATE_OUTPUT_BYTES_MAX {
-            return Err(format!("printf writes more than {TEMPLATE_OUTPUT_BYTES_MAX} bytes"));
-        }
+        check_length(&out)?;
         if c != '%' {
             out.push(c);
             continue;
@@ -67,10 +77,15 @@ pub(crate) fn printf(format: &str, args: &[Value]) -> Result<String, String> {
     }
     // Who chooses arguments by number may leave some out.
     let rest = if args.chosen { &[] } else { args.args.get(args.next..).unwrap_or_default() };
-    let rest: Vec<String> = rest.iter().map(|arg| format!("{}={}", go_type(arg), arg.print())).collect();
-    if !rest.is_empty() {
-        out.push_str(&format!("%!(EXTRA {})", rest.join(", ")));
+    for (at, arg) in rest.iter().enumerate() {
+        out.push_str(if at == 0 { "%!(EXTRA " } else { ", " });
+        out.push_str(go_type(arg));
+        out.push('=');
+        arg.write(&mut out);
+        check_length(&out)?;
     }
+    out.push_str(if rest.is_empty() { "" } else { ")" });
+    check_length(&out)?;
     Ok(out)
 }
 
@@ -258,7 +273,7 @@ fn integer(value: i64, radix: u32, upper: bool, flags: Flags) -> String {
         _ => magnitude.to_string(),
     };
     let digits = match flags.precision {
-        Some(precision) => format!("{digits:0>precision$}"),
+        Some(precision) => "0".repeat(precision.saturating_sub(digits.len())) + &digits,
         None => digits,
     };
     let prefix = match radix {
@@ -370,6 +385,10 @@ mod tests {
         check("%", &[], "%!(NOVERB)");
         check("%z", &[Value::Int(1)], "%!z(int=1)");
         check("%s", &[Value::Missing], "%!s(<nil>)");
+        let length = |format: &str, args: &[Value]| printf(format, args).unwrap().len();
+        assert_eq!(length("%.1000000f", &[Value::Float(1.5)]), 1_000_002);
+        assert_eq!(length("%.100000e", &[Value::Float(1.5)]), 100_006);
+        assert_eq!(length("%.100000g|%.100000d", &[Value::Float(1.5), Value::Int(1)]), 100_004);
         assert!(printf(&"%999999d".repeat(3), &[Value::Int(1), Value::Int(1), Value::Int(1)]).is_err());
     }
 }

@@ -9,7 +9,10 @@ use super::clock::{Span, Time, rfc_time};
 use super::value::{Map, Record, Value};
 use super::{Surroundings, escape, expressions, format, humanize, notification};
 use crate::duration::{DurationError, parse_duration_ms};
-use crate::limits::{TEMPLATE_OUTPUT_BYTES_MAX, TEMPLATE_QUERIES_MAX, TEMPLATE_REGEX_BYTES_MAX};
+use crate::limits::{
+    TEMPLATE_OUTPUT_BYTES_MAX, TEMPLATE_QUERIES_MAX, TEMPLATE_REGEX_BYTES_MAX, TEMPLATE_REGEX_STEPS,
+    TEMPLATE_VALUE_DEPTH_MAX,
+};
 
 /// What a text may call.
 #[derive(Debug, Clone, Copy)]
@@ -87,13 +90,15 @@ const SAMPLE: &str = "*template.sample";
 pub(crate) struct Call<'s> {
     pub(super) surroundings: &'s dyn Surroundings,
     queries: usize,
+    /// Steps that functions took beyond one for each call.
+    pub(crate) steps: usize,
     /// Bytes that functions made.
     made: usize,
 }
 
 impl<'s> Call<'s> {
     pub(crate) fn new(surroundings: &'s dyn Surroundings) -> Call<'s> {
-        Call { surroundings, queries: 0, made: 0 }
+        Call { surroundings, queries: 0, steps: 0, made: 0 }
     }
 
     /// A text that a function made: all of them together are bounded.
@@ -149,15 +154,15 @@ static GO: &[Function] = &[
     plain("len", &[Any], |_, args| length(&args[0]).map(|length| Value::Int(length as i64))),
     variadic("index", &[Any], |_, args| args[1..].iter().try_fold(args[0].clone(), |value, key| index(&value, key))),
     variadic("slice", &[Any], |_, args| slice(&args[0], &args[1..])),
-    variadic("print", &[], |call, args| call.text(format::print(args))),
-    variadic("println", &[], |call, args| call.text(format::println(args))),
+    variadic("print", &[], |call, args| call.text(format::print(args)?)),
+    variadic("println", &[], |call, args| call.text(format::println(args)?)),
     variadic("printf", &[Text], |call, args| {
         let text = format::printf(args[0].as_text().unwrap_or_default(), &args[1..])?;
         call.text(text)
     }),
-    variadic("html", &[], |call, args| call.text(escape::html(&format::print(args)))),
-    variadic("js", &[], |call, args| call.text(escape::js(&format::print(args)))),
-    variadic("urlquery", &[], |call, args| call.text(escape::url_query(&format::print(args)))),
+    variadic("html", &[], |call, args| call.text(escape::html(&format::print(args)?))),
+    variadic("js", &[], |call, args| call.text(escape::js(&format::print(args)?))),
+    variadic("urlquery", &[], |call, args| call.text(escape::url_query(&format::print(args)?))),
     variadic("call", &[Any], |_, args| match &args[0] {
         Value::Missing => Err("call of nil".to_owned()),
         // No value is a function.
@@ -169,11 +174,12 @@ static GO: &[Function] = &[
 static SHARED: &[Function] = &[
     plain("reReplaceAll", &[Text, Text, Text], |call, args| {
         let [pattern, with, text] = [0, 1, 2].map(|at| args[at].as_text().unwrap_or_default());
+        call.steps += TEMPLATE_REGEX_STEPS;
         let regex = regex(pattern).map_err(|error| format!("regexp: Compile(`{pattern}`): {error}"))?;
-        let replaced = regex.replace_all(text, with).into_owned();
-        call.text(replaced)
+        call.text(replace_all(&regex, with, text)?)
     }),
-    plain("match", &[Text, Text], |_, args| {
+    plain("match", &[Text, Text], |call, args| {
+        call.steps += TEMPLATE_REGEX_STEPS;
         let [pattern, text] = [0, 1].map(|at| args[at].as_text().unwrap_or_default());
         Ok(Value::Bool(regex(pattern)?.is_match(text)))
     }),
@@ -214,7 +220,12 @@ static PROMETHEUS: &[Function] = &[
     }),
     variadic("args", &[], |_, args| {
         let entries = args.iter().enumerate().map(|(at, arg)| (format!("arg{at}"), arg.clone())).collect();
-        Ok(Value::Map(Arc::new(Map { entries, zero: Value::Missing, is_labels: false })))
+        let depth_of = |arg: &Value| if let Value::Map(map) = arg { map.depth } else { 0 };
+        let depth = 1 + args.iter().map(depth_of).max().unwrap_or(0);
+        if depth > TEMPLATE_VALUE_DEPTH_MAX {
+            return Err(format!("more than {TEMPLATE_VALUE_DEPTH_MAX} maps are inside of one another"));
+        }
+        Ok(Value::Map(Arc::new(Map { entries, zero: Value::Missing, is_labels: false, depth })))
     }),
     plain("graphLink", &[Text], |call, args| call.text(link(&args[0], 0))),
     plain("tableLink", &[Text], |call, args| call.text(link(&args[0], 1))),
@@ -268,6 +279,21 @@ fn regex(pattern: &str) -> Result<Regex, String> {
             reason => format!("error parsing regexp: {reason}"),
         }
     })
+}
+
+/// All matches replaced, as far as anybody may write.
+fn replace_all(regex: &Regex, with: &str, text: &str) -> Result<String, String> {
+    let mut out = String::new();
+    let mut behind = 0;
+    for captures in regex.captures_iter(text) {
+        let Some(whole) = captures.get(0) else { continue };
+        out.push_str(&text[behind..whole.start()]);
+        captures.expand(with, &mut out);
+        behind = whole.end();
+        format::check_length(&out)?;
+    }
+    out.push_str(&text[behind..]);
+    Ok(out)
 }
 
 fn link(expression: &Value, tab: u8) -> String {

@@ -32,7 +32,7 @@ pub(super) fn call(map: &Map, method: &str, args: &[Value]) -> Option<Result<Val
 
 /// A map with these methods.
 pub(crate) fn labels(entries: BTreeMap<String, Value>) -> Value {
-    Value::Map(Arc::new(Map { entries, zero: Value::text(""), is_labels: true }))
+    Value::Map(Arc::new(Map { entries, zero: Value::text(""), is_labels: true, depth: 0 }))
 }
 
 /// `template.Pairs`

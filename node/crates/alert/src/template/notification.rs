@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use super::clock::{Span, Time};
-use super::escape;
 use super::functions::{Function, Param, plain, variadic};
 use super::value::{Object, Value};
+use super::{escape, format};
 use crate::notify::interval::parse_location;
 
 use Param::{Any, Text};
@@ -15,9 +15,13 @@ pub(super) static FUNCTIONS: &[Function] = &[
     plain("trimSpace", &[Text], |call, args| call.text(text(&args[0]).trim().to_owned())),
     plain("join", &[Text, Any], |call, args| {
         let items = args[1].items().ok_or_else(|| wrong_type(&args[1], "[]string"))?;
-        let texts: Option<Vec<&str>> = items.iter().map(Value::as_text).collect();
-        let texts = texts.ok_or_else(|| wrong_type(&args[1], "[]string"))?;
-        call.text(texts.join(text(&args[0])))
+        let mut out = String::new();
+        for (at, item) in items.iter().enumerate() {
+            out.push_str(if at == 0 { "" } else { text(&args[0]) });
+            out.push_str(item.as_text().ok_or_else(|| wrong_type(&args[1], "[]string"))?);
+            format::check_length(&out)?;
+        }
+        call.text(out)
     }),
     plain("safeUrl", &[Text], |_, args| Ok(args[0].clone())),
     plain("urlUnescape", &[Text], |call, args| {

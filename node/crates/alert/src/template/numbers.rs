@@ -1,16 +1,24 @@
 //! Numbers as Go's `fmt` writes them.
 
+/// Digits behind which a number has only zeros; formatting takes no more than 16 bits of them.
+const DIGITS_MAX: usize = 1100;
+
+/// Zeros for the digits that are asked for beyond those that there are.
+fn zeros(precision: Option<usize>) -> String {
+    "0".repeat(precision.unwrap_or(0).saturating_sub(DIGITS_MAX))
+}
+
 /// `%e`: so many digits behind the point, or as many as are needed.
 pub(crate) fn exponent(value: f64, precision: Option<usize>, plus: bool) -> String {
     if !value.is_finite() {
         return special(value, plus);
     }
     let text = match precision {
-        Some(precision) => format!("{value:.precision$e}"),
+        Some(digits) => format!("{value:.*e}", digits.min(DIGITS_MAX)),
         None => format!("{value:e}"),
     };
     let (mantissa, power) = text.split_once('e').unwrap_or((&text, "0"));
-    signed(format!("{mantissa}e{}", power_text(power)), plus)
+    signed(format!("{mantissa}{}e{}", zeros(precision), power_text(power)), plus)
 }
 
 /// `%f`
@@ -19,10 +27,10 @@ pub(crate) fn fixed(value: f64, precision: Option<usize>, plus: bool) -> String 
         return special(value, plus);
     }
     let text = match precision {
-        Some(precision) => format!("{value:.precision$}"),
+        Some(digits) => format!("{value:.*}", digits.min(DIGITS_MAX)),
         None => format!("{value}"),
     };
-    signed(text, plus)
+    signed(text + &zeros(precision), plus)
 }
 
 /// `%g`: so many digits, or as many as are needed; an exponent where there would be many zeros.
@@ -30,7 +38,7 @@ pub(crate) fn general(value: f64, precision: Option<usize>, plus: bool) -> Strin
     if !value.is_finite() {
         return special(value, plus);
     }
-    let digits = precision.map(|precision| precision.max(1));
+    let digits = precision.map(|precision| precision.clamp(1, DIGITS_MAX));
     let text = match digits {
         Some(digits) => format!("{value:.*e}", digits - 1),
         None => format!("{value:e}"),

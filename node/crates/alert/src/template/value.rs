@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use crate::limits::TEMPLATE_OUTPUT_BYTES_MAX;
+
 /// A value.
 #[derive(Debug, Clone, Default)]
 pub enum Value {
@@ -36,6 +38,8 @@ pub struct Map {
     pub zero: Value,
     /// It is labels of Alertmanager's, which have methods.
     pub is_labels: bool,
+    /// How many maps that a template made are inside of one another: what is too deep cannot be dropped.
+    pub depth: usize,
 }
 
 /// A struct of Go's, as templates see it.
@@ -74,7 +78,7 @@ impl Value {
     /// A map of texts.
     pub fn texts<'t>(entries: impl IntoIterator<Item = (&'t str, &'t str)>) -> Value {
         let entries = entries.into_iter().map(|(name, value)| (name.to_owned(), Value::text(value))).collect();
-        Value::Map(Arc::new(Map { entries, zero: Value::text(""), is_labels: false }))
+        Value::Map(Arc::new(Map { entries, zero: Value::text(""), is_labels: false, depth: 0 }))
     }
 
     /// Its type in Go's words.
@@ -165,24 +169,49 @@ impl Value {
         }
     }
 
-    /// As `print` shows it.
+    /// As `print` shows it; of what is longer than anybody may write, the beginning.
     pub fn print(&self) -> String {
+        let mut out = String::new();
+        self.write(&mut out);
+        out
+    }
+
+    /// Writes it as `print` shows it. Values share parts, so that one that is small may be long once it is written.
+    pub(crate) fn write(&self, out: &mut String) {
+        if out.len() > TEMPLATE_OUTPUT_BYTES_MAX {
+            return;
+        }
         match self {
-            Value::Missing => "<nil>".to_owned(),
-            Value::Bool(value) => value.to_string(),
-            Value::Int(value) => value.to_string(),
-            Value::Float(value) => super::numbers::general(*value, None, false),
-            Value::Text(text) => text.to_string(),
+            Value::Missing => out.push_str("<nil>"),
+            Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
+            Value::Int(value) => out.push_str(&value.to_string()),
+            Value::Float(value) => out.push_str(&super::numbers::general(*value, None, false)),
+            Value::Text(text) => out.push_str(text),
             Value::List(items) => {
-                let items: Vec<String> = items.iter().map(Value::print).collect();
-                format!("[{}]", items.join(" "))
+                out.push('[');
+                for (at, item) in items.iter().enumerate() {
+                    if out.len() > TEMPLATE_OUTPUT_BYTES_MAX {
+                        break;
+                    }
+                    out.push_str(if at == 0 { "" } else { " " });
+                    item.write(out);
+                }
+                out.push(']');
             }
             Value::Map(map) => {
-                let entry = |(name, value): (&String, &Value)| format!("{name}:{}", value.print());
-                let entries: Vec<String> = map.entries.iter().map(entry).collect();
-                format!("map[{}]", entries.join(" "))
+                out.push_str("map[");
+                for (at, (name, value)) in map.entries.iter().enumerate() {
+                    if out.len() > TEMPLATE_OUTPUT_BYTES_MAX {
+                        break;
+                    }
+                    out.push_str(if at == 0 { "" } else { " " });
+                    out.push_str(name);
+                    out.push(':');
+                    value.write(out);
+                }
+                out.push(']');
             }
-            Value::Object(object) => object.print(),
+            Value::Object(object) => out.push_str(&object.print()),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::state::alerting::ALERT_NAME;
 use crate::template::text::parse_rfc3339_ms;
 use crate::yaml::fields::Fields;
 use crate::yaml::problems::{Problem, Problems};
-use crate::yaml::{self, Node, Place};
+use crate::yaml::{self, Node};
 
 const FILE_FIELDS: &[&str] = &["rule_files", "evaluation_interval", "group_eval_order", "tests", "fuzzy_compare"];
 const TEST_FIELDS: &[&str] = &[
@@ -192,15 +192,12 @@ impl Reader<'_> {
             self.problems.add(fields.place, "an expression test needs the field 'expr'");
             return None;
         };
-        if let Err(error) = parse(&expr.value) {
-            let place = fields.get("expr").map_or(expr.place, |node| self.place_within(node, error.span.start));
-            self.problems.add(place, format!("expr: {error}"));
+        if let Err(error) = parse(&expr.value)
+            && let Some(node) = fields.get("expr")
+        {
+            self.problems.add_within(self.file, node, error.span.start as usize, format!("expr: {error}"));
         }
         Some(ExprTest { expr: expr.value, eval_time_ms, expected })
-    }
-
-    fn place_within(&self, node: &Node, offset: u32) -> Place {
-        node.place_within(self.file, offset as usize)
     }
 
     fn expected_sample(&mut self, node: &Node) -> Option<ExpectedSample> {

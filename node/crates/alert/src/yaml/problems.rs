@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Place;
+use super::{Node, Place};
 use crate::limits::PROBLEMS_MAX;
 
 /// One thing that is wrong.
@@ -41,6 +41,13 @@ impl Problems {
         } else {
             self.more += 1;
         }
+    }
+
+    /// Tells one whose place is that of a byte of a scalar's value. Places are looked for in the whole file, so what is not told
+    /// is not looked for.
+    pub fn add_within(&mut self, file: &str, node: &Node, offset: usize, message: impl fmt::Display) {
+        let place = if self.list.len() < PROBLEMS_MAX { node.place_within(file, offset) } else { node.place };
+        self.add(place, message);
     }
 
     /// What stands before all messages from here on.

@@ -45,7 +45,7 @@ impl Reader {
             match parse_matchers(line, &mut self.patterns) {
                 Ok(read) => all.extend(read.iter().cloned()),
                 Err(error) => {
-                    self.problems.add(node.place_within(file, error.offset), format!("{}: {error}", forms.matchers));
+                    self.problems.add_within(file, node, error.offset, format!("{}: {error}", forms.matchers));
                 }
             }
         }
