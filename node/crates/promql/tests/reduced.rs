@@ -70,7 +70,7 @@ fn value((_, kind, number): Sample) -> f64 {
     }
 }
 
-/// Of one width of the zero bucket: which one results of several depends on their order.
+/// Of one width of the zero bucket, and none of the others within it: what becomes of such depends on their order.
 fn histogram((_, kind, number): Sample) -> Histogram {
     const HINTS: [CounterResetHint; 4] = [
         CounterResetHint::Unknown,
@@ -81,7 +81,7 @@ fn histogram((_, kind, number): Sample) -> Histogram {
     let counts = [f64::from(number % 5).abs(), f64::from(kind) / 3.0, 0.0];
     Histogram {
         counter_reset_hint: HINTS[usize::from(kind) / 16 % 4],
-        schema: i32::from(number % 3),
+        schema: i32::from(number.rem_euclid(3)),
         zero_threshold: 0.001,
         sum: f64::from(number) / 7.0,
         counts: Counts::Float {
@@ -91,7 +91,7 @@ fn histogram((_, kind, number): Sample) -> Histogram {
             negative: counts[..1].to_vec(),
         },
         positive_spans: vec![
-            Span { offset: i32::from(number % 9), length: 1 },
+            Span { offset: i32::from(number.rem_euclid(9)), length: 1 },
             Span { offset: i32::from(kind % 4), length: 2 },
         ],
         negative_spans: vec![Span { offset: 2, length: 1 }],
