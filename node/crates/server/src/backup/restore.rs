@@ -204,7 +204,9 @@ impl Restoring<'_> {
                     resends += 1;
                     sleep(Duration::from_secs(1)).await;
                 }
-                Ok(outcome) => return Ok(Sum { samples: outcome.samples, refused: outcome.refused }),
+                Ok(outcome) => {
+                    return Ok(Sum { samples: outcome.samples + outcome.histograms, refused: outcome.refused });
+                }
                 Err(WriteError::Transient { .. }) if began.elapsed() < PATIENCE => {
                     sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);

@@ -7,7 +7,9 @@ use std::time::Duration;
 use bellwether_client::v1::{Operation, OperationState, Restore};
 use bellwether_client::{Client, Error};
 use bellwether_kv::{KvDisk, MemDisk};
-use bellwether_model::{Labels, Matcher, MetricKind, MetricMetadata, Sample, Tenant, TimeRange};
+use bellwether_model::{
+    CounterResetHint, Counts, Histogram, Labels, Matcher, MetricKind, MetricMetadata, Sample, Span, Tenant, TimeRange,
+};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -21,6 +23,8 @@ use crate::peers::testing::TestNet;
 use crate::routing::MaintainError;
 use crate::shards::{Limits, QueryAccount, ReadContext, Wanted};
 use crate::testing::{Connector, NOW_MS, TestClock, env};
+use crate::write::own_body::put_histograms;
+use crate::write::{ContentEncoding, RemoteWriteVersion};
 
 const LONG: Duration = Duration::from_secs(600);
 const URL: &str = "mem://backups";
@@ -197,7 +201,18 @@ impl Nodes {
         assert!(written.refused.is_empty(), "{written:?}");
     }
 
-    /// All samples of a tenant, by labels; values by their bits.
+    /// Writes histograms, once the groups take them.
+    async fn write_histograms(&self, labels: &Labels, rows: std::ops::Range<i64>) {
+        let (times, histograms): (Vec<i64>, Vec<Histogram>) = rows.map(|row| (NOW_MS - row, histogram(row))).unzip();
+        let mut body = Vec::new();
+        put_histograms(&mut body, labels, &times, &histograms);
+        let (tenant, write) = (Tenant::default_tenant(), self.servers[0].write_path());
+        let encoding = ContentEncoding::Identity;
+        let written = write.remote_write(&tenant, RemoteWriteVersion::V1, encoding, body.into()).await.unwrap();
+        assert_eq!((written.histograms, written.refused.is_empty()), (times.len() as u64, true));
+    }
+
+    /// All samples of a tenant, by labels; values by their bits, histograms by their numbers.
     async fn samples(&self, tenant: &str) -> BTreeMap<String, Vec<(i64, u64)>> {
         let limits = Limits { series: 10_000, samples: 1_000_000, memory_bytes: 1 << 30 };
         let matchers: Arc<[Matcher]> = [].into();
@@ -207,7 +222,12 @@ impl Nodes {
         let found = router.select(&tenant, matchers, TimeRange::ALL, Wanted::All, &read).await.unwrap();
         let rows = found.into_iter().map(|series| {
             let rows = series.timestamps.iter().copied().zip(series.values.iter().map(|value| value.to_bits()));
-            (series.labels.to_string(), rows.collect())
+            let mut rows: Vec<(i64, u64)> = rows.collect();
+            for (time, found) in series.histograms.iter().flat_map(|own| own.timestamps.iter().zip(&own.histograms)) {
+                assert_eq!(*found, histogram(found.sum as i64));
+                rows.push((*time, found.sum as u64));
+            }
+            (series.labels.to_string(), rows)
         });
         rows.collect()
     }
@@ -253,6 +273,19 @@ async fn failed(client: &Client, begun: Result<Operation, Error>) -> String {
 
 fn restore() -> Restore {
     Restore { url: URL.to_owned(), ..Restore::default() }
+}
+
+fn histogram(number: i64) -> Histogram {
+    Histogram {
+        counter_reset_hint: CounterResetHint::NotCounterReset,
+        schema: 1,
+        zero_threshold: 0.0,
+        sum: number as f64,
+        counts: Counts::Float { count: 2.0, zero_count: 0.5, positive: vec![1.0], negative: vec![0.5] },
+        positive_spans: vec![Span { offset: 3, length: 1 }],
+        negative_spans: vec![Span { offset: -3, length: 1 }],
+        custom_values: vec![],
+    }
 }
 
 fn labels(metric: &str, series: usize) -> Labels {
@@ -345,8 +378,10 @@ async fn one_node_is_restored_on_three_and_everything_acknowledged_before_is_in_
     let objects = MemObjects::default();
     let old = Nodes::start(1, 3, &objects).await;
     fill(&old).await;
+    old.write_histograms(&labels("histograms", 0), 0..300).await;
     flushed(&old).await.unwrap();
     // In no run yet.
+    old.write_histograms(&labels("histograms", 1), 0..3).await;
     old.write("default", vec![(labels("late", 0), Sample { timestamp: NOW_MS, value: 5.0 })], Vec::new()).await;
     let client = old.client(1);
     done(&client, client.operations().create_backup(URL).await).await;
@@ -354,7 +389,7 @@ async fn one_node_is_restored_on_three_and_everything_acknowledged_before_is_in_
     let client = new.client(3);
     done(&client, client.operations().restore(restore()).await).await;
     assert_eq!(new.samples("default").await, old.samples("default").await);
-    assert_eq!(new.samples("default").await.len(), 41);
+    assert_eq!(new.samples("default").await.len(), 43);
     // All replicas have it.
     let hashes = |server: &Server| {
         let groups = server.shards().serving();
