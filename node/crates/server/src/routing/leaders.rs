@@ -1,6 +1,7 @@
 //! Who leads which group, as far as this node knows: its own replica's word first, then what others answered lately, then
 //! where the placement says that replicas are. A replica that the placement does not mention may have heard nothing for long; and once an
-//! attempt has failed, what was answered to it counts more than the replica's word.
+//! attempt has failed, what was answered to it counts more than the replica's word. Where a second one fails nobody believes that any more: the
+//! group may have gone on without the replica, and have another leader, before the placement says so.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -55,7 +56,11 @@ impl Hints {
             }
         }
         let answered = self.0.read().get(&group).copied().filter(|node| *node != own);
-        let known = if attempt == 0 { word.or(answered) } else { answered.or(word) };
+        let known = match attempt {
+            0 => word.or(answered),
+            1 => answered.or(word),
+            _ => answered,
+        };
         if let Some(node) = known
             && !buggify("nobody knows who leads")
         {

@@ -1,5 +1,6 @@
 //! Tests of requests while replicas come and go, leaders are mistaken about, and nobody answers.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -101,6 +102,7 @@ async fn what_was_answered_beats_what_a_replica_believes() {
         _ => panic!("another node leads"),
     };
     assert_eq!((said(0), said(1)), (leader, leader));
+    assert_eq!(BTreeSet::from([said(2), said(3)]), BTreeSet::from([leader, third]), "then nobody is believed");
     router.hints.learn(group, third);
     assert_eq!(said(0), leader, "a new request asks the replica here first");
     assert_eq!(said(1), third, "one whose first attempt failed goes where it was sent");
