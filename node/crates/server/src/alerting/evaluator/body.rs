@@ -1,0 +1,87 @@
+//! What rules store as bodies of write requests: it takes the same way in as everybody's samples.
+
+use bellwether_alert::state::{RuleSample, RuleValue};
+use bellwether_model::Histogram;
+
+use crate::write::own_body;
+
+/// Samples of one request. A group's rules seldom have more; those that do are stored in parts.
+const SAMPLES_PER_REQUEST_MAX: usize = 5_000;
+
+/// Remote-write 1.0 bodies with all of the samples, in their order.
+pub fn bodies(samples: &[RuleSample]) -> impl Iterator<Item = Vec<u8>> {
+    samples.chunks(SAMPLES_PER_REQUEST_MAX).map(body)
+}
+
+fn body(samples: &[RuleSample]) -> Vec<u8> {
+    let floats = samples.iter().filter_map(|sample| match &sample.value {
+        RuleValue::Float(value) => {
+            Some((&sample.labels, std::slice::from_ref(&sample.timestamp), std::slice::from_ref(value)))
+        }
+        RuleValue::Histogram(_) => None,
+    });
+    let mut body = own_body::encode_series(floats);
+    for sample in samples {
+        if let RuleValue::Histogram(histogram) = &sample.value {
+            let histogram = Histogram::from(&**histogram);
+            own_body::put_histograms(&mut body, &sample.labels, &[sample.timestamp], &[histogram]);
+        }
+    }
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bellwether_ingest::ControlCommand;
+    use bellwether_model::{Labels, Tenant, is_stale_marker, stale_marker};
+    use bellwether_promql::FloatHistogram;
+    use bellwether_promql::series_notation::{NotedValue, parse_values};
+
+    use super::*;
+    use crate::env::{Program, WallClock};
+    use crate::testing::Storage;
+    use crate::write::{ContentEncoding, RemoteWriteVersion};
+
+    #[tokio::test]
+    async fn numbers_histograms_and_stale_markers_are_stored() {
+        let storage = Storage::open(bellwether_kv::MemDisk::new(), |_| {}).await;
+        let version = ControlCommand::SetActiveVersion { version: Program::THIS.formats.highest };
+        for group in storage.shards.serving() {
+            group.command(&version, &*storage.clock).await.unwrap();
+        }
+        let now = storage.clock.now_ms();
+        let sample =
+            |name: &str, timestamp, value| RuleSample { labels: Labels::of(&[("__name__", name)]), timestamp, value };
+        let noted = match &parse_values("{{schema:1 sum:2.5 count:3 buckets:[1 2]}}").unwrap()[..] {
+            [Some(NotedValue::Histogram(histogram))] => FloatHistogram::from(&**histogram),
+            other => panic!("{other:?}"),
+        };
+        let samples = [
+            sample("number", now, RuleValue::Float(1.5)),
+            sample("shape", now, RuleValue::Histogram(Arc::new(noted))),
+            sample("number", now + 1, RuleValue::Float(stale_marker())),
+        ];
+        let mut stored = (0, 0);
+        for body in bodies(&samples) {
+            let (version, encoding) = (RemoteWriteVersion::V1, ContentEncoding::Identity);
+            let tenant = Tenant::default_tenant();
+            let outcome = storage.write.remote_write(&tenant, version, encoding, body.into()).await.unwrap();
+            assert!(outcome.refused.is_empty(), "{}", outcome.refused);
+            stored = (stored.0 + outcome.samples, stored.1 + outcome.histograms);
+        }
+        assert_eq!(stored, (2, 1));
+        let values = storage.values("number").await.unwrap();
+        assert!(values[0] == 1.5 && is_stale_marker(values[1]), "{values:?}");
+    }
+
+    #[test]
+    fn many_samples_are_several_requests() {
+        let labels = Labels::of(&[("__name__", "a")]);
+        let sample = RuleSample { labels, timestamp: 1, value: RuleValue::Float(1.0) };
+        let samples = vec![sample; SAMPLES_PER_REQUEST_MAX + 1];
+        assert_eq!(bodies(&samples).count(), 2);
+        assert_eq!(bodies(&[]).count(), 0);
+    }
+}

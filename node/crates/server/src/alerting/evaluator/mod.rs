@@ -1,0 +1,6 @@
+//! Rules are evaluated here.
+
+mod answers;
+mod body;
+mod dependencies;
+mod ticks;

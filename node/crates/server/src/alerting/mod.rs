@@ -1,0 +1,3 @@
+//! Alerting.
+
+pub mod evaluator;
