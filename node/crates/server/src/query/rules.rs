@@ -2,6 +2,7 @@
 //! their evaluator bounds how many it asks at a time. All other bounds are those of queries.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bellwether_model::{Tenant, Timestamp};
 use bellwether_promql::{EvalTimes, Expr, Plan, Value};
@@ -22,6 +23,8 @@ pub struct RuleQuery<'q> {
     pub expr: &'q Expr,
     /// For what time.
     pub time: Timestamp,
+    /// Gives up after this long; the configured limit holds as well.
+    pub timeout: Duration,
 }
 
 impl Coordinator {
@@ -53,7 +56,7 @@ impl Coordinator {
         started: Instant,
         cost: &mut QueryCost,
     ) -> Result<Value, QueryError> {
-        let limit = self.config.timeout;
+        let limit = self.config.timeout.min(query.timeout);
         let active = self.active.enter(query.tenant, query.text, started);
         let running = self.running(active, None, started + limit, limit);
         let times = EvalTimes::instant(query.time.clamp(TIME_MIN, TIME_MAX));

@@ -3,7 +3,9 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use bellwether_alert::evaluate::External;
 use bellwether_alert::template::Surroundings;
 use bellwether_model::{Labels, Timestamp};
 
@@ -14,17 +16,22 @@ pub const QUERIES_MAX: usize = 1_000;
 pub type Answer = Result<Vec<(Labels, f64)>, String>;
 
 /// What is known at one evaluation of a rule.
-pub struct Answers<'a> {
+pub struct Answers {
     now: Timestamp,
-    external_url: &'a str,
+    external: Arc<External>,
     known: BTreeMap<String, Answer>,
     asked: RefCell<BTreeSet<String>>,
 }
 
-impl<'a> Answers<'a> {
+impl Answers {
     /// Nothing yet.
-    pub fn new(now: Timestamp, external_url: &'a str) -> Answers<'a> {
-        Answers { now, external_url, known: BTreeMap::new(), asked: RefCell::default() }
+    pub fn new(now: Timestamp, external: Arc<External>) -> Answers {
+        Answers { now, external, known: BTreeMap::new(), asked: RefCell::default() }
+    }
+
+    /// The time of the evaluation.
+    pub fn now(&self) -> Timestamp {
+        self.now
     }
 
     /// What was asked since the last time and is not known; nothing if what was expanded is right.
@@ -38,13 +45,13 @@ impl<'a> Answers<'a> {
     }
 }
 
-impl Surroundings for Answers<'_> {
+impl Surroundings for Answers {
     fn now_ms(&self) -> i64 {
         self.now
     }
 
     fn external_url(&self) -> &str {
-        self.external_url
+        &self.external.url
     }
 
     fn query(&self, text: &str) -> Answer {
@@ -74,7 +81,7 @@ mod tests {
         let sample =
             VectorSample { labels: Labels::empty(), point: Point { timestamp: 0, value: 1.0 }, histogram: None };
         let data = AlertData::new(&sample, &Labels::empty(), "");
-        let mut answers = Answers::new(5, "");
+        let mut answers = Answers::new(5, Arc::default());
         let mut rounds = Vec::new();
         let expanded = loop {
             let (text, _) = AlertTemplate::expand(&template, "A", &data, &answers);
@@ -93,7 +100,7 @@ mod tests {
 
     #[test]
     fn the_number_of_queries_is_bounded() {
-        let mut answers = Answers::new(5, "");
+        let mut answers = Answers::new(5, Arc::default());
         for number in 0..QUERIES_MAX {
             answers.query(&number.to_string()).unwrap_err();
         }

@@ -1,19 +1,53 @@
-//! What rules store as bodies of write requests: it takes the same way in as everybody's samples.
+//! Stores the samples of rules: they take the same way in as everybody's.
+
+use std::sync::Arc;
 
 use bellwether_alert::state::{RuleSample, RuleValue};
-use bellwether_model::Histogram;
+use bellwether_model::{Histogram, Tenant};
 
-use crate::write::own_body;
+use crate::write::{ContentEncoding, RemoteWriteVersion, WriteError, WritePath, own_body};
 
 /// Samples of one request. A group's rules seldom have more; those that do are stored in parts.
 const SAMPLES_PER_REQUEST_MAX: usize = 5_000;
 
+/// Why samples of rules were not stored, or not all of them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Some of them never will be.
+    #[error("samples were not stored: {0}")]
+    Refused(String),
+    /// They cannot be stored now.
+    #[error("samples were not stored: {0}")]
+    Unavailable(String),
+}
+
+impl From<WriteError> for StoreError {
+    fn from(error: WriteError) -> StoreError {
+        match error {
+            WriteError::Transient { .. } | WriteError::Internal(_) => StoreError::Unavailable(error.to_string()),
+            error => StoreError::Refused(error.to_string()),
+        }
+    }
+}
+
+/// Stores samples for a tenant. On an error some of them may be stored.
+pub async fn store(write: &Arc<WritePath>, tenant: &Tenant, samples: &[&RuleSample]) -> Result<(), StoreError> {
+    for body in bodies(samples) {
+        let (version, encoding) = (RemoteWriteVersion::V1, ContentEncoding::Identity);
+        let outcome = write.remote_write(tenant, version, encoding, body.into()).await?;
+        if !outcome.refused.is_empty() {
+            return Err(StoreError::Refused(outcome.refused.to_string()));
+        }
+    }
+    Ok(())
+}
+
 /// Remote-write 1.0 bodies with all of the samples, in their order.
-pub fn bodies(samples: &[RuleSample]) -> impl Iterator<Item = Vec<u8>> {
+fn bodies(samples: &[&RuleSample]) -> impl Iterator<Item = Vec<u8>> {
     samples.chunks(SAMPLES_PER_REQUEST_MAX).map(body)
 }
 
-fn body(samples: &[RuleSample]) -> Vec<u8> {
+fn body(samples: &[&RuleSample]) -> Vec<u8> {
     let floats = samples.iter().filter_map(|sample| match &sample.value {
         RuleValue::Float(value) => {
             Some((&sample.labels, std::slice::from_ref(&sample.timestamp), std::slice::from_ref(value)))
@@ -32,17 +66,15 @@ fn body(samples: &[RuleSample]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use bellwether_ingest::ControlCommand;
-    use bellwether_model::{Labels, Tenant, is_stale_marker, stale_marker};
-    use bellwether_promql::FloatHistogram;
+    use bellwether_model::{Labels, Matcher, TimeRange, is_stale_marker, stale_marker};
+    use bellwether_promql::{FloatHistogram, Limits, QueryAccount};
     use bellwether_promql::series_notation::{NotedValue, parse_values};
 
     use super::*;
     use crate::env::{Program, WallClock};
+    use crate::shards::{ReadContext, Wanted};
     use crate::testing::Storage;
-    use crate::write::{ContentEncoding, RemoteWriteVersion};
 
     #[tokio::test]
     async fn numbers_histograms_and_stale_markers_are_stored() {
@@ -63,24 +95,24 @@ mod tests {
             sample("shape", now, RuleValue::Histogram(Arc::new(noted))),
             sample("number", now + 1, RuleValue::Float(stale_marker())),
         ];
-        let mut stored = (0, 0);
-        for body in bodies(&samples) {
-            let (version, encoding) = (RemoteWriteVersion::V1, ContentEncoding::Identity);
-            let tenant = Tenant::default_tenant();
-            let outcome = storage.write.remote_write(&tenant, version, encoding, body.into()).await.unwrap();
-            assert!(outcome.refused.is_empty(), "{}", outcome.refused);
-            stored = (stored.0 + outcome.samples, stored.1 + outcome.histograms);
-        }
-        assert_eq!(stored, (2, 1));
+        let tenant = Tenant::default_tenant();
+        store(&storage.write, &tenant, &samples.each_ref()).await.unwrap();
         let values = storage.values("number").await.unwrap();
         assert!(values[0] == 1.5 && is_stale_marker(values[1]), "{values:?}");
+        let matchers = [Matcher::equal("__name__", "shape")].into();
+        let read = ReadContext::new(QueryAccount::new(Limits::default()));
+        let found = storage.router.select(&tenant, matchers, TimeRange::ALL, Wanted::All, &read).await.unwrap();
+        assert_eq!(found[0].histograms.as_ref().unwrap().histograms[0].sum(), 2.5);
+        let future = sample("number", i64::MAX / 2, RuleValue::Float(1.0));
+        let refused = store(&storage.write, &tenant, &[&future]).await.unwrap_err();
+        assert!(matches!(&refused, StoreError::Refused(why) if why.contains("too far in the future")), "{refused}");
     }
 
     #[test]
     fn many_samples_are_several_requests() {
         let labels = Labels::of(&[("__name__", "a")]);
         let sample = RuleSample { labels, timestamp: 1, value: RuleValue::Float(1.0) };
-        let samples = vec![sample; SAMPLES_PER_REQUEST_MAX + 1];
+        let samples = vec![&sample; SAMPLES_PER_REQUEST_MAX + 1];
         assert_eq!(bodies(&samples).count(), 2);
         assert_eq!(bodies(&[]).count(), 0);
     }
