@@ -50,9 +50,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use alerting::Alerting;
+use alerting::evaluator::{self, Evaluator};
 use backup::Backups;
 use balance::Mover;
 use balance::report::Reporter;
+use bellwether_alert::evaluate::External;
 use bellwether_probe::reached;
 use clock_rule::{ClockRule, CorrectedClock};
 use cluster::{Cluster, ClusterError};
@@ -206,7 +208,8 @@ impl Server {
         let data = |source: DataError| StartError::Data { path: config.data_dir.display().to_string(), source };
         let storage_metrics = Arc::new(StorageMetrics::new(&registry)?);
         let cluster = Cluster::enter(&config, &env, &registry, http_address, grpc_address).await;
-        let Cluster { meta, alerting, peers, replication } = cluster.map_err(|error| StartError::of_cluster(&config, error))?;
+        let Cluster { meta, alerting, peers, replication } =
+            cluster.map_err(|error| StartError::of_cluster(&config, error))?;
         if let Some(order) = order {
             order.choose(&meta, &config, env.clock.now_ms()).await;
         }
@@ -242,6 +245,17 @@ impl Server {
         let long_work = LongWork { backups, operations };
 
         let (ready, is_ready) = watch::channel(router.is_alone());
+        let evaluator = evaluator::Parts {
+            alerting: alerting.clone(),
+            queries: queries.clone(),
+            write: write.clone(),
+            external: External {
+                labels: config.alerting.external_labels.0.clone(),
+                url: config.external_url(http_address),
+            },
+            clock: env.clock.clone(),
+        };
+        let evaluator = Evaluator::new(evaluator, &config.alerting, &registry)?;
         let http_routes = gateway::router(GatewayState {
             router: router.clone(),
             write: write.clone(),
@@ -312,6 +326,7 @@ impl Server {
         tasks.spawn(reconcile(router.clone(), Some(meta.clone()), stopped.clone()));
         tasks.spawn(active_version::follow(meta.state(), shards.clone(), env.clock.clone(), stopped.clone()));
         tasks.spawn(mover.run(stopped.clone()));
+        tasks.spawn(evaluator.run(stopped.clone()));
         if let Some(tls) = tls {
             tasks.spawn(tls.follow(stopped.clone()));
         }
@@ -336,7 +351,20 @@ impl Server {
             series = shards.stats().series,
             "serving"
         );
-        Ok(Server { http_address, grpc_address, meta, alerting, peers, router, shards, write, registry, ready, stop, tasks })
+        Ok(Server {
+            http_address,
+            grpc_address,
+            meta,
+            alerting,
+            peers,
+            router,
+            shards,
+            write,
+            registry,
+            ready,
+            stop,
+            tasks,
+        })
     }
 
     /// Where HTTP really listens.

@@ -135,12 +135,18 @@ impl AlertStore {
 
 impl Alerting {
     /// Starts this node's replicas. Who votes in the meta group votes in them.
-    pub async fn start(store: AlertStore, meta: &Meta, world: World, env: &Env) -> Result<Alerting, AlertingStartError> {
+    pub async fn start(
+        store: AlertStore,
+        meta: &Meta,
+        world: World,
+        env: &Env,
+    ) -> Result<Alerting, AlertingStartError> {
         let (identity, voters) = (meta.identity(), Voters::Like(meta.common().clone()));
         let mut groups = Vec::new();
         for (number, machine) in (0..).zip(store.machines) {
             let name = (format!("alert group {number}"), raft_group(number));
-            let common = CommonGroup::start(name, identity, (machine.clone(), voters.clone()), world.clone(), env).await?;
+            let common =
+                CommonGroup::start(name, identity, (machine.clone(), voters.clone()), world.clone(), env).await?;
             let common = common.map_err(|source| AlertingStartError::Group { number, source })?;
             groups.push(AlertGroup { number, common, machine, clock: env.clock.clone() });
         }

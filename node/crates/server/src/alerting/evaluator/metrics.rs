@@ -1,7 +1,9 @@
 //! Counts and times of evaluations.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus::core::Collector;
 use prometheus::{Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntGauge, Opts, Registry};
 
@@ -9,8 +11,8 @@ use super::schedule::GroupKey;
 
 /// Upper bounds of the histograms, in seconds.
 const SECONDS_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0];
-/// Groups that have a series of their own. A scrape has room for no more; what there is in all, the histograms tell.
-pub const GROUP_SERIES_MAX: usize = 1_000;
+/// Groups that have series of their own; of the others the histograms tell.
+const GROUP_SERIES_MAX: usize = 1_000;
 
 /// See [`EvaluatorMetrics::new`].
 pub struct EvaluatorMetrics {
@@ -36,6 +38,7 @@ pub struct EvaluatorMetrics {
     pub oldest_due_seconds: Gauge,
     last_duration: GaugeVec,
     last_evaluation: GaugeVec,
+    with_series: Mutex<BTreeSet<GroupKey>>,
 }
 
 impl EvaluatorMetrics {
@@ -82,6 +85,7 @@ impl EvaluatorMetrics {
                 "bellwether_rule_group_last_evaluation_timestamp_seconds",
                 "The time that the last evaluation of a rule group here was for.",
             )?,
+            with_series: Mutex::default(),
         };
         let collectors: [Box<dyn Collector>; 12] = [
             Box::new(metrics.evaluations.clone()),
@@ -105,6 +109,13 @@ impl EvaluatorMetrics {
 
     /// Notes the last evaluation of a group, if it is among those that have series of their own.
     pub fn note_group(&self, key: &GroupKey, took: Duration, at_ms: i64) {
+        let mut with_series = self.with_series.lock();
+        if !with_series.contains(key) {
+            if with_series.len() >= GROUP_SERIES_MAX {
+                return;
+            }
+            with_series.insert(key.clone());
+        }
         let labels = [key.tenant.as_str(), &of_tenant(key)];
         self.last_duration.with_label_values(&labels).set(took.as_secs_f64());
         self.last_evaluation.with_label_values(&labels).set(at_ms as f64 / 1000.0);
@@ -112,6 +123,7 @@ impl EvaluatorMetrics {
 
     /// A group is not evaluated here any more.
     pub fn forget_group(&self, key: &GroupKey) {
+        self.with_series.lock().remove(key);
         let labels = [key.tenant.as_str(), &of_tenant(key)];
         // An error means that there was none.
         let _ = self.last_duration.remove_label_values(&labels);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bellwether_model::{Tenant, Timestamp};
 
-use super::ticks::{Due, Ticks};
+use super::ticks::Ticks;
 
 /// How long a group rests whose evaluation came to nothing: nobody committed it, or somebody else's holds.
 pub const RETRY_PAUSE_MS: i64 = 1_000;
@@ -96,18 +96,18 @@ impl Schedule {
         self.entries.get(key).is_some_and(|entry| entry.is_wanted)
     }
 
-    /// What to evaluate now. It is not given out again until it has [ended](Self::end).
-    pub fn start(&mut self, now: Timestamp) -> Option<(GroupKey, Due)> {
+    /// What to evaluate now, and for what time. It is not given out again until it has [ended](Self::end).
+    pub fn start(&mut self, now: Timestamp) -> Option<(GroupKey, Timestamp)> {
         while let Some((at, _)) = self.queue.first()
             && *at <= now
             && let Some((_, key)) = self.queue.pop_first()
         {
             let entry = self.entries.get_mut(&key).expect("what is in the queue has an entry");
             match entry.known.ticks.due(entry.known.last, entry.began, now) {
-                Some(due) => {
+                Some(time) => {
                     entry.next = None;
                     entry.began = Some(now);
-                    return Some((key, due));
+                    return Some((key, time));
                 }
                 None => {
                     // The clock went back.
@@ -168,7 +168,7 @@ mod tests {
         names.iter().map(known).collect()
     }
 
-    fn names(started: impl IntoIterator<Item = (GroupKey, Due)>) -> Vec<String> {
+    fn names(started: impl IntoIterator<Item = (GroupKey, Timestamp)>) -> Vec<String> {
         started.into_iter().map(|(key, _)| key.group.to_string()).collect()
     }
 

@@ -68,8 +68,8 @@ fn body(samples: &[&RuleSample]) -> Vec<u8> {
 mod tests {
     use bellwether_ingest::ControlCommand;
     use bellwether_model::{Labels, Matcher, TimeRange, is_stale_marker, stale_marker};
-    use bellwether_promql::{FloatHistogram, Limits, QueryAccount};
     use bellwether_promql::series_notation::{NotedValue, parse_values};
+    use bellwether_promql::{FloatHistogram, Limits, QueryAccount};
 
     use super::*;
     use crate::env::{Program, WallClock};
@@ -102,7 +102,7 @@ mod tests {
         let matchers = [Matcher::equal("__name__", "shape")].into();
         let read = ReadContext::new(QueryAccount::new(Limits::default()));
         let found = storage.router.select(&tenant, matchers, TimeRange::ALL, Wanted::All, &read).await.unwrap();
-        assert_eq!(found[0].histograms.as_ref().unwrap().histograms[0].sum(), 2.5);
+        assert_eq!(found[0].histograms.as_ref().unwrap().histograms[0].sum, 2.5);
         let future = sample("number", i64::MAX / 2, RuleValue::Float(1.0));
         let refused = store(&storage.write, &tenant, &[&future]).await.unwrap_err();
         assert!(matches!(&refused, StoreError::Refused(why) if why.contains("too far in the future")), "{refused}");

@@ -22,15 +22,6 @@ pub struct Ticks {
     phase_ms: i64,
 }
 
-/// An evaluation that is due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Due {
-    /// Its time.
-    pub time: Timestamp,
-    /// Ticks since the last evaluation that nobody evaluates any more.
-    pub missed: u64,
-}
-
 impl Ticks {
     /// Of the group of this id.
     pub fn of(group_id: &[u8], interval_ms: i64) -> Ticks {
@@ -55,20 +46,25 @@ impl Ticks {
         self.at_or_before(time).saturating_add(self.interval_ms)
     }
 
-    /// What to evaluate now, if anything. `last` is the time of the last evaluation, `began` when that began if it was here
-    /// and is over only now. A group that was never evaluated begins with the newest tick.
-    pub fn due(&self, last: Option<Timestamp>, began: Option<Timestamp>, now: Timestamp) -> Option<Due> {
+    /// The tick to evaluate now, if any. `last` is the time of the last evaluation, `began` when that began if it was here and
+    /// is over only now. A group that was never evaluated begins with the newest tick.
+    pub fn due(&self, last: Option<Timestamp>, began: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
         let newest = self.at_or_before(now);
-        let Some(last) = last else { return Some(Due { time: newest, missed: 0 }) };
+        let Some(last) = last else { return Some(newest) };
         if newest <= last {
             return None;
         }
-        let first = self.after(last);
-        let count = (newest - first) / self.interval_ms + 1;
-        let oldest = newest - (count.min(CATCH_UP_MAX) - 1) * self.interval_ms;
+        let late = self.missed(Some(last), newest).cast_signed().min(CATCH_UP_MAX - 1);
+        let oldest = newest - late * self.interval_ms;
         let fell_due_meanwhile = began.is_some_and(|began| oldest > began);
-        let time = if fell_due_meanwhile { newest } else { oldest };
-        Some(Due { time, missed: ((time - first) / self.interval_ms).unsigned_abs() })
+        Some(if fell_due_meanwhile { newest } else { oldest })
+    }
+
+    /// How many ticks are between two evaluations.
+    pub fn missed(&self, last: Option<Timestamp>, time: Timestamp) -> u64 {
+        let Some(last) = last else { return 0 };
+        let between = time.saturating_sub(self.after(last)) / self.interval_ms;
+        u64::try_from(between).unwrap_or(0)
     }
 
     /// When there is something to evaluate next after an evaluation at `last`.
@@ -87,7 +83,7 @@ mod tests {
     const TICKS: Ticks = Ticks { interval_ms: 10_000, phase_ms: 3_000 };
 
     fn due(last: i64, began: Option<i64>, now: i64) -> Option<(i64, u64)> {
-        TICKS.due(Some(last), began, now).map(|due| (due.time, due.missed))
+        TICKS.due(Some(last), began, now).map(|time| (time, TICKS.missed(Some(last), time)))
     }
 
     #[test]
@@ -101,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_group_that_was_never_evaluated_begins_at_once_with_one_tick() {
-        assert_eq!(TICKS.due(None, None, 14_000), Some(Due { time: 13_000, missed: 0 }));
+        assert_eq!(TICKS.due(None, None, 14_000), Some(13_000));
         assert_eq!(TICKS.next(None, 14_000), 14_000);
     }
 
@@ -155,13 +151,13 @@ mod tests {
                 let began = overran.then_some(now);
                 now += step;
                 let mut late = 0;
-                while let Some(due) = ticks.due(Some(last), began, now) {
-                    prop_assert!(due.time > last && due.time <= now);
-                    prop_assert_eq!(due.time, ticks.at_or_before(due.time));
-                    last = due.time;
+                while let Some(time) = ticks.due(Some(last), began, now) {
+                    prop_assert!(time > last && time <= now);
+                    prop_assert_eq!(time, ticks.at_or_before(time));
                     evaluated += 1;
-                    missed += due.missed;
+                    missed += ticks.missed(Some(last), time);
                     late += 1;
+                    last = time;
                 }
                 prop_assert!(late <= CATCH_UP_MAX);
                 prop_assert_eq!(last, ticks.at_or_before(now));

@@ -2,7 +2,7 @@
 //! which alerts there were, but not what was recorded: such a series ends by the lookback of whoever asks, as after a restart
 //! of Prometheus.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bellwether_alert::alert_group::RuleProgress;
@@ -11,73 +11,93 @@ use bellwether_alert::state::recording::RecordingState;
 use bellwether_alert::state::{RuleSample, RuleValue};
 use bellwether_model::{Labels, Timestamp, stale_marker};
 
-/// What there is of a group's rules.
+/// Series of a group that have not ended, by what their rules are known by. Rules that are known by the same come in the
+/// order of the group.
 #[derive(Debug, Clone, Default)]
 pub struct Written {
-    /// The time of the evaluation that wrote it.
+    /// The time of the evaluation that wrote them.
     at: Option<Timestamp>,
-    rules: Vec<WrittenRule>,
-}
-
-/// What there is of a rule.
-#[derive(Debug, Clone)]
-pub struct WrittenRule {
-    /// What the rule is known by.
-    pub identity: u128,
-    /// Its series.
-    pub series: WrittenSeries,
-}
-
-/// Series of a rule that have not ended.
-#[derive(Debug, Clone)]
-pub enum WrittenSeries {
-    /// Of a recording rule.
-    Recorded(RecordingState),
-    /// Those that say which of these alerts there are.
-    Alerts(Arc<Alerts>),
+    recorded: BTreeMap<u128, VecDeque<RecordingState>>,
+    alerts: BTreeMap<u128, Arc<Alerts>>,
 }
 
 impl Written {
-    /// What an evaluation at `at` has left.
-    pub fn new(at: Timestamp, rules: Vec<WrittenRule>) -> Written {
-        Written { at: Some(at), rules }
+    /// What the evaluation at `at` writes: nothing yet.
+    pub fn at(at: Timestamp) -> Written {
+        Written { at: Some(at), ..Written::default() }
     }
 
-    /// For the evaluation after the one at `last`: nothing if that was not made here.
+    /// For the evaluation after the one at `last`: nothing if others have evaluated since.
     pub fn since(self, last: Option<Timestamp>) -> Written {
         if self.at >= last { self } else { Written::default() }
     }
 
-    /// What was recorded for a rule, once.
-    pub fn take_recorded(&mut self, rule: &RuleProgress) -> RecordingState {
-        let is_it = |written: &WrittenRule| {
-            written.identity == rule.shape.identity && matches!(written.series, WrittenSeries::Recorded(_))
-        };
-        match self.rules.iter().position(is_it).map(|at| self.rules.swap_remove(at).series) {
-            Some(WrittenSeries::Recorded(state)) => state,
-            _ => RecordingState::default(),
-        }
+    /// Takes note of a recording rule's series.
+    pub fn add_recorded(&mut self, identity: u128, series: RecordingState) {
+        self.recorded.entry(identity).or_default().push_back(series);
     }
 
-    /// Forgets the alerts of rules that there still are: the alert group knows what becomes of them.
-    pub fn forget_alerts_of(&mut self, rules: &[RuleProgress]) {
-        let is_there = |written: &WrittenRule| rules.iter().any(|rule| rule.shape.identity == written.identity);
-        self.rules.retain(|written| matches!(written.series, WrittenSeries::Recorded(_)) || !is_there(written));
+    /// Takes note of the alerts that there are after an evaluation.
+    pub fn set_alerts(&mut self, rules: &[RuleProgress]) {
+        let with_alerts = rules.iter().filter(|rule| !rule.alerts.is_empty());
+        self.alerts = with_alerts.map(|rule| (rule.shape.identity, rule.alerts.clone())).collect();
+    }
+
+    /// Hands the series of a recording rule over to its next evaluation.
+    pub fn take_recorded(&mut self, identity: u128) -> RecordingState {
+        self.recorded.get_mut(&identity).and_then(VecDeque::pop_front).unwrap_or_default()
+    }
+
+    /// Forgets the alerts of a rule that is still there: what becomes of them, the alert group says.
+    pub fn forget_alerts(&mut self, identity: u128) {
+        self.alerts.remove(&identity);
     }
 
     /// The ends of all series that are left, but of those that are among `others`.
-    pub fn ended(&self, timestamp: Timestamp, others: &[RuleSample]) -> Vec<RuleSample> {
-        let mut ended: BTreeSet<Labels> = BTreeSet::new();
-        for rule in &self.rules {
-            match &rule.series {
-                WrittenSeries::Recorded(state) => ended.extend(state.series.iter().cloned()),
-                WrittenSeries::Alerts(alerts) => {
-                    ended.extend(samples(alerts, timestamp).into_iter().map(|sample| sample.labels));
-                }
-            }
+    pub fn ended(&self, timestamp: Timestamp, others: &[&RuleSample]) -> Vec<RuleSample> {
+        let of_alerts = self.alerts.values().flat_map(|alerts| samples(alerts, timestamp));
+        let recorded = self.recorded.values().flatten().flat_map(|state| state.series.iter().cloned());
+        let mut ended: BTreeSet<Labels> = recorded.chain(of_alerts.map(|sample| sample.labels)).collect();
+        if !ended.is_empty() {
+            others.iter().for_each(|sample| {
+                ended.remove(&sample.labels);
+            });
         }
-        others.iter().for_each(|sample| drop(ended.remove(&sample.labels)));
         let stale = |labels| RuleSample { labels, timestamp, value: RuleValue::Float(stale_marker()) };
         ended.into_iter().map(stale).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(names: &[&str]) -> RecordingState {
+        RecordingState { series: names.iter().map(|name| Labels::of(&[("__name__", *name)])).collect() }
+    }
+
+    fn names(samples: &[RuleSample]) -> Vec<&str> {
+        samples.iter().filter_map(|sample| sample.labels.metric_name()).collect()
+    }
+
+    #[test]
+    fn what_no_rule_takes_over_ends_unless_another_writes_it() {
+        let mut written = Written::at(5);
+        for (identity, of_rule) in [(1, series(&["a"])), (1, series(&["b"])), (2, series(&["c", "d"]))] {
+            written.add_recorded(identity, of_rule);
+        }
+        assert_eq!(written.take_recorded(1), series(&["a"]));
+        let other = RuleSample { labels: Labels::of(&[("__name__", "d")]), timestamp: 9, value: RuleValue::Float(1.0) };
+        assert_eq!(names(&written.ended(9, &[&other])), ["b", "c"]);
+        assert_eq!(written.take_recorded(1), series(&["b"]));
+        assert_eq!(written.take_recorded(1), series(&[]));
+    }
+
+    #[test]
+    fn what_others_have_evaluated_since_is_theirs() {
+        let mut written = Written::at(5);
+        written.add_recorded(1, series(&["a"]));
+        assert_eq!(names(&written.clone().since(Some(5)).ended(9, &[])), ["a"]);
+        assert!(written.since(Some(6)).ended(9, &[]).is_empty());
     }
 }
