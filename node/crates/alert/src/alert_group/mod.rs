@@ -15,9 +15,9 @@ pub mod limits;
 pub mod state;
 
 pub use apply::apply;
-pub use command::{Command, Delivery, Outcome, ReceivedAlert, Refusal, Reply, Request, SilenceDraft};
+pub use command::{Command, Delivery, Limited, Outcome, ReceivedAlert, Refusal, Reply, Request, SilenceDraft};
 pub use evaluated::{Evaluated, Evaluation, RuleDifference, RuleResult};
 pub use state::{
     AlertGroupState, GroupProgress, Health, IntegrationHealth, Intent, Ring, RuleKind, RuleProgress, RuleShape,
-    StoredGroup, StoredNotifications, TenantState, Transition,
+    StoredGroup, StoredNotifications, TenantState, Totals, Transition,
 };
