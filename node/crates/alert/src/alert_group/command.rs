@@ -305,6 +305,28 @@ pub enum Limited {
     AlertBytes = 16,
 }
 
+impl Limited {
+    /// All there are.
+    pub(super) const ALL: [Limited; 16] = [
+        Limited::Tenants,
+        Limited::Namespaces,
+        Limited::NameBytes,
+        Limited::Groups,
+        Limited::RulesPerGroup,
+        Limited::Rules,
+        Limited::GroupTextBytes,
+        Limited::RuleTextBytes,
+        Limited::NotificationsBytes,
+        Limited::TemplateFiles,
+        Limited::Received,
+        Limited::ReceivedBytes,
+        Limited::ReceivedLabels,
+        Limited::Silences,
+        Limited::SilenceBytes,
+        Limited::AlertBytes,
+    ];
+}
+
 impl std::fmt::Display for Limited {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

@@ -26,7 +26,7 @@ use bellwether_model::{Labels, Timestamp};
 
 use super::Config;
 use super::config::kinds::Kind;
-use super::inhibition::Sources;
+use super::inhibition::{Inhibition, Sources};
 use super::route::RouteAt;
 pub use log::{Log, Why};
 pub use look::{Look, Looking};
@@ -181,6 +181,33 @@ impl Dispatch {
     pub fn inhibited_by(&self, config: &Config, labels: &Labels, now: Timestamp) -> Option<(usize, &Labels)> {
         let fires = |source: &Labels| self.alerts.get(source).is_some_and(|known| !is_over(&known.alert, now));
         self.sources.muting(&config.inhibitions, labels, &fires)
+    }
+
+    /// Of what was stored; none if alerts and groups are not of each other.
+    pub(crate) fn of_parts(
+        inhibitions: &[Inhibition],
+        alerts: Vec<KnownAlert>,
+        groups: Vec<(GroupId, Group)>,
+        log: Log,
+    ) -> Option<Dispatch> {
+        let alerts = alerts.into_iter().map(|known| (known.alert.labels.clone(), known)).collect();
+        let mut dispatch = Dispatch { alerts, log, ..Dispatch::default() };
+        for (id, group) in groups {
+            for labels in &group.alerts {
+                dispatch.alerts.get_mut(labels)?.groups += 1;
+            }
+            dispatch.due.insert((group.next, id.clone()));
+            if dispatch.groups.insert(id, group).is_some() {
+                return None;
+            }
+        }
+        for (labels, known) in &dispatch.alerts {
+            if known.groups == 0 {
+                return None;
+            }
+            dispatch.sources.insert(inhibitions, labels);
+        }
+        Some(dispatch)
     }
 
     /// Sets when a group is looked at next; the group as well if it is new.

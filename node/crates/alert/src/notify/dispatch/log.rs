@@ -103,7 +103,6 @@ impl Log {
     }
 
     /// All, by way.
-    #[expect(dead_code, reason = "for the codec, which follows")]
     pub(crate) fn entries(&self) -> impl ExactSizeIterator<Item = (&Way, &Entry)> {
         self.entries.iter()
     }
