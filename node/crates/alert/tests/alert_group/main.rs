@@ -1,0 +1,12 @@
+//! Alert groups, command by command.
+
+#![allow(clippy::unwrap_used)] // tests may stop where they fail, their helpers included
+
+mod codec;
+mod draw;
+mod evaluations;
+mod notifications;
+mod play;
+mod random;
+mod rules;
+mod silences;
