@@ -27,6 +27,19 @@ pub fn read(file: &str) -> Result<RuleFile, Vec<Problem>> {
     reader.problems.into_result(RuleFile { groups })
 }
 
+/// Reads a document that is one group.
+pub fn read_group(text: &str) -> Result<RuleGroup, Vec<Problem>> {
+    let nothing = || vec![Problem { place: yaml::Place::START, message: "there is no group".to_owned() }];
+    let root = yaml::read(text).map_err(|problem| vec![problem])?.ok_or_else(nothing)?;
+    let mut reader = Reader { file: text, problems: Problems::default() };
+    let group = reader.group(&root);
+    reader.problems.set_context(String::new());
+    if let Some(group) = &group {
+        reader.check_group_name(group);
+    }
+    reader.problems.into_result(group)?.ok_or_else(nothing)
+}
+
 struct Reader<'f> {
     file: &'f str,
     problems: Problems,
@@ -52,9 +65,9 @@ impl Reader<'_> {
             let group = self.group(node);
             self.problems.set_context(String::new());
             let Some(group) = group else { continue };
-            if group.name.is_empty() {
-                self.problems.add(group.place, "Groupname must not be empty");
-            } else if let Some(first) = names.insert(group.name.clone(), group.place) {
+            if self.check_group_name(&group)
+                && let Some(first) = names.insert(group.name.clone(), group.place)
+            {
                 let message = format!(
                     "groupname: {:?} is repeated in the same file; it is there already, at {first}",
                     group.name
@@ -155,6 +168,13 @@ impl Reader<'_> {
                 }))
             }
         }
+    }
+
+    fn check_group_name(&mut self, group: &RuleGroup) -> bool {
+        if group.name.is_empty() {
+            self.problems.add(group.place, "Groupname must not be empty");
+        }
+        !group.name.is_empty()
     }
 
     fn check_record(&mut self, record: &str, place: Place) {
