@@ -10,7 +10,9 @@
 //! - [`unit`]: Prometheus's unit tests of rules, run over samples in memory.
 //! - [`definition`]: alerts in a dialect with thresholds, as rules.
 //! - [`notify`]: Alertmanager's configuration: whom alerts are told to, and when.
+//! - [`alert_group`]: all that is known of a tenant's alerting, replicated: rules, alerts, silences, what was told.
 
+pub mod alert_group;
 pub mod definition;
 pub mod duration;
 pub mod evaluate;

@@ -239,13 +239,13 @@ proptest! {
         let mut now = 0;
         for (host, severity, is_firing, after) in events {
             let ends_at = (!is_firing).then_some(now);
-            let alert = Alert { labels: alert(host, severity), annotations: Labels::empty(), begins_at: now, ends_at };
+            let alert = Alert { labels: alert(host, severity), annotations: Labels::empty(), begins_at: now, ends_at, generator_url: "".into() };
             play.dispatch.receive(&play.config, alert, now).unwrap();
             now += after;
             play.until(now);
         }
         for (host, severity) in (0..4).flat_map(|host| [(host, 0), (host, 1)]) {
-            let alert = Alert { labels: alert(host, severity), annotations: Labels::empty(), begins_at: now, ends_at: Some(now) };
+            let alert = Alert { labels: alert(host, severity), annotations: Labels::empty(), begins_at: now, ends_at: Some(now), generator_url: "".into() };
             play.dispatch.receive(&play.config, alert, now).unwrap();
         }
         play.until(now + HOUR_MS);

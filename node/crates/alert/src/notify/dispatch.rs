@@ -15,6 +15,7 @@
 mod log;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bellwether_model::{Labels, Timestamp};
 
@@ -39,8 +40,10 @@ pub struct Alert {
     pub annotations: Labels,
     /// Since when it fires.
     pub begins_at: Timestamp,
-    /// Since when it does not, if it does not.
+    /// From when on it does not, if that is known.
     pub ends_at: Option<Timestamp>,
+    /// Where people see what it is made of: an address, or a path under that of whoever shows it; may be empty.
+    pub generator_url: Arc<str>,
 }
 
 /// A message to be sent.

@@ -59,7 +59,7 @@ fn alert_value(alert: &Alert, status: &'static str) -> Value {
             ("Annotations", labels_value(entries(&alert.annotations))),
             ("StartsAt", time_value(alert.begins_at)),
             ("EndsAt", time_value(alert.ends_at.unwrap_or(NO_END_MS))),
-            ("GeneratorURL", Value::text("")),
+            ("GeneratorURL", Value::text(&*alert.generator_url)),
         ],
     )
 }

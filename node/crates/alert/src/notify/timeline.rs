@@ -85,15 +85,11 @@ impl Timeline {
                 match event {
                     Event::Firing { labels, annotations } => {
                         let (labels, annotations) = (labels.clone(), annotations.clone());
-                        dispatch.receive(config, Alert { labels, annotations, begins_at: now, ends_at: None }, now)?;
+                        dispatch.receive(config, alert(labels, annotations, now, None), now)?;
                     }
                     Event::Resolved { labels, annotations } => {
                         let (labels, annotations) = (labels.clone(), annotations.clone());
-                        dispatch.receive(
-                            config,
-                            Alert { labels, annotations, begins_at: now, ends_at: Some(now) },
-                            now,
-                        )?;
+                        dispatch.receive(config, alert(labels, annotations, now, Some(now)), now)?;
                     }
                     Event::Silence(silence) => dispatch.silence(silence.clone(), now)?,
                 }
@@ -109,6 +105,10 @@ impl Timeline {
         }
         Err(RunError::TooManyLooks)
     }
+}
+
+fn alert(labels: Labels, annotations: Labels, begins_at: Timestamp, ends_at: Option<Timestamp>) -> Alert {
+    Alert { labels, annotations, begins_at, ends_at, generator_url: "".into() }
 }
 
 fn timeline(root: &Node, file: &str, problems: &mut Problems) -> Option<Timeline> {

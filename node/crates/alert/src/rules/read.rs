@@ -27,17 +27,18 @@ pub fn read(file: &str) -> Result<RuleFile, Vec<Problem>> {
     reader.problems.into_result(RuleFile { groups })
 }
 
-/// Reads a document that is one group.
+/// Reads one group, written as it stands in the list of a rule file's groups.
 pub fn read_group(text: &str) -> Result<RuleGroup, Vec<Problem>> {
-    let nothing = || vec![Problem { place: yaml::Place::START, message: "there is no group".to_owned() }];
-    let root = yaml::read(text).map_err(|problem| vec![problem])?.ok_or_else(nothing)?;
+    let empty = || vec![Problem { place: Place::START, message: "there is no rule group".to_owned() }];
+    let root = yaml::read(text).map_err(|problem| vec![problem])?.ok_or_else(empty)?;
     let mut reader = Reader { file: text, problems: Problems::default() };
     let group = reader.group(&root);
     reader.problems.set_context(String::new());
-    if let Some(group) = &group {
-        reader.check_group_name(group);
+    if let Some(group) = group.as_ref().filter(|group| group.name.is_empty()) {
+        reader.problems.add(group.place, "Groupname must not be empty");
     }
-    reader.problems.into_result(group)?.ok_or_else(nothing)
+    // What there is none of is a problem, so that here there is one.
+    reader.problems.into_result(group)?.ok_or_else(empty)
 }
 
 struct Reader<'f> {
@@ -65,9 +66,9 @@ impl Reader<'_> {
             let group = self.group(node);
             self.problems.set_context(String::new());
             let Some(group) = group else { continue };
-            if self.check_group_name(&group)
-                && let Some(first) = names.insert(group.name.clone(), group.place)
-            {
+            if group.name.is_empty() {
+                self.problems.add(group.place, "Groupname must not be empty");
+            } else if let Some(first) = names.insert(group.name.clone(), group.place) {
                 let message = format!(
                     "groupname: {:?} is repeated in the same file; it is there already, at {first}",
                     group.name
@@ -168,13 +169,6 @@ impl Reader<'_> {
                 }))
             }
         }
-    }
-
-    fn check_group_name(&mut self, group: &RuleGroup) -> bool {
-        if group.name.is_empty() {
-            self.problems.add(group.place, "Groupname must not be empty");
-        }
-        !group.name.is_empty()
     }
 
     fn check_record(&mut self, record: &str, place: Place) {
