@@ -1,4 +1,4 @@
-//! Who is in the meta group and who votes there, kept by its leader: every node that is there learns, 1, 3 or 5 of them
+//! Who is in such a group and who votes there, kept by its leader: every node that is there learns, 1, 3 or 5 of them
 //! vote, those that were removed leave. One small change at a time, each planned against the membership that holds.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,8 +10,8 @@ use bellwether_raft::limits::MEMBERS_MAX;
 use bellwether_raft::{GroupState, Members, MembershipError, RaftGroup};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 
-use super::state::MetaState;
-use super::{Meta, WeakMeta};
+use super::{CommonGroup, WeakGroup};
+use crate::meta::MetaState;
 
 /// How often the leader looks.
 const TICK: Duration = Duration::from_secs(1);
@@ -59,37 +59,38 @@ async fn change(group: &RaftGroup, state: &GroupState, members: Members) -> Resu
 }
 
 /// Looks after the members for as long as the group runs.
-pub(super) async fn keep(meta: WeakMeta) {
+pub(super) async fn keep(group: WeakGroup) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut seen = Seen::default();
     loop {
         ticks.tick().await;
-        let Some(meta) = meta.get() else { return };
-        let group = meta.group().state();
-        if !group.is_leader {
+        let Some(group) = group.get() else { return };
+        let raft = group.replica().state();
+        if !raft.is_leader {
             seen = Seen::default();
             continue;
         }
-        let state = meta.now();
-        let inventory = seen.inventory(&state, &group, meta.node());
-        if let Err(error) = carry_out(&meta, next(&state, &group, &inventory, meta.node()), &group).await {
-            tracing::debug!(error, "the meta group's members are changed later");
+        let state = group.cluster();
+        let inventory = seen.inventory(&state, &raft, group.node());
+        if let Err(error) = carry_out(&group, next(&state, &raft, &inventory, group.node()), &raft).await {
+            tracing::debug!(group = group.name(), error, "its members are changed later");
         }
     }
 }
 
-async fn carry_out(meta: &Meta, step: Step, group: &GroupState) -> Result<(), String> {
+async fn carry_out(group: &CommonGroup, step: Step, state: &GroupState) -> Result<(), String> {
     match step {
         Step::Nothing => Ok(()),
         Step::Change(members) => {
-            tracing::info!(voters = ?members.voters.values(), learners = ?members.learners.values(), "members of the meta group change");
-            change(&meta.group(), group, members).await.map_err(|error| error.to_string())
+            let (voters, learners) = (members.voters.values(), members.learners.values());
+            tracing::info!(group = group.name(), ?voters, ?learners, "its members change");
+            change(&group.replica(), state, members).await.map_err(|error| error.to_string())
         }
         Step::HandOver(to) => {
             let mut failed = Ok(());
             for successor in to {
-                match meta.group().transfer_leadership(successor, TRANSFER_WAIT).await {
+                match group.replica().transfer_leadership(successor, TRANSFER_WAIT).await {
                     Ok(()) => return Ok(()),
                     Err(error) => failed = Err(error.to_string()),
                 }
