@@ -50,6 +50,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use alerting::Alerting;
+use alerting::desk::Desk;
 use backup::Backups;
 use balance::Mover;
 use balance::report::Reporter;
@@ -241,6 +242,7 @@ impl Server {
         let operations = Operations::new(identity.node, env.clock.clone(), stopped.clone());
         let long_work = LongWork { backups, operations };
 
+        let desk = Desk::new(Arc::new(alerting.clone()), env.clock.clone(), env.key.clone());
         let (ready, is_ready) = watch::channel(router.is_alone());
         let http_routes = gateway::router(GatewayState {
             router: router.clone(),
@@ -251,6 +253,7 @@ impl Server {
             clock: env.clock.clone(),
             started_ms,
             backups: Some(long_work.clone()),
+            desk: desk.clone(),
             administrators: Administrators::new(&config.hosts, Some(meta.state()), env.clock.clone()),
             ready: is_ready.clone(),
         });
@@ -275,6 +278,7 @@ impl Server {
             started_ms,
             http_address,
             meta: Some(meta.state()),
+            desk,
             ready: is_ready,
         };
         let administration = OperationsService { cluster: administration, work: long_work.clone() };

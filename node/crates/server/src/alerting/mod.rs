@@ -4,8 +4,10 @@
 //! *alert groups*, Raft groups of which every node is a member ([`common_group`](crate::common_group)): every node has it at hand,
 //! and one log orders all that concerns it. What commands there are and what they do is in the crate `alert`, pure.
 //!
-//! Reading order: the handles here, [`machine`] and [`state_file`] (what Raft replicates), [`scheduler`] (which nodes evaluate).
+//! Reading order: the handles here, [`machine`] and [`state_file`] (what Raft replicates), [`scheduler`] (which nodes evaluate), and
+//! the [`desk`] (what people ask).
 
+pub mod desk;
 pub mod machine;
 mod scheduler;
 mod state_file;
@@ -33,6 +35,8 @@ pub use state_file::StateFileError;
 
 /// How many alert groups there are. Tenants are spread over them by this number: it stays the same for ever.
 pub const ALERT_GROUPS: u32 = 4;
+/// How often a rule group is evaluated that does not say.
+pub const INTERVAL_MS_DEFAULT: i64 = 15_000;
 /// How long changes gather before they are written to a node's file; until then they are in the log.
 const FLUSH_PAUSE: Duration = Duration::from_secs(30);
 
