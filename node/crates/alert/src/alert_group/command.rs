@@ -301,6 +301,30 @@ pub enum Limited {
     Silences = 14,
     /// See [`super::limits::SILENCE_BYTES_MAX`].
     SilenceBytes = 15,
+    /// See [`super::limits::ALERT_BYTES_MAX`].
+    AlertBytes = 16,
+}
+
+impl Limited {
+    /// All there are.
+    pub(super) const ALL: [Limited; 16] = [
+        Limited::Tenants,
+        Limited::Namespaces,
+        Limited::NameBytes,
+        Limited::Groups,
+        Limited::RulesPerGroup,
+        Limited::Rules,
+        Limited::GroupTextBytes,
+        Limited::RuleTextBytes,
+        Limited::NotificationsBytes,
+        Limited::TemplateFiles,
+        Limited::Received,
+        Limited::ReceivedBytes,
+        Limited::ReceivedLabels,
+        Limited::Silences,
+        Limited::SilenceBytes,
+        Limited::AlertBytes,
+    ];
 }
 
 impl std::fmt::Display for Limited {
@@ -321,11 +345,11 @@ impl std::fmt::Display for Limited {
             Limited::ReceivedLabels => "labels or annotations of an alert",
             Limited::Silences => "silences",
             Limited::SilenceBytes => "bytes of the silence",
+            Limited::AlertBytes => "bytes of an alert",
         })
     }
 }
 
-#[expect(dead_code, reason = "limits follow")]
 impl Refusal {
     pub(super) fn check(what: Limited, got: usize, limit: usize) -> Result<(), Refusal> {
         if got <= limit { Ok(()) } else { Err(Refusal::Limit { what, got: got as u64, limit: limit as u64 }) }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bellwether_model::{Labels, Tenant, Timestamp};
 
-use super::limits::{ERROR_BYTES_MAX, EVALUATED_BYTES_MAX, REFRESH_MS};
+use super::limits::{ALERT_BYTES_MAX, ERROR_BYTES_MAX, EVALUATED_BYTES_MAX, REFRESH_MS};
 use super::state::{Health, RuleProgress, StoredGroup};
 use crate::state::StepError;
 use crate::state::alerting::{Observation, Present, Seen, Timing, advance, check_limit};
@@ -120,6 +120,9 @@ impl RuleDifference {
         let health = match (result.present, known.shape.timing()) {
             (Err(error), _) => Health::Failed(shortened(error)),
             (Ok(_), None) => Health::Ok,
+            (Ok(present), Some(_)) if present.iter().any(|(labels, seen)| bytes(labels, seen) > ALERT_BYTES_MAX) => {
+                Health::Failed(format!("an alert has more than {ALERT_BYTES_MAX} bytes of labels and annotations"))
+            }
             (Ok(present), Some(timing)) => {
                 let observation = Observation::difference(&known.alerts, &present, at, REFRESH_MS);
                 match exceeded(limit, known, timing, at, &observation) {
@@ -169,24 +172,23 @@ fn cut(observation: &mut Observation, room: &mut usize) {
         *room = if is_room { *room - bytes } else { 0 };
         is_room
     };
-    let of_labels = |labels: &Labels| labels.byte_len() + 8;
-    let of_seen =
-        |seen: &Seen| 16 + seen.annotations.iter().map(|(name, text)| name.len() + text.len() + 8).sum::<usize>();
-    let gone = observation.gone.iter().take_while(|labels| fits(of_labels(labels))).count();
-    let mut both = |seen: &[(Labels, Seen)]| {
-        seen.iter().take_while(|(labels, seen)| fits(of_labels(labels) + of_seen(seen))).count()
-    };
-    let refreshed = both(&observation.refreshed);
-    let appeared = both(&observation.appeared);
+    let gone = observation.gone.iter().take_while(|labels| fits(labels.byte_len())).count();
+    let mut count = |all: &[(Labels, Seen)]| all.iter().take_while(|(labels, seen)| fits(bytes(labels, seen))).count();
+    let (refreshed, appeared) = (count(&observation.refreshed), count(&observation.appeared));
     observation.is_cut = gone < observation.gone.len()
-        || appeared < observation.appeared.len()
-        || refreshed < observation.refreshed.len();
+        || refreshed < observation.refreshed.len()
+        || appeared < observation.appeared.len();
     observation.gone.truncate(gone);
     observation.refreshed.truncate(refreshed);
     observation.appeared.truncate(appeared);
 }
 
-fn shortened(mut error: String) -> String {
+fn bytes(labels: &Labels, seen: &Seen) -> usize {
+    labels.byte_len() + seen.annotations.iter().map(|(name, text)| name.len() + text.len()).sum::<usize>()
+}
+
+/// An error as it is kept.
+pub(super) fn shortened(mut error: String) -> String {
     let mut end = error.len().min(ERROR_BYTES_MAX);
     while !error.is_char_boundary(end) {
         end -= 1;

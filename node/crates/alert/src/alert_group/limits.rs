@@ -32,6 +32,11 @@ pub const REFRESH_MS: i64 = 60 * 1000;
 /// Transitions of alerts of one tenant that are remembered.
 pub const HISTORY_MAX: usize = 10_000;
 
+/// Bytes of an alert's labels and annotations.
+pub const ALERT_BYTES_MAX: usize = 256 << 10;
+
+/// Alerts of one tenant beyond which none from outside is taken: those of rules have room always.
+pub const OUTSIDE_ALERTS_MAX: usize = 250_000;
 /// Alerts from outside in one command.
 pub const RECEIVED_MAX: usize = 10_000;
 /// Bytes of them.
@@ -46,3 +51,6 @@ pub const INTENTS_MAX: usize = 50_000;
 pub const SILENCE_RETENTION_MS: i64 = 120 * 3600 * 1000;
 /// Bytes of a silence: matchers, comment, author.
 pub const SILENCE_BYTES_MAX: usize = 64 << 10;
+
+const _: () = assert!(ALERT_BYTES_MAX < EVALUATED_BYTES_MAX && ALERT_BYTES_MAX < RECEIVED_BYTES_MAX);
+const _: () = assert!(RULE_ALERTS_MAX + OUTSIDE_ALERTS_MAX <= crate::notify::dispatch::ALERTS_MAX);

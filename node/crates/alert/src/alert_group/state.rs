@@ -6,12 +6,14 @@ use std::sync::Arc;
 use bellwether_model::{Labels, NodeId, Tenant, Timestamp};
 use xxhash_rust::xxh3::Xxh3;
 
+use super::limits::SILENCE_RETENTION_MS;
 use crate::notify::config::Config;
-use crate::notify::dispatch::{Dispatch, Message};
+use crate::notify::dispatch::{Dispatch, Message, Way};
 use crate::notify::silence::Silences;
 use crate::notify::templates::Library;
-use crate::rules::{Rule, RuleGroup};
+use crate::rules::{self, Rule, RuleGroup};
 use crate::state::alerting::{Alerts, Change, Timing};
+use crate::yaml::problems::Problem;
 
 /// All that an alert group knows.
 #[derive(Debug, Clone, Default)]
@@ -48,12 +50,17 @@ pub struct TenantState {
     pub silences: Silences,
     /// Messages that are to be sent, by their numbers.
     pub intents: BTreeMap<u64, Intent>,
+    /// Of which intent a way waits to know whether it was sent.
+    // Invariant: the way of each of `intents`, and nothing else.
+    pub ways: BTreeMap<Way, u64>,
     /// How sending goes, by receiver and integration.
     pub integrations: BTreeMap<(String, usize), IntegrationHealth>,
     /// What became of alerts of rules, the latest last.
     pub history: VecDeque<Transition>,
     /// What is counted along, so that limits are looked at quickly.
     pub totals: Totals,
+    /// Alerts of which nobody was told, because there were too many.
+    pub untold: u64,
 }
 
 /// Counts over all rule groups of a tenant.
@@ -234,6 +241,75 @@ impl RuleProgress {
     pub fn new(shape: RuleShape) -> RuleProgress {
         let (generator_url, alerts) = ("".into(), Arc::default());
         RuleProgress { shape, health: Health::Unknown, duration_us: 0, generator_url, alerts }
+    }
+}
+
+impl Notifications {
+    /// Reads a configuration and the files of its templates.
+    pub fn read(config: &str, templates: &BTreeMap<String, String>) -> Result<Notifications, Vec<Problem>> {
+        let config = Config::read(config)?;
+        let mut library = Library::default();
+        let mut problems = Vec::new();
+        for (file, text) in templates {
+            problems.extend(library.add(file, text).err().map(|problem| {
+                let message = format!("{file}: {}", problem.message);
+                Problem { place: problem.place, message }
+            }));
+        }
+        if problems.is_empty() { Ok(Notifications { config, library }) } else { Err(problems) }
+    }
+}
+
+impl StoredNotifications {
+    /// What was set at an entry of the log.
+    pub fn new(config: &str, templates: BTreeMap<String, String>, revision: u64) -> StoredNotifications {
+        let parsed = Notifications::read(config, &templates).map(Arc::new).map_err(first_problem);
+        StoredNotifications { config: config.into(), templates: Arc::new(templates), revision, parsed }
+    }
+
+    /// The configuration by which alerts are told: one that tells nobody if there is none that can be used.
+    pub fn effective(stored: &Option<StoredNotifications>) -> &Config {
+        match stored.as_ref().map(|stored| &stored.parsed) {
+            Some(Ok(notifications)) => &notifications.config,
+            Some(Err(_)) | None => Config::nobody(),
+        }
+    }
+}
+
+impl StoredGroup {
+    /// A text that was set at an entry of the log, with what its rules are known by.
+    pub fn new(text: Arc<str>, revision: u64, progress: GroupProgress) -> StoredGroup {
+        let parsed = rules::read_group(&text).map_err(first_problem).and_then(|group| {
+            // Whoever reads both may take them by the same number.
+            let fits = group.rules.len() == progress.rules.len();
+            if fits { Ok(Arc::new(group)) } else { Err("this program reads other rules in it".to_owned()) }
+        });
+        StoredGroup { text, revision, parsed, progress }
+    }
+}
+
+fn first_problem(problems: Vec<Problem>) -> String {
+    problems.first().map(Problem::to_string).unwrap_or_default()
+}
+
+impl TenantState {
+    /// Whether there is nothing to know.
+    pub fn is_empty(&self) -> bool {
+        self.namespaces.is_empty()
+            && self.notifications.is_none()
+            && self.dispatch.alerts().len() == 0
+            && self.silences.is_empty()
+            && self.intents.is_empty()
+    }
+
+    /// When something is to be looked at next.
+    pub fn next(&self) -> Option<Timestamp> {
+        [self.dispatch.next(), self.silences.next_forgotten(SILENCE_RETENTION_MS)].into_iter().flatten().min()
+    }
+
+    /// The configuration by which alerts are told.
+    pub fn config(&self) -> &Config {
+        StoredNotifications::effective(&self.notifications)
     }
 }
 
