@@ -207,7 +207,8 @@ impl Server {
         let data = |source: DataError| StartError::Data { path: config.data_dir.display().to_string(), source };
         let storage_metrics = Arc::new(StorageMetrics::new(&registry)?);
         let cluster = Cluster::enter(&config, &env, &registry, http_address, grpc_address).await;
-        let Cluster { meta, alerting, peers, replication } = cluster.map_err(|error| StartError::of_cluster(&config, error))?;
+        let Cluster { meta, alerting, peers, replication } =
+            cluster.map_err(|error| StartError::of_cluster(&config, error))?;
         if let Some(order) = order {
             order.choose(&meta, &config, env.clock.now_ms()).await;
         }
@@ -340,7 +341,20 @@ impl Server {
             series = shards.stats().series,
             "serving"
         );
-        Ok(Server { http_address, grpc_address, meta, alerting, peers, router, shards, write, registry, ready, stop, tasks })
+        Ok(Server {
+            http_address,
+            grpc_address,
+            meta,
+            alerting,
+            peers,
+            router,
+            shards,
+            write,
+            registry,
+            ready,
+            stop,
+            tasks,
+        })
     }
 
     /// Where HTTP really listens.

@@ -270,7 +270,8 @@ fn add_firing(alerts: &mut Alerts, firing: FiringAlert) {
 }
 
 fn labels_message(labels: &Labels) -> Vec<Label> {
-    let label = |label: bellwether_model::Label<'_>| Label { name: label.name.to_owned(), value: label.value.to_owned() };
+    let label =
+        |label: bellwether_model::Label<'_>| Label { name: label.name.to_owned(), value: label.value.to_owned() };
     labels.iter().map(label).collect()
 }
 

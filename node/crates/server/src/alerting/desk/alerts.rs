@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bellwether_alert::alert_group::{Command, Outcome, ReceivedAlert, TenantState};
+use bellwether_alert::alert_group::{Command, Outcome, ReceivedAlert, StoredNotifications, TenantState};
 use bellwether_alert::notify::Config;
 use bellwether_alert::notify::dispatch::{KnownAlert, is_over};
 use bellwether_alert::notify::fingerprint::Fingerprint;
@@ -174,10 +174,8 @@ impl Desk {
     }
 }
 
-/// What holds of a configuration, if there is one that means something.
 fn config(state: &TenantState) -> &Config {
-    let stored = state.notifications.as_ref().and_then(|stored| stored.parsed.as_ref().ok());
-    stored.map_or(Config::nobody(), |notifications| &notifications.config)
+    StoredNotifications::effective(&state.notifications)
 }
 
 fn firing(state: &TenantState, config: &Config, known: &KnownAlert, now: Timestamp) -> Option<FiringAlert> {

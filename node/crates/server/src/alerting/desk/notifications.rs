@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use bellwether_alert::alert_group::state::Notifications;
 use bellwether_alert::alert_group::{Command, Outcome, StoredNotifications};
-use bellwether_alert::notify::Config;
-use bellwether_alert::notify::templates::Library;
 use bellwether_alert::yaml::problems::Problem;
 use bellwether_model::Tenant;
 
@@ -18,21 +17,11 @@ impl Desk {
         config: String,
         templates: BTreeMap<String, String>,
     ) -> Result<(u64, Vec<Problem>), DeskError> {
-        let read = Config::read(&config).map_err(DeskError::Wrong)?;
-        let mut library = Library::default();
-        let mut problems = Vec::new();
-        for (name, text) in &templates {
-            if let Err(problem) = library.add(name, text) {
-                problems.push(Problem { message: format!("template {name:?}: {}", problem.message), ..problem });
-            }
-        }
-        if !problems.is_empty() {
-            return Err(DeskError::Wrong(problems));
-        }
+        let read = Notifications::read(&config, &templates).map_err(DeskError::Wrong)?;
         let command = Command::SetNotifications { tenant: tenant.clone(), config, templates };
         match self.propose(tenant, command).await? {
-            Outcome::Revision(revision) => Ok((revision, read.warnings)),
-            _ => Ok((0, read.warnings)),
+            Outcome::Revision(revision) => Ok((revision, read.config.warnings)),
+            _ => Ok((0, read.config.warnings)),
         }
     }
 

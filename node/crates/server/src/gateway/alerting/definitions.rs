@@ -23,8 +23,7 @@ use crate::alerting::desk::NamedGroup;
 pub const NAMESPACE: &str = "v1_alerts";
 /// What stands before the JSON.
 const COMMENT: &str = "# definition: ";
-const FIELDS: [&str; 7] =
-    ["name", "query", "message", "notify", "thresholds", "evaluation_window", "no_data_behavior"];
+const FIELDS: [&str; 7] = ["name", "query", "message", "notify", "thresholds", "evaluation_window", "no_data_behavior"];
 
 /// `POST /v1/alerts`
 pub async fn create(State(gateway): State<Arc<Gateway>>, request: Request) -> Result<Response, ApiError> {
@@ -259,7 +258,8 @@ fn targets(fields: &Map<String, Value>) -> Result<Vec<String>, ApiError> {
         Some(Value::Array(items)) => items,
         Some(other) => return Err(not_a("notify", "a list of texts", other)),
     };
-    let target = |item: &Value| item.as_str().map(str::to_owned).ok_or_else(|| not_a("notify", "a list of texts", item));
+    let target =
+        |item: &Value| item.as_str().map(str::to_owned).ok_or_else(|| not_a("notify", "a list of texts", item));
     items.iter().map(target).collect()
 }
 

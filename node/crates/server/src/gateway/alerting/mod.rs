@@ -44,7 +44,8 @@ pub(super) fn routes(gateway: &Arc<Gateway>) -> Router<Arc<Gateway>> {
     let groups = || guarded(post(ruler::set).delete(ruler::delete_namespace)).get(ruler::of_namespace);
     let group = || guarded(axum::routing::delete(ruler::delete)).get(ruler::one);
     let define = || guarded(post(definitions::create));
-    let defined = || guarded(axum::routing::put(definitions::replace).delete(definitions::delete)).get(definitions::one);
+    let defined =
+        || guarded(axum::routing::put(definitions::replace).delete(definitions::delete)).get(definitions::one);
     let config = guarded(
         get(notifications::show).put(notifications::set).post(notifications::set).delete(notifications::delete),
     );

@@ -102,7 +102,8 @@ impl PostedSilence {
 fn time(name: &'static str, text: Option<String>) -> Result<Option<Timestamp>, String> {
     const ZERO_MS: Timestamp = -62_135_596_800_000;
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
-    let time = parse_rfc3339(&text).ok_or_else(|| format!("{name}: {text:?} is no time such as 2026-11-20T08:00:00Z"))?;
+    let time =
+        parse_rfc3339(&text).ok_or_else(|| format!("{name}: {text:?} is no time such as 2026-11-20T08:00:00Z"))?;
     Ok((time != ZERO_MS).then_some(time))
 }
 
