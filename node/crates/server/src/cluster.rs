@@ -119,7 +119,7 @@ impl Cluster {
         }
         let remote = Arc::new(peers.clone());
         let world = World { raft: raft.clone(), transport: transport.clone(), remote, state: meta.state() };
-        let alerting = Alerting::start(alert_store, identity, world, env).await?;
+        let alerting = Alerting::start(alert_store, &meta, world, env).await?;
         Ok(Cluster { meta, alerting, peers, replication: Replication { raft, transport } })
     }
 }

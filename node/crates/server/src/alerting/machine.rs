@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bellwether_alert::alert_group::{self, AlertGroupState, replies, requests};
+use bellwether_alert::alert_group::{self, AlertGroupState, replies, requests, states};
 use bellwether_kv::{Durability, KvDisk, Space, SpaceConfig, SpaceKind, WriteBatch};
 use bellwether_model::Timestamp;
-use bellwether_raft::{Applied, Checkpoint, CommittedEntry, EntryPayload, FatalError, StateMachine};
+use bellwether_raft::{Applied, Checkpoint, CommittedEntry, EntryPayload, FatalError, LogPosition, StateMachine};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::state_file::{self, StateFileError};
 use crate::common_group::CommonMachine;
@@ -71,6 +72,12 @@ impl AlertMachine {
     /// The last entry that is applied here, and its changes.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.index.subscribe()
+    }
+
+    /// How far the log is applied, and a hash of the state.
+    pub fn fingerprint(&self) -> (Option<LogPosition>, u64) {
+        let Live { state, applied } = self.live.read().clone();
+        (applied.log, xxh3_64(&states::encode(&state)))
     }
 
     fn file(&self) -> String {

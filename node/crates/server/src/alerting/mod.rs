@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bellwether_alert::alert_group::{AlertGroupState, Command, Outcome, Refusal, Request, replies, requests};
 use bellwether_model::{NodeId, Tenant};
-use bellwether_raft::{GroupId, StartError};
+use bellwether_raft::{GroupId, LogPosition, StartError};
 use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -25,11 +25,10 @@ use tokio::time::sleep;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::common_group::propose::{HereError, Unanswered};
-use crate::common_group::{CommonGroup, WeakGroup, World};
+use crate::common_group::{CommonGroup, Voters, WeakGroup, World};
 use crate::env::{Env, Seed, WallClock};
-use crate::meta::META_GROUP;
+use crate::meta::{META_GROUP, Meta};
 use crate::replication::Stopping;
-use crate::shards::identity::NodeIdentity;
 use machine::AlertMachine;
 pub use state_file::StateFileError;
 
@@ -138,17 +137,13 @@ impl AlertStore {
 }
 
 impl Alerting {
-    /// Starts this node's replicas.
-    pub async fn start(
-        store: AlertStore,
-        identity: NodeIdentity,
-        world: World,
-        env: &Env,
-    ) -> Result<Alerting, AlertingStartError> {
+    /// Starts this node's replicas. Who votes in the meta group votes in them.
+    pub async fn start(store: AlertStore, meta: &Meta, world: World, env: &Env) -> Result<Alerting, AlertingStartError> {
+        let (identity, voters) = (meta.identity(), Voters::Like(meta.common().clone()));
         let mut groups = Vec::new();
         for (number, machine) in (0..).zip(store.machines) {
             let name = (format!("alert group {number}"), raft_group(number));
-            let common = CommonGroup::start(name, identity, machine.clone(), world.clone(), env).await?;
+            let common = CommonGroup::start(name, identity, (machine.clone(), voters.clone()), world.clone(), env).await?;
             let common = common.map_err(|source| AlertingStartError::Group { number, source })?;
             groups.push(AlertGroup { number, common, machine, clock: env.clock.clone() });
         }
@@ -202,6 +197,11 @@ impl AlertGroup {
         self.number
     }
 
+    /// Its Raft group.
+    pub fn id(&self) -> GroupId {
+        raft_group(self.number)
+    }
+
     /// Has a command applied, wherever the leader is. When it returns, what was changed is [seen](Self::read) here.
     pub async fn propose(&self, command: Command) -> Result<Outcome, AlertingError> {
         let request = Request { proposed_ms: self.clock.now_ms(), command };
@@ -220,6 +220,11 @@ impl AlertGroup {
     /// The last entry that is applied on this node, and its changes.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.machine.changes()
+    }
+
+    /// How far the log is applied on this node, and a hash of what that came to: the same on every node.
+    pub fn applied(&self) -> (Option<LogPosition>, u64) {
+        self.machine.fingerprint()
     }
 
     /// Whether this node leads the group and a quorum has answered it lately: who leads tells receivers.

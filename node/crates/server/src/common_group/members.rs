@@ -10,7 +10,7 @@ use bellwether_raft::limits::MEMBERS_MAX;
 use bellwether_raft::{GroupState, Members, MembershipError, RaftGroup};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 
-use super::{CommonGroup, WeakGroup};
+use super::{CommonGroup, Voters, WeakGroup};
 use crate::meta::MetaState;
 
 /// How often the leader looks.
@@ -72,8 +72,15 @@ pub(super) async fn keep(group: WeakGroup) {
             continue;
         }
         let state = group.cluster();
-        let inventory = seen.inventory(&state, &raft, group.node());
-        if let Err(error) = carry_out(&group, next(&state, &raft, &inventory, group.node()), &raft).await {
+        let voters = match &group.0.voters {
+            Voters::Chosen => {
+                let inventory = seen.inventory(&state, &raft, group.node());
+                Some(chosen(&state, &raft, &inventory))
+            }
+            Voters::Like(other) => settled_voters(&other.replica().state()),
+        };
+        let step = voters.map_or(Step::Nothing, |voters| next(&state, &raft, voters, group.node()));
+        if let Err(error) = carry_out(&group, step, &raft).await {
             tracing::debug!(group = group.name(), error, "its members are changed later");
         }
     }
@@ -134,12 +141,25 @@ impl Seen {
     }
 }
 
-/// What leads from the members that are to those that are wanted.
-fn next(state: &MetaState, group: &GroupState, inventory: &Inventory, own: NodeId) -> Step {
+/// Who is to vote, by what is known of the nodes.
+fn chosen(state: &MetaState, group: &GroupState, inventory: &Inventory) -> BTreeSet<NodeId> {
+    meta_voters(&voting(group), inventory, &state.settings.policy())
+}
+
+/// Who votes in a group where nobody is changing that.
+fn settled_voters(group: &GroupState) -> Option<BTreeSet<NodeId>> {
+    (group.membership_committed && !group.is_joint).then(|| voting(group))
+}
+
+fn voting(group: &GroupState) -> BTreeSet<NodeId> {
+    group.voters.values().map(|node| NodeId(*node)).collect()
+}
+
+/// What leads from the members that are to every node as a member, with these voters.
+fn next(state: &MetaState, group: &GroupState, mut wanted: BTreeSet<NodeId>, own: NodeId) -> Step {
     let replicas: BTreeMap<NodeId, bellwether_raft::ReplicaId> =
         state.present_nodes().map(|(id, node)| (id, bellwether_raft::ReplicaId(node.meta_replica.0))).collect();
-    let voting: BTreeSet<NodeId> = group.voters.values().map(|node| NodeId(*node)).collect();
-    let mut wanted = meta_voters(&voting, inventory, &state.settings.policy());
+    let voting = voting(group);
     // Nobody is better than who is there, and only a member can vote.
     wanted.retain(|node| replicas.contains_key(node));
     if wanted.is_empty() {

@@ -60,6 +60,7 @@ struct Inner {
     id: GroupId,
     identity: NodeIdentity,
     machine: Arc<dyn CommonMachine>,
+    voters: Voters,
     /// Another one after each [`restart`].
     replica: RwLock<RaftGroup>,
     world: World,
@@ -72,6 +73,15 @@ struct Inner {
     drawn: AtomicU64,
     /// What runs beside, until the handle goes.
     tasks: parking_lot::Mutex<Vec<AbortHandle>>,
+}
+
+/// Who votes in a group.
+#[derive(Clone)]
+pub enum Voters {
+    /// Nodes that are chosen for being there, in different zones.
+    Chosen,
+    /// The nodes that vote in another group: what loses its majority loses it together, and is recovered together.
+    Like(CommonGroup),
 }
 
 /// What the groups of a node share.
@@ -99,7 +109,7 @@ impl CommonGroup {
     pub async fn start(
         (name, id): (String, GroupId),
         identity: NodeIdentity,
-        machine: Arc<dyn CommonMachine>,
+        (machine, voters): (Arc<dyn CommonMachine>, Voters),
         world: World,
         env: &Env,
     ) -> Result<Result<CommonGroup, StartError>, Stopping> {
@@ -137,6 +147,7 @@ impl CommonGroup {
             id,
             identity,
             machine,
+            voters,
             replica,
             world,
             executors: env.executors.clone(),

@@ -36,7 +36,7 @@ use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
 use crate::common_group::propose::Remote;
-use crate::common_group::{CommonGroup, Pauses, World};
+use crate::common_group::{CommonGroup, Pauses, Voters, World};
 use crate::env::{Env, Seed, WallClock};
 use crate::replication::Stopping;
 use crate::shards::identity::NodeIdentity;
@@ -157,7 +157,7 @@ impl Meta {
         let MetaStore { identity, machine } = store;
         let world = World { raft, transport, remote, state: machine.state() };
         let name = ("the meta group".to_owned(), META_GROUP);
-        let group = CommonGroup::start(name, identity, machine.clone(), world, env).await??;
+        let group = CommonGroup::start(name, identity, (machine.clone(), Voters::Chosen), world, env).await??;
         let seed = env.seed.split(&format!("meta {} {}", identity.node, env.clock.now_ms()));
         let meta = Meta(Arc::new(Inner {
             identity,
@@ -217,6 +217,11 @@ impl Meta {
     /// This node's replica of the group as it runs now: not to be kept, for it is another one after it was started again.
     pub fn group(&self) -> RaftGroup {
         self.0.group.replica()
+    }
+
+    /// What it has in common with other groups of all nodes.
+    pub fn common(&self) -> &CommonGroup {
+        &self.0.group
     }
 
     /// The node that leads the group, if known.

@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use bellwether_alert::alert_group::{Command, Outcome, StoredGroup};
 use bellwether_alert::rules;
-use bellwether_alert::yaml::Place;
-use bellwether_alert::yaml::problems::Problem;
 use bellwether_model::{NodeId, Tenant};
 use bellwether_placement::EvaluatorRing;
 
@@ -107,9 +105,4 @@ impl NamedGroup {
     pub fn rules(&self) -> Option<&rules::RuleGroup> {
         self.group.parsed.as_deref().ok()
     }
-}
-
-/// A problem of a text as a whole.
-pub fn problem(message: impl Into<String>) -> DeskError {
-    DeskError::Wrong(vec![Problem { place: Place::START, message: message.into() }])
 }
