@@ -21,8 +21,8 @@ use crate::alerting::desk::NamedSilence;
 use crate::alerting::desk::alerts::{AlertFilter, FiringAlert};
 use crate::alerting::desk::read_matchers;
 
-/// The Alertmanager whose API this is.
-const ALERTMANAGER_VERSION: &str = "0.28.0";
+/// The Alertmanager that this was compared with; amtool warns of another than its own.
+const ALERTMANAGER_VERSION: &str = "0.25.0";
 /// What is shown as configuration where there is none.
 const NOBODY: &str = "route:\n  receiver: nobody\nreceivers:\n  - name: nobody\n";
 
