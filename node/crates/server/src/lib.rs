@@ -51,9 +51,11 @@ use tokio::task::JoinSet;
 
 use alerting::Alerting;
 use alerting::desk::Desk;
+use alerting::evaluator::{self, Evaluator};
 use backup::Backups;
 use balance::Mover;
 use balance::report::Reporter;
+use bellwether_alert::evaluate::External;
 use bellwether_probe::reached;
 use clock_rule::{ClockRule, CorrectedClock};
 use cluster::{Cluster, ClusterError};
@@ -243,8 +245,20 @@ impl Server {
         let operations = Operations::new(identity.node, env.clock.clone(), stopped.clone());
         let long_work = LongWork { backups, operations };
 
-        let desk = Desk::new(Arc::new(alerting.clone()), env.clock.clone(), env.key.clone());
+        let states = Arc::new(alerting.clone());
+        let desk = Desk::new(states, env.clock.clone(), env.key.clone(), &config, http_address);
         let (ready, is_ready) = watch::channel(router.is_alone());
+        let evaluator = evaluator::Parts {
+            alerting: alerting.clone(),
+            queries: queries.clone(),
+            write: write.clone(),
+            external: External {
+                labels: config.alerting.external_labels.0.clone(),
+                url: config.external_url(http_address),
+            },
+            clock: env.clock.clone(),
+        };
+        let evaluator = Evaluator::new(evaluator, &config.alerting, &registry)?;
         let http_routes = gateway::router(GatewayState {
             router: router.clone(),
             write: write.clone(),
@@ -318,6 +332,7 @@ impl Server {
         tasks.spawn(reconcile(router.clone(), Some(meta.clone()), stopped.clone()));
         tasks.spawn(active_version::follow(meta.state(), shards.clone(), env.clock.clone(), stopped.clone()));
         tasks.spawn(mover.run(stopped.clone()));
+        tasks.spawn(evaluator.run(stopped.clone()));
         if let Some(tls) = tls {
             tasks.spawn(tls.follow(stopped.clone()));
         }

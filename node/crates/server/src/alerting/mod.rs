@@ -8,6 +8,7 @@
 //! the [`desk`] (what people ask).
 
 pub mod desk;
+pub mod evaluator;
 pub mod machine;
 mod scheduler;
 mod state_file;
@@ -34,8 +35,6 @@ pub use state_file::StateFileError;
 
 /// How many alert groups there are. Tenants are spread over them by this number: it stays the same for ever.
 pub const ALERT_GROUPS: u32 = 4;
-/// How often a rule group is evaluated that does not say.
-pub const INTERVAL_MS_DEFAULT: i64 = 15_000;
 /// How long changes gather before they are written to a node's file; until then they are in the log.
 const FLUSH_PAUSE: Duration = Duration::from_secs(30);
 
@@ -138,12 +137,18 @@ impl AlertStore {
 
 impl Alerting {
     /// Starts this node's replicas. Who votes in the meta group votes in them.
-    pub async fn start(store: AlertStore, meta: &Meta, world: World, env: &Env) -> Result<Alerting, AlertingStartError> {
+    pub async fn start(
+        store: AlertStore,
+        meta: &Meta,
+        world: World,
+        env: &Env,
+    ) -> Result<Alerting, AlertingStartError> {
         let (identity, voters) = (meta.identity(), Voters::Like(meta.common().clone()));
         let mut groups = Vec::new();
         for (number, machine) in (0..).zip(store.machines) {
             let name = (format!("alert group {number}"), raft_group(number));
-            let common = CommonGroup::start(name, identity, (machine.clone(), voters.clone()), world.clone(), env).await?;
+            let common =
+                CommonGroup::start(name, identity, (machine.clone(), voters.clone()), world.clone(), env).await?;
             let common = common.map_err(|source| AlertingStartError::Group { number, source })?;
             groups.push(AlertGroup { number, common, machine, clock: env.clock.clone() });
         }

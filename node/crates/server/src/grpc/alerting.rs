@@ -18,7 +18,6 @@ use bellwether_proto::v1::{
 use tonic::{Request, Response, Status};
 
 use super::GrpcState;
-use crate::alerting::INTERVAL_MS_DEFAULT;
 use crate::alerting::desk::alerts::{AlertFilter, FiringAlert};
 use crate::alerting::desk::{Desk, DeskError, NamedGroup, NamedSilence, SilenceWish, evaluator, read_matchers};
 use crate::gateway::DEFINITIONS_NAMESPACE;
@@ -81,7 +80,7 @@ impl alerting_server::Alerting for Alerting {
         let ring = desk.evaluators(&tenant);
         let groups = desk.rule_groups(&tenant, Some(namespace.as_str()).filter(|name| !name.is_empty()));
         let wanted = groups.iter().filter(|named| group.is_empty() || named.name == group);
-        let groups = wanted.map(|named| group_message(named, (&ring, &tenant), without_texts)).collect();
+        let groups = wanted.map(|named| group_message(desk, named, (&ring, &tenant), without_texts)).collect();
         Ok(Response::new(ListRuleGroupsResponse { groups }))
     }
 
@@ -179,17 +178,16 @@ impl alerting_server::Alerting for Alerting {
     }
 }
 
-fn group_message(named: &NamedGroup, (ring, tenant): (&EvaluatorRing, &Tenant), without_texts: bool) -> RuleGroup {
+fn group_message(desk: &Desk, named: &NamedGroup, (ring, tenant): (&EvaluatorRing, &Tenant), without_texts: bool) -> RuleGroup {
     let (group, progress) = (&named.group, &named.group.progress);
     let rules = named.rules().map_or(&[][..], |rules| &rules.rules[..]);
-    let interval_ms = named.rules().and_then(|rules| rules.interval_ms).unwrap_or(INTERVAL_MS_DEFAULT);
     RuleGroup {
         namespace: named.namespace.clone(),
         name: named.name.clone(),
         text: if without_texts { String::new() } else { group.text.to_string() },
         revision: group.revision,
         unreadable_because: group.parsed.as_ref().err().cloned().unwrap_or_default(),
-        interval_ms,
+        interval_ms: desk.interval_ms(named),
         last_evaluation_ms: progress.last_evaluation.unwrap_or(0),
         duration_us: progress.duration_us.into(),
         missed: progress.missed,

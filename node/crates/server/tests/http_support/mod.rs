@@ -134,7 +134,7 @@ impl Node {
         let (ready, is_ready) = watch::channel(true);
         let config = Arc::new(config);
         let alerting = Arc::new(MemoryStates::new(clock.clone()));
-        let desk = Desk::new(alerting.clone(), clock.clone(), env.key.clone());
+        let desk = Desk::new(alerting.clone(), clock.clone(), env.key.clone(), &config, config.http);
         let grpc = grpc::routes(
             GrpcState {
                 router: router.clone(),

@@ -121,6 +121,7 @@ impl Desk {
             let firing = wanted.filter_map(|known| firing(state, config, known, now));
             firing.filter(|alert| filter.takes(alert)).collect()
         });
+        alerts.iter_mut().for_each(|alert| self.complete_url(alert));
         alerts.retain(|alert| alert.receivers.iter().any(|name| filter.takes_receiver(name)));
         alerts.sort_by_key(|alert| alert.fingerprint);
         alerts
@@ -159,10 +160,18 @@ impl Desk {
             groups
         });
         for group in &mut groups {
+            group.alerts.iter_mut().for_each(|alert| self.complete_url(alert));
             group.alerts.sort_by_key(|alert| alert.fingerprint);
         }
         groups.sort_by(|a, b| (&a.labels, &a.receiver).cmp(&(&b.labels, &b.receiver)));
         groups
+    }
+
+    /// What rules here are made of is seen at a path of whoever shows it.
+    fn complete_url(&self, alert: &mut FiringAlert) {
+        if alert.generator_url.starts_with('/') {
+            alert.generator_url = format!("{}{}", self.external_url, alert.generator_url).into();
+        }
     }
 
     /// Names of all receivers.

@@ -9,6 +9,7 @@ mod rules;
 mod silences;
 
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,6 +19,7 @@ use bellwether_model::{Tenant, Timestamp};
 
 use super::{Alerting, AlertingError};
 use crate::common_group::propose::Unanswered;
+use crate::config::Config;
 use crate::env::{BoxFuture, SecretKey, WallClock};
 pub use rules::{NamedGroup, evaluator};
 pub use silences::{NamedSilence, SilenceWish, read_matchers};
@@ -48,6 +50,8 @@ pub struct Desk {
     clock: Arc<dyn WallClock>,
     key: SecretKey,
     drawn: Arc<AtomicU64>,
+    default_interval_ms: i64,
+    external_url: Arc<str>,
 }
 
 /// Why something was not done. Nothing was changed, unless it is unknown.
@@ -102,9 +106,17 @@ impl From<AlertingError> for DeskError {
 }
 
 impl Desk {
-    /// Over alert groups; `key` is what ids are drawn from.
-    pub fn new(states: Arc<dyn AlertStates>, clock: Arc<dyn WallClock>, key: SecretKey) -> Desk {
-        Desk { states, clock, key, drawn: Arc::default() }
+    /// Over alert groups; `key` is what ids are drawn from, `http` where the node's HTTP listens.
+    pub fn new(
+        states: Arc<dyn AlertStates>,
+        clock: Arc<dyn WallClock>,
+        key: SecretKey,
+        config: &Config,
+        http: SocketAddr,
+    ) -> Desk {
+        let default_interval_ms = i64::try_from(config.alerting.evaluation_interval.as_millis()).unwrap_or(i64::MAX);
+        let external_url = config.external_url(http).into();
+        Desk { states, clock, key, drawn: Arc::default(), default_interval_ms, external_url }
     }
 
     /// Wall time.

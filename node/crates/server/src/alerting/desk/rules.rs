@@ -88,6 +88,11 @@ impl Desk {
         self.look(tenant, |state| state?.namespaces.get(namespace)?.get(group).cloned())
     }
 
+    /// How often a rule group is evaluated.
+    pub fn interval_ms(&self, named: &NamedGroup) -> i64 {
+        named.rules().and_then(|rules| rules.interval_ms).unwrap_or(self.default_interval_ms)
+    }
+
     /// Who evaluates a tenant's rules.
     pub fn evaluators(&self, tenant: &Tenant) -> EvaluatorRing {
         let nodes = self.look_at_group(tenant, |state| state.ring.nodes.clone());

@@ -16,8 +16,7 @@ use super::super::answer::{self, Notes, Pieces};
 use super::super::json::{push_array, push_labels, push_string};
 use super::super::params::Params;
 use super::{ApiError, Gateway, definitions, go_exponential, go_time};
-use crate::alerting::INTERVAL_MS_DEFAULT;
-use crate::alerting::desk::NamedGroup;
+use crate::alerting::desk::{Desk, NamedGroup};
 
 /// `GET /api/v1/rules`
 pub async fn rules(
@@ -30,7 +29,7 @@ pub async fn rules(
     let groups = gateway.state.desk.rule_groups(&tenant, None);
     let (groups, next_token) = filter.page(groups)?;
     let groups = groups.into_iter();
-    Ok(answer::pieces(Rules { filter, groups, next_token, is_begun: false }, Notes::default(), None))
+    Ok(answer::pieces(Rules { desk: gateway.state.desk.clone(), filter, groups, next_token, is_begun: false }, Notes::default(), None))
 }
 
 /// `GET /api/v1/alerts`: what Prometheus's clients read, and beside it what those of `/v1/alerts` do.
@@ -170,6 +169,7 @@ fn active(progress: &RuleProgress) -> impl Iterator<Item = (&Labels, &Alert)> {
 
 /// The data, a group at a time.
 struct Rules {
+    desk: Desk,
     filter: Filter,
     groups: std::vec::IntoIter<NamedGroup>,
     next_token: Option<String>,
@@ -213,7 +213,7 @@ impl Rules {
         push_array(out, rules_of(group).filter(|(rule, _)| self.filter.takes(rule)), |out, (rule, known)| {
             push_rule(out, rule, known, &progress.last_evaluation, self.filter.without_alerts);
         });
-        let interval_ms = rules.and_then(|rules| rules.interval_ms).unwrap_or(INTERVAL_MS_DEFAULT);
+        let interval_ms = self.desk.interval_ms(named);
         let limit = rules.and_then(|rules| rules.limit).unwrap_or(0);
         let evaluated = format!(
             ",\"interval\":{},\"limit\":{limit},\"evaluationTime\":{},\"lastEvaluation\":\"{}\"}}",

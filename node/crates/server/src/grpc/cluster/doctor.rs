@@ -110,7 +110,11 @@ fn meta_group(picture: &Picture, found: &mut Vec<Finding>) {
     }
     for group in &picture.alert_groups_without_leader {
         let problem = "no node leads it: rules of its tenants are not evaluated, and nobody is told of alerts";
-        found.push(error(format!("alert group {group}"), problem, "an election is under way: ask again in some seconds"));
+        found.push(error(
+            format!("alert group {group}"),
+            problem,
+            "an election is under way: ask again in some seconds",
+        ));
     }
 }
 
