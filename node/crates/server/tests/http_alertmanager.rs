@@ -86,7 +86,9 @@ async fn the_status_shows_no_secrets() {
     assert!(!status.text().contains("SECRET") && status.text().contains("<secret>"), "{}", status.text());
     assert_eq!(node.get("/api/v2/receivers").await.text(), r#"[{"name":"chat"},{"name":"pager"}]"#);
     let bare = Node::start().await;
-    let expected = expect![[r#"{"cluster":{"name":"","peers":[],"status":"ready"},"config":{"original":"route:\n  receiver: nobody\nreceivers:\n  - name: nobody\n"},"uptime":"2026-11-20T08:00:00.000Z","versionInfo":{"branch":"","buildDate":"","buildUser":"","goVersion":"","revision":"bellwether 0.1.0","version":"0.25.0"}}"#]];
+    let expected = expect![[
+        r#"{"cluster":{"name":"","peers":[],"status":"ready"},"config":{"original":"route:\n  receiver: nobody\nreceivers:\n  - name: nobody\n"},"uptime":"2026-11-20T08:00:00.000Z","versionInfo":{"branch":"","buildDate":"","buildUser":"","goVersion":"","revision":"bellwether 0.1.0","version":"0.25.0"}}"#
+    ]];
     expected.assert_eq(bare.get("/api/v2/status").await.text());
 }
 
