@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use bellwether_alert::alert_group::state::Notifications;
 use bellwether_alert::alert_group::{Command, Outcome, StoredNotifications};
+use bellwether_alert::notify::Config;
 use bellwether_alert::yaml::problems::Problem;
 use bellwether_model::Tenant;
 
@@ -17,11 +17,11 @@ impl Desk {
         config: String,
         templates: BTreeMap<String, String>,
     ) -> Result<(u64, Vec<Problem>), DeskError> {
-        let read = Notifications::read(&config, &templates).map_err(DeskError::Wrong)?;
-        let command = Command::SetNotifications { tenant: tenant.clone(), config, templates };
+        let warnings = Config::read(&config).map(|config| config.warnings).unwrap_or_default();
+        let command = Command::set_notifications(tenant.clone(), config, templates).map_err(DeskError::Wrong)?;
         match self.propose(tenant, command).await? {
-            Outcome::Revision(revision) => Ok((revision, read.config.warnings)),
-            _ => Ok((0, read.config.warnings)),
+            Outcome::Revision(revision) => Ok((revision, warnings)),
+            _ => Ok((0, warnings)),
         }
     }
 
