@@ -7,6 +7,7 @@
 //! [`maintenance`] (flush, seal, retention, disk space), then what clients see: [`gateway`], [`grpc`], [`query`],
 //! [`self_collect`].
 
+pub mod alerting;
 pub mod backup;
 pub mod balance;
 pub mod clock_rule;

@@ -9,7 +9,7 @@ mod admin;
 mod answer;
 mod ast_json;
 mod body;
-mod calendar;
+pub(crate) mod calendar;
 mod compress;
 mod cors;
 mod error;

@@ -1,0 +1,3 @@
+//! Alerting on a node. So far: telling receivers ([`send`]).
+
+pub mod send;
