@@ -9,7 +9,9 @@
 //! - [`evaluate`]: one evaluation of a group: query, step, samples to store.
 //! - [`unit`]: Prometheus's unit tests of rules, run over samples in memory.
 //! - [`notify`]: Alertmanager's configuration: whom alerts are told to, and when.
+//! - [`alert_group`]: all that is known of a tenant's alerting, replicated: rules, alerts, silences, what was told.
 
+pub mod alert_group;
 pub mod duration;
 pub mod evaluate;
 pub mod limits;

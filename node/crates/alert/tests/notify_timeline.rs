@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use bellwether_alert::notify::dispatch::{Alert, Dispatch, Message};
+use bellwether_alert::notify::dispatch::{Alert, Dispatch, Looking, Message};
 use bellwether_alert::notify::timeline::Timeline;
 use bellwether_alert::notify::{Config, Labels};
 use expect_test::{Expect, expect};
@@ -201,7 +201,8 @@ const HOUR_MS: i64 = 3_600_000;
 impl Play {
     fn until(&mut self, end: i64) {
         while let Some(now) = self.dispatch.next().filter(|now| *now < end) {
-            for message in self.dispatch.advance(&self.config, now) {
+            let looking = Looking { is_silenced: &|_| false, pending: &|_| None, messages_max: usize::MAX };
+            for message in self.dispatch.advance(&self.config, &looking, now).messages {
                 self.dispatch.sent(&self.config, &message, now);
                 self.check(now, message);
             }
@@ -239,13 +240,13 @@ proptest! {
         let mut now = 0;
         for (host, severity, is_firing, after) in events {
             let ends_at = (!is_firing).then_some(now);
-            let alert = Alert { labels: alert(host, severity), annotations: Labels::empty(), begins_at: now, ends_at };
+            let alert = Alert { labels: alert(host, severity), annotations: Labels::empty(), begins_at: now, ends_at, generator_url: "".into() };
             play.dispatch.receive(&play.config, alert, now).unwrap();
             now += after;
             play.until(now);
         }
         for (host, severity) in (0..4).flat_map(|host| [(host, 0), (host, 1)]) {
-            let alert = Alert { labels: alert(host, severity), annotations: Labels::empty(), begins_at: now, ends_at: Some(now) };
+            let alert = Alert { labels: alert(host, severity), annotations: Labels::empty(), begins_at: now, ends_at: Some(now), generator_url: "".into() };
             play.dispatch.receive(&play.config, alert, now).unwrap();
         }
         play.until(now + HOUR_MS);

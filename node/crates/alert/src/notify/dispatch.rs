@@ -9,26 +9,34 @@
 //! 5. A message that was sent is noted in the log ([`Dispatch::sent`]); once all ways of the group's receiver know, alerts that
 //!    are resolved leave the group, and with the last one the group goes.
 //!
+//! A message of which nobody knows yet whether it was sent is left alone while it still says what is to be said, so that whoever
+//! gets it twice can tell; otherwise another takes its place ([`Look`]).
+//!
 //! One group's message holds all its alerts, so that a storm of one group is one message. Nothing here reads a clock or decides
 //! by chance: whoever replays the same inputs gets the same messages.
 
-mod log;
+pub(crate) mod log;
+mod look;
+mod receive;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bellwether_model::{Labels, Timestamp};
 
 use super::Config;
 use super::config::kinds::Kind;
-use super::inhibition::Inhibitors;
+use super::inhibition::{Inhibition, Sources};
 use super::route::RouteAt;
-use super::silence::{SILENCES_MAX, Silence};
 pub use log::{Log, Why};
+pub use look::{Look, Looking};
 
 /// Alerts at a time.
-pub const ALERTS_MAX: usize = 200_000;
+pub const ALERTS_MAX: usize = 500_000;
 /// Groups at a time: each alert may be in several.
 pub const GROUPS_MAX: usize = 200_000;
+/// Groups that are looked at in one go; the others stay due.
+pub const LOOKS_MAX: usize = 10_000;
 
 /// An alert, firing or resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,8 +47,10 @@ pub struct Alert {
     pub annotations: Labels,
     /// Since when it fires.
     pub begins_at: Timestamp,
-    /// Since when it does not, if it does not.
+    /// From when on it does not, if that is known.
     pub ends_at: Option<Timestamp>,
+    /// Where people see what it is made of: an address, or a path under that of whoever shows it; may be empty.
+    pub generator_url: Arc<str>,
 }
 
 /// A message to be sent.
@@ -66,6 +76,17 @@ pub struct Message {
     pub resolved: Vec<Alert>,
 }
 
+/// What is told by one integration of one group.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Way {
+    /// The group's name for the receiver.
+    pub group_key: String,
+    /// Who is told.
+    pub receiver: String,
+    /// By which integration.
+    pub integration: usize,
+}
+
 /// Why something was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DispatchError {
@@ -75,204 +96,138 @@ pub enum DispatchError {
     /// As many groups as there may be are there.
     #[error("there are {GROUPS_MAX} groups of alerts already")]
     TooManyGroups,
-    /// As many silences as there may be are there.
-    #[error("there are {SILENCES_MAX} silences already")]
-    TooManySilences,
 }
 
 /// All alerts, their groups, and what was told of them.
 #[derive(Debug, Clone, Default)]
 pub struct Dispatch {
-    alerts: BTreeMap<Labels, Known>,
-    // Invariant: each group's alerts are in `alerts`, whose `groups` counts the groups that an alert is in.
-    groups: BTreeMap<(RouteAt, Labels), Group>,
-    silences: Vec<Silence>,
-    log: Log,
+    // Invariant: each is in a group, and `groups` counts in how many.
+    pub(crate) alerts: BTreeMap<Labels, KnownAlert>,
+    // Invariant: each group's alerts are in `alerts`.
+    pub(crate) groups: BTreeMap<GroupId, Group>,
+    // Invariant: `next` of each group, and nothing else.
+    due: BTreeSet<(Timestamp, GroupId)>,
+    // Invariant: made of `alerts`.
+    sources: Sources,
+    pub(crate) log: Log,
 }
 
-#[derive(Debug, Clone)]
-struct Known {
-    alert: Alert,
-    groups: usize,
+/// A group: its route, and the labels that its alerts share.
+pub type GroupId = (RouteAt, Labels);
+
+/// An alert as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownAlert {
+    /// The alert.
+    pub alert: Alert,
+    /// When somebody told of it last.
+    pub updated_at: Timestamp,
+    /// Its end is not known: it is believed until `alert.ends_at` unless somebody tells of it again.
+    pub times_out: bool,
+    pub(crate) groups: usize,
 }
 
-#[derive(Debug, Clone)]
-struct Group {
-    alerts: BTreeSet<Labels>,
+/// Alerts that are told together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Which.
+    pub alerts: BTreeSet<Labels>,
     /// When it is looked at next.
-    next: Timestamp,
+    pub next: Timestamp,
     /// When it was looked at last.
-    looked_at: Option<Timestamp>,
+    pub looked_at: Option<Timestamp>,
     /// Ways whose messages of the last look are not sent yet.
-    unsent: BTreeSet<usize>,
+    pub unsent: BTreeSet<usize>,
+}
+
+impl Message {
+    /// By which way it goes.
+    pub fn way(&self) -> Way {
+        let (group_key, receiver) = (self.group_key.clone(), self.receiver.clone());
+        Way { group_key, receiver, integration: self.integration }
+    }
+
+    /// Whether it tells of the same alerts as the other.
+    fn tells_the_same(&self, other: &Message) -> bool {
+        let same = |some: &[Alert], others: &[Alert]| {
+            some.len() == others.len() && some.iter().zip(others).all(|(one, other)| one.labels == other.labels)
+        };
+        same(&self.firing, &other.firing) && same(&self.resolved, &other.resolved)
+    }
 }
 
 impl Dispatch {
-    /// Takes an alert that begins or ends. One that ends without having been known is nobody's concern.
-    pub fn receive(&mut self, config: &Config, mut alert: Alert, now: Timestamp) -> Result<(), DispatchError> {
-        if let Some(known) = self.alerts.get_mut(&alert.labels) {
-            if !is_over(&known.alert, now) {
-                alert.begins_at = known.alert.begins_at.min(alert.begins_at);
-            }
-            // Whoever tells of the end need not repeat what was told of the begin.
-            if alert.ends_at.is_some() && alert.annotations.is_empty() {
-                alert.annotations = known.alert.annotations.clone();
-            }
-            known.alert = alert.clone();
-        } else if alert.ends_at.is_some() {
-            return Ok(());
-        } else if self.alerts.len() >= ALERTS_MAX {
-            return Err(DispatchError::TooManyAlerts);
-        }
-        for at in config.routes.take(&alert.labels) {
-            let key = (at, config.routes.group_labels(at, &alert.labels));
-            if !self.groups.contains_key(&key) && (alert.ends_at.is_some() || self.groups.len() >= GROUPS_MAX) {
-                if alert.ends_at.is_some() {
-                    continue;
-                }
-                return Err(DispatchError::TooManyGroups);
-            }
-            let wait = config.routes.get(at).group_wait_ms;
-            let new = Group {
-                alerts: BTreeSet::new(),
-                next: now.saturating_add(wait),
-                looked_at: None,
-                unsent: BTreeSet::new(),
-            };
-            let group = self.groups.entry(key).or_insert(new);
-            // What has fired for longer than groups wait has waited enough.
-            if group.looked_at.is_none() && alert.begins_at.saturating_add(wait) < now {
-                group.next = now;
-            }
-            let known =
-                self.alerts.entry(alert.labels.clone()).or_insert_with(|| Known { alert: alert.clone(), groups: 0 });
-            if group.alerts.insert(alert.labels.clone()) {
-                known.groups += 1;
-            }
-        }
-        Ok(())
+    /// All alerts, those included that are over and of which somebody is still to be told.
+    pub fn alerts(&self) -> impl ExactSizeIterator<Item = &KnownAlert> {
+        self.alerts.values()
     }
 
-    /// Takes a silence.
-    pub fn silence(&mut self, silence: Silence, now: Timestamp) -> Result<(), DispatchError> {
-        self.silences.retain(|known| known.ends_at > now);
-        if self.silences.len() >= SILENCES_MAX {
-            return Err(DispatchError::TooManySilences);
-        }
-        self.silences.push(silence);
-        Ok(())
+    /// An alert.
+    pub fn alert(&self, labels: &Labels) -> Option<&KnownAlert> {
+        self.alerts.get(labels)
+    }
+
+    /// All groups, by route.
+    pub fn groups(&self) -> impl ExactSizeIterator<Item = (&GroupId, &Group)> {
+        self.groups.iter()
     }
 
     /// When a group is looked at next.
     pub fn next(&self) -> Option<Timestamp> {
-        self.groups.values().map(|group| group.next).min()
+        self.due.first().map(|(next, _)| *next)
     }
 
-    /// Looks at all groups whose time has come, and says what is to be sent.
-    pub fn advance(&mut self, config: &Config, now: Timestamp) -> Vec<Message> {
-        let due: Vec<(RouteAt, Labels)> =
-            self.groups.iter().filter(|(_, group)| group.next <= now).map(|(key, _)| key.clone()).collect();
-        if due.is_empty() {
-            return Vec::new();
-        }
-        let firing = self.alerts.values().filter(|known| !is_over(&known.alert, now)).map(|known| &known.alert.labels);
-        let inhibitors = Inhibitors::new(&config.inhibitions, firing);
-        let is_quiet = |labels: &Labels| {
-            inhibitors.muted_by(labels).is_some() || self.silences.iter().any(|silence| silence.silences(labels, now))
-        };
-        let mut messages = Vec::new();
-        let mut looked_at = Vec::new();
-        for key in due {
-            let heard = self.groups[&key].alerts.iter().filter(|labels| !is_quiet(labels));
-            let heard: Vec<Alert> = heard.map(|labels| self.alerts[labels].alert.clone()).collect();
-            let before = messages.len();
-            if !heard.is_empty() && config.routes.muted(key.0, &config.intervals, now).is_none() {
-                tell(&mut self.log, config, &key, &heard, now, &mut messages);
-            }
-            looked_at.push((key, messages[before..].iter().map(|message| message.integration).collect()));
-        }
-        for (key, unsent) in looked_at {
-            let interval = config.routes.get(key.0).group_interval_ms;
-            if let Some(group) = self.groups.get_mut(&key) {
-                (group.next, group.looked_at, group.unsent) = (now.saturating_add(interval), Some(now), unsent);
-            }
-            self.settle(&key);
-        }
-        self.log.forget(now);
-        messages
+    /// An alert that inhibits this one now, and the number of the rule by which it does.
+    pub fn inhibited_by(&self, config: &Config, labels: &Labels, now: Timestamp) -> Option<(usize, &Labels)> {
+        let fires = |source: &Labels| self.alerts.get(source).is_some_and(|known| !is_over(&known.alert, now));
+        self.sources.muting(&config.inhibitions, labels, &fires)
     }
 
-    /// Notes that a message was sent.
-    pub fn sent(&mut self, config: &Config, message: &Message, now: Timestamp) {
-        self.log.note(message, config.routes.get(message.route).repeat_interval_ms, now);
-        let key = (message.route, message.group.clone());
-        if let Some(group) = self.groups.get_mut(&key) {
-            group.unsent.remove(&message.integration);
-        }
-        self.settle(&key);
-    }
-
-    /// Once everybody knows, alerts that were over when the group was looked at leave it.
-    fn settle(&mut self, key: &(RouteAt, Labels)) {
-        let Some(group) = self.groups.get_mut(key) else { return };
-        let Some(looked_at) = group.looked_at.filter(|_| group.unsent.is_empty()) else { return };
-        let (alerts, all) = (&mut group.alerts, &mut self.alerts);
-        alerts.retain(|labels| {
-            let Some(known) = all.get_mut(labels) else { return false };
-            if !is_over(&known.alert, looked_at) {
-                return true;
+    /// Of what was stored; none if alerts and groups are not of each other.
+    pub(crate) fn of_parts(
+        inhibitions: &[Inhibition],
+        alerts: Vec<KnownAlert>,
+        groups: Vec<(GroupId, Group)>,
+        log: Log,
+    ) -> Option<Dispatch> {
+        let alerts = alerts.into_iter().map(|known| (known.alert.labels.clone(), known)).collect();
+        let mut dispatch = Dispatch { alerts, log, ..Dispatch::default() };
+        for (id, group) in groups {
+            for labels in &group.alerts {
+                dispatch.alerts.get_mut(labels)?.groups += 1;
             }
-            known.groups -= 1;
+            dispatch.due.insert((group.next, id.clone()));
+            if dispatch.groups.insert(id, group).is_some() {
+                return None;
+            }
+        }
+        for (labels, known) in &dispatch.alerts {
             if known.groups == 0 {
-                all.remove(labels);
+                return None;
             }
-            false
-        });
-        if alerts.is_empty() {
-            self.groups.remove(key);
+            dispatch.sources.insert(inhibitions, labels);
+        }
+        Some(dispatch)
+    }
+
+    /// Sets when a group is looked at next; the group as well if it is new.
+    fn schedule(&mut self, id: &GroupId, next: Timestamp) -> &mut Group {
+        let new = Group { alerts: BTreeSet::new(), next, looked_at: None, unsent: BTreeSet::new() };
+        let group = self.groups.entry(id.clone()).or_insert(new);
+        self.due.remove(&(group.next, id.clone()));
+        self.due.insert((next, id.clone()));
+        group.next = next;
+        group
+    }
+
+    fn remove_group(&mut self, id: &GroupId) {
+        if let Some(group) = self.groups.remove(id) {
+            self.due.remove(&(group.next, id.clone()));
         }
     }
 }
 
-/// Adds what the ways of a group's receiver are to be told.
-fn tell(
-    log: &mut Log,
-    config: &Config,
-    (at, group): &(RouteAt, Labels),
-    heard: &[Alert],
-    now: Timestamp,
-    messages: &mut Vec<Message>,
-) {
-    let route = config.routes.get(*at);
-    let Some(receiver) = config.receivers.get(&route.receiver) else { return };
-    let (resolved, firing): (Vec<Alert>, Vec<Alert>) = heard.iter().cloned().partition(|alert| is_over(alert, now));
-    for (index, integration) in receiver.integrations.iter().enumerate() {
-        let tells_resolved = integration.settings.flag("send_resolved");
-        let mut message = Message {
-            group_key: config.routes.group_key(*at, group),
-            group: group.clone(),
-            route: *at,
-            receiver: route.receiver.clone(),
-            integration: index,
-            kind: integration.kind,
-            why: Why::New,
-            firing: firing.clone(),
-            resolved: resolved.clone(),
-        };
-        let Some(why) = log.why(&message, tells_resolved, route.repeat_interval_ms, now) else { continue };
-        if firing.is_empty() && !tells_resolved {
-            // Nothing to say, but what fires again later is new.
-            log.note(&message, route.repeat_interval_ms, now);
-            continue;
-        }
-        message.why = why;
-        if !tells_resolved {
-            message.resolved.clear();
-        }
-        messages.push(message);
-    }
-}
-
-fn is_over(alert: &Alert, now: Timestamp) -> bool {
+/// Whether it does not fire any more.
+pub fn is_over(alert: &Alert, now: Timestamp) -> bool {
     alert.ends_at.is_some_and(|ends_at| ends_at <= now)
 }

@@ -33,10 +33,10 @@ pub struct Inhibitors<'a> {
 }
 
 /// Sources by the values of the labels that they must share with whom they mute.
-type BySharedValues<'a> = BTreeMap<Vec<Option<&'a str>>, Sources<'a>>;
+type BySharedValues<'a> = BTreeMap<Vec<Option<&'a str>>, Firing<'a>>;
 
 /// Alerts that fire, match a rule's source and share the values of its `equal`.
-struct Sources<'a> {
+struct Firing<'a> {
     any: &'a Labels,
     /// One that does not match the rule's target.
     pure: Option<&'a Labels>,
@@ -48,7 +48,7 @@ impl<'a> Inhibitors<'a> {
         let sorted = |rule: &'a Inhibition| {
             let mut sources = BySharedValues::new();
             for labels in firing.clone().filter(|labels| rule.source.match_labels(labels)) {
-                let here = sources.entry(rule.shared(labels)).or_insert(Sources { any: labels, pure: None });
+                let here = sources.entry(rule.shared(labels)).or_insert(Firing { any: labels, pure: None });
                 if here.pure.is_none() && !rule.target.match_labels(labels) {
                     here.pure = Some(labels);
                 }
@@ -68,7 +68,66 @@ impl<'a> Inhibitors<'a> {
     }
 }
 
+/// Alerts that can mute others, whether they fire or not, sorted by whom they can mute: what is kept while alerts come and go.
+#[derive(Debug, Clone, Default)]
+pub struct Sources(Vec<BTreeMap<Vec<Option<String>>, Candidates>>);
+
+/// Alerts that match a rule's source and share the values of its `equal`.
+#[derive(Debug, Clone, Default)]
+struct Candidates {
+    /// Those that do not match the rule's target.
+    pure: BTreeSet<Labels>,
+    /// Those that do.
+    mixed: BTreeSet<Labels>,
+}
+
+impl Sources {
+    /// Adds an alert. The rules are always the same.
+    pub fn insert(&mut self, rules: &[Inhibition], labels: &Labels) {
+        self.0.resize_with(rules.len(), BTreeMap::new);
+        for (rule, candidates) in rules.iter().zip(&mut self.0).filter(|(rule, _)| rule.source.match_labels(labels)) {
+            let here = candidates.entry(rule.shared_owned(labels)).or_default();
+            let kind = if rule.target.match_labels(labels) { &mut here.mixed } else { &mut here.pure };
+            kind.insert(labels.clone());
+        }
+    }
+
+    /// Takes an alert away.
+    pub fn remove(&mut self, rules: &[Inhibition], labels: &Labels) {
+        for (rule, candidates) in rules.iter().zip(&mut self.0).filter(|(rule, _)| rule.source.match_labels(labels)) {
+            let shared = rule.shared_owned(labels);
+            let Some(here) = candidates.get_mut(&shared) else { continue };
+            here.pure.remove(labels);
+            here.mixed.remove(labels);
+            if here.pure.is_empty() && here.mixed.is_empty() {
+                candidates.remove(&shared);
+            }
+        }
+    }
+
+    /// The rule that mutes an alert, if one does, and an alert that fires through which it does.
+    pub fn muting(
+        &self,
+        rules: &[Inhibition],
+        labels: &Labels,
+        fires: &dyn Fn(&Labels) -> bool,
+    ) -> Option<(usize, &Labels)> {
+        rules.iter().zip(&self.0).enumerate().find_map(|(at, (rule, candidates))| {
+            if !rule.target.match_labels(labels) {
+                return None;
+            }
+            let here = candidates.get(&rule.shared_owned(labels))?;
+            let mixed = here.mixed.iter().filter(|_| !rule.source.match_labels(labels));
+            here.pure.iter().chain(mixed).find(|source| fires(source)).map(|source| (at, source))
+        })
+    }
+}
+
 impl Inhibition {
+    fn shared_owned(&self, labels: &Labels) -> Vec<Option<String>> {
+        self.equal.iter().map(|name| labels.get(name).map(str::to_owned)).collect()
+    }
+
     fn shared<'l>(&self, labels: &'l Labels) -> Vec<Option<&'l str>> {
         self.equal.iter().map(|name| labels.get(name)).collect()
     }
@@ -138,8 +197,18 @@ mod tests {
         Inhibition { name: String::new(), source: read(source), target: read(target), equal }
     }
 
+    /// By what is sorted at once and by what is kept along, which agree.
     fn mutes(rule: &Inhibition, firing: &[&Labels], alert: &Labels) -> bool {
-        Inhibitors::new(std::slice::from_ref(rule), firing.iter().copied()).muted_by(alert).is_some()
+        let rules = std::slice::from_ref(rule);
+        let at_once = Inhibitors::new(rules, firing.iter().copied()).muted_by(alert).is_some();
+        let mut sources = Sources::default();
+        let over = Labels::of(&[("severity", "critical"), ("host", "a"), ("zone", "z")]);
+        firing.iter().chain(&[&over]).for_each(|labels| sources.insert(rules, labels));
+        let kept_along = sources.muting(rules, alert, &|labels| firing.contains(&labels)).is_some();
+        assert_eq!(at_once, kept_along);
+        firing.iter().chain(&[&over]).for_each(|labels| sources.remove(rules, labels));
+        assert!(sources.0.iter().all(BTreeMap::is_empty));
+        at_once
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bellwether_model::Labels;
 
 use super::dispatch::{Alert, Message};
+use super::fingerprint::Fingerprint;
 use crate::template::{Object, Record, Value, labels_value, time_value};
 
 /// The end of an alert that has none: Go's zero time, the beginning of the year 1.
@@ -30,8 +31,8 @@ impl Message {
 
     /// The data.
     pub fn data(&self, external_url: &str) -> Value {
-        let firing: Vec<Value> = self.firing.iter().map(|alert| alert_value(alert, true)).collect();
-        let resolved: Vec<Value> = self.resolved.iter().map(|alert| alert_value(alert, false)).collect();
+        let firing: Vec<Value> = self.firing.iter().map(|alert| alert_value(alert, true, external_url)).collect();
+        let resolved: Vec<Value> = self.resolved.iter().map(|alert| alert_value(alert, false, external_url)).collect();
         record(
             "*template.Data",
             vec![
@@ -62,7 +63,7 @@ fn common<'l>(mut all: impl Iterator<Item = &'l Labels>) -> Labels {
 }
 
 /// Of alerts that fire no end is told, although it may be known already.
-fn alert_value(alert: &Alert, is_firing: bool) -> Value {
+fn alert_value(alert: &Alert, is_firing: bool, external_url: &str) -> Value {
     let ends_at = alert.ends_at.filter(|_| !is_firing).unwrap_or(NO_END_MS);
     record(
         "template.Alert",
@@ -72,24 +73,19 @@ fn alert_value(alert: &Alert, is_firing: bool) -> Value {
             ("Annotations", labels_value(entries(&alert.annotations))),
             ("StartsAt", time_value(alert.begins_at)),
             ("EndsAt", time_value(ends_at)),
-            ("GeneratorURL", Value::text("")),
-            ("Fingerprint", Value::text(alert.fingerprint())),
+            ("GeneratorURL", Value::text(alert.generator_address(external_url))),
+            ("Fingerprint", Value::text(Fingerprint::of(&alert.labels).to_string())),
         ],
     )
 }
 
 impl Alert {
-    /// What Alertmanager calls an alert by: FNV-1a over names and values, as Prometheus's `LabelSet.Fingerprint` has it.
-    pub fn fingerprint(&self) -> String {
-        const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
-        const PRIME: u64 = 0x0100_0000_01b3;
-        const SEPARATOR: u8 = 0xff;
-        let mut hash = OFFSET_BASIS;
-        for label in self.labels.iter() {
-            let separated = label.name.bytes().chain([SEPARATOR]).chain(label.value.bytes()).chain([SEPARATOR]);
-            hash = separated.fold(hash, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
+    /// Where people see what it is made of; empty if nobody knows. Of a path it is that under `external_url`.
+    pub fn generator_address(&self, external_url: &str) -> String {
+        match self.generator_url.starts_with('/') {
+            true => format!("{}{}", external_url.trim_end_matches('/'), self.generator_url),
+            false => self.generator_url.to_string(),
         }
-        format!("{hash:016x}")
     }
 }
 

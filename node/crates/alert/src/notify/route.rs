@@ -89,6 +89,11 @@ impl Routes {
         &self.0[at]
     }
 
+    /// How many there are: routes are numbered below it.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// All, parents first.
     pub fn iter(&self) -> impl Iterator<Item = (RouteAt, &Route)> {
         self.0.iter().enumerate()

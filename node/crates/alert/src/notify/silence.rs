@@ -1,8 +1,11 @@
 //! Silences: for a time, nobody is told of alerts that meet their matchers.
 
+mod stored;
+
 use bellwether_model::{Labels, Timestamp};
 
 use super::matchers::Matchers;
+pub use stored::{SetError, Silences, StoredSilence};
 
 /// Silences at a time.
 pub const SILENCES_MAX: usize = 10_000;
@@ -32,9 +35,13 @@ pub enum SilenceState {
 impl Silence {
     /// What it does at a time.
     pub fn state(&self, now: Timestamp) -> SilenceState {
+        Silence::state_between(self.begins_at, self.ends_at, now)
+    }
+
+    fn state_between(begins_at: Timestamp, ends_at: Timestamp, now: Timestamp) -> SilenceState {
         match now {
-            _ if now >= self.ends_at => SilenceState::Expired,
-            _ if now < self.begins_at => SilenceState::Pending,
+            _ if now >= ends_at => SilenceState::Expired,
+            _ if now < begins_at => SilenceState::Pending,
             _ => SilenceState::Active,
         }
     }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use bellwether_model::{Labels, LabelsBuilder, PatternBudget, Timestamp};
 
 use super::Config;
-use super::dispatch::{Alert, Dispatch, DispatchError, Message};
+use super::dispatch::{Alert, Dispatch, DispatchError, Looking, Message};
 use super::matchers::{Matchers, parse_matchers};
 use super::silence::Silence;
 use crate::yaml::fields::{Fields, text};
@@ -73,6 +73,7 @@ impl Timeline {
     /// Plays it: each message with its time. All messages are sent at once.
     pub fn run(&self, config: &Config) -> Result<Vec<(Timestamp, Message)>, RunError> {
         let mut dispatch = Dispatch::default();
+        let mut silences: Vec<&Silence> = Vec::new();
         let mut sent = Vec::new();
         let mut events = self.events.iter().peekable();
         for _ in 0..LOOKS_MAX {
@@ -85,21 +86,20 @@ impl Timeline {
                 match event {
                     Event::Firing { labels, annotations } => {
                         let (labels, annotations) = (labels.clone(), annotations.clone());
-                        dispatch.receive(config, Alert { labels, annotations, begins_at: now, ends_at: None }, now)?;
+                        dispatch.receive(config, alert(labels, annotations, now, None), now)?;
                     }
                     Event::Resolved { labels, annotations } => {
                         let (labels, annotations) = (labels.clone(), annotations.clone());
-                        dispatch.receive(
-                            config,
-                            Alert { labels, annotations, begins_at: now, ends_at: Some(now) },
-                            now,
-                        )?;
+                        dispatch.receive(config, alert(labels, annotations, now, Some(now)), now)?;
                     }
-                    Event::Silence(silence) => dispatch.silence(silence.clone(), now)?,
+                    Event::Silence(silence) => silences.push(silence),
                 }
                 continue;
             }
-            for message in dispatch.advance(config, now) {
+            silences.retain(|silence| silence.ends_at > now);
+            let is_silenced = |labels: &Labels| silences.iter().any(|silence| silence.silences(labels, now));
+            let looking = Looking { is_silenced: &is_silenced, pending: &|_| None, messages_max: MESSAGES_MAX };
+            for message in dispatch.advance(config, &looking, now).messages {
                 dispatch.sent(config, &message, now);
                 if sent.len() >= MESSAGES_MAX {
                     return Err(RunError::TooManyMessages);
@@ -109,6 +109,10 @@ impl Timeline {
         }
         Err(RunError::TooManyLooks)
     }
+}
+
+fn alert(labels: Labels, annotations: Labels, begins_at: Timestamp, ends_at: Option<Timestamp>) -> Alert {
+    Alert { labels, annotations, begins_at, ends_at, generator_url: "".into() }
 }
 
 fn timeline(root: &Node, file: &str, problems: &mut Problems) -> Option<Timeline> {

@@ -6,7 +6,7 @@ mod read;
 use bellwether_promql::Expr;
 
 pub use lint::{Duplicate, duplicates};
-pub use read::read;
+pub use read::{read, read_group};
 
 use crate::template::Template;
 use crate::yaml::Place;

@@ -27,6 +27,20 @@ pub fn read(file: &str) -> Result<RuleFile, Vec<Problem>> {
     reader.problems.into_result(RuleFile { groups })
 }
 
+/// Reads one group, written as it stands in the list of a rule file's groups.
+pub fn read_group(text: &str) -> Result<RuleGroup, Vec<Problem>> {
+    let empty = || vec![Problem { place: Place::START, message: "there is no rule group".to_owned() }];
+    let root = yaml::read(text).map_err(|problem| vec![problem])?.ok_or_else(empty)?;
+    let mut reader = Reader { file: text, problems: Problems::default() };
+    let group = reader.group(&root);
+    reader.problems.set_context(String::new());
+    if let Some(group) = group.as_ref().filter(|group| group.name.is_empty()) {
+        reader.problems.add(group.place, "Groupname must not be empty");
+    }
+    // What there is none of is a problem, so that here there is one.
+    reader.problems.into_result(group)?.ok_or_else(empty)
+}
+
 struct Reader<'f> {
     file: &'f str,
     problems: Problems,

@@ -8,17 +8,30 @@
 //!        +----------------------+                 resolved --- 15 minutes later ---> (inactive)
 //! ```
 //! A resolved alert whose series is back begins anew. Prometheus keeps resolved alerts so that whoever notifies has heard of it.
+//!
+//! An evaluation has four parts, so that the first two can happen where the query is evaluated, and the third wherever the alerts
+//! are kept:
+//!
+//! 1. [`expand`]: the query's result becomes the alerts that are there, with labels and annotations.
+//! 2. [`Observation::difference`]: what is new in that against the alerts that are known.
+//! 3. [`advance`]: the alerts after it, from what is new and the time alone.
+//! 4. [`samples`]: what is to be stored of them.
+//!
+//! [`step`] is all four.
+
+mod observation;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bellwether_model::{Labels, LabelsBuilder, METRIC_NAME, Timestamp};
 use bellwether_promql::VectorSample;
 
 use super::{RuleSample, StepError, mark_vanished};
-use crate::limits::RESOLVED_RETENTION_MS;
 use crate::rules::AlertingRule;
 use crate::template::Surroundings;
 use crate::template::alert::{AlertData, AlertTemplate};
+pub use observation::{Observation, Timing, advance, is_still};
 
 /// The label that an alert has its rule's name in.
 pub const ALERT_NAME: &str = "alertname";
@@ -29,11 +42,17 @@ const ALERTS_FOR_STATE: &str = "ALERTS_FOR_STATE";
 /// The label of `ALERTS` that says in which state.
 const ALERT_STATE: &str = "alertstate";
 
+/// Alerts by their labels: pending, firing, or resolved not long ago.
+pub type Alerts = BTreeMap<Labels, Alert>;
+
+/// Alerts that a query's result has, by their labels.
+pub type Present = BTreeMap<Labels, Seen>;
+
 /// What an alerting rule remembers from one evaluation to the next.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct AlertingState {
     /// Alerts that are pending, firing, or resolved not long ago.
-    pub alerts: BTreeMap<Labels, Alert>,
+    pub alerts: Alerts,
     /// Series of the last evaluation that did not fail.
     pub series: BTreeSet<Labels>,
 }
@@ -45,10 +64,24 @@ pub struct Alert {
     pub phase: Phase,
     /// When its series was first there.
     pub active_at: Timestamp,
-    /// The value that its series had last; 0 for a histogram, as in Prometheus.
+    /// The value that its series had when it was told last; 0 for a histogram, as in Prometheus.
     pub value: f64,
     /// What is told with it, sorted by name.
-    pub annotations: Vec<(String, String)>,
+    pub annotations: Annotations,
+    /// When value and annotations were told last.
+    pub refreshed_at: Timestamp,
+}
+
+/// Names and texts, sorted by name.
+pub type Annotations = Arc<[(String, String)]>;
+
+/// What is there of an alert in a query's result; its labels are the key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// The value of its series; 0 for a histogram, as in Prometheus.
+    pub value: f64,
+    /// What is told with it.
+    pub annotations: Annotations,
 }
 
 /// Where an alert stands.
@@ -68,6 +101,13 @@ pub enum Phase {
         /// Until when.
         at: Timestamp,
     },
+}
+
+impl Phase {
+    /// Whether its series is there, or was not long ago: pending or firing.
+    pub fn is_active(self) -> bool {
+        !matches!(self, Phase::Resolved { .. })
+    }
 }
 
 /// What has become of an alert.
@@ -127,90 +167,63 @@ pub fn step(
     vector: &[VectorSample],
 ) -> Result<Stepped, StepError> {
     let mut template_errors = Vec::new();
-    let mut present: BTreeMap<Labels, Alert> = BTreeMap::new();
+    let present = expand(rule, evaluation, vector, &mut template_errors)?;
+    let mut alerts = state.alerts.clone();
+    let observation = Observation::difference(&alerts, &present, evaluation.now, 0);
+    let events = advance(Timing::of(rule), &mut alerts, evaluation.now, &observation);
+    check_limit(evaluation.limit, &alerts)?;
+    let timestamp = evaluation.now.saturating_sub(evaluation.query_offset_ms);
+    let mut samples = samples(&alerts, timestamp);
+    let series = mark_vanished(&state.series, &mut samples, timestamp);
+    Ok(Stepped { state: AlertingState { alerts, series }, events, samples, template_errors })
+}
+
+/// The alerts that the result of a rule's query comes to. What could not be expanded is added to `errors`.
+pub fn expand(
+    rule: &AlertingRule,
+    evaluation: &Evaluation<'_>,
+    vector: &[VectorSample],
+    errors: &mut Vec<String>,
+) -> Result<Present, StepError> {
+    let mut present = Present::new();
     for sample in vector {
-        let (labels, alert) = expanded(rule, sample, evaluation, &mut template_errors);
-        if present.insert(labels, alert).is_some() {
+        let (labels, seen) = expanded(rule, sample, evaluation, errors);
+        if present.insert(labels, seen).is_some() {
             return Err(StepError::SameAlerts);
         }
     }
-    let mut alerts = BTreeMap::new();
-    let mut events = Vec::new();
-    let mut event = |labels: &Labels, change| events.push(AlertEvent { labels: labels.clone(), change });
-    for (labels, known) in &state.alerts {
-        let next = match present.remove(labels) {
-            Some(seen) => Some(seen_again(known, seen)),
-            None => gone(rule, known.clone(), evaluation.now),
-        };
-        if next.as_ref().is_none_or(|next| matches!(next.phase, Phase::Resolved { .. })) {
-            match known.phase {
-                Phase::Pending => event(labels, Change::Dropped),
-                Phase::Firing { .. } => event(labels, Change::Resolved),
-                Phase::Resolved { .. } => {}
-            }
-        }
-        if let Some(next) = next {
-            if next.phase == Phase::Pending && known.phase != Phase::Pending {
-                event(labels, Change::Pending);
-            }
-            alerts.insert(labels.clone(), next);
-        }
-    }
-    for (labels, alert) in present {
-        event(&labels, Change::Pending);
-        alerts.insert(labels, alert);
-    }
-    let mut active = 0;
+    Ok(present)
+}
+
+/// Whether no more alerts are pending or firing than may be.
+pub fn check_limit(limit: Option<usize>, alerts: &Alerts) -> Result<(), StepError> {
+    let Some(limit) = limit else { return Ok(()) };
+    let count = alerts.values().filter(|alert| alert.phase.is_active()).count();
+    if count > limit { Err(StepError::TooManyAlerts { limit, count }) } else { Ok(()) }
+}
+
+/// The series that say which alerts are pending or firing, and since when.
+pub fn samples(alerts: &Alerts, timestamp: Timestamp) -> Vec<RuleSample> {
     let mut samples = Vec::new();
-    let timestamp = evaluation.now.saturating_sub(evaluation.query_offset_ms);
-    for (labels, alert) in &mut alerts {
-        if alert.phase == Phase::Pending && evaluation.now.saturating_sub(alert.active_at) >= rule.for_ms {
-            alert.phase = Phase::Firing { since: evaluation.now, kept_since: None };
-            event(labels, Change::Firing);
-        }
+    for (labels, alert) in alerts {
         let state = match alert.phase {
             Phase::Pending => "pending",
             Phase::Firing { .. } => "firing",
             Phase::Resolved { .. } => continue,
         };
-        active += 1;
         samples.push(RuleSample::float(series(labels, ALERTS, Some(state)), timestamp, 1.0));
         let since = alert.active_at.div_euclid(1000) as f64;
         samples.push(RuleSample::float(series(labels, ALERTS_FOR_STATE, None), timestamp, since));
     }
-    if let Some(limit) = evaluation.limit.filter(|limit| active > *limit) {
-        return Err(StepError::TooManyAlerts { limit, count: active });
-    }
-    let series = mark_vanished(&state.series, &mut samples, timestamp);
-    events.sort_by(|a, b| a.labels.cmp(&b.labels));
-    Ok(Stepped { state: AlertingState { alerts, series }, events, samples, template_errors })
+    samples
 }
 
-/// An alert whose series is there as it was before: one that had been resolved begins anew.
-fn seen_again(known: &Alert, seen: Alert) -> Alert {
-    let phase = match known.phase {
-        Phase::Resolved { .. } => return seen,
-        Phase::Firing { since, .. } => Phase::Firing { since, kept_since: None },
-        Phase::Pending => Phase::Pending,
-    };
-    Alert { phase, active_at: known.active_at, ..seen }
-}
-
-/// An alert whose series is gone; none if it is forgotten.
-fn gone(rule: &AlertingRule, mut known: Alert, now: Timestamp) -> Option<Alert> {
-    match known.phase {
-        Phase::Pending => return None,
-        Phase::Resolved { at } if now.saturating_sub(at) > RESOLVED_RETENTION_MS => return None,
-        Phase::Resolved { .. } => {}
-        Phase::Firing { since, kept_since } => {
-            let first = kept_since.unwrap_or(now);
-            known.phase = match now.saturating_sub(first) < rule.keep_firing_for_ms {
-                true => Phase::Firing { since, kept_since: Some(first) },
-                false => Phase::Resolved { at: now },
-            };
-        }
-    }
-    Some(known)
+/// The same, with a stale marker for each series that the alerts before had and those now have not.
+pub fn samples_after(before: &Alerts, now: &Alerts, timestamp: Timestamp) -> Vec<RuleSample> {
+    let before: BTreeSet<Labels> = samples(before, timestamp).into_iter().map(|sample| sample.labels).collect();
+    let mut samples = samples(now, timestamp);
+    mark_vanished(&before, &mut samples, timestamp);
+    samples
 }
 
 /// The alert of a series: labels and annotations are expanded for it.
@@ -219,7 +232,7 @@ fn expanded(
     sample: &VectorSample,
     evaluation: &Evaluation<'_>,
     errors: &mut Vec<String>,
-) -> (Labels, Alert) {
+) -> (Labels, Seen) {
     let value = if sample.histogram.is_some() { 0.0 } else { sample.point.value };
     let surroundings = evaluation.surroundings;
     let data = AlertData::new(sample, evaluation.external_labels, surroundings.external_url());
@@ -235,8 +248,8 @@ fn expanded(
     }
     labels.set(ALERT_NAME, &rule.alert);
     let annotations = rule.annotations.iter().map(|annotation| (annotation.name.clone(), expand(&annotation.template)));
-    let alert = Alert { phase: Phase::Pending, active_at: evaluation.now, value, annotations: annotations.collect() };
-    (labels.build().expect("names are set once and are not empty"), alert)
+    let seen = Seen { value, annotations: annotations.collect() };
+    (labels.build().expect("names are set once and are not empty"), seen)
 }
 
 fn series(alert: &Labels, name: &str, state: Option<&str>) -> Labels {

@@ -4,7 +4,7 @@ use super::http::{HTTP, TLS};
 use super::schema::{Rule, Schema, Shape, duration_or, field, file, flag, secret, text, text_or, url, url_or};
 
 /// How long an alert without an end is believed, unless it is said.
-const RESOLVE_TIMEOUT_MS_DEFAULT: i64 = 5 * 60 * 1000;
+pub const RESOLVE_TIMEOUT_MS_DEFAULT: i64 = 5 * 60 * 1000;
 
 /// `global`.
 pub const GLOBAL: Schema = Schema {

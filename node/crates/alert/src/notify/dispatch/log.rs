@@ -1,10 +1,11 @@
 //! What each way of each receiver was told last of each group, so that none is told the same twice.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use bellwether_model::{Labels, Timestamp};
+use bellwether_model::Timestamp;
+use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Alert, Message};
+use super::{Alert, Message, Way};
 
 /// An entry is forgotten after so many times the route's `repeat_interval`.
 const REPEATS_KEPT: i64 = 2;
@@ -36,33 +37,40 @@ impl Why {
     }
 }
 
-/// The last message of each group, receiver and way.
+/// The last message of each way.
 #[derive(Debug, Clone, Default)]
-pub struct Log(BTreeMap<(String, String, usize), Entry>);
+pub struct Log {
+    entries: BTreeMap<Way, Entry>,
+    /// No entry is forgotten before.
+    forget_next: Timestamp,
+}
 
-#[derive(Debug, Clone)]
-struct Entry {
-    firing: BTreeSet<Labels>,
-    resolved: BTreeSet<Labels>,
-    sent_at: Timestamp,
-    forget_at: Timestamp,
+/// The last message of a way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// Hashes of the labels of alerts that fired, ascending.
+    pub(crate) firing: Vec<u64>,
+    /// Of those that were over.
+    pub(crate) resolved: Vec<u64>,
+    pub(crate) sent_at: Timestamp,
+    pub(crate) forget_at: Timestamp,
 }
 
 impl Log {
     /// What the message is for, if it is to be sent.
     pub fn why(&self, message: &Message, tells_resolved: bool, repeat_ms: i64, now: Timestamp) -> Option<Why> {
-        let Some(last) = self.0.get(&key(message)) else {
+        let Some(last) = self.entries.get(&message.way()) else {
             return (!message.firing.is_empty()).then_some(Why::New);
         };
-        let (firing, resolved) = (labels(&message.firing), labels(&message.resolved));
-        if !firing.is_subset(&last.firing) {
+        let (firing, resolved) = (hashes(&message.firing), hashes(&message.resolved));
+        if !is_subset(&firing, &last.firing) {
             // After all was over, the first that fires is the first of all.
             return Some(if last.firing.is_empty() { Why::New } else { Why::Changed });
         }
         if firing.is_empty() {
             return (!last.firing.is_empty()).then_some(Why::Resolved);
         }
-        if tells_resolved && !resolved.is_subset(&last.resolved) {
+        if tells_resolved && !is_subset(&resolved, &last.resolved) {
             return Some(Why::Resolved);
         }
         (now.saturating_sub(repeat_ms) > last.sent_at).then_some(Why::Repeated)
@@ -71,30 +79,48 @@ impl Log {
     /// Notes that a message was sent.
     pub fn note(&mut self, message: &Message, repeat_ms: i64, now: Timestamp) {
         let entry = Entry {
-            firing: labels(&message.firing),
-            resolved: labels(&message.resolved),
+            firing: hashes(&message.firing),
+            resolved: hashes(&message.resolved),
             sent_at: now,
             forget_at: now.saturating_add(repeat_ms.saturating_mul(REPEATS_KEPT)),
         };
-        if self.0.len() >= LOG_ENTRIES_MAX
-            && let Some((first, _)) = self.0.iter().min_by_key(|(_, entry)| entry.forget_at)
+        if self.entries.len() >= LOG_ENTRIES_MAX
+            && let Some((first, _)) = self.entries.iter().min_by_key(|(_, entry)| entry.forget_at)
         {
             let first = first.clone();
-            self.0.remove(&first);
+            self.entries.remove(&first);
         }
-        self.0.insert(key(message), entry);
+        self.insert(message.way(), entry);
     }
 
     /// Forgets what is too old to matter.
     pub fn forget(&mut self, now: Timestamp) {
-        self.0.retain(|_, entry| entry.forget_at > now);
+        if self.forget_next > now {
+            return;
+        }
+        self.entries.retain(|_, entry| entry.forget_at > now);
+        self.forget_next = self.entries.values().map(|entry| entry.forget_at).min().unwrap_or(Timestamp::MAX);
+    }
+
+    /// All, by way.
+    pub(crate) fn entries(&self) -> impl ExactSizeIterator<Item = (&Way, &Entry)> {
+        self.entries.iter()
+    }
+
+    pub(crate) fn insert(&mut self, way: Way, entry: Entry) {
+        self.forget_next = self.forget_next.min(entry.forget_at);
+        self.entries.insert(way, entry);
     }
 }
 
-fn key(message: &Message) -> (String, String, usize) {
-    (message.group_key.clone(), message.receiver.clone(), message.integration)
+/// As Alertmanager does, alerts are told apart by hashes: there may be many, and they are kept for long.
+fn hashes(alerts: &[Alert]) -> Vec<u64> {
+    let mut hashes: Vec<u64> = alerts.iter().map(|alert| xxh3_64(alert.labels.canonical_bytes())).collect();
+    hashes.sort_unstable();
+    hashes.dedup();
+    hashes
 }
 
-fn labels(alerts: &[Alert]) -> BTreeSet<Labels> {
-    alerts.iter().map(|alert| alert.labels.clone()).collect()
+fn is_subset(some: &[u64], of: &[u64]) -> bool {
+    some.iter().all(|hash| of.binary_search(hash).is_ok())
 }

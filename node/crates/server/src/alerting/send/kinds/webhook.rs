@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bellwether_alert::notify::dispatch::{Alert, Message};
+use bellwether_alert::notify::fingerprint::Fingerprint;
 use bellwether_model::{Labels, Timestamp};
 use serde::Serialize;
 
@@ -39,7 +40,7 @@ struct AlertBody<'m> {
     starts_at: String,
     ends_at: String,
     #[serde(rename = "generatorURL")]
-    generator_url: &'m str,
+    generator_url: String,
     fingerprint: String,
 }
 
@@ -49,8 +50,8 @@ pub fn request(given: &Given<'_>) -> Result<Request, Failure> {
     let told = max.map(|max| first_alerts(given.message, max));
     let message = told.as_ref().unwrap_or(given.message);
     let all = given.message.firing.len() + given.message.resolved.len();
-    let firing = message.firing.iter().map(|alert| body_of(alert, true));
-    let alerts: Vec<AlertBody<'_>> = firing.chain(message.resolved.iter().map(|alert| body_of(alert, false))).collect();
+    let firing = message.firing.iter().map(|alert| body_of(alert, true, given.external_url));
+    let alerts: Vec<AlertBody<'_>> = firing.chain(message.resolved.iter().map(|alert| body_of(alert, false, given.external_url))).collect();
     let body = Body {
         receiver: &message.receiver,
         status: message.status(),
@@ -73,15 +74,15 @@ fn first_alerts(message: &Message, max: usize) -> Message {
     message
 }
 
-fn body_of(alert: &Alert, is_firing: bool) -> AlertBody<'_> {
+fn body_of<'m>(alert: &'m Alert, is_firing: bool, external_url: &str) -> AlertBody<'m> {
     AlertBody {
         status: if is_firing { "firing" } else { "resolved" },
         labels: borrowed(&alert.labels),
         annotations: borrowed(&alert.annotations),
         starts_at: rfc3339(alert.begins_at),
         ends_at: alert.ends_at.filter(|_| !is_firing).map_or(NO_END.to_owned(), rfc3339),
-        generator_url: "",
-        fingerprint: alert.fingerprint(),
+        generator_url: alert.generator_address(external_url),
+        fingerprint: Fingerprint::of(&alert.labels).to_string(),
     }
 }
 

@@ -1,0 +1,74 @@
+//! How a request changes the state: a function of the two. No clock, no randomness, no configuration: whatever else a command
+//! depends on is in it.
+
+mod evaluations;
+mod notifications;
+mod rule_groups;
+mod told;
+
+use bellwether_model::{Tenant, Timestamp};
+
+use super::command::{Command, Limited, Outcome, Refusal, Reply, Request};
+use super::limits::TENANTS_MAX;
+use super::state::{AlertGroupState, Ring, TenantState};
+
+/// Applies the request of log entry `index` and says what came of it. A refused one changes nothing but the time.
+pub fn apply(state: &mut AlertGroupState, request: Request, index: u64) -> Reply {
+    let Request { proposed_ms, command } = request;
+    state.time = state.time.max(proposed_ms);
+    if let Command::SetRing { nodes } = command {
+        if state.ring.nodes != nodes {
+            state.ring = Ring { epoch: index, nodes };
+        }
+        return Ok(Outcome::Ring { epoch: state.ring.epoch });
+    }
+    let Some(tenant) = command.tenant().cloned() else { return Ok(Outcome::Done) };
+    if !state.tenants.contains_key(&tenant) {
+        Refusal::check(Limited::Tenants, state.tenants.len() + 1, TENANTS_MAX)?;
+    }
+    let known = state.tenants.entry(tenant.clone()).or_default();
+    let mut entry =
+        Entry { now: state.time, index, epoch: state.ring.epoch, tenant: &tenant, next_intent: &mut state.next_intent };
+    let reply = known.change(command, &mut entry);
+    if known.is_empty() {
+        state.tenants.remove(&tenant);
+    }
+    reply
+}
+
+/// What commands of a tenant must know of what is not the tenant's.
+struct Entry<'s> {
+    /// The time.
+    now: Timestamp,
+    /// The number of the log's entry.
+    index: u64,
+    /// The ring's epoch.
+    epoch: u64,
+    tenant: &'s Tenant,
+    next_intent: &'s mut u64,
+}
+
+impl TenantState {
+    fn change(&mut self, command: Command, entry: &mut Entry<'_>) -> Reply {
+        let now = entry.now;
+        match command {
+            Command::SetRing { .. } => Ok(Outcome::Done),
+            Command::SetRuleGroup { namespace, group, text, rules, .. } => {
+                self.set_rule_group(namespace, group, text, &rules, entry)
+            }
+            Command::DeleteRuleGroup { namespace, group, .. } => self.delete_rule_group(namespace, group, now),
+            Command::DeleteNamespace { namespace, .. } => self.delete_namespace(namespace, now),
+            Command::SetNotifications { config, templates, .. } => self.set_notifications(config, templates, entry),
+            Command::DeleteNotifications { .. } => Ok(self.delete_notifications(now)),
+            Command::Evaluated(evaluated) => self.evaluated(*evaluated, entry),
+            Command::Receive { alerts, .. } => self.receive(alerts, now),
+            Command::SetSilence { silence, .. } => self.set_silence(&silence, now),
+            Command::ExpireSilence { id, .. } => match self.silences.expire(&id, now) {
+                true => Ok(Outcome::Done),
+                false => Err(Refusal::NoSilence { id }),
+            },
+            Command::Advance { .. } => Ok(self.advance(entry)),
+            Command::Told { intent, result, .. } => Ok(self.told(intent, result, now)),
+        }
+    }
+}

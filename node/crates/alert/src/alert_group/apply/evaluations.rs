@@ -1,0 +1,166 @@
+//! What evaluations saw: the alerts of rules after it, what is told of them, what is remembered.
+
+use std::sync::Arc;
+
+use bellwether_model::{Labels, LabelsBuilder, Timestamp};
+
+use super::Entry;
+use crate::alert_group::command::{Outcome, Refusal, Reply};
+use crate::alert_group::evaluated::{Evaluated, RuleDifference};
+use crate::alert_group::limits::{HISTORY_MAX, RULE_ALERTS_MAX};
+use crate::alert_group::state::{GroupProgress, Health, RuleProgress, StoredNotifications, TenantState, Transition};
+use crate::notify::dispatch;
+use crate::state::alerting::{Alert, Change, Observation, Phase, Timing, advance, is_still};
+
+/// What is to be told of alerts of rules.
+#[derive(Default)]
+pub(super) struct News {
+    transitions: Vec<Transition>,
+    /// Alerts that fire or do no longer, or have other annotations.
+    alerts: Vec<dispatch::Alert>,
+}
+
+impl TenantState {
+    pub(super) fn evaluated(&mut self, evaluated: Evaluated, entry: &Entry<'_>) -> Reply {
+        let group = self.namespaces.get_mut(&evaluated.namespace).and_then(|groups| groups.get_mut(&evaluated.group));
+        let Some(group) = group else {
+            let (namespace, group) = (evaluated.namespace, evaluated.group);
+            return Err(Refusal::NoRuleGroup { namespace, group });
+        };
+        if evaluated.epoch != entry.epoch {
+            return Err(Refusal::OldRing { current: entry.epoch, got: evaluated.epoch });
+        }
+        if evaluated.revision != group.revision {
+            return Err(Refusal::OldRevision { current: group.revision, got: evaluated.revision });
+        }
+        let (last, before, at) = (group.progress.last_evaluation, evaluated.before, evaluated.at);
+        if last != before || last.is_some_and(|last| last >= at) {
+            return Err(Refusal::AlreadyEvaluated { last, before, at });
+        }
+        let rules = group.progress.rules.len();
+        let differences = &evaluated.differences;
+        let ascends = differences.windows(2).all(|pair| pair[0].rule < pair[1].rule)
+            && differences.last().is_none_or(|last| (last.rule as usize) < rules);
+        if evaluated.rule_durations_us.len() != rules || !ascends {
+            return Err(Refusal::OtherRules { rules: rules as u64 });
+        }
+        let progress = &mut Arc::make_mut(group).progress;
+        let news = progress.take(evaluated, &mut self.totals.alerts);
+        self.tell(news, entry.now);
+        Ok(Outcome::Done)
+    }
+
+    /// Tells of alerts of rules, and remembers what became of them.
+    pub(super) fn tell(&mut self, news: News, now: Timestamp) {
+        self.history.extend(news.transitions);
+        let more = self.history.len().saturating_sub(HISTORY_MAX);
+        self.history.drain(..more);
+        let config = StoredNotifications::effective(&self.notifications);
+        for alert in news.alerts {
+            if self.dispatch.receive(config, alert, now).is_err() {
+                self.untold += 1;
+            }
+        }
+    }
+}
+
+impl GroupProgress {
+    /// Takes an evaluation that fits; `total` counts the tenant's alerts.
+    fn take(&mut self, evaluated: Evaluated, total: &mut usize) -> News {
+        self.last_evaluation = Some(evaluated.at);
+        self.duration_us = evaluated.duration_us;
+        self.missed = self.missed.saturating_add(evaluated.missed);
+        let mut news = News::default();
+        let mut differences = evaluated.differences.into_iter().peekable();
+        for (number, (rule, duration_us)) in self.rules.iter_mut().zip(evaluated.rule_durations_us).enumerate() {
+            rule.duration_us = duration_us;
+            let difference = differences.next_if(|difference| difference.rule as usize == number);
+            let before = rule.alerts.len();
+            rule.take(difference.unwrap_or_default(), evaluated.at, RULE_ALERTS_MAX.saturating_sub(*total), &mut news);
+            *total = *total - before + rule.alerts.len();
+        }
+        news
+    }
+}
+
+impl RuleProgress {
+    fn take(&mut self, difference: RuleDifference, at: Timestamp, room: usize, news: &mut News) {
+        let RuleDifference { health, mut observation, forgets, generator_url, .. } = difference;
+        if let Some(health) = health {
+            self.health = health;
+        }
+        if let Some(generator_url) = generator_url {
+            self.generator_url = generator_url;
+        }
+        if forgets {
+            let ended = self.ended(at);
+            news.transitions.extend(ended.transitions);
+            news.alerts.extend(ended.alerts);
+            self.alerts = Arc::default();
+        }
+        let Some(timing) = self.shape.timing() else { return };
+        // As after any failure, alerts stay as they are.
+        if matches!(self.health, Health::Failed(_)) {
+            return;
+        }
+        if observation.appeared.len() > room {
+            self.health = Health::Failed(format!("there are {RULE_ALERTS_MAX} alerts already"));
+            observation.appeared.clear();
+            observation.is_cut = true;
+        }
+        self.advance(timing, at, &observation, news);
+    }
+
+    fn advance(&mut self, timing: Timing, at: Timestamp, observation: &Observation, news: &mut News) {
+        // Whoever shares the alerts goes on sharing while nothing becomes of them.
+        if is_still(timing, &self.alerts, at, observation) {
+            return;
+        }
+        let alerts = Arc::make_mut(&mut self.alerts);
+        for event in advance(timing, alerts, at, observation) {
+            let known = alerts.get(&event.labels);
+            let value = known.map_or(0.0, |alert| alert.value);
+            if let (Change::Firing | Change::Resolved, Some(known)) = (event.change, known) {
+                news.alerts.extend(told(&event.labels, known, &self.generator_url));
+            }
+            news.transitions.push(Transition { at, labels: event.labels, change: event.change, value });
+        }
+        let refreshed = observation.refreshed.iter().filter_map(|(labels, _)| alerts.get_key_value(labels));
+        let firing = refreshed.filter(|(_, alert)| matches!(alert.phase, Phase::Firing { .. }));
+        news.alerts.extend(firing.filter_map(|(labels, alert)| told(labels, alert, &self.generator_url)));
+    }
+
+    /// What is told when all alerts end at once.
+    pub(super) fn ended(&self, at: Timestamp) -> News {
+        let mut news = News::default();
+        for (labels, alert) in &*self.alerts {
+            let change = match alert.phase {
+                Phase::Pending => Change::Dropped,
+                Phase::Firing { .. } => Change::Resolved,
+                Phase::Resolved { .. } => continue,
+            };
+            if change == Change::Resolved {
+                let alert = Alert { phase: Phase::Resolved { at }, ..alert.clone() };
+                news.alerts.extend(told(labels, &alert, &self.generator_url));
+            }
+            news.transitions.push(Transition { at, labels: labels.clone(), change, value: alert.value });
+        }
+        news
+    }
+}
+
+/// An alert of a rule as people are told of it; none of one that is pending.
+fn told(labels: &Labels, alert: &Alert, generator_url: &Arc<str>) -> Option<dispatch::Alert> {
+    let (begins_at, ends_at) = match alert.phase {
+        Phase::Pending => return None,
+        Phase::Firing { since, .. } => (since, None),
+        Phase::Resolved { at } => (at, Some(at)),
+    };
+    let mut annotations = LabelsBuilder::default();
+    for (name, text) in &*alert.annotations {
+        annotations.push(name, text);
+    }
+    let annotations = annotations.build().unwrap_or_default();
+    let generator_url = generator_url.clone();
+    Some(dispatch::Alert { labels: labels.clone(), annotations, begins_at, ends_at, generator_url })
+}

@@ -1,0 +1,131 @@
+//! Whom alerts are told to, alerts from outside, silences.
+
+use std::collections::BTreeMap;
+
+use bellwether_model::{Labels, Timestamp};
+
+use super::Entry;
+use crate::alert_group::command::{Limited, Outcome, ReceivedAlert, Refusal, Reply, SilenceDraft};
+use crate::alert_group::limits::{
+    ALERT_BYTES_MAX, NOTIFICATIONS_BYTES_MAX, OUTSIDE_ALERTS_MAX, RECEIVED_BYTES_MAX, RECEIVED_LABELS_MAX,
+    RECEIVED_MAX, SILENCE_BYTES_MAX, TEMPLATE_FILES_MAX,
+};
+use crate::alert_group::state::{StoredNotifications, TenantState};
+use crate::notify::config::Config;
+use crate::notify::dispatch;
+use crate::notify::silence::{SILENCES_MAX, SetError, StoredSilence};
+
+impl TenantState {
+    pub(super) fn set_notifications(
+        &mut self,
+        config: String,
+        templates: BTreeMap<String, String>,
+        entry: &Entry<'_>,
+    ) -> Reply {
+        let is_same = |known: &&StoredNotifications| *known.config == *config && *known.templates == templates;
+        if let Some(known) = self.notifications.as_ref().filter(is_same) {
+            return Ok(Outcome::Revision(known.revision));
+        }
+        let files = templates.iter().map(|(name, text)| name.len() + text.len());
+        Refusal::check(Limited::TemplateFiles, templates.len(), TEMPLATE_FILES_MAX)?;
+        Refusal::check(Limited::NotificationsBytes, config.len() + files.sum::<usize>(), NOTIFICATIONS_BYTES_MAX)?;
+        self.notifications = Some(StoredNotifications::new(&config, templates, entry.index));
+        self.regroup(entry.now);
+        Ok(Outcome::Revision(entry.index))
+    }
+
+    pub(super) fn delete_notifications(&mut self, now: Timestamp) -> Outcome {
+        if self.notifications.take().is_some() {
+            self.regroup(now);
+        }
+        Outcome::Done
+    }
+
+    /// Puts alerts into the groups of the configuration that holds now. Messages that wait are kept where the same way is there.
+    pub(in crate::alert_group) fn regroup(&mut self, now: Timestamp) {
+        let config = StoredNotifications::effective(&self.notifications);
+        self.untold += self.dispatch.regroup(config, now) as u64;
+        let there = |receiver: &str, integration: usize| config.receivers.get(receiver)?.integrations.get(integration);
+        self.integrations.retain(|(receiver, integration), _| there(receiver, *integration).is_some());
+        if self.intents.is_empty() {
+            return;
+        }
+        let key = |(at, group): &dispatch::GroupId| {
+            (config.routes.group_key(*at, group), config.routes.get(*at).receiver.clone())
+        };
+        let mut groups: BTreeMap<(String, String), &mut dispatch::Group> = BTreeMap::new();
+        let mut routes = BTreeMap::new();
+        for (id, group) in &mut self.dispatch.groups {
+            routes.insert(key(id), id.0);
+            groups.insert(key(id), group);
+        }
+        self.intents.retain(|_, intent| {
+            let message = &mut intent.message;
+            let kind = there(&message.receiver, message.integration).map(|integration| integration.kind);
+            let key = (message.group_key.clone(), message.receiver.clone());
+            let (Some(group), Some(route)) = (groups.get_mut(&key), routes.get(&key)) else { return false };
+            if kind != Some(message.kind) {
+                return false;
+            }
+            message.route = *route;
+            group.unsent.insert(message.integration);
+            true
+        });
+        self.ways = self.intents.iter().map(|(number, intent)| (intent.message.way(), *number)).collect();
+    }
+
+    pub(super) fn receive(&mut self, alerts: Vec<ReceivedAlert>, now: Timestamp) -> Reply {
+        let bytes = alerts.iter().map(ReceivedAlert::bytes);
+        let labels = alerts.iter().map(|alert| alert.labels.len().max(alert.annotations.len()));
+        Refusal::check(Limited::Received, alerts.len(), RECEIVED_MAX)?;
+        Refusal::check(Limited::ReceivedBytes, bytes.clone().sum(), RECEIVED_BYTES_MAX)?;
+        Refusal::check(Limited::AlertBytes, bytes.max().unwrap_or_default(), ALERT_BYTES_MAX)?;
+        Refusal::check(Limited::ReceivedLabels, labels.max().unwrap_or_default(), RECEIVED_LABELS_MAX)?;
+        let config = StoredNotifications::effective(&self.notifications);
+        let mut refused = 0;
+        for alert in alerts {
+            let has_room =
+                self.dispatch.alerts().len() < OUTSIDE_ALERTS_MAX || self.dispatch.alert(&alert.labels).is_some();
+            let taken = dated(alert, config, now)
+                .filter(|_| has_room)
+                .is_some_and(|(alert, times_out)| self.dispatch.receive_outside(config, alert, times_out, now).is_ok());
+            refused += u64::from(!taken);
+        }
+        Ok(Outcome::Received { refused })
+    }
+
+    pub(super) fn set_silence(&mut self, draft: &SilenceDraft, now: Timestamp) -> Reply {
+        let SilenceDraft { replaces, new_id, matchers, begins_at, ends_at, created_by, comment } = draft;
+        let texts = [replaces.as_deref().unwrap_or_default(), new_id, matchers, created_by, comment];
+        Refusal::check(Limited::SilenceBytes, texts.iter().map(|text| text.len()).sum(), SILENCE_BYTES_MAX)?;
+        let silence = StoredSilence::new(matchers, (*begins_at, *ends_at), created_by, comment);
+        let set = self.silences.set(replaces.as_deref(), new_id, silence, now);
+        set.map(|id| Outcome::Silence { id }).map_err(|error| match error {
+            SetError::Unknown => Refusal::NoSilence { id: replaces.clone().unwrap_or_default() },
+            SetError::Taken => Refusal::SilenceExists { id: new_id.clone() },
+            SetError::Over => Refusal::SilenceOver { ends_at: *ends_at },
+            SetError::TooMany => {
+                let limit = SILENCES_MAX as u64;
+                Refusal::Limit { what: Limited::Silences, got: limit + 1, limit }
+            }
+        })
+    }
+}
+
+impl ReceivedAlert {
+    fn bytes(&self) -> usize {
+        self.labels.byte_len() + self.annotations.byte_len() + self.generator_url.len()
+    }
+}
+
+/// An alert with both of its times, and whether the end is but how long it is believed; none of one that cannot be.
+fn dated(alert: ReceivedAlert, config: &Config, now: Timestamp) -> Option<(dispatch::Alert, bool)> {
+    let ReceivedAlert { labels, annotations, begins_at, ends_at, generator_url } = alert;
+    let begins_at = begins_at.or(ends_at).unwrap_or(now);
+    let times_out = ends_at.is_none();
+    let ends_at = ends_at.unwrap_or_else(|| now.saturating_add(config.resolve_timeout_ms()));
+    let is_right = labels != Labels::empty() && begins_at <= ends_at;
+    let generator_url = generator_url.into();
+    let alert = dispatch::Alert { labels, annotations, begins_at, ends_at: Some(ends_at), generator_url };
+    is_right.then_some((alert, times_out))
+}

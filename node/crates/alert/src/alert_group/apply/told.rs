@@ -1,0 +1,75 @@
+//! Intents: made when a group's time has come, gone when somebody says what became of them.
+
+use bellwether_model::{Labels, Timestamp};
+
+use super::Entry;
+use crate::alert_group::command::{Delivery, Outcome};
+use crate::alert_group::evaluated::shortened;
+use crate::alert_group::limits::{INTENTS_MAX, SILENCE_RETENTION_MS};
+use crate::alert_group::state::{Intent, StoredNotifications, TenantState};
+use crate::notify::dispatch::{Looking, Message, Way};
+use crate::notify::silence::{SilenceState, StoredSilence};
+
+impl TenantState {
+    pub(super) fn advance(&mut self, entry: &mut Entry<'_>) -> Outcome {
+        let now = entry.now;
+        let config = StoredNotifications::effective(&self.notifications);
+        let (intents, ways) = (&self.intents, &self.ways);
+        let active: Vec<&StoredSilence> = self
+            .silences
+            .iter()
+            .map(|(_, silence)| silence)
+            .filter(|silence| silence.state(now) == SilenceState::Active)
+            .collect();
+        let is_silenced = |labels: &Labels| active.iter().any(|silence| silence.silences(labels, now));
+        let pending = |way: &Way| {
+            let number = *ways.get(way)?;
+            Some((number, &intents.get(&number)?.message))
+        };
+        let messages_max = INTENTS_MAX.saturating_sub(intents.len());
+        let looking = Looking { is_silenced: &is_silenced, pending: &pending, messages_max };
+        let look = self.dispatch.advance(config, &looking, now);
+        for number in look.dropped {
+            self.remove_intent(number);
+        }
+        let made = look.messages.into_iter().map(|message| self.intend(message, entry)).collect();
+        self.silences.forget(SILENCE_RETENTION_MS, now);
+        Outcome::Advanced { intents: made }
+    }
+
+    pub(super) fn told(&mut self, number: u64, result: Delivery, now: Timestamp) -> Outcome {
+        let Some(Intent { message, .. }) = self.remove_intent(number) else { return Outcome::Done };
+        let config = StoredNotifications::effective(&self.notifications);
+        let health = self.integrations.entry((message.receiver.clone(), message.integration)).or_default();
+        match result {
+            Delivery::Sent => {
+                health.sent_at = Some(now);
+                health.failures = 0;
+                health.last_error = None;
+                self.dispatch.sent(config, &message, now);
+            }
+            // The group remembers that the way does not know, so that its next look tells it again.
+            Delivery::Failed(error) => {
+                health.failures = health.failures.saturating_add(1);
+                health.last_error = Some(shortened(error));
+            }
+        }
+        Outcome::Done
+    }
+
+    fn intend(&mut self, message: Message, entry: &mut Entry<'_>) -> u64 {
+        let number = *entry.next_intent;
+        *entry.next_intent += 1;
+        // The time tells it from that of another cluster.
+        let dedup_key = format!("{}-{:x}-{number}", entry.tenant, entry.now);
+        self.ways.insert(message.way(), number);
+        self.intents.insert(number, Intent { message, made_at: entry.now, dedup_key });
+        number
+    }
+
+    fn remove_intent(&mut self, number: u64) -> Option<Intent> {
+        let intent = self.intents.remove(&number)?;
+        self.ways.remove(&intent.message.way());
+        Some(intent)
+    }
+}

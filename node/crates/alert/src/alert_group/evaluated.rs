@@ -1,0 +1,198 @@
+//! What an evaluation tells the alert group: what it saw that the group did not know, and nothing else.
+
+use std::sync::Arc;
+
+use bellwether_model::{Labels, Tenant, Timestamp};
+
+use super::limits::{ALERT_BYTES_MAX, ERROR_BYTES_MAX, EVALUATED_BYTES_MAX, REFRESH_MS};
+use super::state::{Health, RuleProgress, StoredGroup};
+use crate::state::StepError;
+use crate::state::alerting::{Observation, Present, Seen, Timing, advance, check_limit};
+
+/// What an evaluation of a rule group saw that was not known.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluated {
+    /// Whose.
+    pub tenant: Tenant,
+    /// The group's namespace.
+    pub namespace: String,
+    /// The group's name.
+    pub group: String,
+    /// The ring's epoch by which its evaluator was chosen.
+    pub epoch: u64,
+    /// The revision that was evaluated.
+    pub revision: u64,
+    /// The time of the evaluation before, as its evaluator knew it.
+    pub before: Option<Timestamp>,
+    /// The time of the evaluation; later than the one before.
+    pub at: Timestamp,
+    /// Evaluations that there should have been since, and that are given up.
+    pub missed: u64,
+    /// How long it took, in microseconds.
+    pub duration_us: u32,
+    /// How long each rule took, in microseconds, in the order of the rules.
+    pub rule_durations_us: Vec<u32>,
+    /// Rules of which there is something to tell, ascending.
+    pub differences: Vec<RuleDifference>,
+}
+
+/// What is new of a rule.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RuleDifference {
+    /// Which, counted from 0.
+    pub rule: u32,
+    /// How it is, if it is not as it was.
+    pub health: Option<Health>,
+    /// What became of its alerts.
+    pub observation: Observation,
+    /// It has more alerts than its group's limit: they are all forgotten.
+    pub forgets: bool,
+    /// Where people see its query, if that is not known.
+    pub generator_url: Option<Arc<str>>,
+}
+
+/// What is the same for all rules of an evaluation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evaluation {
+    /// Whose.
+    pub tenant: Tenant,
+    /// The group's namespace.
+    pub namespace: String,
+    /// The group's name.
+    pub group: String,
+    /// The ring's epoch by which the evaluator was chosen.
+    pub epoch: u64,
+    /// The time of the evaluation.
+    pub at: Timestamp,
+    /// Evaluations that are given up.
+    pub missed: u64,
+    /// How long it took, in microseconds.
+    pub duration_us: u32,
+}
+
+/// What came of a rule.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RuleResult {
+    /// The alerts that are there (none for a recording rule), or why it failed.
+    pub present: Result<Present, String>,
+    /// How long it took, in microseconds.
+    pub duration_us: u32,
+    /// Where people see its query: `/graph?...`, the address of whoever shows it before it.
+    pub generator_url: Arc<str>,
+}
+
+impl Evaluated {
+    /// The difference between what is known and the results, one for each rule of `known`, of which the evaluation was made.
+    pub fn of(evaluation: Evaluation, known: &StoredGroup, results: Vec<RuleResult>) -> Evaluated {
+        let Evaluation { tenant, namespace, group, epoch, at, missed, duration_us } = evaluation;
+        assert_eq!(known.progress.rules.len(), results.len(), "each rule has a result");
+        let limit = known.parsed.as_ref().ok().and_then(|group| group.limit);
+        let mut room = EVALUATED_BYTES_MAX;
+        let mut differences = Vec::new();
+        let rule_durations_us = results.iter().map(|result| result.duration_us).collect();
+        for (rule, (known, result)) in known.progress.rules.iter().zip(results).enumerate() {
+            let mut difference = RuleDifference::of(known, result, limit, at);
+            cut(&mut difference.observation, &mut room);
+            if !difference.is_empty() {
+                difference.rule = rule as u32;
+                differences.push(difference);
+            }
+        }
+        Evaluated {
+            tenant,
+            namespace,
+            group,
+            epoch,
+            revision: known.revision,
+            before: known.progress.last_evaluation,
+            at,
+            missed,
+            duration_us,
+            rule_durations_us,
+            differences,
+        }
+    }
+}
+
+impl RuleDifference {
+    fn of(known: &RuleProgress, result: RuleResult, limit: Option<usize>, at: Timestamp) -> RuleDifference {
+        let mut difference = RuleDifference::default();
+        let health = match (result.present, known.shape.timing()) {
+            (Err(error), _) => Health::Failed(shortened(error)),
+            (Ok(_), None) => Health::Ok,
+            (Ok(present), Some(_)) if present.iter().any(|(labels, seen)| bytes(labels, seen) > ALERT_BYTES_MAX) => {
+                Health::Failed(format!("an alert has more than {ALERT_BYTES_MAX} bytes of labels and annotations"))
+            }
+            (Ok(present), Some(timing)) => {
+                let observation = Observation::difference(&known.alerts, &present, at, REFRESH_MS);
+                match exceeded(limit, known, timing, at, &observation) {
+                    Ok(()) => {
+                        difference.observation = observation;
+                        Health::Ok
+                    }
+                    Err(error) => {
+                        difference.forgets = !known.alerts.is_empty();
+                        Health::Failed(error.to_string())
+                    }
+                }
+            }
+        };
+        let is_new = known.generator_url != result.generator_url && !difference.observation.is_empty();
+        difference.generator_url = is_new.then_some(result.generator_url);
+        difference.health = (health != known.health).then_some(health);
+        difference
+    }
+
+    fn is_empty(&self) -> bool {
+        self.health.is_none() && !self.forgets && self.observation.is_empty() && !self.observation.is_cut
+    }
+}
+
+/// Whether more alerts would be there than may be.
+fn exceeded(
+    limit: Option<usize>,
+    known: &RuleProgress,
+    timing: Timing,
+    at: Timestamp,
+    observation: &Observation,
+) -> Result<(), StepError> {
+    // Most rules have too few alerts, whatever becomes of them.
+    if limit.is_none_or(|limit| known.alerts.len() + observation.appeared.len() <= limit) {
+        return Ok(());
+    }
+    let mut alerts = (*known.alerts).clone();
+    advance(timing, &mut alerts, at, observation);
+    check_limit(limit, &alerts)
+}
+
+/// Leaves out what has no room.
+fn cut(observation: &mut Observation, room: &mut usize) {
+    let mut fits = |bytes: usize| {
+        let is_room = bytes <= *room;
+        *room = if is_room { *room - bytes } else { 0 };
+        is_room
+    };
+    let gone = observation.gone.iter().take_while(|labels| fits(labels.byte_len())).count();
+    let mut count = |all: &[(Labels, Seen)]| all.iter().take_while(|(labels, seen)| fits(bytes(labels, seen))).count();
+    let (refreshed, appeared) = (count(&observation.refreshed), count(&observation.appeared));
+    observation.is_cut = gone < observation.gone.len()
+        || refreshed < observation.refreshed.len()
+        || appeared < observation.appeared.len();
+    observation.gone.truncate(gone);
+    observation.refreshed.truncate(refreshed);
+    observation.appeared.truncate(appeared);
+}
+
+fn bytes(labels: &Labels, seen: &Seen) -> usize {
+    labels.byte_len() + seen.annotations.iter().map(|(name, text)| name.len() + text.len()).sum::<usize>()
+}
+
+/// An error as it is kept.
+pub(super) fn shortened(mut error: String) -> String {
+    let mut end = error.len().min(ERROR_BYTES_MAX);
+    while !error.is_char_boundary(end) {
+        end -= 1;
+    }
+    error.truncate(end);
+    error
+}

@@ -1,0 +1,10 @@
+//! Alert groups, command by command.
+
+#![allow(clippy::unwrap_used)] // tests may stop where they fail, their helpers included
+
+mod evaluations;
+mod notifications;
+mod play;
+mod random;
+mod rules;
+mod silences;

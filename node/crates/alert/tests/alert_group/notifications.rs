@@ -1,0 +1,165 @@
+//! Who is told of what, and what becomes of messages.
+
+use bellwether_alert::alert_group::{Command, Delivery, Outcome};
+use bellwether_model::Labels;
+
+use crate::play::{CONFIG, MINUTE, Play, SECOND, outside, tenant};
+
+const RULES: &str = "name: g\nrules:\n- {alert: A, expr: a}\n";
+
+fn play() -> Play {
+    let mut play = Play::new();
+    play.set_rules(RULES).unwrap();
+    play.set_config(CONFIG).unwrap();
+    play
+}
+
+#[test]
+fn alerts_of_rules_are_told_and_told_as_resolved() {
+    let mut play = play();
+    play.evaluate("g", &[Ok(&["1", "2"])]);
+    assert_eq!(play.look_until(play.now + 9 * SECOND), [] as [u64; 0]);
+    assert_eq!(play.look_until(play.now + SECOND), [0]);
+    let intent = &play.tenant().intents[&0];
+    assert_eq!(intent.dedup_key, "t-f6950-0");
+    assert_eq!(&*intent.message.firing[0].generator_url, "/graph?A");
+    assert_eq!(intent.message.firing[0].annotations, Labels::of(&[("x", "1")]));
+    assert_eq!(play.send_all(), ["new [1 2] []"]);
+    play.now += 30 * SECOND;
+    play.evaluate("g", &[Ok(&["2"])]);
+    play.look_until(play.now + MINUTE);
+    assert_eq!(play.send_all(), ["resolved [2] [1]"]);
+    play.evaluate("g", &[Ok(&[])]);
+    play.look_until(play.now + MINUTE);
+    assert_eq!(play.send_all(), ["resolved [] [2]"]);
+    assert_eq!((play.tenant().dispatch.alerts().len(), play.state.next()), (0, None));
+}
+
+#[test]
+fn a_message_that_says_what_is_to_be_said_stays_the_same_until_somebody_says_what_became_of_it() {
+    let mut play = play();
+    play.evaluate("g", &[Ok(&["1"])]);
+    assert_eq!(play.look_until(play.now + 5 * MINUTE), [0]);
+    // More to say: another message in its place.
+    play.evaluate("g", &[Ok(&["1", "2"])]);
+    assert_eq!(play.look_until(play.now + 5 * MINUTE), [1]);
+    assert_eq!(play.tenant().intents.keys().copied().collect::<Vec<_>>(), [1]);
+    let gone = play.apply(Command::Told { tenant: tenant(), intent: 0, result: Delivery::Sent });
+    assert_eq!(gone, Ok(Outcome::Done));
+    // It may have been sent, so that the end is told though nobody knows of the begin.
+    play.evaluate("g", &[Ok(&[])]);
+    assert_eq!(play.look_until(play.now + 5 * MINUTE), [2]);
+    assert_eq!(play.send_all(), ["resolved [] [1 2]"]);
+    assert_eq!(play.tenant().dispatch.alerts().len(), 0);
+}
+
+#[test]
+fn what_was_given_up_is_tried_by_the_next_look() {
+    let mut play = play();
+    play.evaluate("g", &[Ok(&["1"])]);
+    play.look_until(play.now + MINUTE);
+    play.tell(0, Delivery::Failed("no such host".into()));
+    let health = &play.tenant().integrations[&("chat".to_owned(), 0)];
+    assert_eq!((health.failures, health.last_error.as_deref()), (1, Some("no such host")));
+    assert_eq!(play.look_until(play.now + MINUTE), [1]);
+    assert_eq!(play.send_all(), ["new [1] []"]);
+    let health = &play.tenant().integrations[&("chat".to_owned(), 0)];
+    assert_eq!((health.failures, health.last_error.as_deref(), health.sent_at), (0, None, Some(play.now)));
+}
+
+#[test]
+fn another_configuration_puts_alerts_into_other_groups_and_remembers_what_was_told() {
+    let mut play = play();
+    play.evaluate("g", &[Ok(&["1", "2"])]);
+    play.look_until(play.now + MINUTE);
+    assert_eq!(play.set_config(CONFIG), Ok(Outcome::Revision(3)), "the same again");
+    // What waits goes on waiting, where its way is still there.
+    play.set_config(&CONFIG.replace("group_wait: 10s", "group_wait: 20s")).unwrap();
+    assert_eq!(play.look_until(play.now + MINUTE), [] as [u64; 0]);
+    assert_eq!(play.tenant().intents[&0].dedup_key, "t-f6950-0");
+    assert_eq!(play.send_all(), ["new [1 2] []"]);
+    play.set_config(&CONFIG.replace("group_wait: 10s", "group_wait: 30s")).unwrap();
+    assert_eq!(play.look_until(play.now + MINUTE), [] as [u64; 0], "it was told");
+    play.set_config(&CONFIG.replace("[alertname]", "[alertname, x]")).unwrap();
+    assert_eq!(play.look_until(play.now + MINUTE).len(), 2);
+    // Ways that are gone have nothing to send.
+    play.set_config(&CONFIG.replace("chat", "other")).unwrap();
+    assert!(play.tenant().intents.is_empty() && play.tenant().ways.is_empty());
+    assert!(play.tenant().integrations.is_empty());
+}
+
+#[test]
+fn without_a_configuration_alerts_are_kept_and_nobody_is_told() {
+    let mut play = Play::new();
+    play.set_rules(RULES).unwrap();
+    play.evaluate("g", &[Ok(&["1"])]);
+    play.receive(outside("2")).unwrap();
+    assert_eq!(play.look_until(play.now + 4 * MINUTE), [] as [u64; 0]);
+    assert_eq!(play.tenant().dispatch.alerts().len(), 2);
+    // The alert from outside times out.
+    play.look_until(play.now + 20 * MINUTE);
+    assert_eq!(play.tenant().dispatch.alerts().len(), 1);
+    play.set_config(CONFIG).unwrap();
+    play.look_until(play.now + MINUTE);
+    assert_eq!(play.send_all(), ["new [1] []"]);
+    play.apply(Command::DeleteNotifications { tenant: tenant() }).unwrap();
+    assert_eq!(play.look_until(play.now + 20 * MINUTE), [] as [u64; 0]);
+}
+
+#[test]
+fn an_alert_from_outside_is_believed_as_long_as_it_is_told() {
+    let mut play = play();
+    for _ in 0..4 {
+        play.receive(outside("1")).unwrap();
+        play.look_until(play.now + 2 * MINUTE);
+    }
+    assert_eq!(play.send_all(), ["new [1] []"]);
+    play.look_until(play.now + 2 * MINUTE);
+    assert_eq!(play.send_all(), ["resolved [] [1]"]);
+
+    // One that says its end ends there, and one that ends at once was over.
+    let mut alert = outside("2");
+    alert.ends_at = Some(play.now + 10 * MINUTE);
+    play.receive(alert.clone()).unwrap();
+    play.look_until(play.now + 9 * MINUTE);
+    assert_eq!(play.send_all(), ["new [2] []"]);
+    alert.ends_at = Some(play.now);
+    play.receive(alert).unwrap();
+    play.look_until(play.now + MINUTE);
+    assert_eq!(play.send_all(), ["resolved [] [2]"]);
+    let mut wrong = outside("3");
+    (wrong.begins_at, wrong.ends_at) = (Some(play.now), Some(play.now - 1));
+    assert_eq!(play.receive(wrong), Ok(Outcome::Received { refused: 1 }));
+}
+
+#[test]
+fn nobody_outside_ends_an_alert_of_a_rule() {
+    let mut play = play();
+    play.evaluate("g", &[Ok(&["1"])]);
+    let mut alert = outside("1");
+    alert.labels = Labels::of(&[("alertname", "A"), ("x", "1")]);
+    alert.ends_at = Some(play.now);
+    assert_eq!(play.receive(alert), Ok(Outcome::Received { refused: 0 }));
+    play.look_until(play.now + MINUTE);
+    assert_eq!(play.send_all(), ["new [1] []"]);
+}
+
+#[test]
+fn what_is_silenced_by_inhibition_is_heard_when_its_source_ends() {
+    let mut play = Play::new();
+    let inhibited =
+        format!("{CONFIG}inhibit_rules:\n- {{source_matchers: [alertname=Out], target_matchers: [alertname=A]}}\n");
+    play.set_rules(RULES).unwrap();
+    play.set_config(&inhibited).unwrap();
+    play.evaluate("g", &[Ok(&["1"])]);
+    play.receive(outside("2")).unwrap();
+    play.look_until(play.now + MINUTE);
+    assert_eq!(play.send_all(), ["new [2] []"]);
+    let (inhibited, _) = (Labels::of(&[("alertname", "A"), ("x", "1")]), ());
+    let tenant = play.tenant();
+    assert!(tenant.dispatch.inhibited_by(tenant.config(), &inhibited, play.now).is_some());
+    play.look_until(play.now + 4 * MINUTE);
+    let mut said = play.send_all();
+    said.sort();
+    assert_eq!(said, ["new [1] []", "resolved [] [2]"]);
+}

@@ -1,0 +1,187 @@
+//! An alert group that is played with: commands in, what is known out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bellwether_alert::alert_group::{
+    AlertGroupState, Command, Delivery, Evaluated, Evaluation, Outcome, ReceivedAlert, Reply, Request, RuleResult,
+    StoredGroup, TenantState, apply,
+};
+use bellwether_alert::notify::dispatch::Alert;
+use bellwether_alert::state::alerting::{Change, Phase, Present, Seen};
+use bellwether_model::{Labels, NodeId, Tenant, Timestamp};
+
+pub const SECOND: i64 = 1000;
+pub const MINUTE: i64 = 60 * SECOND;
+
+pub const CONFIG: &str = "\
+global: {resolve_timeout: 3m}
+route:
+  receiver: chat
+  group_by: [alertname]
+  group_wait: 10s
+  group_interval: 1m
+  repeat_interval: 1h
+receivers:
+- {name: chat, webhook_configs: [{url: 'http://chat'}]}
+";
+
+pub struct Play {
+    pub state: AlertGroupState,
+    pub index: u64,
+    pub now: Timestamp,
+    pub tenant: Tenant,
+}
+
+impl Play {
+    /// A ring of node 1, at a time.
+    pub fn new() -> Play {
+        let mut play = Play { state: AlertGroupState::default(), index: 0, now: 1_000_000, tenant: tenant() };
+        play.ring(&[1]);
+        play
+    }
+
+    pub fn apply(&mut self, command: Command) -> Reply {
+        self.index += 1;
+        apply(&mut self.state, Request { proposed_ms: self.now, command }, self.index)
+    }
+
+    pub fn ring(&mut self, nodes: &[u64]) -> u64 {
+        let nodes: BTreeSet<NodeId> = nodes.iter().copied().map(NodeId).collect();
+        match self.apply(Command::SetRing { nodes }) {
+            Ok(Outcome::Ring { epoch }) => epoch,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn set_rules(&mut self, text: &str) -> Reply {
+        let command = Command::set_rule_group(tenant(), "n".into(), text).unwrap_or_else(|all| panic!("{all:?}"));
+        self.apply(command)
+    }
+
+    pub fn set_config(&mut self, config: &str) -> Reply {
+        self.apply(Command::SetNotifications { tenant: tenant(), config: config.into(), templates: BTreeMap::new() })
+    }
+
+    pub fn tenant(&self) -> &TenantState {
+        &self.state.tenants[&self.tenant]
+    }
+
+    pub fn group(&self, name: &str) -> &StoredGroup {
+        self.state.group(&self.tenant, "n", name).unwrap()
+    }
+
+    /// What an evaluation of the group at a time comes to: of each rule, the values of `x` for which it has an alert.
+    pub fn evaluation(&self, group: &str, at: Timestamp, rules: &[Result<&[&str], &str>]) -> Evaluated {
+        let known = self.group(group);
+        let parsed = known.parsed.as_ref().unwrap();
+        let result = |(rule, result): (&bellwether_alert::rules::Rule, &Result<&[&str], &str>)| {
+            let present = result.map(|all| all.iter().map(|x| seen(rule.name(), x)).collect::<Present>());
+            RuleResult {
+                present: present.map_err(str::to_owned),
+                duration_us: 5,
+                generator_url: format!("/graph?{}", rule.name()).into(),
+            }
+        };
+        let evaluation = Evaluation {
+            tenant: tenant(),
+            namespace: "n".into(),
+            group: group.into(),
+            epoch: self.state.ring.epoch,
+            at,
+            missed: 0,
+            duration_us: 9,
+        };
+        Evaluated::of(evaluation, known, parsed.rules.iter().zip(rules).map(result).collect())
+    }
+
+    /// Evaluates now.
+    #[track_caller]
+    pub fn evaluate(&mut self, group: &str, rules: &[Result<&[&str], &str>]) {
+        let evaluated = self.evaluation(group, self.now, rules);
+        assert_eq!(self.apply(Command::Evaluated(evaluated.into())), Ok(Outcome::Done));
+    }
+
+    /// Looks at groups at all times until then; each intent that was made.
+    pub fn look_until(&mut self, end: Timestamp) -> Vec<u64> {
+        let mut made = Vec::new();
+        while let Some(next) = self.state.next().map(|(next, _)| next.max(self.now)).filter(|next| *next <= end) {
+            self.now = next;
+            match self.apply(Command::Advance { tenant: tenant() }) {
+                Ok(Outcome::Advanced { intents }) => made.extend(intents),
+                other => panic!("{other:?}"),
+            }
+        }
+        self.now = end;
+        made
+    }
+
+    /// Sends all that waits: what each message says.
+    pub fn send_all(&mut self) -> Vec<String> {
+        let numbers: Vec<u64> = self.tenant().intents.keys().copied().collect();
+        numbers.into_iter().map(|number| self.tell(number, Delivery::Sent)).collect()
+    }
+
+    pub fn tell(&mut self, intent: u64, result: Delivery) -> String {
+        let said = said(&self.state.tenants[&tenant()].intents[&intent].message);
+        self.apply(Command::Told { tenant: tenant(), intent, result }).unwrap();
+        said
+    }
+
+    /// The alerts of a group's rule, with their phases.
+    pub fn alerts(&self, group: &str, rule: usize) -> String {
+        let alert = |(labels, alert): (&Labels, &bellwether_alert::state::alerting::Alert)| {
+            let phase = match alert.phase {
+                Phase::Pending => "pending",
+                Phase::Firing { kept_since: None, .. } => "firing",
+                Phase::Firing { .. } => "kept",
+                Phase::Resolved { .. } => "resolved",
+            };
+            format!("{} {phase}", labels.get("x").unwrap_or("-"))
+        };
+        self.group(group).progress.rules[rule].alerts.iter().map(alert).collect::<Vec<_>>().join(", ")
+    }
+
+    pub fn history(&self) -> String {
+        let transition = |transition: &bellwether_alert::alert_group::Transition| {
+            let change = match transition.change {
+                Change::Pending => "pending",
+                Change::Firing => "firing",
+                Change::Resolved => "resolved",
+                Change::Dropped => "dropped",
+            };
+            format!("{} {change}", transition.labels.get("x").unwrap_or("-"))
+        };
+        self.tenant().history.iter().map(transition).collect::<Vec<_>>().join(", ")
+    }
+
+    pub fn receive(&mut self, alert: ReceivedAlert) -> Reply {
+        self.apply(Command::Receive { tenant: tenant(), alerts: vec![alert] })
+    }
+}
+
+pub fn tenant() -> Tenant {
+    Tenant::new("t").unwrap()
+}
+
+pub fn outside(x: &str) -> ReceivedAlert {
+    ReceivedAlert {
+        labels: Labels::of(&[("alertname", "Out"), ("x", x)]),
+        annotations: Labels::empty(),
+        begins_at: None,
+        ends_at: None,
+        generator_url: String::new(),
+    }
+}
+
+fn seen(rule: &str, x: &str) -> (Labels, Seen) {
+    let seen = Seen { value: x.len() as f64, annotations: [("x".to_owned(), x.to_owned())].into() };
+    (Labels::of(&[("alertname", rule), ("x", x)]), seen)
+}
+
+fn said(message: &bellwether_alert::notify::dispatch::Message) -> String {
+    let of = |alerts: &[Alert]| {
+        let all: Vec<&str> = alerts.iter().map(|alert| alert.labels.get("x").unwrap_or("-")).collect();
+        all.join(" ")
+    };
+    format!("{} [{}] [{}]", message.why.as_str(), of(&message.firing), of(&message.resolved))
+}
