@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bellwether_kv::MemDisk;
-use bellwether_raft::{LogOutline, LogPosition};
+use bellwether_raft::{GroupId, LogOutline, LogPosition};
 use bellwether_server::Server;
-use bellwether_server::meta::MetaState;
+use bellwether_server::meta::{META_GROUP, MetaState};
 use bellwether_server::shards::{Cause, shard_mark};
 
 use super::machine::{Machine, Process};
 
-/// The meta group's number.
-pub const META: u32 = u32::MAX;
+/// Whether every node is a member of a group, which then is no shard group.
+pub fn is_common(group: u32) -> bool {
+    bellwether_server::alerting::is_common(GroupId(group))
+}
 
 /// A node that serves.
 #[derive(Debug, Clone)]
@@ -25,7 +27,7 @@ pub struct NodeSeen {
     pub node: u64,
     /// The cluster as it knows it.
     pub meta: Arc<MetaState>,
-    /// Its replicas, the meta group's last.
+    /// Its replicas, those of the meta group and the alert groups last.
     pub groups: Vec<GroupSeen>,
     /// Groups that do not serve, and why.
     pub quarantined: Vec<String>,
@@ -136,7 +138,13 @@ fn node(machine: &Machine, server: &Server) -> Result<NodeSeen, String> {
         groups.push(seen);
     }
     let meta = server.meta();
-    groups.push(group(META, &meta.group()));
+    groups.push(group(META_GROUP.0, &meta.group()));
+    for alerts in server.alerting().groups() {
+        let mut seen = group(alerts.id().0, &alerts.common().replica());
+        let (applied, hash) = alerts.applied();
+        (seen.applied, seen.state_hash) = (applied.map(Position::of), Some(hash));
+        groups.push(seen);
+    }
     let quarantined = server.shards().quarantined();
     let damaged = quarantined.iter().filter(|group| group.cause == Cause::Damaged);
     Ok(NodeSeen {

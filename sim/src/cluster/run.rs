@@ -21,7 +21,7 @@ use super::coverage::{Mark, Marks};
 use super::machine::Process;
 use super::nemesis::Nemesis;
 use super::net::SharedTrace;
-use super::observe::{META, NodeSeen, metric, observe};
+use super::observe::{NodeSeen, is_common, metric, observe};
 use super::operator::{self, Operators};
 use super::options::Options;
 use super::probing::SimProbe;
@@ -378,7 +378,7 @@ impl Run {
                 if group.is_joint {
                     self.marks.reach(Mark::JointMembership);
                 }
-                if group.purged.is_some() && group.group != META {
+                if group.purged.is_some() && !is_common(group.group) {
                     self.marks.reach(Mark::LogCut);
                 }
                 let known = self.seen.get(&(node.number, group.group));
@@ -417,7 +417,8 @@ impl Run {
         // With two nodes one alone votes.
         let copies = if present < 3 { 1 } else { 3 };
         let groups = meta.meta.placement.groups().iter().map(|group| group.id.0);
-        for group in groups.chain([META]) {
+        let common = nodes.iter().flat_map(|node| &node.groups).map(|seen| seen.group).filter(|group| is_common(*group));
+        for group in groups.chain(common.collect::<BTreeSet<_>>()) {
             let replicas = nodes.iter().flat_map(|node| node.groups.iter().map(move |seen| (node, seen)));
             let replicas: Vec<_> = replicas.filter(|(_, seen)| seen.group == group).collect();
             let leader = replicas.iter().filter(|(_, seen)| seen.is_leader).max_by_key(|(_, seen)| seen.term);
@@ -426,8 +427,8 @@ impl Run {
                 return Err(format!("the voters of group {group} are being changed"));
             }
             let mut members = leader.voters.iter().chain(&leader.learners);
-            // A lost node stays a member of the meta group until somebody removes it.
-            let is_shard = group != META;
+            // A lost node stays a member of the groups of all nodes until somebody removes it.
+            let is_shard = !is_common(group);
             if is_whole && is_shard && (members.any(|node| !living.contains(node)) || leader.voters.len() < copies) {
                 return Err(format!("group {group} has voters {:?}, learners {:?}", leader.voters, leader.learners));
             }

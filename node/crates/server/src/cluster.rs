@@ -8,7 +8,9 @@ use bellwether_model::NodeId;
 use prometheus::Registry;
 use tokio::sync::watch;
 
+use crate::alerting::{AlertStore, Alerting, AlertingStartError};
 use crate::clock_rule::standing_at_start;
+use crate::common_group::World;
 use crate::config::{Config, host_of, is_loopback_host};
 use crate::env::Env;
 use crate::meta::founding::{EnterError, enter, known};
@@ -35,6 +37,9 @@ pub enum ClusterError {
     /// The meta group does not run.
     #[error(transparent)]
     Meta(#[from] MetaStartError),
+    /// The alert groups do not run.
+    #[error(transparent)]
+    Alerting(#[from] AlertingStartError),
     /// The meta group cannot go on with this node alone.
     #[error(transparent)]
     TakeOver(#[from] TakeOverError),
@@ -63,6 +68,8 @@ pub enum ClusterError {
 pub struct Cluster {
     /// The meta group.
     pub meta: Meta,
+    /// The alert groups.
+    pub alerting: Alerting,
     /// The other nodes.
     pub peers: Peers,
     /// What all groups share.
@@ -94,13 +101,14 @@ impl Cluster {
         let identity = enter(env, &facts, config.shard_groups, &plan(config), &Strangers(env.clone())).await?;
         let raft = replication::open(env, registry).await?;
         let store = MetaStore::open(identity, env).await?;
+        let alert_store = AlertStore::open(env).await?;
         check_reach(&store.state().borrow(), identity.node, &facts)?;
         let peers = Peers::new(env, NodeId(identity.node), store.addresses(), identity.cluster, registry)?;
         peers.tell(raft.clone());
         raft.set_standing(standing_at_start(&store.state().borrow()));
         let transport = peers.transport();
         let taken_over = match config.cluster.recover_meta_group {
-            true => take_over(&store, &raft, &peers).await?,
+            true => take_over(&store, &alert_store, &raft, &peers).await?,
             false => None,
         };
         let meta = Meta::start(store, facts, raft.clone(), transport.clone(), Arc::new(peers.clone()), env).await?;
@@ -109,7 +117,10 @@ impl Cluster {
         {
             tracing::warn!(%error, "what happened to the meta group is not among the events");
         }
-        Ok(Cluster { meta, peers, replication: Replication { raft, transport } })
+        let remote = Arc::new(peers.clone());
+        let world = World { raft: raft.clone(), transport: transport.clone(), remote, state: meta.state() };
+        let alerting = Alerting::start(alert_store, &meta, world, env).await?;
+        Ok(Cluster { meta, alerting, peers, replication: Replication { raft, transport } })
     }
 }
 

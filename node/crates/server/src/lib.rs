@@ -1,7 +1,8 @@
 //! A node: what listens, what stores, what answers, over an [`Env`].
 //!
 //! Reading order: [`env`] (the door to the world), [`config`], [`tls`] and [`far_end`] (who is who on a connection),
-//! [`replication`] (the log store), [`peers`] (other nodes), [`meta`] (what concerns the whole cluster), [`cluster`] (this
+//! [`replication`] (the log store), [`peers`] (other nodes), [`common_group`] (groups of all nodes),
+//! [`meta`] (what concerns the whole cluster), [`cluster`] (this
 //! node as one of it), [`clock_rule`] (whose clock counts), [`shards`] (the groups of this node and reads across them),
 //! [`routing`], [`balance`] (who makes copies and moves them), [`write`] (from a request's body to acknowledged samples),
 //! [`maintenance`] (flush, seal, retention, disk space), then what clients see: [`gateway`], [`grpc`], [`query`],
@@ -12,6 +13,7 @@ pub mod backup;
 pub mod balance;
 pub mod clock_rule;
 pub mod cluster;
+pub mod common_group;
 pub mod config;
 pub mod env;
 pub mod far_end;
@@ -47,6 +49,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use alerting::Alerting;
 use backup::Backups;
 use balance::Mover;
 use balance::report::Reporter;
@@ -88,6 +91,7 @@ pub struct Server {
     http_address: SocketAddr,
     grpc_address: SocketAddr,
     meta: Meta,
+    alerting: Alerting,
     peers: Peers,
     router: Arc<Router>,
     shards: Arc<Shards>,
@@ -202,7 +206,7 @@ impl Server {
         let data = |source: DataError| StartError::Data { path: config.data_dir.display().to_string(), source };
         let storage_metrics = Arc::new(StorageMetrics::new(&registry)?);
         let cluster = Cluster::enter(&config, &env, &registry, http_address, grpc_address).await;
-        let Cluster { meta, peers, replication } = cluster.map_err(|error| StartError::of_cluster(&config, error))?;
+        let Cluster { meta, alerting, peers, replication } = cluster.map_err(|error| StartError::of_cluster(&config, error))?;
         if let Some(order) = order {
             order.choose(&meta, &config, env.clock.now_ms()).await;
         }
@@ -287,6 +291,7 @@ impl Server {
         let service = service
             .with_router(router.clone())
             .with_meta(meta.clone())
+            .with_alerting(alerting.clone())
             .with_tls(tls.clone())
             .with_reporter(reporter)
             .with_long_work(long_work);
@@ -331,7 +336,7 @@ impl Server {
             series = shards.stats().series,
             "serving"
         );
-        Ok(Server { http_address, grpc_address, meta, peers, router, shards, write, registry, ready, stop, tasks })
+        Ok(Server { http_address, grpc_address, meta, alerting, peers, router, shards, write, registry, ready, stop, tasks })
     }
 
     /// Where HTTP really listens.
@@ -347,6 +352,11 @@ impl Server {
     /// The meta group.
     pub fn meta(&self) -> &Meta {
         &self.meta
+    }
+
+    /// The alert groups.
+    pub fn alerting(&self) -> &Alerting {
+        &self.alerting
     }
 
     /// The way to all data of the cluster.
@@ -395,6 +405,7 @@ impl Server {
         }
         self.write.close();
         let flushed = self.shards.flush_all().await;
+        self.alerting.stop().await;
         self.meta.stop().await;
         self.shards.shutdown().await;
         tracing::info!("stopped");

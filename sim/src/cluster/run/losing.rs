@@ -1,7 +1,8 @@
 //! A majority that is gone for ever: two machines die, and with them most voters of some groups. An operator begins those anew
 //! with what is left of them. Everything was at rest, so that nothing may be missing.
 
-use super::{EXAMINATION_MAX, META, REST_MAX, Run};
+use super::{EXAMINATION_MAX, REST_MAX, Run};
+use crate::cluster::observe::is_common;
 use crate::cluster::clients::Phase;
 use crate::cluster::coverage::Mark;
 use crate::cluster::observe::{GroupSeen, NodeSeen, observe};
@@ -65,7 +66,7 @@ impl Run {
     }
 }
 
-/// What becomes of the groups without two machines. None where no group loses its majority, or one, or the meta group, more.
+/// What becomes of the groups without two machines. None where no group loses its majority, or one, or a group of all nodes, more.
 fn loss_of(machines: [usize; 2], nodes: &[NodeSeen]) -> Option<Loss> {
     let lost: Vec<u64> = nodes.iter().filter(|node| machines.contains(&node.number)).map(|node| node.node).collect();
     let led: Vec<&GroupSeen> = nodes.iter().flat_map(|node| &node.groups).filter(|group| group.is_leader).collect();
@@ -74,7 +75,7 @@ fn loss_of(machines: [usize; 2], nodes: &[NodeSeen]) -> Option<Loss> {
         let (all, gone) = (group.voters.len(), group.voters.iter().filter(|voter| lost.contains(voter)).count());
         match (all - gone) * 2 > all {
             true => {}
-            false if group.group == META || gone == all => return None,
+            false if is_common(group.group) || gone == all => return None,
             false => groups.push(group.group),
         }
     }

@@ -11,6 +11,7 @@ use futures::future::join_all;
 use super::survey::Survey;
 use super::{Mover, REPORT_WAIT};
 use crate::env::Seed;
+use crate::meta::propose::Unanswered;
 use crate::meta::{EventKind, Meta, MetaCommand, MetaError, MetaState, Outcome, Refusal};
 use crate::peers::Peers;
 use crate::shards::split::SplitOutcome;
@@ -97,7 +98,7 @@ pub async fn begin(
     let expected_epoch = state.placement.epoch();
     match meta.propose(MetaCommand::BeginSplit { group, at, ref_epoch, expected_epoch }).await? {
         Outcome::Split { child, .. } => Ok(child),
-        other => Err(MetaError::Rejected(format!("the meta group answered {other:?}"))),
+        other => Err(Unanswered::Rejected(format!("the meta group answered {other:?}")).into()),
     }
 }
 

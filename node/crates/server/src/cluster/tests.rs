@@ -1,5 +1,6 @@
 //! Tests of whole nodes that become one cluster over a network in memory.
 
+mod alert_groups;
 mod clocks;
 mod damage;
 mod disks;

@@ -10,7 +10,8 @@ use tokio::time::{Instant, sleep};
 
 use super::command::{MetaCommand, Outcome, Refusal};
 use super::joining::{JoinAsk, JoinGrant};
-use super::{Meta, MetaError, members};
+use super::{Meta, MetaError};
+use crate::common_group::members;
 use crate::config::{host_of, is_loopback_host};
 
 /// How long the membership may take to take the new replica in.
@@ -56,7 +57,7 @@ impl Meta {
             Ok(Outcome::Node { node, meta_replica }) => (node, meta_replica),
             Ok(other) => return Err(AdmitError::Refused(format!("the meta group answered {other:?}"))),
             Err(MetaError::Refused(refusal)) => return Err(AdmitError::Refused(refusal.to_string())),
-            Err(error @ (MetaError::Unavailable { .. } | MetaError::Rejected(_))) => {
+            Err(error @ MetaError::Unanswered(_)) => {
                 return Err(AdmitError::Unavailable(error.to_string()));
             }
         };

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use bellwether_kv::KvDisk;
 use bellwether_model::{NodeId, ReplicaId};
-use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::time::{Instant, sleep};
 
@@ -12,7 +11,9 @@ use super::founding::draw;
 use super::rules;
 use super::state::{MetaState, NodeFacts};
 use super::tokens::TokenText;
-use crate::env::{Env, Seed};
+use crate::common_group::Pauses;
+use crate::common_group::propose::RemoteError;
+use crate::env::Env;
 use crate::replication::{Stopping, is_full, once_there_is_room};
 
 /// Keeps what the node drew before it joined: asked again after a crash, the cluster gives the same id.
@@ -70,36 +71,6 @@ pub trait Doors: Send + Sync {
         ask: &'a JoinAsk,
         deadline: Duration,
     ) -> BoxFuture<'a, Result<JoinGrant, RemoteError>>;
-}
-
-/// The way to the meta group of the other nodes.
-pub trait Remote: Send + Sync + 'static {
-    /// Has a node propose a request; returns the state machine's reply and the index of a state that contains it.
-    fn propose(
-        &self,
-        node: NodeId,
-        request: Bytes,
-        deadline: Duration,
-    ) -> BoxFuture<'_, Result<(Bytes, u64), RemoteError>>;
-}
-
-/// Why another node did not do what it was asked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RemoteError {
-    /// Another node leads the meta group.
-    #[error("it does not lead the meta group")]
-    NotLeader {
-        /// Who does, if known.
-        node: Option<NodeId>,
-        /// Where that node is, if known.
-        address: Option<String>,
-    },
-    /// It cannot be reached, or cannot do it now. Whether it has done it is unknown.
-    #[error("{0}")]
-    Transient(String),
-    /// It will never do it.
-    #[error("{0}")]
-    Refused(String),
 }
 
 /// Why no cluster took the node.
@@ -192,25 +163,4 @@ fn keep_nonce(disk: &dyn KvDisk, drawn: u128) -> Result<u128, bellwether_kv::Err
     }
     disk.write_small_file(NONCE_FILE, format!("{drawn:032x}").as_bytes())?;
     Ok(drawn)
-}
-
-/// Pauses between attempts: ever longer, up to a bound, and never quite the same on two nodes.
-pub(super) struct Pauses {
-    seed: Seed,
-    next: Duration,
-    max: Duration,
-}
-
-impl Pauses {
-    pub fn new(seed: Seed, min: Duration, max: Duration) -> Pauses {
-        Pauses { seed, next: min, max }
-    }
-
-    /// Between a half and the whole of what is due.
-    pub fn next(&mut self) -> Duration {
-        self.seed = self.seed.split("next");
-        let due = self.next;
-        self.next = (due * 2).min(self.max);
-        due / 2 + (due / 2).mul_f64((self.seed.0 >> 11) as f64 / (1u64 << 53) as f64)
-    }
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bellwether_kv::{Durability, KvDisk, Space, SpaceConfig, SpaceKind, WriteBatch};
-use bellwether_model::NodeId;
+use bellwether_model::{NodeId, Timestamp};
 use bellwether_raft::{Applied, Checkpoint, CommittedEntry, EntryPayload, FatalError, StateMachine};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -21,8 +21,10 @@ use tokio::sync::watch;
 
 use super::apply::apply;
 use super::codec::{DecodeError, replies, requests, states};
+use super::command::Request;
 use super::state::MetaState;
-use crate::env::Fatal;
+use crate::common_group::CommonMachine;
+use crate::env::{BoxFuture, Fatal};
 
 /// The directory of the meta group.
 pub const META_PATH: &str = "meta";
@@ -248,6 +250,30 @@ impl StateMachine for MetaStateMachine {
         *live = Live { state, applied };
         self.publish(&live);
         Ok(())
+    }
+}
+
+impl CommonMachine for MetaStateMachine {
+    fn reload(&self) -> Result<(), String> {
+        MetaStateMachine::reload(self).map_err(|error| error.to_string())
+    }
+
+    fn stamped(&self, request: &[u8], now: Timestamp) -> Result<Bytes, String> {
+        let request = requests::decode(request, self.supported).map_err(|error| error.to_string())?;
+        let active = self.published.borrow().active_version;
+        Ok(requests::encode(&Request { proposed_ms: now, ..request }, active).into())
+    }
+
+    fn index(&self) -> u64 {
+        self.published.borrow().index
+    }
+
+    fn has_applied(&self, index: u64) -> BoxFuture<'_, ()> {
+        let mut state = self.state();
+        Box::pin(async move {
+            // The machine has the other end.
+            let _ = state.wait_for(|state| state.index >= index).await;
+        })
     }
 }
 

@@ -2,12 +2,12 @@
 //!
 //! Reading order: [`state`] (what there is), [`command`] (how it can change) and [`apply`] (how it does), [`settings`],
 //! [`codec`] (bytes), [`machine`] (the state machine), [`founding`] and [`joining`] (how a node comes by its identity),
-//! [`take_over`] (how a node goes on without a majority), then the handle here, [`restart`] (of a replica that stopped),
-//! [`propose`] (how a command finds the leader), [`admit`] (the leader's side of a join) and [`members`] (who votes in the
-//! meta group, on its leader).
+//! [`take_over`] (how a node goes on without a majority), then the handle here, [`propose`] and [`admit`] (the leader's side of
+//! a join).
 //!
 //! Every node is a member of the group and has the whole state in memory and on its disk, so that it serves by what it
-//! knows before there is a leader, and while there is none.
+//! knows before there is a leader, and while there is none. What it has in common with other such groups is in
+//! [`common_group`](crate::common_group).
 
 pub mod admit;
 pub mod apply;
@@ -16,17 +16,14 @@ pub mod command;
 pub mod founding;
 pub mod joining;
 pub mod machine;
-mod members;
 pub mod propose;
 pub mod remote;
-mod restart;
 pub mod rules;
 pub mod settings;
 pub mod state;
 pub mod take_over;
 pub mod tokens;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -34,17 +31,17 @@ use std::time::Duration;
 use bellwether_model::{NodeId, ReplicaId};
 use bellwether_placement::NodeState;
 use bellwether_raft::{GroupId, RaftGroup, RaftNode, StartError, Transport};
-use parking_lot::RwLock;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-use crate::env::{Env, Executors, Seed, WallClock};
-use crate::replication::{Stopping, on_raft};
+use crate::common_group::propose::Remote;
+use crate::common_group::{CommonGroup, Pauses, Voters, World};
+use crate::env::{Env, Seed, WallClock};
+use crate::replication::Stopping;
 use crate::shards::identity::NodeIdentity;
 
 pub use command::{MetaCommand, MetaReply, Outcome, Refusal};
-use joining::{Pauses, Remote};
 use machine::{Addresses, MetaStateMachine, StateFileError};
 pub use propose::MetaError;
 use state::NodeFacts;
@@ -53,10 +50,6 @@ pub use state::{Event, EventKind, MetaState, NodeRecord};
 /// The group's number. No shard group ever gets it.
 pub const META_GROUP: GroupId = GroupId(u32::MAX);
 
-/// How long a start waits for the log of a node that is alone.
-const READY_WAIT: Duration = Duration::from_secs(5);
-/// A leader that no quorum has answered for longer leads nobody.
-const QUORUM_SILENCE_MAX: Duration = Duration::from_secs(3);
 /// How long changes gather before they are written to this node's file.
 const FLUSH_PAUSE: Duration = Duration::from_millis(100);
 /// Pauses between attempts of what must succeed some time.
@@ -70,14 +63,7 @@ pub struct Meta(Arc<Inner>);
 struct Inner {
     identity: NodeIdentity,
     machine: Arc<MetaStateMachine>,
-    /// Another one after each [`restart`].
-    group: RwLock<RaftGroup>,
-    raft: RaftNode,
-    transport: Arc<dyn Transport>,
-    executors: Executors,
-    /// Held while the replica is started again.
-    restarting: tokio::sync::Mutex<()>,
-    remote: Arc<dyn Remote>,
+    group: CommonGroup,
     clock: Arc<dyn WallClock>,
     seed: Seed,
     /// Requests drawn so far.
@@ -169,51 +155,24 @@ impl Meta {
         env: &Env,
     ) -> Result<Meta, MetaStartError> {
         let MetaStore { identity, machine } = store;
-        let own = bellwether_raft::ReplicaId(identity.meta_replica);
-        let founds = identity.node == apply::FOUNDER.0;
-        let machine_of_group = machine.clone();
-        let (raft_of_group, transport_of_group) = (raft.clone(), transport.clone());
-        let group = on_raft(&env.executors, async move {
-            let group = if founds {
-                let members = BTreeMap::from([(own, identity.node)]);
-                raft_of_group.found_group(META_GROUP, own, members, machine_of_group, transport_of_group).await?
-            } else {
-                raft_of_group.start_group(META_GROUP, own, machine_of_group, transport_of_group).await?
-            };
-            if founds && group.votes_alone().await {
-                // Nobody else is needed for its log to be applied; only a full disk can keep it.
-                match timeout(READY_WAIT, group.ready()).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => {
-                        return Err(StartError::Stopped { group: META_GROUP, reason: error.to_string() });
-                    }
-                    Err(_) => tracing::warn!("the meta group's log is not applied yet; the node goes by what it knew"),
-                }
-            }
-            Ok::<_, StartError>(group)
-        });
+        let world = World { raft, transport, remote, state: machine.state() };
+        let name = ("the meta group".to_owned(), META_GROUP);
+        let group = CommonGroup::start(name, identity, (machine.clone(), Voters::Chosen), world, env).await??;
         let seed = env.seed.split(&format!("meta {} {}", identity.node, env.clock.now_ms()));
         let meta = Meta(Arc::new(Inner {
             identity,
             machine,
-            group: RwLock::new(group.await??),
-            raft,
-            transport,
-            executors: env.executors.clone(),
-            restarting: tokio::sync::Mutex::default(),
-            remote,
+            group,
             clock: env.clock.clone(),
             seed,
             drawn: AtomicU64::new(0),
             tasks: parking_lot::Mutex::default(),
         }));
-        if founds {
+        if meta.0.group.is_founder() {
             meta.found().await.map_err(MetaStartError::Founding)?;
         }
         let tasks = [
             tokio::spawn(flush_changes(meta.state(), meta.weak())),
-            tokio::spawn(restart::keep_running(meta.weak())),
-            tokio::spawn(members::keep(meta.weak())),
             tokio::spawn(announce(meta.weak(), facts)),
         ];
         meta.0.tasks.lock().extend(tasks.iter().map(tokio::task::JoinHandle::abort_handle));
@@ -259,32 +218,33 @@ impl Meta {
 
     /// This node's replica of the group as it runs now: not to be kept, for it is another one after it was started again.
     pub fn group(&self) -> RaftGroup {
-        self.0.group.read().clone()
+        self.0.group.replica()
+    }
+
+    /// What it has in common with other groups of all nodes.
+    pub fn common(&self) -> &CommonGroup {
+        &self.0.group
     }
 
     /// The node that leads the group, if known.
     pub fn leader(&self) -> Option<NodeId> {
-        self.group().state().leader.map(|leader| NodeId(leader.node))
+        self.0.group.leader()
     }
 
     /// Whether this node leads the group.
     pub fn is_leader(&self) -> bool {
-        self.group().state().is_leader
+        self.0.group.is_leader()
     }
 
     /// Whether this node leads the group and a quorum has answered it lately: one that is cut off goes on leading nobody.
     pub fn leads_a_quorum(&self) -> bool {
-        self.is_leader() && self.group().staleness().is_some_and(|age| age <= QUORUM_SILENCE_MAX)
+        self.0.group.leads_a_quorum()
     }
 
     /// Stops what runs beside the group, and writes what this node knows. The group itself stops with its [`RaftNode`].
     pub async fn stop(&self) {
-        // What has begun to start does so beside its task.
-        let _restarting = self.0.restarting.lock().await;
         self.0.tasks.lock().drain(..).for_each(|task| task.abort());
-        if let Err(error) = self.group().flush().await {
-            tracing::warn!(%error, "the state of the meta group was not written");
-        }
+        self.0.group.stop().await;
     }
 
     fn weak(&self) -> WeakMeta {

@@ -1,14 +1,17 @@
-//! The way to the meta group of other nodes, over the connections between nodes.
+//! The way to the meta group, and other groups of all nodes, on other nodes: over the connections between nodes.
 
 use std::time::Duration;
 
 use bellwether_model::{NodeId, ReplicaId};
 use bellwether_proto::peer::v1;
+use bellwether_raft::GroupId;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
 use super::codec::states;
-use super::joining::{Doors, JoinAsk, JoinGrant, Remote, RemoteError};
+use super::META_GROUP;
+use super::joining::{Doors, JoinAsk, JoinGrant};
+use crate::common_group::propose::{Remote, RemoteError};
 use crate::env::Env;
 use crate::peers::{self, PeerError, Peers};
 
@@ -37,12 +40,18 @@ impl Remote for Peers {
     fn propose(
         &self,
         node: NodeId,
+        group: GroupId,
         request: Bytes,
         deadline: Duration,
     ) -> BoxFuture<'_, Result<(Bytes, u64), RemoteError>> {
         Box::pin(async move {
-            let request = v1::ProposeMetaRequest { command: request };
-            let answer = self.client(node)?.propose_meta(request, deadline).await?;
+            let (client, command) = (self.client(node)?, request);
+            if group == META_GROUP {
+                let answer = client.propose_meta(v1::ProposeMetaRequest { command }, deadline).await?;
+                return Ok((answer.reply, answer.index));
+            }
+            let request = v1::ProposeAlertingRequest { group: group.0, command };
+            let answer = client.propose_alerting(request, deadline).await?;
             Ok((answer.reply, answer.index))
         })
     }

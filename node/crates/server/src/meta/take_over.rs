@@ -13,6 +13,7 @@ use futures::future::join_all;
 use tokio::time::sleep;
 
 use super::{META_GROUP, MetaStore, RETRY_PAUSE_MIN};
+use crate::alerting::AlertStore;
 use crate::balance::REPORT_WAIT;
 use crate::peers::Peers;
 use crate::peers::error::position;
@@ -60,9 +61,14 @@ fn list(nodes: &BTreeSet<NodeId>) -> String {
     nodes.iter().map(|node| format!("node {node}")).collect::<Vec<_>>().join(", ")
 }
 
-/// Makes this node's replica the only member of the meta group; says what operators are to know of it. Nothing where it is the
+/// Makes this node's replica the only member of the meta group, and of the alert groups; says what operators are to know of it. Nothing where it is the
 /// only voter already.
-pub async fn take_over(store: &MetaStore, raft: &RaftNode, peers: &Peers) -> Result<Option<String>, TakeOverError> {
+pub async fn take_over(
+    store: &MetaStore,
+    alert_store: &AlertStore,
+    raft: &RaftNode,
+    peers: &Peers,
+) -> Result<Option<String>, TakeOverError> {
     let (own, replica) = (store.identity.node, ReplicaId(store.identity.meta_replica));
     let applied = bellwether_raft::StateMachine::applied(&*store.machine);
     let known = raft.last_known(META_GROUP, replica, &applied).await?;
@@ -74,9 +80,13 @@ pub async fn take_over(store: &MetaStore, raft: &RaftNode, peers: &Peers) -> Res
     let others: BTreeSet<NodeId> = state.present_nodes().map(|(id, _)| id).filter(|id| id.0 != own).collect();
     check(NodeId(own), &known, &ask(peers, &others).await)?;
     let end = raft.go_on_alone(META_GROUP, replica, own, &applied).await?;
+    // Their voters are those of the meta group, or were a moment ago.
+    for (group, machine) in alert_store.groups() {
+        raft.go_on_alone(group, replica, own, &bellwether_raft::StateMachine::applied(&**machine)).await?;
+    }
     let text = format!(
-        "the meta group lost its majority and goes on with what node {own} has of it, up to entry {}; what only the others had \
-         is lost",
+        "the meta group lost its majority and goes on with what node {own} has of it, up to entry {}, and so do the alert \
+         groups; what only the others had is lost",
         end.index.saturating_sub(1)
     );
     tracing::warn!(text);

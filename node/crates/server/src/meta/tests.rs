@@ -1,6 +1,6 @@
 //! Tests of meta groups of several nodes in memory: what they join, forward, survive and refuse.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bellwether_kv::{Faults, KvDisk, MemDisk, Trigger};
@@ -9,15 +9,16 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use prometheus::Registry;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::admit::AdmitError;
 use super::founding::{EnterError, enter};
-use super::joining::{Doors, JoinAsk, JoinError, JoinGrant, JoinPlan, RemoteError};
+use super::joining::{Doors, JoinAsk, JoinError, JoinGrant, JoinPlan};
 use super::machine::write_told;
-use super::propose::HereError;
+use super::propose::{HereError, Unanswered};
 use super::settings::SettingKey;
 use super::*;
+use crate::common_group::propose::RemoteError;
 use crate::replication;
 use crate::testing::{NoNet, TestClock, env};
 
@@ -198,6 +199,7 @@ impl Remote for Way {
     fn propose(
         &self,
         node: NodeId,
+        _group: bellwether_raft::GroupId,
         request: Bytes,
         _deadline: Duration,
     ) -> BoxFuture<'_, Result<(Bytes, u64), RemoteError>> {
@@ -352,7 +354,7 @@ async fn what_is_cut_off_answers_that_it_cannot_and_recovers() {
     let cut = metas.iter().find(|meta| meta.is_leader()).unwrap();
     world.0.lock().cut_off.insert(cut.node().0);
     let error = cut.propose(set_copies(40)).await.unwrap_err();
-    assert!(matches!(error, MetaError::Unavailable { .. }), "{error}");
+    assert!(matches!(error, MetaError::Unanswered(Unanswered::Unavailable { .. })), "{error}");
     let other = metas.iter().find(|meta| meta.node() != cut.node()).unwrap();
     other.propose(set_copies(41)).await.unwrap();
     world.0.lock().cut_off.clear();

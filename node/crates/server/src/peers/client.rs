@@ -6,7 +6,7 @@ use std::time::Duration;
 use bellwether_proto::peer::v1::peer_client::PeerClient as Generated;
 use bellwether_proto::peer::v1::{
     CommandAnswer, CommandRequest, InstallAnswer, InstallChunk, JoinAnswer, JoinRequest, MaintainAnswer,
-    MaintainRequest, MembershipAnswer, MembershipRequest, ProposeMetaAnswer, ProposeMetaRequest, RaftBatch,
+    MaintainRequest, MembershipAnswer, MembershipRequest, ProposeAlertingAnswer, ProposeAlertingRequest, ProposeMetaAnswer, ProposeMetaRequest, RaftBatch,
     ReadIndexAnswer, ReadIndexRequest, ReportAnswer, ReportRequest, ResolveAnswer, ResolveRequest, SalvageAnswer,
     SalvageRequest, ScanPart, ScanRequest, WriteAnswer, WriteRequest,
 };
@@ -73,6 +73,15 @@ impl PeerClient {
         deadline: Duration,
     ) -> Result<ProposeMetaAnswer, PeerError> {
         self.call(deadline, |mut peer| async move { peer.propose_meta(request).await }).await
+    }
+
+    /// See the interface's `ProposeAlerting`.
+    pub async fn propose_alerting(
+        &self,
+        request: ProposeAlertingRequest,
+        deadline: Duration,
+    ) -> Result<ProposeAlertingAnswer, PeerError> {
+        self.call(deadline, |mut peer| async move { peer.propose_alerting(request).await }).await
     }
 
     /// See the interface's `Write`.

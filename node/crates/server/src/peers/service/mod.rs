@@ -5,6 +5,7 @@ mod backup;
 mod guard;
 mod install;
 mod join;
+mod propose_alerting;
 mod propose_meta;
 mod raft;
 mod report;
@@ -19,7 +20,7 @@ use bellwether_proto::peer::v1::peer_server::{Peer, PeerServer, SERVICE_NAME};
 use bellwether_proto::peer::v1::{
     BackUpGroupPart, BackUpGroupRequest, CommandAnswer, CommandRequest, InstallAnswer, InstallChunk, JoinAnswer,
     JoinRequest, MaintainAnswer, MaintainRequest, MembershipAnswer, MembershipRequest, OperateAnswer, OperateRequest,
-    ProposeMetaAnswer, ProposeMetaRequest, RaftBatch, ReadIndexAnswer, ReadIndexRequest, ReportAnswer, ReportRequest,
+    ProposeAlertingAnswer, ProposeAlertingRequest, ProposeMetaAnswer, ProposeMetaRequest, RaftBatch, ReadIndexAnswer, ReadIndexRequest, ReportAnswer, ReportRequest,
     ResolveAnswer, ResolveRequest, SalvageAnswer, SalvageRequest, ScanPart, ScanRequest, WriteAnswer, WriteRequest,
 };
 use bellwether_raft::RaftNode;
@@ -32,6 +33,7 @@ use self::guard::{Guard, Passes};
 use super::Peers;
 use super::identity::Caller;
 use super::limits::{CHECKPOINTS_RECEIVED_MAX, MESSAGE_BYTES_MAX};
+use crate::alerting::Alerting;
 use crate::balance::report::Reporter;
 use crate::env::Env;
 use crate::meta::Meta;
@@ -52,6 +54,8 @@ pub struct PeerService {
     passes: Passes,
     /// What concerns the whole cluster; none in a test that has no need of it.
     meta: Option<Meta>,
+    /// The alert groups; without them calls for them are answered as unimplemented.
+    alerting: Option<Alerting>,
     /// True once the node stops: streams end, so that the listener can.
     pub stopped: watch::Receiver<bool>,
     /// Checkpoints that come in.
@@ -98,8 +102,8 @@ impl PeerService {
         let room = Arc::new(Semaphore::new(CHECKPOINTS_RECEIVED_MAX));
         let arrivals = Arc::new(Arrivals { room, count: AtomicU64::new(0) });
         let passes = Passes::default();
-        let (meta, router, reporter, long_work) = (None, None, None, None);
-        Ok(PeerService { raft, peers, env, passes, meta, stopped, arrivals, router, reporter, long_work })
+        let (meta, alerting, router, reporter, long_work) = (None, None, None, None, None);
+        Ok(PeerService { raft, peers, env, passes, meta, alerting, stopped, arrivals, router, reporter, long_work })
     }
 
     /// The same, for a node that carries out the others' requests.
@@ -123,6 +127,11 @@ impl PeerService {
     pub fn with_meta(self, meta: Meta) -> PeerService {
         let passes = Passes { state: Some(meta.state()), ..self.passes };
         PeerService { meta: Some(meta), passes, ..self }
+    }
+
+    /// Serves the alert groups as well.
+    pub fn with_alerting(self, alerting: Alerting) -> PeerService {
+        PeerService { alerting: Some(alerting), ..self }
     }
 
     /// The same, for a node whose callers must show certificates.
@@ -192,6 +201,13 @@ impl Peer for PeerService {
 
     async fn propose_meta(&self, request: Request<ProposeMetaRequest>) -> Result<Response<ProposeMetaAnswer>, Status> {
         self.propose(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn propose_alerting(
+        &self,
+        request: Request<ProposeAlertingRequest>,
+    ) -> Result<Response<ProposeAlertingAnswer>, Status> {
+        self.propose_to_alert_group(request.into_inner()).await.map(Response::new)
     }
 
     async fn back_up_group(

@@ -20,7 +20,7 @@ use tonic::{Request, Status, Streaming};
 
 use super::PeerService;
 use crate::env::WallClock;
-use crate::meta::META_GROUP;
+use crate::alerting::is_common;
 use crate::peers::limits::{
     BATCH_MESSAGES_MAX, HANDLE_DEADLINE, HANDLED_BYTES_MAX, HANDLED_MESSAGES_MAX, SMALL_MESSAGE_BYTES,
 };
@@ -125,7 +125,7 @@ impl Serving {
 /// What a node whose disk has no room does not take: entries of samples. Votes, heartbeats, commands that make room and what
 /// concerns the whole cluster are small.
 fn is_refused_when_full(request: &RaftRequest) -> bool {
-    request.message.len() > SMALL_MESSAGE_BYTES && request.group != META_GROUP.0
+    request.message.len() > SMALL_MESSAGE_BYTES && !is_common(GroupId(request.group))
 }
 
 /// Hands a message to its replica. No answer where there is none in time: whoever asked has given up.

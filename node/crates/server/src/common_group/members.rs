@@ -1,4 +1,4 @@
-//! Who is in the meta group and who votes there, kept by its leader: every node that is there learns, 1, 3 or 5 of them
+//! Who is in such a group and who votes there, kept by its leader: every node that is there learns, 1, 3 or 5 of them
 //! vote, those that were removed leave. One small change at a time, each planned against the membership that holds.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,8 +10,8 @@ use bellwether_raft::limits::MEMBERS_MAX;
 use bellwether_raft::{GroupState, Members, MembershipError, RaftGroup};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 
-use super::state::MetaState;
-use super::{Meta, WeakMeta};
+use super::{CommonGroup, Voters, WeakGroup};
+use crate::meta::MetaState;
 
 /// How often the leader looks.
 const TICK: Duration = Duration::from_secs(1);
@@ -59,37 +59,45 @@ async fn change(group: &RaftGroup, state: &GroupState, members: Members) -> Resu
 }
 
 /// Looks after the members for as long as the group runs.
-pub(super) async fn keep(meta: WeakMeta) {
+pub(super) async fn keep(group: WeakGroup) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut seen = Seen::default();
     loop {
         ticks.tick().await;
-        let Some(meta) = meta.get() else { return };
-        let group = meta.group().state();
-        if !group.is_leader {
+        let Some(group) = group.get() else { return };
+        let raft = group.replica().state();
+        if !raft.is_leader {
             seen = Seen::default();
             continue;
         }
-        let state = meta.now();
-        let inventory = seen.inventory(&state, &group, meta.node());
-        if let Err(error) = carry_out(&meta, next(&state, &group, &inventory, meta.node()), &group).await {
-            tracing::debug!(error, "the meta group's members are changed later");
+        let state = group.cluster();
+        let voters = match &group.0.voters {
+            Voters::Chosen => {
+                let inventory = seen.inventory(&state, &raft, group.node());
+                Some(chosen(&state, &raft, &inventory))
+            }
+            Voters::Like(other) => settled_voters(&other.replica().state()),
+        };
+        let step = voters.map_or(Step::Nothing, |voters| next(&state, &raft, voters, group.node()));
+        if let Err(error) = carry_out(&group, step, &raft).await {
+            tracing::debug!(group = group.name(), error, "its members are changed later");
         }
     }
 }
 
-async fn carry_out(meta: &Meta, step: Step, group: &GroupState) -> Result<(), String> {
+async fn carry_out(group: &CommonGroup, step: Step, state: &GroupState) -> Result<(), String> {
     match step {
         Step::Nothing => Ok(()),
         Step::Change(members) => {
-            tracing::info!(voters = ?members.voters.values(), learners = ?members.learners.values(), "members of the meta group change");
-            change(&meta.group(), group, members).await.map_err(|error| error.to_string())
+            let (voters, learners) = (members.voters.values(), members.learners.values());
+            tracing::info!(group = group.name(), ?voters, ?learners, "its members change");
+            change(&group.replica(), state, members).await.map_err(|error| error.to_string())
         }
         Step::HandOver(to) => {
             let mut failed = Ok(());
             for successor in to {
-                match meta.group().transfer_leadership(successor, TRANSFER_WAIT).await {
+                match group.replica().transfer_leadership(successor, TRANSFER_WAIT).await {
                     Ok(()) => return Ok(()),
                     Err(error) => failed = Err(error.to_string()),
                 }
@@ -133,12 +141,25 @@ impl Seen {
     }
 }
 
-/// What leads from the members that are to those that are wanted.
-fn next(state: &MetaState, group: &GroupState, inventory: &Inventory, own: NodeId) -> Step {
+/// Who is to vote, by what is known of the nodes.
+fn chosen(state: &MetaState, group: &GroupState, inventory: &Inventory) -> BTreeSet<NodeId> {
+    meta_voters(&voting(group), inventory, &state.settings.policy())
+}
+
+/// Who votes in a group where nobody is changing that.
+fn settled_voters(group: &GroupState) -> Option<BTreeSet<NodeId>> {
+    (group.membership_committed && !group.is_joint).then(|| voting(group))
+}
+
+fn voting(group: &GroupState) -> BTreeSet<NodeId> {
+    group.voters.values().map(|node| NodeId(*node)).collect()
+}
+
+/// What leads from the members that are to every node as a member, with these voters.
+fn next(state: &MetaState, group: &GroupState, mut wanted: BTreeSet<NodeId>, own: NodeId) -> Step {
     let replicas: BTreeMap<NodeId, bellwether_raft::ReplicaId> =
         state.present_nodes().map(|(id, node)| (id, bellwether_raft::ReplicaId(node.meta_replica.0))).collect();
-    let voting: BTreeSet<NodeId> = group.voters.values().map(|node| NodeId(*node)).collect();
-    let mut wanted = meta_voters(&voting, inventory, &state.settings.policy());
+    let voting = voting(group);
     // Nobody is better than who is there, and only a member can vote.
     wanted.retain(|node| replicas.contains_key(node));
     if wanted.is_empty() {

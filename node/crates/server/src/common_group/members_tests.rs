@@ -1,4 +1,4 @@
-//! Tests of who is to be in the meta group.
+//! Tests of who is to be in such a group.
 
 use bellwether_placement::NodeState;
 use bellwether_raft::ReplicaId as RaftReplica;
@@ -34,6 +34,10 @@ fn state(count: u64) -> MetaState {
         apply(&mut state, Request { id: at as u128, proposed_ms: 0, command }, at as u64).unwrap();
     }
     state.unwrap()
+}
+
+fn step(state: &MetaState, group: &GroupState, inventory: &Inventory, own: NodeId) -> Step {
+    next(state, group, chosen(state, group, inventory), own)
 }
 
 fn members(ids: &[u64]) -> BTreeMap<RaftReplica, u64> {
@@ -77,7 +81,7 @@ fn check(state: &MetaState, group: &GroupState, down: &[u64], expected: Expect) 
         let for_ms = u64::MAX;
         info.liveness = if down.contains(&id.0) { Liveness::Down { for_ms } } else { Liveness::Up { for_ms } };
     }
-    let text = match next(state, group, &inventory, own) {
+    let text = match step(state, group, &inventory, own) {
         Step::Nothing => "nothing".to_owned(),
         Step::Change(Members { voters, learners }) => {
             format!(
@@ -95,13 +99,13 @@ fn check(state: &MetaState, group: &GroupState, down: &[u64], expected: Expect) 
 fn where_those_that_come_do_not_fit_beside_those_that_go_these_go_first() {
     // Replica 100 is of a node that is gone, node 64 has just been registered.
     let learners: Vec<u64> = (4..64).chain([100]).collect();
-    let Step::Change(change) = next(&state(64), &group(1, &[1, 2, 3], &learners), &settled(64), NodeId(1)) else {
+    let Step::Change(change) = step(&state(64), &group(1, &[1, 2, 3], &learners), &settled(64), NodeId(1)) else {
         panic!("somebody has to go");
     };
     assert_eq!(change.voters.into_values().collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
     assert_eq!(change.learners.into_values().collect::<Vec<_>>(), (6..64).collect::<Vec<_>>());
     let learners: Vec<u64> = (4..64).collect();
-    let Step::Change(change) = next(&state(64), &group(1, &[1, 2, 3], &learners), &settled(64), NodeId(1)) else {
+    let Step::Change(change) = step(&state(64), &group(1, &[1, 2, 3], &learners), &settled(64), NodeId(1)) else {
         panic!("somebody has to come");
     };
     assert_eq!(change.learners.into_values().collect::<Vec<_>>(), (6..=64).collect::<Vec<_>>());
