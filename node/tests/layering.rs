@@ -29,6 +29,7 @@ const WORKSPACE: &[(&str, &[&str])] = &[
     (
         "bellwether-server",
         &[
+            "bellwether-alert",
             "bellwether-chunk",
             "bellwether-ingest",
             "bellwether-kv",

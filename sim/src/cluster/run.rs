@@ -417,7 +417,8 @@ impl Run {
         // With two nodes one alone votes.
         let copies = if present < 3 { 1 } else { 3 };
         let groups = meta.meta.placement.groups().iter().map(|group| group.id.0);
-        let common = nodes.iter().flat_map(|node| &node.groups).map(|seen| seen.group).filter(|group| is_common(*group));
+        let common =
+            nodes.iter().flat_map(|node| &node.groups).map(|seen| seen.group).filter(|group| is_common(*group));
         for group in groups.chain(common.collect::<BTreeSet<_>>()) {
             let replicas = nodes.iter().flat_map(|node| node.groups.iter().map(move |seen| (node, seen)));
             let replicas: Vec<_> = replicas.filter(|(_, seen)| seen.group == group).collect();

@@ -41,6 +41,7 @@ pub mod write;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,9 +51,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use alerting::Alerting;
+use alerting::evaluator::{self, Evaluator};
+use alerting::notifier::Notifier;
+use alerting::notifier::metrics::NotifierMetrics;
+use alerting::send::Sender;
 use backup::Backups;
 use balance::Mover;
 use balance::report::Reporter;
+use bellwether_alert::evaluate::External;
 use bellwether_probe::reached;
 use clock_rule::{ClockRule, CorrectedClock};
 use cluster::{Cluster, ClusterError};
@@ -178,6 +184,8 @@ impl Server {
         config.validate()?;
         let registry = Registry::new();
         let tls = Tls::load(&config.tls, &config.grpc_host(), &env, &registry).await?;
+        // Receivers are no nodes: what the nodes show each other is not for them.
+        let outside = env.net.clone();
         let env = match &tls {
             Some(tls) => Env { net: tls.over(env.net.clone()), ..env },
             None => env,
@@ -206,7 +214,8 @@ impl Server {
         let data = |source: DataError| StartError::Data { path: config.data_dir.display().to_string(), source };
         let storage_metrics = Arc::new(StorageMetrics::new(&registry)?);
         let cluster = Cluster::enter(&config, &env, &registry, http_address, grpc_address).await;
-        let Cluster { meta, alerting, peers, replication } = cluster.map_err(|error| StartError::of_cluster(&config, error))?;
+        let Cluster { meta, alerting, peers, replication } =
+            cluster.map_err(|error| StartError::of_cluster(&config, error))?;
         if let Some(order) = order {
             order.choose(&meta, &config, env.clock.now_ms()).await;
         }
@@ -242,6 +251,26 @@ impl Server {
         let long_work = LongWork { backups, operations };
 
         let (ready, is_ready) = watch::channel(router.is_alone());
+        let evaluator = evaluator::Parts {
+            alerting: alerting.clone(),
+            queries: queries.clone(),
+            write: write.clone(),
+            external: External {
+                labels: config.alerting.external_labels.0.clone(),
+                url: config.external_url(http_address),
+            },
+            clock: env.clock.clone(),
+        };
+        let evaluator = Evaluator::new(evaluator, &config.alerting, &registry)?;
+        let files_dir = Some(PathBuf::from(&config.alerting.files_dir)).filter(|path| !path.as_os_str().is_empty());
+        let sender = Arc::new(Sender::new(outside, files_dir, &env, &registry)?);
+        let notifier_metrics = Arc::new(NotifierMetrics::new(&registry)?);
+        let external_url = config.external_url(http_address);
+        for group in alerting.groups() {
+            let (clock, metrics) = (env.clock.clone(), notifier_metrics.clone());
+            let notifier = Notifier::new(group.clone(), sender.clone(), &external_url, clock, metrics);
+            tasks.spawn(notifier.run(stopped.clone()));
+        }
         let http_routes = gateway::router(GatewayState {
             router: router.clone(),
             write: write.clone(),
@@ -312,6 +341,7 @@ impl Server {
         tasks.spawn(reconcile(router.clone(), Some(meta.clone()), stopped.clone()));
         tasks.spawn(active_version::follow(meta.state(), shards.clone(), env.clock.clone(), stopped.clone()));
         tasks.spawn(mover.run(stopped.clone()));
+        tasks.spawn(evaluator.run(stopped.clone()));
         if let Some(tls) = tls {
             tasks.spawn(tls.follow(stopped.clone()));
         }
@@ -336,7 +366,20 @@ impl Server {
             series = shards.stats().series,
             "serving"
         );
-        Ok(Server { http_address, grpc_address, meta, alerting, peers, router, shards, write, registry, ready, stop, tasks })
+        Ok(Server {
+            http_address,
+            grpc_address,
+            meta,
+            alerting,
+            peers,
+            router,
+            shards,
+            write,
+            registry,
+            ready,
+            stop,
+            tasks,
+        })
     }
 
     /// Where HTTP really listens.

@@ -2,9 +2,9 @@
 //! with what is left of them. Everything was at rest, so that nothing may be missing.
 
 use super::{EXAMINATION_MAX, REST_MAX, Run};
-use crate::cluster::observe::is_common;
 use crate::cluster::clients::Phase;
 use crate::cluster::coverage::Mark;
+use crate::cluster::observe::is_common;
 use crate::cluster::observe::{GroupSeen, NodeSeen, observe};
 use crate::cluster::operator::Task;
 use crate::cluster::schedule::Kind;

@@ -7,6 +7,7 @@
 //! Reading order: the handles here, [`machine`] and [`state_file`] (what Raft replicates), [`scheduler`] (which nodes evaluate),
 //! [`notifier`] (the leader tells receivers), [`send`] (how).
 
+pub mod evaluator;
 pub mod machine;
 pub mod notifier;
 mod scheduler;
@@ -137,12 +138,18 @@ impl AlertStore {
 
 impl Alerting {
     /// Starts this node's replicas. Who votes in the meta group votes in them.
-    pub async fn start(store: AlertStore, meta: &Meta, world: World, env: &Env) -> Result<Alerting, AlertingStartError> {
+    pub async fn start(
+        store: AlertStore,
+        meta: &Meta,
+        world: World,
+        env: &Env,
+    ) -> Result<Alerting, AlertingStartError> {
         let (identity, voters) = (meta.identity(), Voters::Like(meta.common().clone()));
         let mut groups = Vec::new();
         for (number, machine) in (0..).zip(store.machines) {
             let name = (format!("alert group {number}"), raft_group(number));
-            let common = CommonGroup::start(name, identity, (machine.clone(), voters.clone()), world.clone(), env).await?;
+            let common =
+                CommonGroup::start(name, identity, (machine.clone(), voters.clone()), world.clone(), env).await?;
             let common = common.map_err(|source| AlertingStartError::Group { number, source })?;
             groups.push(AlertGroup { number, common, machine, clock: env.clock.clone() });
         }

@@ -45,12 +45,7 @@ pub(super) async fn keep_ring(group: WeakAlertGroup) {
 }
 
 /// The nodes that are active and heard. A new leader has not heard everybody yet: until then who is on the ring stays.
-fn evaluators(
-    cluster: &MetaState,
-    group: &GroupState,
-    ring: &BTreeSet<NodeId>,
-    heard_all: bool,
-) -> BTreeSet<NodeId> {
+fn evaluators(cluster: &MetaState, group: &GroupState, ring: &BTreeSet<NodeId>, heard_all: bool) -> BTreeSet<NodeId> {
     let is_heard = |node: NodeId, replica: ReplicaId| {
         let silent = group.progress.get(&replica).and_then(|progress| progress.silent);
         let leads = group.leader.is_some_and(|leader| leader.node == node.0);

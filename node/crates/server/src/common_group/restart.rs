@@ -60,8 +60,7 @@ impl CommonGroup {
         this.executors.scan.run(move || machine.reload()).await.map_err(|lost| lost.to_string())??;
         let (raft, transport) = (this.world.raft.clone(), this.world.transport.clone());
         let machine: Arc<dyn StateMachine> = this.machine.clone();
-        let started =
-            on_raft(&this.executors, async move { raft.start_group(id, replica, machine, transport).await });
+        let started = on_raft(&this.executors, async move { raft.start_group(id, replica, machine, transport).await });
         let started = started.await.map_err(|stopping| stopping.to_string())?;
         *this.replica.write() = started.map_err(|error| error.to_string())?;
         Ok(())

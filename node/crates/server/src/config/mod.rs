@@ -4,6 +4,7 @@
 //! key in capitals, dots as underscores. Every error names the key and the source it came from. This file reads neither
 //! files nor the environment: it is handed their contents.
 
+mod alerting;
 mod keys;
 mod memory;
 mod reach;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use bellwether_model::{Tenant, limits};
 
+pub use alerting::{AlertingConfig, ExternalLabels};
 pub use keys::{KeyInfo, keys};
 pub use memory::HEADS_MEMORY_MAX_PERCENT;
 pub use reach::{TlsConfig, host_of, is_loopback_host};
@@ -57,6 +59,8 @@ pub struct Config {
     pub ingest: IngestConfig,
     /// Flush, seal and disk space.
     pub storage: StorageConfig,
+    /// Rules and alerts.
+    pub alerting: AlertingConfig,
     /// What is logged, and how.
     pub log: LogConfig,
 }
@@ -287,6 +291,7 @@ impl Default for Config {
                 ballast_bytes: ByteSize(128 << 20),
                 cache_bytes: ByteSize(0),
             },
+            alerting: AlertingConfig::default(),
             log: LogConfig { level: "info".to_owned(), format: LogFormat::Text },
         }
     }
@@ -378,6 +383,9 @@ impl Config {
         }
         if self.query.max_concurrent == 0 {
             return invalid("query.max_concurrent", "may not be zero".to_owned());
+        }
+        if self.alerting.evaluation_interval < Duration::from_secs(1) {
+            return invalid("alerting.evaluation_interval", "is shorter than 1s".to_owned());
         }
         self.validate_write_limits()?;
         if self.storage.min_free_percent > 50 {

@@ -171,10 +171,8 @@ impl Meta {
         if meta.0.group.is_founder() {
             meta.found().await.map_err(MetaStartError::Founding)?;
         }
-        let tasks = [
-            tokio::spawn(flush_changes(meta.state(), meta.weak())),
-            tokio::spawn(announce(meta.weak(), facts)),
-        ];
+        let tasks =
+            [tokio::spawn(flush_changes(meta.state(), meta.weak())), tokio::spawn(announce(meta.weak(), facts))];
         meta.0.tasks.lock().extend(tasks.iter().map(tokio::task::JoinHandle::abort_handle));
         Ok(meta)
     }

@@ -8,8 +8,8 @@ use bellwether_raft::GroupId;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
-use super::codec::states;
 use super::META_GROUP;
+use super::codec::states;
 use super::joining::{Doors, JoinAsk, JoinGrant};
 use crate::common_group::propose::{Remote, RemoteError};
 use crate::env::Env;

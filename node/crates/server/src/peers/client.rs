@@ -6,9 +6,9 @@ use std::time::Duration;
 use bellwether_proto::peer::v1::peer_client::PeerClient as Generated;
 use bellwether_proto::peer::v1::{
     CommandAnswer, CommandRequest, InstallAnswer, InstallChunk, JoinAnswer, JoinRequest, MaintainAnswer,
-    MaintainRequest, MembershipAnswer, MembershipRequest, ProposeAlertingAnswer, ProposeAlertingRequest, ProposeMetaAnswer, ProposeMetaRequest, RaftBatch,
-    ReadIndexAnswer, ReadIndexRequest, ReportAnswer, ReportRequest, ResolveAnswer, ResolveRequest, SalvageAnswer,
-    SalvageRequest, ScanPart, ScanRequest, WriteAnswer, WriteRequest,
+    MaintainRequest, MembershipAnswer, MembershipRequest, ProposeAlertingAnswer, ProposeAlertingRequest,
+    ProposeMetaAnswer, ProposeMetaRequest, RaftBatch, ReadIndexAnswer, ReadIndexRequest, ReportAnswer, ReportRequest,
+    ResolveAnswer, ResolveRequest, SalvageAnswer, SalvageRequest, ScanPart, ScanRequest, WriteAnswer, WriteRequest,
 };
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;

@@ -8,11 +8,22 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
 
-use super::{QueryCost, QueryError, QueryTimes};
+use super::{QueryCost, QueryError};
 
 /// Upper bounds of the histogram of query times, in seconds.
 const SECONDS_BUCKETS: [f64; 13] =
     [0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 10.0, 60.0];
+
+/// Who asks for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueryKind {
+    /// Somebody, for one time.
+    Instant,
+    /// Somebody, for many times.
+    Range,
+    /// A rule.
+    Rule,
+}
 
 /// See [`QueryMetrics::new`].
 pub struct QueryMetrics {
@@ -59,10 +70,11 @@ impl QueryMetrics {
     }
 
     /// Counts a query that ended.
-    pub fn observe(&self, times: &QueryTimes, cost: &QueryCost, elapsed: Duration, error: Option<&QueryError>) {
-        let kind = match times {
-            QueryTimes::Instant(_) => "instant",
-            QueryTimes::Range { .. } => "range",
+    pub fn observe(&self, kind: QueryKind, cost: &QueryCost, elapsed: Duration, error: Option<&QueryError>) {
+        let kind = match kind {
+            QueryKind::Instant => "instant",
+            QueryKind::Range => "range",
+            QueryKind::Rule => "rule",
         };
         self.seconds.with_label_values(&[kind]).observe(elapsed.as_secs_f64());
         self.results.with_label_values(&[error.map_or("success", QueryError::as_label)]).inc();

@@ -16,6 +16,7 @@ mod cost;
 mod error;
 mod labels;
 mod metrics;
+mod rules;
 mod running;
 mod samples;
 mod through_cache;
@@ -39,6 +40,7 @@ pub use active::ActiveQuery;
 pub use cost::QueryCost;
 pub use error::QueryError;
 pub use labels::{LabelsQuery, Listed, Selectors};
+pub use rules::RuleQuery;
 pub use running::Place;
 pub use samples::{MatcherText, SamplesRead};
 pub use trace::{QueryTrace, ReadCost};
@@ -47,9 +49,9 @@ use crate::config::{Config, QueryConfig};
 use crate::env::ExecutorHandle;
 use crate::routing::{Reduction, Router};
 use crate::shards::{ReadContext, SelectError, Subplan, Wanted};
-use active::ActiveQueries;
+use active::{ActiveGuard, ActiveQueries};
 use cache::ResultCache;
-use metrics::QueryMetrics;
+use metrics::{QueryKind, QueryMetrics};
 use running::{CancelOnDrop, Running};
 use weight::Weight;
 
@@ -183,8 +185,23 @@ impl Coordinator {
         let started = Instant::now();
         let mut cost = QueryCost::default();
         let result = self.run_in_time(&request, started, &mut cost).await;
-        let elapsed = started.elapsed();
-        self.metrics.observe(&request.times, &cost, elapsed, result.as_ref().err());
+        let kind = match &request.times {
+            QueryTimes::Instant(_) => QueryKind::Instant,
+            QueryTimes::Range { .. } => QueryKind::Range,
+        };
+        self.ended(kind, &request, &cost, started.elapsed(), result.as_ref().err());
+        result.map(|(Evaluated { outcome, plan, trace }, place)| Answer { outcome, cost, plan, trace, place })
+    }
+
+    fn ended(
+        &self,
+        kind: QueryKind,
+        request: &QueryRequest,
+        cost: &QueryCost,
+        elapsed: Duration,
+        error: Option<&QueryError>,
+    ) {
+        self.metrics.observe(kind, cost, elapsed, error);
         if !self.config.slow_after.is_zero() && elapsed >= self.config.slow_after {
             tracing::warn!(
                 tenant = %request.tenant,
@@ -194,11 +211,10 @@ impl Coordinator {
                 series = cost.series,
                 samples = cost.samples,
                 peak_bytes = cost.peak_bytes,
-                error = result.as_ref().err().map(tracing::field::display),
+                error = error.map(tracing::field::display),
                 "slow query (query.slow_after)"
             );
         }
-        result.map(|(Evaluated { outcome, plan, trace }, place)| Answer { outcome, cost, plan, trace, place })
     }
 
     /// What waits, runs and sends its answer now, oldest first.
@@ -260,6 +276,16 @@ impl Coordinator {
                 Err(_) => return Err(QueryError::QueueTimeout { limit, running: self.config.max_concurrent }),
             },
         };
+        Ok(self.running(active, Some(permit), deadline, limit))
+    }
+
+    fn running(
+        &self,
+        active: ActiveGuard,
+        permit: Option<OwnedSemaphorePermit>,
+        deadline: Instant,
+        limit: Duration,
+    ) -> Running {
         let limits = Limits {
             series: self.config.max_series,
             samples: self.config.max_samples,
@@ -267,14 +293,14 @@ impl Coordinator {
         };
         let account = Arc::new(QueryAccount::within(limits, self.memory.clone()));
         let cancel = CancelOnDrop(Arc::default());
-        Ok(Running {
+        Running {
             place: Place { _permit: permit, active, _account: account.clone() },
             read: ReadContext { account, cancel: cancel.0.clone(), stale: None, missing: None },
             deadline,
             limit,
             admitted: Instant::now(),
             _cancel: cancel,
-        })
+        }
     }
 
     async fn permit(&self) -> Result<OwnedSemaphorePermit, QueryError> {
@@ -351,7 +377,18 @@ impl Coordinator {
     async fn compute_traced(
         &self,
         request: &QueryRequest,
-        Planned { plan, weight, .. }: &Planned,
+        planned: &Planned,
+        read: &ReadContext,
+        cost: &mut QueryCost,
+    ) -> Result<(Outcome, Option<QueryTrace>), QueryError> {
+        self.compute_plan(request, &planned.plan, &planned.weight, read, cost).await
+    }
+
+    async fn compute_plan(
+        &self,
+        request: &QueryRequest,
+        plan: &Arc<Plan>,
+        weight: &Weight,
         read: &ReadContext,
         cost: &mut QueryCost,
     ) -> Result<(Outcome, Option<QueryTrace>), QueryError> {

@@ -36,7 +36,8 @@ impl Drop for CancelOnDrop {
 /// What a read holds on to until its answer is sent: its place among the running queries and in the list of them, and
 /// the memory of its result.
 pub struct Place {
-    pub(super) _permit: OwnedSemaphorePermit,
+    /// None for a rule: its evaluator bounds how many it asks at a time.
+    pub(super) _permit: Option<OwnedSemaphorePermit>,
     pub(super) active: ActiveGuard,
     pub(super) _account: Arc<bellwether_promql::QueryAccount>,
 }

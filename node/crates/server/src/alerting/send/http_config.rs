@@ -160,6 +160,13 @@ pub fn refusal(http: &Settings) -> Option<String> {
     set.map(|(part, name)| format!("{part}.{name} is not supported: there is no store of secrets"))
 }
 
+/// What tells a receiver that a request is one that it has had already
+/// (<https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>).
+pub fn idempotency_key(key: &str) -> Option<(HeaderName, HeaderValue)> {
+    let value = HeaderValue::from_str(&format!("\"{key}\"")).ok()?;
+    Some((HeaderName::from_static("idempotency-key"), value))
+}
+
 /// `Basic ..` of RFC 7617.
 pub fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", BASE64.encode(format!("{user}:{password}")))

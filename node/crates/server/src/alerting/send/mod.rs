@@ -71,6 +71,8 @@ pub struct Notification<'a> {
     pub external_url: &'a str,
     /// When the message was made. Attempts that follow each other say the same.
     pub at: Timestamp,
+    /// The same whenever this message is sent, and no other's.
+    pub dedup_key: &'a str,
 }
 
 impl Sender {
@@ -103,12 +105,13 @@ impl Sender {
     }
 
     async fn attempt(&self, notification: &Notification<'_>) -> Result<(), Failure> {
-        let Notification { integration, message, library, external_url, at } = *notification;
+        let Notification { integration, message, library, external_url, at, dedup_key } = *notification;
         let given = Given::read(integration, message, (library, external_url, at), &self.files).await?;
         if integration.kind == Kind::Email {
-            return email::send(&given, at, &self.net, (&self.tls, &self.files)).await;
+            return email::send(&given, (at, dedup_key), &self.net, (&self.tls, &self.files)).await;
         }
-        let setup = HttpSetup::read(integration.settings.one("http_config"), &self.tls, &self.files).await?;
+        let mut setup = HttpSetup::read(integration.settings.one("http_config"), &self.tls, &self.files).await?;
+        setup.headers.extend(http_config::idempotency_key(dedup_key));
         if integration.kind == Kind::Wechat {
             let request = kinds::wechat::token_request(&given)?;
             let answer = self.http.exchange(&request, &setup).await?;

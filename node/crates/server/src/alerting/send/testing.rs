@@ -135,6 +135,7 @@ impl World {
         let integration = &config.receivers["r"].integrations[0];
         let library = Library::default();
         let external_url = "http://me";
-        sender.send(&Notification { integration, message, library: &library, external_url, at: *at }).await
+        let (library, dedup_key) = (&library, "default-1");
+        sender.send(&Notification { integration, message, library, external_url, at: *at, dedup_key }).await
     }
 }

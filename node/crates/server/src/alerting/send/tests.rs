@@ -33,6 +33,7 @@ async fn a_webhook_is_called() {
         user-agent: Bellwether/0.1.0
         connection: close
         content-type: application/json
+        idempotency-key: "default-1"
         content-length: 390
 
         {"receiver":"r","status":"firing","alerts":[{"status":"firing","labels":{"alertname":"Straße"},"annotations":{},"startsAt":"2026-11-20T08:00:00Z","endsAt":"0001-01-01T00:00:00Z","generatorURL":"","fingerprint":"b1b09d3684361a43"}],"groupLabels":{},"commonLabels":{"alertname":"Straße"},"commonAnnotations":{},"externalURL":"http://me","version":"4","groupKey":"{}:{}","truncatedAlerts":0}
@@ -164,6 +165,7 @@ async fn redirects_are_followed() {
         content-type: application/json
         x-a: v
         x-b: s
+        idempotency-key: "default-1"
         content-length: 390
 
         POST /other HTTP/1.1
@@ -174,6 +176,7 @@ async fn redirects_are_followed() {
         content-type: application/json
         x-a: v
         x-b: s
+        idempotency-key: "default-1"
         content-length: 390
 
         POST / HTTP/1.1
@@ -181,12 +184,14 @@ async fn redirects_are_followed() {
         user-agent: Bellwether/0.1.0
         connection: close
         content-type: application/json
+        idempotency-key: "default-1"
         content-length: 390
 
         GET /?q HTTP/1.1
         host: else.example:81
         user-agent: Bellwether/0.1.0
         connection: close
+        idempotency-key: "default-1"
 
     "#]]
     .assert_eq(&heads);
@@ -337,6 +342,7 @@ async fn proxies_are_asked() {
         user-agent: Bellwether/0.1.0
         connection: close
         content-type: application/json
+        idempotency-key: "default-1"
         proxy-authorization: Basic dTpw
         x-p: v
         content-length: 390

@@ -17,10 +17,10 @@ use tonic::Status;
 use super::ClusterService;
 use super::doctor::list;
 use crate::balance::split;
+use crate::meta::propose::Unanswered;
 use crate::meta::settings::{SETTINGS, SettingInfo, SettingKey};
 use crate::meta::state::{Token, TokenKind as Kind};
 use crate::meta::tokens::{TOKEN_VALID_MS_MAX, TokenText};
-use crate::meta::propose::Unanswered;
 use crate::meta::{MetaCommand, MetaError, MetaState, Outcome, Refusal};
 use crate::routing::Again;
 
@@ -305,7 +305,9 @@ pub(super) fn status(error: MetaError) -> Status {
             Status::invalid_argument(message)
         }
         // Somebody else changed the map at the same moment: the caller may try again.
-        MetaError::Refused(Refusal::StaleEpoch { .. }) | MetaError::Unanswered(Unanswered::Unavailable { .. }) => Status::unavailable(message),
+        MetaError::Refused(Refusal::StaleEpoch { .. }) | MetaError::Unanswered(Unanswered::Unavailable { .. }) => {
+            Status::unavailable(message)
+        }
         MetaError::Refused(_) | MetaError::Unanswered(Unanswered::Rejected(_)) => Status::failed_precondition(message),
     }
 }

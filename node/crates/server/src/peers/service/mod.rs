@@ -20,8 +20,9 @@ use bellwether_proto::peer::v1::peer_server::{Peer, PeerServer, SERVICE_NAME};
 use bellwether_proto::peer::v1::{
     BackUpGroupPart, BackUpGroupRequest, CommandAnswer, CommandRequest, InstallAnswer, InstallChunk, JoinAnswer,
     JoinRequest, MaintainAnswer, MaintainRequest, MembershipAnswer, MembershipRequest, OperateAnswer, OperateRequest,
-    ProposeAlertingAnswer, ProposeAlertingRequest, ProposeMetaAnswer, ProposeMetaRequest, RaftBatch, ReadIndexAnswer, ReadIndexRequest, ReportAnswer, ReportRequest,
-    ResolveAnswer, ResolveRequest, SalvageAnswer, SalvageRequest, ScanPart, ScanRequest, WriteAnswer, WriteRequest,
+    ProposeAlertingAnswer, ProposeAlertingRequest, ProposeMetaAnswer, ProposeMetaRequest, RaftBatch, ReadIndexAnswer,
+    ReadIndexRequest, ReportAnswer, ReportRequest, ResolveAnswer, ResolveRequest, SalvageAnswer, SalvageRequest,
+    ScanPart, ScanRequest, WriteAnswer, WriteRequest,
 };
 use bellwether_raft::RaftNode;
 use tokio::sync::{Semaphore, watch};

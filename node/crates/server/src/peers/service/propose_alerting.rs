@@ -12,7 +12,8 @@ impl PeerService {
         &self,
         request: ProposeAlertingRequest,
     ) -> Result<ProposeAlertingAnswer, Status> {
-        let alerting = self.alerting.as_ref().ok_or_else(|| Status::unimplemented("this node serves no alert groups"))?;
+        let alerting =
+            self.alerting.as_ref().ok_or_else(|| Status::unimplemented("this node serves no alert groups"))?;
         let group = GroupId(request.group);
         match alerting.propose_here(group, &request.command).await {
             Some(Ok((reply, index))) => Ok(ProposeAlertingAnswer { reply, index }),

@@ -19,8 +19,8 @@ use tonic::codegen::BoxStream;
 use tonic::{Request, Status, Streaming};
 
 use super::PeerService;
-use crate::env::WallClock;
 use crate::alerting::is_common;
+use crate::env::WallClock;
 use crate::peers::limits::{
     BATCH_MESSAGES_MAX, HANDLE_DEADLINE, HANDLED_BYTES_MAX, HANDLED_MESSAGES_MAX, SMALL_MESSAGE_BYTES,
 };

@@ -28,7 +28,7 @@ pub struct Letter {
 }
 
 /// Writes it. The same message at the same time is the same letter, its `Message-Id` included.
-pub fn write(given: &Given<'_>, now: Timestamp) -> Result<Letter, Failure> {
+pub fn write(given: &Given<'_>, at: Timestamp, dedup_key: &str) -> Result<Letter, Failure> {
     let unfit = |what: &str| Failure::lasting(Reason::Configuration, what.to_owned());
     let from = given.text("from")?;
     let to = given.text("to")?;
@@ -40,18 +40,18 @@ pub fn write(given: &Given<'_>, now: Timestamp) -> Result<Letter, Failure> {
     }
     let mut headers: BTreeMap<String, String> = given.map("headers")?;
     let hello = given.settings.text("hello").filter(|hello| !hello.is_empty()).unwrap_or("localhost");
-    let digest = format!("{:.32}", given.group_hash());
+    let digest = hex_of(&[dedup_key]);
     for (name, value) in [
         ("Subject", given.expand("subject", SUBJECT_DEFAULT)?),
         ("To", to),
         ("From", from),
-        ("Message-Id", format!("<{digest}.{now}@{hello}>")),
+        ("Message-Id", format!("<{digest}.{at}@{hello}>")),
     ] {
         if !headers.keys().any(|written| written.eq_ignore_ascii_case(name)) {
             headers.insert(name.to_owned(), value);
         }
     }
-    let time = SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(now).unwrap_or_default());
+    let time = SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(at).unwrap_or_default());
     let envelope = Envelope::new(Some(sender.email.clone()), receivers.iter().map(|to| to.email.clone()).collect());
     let envelope = envelope.map_err(|_| unfit("to has no address"))?;
     let mut builder = Message::builder().date(time).envelope(envelope);
@@ -64,7 +64,7 @@ pub fn write(given: &Given<'_>, now: Timestamp) -> Result<Letter, Failure> {
         builder = builder.raw_header(HeaderValue::new(header, one_line(&value)));
     }
     let (text, html) = (given.text("text")?, given.text("html")?);
-    let boundary = boundary(&digest, &[&text, &html]);
+    let boundary = hex_of(&[&digest, &text, &html]);
     let mut parts = MultiPart::alternative().boundary(boundary).build();
     // What is preferred comes last (RFC 2046, section 5.1.4).
     for (content, kind) in [(text, ContentType::TEXT_PLAIN), (html, ContentType::TEXT_HTML)] {
@@ -117,11 +117,10 @@ fn one_line(value: &str) -> String {
     value.split(|c: char| c.is_control()).map(str::trim).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// Stands in no part, since none can know it.
-fn boundary(digest: &str, parts: &[&str]) -> String {
+/// Of a boundary nobody can know what it is: it stands in no part.
+fn hex_of(texts: &[&str]) -> String {
     let mut hash = Sha256::new();
-    hash.update(digest);
-    parts.iter().for_each(|part| hash.update(part));
+    texts.iter().for_each(|text| hash.update(text));
     hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -8,6 +8,8 @@ mod tests;
 
 use std::sync::Arc;
 
+use bellwether_model::Timestamp;
+
 use super::failure::{Failure, Reason};
 use super::files::SettingFiles;
 use super::given::Given;
@@ -25,13 +27,13 @@ const PORT_NAMES: [(&str, u16); 4] = [("smtp", 25), ("smtps", 465), ("submission
 /// Sends the message as a letter. Whoever calls sets the deadline.
 pub async fn send(
     given: &Given<'_>,
-    now: bellwether_model::Timestamp,
+    (at, dedup_key): (Timestamp, &str),
     net: &Arc<dyn Net>,
     (tls_clients, files): (&TlsClients, &SettingFiles),
 ) -> Result<(), Failure> {
     let settings = given.settings;
     // What cannot be sent need not be begun.
-    let letter = letter::write(given, now)?;
+    let letter = letter::write(given, at, dedup_key)?;
     let (host, port) =
         settings.host_port("smarthost").ok_or_else(|| Failure::lasting(Reason::Configuration, "smarthost is empty"))?;
     let port = port_number(port)?;

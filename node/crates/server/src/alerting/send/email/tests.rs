@@ -111,25 +111,25 @@ async fn a_letter_is_sent() {
         DATA
         Date: Fri, 20 Nov 2026 08:00:30 +0000
         From: Me <me@b.c>
-        Message-Id: <cc9772a1ec901d26ef71dae861793e4d.1795161630000@me.example>
+        Message-Id: <654ddb14e1dcc0c93f0384b945e9ba4d.1795161630000@me.example>
         Subject: [FIRING:1]  =?utf-8?b?KFN0cmHDn2Up?=
         To: a@b.c, "D, E" <d@e.f>
         X-A: a b: =?utf-8?b?w6k=?=
         MIME-Version: 1.0
         Content-Type: multipart/alternative;
-         boundary="20db837d679f68e4cd5e8b143d331d5e"
+         boundary="008029fae13b3e38c05ca3b14e9724c3"
 
-        --20db837d679f68e4cd5e8b143d331d5e
+        --008029fae13b3e38c05ca3b14e9724c3
         Content-Type: text/plain; charset=utf-8
         Content-Transfer-Encoding: quoted-printable
 
         firing =C3=A9 .=20
-        --20db837d679f68e4cd5e8b143d331d5e
+        --008029fae13b3e38c05ca3b14e9724c3
         Content-Type: text/html; charset=utf-8
         Content-Transfer-Encoding: quoted-printable
 
         <b>Stra=C3=9Fe</b>
-        --20db837d679f68e4cd5e8b143d331d5e--
+        --008029fae13b3e38c05ca3b14e9724c3--
         .
 
         QUIT
@@ -144,14 +144,14 @@ async fn the_default_letter_has_a_subject_and_html() {
     expect![[r#"
         Date: Fri, 20 Nov 2026 08:00:30 +0000
         From: Me <me@b.c>
-        Message-Id: <cc9772a1ec901d26ef71dae861793e4d.1795161630000@localhost>
+        Message-Id: <654ddb14e1dcc0c93f0384b945e9ba4d.1795161630000@localhost>
         Subject: [FIRING:1]  =?utf-8?b?KFN0cmHDn2Up?=
         To: a@b.c, "D, E" <d@e.f>
         MIME-Version: 1.0
         Content-Type: multipart/alternative;
-         boundary="c4a3f951085b90f863da589bd5106fe8"
+         boundary="b29603731982f8e4ea8e97ccd348eaaf"
 
-        --c4a3f951085b90f863da589bd5106fe8
+        --b29603731982f8e4ea8e97ccd348eaaf
         Content-Type: text/html; charset=utf-8
         Content-Transfer-Encoding: quoted-printable
 
@@ -168,7 +168,7 @@ async fn the_default_letter_has_a_subject_and_html() {
         </body>
         </html>
 
-        --c4a3f951085b90f863da589bd5106fe8--
+        --b29603731982f8e4ea8e97ccd348eaaf--
         .
     "#]]
     .assert_eq(letter);
@@ -245,7 +245,7 @@ async fn a_server_may_refuse_at_each_stage() {
         greeting: receiver "r", email[0]: the server does not speak SMTP (ServerError, true)
         EHLO: receiver "r", email[0]: the mail server answered 500 to HELO: nor that (ClientError, false)
         STARTTLS: receiver "r", email[0]: the mail server answered 454 to STARTTLS: no TLS now (ServerError, true)
-        AUTH: receiver "r", email[0]: the mail server answered 535 to AUTH: 5.7.8 <secret> AHVzZXIA<secret> is wrong (ClientError, false)
+        AUTH: receiver "r", email[0]: the mail server answered 535 to AUTH: 5.7.8 <secret> <secret> is wrong (ClientError, false)
         AUTH: receiver "r", email[0]: the mail server answered 334 to AUTH:  (ClientError, false)
         MAIL: receiver "r", email[0]: the mail server answered 550 to MAIL FROM: not you (ClientError, false)
         RCPT TO:<d@e.f>: receiver "r", email[0]: the mail server answered 450 to RCPT TO: try later (ServerError, true)

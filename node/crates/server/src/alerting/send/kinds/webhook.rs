@@ -51,7 +51,8 @@ pub fn request(given: &Given<'_>) -> Result<Request, Failure> {
     let message = told.as_ref().unwrap_or(given.message);
     let all = given.message.firing.len() + given.message.resolved.len();
     let firing = message.firing.iter().map(|alert| body_of(alert, true, given.external_url));
-    let alerts: Vec<AlertBody<'_>> = firing.chain(message.resolved.iter().map(|alert| body_of(alert, false, given.external_url))).collect();
+    let alerts: Vec<AlertBody<'_>> =
+        firing.chain(message.resolved.iter().map(|alert| body_of(alert, false, given.external_url))).collect();
     let body = Body {
         receiver: &message.receiver,
         status: message.status(),

@@ -1,0 +1,274 @@
+//! One evaluation of a rule group, up to what is told to its alert group: each rule is asked in turn; what is recorded is
+//! stored before a rule that reads it is asked, at the end otherwise; of alerts comes what the alert group does not know.
+//!
+//! A rule that fails, by its query or because its series are not stored, harms no other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bellwether_alert::alert_group::{self, Evaluated, RuleProgress, RuleResult, StoredGroup};
+use bellwether_alert::evaluate::External;
+use bellwether_alert::rules::{RecordingRule, Rule, RuleGroup};
+use bellwether_alert::state::RuleSample;
+use bellwether_alert::state::alerting::Present;
+use bellwether_alert::state::recording::{self, RecordingState};
+use bellwether_model::{Labels, Tenant, Timestamp};
+use bellwether_promql::{Expr, Value, VectorSample};
+use tokio::time::Instant;
+
+use super::answers::{Answer, Answers};
+use super::expansion::{Expanded, Expansion};
+use super::metrics::EvaluatorMetrics;
+use super::prepared::Prepared;
+use super::schedule::GroupKey;
+use super::store::{StoreError, store};
+use super::written::Written;
+use crate::query::{Coordinator, RuleQuery};
+use crate::write::WritePath;
+
+/// Up to so many alerts of a rule are expanded without a hop to the scan executor.
+const INLINE_ALERTS_MAX: usize = 100;
+/// An evaluation may take so long, or the group's interval if that is longer; the rules that are not done by then fail.
+const EVALUATION_MAX: Duration = Duration::from_secs(120);
+
+/// What evaluations need of the node.
+pub struct Evaluations {
+    /// Who answers rules.
+    pub queries: Arc<Coordinator>,
+    /// Where samples go.
+    pub write: Arc<WritePath>,
+    /// What templates know of the cluster.
+    pub external: Arc<External>,
+    /// Counts.
+    pub metrics: EvaluatorMetrics,
+}
+
+/// What is evaluated.
+pub struct Subject<'s> {
+    /// Which group.
+    pub key: &'s GroupKey,
+    /// What its alert group knows of it.
+    pub known: &'s StoredGroup,
+    /// Its rules.
+    pub group: &'s Arc<RuleGroup>,
+    /// What follows from them.
+    pub prepared: &'s Prepared,
+    /// The epoch of the ring by which it is evaluated here.
+    pub epoch: u64,
+    /// For what time.
+    pub at: Timestamp,
+}
+
+/// What has come of the rules so far.
+struct Progress {
+    results: Vec<RuleResult>,
+    /// Recorded and not stored yet.
+    waiting: Vec<Recorded>,
+    /// What the evaluation before has left, less what rules have taken over.
+    before: Written,
+    written: Written,
+    end: Instant,
+}
+
+/// What a recording rule gave.
+struct Recorded {
+    rule: usize,
+    identity: u128,
+    samples: Vec<RuleSample>,
+    before: RecordingState,
+    next: RecordingState,
+}
+
+impl Subject<'_> {
+    /// The time of queries and samples.
+    pub fn timestamp(&self) -> Timestamp {
+        self.at.saturating_sub(self.group.query_offset_ms.unwrap_or(0))
+    }
+}
+
+impl Evaluations {
+    /// Evaluates a group: what to tell, and what has been written.
+    pub async fn evaluate(&self, subject: &Subject<'_>, before: Written) -> (Evaluated, Written) {
+        let Subject { key, known, group, prepared, epoch, at } = subject;
+        let last = known.progress.last_evaluation;
+        let began = Instant::now();
+        let interval = Duration::from_millis(prepared.ticks.interval_ms().unsigned_abs());
+        let mut progress = Progress {
+            results: Vec::with_capacity(group.rules.len()),
+            waiting: Vec::new(),
+            before: before.since(last),
+            written: Written::at(*at),
+            end: began + interval.max(EVALUATION_MAX),
+        };
+        for (number, (rule, of_rule)) in group.rules.iter().zip(&known.progress.rules).enumerate() {
+            if prepared.store_before[number] {
+                self.store(&key.tenant, &mut progress).await;
+            }
+            let began = Instant::now();
+            let present = match rule {
+                Rule::Recording(rule) => self.record(subject, (number, rule, of_rule), &mut progress).await,
+                Rule::Alerting(_) => {
+                    progress.before.forget_alerts(of_rule.shape.identity);
+                    self.present(subject, number, progress.end).await
+                }
+            };
+            let (duration_us, generator_url) = (micros(began.elapsed()), prepared.generator_urls[number].clone());
+            progress.results.push(RuleResult { present, duration_us, generator_url });
+        }
+        let recorded: Vec<&RuleSample> = progress.waiting.iter().flat_map(|recorded| &recorded.samples).collect();
+        let ended = progress.before.ended(subject.timestamp(), &recorded);
+        self.store(&key.tenant, &mut progress).await;
+        self.store_beside(key, &ended).await;
+        let failed = progress.results.iter().filter(|result| result.present.is_err()).count();
+        self.metrics.evaluations.inc_by(progress.results.len() as u64);
+        self.metrics.failures.inc_by(failed as u64);
+        let evaluation = alert_group::Evaluation {
+            tenant: key.tenant.clone(),
+            namespace: key.namespace.to_string(),
+            group: key.group.to_string(),
+            epoch: *epoch,
+            at: *at,
+            missed: prepared.ticks.missed(last, *at),
+            duration_us: micros(began.elapsed()),
+        };
+        (Evaluated::of(evaluation, known, progress.results), progress.written)
+    }
+
+    /// Stores samples that no rule's health depends on.
+    pub async fn store_beside(&self, key: &GroupKey, samples: &[RuleSample]) {
+        if samples.is_empty() {
+            return;
+        }
+        let samples: Vec<&RuleSample> = samples.iter().collect();
+        if let Err(error) = store(&self.write, &key.tenant, &samples).await {
+            self.metrics.unstored.inc_by(samples.len() as u64);
+            tracing::warn!(rule_group = %key, %error, "samples that tell of alerts, or the ends of series");
+        }
+    }
+
+    async fn record(
+        &self,
+        subject: &Subject<'_>,
+        (number, rule, of_rule): (usize, &RecordingRule, &RuleProgress),
+        progress: &mut Progress,
+    ) -> Result<Present, String> {
+        let identity = of_rule.shape.identity;
+        let before = progress.before.take_recorded(identity);
+        let stepped = match self.vector(subject, &rule.query.text, &rule.query.expr, progress.end).await {
+            Ok(vector) => recording::step(rule, &before, subject.timestamp(), vector, subject.group.limit)
+                .map_err(|error| error.to_string()),
+            Err(error) => Err(error),
+        };
+        match stepped {
+            Ok((next, samples)) => {
+                progress.waiting.push(Recorded { rule: number, identity, samples, before, next });
+                Ok(Present::default())
+            }
+            Err(error) => {
+                progress.written.add_recorded(identity, before);
+                Err(error)
+            }
+        }
+    }
+
+    /// Stores what waits. Rules whose series could not be stored have failed.
+    async fn store(&self, tenant: &Tenant, progress: &mut Progress) {
+        let waiting = std::mem::take(&mut progress.waiting);
+        let together: Vec<&RuleSample> = waiting.iter().flat_map(|recorded| &recorded.samples).collect();
+        let stored = store(&self.write, tenant, &together).await;
+        drop(together);
+        let is_one = waiting.len() == 1;
+        for Recorded { rule, identity, samples, before, next } in waiting {
+            let stored = match &stored {
+                // Whose samples were refused shows when each rule's are stored alone.
+                Err(StoreError::Refused(_)) if !is_one => {
+                    store(&self.write, tenant, &samples.iter().collect::<Vec<_>>()).await
+                }
+                stored => stored.clone(),
+            };
+            let mut series = next;
+            if let Err(error) = stored {
+                // Some of them may have been stored: all must be ended when they vanish.
+                series.series.extend(before.series);
+                progress.results[rule].present = Err(error.to_string());
+            }
+            progress.written.add_recorded(identity, series);
+        }
+    }
+
+    /// The alerts that there are of a rule.
+    async fn present(&self, subject: &Subject<'_>, rule: usize, end: Instant) -> Result<Present, String> {
+        let query = subject.group.rules[rule].query();
+        let vector = self.vector(subject, &query.text, &query.expr, end).await?;
+        if vector.is_empty() {
+            return Ok(Present::default());
+        }
+        let answers = Answers::new(subject.at, self.external.clone());
+        let (group, external) = (subject.group.clone(), self.external.clone());
+        let mut expansion = Expansion { group, rule, external, vector, answers };
+        loop {
+            let Expanded { of, present, errors } = match expansion.vector.len() <= INLINE_ALERTS_MAX {
+                true => expansion.expand(),
+                false => {
+                    let expanded = self.queries.executor().run(move || expansion.expand()).await;
+                    expanded.map_err(|error| error.to_string())?
+                }
+            };
+            expansion = of;
+            let asked = expansion.answers.take_asked();
+            if asked.is_empty() {
+                self.metrics.template_errors.inc_by(errors.len() as u64);
+                if let Some(error) = errors.first() {
+                    tracing::debug!(rule_group = %subject.key, %error, "a template of an alert cannot be expanded");
+                }
+                return present.map_err(|error| error.to_string());
+            }
+            for query in asked {
+                let answer = self.answer(subject, &query, end).await;
+                expansion.answers.learn(query, answer);
+            }
+        }
+    }
+
+    /// What a template asks.
+    async fn answer(&self, subject: &Subject<'_>, query: &str, end: Instant) -> Answer {
+        let expr = bellwether_promql::parse(query).map_err(|error| error.to_string())?;
+        let vector = self.ask(&subject.key.tenant, (query, &expr), subject.at, end).await?;
+        // As in Prometheus, a histogram is 0 for those who ask for a number.
+        let value = |sample: &VectorSample| if sample.histogram.is_some() { 0.0 } else { sample.point.value };
+        Ok(vector.into_iter().map(|sample| (sample.labels.clone(), value(&sample))).collect())
+    }
+
+    async fn vector(
+        &self,
+        subject: &Subject<'_>,
+        text: &str,
+        expr: &Expr,
+        end: Instant,
+    ) -> Result<Vec<VectorSample>, String> {
+        self.ask(&subject.key.tenant, (text, expr), subject.timestamp(), end).await
+    }
+
+    async fn ask(
+        &self,
+        tenant: &Tenant,
+        (text, expr): (&str, &Expr),
+        time: Timestamp,
+        end: Instant,
+    ) -> Result<Vec<VectorSample>, String> {
+        let timeout = end.saturating_duration_since(Instant::now());
+        if timeout.is_zero() {
+            return Err("not evaluated: the rules before it have taken all the time that the group has".to_owned());
+        }
+        let value = self.queries.ask(RuleQuery { tenant, text, expr, time, timeout }).await;
+        match value.map_err(|error| error.to_string())? {
+            Value::Vector(vector) => Ok(vector),
+            Value::Scalar(point) => Ok(vec![VectorSample { labels: Labels::empty(), point, histogram: None }]),
+            Value::Matrix(_) | Value::String { .. } => Err("rule result is not a vector or scalar".to_owned()),
+        }
+    }
+}
+
+fn micros(duration: Duration) -> u32 {
+    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
+}

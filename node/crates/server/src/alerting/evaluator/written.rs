@@ -1,0 +1,103 @@
+//! What a node has written for a rule group, so that series that vanish can be ended. The node that takes a group over knows
+//! which alerts there were, but not what was recorded: such a series ends by the lookback of whoever asks, as after a restart
+//! of Prometheus.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bellwether_alert::alert_group::RuleProgress;
+use bellwether_alert::state::alerting::{Alerts, samples};
+use bellwether_alert::state::recording::RecordingState;
+use bellwether_alert::state::{RuleSample, RuleValue};
+use bellwether_model::{Labels, Timestamp, stale_marker};
+
+/// Series of a group that have not ended, by what their rules are known by. Rules that are known by the same come in the
+/// order of the group.
+#[derive(Debug, Clone, Default)]
+pub struct Written {
+    /// The time of the evaluation that wrote them.
+    at: Option<Timestamp>,
+    recorded: BTreeMap<u128, VecDeque<RecordingState>>,
+    alerts: BTreeMap<u128, Arc<Alerts>>,
+}
+
+impl Written {
+    /// What the evaluation at `at` writes: nothing yet.
+    pub fn at(at: Timestamp) -> Written {
+        Written { at: Some(at), ..Written::default() }
+    }
+
+    /// For the evaluation after the one at `last`: nothing if others have evaluated since.
+    pub fn since(self, last: Option<Timestamp>) -> Written {
+        if self.at >= last { self } else { Written::default() }
+    }
+
+    /// Takes note of a recording rule's series.
+    pub fn add_recorded(&mut self, identity: u128, series: RecordingState) {
+        self.recorded.entry(identity).or_default().push_back(series);
+    }
+
+    /// Takes note of the alerts that there are after an evaluation.
+    pub fn set_alerts(&mut self, rules: &[RuleProgress]) {
+        let with_alerts = rules.iter().filter(|rule| !rule.alerts.is_empty());
+        self.alerts = with_alerts.map(|rule| (rule.shape.identity, rule.alerts.clone())).collect();
+    }
+
+    /// Hands the series of a recording rule over to its next evaluation.
+    pub fn take_recorded(&mut self, identity: u128) -> RecordingState {
+        self.recorded.get_mut(&identity).and_then(VecDeque::pop_front).unwrap_or_default()
+    }
+
+    /// Forgets the alerts of a rule that is still there: what becomes of them, the alert group says.
+    pub fn forget_alerts(&mut self, identity: u128) {
+        self.alerts.remove(&identity);
+    }
+
+    /// The ends of all series that are left, but of those that are among `others`.
+    pub fn ended(&self, timestamp: Timestamp, others: &[&RuleSample]) -> Vec<RuleSample> {
+        let of_alerts = self.alerts.values().flat_map(|alerts| samples(alerts, timestamp));
+        let recorded = self.recorded.values().flatten().flat_map(|state| state.series.iter().cloned());
+        let mut ended: BTreeSet<Labels> = recorded.chain(of_alerts.map(|sample| sample.labels)).collect();
+        if !ended.is_empty() {
+            others.iter().for_each(|sample| {
+                ended.remove(&sample.labels);
+            });
+        }
+        let stale = |labels| RuleSample { labels, timestamp, value: RuleValue::Float(stale_marker()) };
+        ended.into_iter().map(stale).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(names: &[&str]) -> RecordingState {
+        RecordingState { series: names.iter().map(|name| Labels::of(&[("__name__", *name)])).collect() }
+    }
+
+    fn names(samples: &[RuleSample]) -> Vec<&str> {
+        samples.iter().filter_map(|sample| sample.labels.metric_name()).collect()
+    }
+
+    #[test]
+    fn what_no_rule_takes_over_ends_unless_another_writes_it() {
+        let mut written = Written::at(5);
+        for (identity, of_rule) in [(1, series(&["a"])), (1, series(&["b"])), (2, series(&["c", "d"]))] {
+            written.add_recorded(identity, of_rule);
+        }
+        assert_eq!(written.take_recorded(1), series(&["a"]));
+        let other = RuleSample { labels: Labels::of(&[("__name__", "d")]), timestamp: 9, value: RuleValue::Float(1.0) };
+        assert_eq!(names(&written.ended(9, &[&other])), ["b", "c"]);
+        assert_eq!(written.take_recorded(1), series(&["b"]));
+        assert_eq!(written.take_recorded(1), series(&[]));
+    }
+
+    #[test]
+    fn what_others_have_evaluated_since_is_theirs() {
+        let mut written = Written::at(5);
+        written.add_recorded(1, series(&["a"]));
+        assert_eq!(names(&written.clone().since(Some(5)).ended(9, &[])), ["a"]);
+        assert!(written.since(Some(6)).ended(9, &[]).is_empty());
+    }
+}
