@@ -42,7 +42,6 @@ mod tests {
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "labels, and what came out")]
     const FROM_ALERTMANAGER: &[(&[(&str, &str)], &str)] = &[
         (&[("alertname", "A"), ("host", "a"), ("severity", "critical")], "12d3bbb9dac99d3c"),
         (&[("alertname", "C")], "d2beefc389d73779"),
