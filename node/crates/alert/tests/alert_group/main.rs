@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // tests may stop where they fail, their helpers included
 
+mod codec;
+mod draw;
 mod evaluations;
 mod notifications;
 mod play;

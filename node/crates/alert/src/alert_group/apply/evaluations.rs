@@ -58,7 +58,7 @@ impl TenantState {
         let config = StoredNotifications::effective(&self.notifications);
         for alert in news.alerts {
             if self.dispatch.receive(config, alert, now).is_err() {
-                self.untold += 1;
+                self.untold = self.untold.saturating_add(1);
             }
         }
     }

@@ -44,7 +44,7 @@ impl TenantState {
     /// Puts alerts into the groups of the configuration that holds now. Messages that wait are kept where the same way is there.
     pub(in crate::alert_group) fn regroup(&mut self, now: Timestamp) {
         let config = StoredNotifications::effective(&self.notifications);
-        self.untold += self.dispatch.regroup(config, now) as u64;
+        self.untold = self.untold.saturating_add(self.dispatch.regroup(config, now) as u64);
         let there = |receiver: &str, integration: usize| config.receivers.get(receiver)?.integrations.get(integration);
         self.integrations.retain(|(receiver, integration), _| there(receiver, *integration).is_some());
         if self.intents.is_empty() {

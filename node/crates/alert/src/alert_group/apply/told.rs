@@ -59,7 +59,7 @@ impl TenantState {
 
     fn intend(&mut self, message: Message, entry: &mut Entry<'_>) -> u64 {
         let number = *entry.next_intent;
-        *entry.next_intent += 1;
+        *entry.next_intent = number.wrapping_add(1);
         // The time tells it from that of another cluster.
         let dedup_key = format!("{}-{:x}-{number}", entry.tenant, entry.now);
         self.ways.insert(message.way(), number);

@@ -46,7 +46,7 @@ impl Dispatch {
         self.sources = Default::default();
         let before = alerts.len();
         for known in alerts.into_values() {
-            self.put(config, known, now, true);
+            self.put(config, KnownAlert { groups: 0, ..known }, now, true);
         }
         before - self.alerts.len()
     }
