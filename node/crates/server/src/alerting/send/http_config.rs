@@ -9,7 +9,7 @@ use bellwether_alert::notify::config::Secret;
 use bellwether_alert::notify::config::settings::{Setting, Settings};
 use url::Url;
 
-use super::failure::Failure;
+use super::failure::{Failure, Reason};
 use super::files::SettingFiles;
 use super::tls::{self, TlsClients, TlsSetup};
 
@@ -63,7 +63,7 @@ impl HttpSetup {
         let none = Settings::default();
         let http = settings.unwrap_or(&none);
         if let Some(refusal) = refusal(http) {
-            return Err(Failure::of_settings(refusal));
+            return Err(Failure::lasting(Reason::Configuration, refusal));
         }
         let mut headers = own_headers(http, files).await?;
         if let Some(authorization) = authorization(http, files).await? {

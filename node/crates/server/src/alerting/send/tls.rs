@@ -67,7 +67,7 @@ impl TlsClients {
         let none = Settings::default();
         let settings = settings.unwrap_or(&none);
         if let Some(refusal) = refusal(settings) {
-            return Err(Failure::of_settings(refusal));
+            return Err(Failure::lasting(Reason::Configuration, refusal));
         }
         let roots = match pem(settings, "ca", files).await? {
             Some(pem) => Arc::new(authorities("tls_config's ca", &pem)?),
