@@ -7,6 +7,7 @@
 #[allow(clippy::unwrap_used, clippy::panic, reason = "a part of the tests")]
 #[path = "../tests/node_process/mod.rs"]
 mod node_process;
+mod remote_write;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,16 +16,14 @@ use std::time::Duration;
 use clap::Parser;
 use node_process::{Node, now_ms};
 use parking_lot::Mutex;
-use prost::Message;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use remote_write::{METRICS_PER_HOST, SAMPLES_PER_BODY, Target, metric, series};
 use tokio::time::{Instant, sleep, sleep_until};
 
-const METRICS_PER_HOST: usize = 50;
 const INTERVAL: Duration = Duration::from_secs(10);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const HOUR: Duration = Duration::from_secs(3600);
-const SAMPLES_PER_BODY: usize = 5_000;
 /// Steps of a range query, as of a graph.
 const STEPS: u64 = 250;
 /// Questions without an answer; more of them are not asked and count as late.
@@ -55,84 +54,13 @@ struct Options {
     bench: bool,
 }
 
-/// One series of remote write 1.0.
-#[derive(Clone, PartialEq, Message)]
-struct Series {
-    #[prost(message, repeated, tag = "1")]
-    labels: Vec<Label>,
-    #[prost(message, repeated, tag = "2")]
-    samples: Vec<Sample>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Label {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "2")]
-    value: String,
-}
-
-#[derive(Clone, Copy, PartialEq, Message)]
-struct Sample {
-    #[prost(double, tag = "1")]
-    value: f64,
-    #[prost(int64, tag = "2")]
-    timestamp: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct WriteRequest {
-    #[prost(message, repeated, tag = "1")]
-    timeseries: Vec<Series>,
-}
-
-fn metric(number: usize) -> String {
-    format!("bench_metric_{number}_total")
-}
-
-/// One series of one host with samples at some times: a counter with a rate of its own.
-fn series(host: usize, number: usize, times: impl Iterator<Item = i64>) -> Series {
-    let label = |name: &str, value: String| Label { name: name.to_owned(), value };
-    let labels = vec![
-        label("__name__", metric(number)),
-        label("host", format!("host-{host:05}")),
-        label("job", "bench".to_owned()),
-        label("region", format!("region-{}", host % 5)),
-    ];
-    let rate = (1 + (host * 7 + number) % 97) as f64;
-    let samples = times.map(|timestamp| Sample { value: (timestamp as f64 / 1e3 * rate).floor(), timestamp }).collect();
-    Series { labels, samples }
-}
-
-struct Target {
-    client: reqwest::Client,
-    address: String,
-}
-
-impl Target {
-    async fn write(&self, timeseries: Vec<Series>) {
-        let body = WriteRequest { timeseries }.encode_to_vec();
-        let body = snap::raw::Encoder::new().compress_vec(&body).expect("it is short");
-        loop {
-            let request = self.client.post(format!("http://{}/api/v1/write", self.address)).body(body.clone());
-            let answer = request.header("content-encoding", "snappy").header("content-type", "application/x-protobuf");
-            let answer = answer.send().await.expect("the node answers");
-            match answer.status().as_u16() {
-                200..300 => return,
-                429 | 503 => sleep(Duration::from_millis(100)).await,
-                status => panic!("{status}: {}", answer.text().await.unwrap_or_default()),
-            }
-        }
-    }
-
-    /// Whether it was answered with success.
-    async fn ask(&self, question: &[(&str, String)]) -> bool {
-        let base = format!("http://{}/api/v1/query_range", self.address);
-        let url = reqwest::Url::parse_with_params(&base, question).expect("an address");
-        let Ok(answer) = self.client.get(url).send().await else { return false };
-        let is_good = answer.status().is_success();
-        answer.bytes().await.is_ok() && is_good
-    }
+/// Whether it was answered with success.
+async fn ask(target: &Target, question: &[(&str, String)]) -> bool {
+    let base = format!("http://{}/api/v1/query_range", target.address);
+    let url = reqwest::Url::parse_with_params(&base, question).expect("an address");
+    let Ok(answer) = target.client.get(url).send().await else { return false };
+    let is_good = answer.status().is_success();
+    answer.bytes().await.is_ok() && is_good
 }
 
 /// A day of every series of the first hosts, oldest first.
@@ -226,7 +154,7 @@ async fn ask_all(target: &Arc<Target>, options: &Options) -> Arc<Seen> {
         seen.waiting.fetch_add(1, Ordering::Relaxed);
         let (target, seen) = (target.clone(), seen.clone());
         tokio::spawn(async move {
-            match target.ask(&question).await {
+            match ask(&target, &question).await {
                 true => seen.seconds.lock().push(due.elapsed().as_secs_f64()),
                 false => drop(seen.failed.fetch_add(1, Ordering::Relaxed)),
             }

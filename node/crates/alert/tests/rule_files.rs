@@ -21,6 +21,11 @@ fn rule(lines: &[&str]) -> String {
 }
 
 #[test]
+fn the_rules_that_are_shipped_are_right() {
+    check(include_str!("../../../../deploy/rules/bellwether.yml"), expect!["3 groups, 10 rules"]);
+}
+
+#[test]
 fn a_file_is_read() {
     let file = read(
         "groups:\n- name: g\n  interval: 30s\n  limit: 5\n  query_offset: 1m\n  labels: {team: a, zone: z}\n  rules:\n\

@@ -286,6 +286,7 @@ impl Server {
         let reporter = Reporter::new(&router, clock_rule.judgement(), &config, &env);
         let administration = ClusterService {
             meta: meta.clone(),
+            alerting: alerting.clone(),
             peers: peers.clone(),
             router: router.clone(),
             reporter: reporter.clone(),

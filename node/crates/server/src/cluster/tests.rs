@@ -7,6 +7,7 @@ mod disks;
 mod meta_majority;
 mod moves;
 mod notifications;
+mod rules;
 
 use std::sync::Arc;
 use std::time::Duration;

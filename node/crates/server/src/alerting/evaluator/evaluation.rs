@@ -119,9 +119,6 @@ impl Evaluations {
         let ended = progress.before.ended(subject.timestamp(), &recorded);
         self.store(&key.tenant, &mut progress).await;
         self.store_beside(key, &ended).await;
-        let failed = progress.results.iter().filter(|result| result.present.is_err()).count();
-        self.metrics.evaluations.inc_by(progress.results.len() as u64);
-        self.metrics.failures.inc_by(failed as u64);
         let evaluation = alert_group::Evaluation {
             tenant: key.tenant.clone(),
             namespace: key.namespace.to_string(),

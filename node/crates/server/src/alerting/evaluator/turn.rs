@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bellwether_alert::alert_group::{Command, Health, StoredGroup};
+use bellwether_alert::alert_group::{Command, Health, RuleProgress, StoredGroup};
 use bellwether_alert::state::RuleSample;
 use bellwether_alert::state::alerting::samples_after;
 use bellwether_model::{NodeId, Timestamp};
@@ -122,10 +122,13 @@ impl Turns {
         let seconds = Duration::from_millis(lag_ms.unsigned_abs()).as_secs_f64();
         self.metrics().lag_seconds.observe(seconds);
         self.metrics().missed_ticks.inc_by(missed);
+        self.metrics().evaluations.inc_by(known.progress.rules.len() as u64);
         if let Some(after) = self.stored(key).filter(|after| after.progress.last_evaluation == Some(time)) {
             let samples = alert_samples(&known, &after, subject.timestamp());
             self.evaluations.store_beside(key, &samples).await;
             memory.written.set_alerts(&after.progress.rules);
+            let has_failed = |rule: &&RuleProgress| matches!(rule.health, Health::Failed(_));
+            self.metrics().failures.inc_by(after.progress.rules.iter().filter(has_failed).count() as u64);
         }
         self.metrics().group_seconds.observe(began.elapsed().as_secs_f64());
         self.metrics().note_group(key, began.elapsed(), time);

@@ -99,9 +99,22 @@ fn meta_group(picture: &Picture, found: &mut Vec<Finding>) {
             list(voters.iter().copied())
         );
         found.push(error("meta group", problem, advice));
-    } else if picture.meta_leader.is_none() {
+        // Its voters are those of the alert groups, too.
+        let problem = "nothing can be changed of alerts, and nobody is told of them";
+        found.push(error("alerting", problem, "as for the meta group"));
+        return;
+    }
+    if picture.meta_leader.is_none() {
         let advice = "an election is under way: ask again in some seconds";
         found.push(error("meta group", "no node leads it: nothing of the cluster can be changed", advice));
+    }
+    for group in &picture.alert_groups_without_leader {
+        let problem = "no node leads it: rules of its tenants are not evaluated, and nobody is told of alerts";
+        found.push(error(
+            format!("alert group {group}"),
+            problem,
+            "an election is under way: ask again in some seconds",
+        ));
     }
 }
 

@@ -41,6 +41,7 @@ use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use self::picture::Picture;
+use crate::alerting::{AlertGroup, Alerting};
 use crate::balance::report::Reporter;
 use crate::balance::{REPORT_WAIT, policy};
 use crate::env::{SecretKey, Seed, WallClock};
@@ -53,6 +54,8 @@ use crate::routing::Router;
 pub struct ClusterService {
     /// The cluster's state, and its changes.
     pub meta: Meta,
+    /// The alert groups.
+    pub alerting: Alerting,
     /// The way to the other nodes.
     pub peers: Peers,
     /// The way to the shard groups' leaders.
@@ -79,10 +82,12 @@ impl ClusterService {
         let reports = join_all(nodes.into_iter().map(|node| async move { Some((node, self.report(node).await?)) }));
         let reports: BTreeMap<NodeId, ReportAnswer> = reports.await.into_iter().flatten().collect();
         let raft = self.meta.group().state();
+        let without_leader = self.alerting.groups().iter().filter(|group| group.common().leader().is_none());
         Picture {
             own: self.meta.node(),
             meta_leader: raft.leader.map(|leader| NodeId(leader.node)),
             meta_voters: raft.voters.values().copied().map(NodeId).collect(),
+            alert_groups_without_leader: without_leader.map(AlertGroup::number).collect(),
             clock_offsets: self.peers.clock_offsets(),
             policy: policy(&state),
             state,

@@ -28,6 +28,8 @@ pub struct Picture {
     pub meta_leader: Option<NodeId>,
     /// The nodes that vote in it.
     pub meta_voters: BTreeSet<NodeId>,
+    /// The alert groups of which this node knows no leader.
+    pub alert_groups_without_leader: Vec<u32>,
     /// What the nodes say that answer.
     pub reports: BTreeMap<NodeId, ReportAnswer>,
     /// The other nodes' clocks minus this one's, in milliseconds.
