@@ -23,8 +23,9 @@
 //! Nodes that other machines reach speak TLS: see [`ClientBuilder::tls`] and [`ClientBuilder::token`].
 //!
 //! Reading order: [`ClientBuilder`], `connect`, [`Tls`], `nodes` (which node to take), `call` (deadlines and repetition), [`Error`];
-//! then what it is for: `write`, [`Writer`], `query`, [`Cluster`].
+//! then what it is for: `write`, [`Writer`], `query`, [`Cluster`], [`Alerting`].
 
+mod alerting;
 mod backoff;
 mod builder;
 mod call;
@@ -40,6 +41,7 @@ mod told;
 mod write;
 mod writer;
 
+pub use alerting::Alerting;
 pub use bellwether_proto::v1;
 pub use bellwether_proto::v1::{Explanation, Label, PlanStep, Read, Sample, Series};
 pub use builder::{ClientBuilder, Compression, is_loopback};

@@ -48,7 +48,7 @@ mod tests {
     #[test]
     fn the_descriptors_name_every_public_service() {
         let text = String::from_utf8_lossy(crate::FILE_DESCRIPTOR_SET);
-        for name in ["cluster", "node", "query", "write"] {
+        for name in ["alerting", "cluster", "node", "query", "write"] {
             assert!(text.contains(&format!("bellwether/v1/{name}.proto")), "{name}");
         }
         assert!(!text.contains("bellwether.peer"), "the nodes' own interface is not described to clients");

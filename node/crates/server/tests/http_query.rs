@@ -413,7 +413,7 @@ async fn what_concerns_the_text_alone() {
 async fn what_is_always_empty_has_prometheus_shape() {
     for (path, want) in [
         ("/api/v1/rules", expect![[r#"200 {"status":"success","data":{"groups":[]}}"#]]),
-        ("/api/v1/alerts", expect![[r#"200 {"status":"success","data":{"alerts":[]}}"#]]),
+        ("/api/v1/alerts", expect![[r#"200 {"status":"success","data":{"alerts":[]},"alerts":[]}"#]]),
         (
             "/api/v1/alertmanagers",
             expect![[r#"200 {"status":"success","data":{"activeAlertmanagers":[],"droppedAlertmanagers":[]}}"#]],

@@ -5,8 +5,9 @@
 //! and one log orders all that concerns it. What commands there are and what they do is in the crate `alert`, pure.
 //!
 //! Reading order: the handles here, [`machine`] and [`state_file`] (what Raft replicates), [`scheduler`] (which nodes evaluate),
-//! [`notifier`] (the leader tells receivers), [`send`] (how).
+//! [`notifier`] (the leader tells receivers), [`send`] (how), and the [`desk`] (what people ask).
 
+pub mod desk;
 pub mod evaluator;
 pub mod machine;
 pub mod notifier;

@@ -122,6 +122,7 @@ fn status(error: ApiError) -> Status {
         ErrorKind::Timeout => Status::deadline_exceeded(message),
         ErrorKind::Canceled => Status::cancelled(message),
         ErrorKind::NotFound => Status::not_found(message),
+        ErrorKind::Conflict => Status::already_exists(message),
         ErrorKind::Forbidden => Status::permission_denied(message),
         ErrorKind::Unavailable => Status::unavailable(message),
         ErrorKind::Internal => Status::internal(message),
