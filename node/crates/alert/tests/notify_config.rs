@@ -287,7 +287,6 @@ fn kinds_that_nothing_is_sent_by_are_named() {
     check_receiver(
         "  pushover_configs: [{user_key: u, token: t}]\n  sns_configs: [{topic_arn: t}]\n",
         expect![[r#"
-        warning: 4:22: receiver "a": nothing is sent by pushover
         warning: 5:17: receiver "a": nothing is sent by sns
     "#]],
     );

@@ -5,6 +5,7 @@
 use bellwether_alert::notify::Config;
 use bellwether_alert::notify::templates::{Library, Text, check_settings};
 use bellwether_alert::notify::timeline::Timeline;
+use bellwether_alert::template::TextKind;
 use expect_test::{Expect, expect};
 
 const CONFIG: &str = "route: {receiver: pager, group_by: [alertname, cluster]}\n\
@@ -327,7 +328,40 @@ fn settings_that_say_nothing_have_texts_of_their_own() {
           details.num_resolved: 1
           details.resolved: Labels:| - alertname = DiskFull| - cluster = eu| - host = b|Annotations:| - summary = disk <full>|Source:
         telegram resolved
-          message: Alerts Firing:|Labels:| - alertname = DiskFull| - cluster = eu| - host = a|Annotations:| - summary = disk <full>|Source: |Alerts Resolved:|Labels:| - alertname = DiskFull| - cluster = eu| - host = b|Annotations:| - summary = disk <full>|Source:
+          message: Alerts Firing:|Labels:| - alertname = DiskFull| - cluster = eu| - host = a|Annotations:| - summary = disk &lt;full&gt;|Source: |Alerts Resolved:|Labels:| - alertname = DiskFull| - cluster = eu| - host = b|Annotations:| - summary = disk &lt;full&gt;|Source:
     "#]]
     .assert_eq(&told);
+}
+
+#[test]
+fn values_are_escaped_where_a_text_is_html() {
+    let config = Config::read(CONFIG).unwrap();
+    let messages = Timeline::read(TIMELINE).unwrap().run(&config).unwrap();
+    let (at, message) = &messages[0];
+    let mut library = Library::default();
+    library.add("own.tmpl", r#"{{ define "own" }}<i>{{ .CommonAnnotations.summary }}</i>{{ end }}"#).unwrap();
+    let expansion = library.over(message, "http://me", *at);
+    for (text, html) in [
+        ("<b>{{ .CommonAnnotations.summary }}</b>", "<b>disk &lt;full&gt;</b>"),
+        ("{{ .CommonAnnotations.summary | safeHtml }}", "disk <full>"),
+        ("{{ html .CommonAnnotations.summary }}", "disk &lt;full&gt;"),
+        ("{{ template \"own\" . }}", "<i>disk &lt;full&gt;</i>"),
+        ("{{ $x := .CommonAnnotations.summary }}{{ $x }}{{ with \"<\" }}{{ . }}{{ end }}", "disk &lt;full&gt;&lt;"),
+    ] {
+        assert_eq!(expansion.expand("x", text, TextKind::Html).unwrap(), html);
+        assert!(!expansion.expand("x", text, TextKind::Plain).unwrap().contains("&lt;") || text.contains("html "));
+    }
+}
+
+#[test]
+fn an_alert_is_known_by_where_it_comes_from_and_by_a_number() {
+    let config = Config::read(CONFIG).unwrap();
+    let mut message = Timeline::read(TIMELINE).unwrap().run(&config).unwrap()[0].1.clone();
+    let library = Library::default();
+    let text = Text::parse("{{ range .Alerts }}{{ .GeneratorURL }} {{ .Fingerprint }}\n{{ end }}").unwrap();
+    message.firing[0].generator_url = "/graph?x".into();
+    message.firing[1].generator_url = "http://prometheus/graph".into();
+    let expanded = library.expand(&text, &message, "http://me/", 0).unwrap();
+    // The numbers are Alertmanager's of the same alerts.
+    assert_eq!(expanded, "http://me/graph?x 108844e9302a38f5\nhttp://prometheus/graph 109244e930328d7a\n");
 }

@@ -41,6 +41,7 @@ pub mod write;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +53,9 @@ use tokio::task::JoinSet;
 use alerting::Alerting;
 use alerting::desk::Desk;
 use alerting::evaluator::{self, Evaluator};
+use alerting::notifier::Notifier;
+use alerting::notifier::metrics::NotifierMetrics;
+use alerting::send::Sender;
 use backup::Backups;
 use balance::Mover;
 use balance::report::Reporter;
@@ -181,6 +185,8 @@ impl Server {
         config.validate()?;
         let registry = Registry::new();
         let tls = Tls::load(&config.tls, &config.grpc_host(), &env, &registry).await?;
+        // Receivers are no nodes: what the nodes show each other is not for them.
+        let outside = env.net.clone();
         let env = match &tls {
             Some(tls) => Env { net: tls.over(env.net.clone()), ..env },
             None => env,
@@ -259,6 +265,15 @@ impl Server {
             clock: env.clock.clone(),
         };
         let evaluator = Evaluator::new(evaluator, &config.alerting, &registry)?;
+        let files_dir = Some(PathBuf::from(&config.alerting.files_dir)).filter(|path| !path.as_os_str().is_empty());
+        let sender = Arc::new(Sender::new(outside, files_dir, &env, &registry)?);
+        let notifier_metrics = Arc::new(NotifierMetrics::new(&registry)?);
+        let external_url = config.external_url(http_address);
+        for group in alerting.groups() {
+            let (clock, metrics) = (env.clock.clone(), notifier_metrics.clone());
+            let notifier = Notifier::new(group.clone(), sender.clone(), &external_url, clock, metrics);
+            tasks.spawn(notifier.run(stopped.clone()));
+        }
         let http_routes = gateway::router(GatewayState {
             router: router.clone(),
             write: write.clone(),

@@ -120,7 +120,7 @@ impl Default for TestClock {
 
 /// A world in which all work is done where it is asked for.
 pub fn env(disk: MemDisk, clock: Arc<dyn WallClock>, net: Arc<dyn Net>) -> Env {
-    let inline = ExecutorHandle::new(InlineExecutor, 1);
+    let inline = inline();
     Env {
         disk: Arc::new(disk),
         volume: Arc::<TestVolume>::default(),
@@ -141,6 +141,11 @@ pub fn env(disk: MemDisk, clock: Arc<dyn WallClock>, net: Arc<dyn Net>) -> Env {
         host: None,
         fatal: Arc::new(|reason| panic!("{reason}")),
     }
+}
+
+/// Does what it is given at once.
+pub fn inline() -> ExecutorHandle {
+    ExecutorHandle::new(InlineExecutor, 1)
 }
 
 struct InlineExecutor;

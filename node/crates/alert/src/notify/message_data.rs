@@ -7,27 +7,41 @@ use std::sync::Arc;
 use bellwether_model::Labels;
 
 use super::dispatch::{Alert, Message};
+use super::fingerprint::Fingerprint;
 use crate::template::{Object, Record, Value, labels_value, time_value};
 
 /// The end of an alert that has none: Go's zero time, the beginning of the year 1.
 const NO_END_MS: i64 = -62_135_596_800_000;
 
 impl Message {
+    /// `firing` while an alert does, else `resolved`.
+    pub fn status(&self) -> &'static str {
+        if self.firing.is_empty() { "resolved" } else { "firing" }
+    }
+
+    /// The labels that all alerts have, with the same values.
+    pub fn common_labels(&self) -> Labels {
+        common(self.firing.iter().chain(&self.resolved).map(|alert| &alert.labels))
+    }
+
+    /// The annotations that all alerts have, with the same values.
+    pub fn common_annotations(&self) -> Labels {
+        common(self.firing.iter().chain(&self.resolved).map(|alert| &alert.annotations))
+    }
+
     /// The data.
     pub fn data(&self, external_url: &str) -> Value {
-        let alerts = || self.firing.iter().chain(&self.resolved);
-        let firing: Vec<Value> = self.firing.iter().map(|alert| alert_value(alert, "firing")).collect();
-        let resolved: Vec<Value> = self.resolved.iter().map(|alert| alert_value(alert, "resolved")).collect();
-        let status = if self.firing.is_empty() { "resolved" } else { "firing" };
+        let firing: Vec<Value> = self.firing.iter().map(|alert| alert_value(alert, true, external_url)).collect();
+        let resolved: Vec<Value> = self.resolved.iter().map(|alert| alert_value(alert, false, external_url)).collect();
         record(
             "*template.Data",
             vec![
                 ("Receiver", Value::text(self.receiver.as_str())),
-                ("Status", Value::text(status)),
+                ("Status", Value::text(self.status())),
                 ("Alerts", Value::Object(Arc::new(Alerts::new(firing, resolved)))),
                 ("GroupLabels", labels_value(entries(&self.group))),
-                ("CommonLabels", labels_value(common(alerts().map(|alert| &alert.labels)))),
-                ("CommonAnnotations", labels_value(common(alerts().map(|alert| &alert.annotations)))),
+                ("CommonLabels", labels_value(entries(&self.common_labels()))),
+                ("CommonAnnotations", labels_value(entries(&self.common_annotations()))),
                 ("ExternalURL", Value::text(external_url)),
             ],
         )
@@ -43,25 +57,36 @@ fn entries(labels: &Labels) -> BTreeMap<String, Value> {
 }
 
 /// What all have, with the same value.
-fn common<'l>(mut all: impl Iterator<Item = &'l Labels>) -> BTreeMap<String, Value> {
-    let Some(first) = all.next() else { return BTreeMap::new() };
-    let common =
-        all.fold(first.clone(), |common, labels| common.filtered(|label| labels.get(label.name) == Some(label.value)));
-    entries(&common)
+fn common<'l>(mut all: impl Iterator<Item = &'l Labels>) -> Labels {
+    let Some(first) = all.next() else { return Labels::default() };
+    all.fold(first.clone(), |common, labels| common.filtered(|label| labels.get(label.name) == Some(label.value)))
 }
 
-fn alert_value(alert: &Alert, status: &'static str) -> Value {
+/// Of alerts that fire no end is told, although it may be known already.
+fn alert_value(alert: &Alert, is_firing: bool, external_url: &str) -> Value {
+    let ends_at = alert.ends_at.filter(|_| !is_firing).unwrap_or(NO_END_MS);
     record(
         "template.Alert",
         vec![
-            ("Status", Value::text(status)),
+            ("Status", Value::text(if is_firing { "firing" } else { "resolved" })),
             ("Labels", labels_value(entries(&alert.labels))),
             ("Annotations", labels_value(entries(&alert.annotations))),
             ("StartsAt", time_value(alert.begins_at)),
-            ("EndsAt", time_value(alert.ends_at.unwrap_or(NO_END_MS))),
-            ("GeneratorURL", Value::text(&*alert.generator_url)),
+            ("EndsAt", time_value(ends_at)),
+            ("GeneratorURL", Value::text(alert.generator_address(external_url))),
+            ("Fingerprint", Value::text(Fingerprint::of(&alert.labels).to_string())),
         ],
     )
+}
+
+impl Alert {
+    /// Where people see what it is made of; empty if nobody knows. Of a path it is that under `external_url`.
+    pub fn generator_address(&self, external_url: &str) -> String {
+        match self.generator_url.starts_with('/') {
+            true => format!("{}{}", external_url.trim_end_matches('/'), self.generator_url),
+            false => self.generator_url.to_string(),
+        }
+    }
 }
 
 /// `template.Alerts`: a list with methods.

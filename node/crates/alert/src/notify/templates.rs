@@ -11,7 +11,7 @@ use super::Config;
 use super::config::settings::{Settings, WrittenTemplate};
 use super::dispatch::Message;
 use crate::limits::TEMPLATE_BYTES_MAX;
-use crate::template::{ExpandError, Functions, Surroundings, Template, TemplateError};
+use crate::template::{ExpandError, Functions, Surroundings, Template, TemplateError, TextKind, Value};
 use crate::yaml::Place;
 use crate::yaml::problems::Problem;
 
@@ -46,11 +46,11 @@ impl Library {
         external_url: &str,
         now: Timestamp,
     ) -> Vec<(String, Result<String, ExpandError>)> {
-        let surroundings = At { external_url, now };
-        let data = message.data(external_url);
-        let expand = |(name, text): (String, &str)| match parse(&name, text) {
-            Ok(template) => (name, template.expand_with(&self.0, &data, &surroundings)),
-            Err((_, message)) => (name, Err(ExpandError::new(message))),
+        let expansion = self.over(message, external_url, now);
+        let expand = |(name, text): (String, &str)| {
+            let kind = if settings.is_html(&name) { TextKind::Html } else { TextKind::Plain };
+            let expanded = expansion.expand(&name, text, kind);
+            (name, expanded)
         };
         let expanded = settings.texts().into_iter().map(expand);
         expanded.filter(|(_, text)| text.as_ref().map_or(true, |text| !text.trim().is_empty())).collect()
@@ -65,7 +65,27 @@ impl Library {
         now: Timestamp,
     ) -> Result<String, ExpandError> {
         let surroundings = At { external_url, now };
-        text.0.expand_with(&self.0, &message.data(external_url), &surroundings)
+        text.0.expand_with(&self.0, &message.data(external_url), &surroundings, TextKind::Plain)
+    }
+
+    /// For many texts of one message at a time.
+    pub fn over<'a>(&'a self, message: &Message, external_url: &'a str, now: Timestamp) -> Expansion<'a> {
+        Expansion { library: &self.0, data: message.data(external_url), surroundings: At { external_url, now } }
+    }
+}
+
+/// A message, and what texts make of it.
+pub struct Expansion<'a> {
+    library: &'a [Template],
+    data: Value,
+    surroundings: At<'a>,
+}
+
+impl Expansion<'_> {
+    /// What a text makes of the message; the name is told if it fails.
+    pub fn expand(&self, name: &str, text: &str, kind: TextKind) -> Result<String, ExpandError> {
+        let template = parse(name, text).map_err(|(_, message)| ExpandError::new(message))?;
+        template.expand_with(self.library, &self.data, &self.surroundings, kind)
     }
 }
 

@@ -4,9 +4,10 @@
 use std::fmt;
 
 use super::ast::{Command, Control, List, Node, Pipe, Word, WordKind};
+use super::escape::html;
 use super::functions::Call;
 use super::value::Value;
-use super::{Parts, Surroundings, Template};
+use super::{Parts, Surroundings, Template, TextKind};
 use crate::limits::{TEMPLATE_CALLS_MAX, TEMPLATE_OUTPUT_BYTES_MAX, TEMPLATE_STEPS_MAX};
 
 pub(super) fn execute(
@@ -14,6 +15,7 @@ pub(super) fn execute(
     library: &[Template],
     data: &Value,
     surroundings: &dyn Surroundings,
+    kind: TextKind,
 ) -> Result<String, String> {
     let Parts { name, text, tree } = parts;
     let mut execution = Execution {
@@ -21,6 +23,7 @@ pub(super) fn execute(
         text,
         root: parts,
         library,
+        kind,
         running: name.to_owned(),
         variables: vec![("$", data.clone())],
         out: String::new(),
@@ -79,6 +82,7 @@ pub(super) struct Execution<'t, 's> {
     root: &'t Parts,
     /// Other texts, whose templates can be called.
     library: &'t [Template],
+    kind: TextKind,
     /// The template that runs: the text's own, or one that it defines.
     running: String,
     pub(super) variables: Vec<(&'t str, Value)>,
@@ -87,6 +91,12 @@ pub(super) struct Execution<'t, 's> {
     pub(super) steps: usize,
     calls: usize,
     pub(super) call: Call<'s>,
+}
+
+/// Whether a pipe says that its value is HTML, or makes it.
+fn is_html(pipe: &Pipe) -> bool {
+    let last = pipe.commands.last().and_then(|command| command.words.first());
+    matches!(last, Some(Word { kind: WordKind::Function(function), .. }) if ["html", "safeHtml"].contains(&function.name))
 }
 
 impl<'t> Execution<'t, '_> {
@@ -134,10 +144,14 @@ impl<'t> Execution<'t, '_> {
                     let value = self.pipe(pipe, dot)?;
                     if pipe.variables.is_empty() {
                         self.at = At::Pipe(pipe);
-                        match value {
-                            Value::Missing => self.write("<no value>")?,
-                            Value::Object(object) => self.write(object.print().trim_start_matches('&'))?,
-                            value => self.write(&value.print())?,
+                        let text = match value {
+                            Value::Missing => "<no value>".to_owned(),
+                            Value::Object(object) => object.print().trim_start_matches('&').to_owned(),
+                            value => value.print(),
+                        };
+                        match self.kind {
+                            TextKind::Html if !is_html(pipe) => self.write(&html(&text))?,
+                            _ => self.write(&text)?,
                         }
                     }
                     Flow::Through

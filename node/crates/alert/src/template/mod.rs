@@ -63,6 +63,15 @@ struct Parts {
     tree: ast::Tree,
 }
 
+/// What a text becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TextKind {
+    /// Text as it is.
+    Plain,
+    /// HTML: values are escaped, unless `safeHtml` says that they are HTML.
+    Html,
+}
+
 /// What functions may ask of the world.
 pub trait Surroundings {
     /// The time of evaluation.
@@ -121,7 +130,7 @@ impl Template {
 
     /// Expands it; `data` is what `.` stands for.
     pub fn expand(&self, data: &Value, surroundings: &dyn Surroundings) -> Result<String, ExpandError> {
-        self.expand_with(&[], data, surroundings)
+        self.expand_with(&[], data, surroundings, TextKind::Plain)
     }
 
     /// The same where it can call the templates that others define.
@@ -130,12 +139,13 @@ impl Template {
         library: &[Template],
         data: &Value,
         surroundings: &dyn Surroundings,
+        kind: TextKind,
     ) -> Result<String, ExpandError> {
         // Most are without any action.
         if let ([] | [ast::Node::Text(_)], true) = (self.parts.tree.root.as_slice(), self.parts.tree.defined.is_empty())
         {
             return Ok(self.parts.text.clone());
         }
-        execute::execute(&self.parts, library, data, surroundings).map_err(ExpandError)
+        execute::execute(&self.parts, library, data, surroundings, kind).map_err(ExpandError)
     }
 }

@@ -6,6 +6,7 @@ mod damage;
 mod disks;
 mod meta_majority;
 mod moves;
+mod notifications;
 mod rules;
 
 use std::sync::Arc;

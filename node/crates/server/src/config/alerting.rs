@@ -17,6 +17,8 @@ pub struct AlertingConfig {
     pub external_url: String,
     /// What the cluster is told from others by.
     pub external_labels: ExternalLabels,
+    /// Where files are that notification settings name; empty: they may name none.
+    pub files_dir: String,
 }
 
 impl Default for AlertingConfig {
@@ -25,6 +27,7 @@ impl Default for AlertingConfig {
             evaluation_interval: Duration::from_secs(15),
             external_url: String::new(),
             external_labels: ExternalLabels::default(),
+            files_dir: String::new(),
         }
     }
 }

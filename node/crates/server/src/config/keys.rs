@@ -108,6 +108,7 @@ keys! {
     "alerting.evaluation_interval" => alerting.evaluation_interval, "how often rule groups are evaluated that do not say it; the same on all nodes";
     "alerting.external_url" => alerting.external_url, "where people reach the cluster, for links in notifications, the same on all nodes; empty: the node's own HTTP address";
     "alerting.external_labels" => alerting.external_labels, "labels that tell the cluster from others, such as region=eu, for templates; the same on all nodes";
+    "alerting.files_dir" => alerting.files_dir, "directory of the files that notification settings may name (passwords, addresses, certificates), relative to it; empty: none, since whoever may set them could have any file sent";
     "log.level" => log.level, "error, warn, info, debug or trace; or a filter such as `info,bellwether_raft=debug`";
     "log.format" => log.format, "text, or json: one object per line";
 }

@@ -10,7 +10,7 @@ mod alerting;
 mod answer;
 mod ast_json;
 mod body;
-mod calendar;
+pub(crate) mod calendar;
 mod compress;
 mod cors;
 mod error;

@@ -123,7 +123,14 @@ fn certificates(key: &'static str, path: &str, pem: &[u8]) -> Result<Vec<Certifi
 
 /// The node's clock, as TLS wants it.
 #[derive(Clone)]
-struct EnvTime(Arc<dyn WallClock>);
+pub struct EnvTime(Arc<dyn WallClock>);
+
+impl EnvTime {
+    /// Of a clock.
+    pub fn new(clock: Arc<dyn WallClock>) -> EnvTime {
+        EnvTime(clock)
+    }
+}
 
 impl fmt::Debug for EnvTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -29,6 +29,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 pub use certificate::Certificate;
 pub use error::TlsError;
+pub(crate) use material::EnvTime;
 
 use self::certificate::{date, explained};
 use self::material::{Contents, Material, Purpose};

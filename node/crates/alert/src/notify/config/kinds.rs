@@ -79,17 +79,7 @@ impl Kind {
 
     /// Whether messages will go out by it; of the others the settings are checked alone.
     pub fn is_sent(self) -> bool {
-        matches!(
-            self,
-            Kind::Email
-                | Kind::Msteams
-                | Kind::Msteamsv2
-                | Kind::Opsgenie
-                | Kind::Pagerduty
-                | Kind::Slack
-                | Kind::Telegram
-                | Kind::Webhook
-        )
+        !matches!(self, Kind::Incidentio | Kind::Jira | Kind::Mattermost | Kind::Rocketchat | Kind::Sns)
     }
 
     /// What it can be told.

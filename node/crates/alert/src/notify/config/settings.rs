@@ -242,6 +242,63 @@ impl Settings {
         }
     }
 
+    /// A text that is not shown, a template or not.
+    pub fn secret(&self, name: &str) -> Option<&Secret> {
+        match self.get(name)? {
+            Setting::Secret(secret) | Setting::SecretTemplate(secret) => Some(secret),
+            _ => None,
+        }
+    }
+
+    /// A whole number.
+    pub fn number(&self, name: &str) -> Option<i64> {
+        match self.get(name)? {
+            Setting::Number(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// A server's name or address, and its port.
+    pub fn host_port(&self, name: &str) -> Option<(&str, &str)> {
+        match self.get(name)? {
+            Setting::HostPort { host, port } => Some((host, port)),
+            _ => None,
+        }
+    }
+
+    /// Texts in a list.
+    pub fn list(&self, name: &str) -> &[String] {
+        match self.get(name) {
+            Some(Setting::Texts(list) | Setting::Templates(list)) => list,
+            _ => &[],
+        }
+    }
+
+    /// Texts by names.
+    pub fn map(&self, name: &str) -> Option<&BTreeMap<String, String>> {
+        match self.get(name)? {
+            Setting::Map(map) | Setting::TemplateMap(map) => Some(map),
+            _ => None,
+        }
+    }
+
+    /// Mappings by names.
+    pub fn named(&self, name: &str) -> Option<&BTreeMap<String, Settings>> {
+        match self.get(name)? {
+            Setting::Named(named) => Some(named),
+            _ => None,
+        }
+    }
+
+    /// Whether a template makes HTML: that of an e-mail, a message that is said to be HTML.
+    pub fn is_html(&self, name: &str) -> bool {
+        match name {
+            "html" => matches!(self.get(name), Some(Setting::Template(_))),
+            "message" => self.text("parse_mode") == Some("HTML") || self.flag("html"),
+            _ => false,
+        }
+    }
+
     /// A mapping in the mapping.
     pub fn one(&self, name: &str) -> Option<&Settings> {
         match self.get(name)? {

@@ -8,6 +8,7 @@ use bellwether_alert::yaml::problems::Problem;
 use bellwether_model::Tenant;
 
 use super::{Desk, DeskError};
+use crate::alerting::send::refusal::refusals;
 
 impl Desk {
     /// Takes a configuration: its revision, and what is right and yet not as it should be.
@@ -17,11 +18,15 @@ impl Desk {
         config: String,
         templates: BTreeMap<String, String>,
     ) -> Result<(u64, Vec<Problem>), DeskError> {
-        let warnings = Config::read(&config).map(|config| config.warnings).unwrap_or_default();
+        let read = Config::read(&config).map_err(DeskError::Wrong)?;
+        let refused = refusals(&read);
+        if !refused.is_empty() {
+            return Err(DeskError::Wrong(refused));
+        }
         let command = Command::set_notifications(tenant.clone(), config, templates).map_err(DeskError::Wrong)?;
         match self.propose(tenant, command).await? {
-            Outcome::Revision(revision) => Ok((revision, warnings)),
-            _ => Ok((0, warnings)),
+            Outcome::Revision(revision) => Ok((revision, read.warnings)),
+            _ => Ok((0, read.warnings)),
         }
     }
 
