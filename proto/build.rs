@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 const INCLUDE: &str = "proto";
 /// The public interface.
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
+    "proto/bellwether/v1/alerting.proto",
     "proto/bellwether/v1/cluster.proto",
     "proto/bellwether/v1/founding.proto",
     "proto/bellwether/v1/metrics.proto",

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, dead_code, reason = "a test ends where its helper fails; each test file uses a part")]
 
+mod alerting;
 pub mod command;
 mod operations;
 
@@ -10,6 +11,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
+use bellwether_client::v1::alerting_server::AlertingServer;
 use bellwether_client::v1::cluster_server::{self, ClusterServer};
 use bellwether_client::v1::node_server::{self, NodeServer};
 use bellwether_client::v1::operations_server::OperationsServer;
@@ -50,6 +52,8 @@ pub struct Script {
     pub refuses: u64,
     /// What calls that change something were told.
     pub asked: Vec<String>,
+    /// What there is of alerting.
+    pub alerting: alerting::Alerting,
     /// Tenants of queries and writes.
     pub tenants: Vec<Option<String>>,
 }
@@ -72,6 +76,7 @@ impl FakeNode {
         let server =
             Server::builder().add_service(cluster).add_service(operations).add_service(write).add_service(query);
         let server = server.add_service(NodeServer::new(node.clone()));
+        let server = server.add_service(AlertingServer::new(node.clone()));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         node
     }
@@ -147,7 +152,7 @@ impl write_server::Write for FakeNode {
             script.written.push(series);
             let refused = script.refuses.min(samples);
             let refused_because = if refused > 0 { "too old".to_owned() } else { String::new() };
-            WriteResponse { samples: samples - refused, refused, refused_because }
+            WriteResponse { samples: samples - refused, refused, refused_because, ..WriteResponse::default() }
         })
     }
 }

@@ -97,12 +97,18 @@ pub enum Command {
     /// Evaluate PromQL expressions
     #[command(subcommand)]
     Query(QueryCommand),
-    /// Check and test files of alerting and recording rules, without asking any node
+    /// Alerting and recording rules: check and test files without asking any node, load and look at those of the cluster
     #[command(subcommand)]
     Rules(RulesCommand),
-    /// Check Alertmanager's configuration files, and say where alerts go by them, without asking any node
+    /// Whom alerts are told to: check Alertmanager's configuration files without asking any node, load and look at the cluster's
     #[command(subcommand)]
     Notify(NotifyCommand),
+    /// Alerts that fire or are pending
+    #[command(subcommand)]
+    Alerts(AlertsCommand),
+    /// Keep alerts quiet for a time
+    #[command(subcommand)]
+    Silence(SilenceCommand),
     /// Print a completion script for a shell
     Completion {
         /// The shell
@@ -440,7 +446,7 @@ pub enum QueryCommand {
         /// The last time
         #[arg(long, value_parser = parse_time, allow_hyphen_values = true, default_value = "now")]
         end: TimeArgument,
-        /// The time between; without, a 250th of the range
+        /// The time between; without, about a 250th of the range, which then begins and ends at multiples of it
         #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
         step: Option<Duration>,
         #[command(flatten)]
@@ -471,6 +477,133 @@ pub enum RulesCommand {
         #[arg(long)]
         diff: bool,
     },
+    /// Load the groups of rule files into the cluster: in place of those of the same names, once all files are right
+    Load(LoadArguments),
+    /// The rule groups of the cluster: how often they are evaluated, by which node, and how long that takes
+    List {
+        /// Of this namespace alone
+        namespace: Option<String>,
+        #[command(flatten)]
+        of: TenantOption,
+    },
+    /// Print rule groups of the cluster, as a rule file
+    Show {
+        /// The namespace
+        namespace: String,
+        /// The group; without, all of the namespace
+        group: Option<String>,
+        #[command(flatten)]
+        of: TenantOption,
+    },
+    /// Delete a rule group of the cluster, or all of a namespace
+    Delete {
+        /// The namespace
+        namespace: String,
+        /// The group; without, all of the namespace
+        group: Option<String>,
+        #[command(flatten)]
+        of: TenantOption,
+    },
+    /// How each rule of the cluster fares; ends with 1 if one cannot be evaluated
+    Status {
+        /// Of this namespace alone
+        namespace: Option<String>,
+        #[command(flatten)]
+        of: TenantOption,
+    },
+}
+
+impl RulesCommand {
+    /// Whether a node is asked.
+    pub fn asks(&self) -> bool {
+        !matches!(self, RulesCommand::Check { .. } | RulesCommand::Test { .. })
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct TenantOption {
+    /// Whose; a node follows this where it listens on loopback alone
+    #[arg(long)]
+    pub tenant: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct LoadArguments {
+    /// Rule files as Prometheus has them
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The namespace of all their groups; without, each file's name without its ending
+    #[arg(long)]
+    pub namespace: Option<String>,
+    /// Delete groups of these namespaces that are in none of the files
+    #[arg(long)]
+    pub prune: bool,
+    /// Only say what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub of: TenantOption,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AlertsCommand {
+    /// Alerts that fire or are pending, those from outside included, and who is told of them
+    List {
+        /// What they must meet, such as severity=critical
+        #[arg(value_name = "MATCHER")]
+        matchers: Vec<String>,
+        #[command(flatten)]
+        of: TenantOption,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SilenceCommand {
+    /// Silence alerts; prints the silence's id
+    Add(SilenceArguments),
+    /// Silences that hold or will
+    List {
+        /// Those that are over, too
+        #[arg(long)]
+        expired: bool,
+        #[command(flatten)]
+        of: TenantOption,
+    },
+    /// End silences now
+    Expire {
+        /// Their ids
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<String>,
+        #[command(flatten)]
+        of: TenantOption,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct SilenceArguments {
+    /// What alerts must meet, all of it, such as alertname=HostDown or 'host=~db.*'
+    #[arg(required = true, value_name = "MATCHER")]
+    pub matchers: Vec<String>,
+    /// For how long
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "1h")]
+    pub duration: Duration,
+    /// From when; without, from now
+    #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true)]
+    pub begin: Option<TimeArgument>,
+    /// Until when
+    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "duration")]
+    pub end: Option<TimeArgument>,
+    /// Who wants it
+    #[arg(long, default_value = "bwctl")]
+    pub author: String,
+    /// Why
+    #[arg(long, default_value = "")]
+    pub comment: String,
+    /// The silence to change; without, a new one is made
+    #[arg(long)]
+    pub id: Option<String>,
+    #[command(flatten)]
+    pub of: TenantOption,
 }
 
 #[derive(Debug, Subcommand)]
@@ -499,6 +632,30 @@ pub enum NotifyCommand {
         /// A timeline: begin, until, and events with at and firing or resolved (and annotations) or silence (with for)
         timeline: PathBuf,
     },
+    /// Load a configuration into the cluster, with the files of templates that it names: it holds from then on
+    Load {
+        /// A configuration file as Alertmanager has it
+        file: PathBuf,
+        #[command(flatten)]
+        of: TenantOption,
+    },
+    /// Print the cluster's configuration, secrets included
+    Show {
+        #[command(flatten)]
+        of: TenantOption,
+    },
+    /// Delete the cluster's configuration: nobody is told
+    Delete {
+        #[command(flatten)]
+        of: TenantOption,
+    },
+}
+
+impl NotifyCommand {
+    /// Whether a node is asked.
+    pub fn asks(&self) -> bool {
+        matches!(self, NotifyCommand::Load { .. } | NotifyCommand::Show { .. } | NotifyCommand::Delete { .. })
+    }
 }
 
 #[derive(Debug, Args)]

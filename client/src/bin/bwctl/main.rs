@@ -7,6 +7,7 @@
 //! Reading order: [`arguments`], then one file per command. Clock, terminal and standard output are used here, in [`ask`],
 //! [`output`] and [`times`].
 
+mod alerting;
 mod arguments;
 mod ask;
 mod cluster;
@@ -68,8 +69,8 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Completion { shell } => return documents::completion(shell),
         Command::Man { dir } => return documents::man(dir.as_deref()),
         Command::Tls(command) => return tls::run(output, command),
-        Command::Rules(command) => return rules::run(output, command),
-        Command::Notify(command) => return notify::run(output, command),
+        Command::Rules(command) if !command.asks() => return rules::run(output, command),
+        Command::Notify(command) if !command.asks() => return notify::run(output, command),
         command => command,
     };
     let tls = tls_of(tls_ca.as_deref(), tls_cert.as_deref(), tls_key.as_deref())?;
@@ -99,9 +100,11 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Config(command) => config::run(&context, command).await,
         Command::Token(command) => config::token(&context, command).await,
         Command::Query(command) => query::run(&context, command).await,
-        Command::Completion { .. } | Command::Man { .. } | Command::Tls(_) | Command::Rules(_) | Command::Notify(_) => {
-            Ok(())
-        }
+        Command::Rules(command) => alerting::rules::run(&context, command).await,
+        Command::Notify(command) => alerting::notifications::run(&context, command).await,
+        Command::Alerts(command) => alerting::run(&context, command).await,
+        Command::Silence(command) => alerting::silences::run(&context, command).await,
+        Command::Completion { .. } | Command::Man { .. } | Command::Tls(_) => Ok(()),
     }
 }
 

@@ -19,6 +19,7 @@ use bellwether_alert::yaml::problems::Problem;
 use crate::arguments::NotifyCommand;
 use crate::failure::Failure;
 use crate::output::Output;
+pub use templates::read_templates;
 
 /// Runs a command; findings are printed as its result.
 pub fn run(output: Output, command: NotifyCommand) -> Result<(), Failure> {
@@ -27,17 +28,18 @@ pub fn run(output: Output, command: NotifyCommand) -> Result<(), Failure> {
         NotifyCommand::Route(arguments) => route::route(output, &arguments)?,
         NotifyCommand::Render { file, timeline, text } => render::render(output, &file, &timeline, text.as_deref())?,
         NotifyCommand::Simulate { file, timeline } => simulate::simulate(output, &file, &timeline)?,
+        NotifyCommand::Load { .. } | NotifyCommand::Show { .. } | NotifyCommand::Delete { .. } => true,
     };
     if is_good { Ok(()) } else { Err(Failure::Found) }
 }
 
 /// A configuration, or what is wrong with the file.
-fn read(path: &Path) -> Result<Config, Vec<Problem>> {
+pub fn read(path: &Path) -> Result<Config, Vec<Problem>> {
     Config::read(&read_text(path)?)
 }
 
 /// What is in a file.
-fn read_text(path: &Path) -> Result<String, Vec<Problem>> {
+pub fn read_text(path: &Path) -> Result<String, Vec<Problem>> {
     let unreadable = |message: String| vec![Problem { place: Place::START, message }];
     let length = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
     if length > FILE_BYTES_MAX as u64 {
@@ -47,7 +49,7 @@ fn read_text(path: &Path) -> Result<String, Vec<Problem>> {
 }
 
 /// The failure of a command that needs a file that is wrong.
-fn refused(path: &Path, problems: &[Problem]) -> Failure {
+pub fn refused(path: &Path, problems: &[Problem]) -> Failure {
     let problems: Vec<String> = problems.iter().map(|problem| placed(path, problem)).collect();
     Failure::Refused(problems.join("\n       "))
 }
@@ -60,7 +62,7 @@ fn messages(config: &Config, timeline_path: &Path) -> Result<Vec<(i64, Message)>
 }
 
 /// `file:line:column: what`
-fn placed(path: &Path, problem: &Problem) -> String {
+pub fn placed(path: &Path, problem: &Problem) -> String {
     format!("{}:{problem}", path.display())
 }
 

@@ -8,10 +8,12 @@
 //! - [`state`]: what becomes of a rule's alerts and series with each evaluation.
 //! - [`evaluate`]: one evaluation of a group: query, step, samples to store.
 //! - [`unit`]: Prometheus's unit tests of rules, run over samples in memory.
+//! - [`definition`]: alerts in a dialect with thresholds, as rules.
 //! - [`notify`]: Alertmanager's configuration: whom alerts are told to, and when.
 //! - [`alert_group`]: all that is known of a tenant's alerting, replicated: rules, alerts, silences, what was told.
 
 pub mod alert_group;
+pub mod definition;
 pub mod duration;
 pub mod evaluate;
 pub mod limits;

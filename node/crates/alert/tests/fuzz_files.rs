@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // tests may stop where they fail, their helpers included
 
+use bellwether_alert::definition::{Definition, NoData, metric_query};
 use bellwether_alert::rules::RuleFile;
 use bellwether_alert::template::alert::{AlertData, AlertTemplate};
 use bellwether_alert::template::{Functions, Surroundings, Template, Value};
@@ -44,7 +45,11 @@ fn rule_files() {
     rules::read(RULES).unwrap();
     bolero::check!().for_each(|bytes: &[u8]| {
         let _ = rules::read(&String::from_utf8_lossy(bytes));
-        let _ = rules::read(&damaged(RULES, bytes));
+        if let Ok(file) = rules::read(&damaged(RULES, bytes)) {
+            let written = rules::write_file(&file.groups);
+            let read = rules::read(&written).unwrap_or_else(|problems| panic!("{problems:?} in {written}"));
+            assert_eq!(rules::write_file(&read.groups), written);
+        }
     });
 }
 
@@ -87,5 +92,35 @@ fn unit_tests() {
     bolero::check!().for_each(|bytes: &[u8]| {
         run(&String::from_utf8_lossy(bytes), &[]);
         run(&damaged(UNIT, bytes), std::slice::from_ref(&rules));
+    });
+}
+
+#[test]
+fn definitions() {
+    const QUERY: &str =
+        "avg(last_5m):sum:http.errors{a:b-c,!d:e*,f IN (g, h)} by {i} / (abs(count:\"x\"{*} by {i}) - -2) >= 0.05";
+    metric_query::read(QUERY).unwrap();
+    let define = |query: String| {
+        let definition = Definition {
+            name: "n".to_owned(),
+            query,
+            message: Some("{{ $value }}".to_owned()),
+            notify: vec!["slack:#a".to_owned()],
+            critical: None,
+            warning: None,
+            evaluation_window_ms: None,
+            no_data: NoData::Alert,
+        };
+        if let Ok(group) = definition.rules("id") {
+            let written = rules::write_group(&group);
+            let read = rules::read_group(&written).unwrap_or_else(|problems| panic!("{problems:?} in {written}"));
+            assert_eq!(rules::write_group(&read), written);
+        }
+    };
+    define(QUERY.to_owned());
+    bolero::check!().for_each(|bytes: &[u8]| {
+        define(String::from_utf8_lossy(bytes).into_owned());
+        define(format!("avg(last_5m):{}", String::from_utf8_lossy(bytes)));
+        define(damaged(QUERY, bytes));
     });
 }

@@ -50,6 +50,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use alerting::Alerting;
+use alerting::desk::Desk;
 use alerting::evaluator::{self, Evaluator};
 use backup::Backups;
 use balance::Mover;
@@ -244,6 +245,8 @@ impl Server {
         let operations = Operations::new(identity.node, env.clock.clone(), stopped.clone());
         let long_work = LongWork { backups, operations };
 
+        let states = Arc::new(alerting.clone());
+        let desk = Desk::new(states, env.clock.clone(), env.key.clone(), &config, http_address);
         let (ready, is_ready) = watch::channel(router.is_alone());
         let evaluator = evaluator::Parts {
             alerting: alerting.clone(),
@@ -265,6 +268,7 @@ impl Server {
             clock: env.clock.clone(),
             started_ms,
             backups: Some(long_work.clone()),
+            desk: desk.clone(),
             administrators: Administrators::new(&config.hosts, Some(meta.state()), env.clock.clone()),
             ready: is_ready.clone(),
         });
@@ -290,6 +294,7 @@ impl Server {
             started_ms,
             http_address,
             meta: Some(meta.state()),
+            desk,
             ready: is_ready,
         };
         let administration = OperationsService { cluster: administration, work: long_work.clone() };

@@ -23,6 +23,11 @@ const READS: [&str; 10] = [
     "parse_query",
     "format_query",
     "status/tsdb",
+    "rules",
+    "alerts",
+    "v2/alerts",
+    "v2/alerts/groups",
+    "v2/silences",
     "federate",
 ];
 
@@ -47,6 +52,7 @@ fn no_parameters_break_a_read() {
         let (runtime, node) = shared.deref();
         let path = match READS[usize::from(*path) % READS.len()] {
             "federate" => "/federate".to_owned(),
+            path if path.starts_with("v2/") => format!("/api/{path}"),
             path => format!("/api/v1/{path}"),
         };
         let parameters: String = form_urlencoded::byte_serialize(bytes).collect();
@@ -105,5 +111,36 @@ fn no_body_breaks_a_write() {
         let body = if *compressed { snappy(bytes) } else { bytes.clone() };
         let answer = runtime.block_on(node.write_bytes(body));
         assert!(answer.status.as_u16() < 500, "{bytes:?}: {}", answer.shown());
+    });
+}
+
+#[test]
+fn no_body_breaks_what_alerting_takes() {
+    const BODIES: [(&str, &str, &str); 6] = [
+        ("POST", "/api/v1/rules/n", "name: g\nlabels: {a: b}\nrules:\n- {alert: A, expr: up == 0, for: 5m, annotations: {x: '{{ $value }}'}}\n"),
+        ("POST", "/v1/alerts", "{\"name\":\"n\",\"query\":\"avg(last_5m):sum:a{b:c} > 1\",\"thresholds\":{\"warning\":0.5},\"notify\":[\"a\"]}"),
+        ("PUT", "/api/v1/alertmanager/config", "template_files: {a: x}\nalertmanager_config: 'route: {receiver: a}'\n"),
+        ("POST", "/api/v2/alerts", "[{\"labels\":{\"a\":\"b\"},\"startsAt\":\"2026-11-20T08:00:00Z\"}]"),
+        ("POST", "/api/v2/silences", "{\"matchers\":[{\"name\":\"a\",\"value\":\"b\",\"isRegex\":true}],\"startsAt\":\"2026-11-20T08:00:00Z\",\"endsAt\":\"2026-11-20T09:00:00Z\",\"createdBy\":\"\",\"comment\":\"\"}"),
+        ("DELETE", "/api/v1/rules/n/g", ""),
+    ];
+    let shared = node();
+    bolero::check!().with_type::<(u8, bool, Vec<u8>)>().for_each(|(which, is_damaged, bytes)| {
+        let (runtime, node) = shared.deref();
+        let (method, path, good) = BODIES[usize::from(*which) % BODIES.len()];
+        let body = match is_damaged {
+            false => bytes.clone(),
+            true => {
+                let mut body = good.as_bytes().to_vec();
+                for change in bytes.chunks_exact(2).filter(|_| !good.is_empty()) {
+                    let at = usize::from(change[0]) % body.len();
+                    body[at] = change[1];
+                }
+                body
+            }
+        };
+        let request = Request::builder().method(method).uri(path).body(Body::from(body)).unwrap();
+        let answer = runtime.block_on(node.send(request));
+        assert!(!answer.status.is_server_error(), "{method} {path}: {}", answer.shown());
     });
 }

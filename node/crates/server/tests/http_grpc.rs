@@ -5,6 +5,7 @@
 mod http_support;
 
 use axum::body::Body;
+use bellwether_proto::v1::alerting_client::AlertingClient;
 use bellwether_proto::v1::node_client::NodeClient;
 use bellwether_proto::v1::query_client::QueryClient;
 use bellwether_proto::v1::query_response::Result as Shape;
@@ -12,6 +13,7 @@ use bellwether_proto::v1::write_client::WriteClient;
 use bellwether_proto::v1::{self, InstantRequest, QueryResponse, RangeRequest, StatusRequest, WriteRequest};
 use bellwether_server::config::ByteSize;
 use bellwether_server::env::ExecutorHandle;
+use bellwether_server::far_end::{FarEnd, Security};
 use futures::StreamExt;
 use http_support::{InlineExecutor, NOW_MS, Node};
 use tonic::codec::CompressionEncoding;
@@ -23,7 +25,7 @@ use tower::ServiceExt;
 fn series(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> v1::Series {
     let labels = labels.iter().map(|(name, value)| v1::Label { name: (*name).into(), value: (*value).into() });
     let samples = samples.iter().map(|(timestamp_ms, value)| v1::Sample { timestamp_ms: *timestamp_ms, value: *value });
-    v1::Series { labels: labels.collect(), samples: samples.collect() }
+    v1::Series { labels: labels.collect(), samples: samples.collect(), ..v1::Series::default() }
 }
 
 /// The only part of a short result.
@@ -47,7 +49,7 @@ async fn what_is_written_is_queried() {
     let instant = InstantRequest { query: "m".into(), ..InstantRequest::default() };
     let answer = only(queries.instant(instant).await.unwrap().into_inner()).await;
     let Some(Shape::Vector(vector)) = answer.result else { panic!("{answer:?}") };
-    assert_eq!(vector.series, [series(&[("__name__", "m"), ("a", "1")], &[(NOW_MS, 2.0)])]);
+    assert_eq!(vector.series, [series(&[("__name__", "m"), ("a", "1")], &[(NOW_MS, 2.0)]).into()]);
 
     let range = RangeRequest {
         query: "sum(m)".into(),
@@ -58,7 +60,56 @@ async fn what_is_written_is_queried() {
     };
     let answer = only(queries.range(range).await.unwrap().into_inner()).await;
     let Some(Shape::Matrix(matrix)) = answer.result else { panic!("{answer:?}") };
-    assert_eq!(matrix.series, [series(&[], &[(NOW_MS - 15_000, 1.0), (NOW_MS, 2.0)])]);
+    assert_eq!(matrix.series, [series(&[], &[(NOW_MS - 15_000, 1.0), (NOW_MS, 2.0)]).into()]);
+}
+
+#[tokio::test]
+async fn histograms_and_exemplars_are_written_and_histograms_queried() {
+    let node = Node::start().await;
+    let at = |timestamp_ms: i64, scale: u64| v1::Histogram {
+        count: Some(v1::histogram::Count::CountInt(6 * scale)),
+        sum: 7.5 * scale as f64,
+        schema: 0,
+        zero_threshold: 0.001,
+        zero_count: Some(v1::histogram::ZeroCount::ZeroCountInt(scale)),
+        positive_spans: vec![v1::BucketSpan { offset: 1, length: 2 }],
+        positive_deltas: vec![2 * scale as i64, scale as i64],
+        timestamp_ms,
+        ..v1::Histogram::default()
+    };
+    let exemplar = v1::Exemplar { labels: Vec::new(), value: 0.5, timestamp_ms: NOW_MS };
+    let (histograms, exemplars) = (vec![at(NOW_MS - 60_000, 1), at(NOW_MS, 2)], vec![exemplar]);
+    let written = v1::Series { histograms, exemplars, ..series(&[("__name__", "h")], &[]) };
+    let answer = WriteClient::new(node.grpc()).write(WriteRequest { series: vec![written] }).await.unwrap();
+    let answer = answer.into_inner();
+    assert_eq!((answer.samples, answer.histograms, answer.exemplars, answer.refused), (0, 2, 1, 0));
+
+    let mut queries = QueryClient::new(node.grpc());
+    let instant = InstantRequest { query: "h".into(), ..InstantRequest::default() };
+    let answer = only(queries.instant(instant).await.unwrap().into_inner()).await;
+    let Some(Shape::Vector(vector)) = answer.result else { panic!("{answer:?}") };
+    let bucket = |lower, upper, count, lower_inclusive| v1::Bucket {
+        lower,
+        upper,
+        count,
+        lower_inclusive,
+        upper_inclusive: true,
+    };
+    let buckets = vec![bucket(-0.001, 0.001, 2.0, true), bucket(1.0, 2.0, 4.0, false), bucket(2.0, 4.0, 6.0, false)];
+    let value = v1::HistogramValue { count: 12.0, sum: 15.0, buckets };
+    assert_eq!(vector.series[0].histograms, [v1::HistogramSample { timestamp_ms: NOW_MS, histogram: Some(value) }]);
+    assert!(vector.series[0].samples.is_empty());
+
+    let range = RangeRequest {
+        query: "increase(h[1m1s])".into(),
+        start_ms: NOW_MS,
+        end_ms: NOW_MS + 500,
+        step_ms: 500,
+        ..RangeRequest::default()
+    };
+    let answer = only(queries.range(range).await.unwrap().into_inner()).await;
+    let Some(Shape::Matrix(matrix)) = answer.result else { panic!("{answer:?}") };
+    assert_eq!((matrix.series[0].samples.len(), matrix.series[0].histograms.len()), (0, 2));
 }
 
 #[tokio::test]
@@ -223,4 +274,55 @@ async fn a_node_tells_its_status_and_whether_it_serves() {
     assert_eq!(health.check(HealthCheckRequest::default()).await.unwrap().into_inner().status, 2);
     let refused = WriteClient::new(node.grpc()).write(WriteRequest::default()).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn rules_silences_and_notifications_are_set_listed_and_deleted() {
+    let node = Node::start().await;
+    let mut client = AlertingClient::new(node.grpc());
+    let refused = client.set_rule_group(v1::SetRuleGroupRequest::default()).await.unwrap_err();
+    // Nobody knows where this call comes from.
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    let far_end = FarEnd { address: ([127, 0, 0, 1], 1).into(), security: Security::Plain };
+    let mut client = AlertingClient::new(node.grpc().layer(axum::Extension(far_end)));
+    let text = "name: g\nrules: [{alert: A, expr: up == 0}, {record: b, expr: up}]\n".to_owned();
+    let set = v1::SetRuleGroupRequest { namespace: "n".to_owned(), text };
+    let answer = client.set_rule_group(set.clone()).await.unwrap().into_inner();
+    assert_eq!(answer.group, "g");
+    let again = client.set_rule_group(set).await.unwrap().into_inner();
+    assert_eq!(again.revision, answer.revision);
+    let wrong = v1::SetRuleGroupRequest { namespace: "n".to_owned(), text: "name: g\nrules: [{alert: A}]".to_owned() };
+    let refused = client.set_rule_group(wrong).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(refused.message().starts_with("2:9: group \"g\", rule 1, \"A\": "), "{}", refused.message());
+    let alert = bellwether_model::Labels::of(&[("alertname", "A"), ("host", "a")]);
+    node.alerting.evaluate("n", "g", &[Ok(vec![(alert, 2.0)]), Err("it failed")]);
+    let groups = client.list_rule_groups(v1::ListRuleGroupsRequest::default()).await.unwrap().into_inner().groups;
+    let [group] = groups.as_slice() else { panic!("{groups:?}") };
+    let states: Vec<_> = group.rules.iter().map(|rule| (rule.name.as_str(), rule.health.as_str(), rule.firing)).collect();
+    assert_eq!(states, [("A", "ok", 1), ("b", "err", 0)]);
+    let silence = v1::Silence {
+        matchers: "host=~\"a|b\"".to_owned(),
+        ends_ms: NOW_MS + 60_000,
+        created_by: "me".to_owned(),
+        ..v1::Silence::default()
+    };
+    let set = client.set_silence(v1::SetSilenceRequest { silence: Some(silence) }).await.unwrap().into_inner();
+    let filter = vec!["alertname=A".to_owned()];
+    let alerts = client.list_alerts(v1::ListAlertsRequest { filter }).await.unwrap().into_inner().alerts;
+    let [alert] = alerts.as_slice() else { panic!("{alerts:?}") };
+    assert_eq!((alert.state.as_str(), alert.value), ("suppressed", Some(2.0)));
+    assert_eq!(alert.silenced_by, [set.id.clone()]);
+    client.expire_silence(v1::ExpireSilenceRequest { id: set.id }).await.unwrap();
+    let silences = client.list_silences(v1::ListSilencesRequest { expired: true }).await.unwrap().into_inner().silences;
+    assert_eq!((silences.len(), silences[0].state.as_str()), (1, "expired"));
+    let config = "route: {receiver: a}\nreceivers: [{name: a}]\n".to_owned();
+    let set = v1::SetNotificationsRequest { config: config.clone(), templates: [].into() };
+    client.set_notifications(set).await.unwrap();
+    let stored = client.get_notifications(v1::GetNotificationsRequest {}).await.unwrap().into_inner();
+    assert_eq!(stored.config, config);
+    client.delete_notifications(v1::DeleteNotificationsRequest {}).await.unwrap();
+    let delete = v1::DeleteRuleGroupRequest { namespace: "n".to_owned(), group: String::new() };
+    client.delete_rule_group(delete.clone()).await.unwrap();
+    assert_eq!(client.delete_rule_group(delete).await.unwrap_err().code(), Code::NotFound);
 }

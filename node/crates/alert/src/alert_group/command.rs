@@ -7,10 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bellwether_model::{Labels, NodeId, Tenant, Timestamp};
+use bellwether_model::{Labels, NodeId, PatternBudget, Tenant, Timestamp};
 
 use super::evaluated::Evaluated;
-use super::state::RuleShape;
+use super::state::{Notifications, RuleShape};
+use crate::notify::matchers::parse_matchers;
+use crate::notify::templates::check_settings;
 use crate::rules;
 use crate::yaml::problems::Problem;
 
@@ -60,7 +62,7 @@ pub enum Command {
         /// Its name.
         namespace: String,
     },
-    /// Whom alerts are told to from now on. The same again changes nothing.
+    /// Whom alerts are told to from now on. The same again changes nothing. Made by [`Command::set_notifications`].
     SetNotifications {
         /// Whose.
         tenant: Tenant,
@@ -83,7 +85,7 @@ pub enum Command {
         /// The alerts.
         alerts: Vec<ReceivedAlert>,
     },
-    /// A silence, new or changed.
+    /// A silence, new or changed; see [`SilenceDraft::check`].
     SetSilence {
         /// Whose.
         tenant: Tenant,
@@ -303,11 +305,13 @@ pub enum Limited {
     SilenceBytes = 15,
     /// See [`super::limits::ALERT_BYTES_MAX`].
     AlertBytes = 16,
+    /// See [`super::limits::EVALUATION_AHEAD_MS_MAX`].
+    EvaluationAheadMs = 17,
 }
 
 impl Limited {
     /// All there are.
-    pub(super) const ALL: [Limited; 16] = [
+    pub(super) const ALL: [Limited; 17] = [
         Limited::Tenants,
         Limited::Namespaces,
         Limited::NameBytes,
@@ -324,6 +328,7 @@ impl Limited {
         Limited::Silences,
         Limited::SilenceBytes,
         Limited::AlertBytes,
+        Limited::EvaluationAheadMs,
     ];
 }
 
@@ -346,7 +351,23 @@ impl std::fmt::Display for Limited {
             Limited::Silences => "silences",
             Limited::SilenceBytes => "bytes of the silence",
             Limited::AlertBytes => "bytes of an alert",
+            Limited::EvaluationAheadMs => "milliseconds that the evaluation is ahead of the alert group's clock",
         })
+    }
+}
+
+impl SilenceDraft {
+    /// What is wrong with it, whatever the time is.
+    pub fn check(&self) -> Result<(), String> {
+        let matchers = parse_matchers(&self.matchers, &mut PatternBudget::default());
+        let matchers = matchers.map_err(|error| format!("at character {}: {error}", error.column(&self.matchers)))?;
+        if matchers.iter().all(|matcher| matcher.matches("")) {
+            return Err("at least one matcher must not match the empty text: the silence would hold for all".to_owned());
+        }
+        if self.ends_at <= self.begins_at {
+            return Err("the silence ends before it begins".to_owned());
+        }
+        Ok(())
     }
 }
 
@@ -362,6 +383,16 @@ impl Command {
         let group = rules::read_group(text)?;
         let rules = group.rules.iter().map(RuleShape::of).collect();
         Ok(Command::SetRuleGroup { tenant, namespace, group: group.name, text: text.into(), rules })
+    }
+
+    /// A notification configuration as it was written, checked with its templates; or all that is wrong with it.
+    pub fn set_notifications(
+        tenant: Tenant,
+        config: String,
+        templates: BTreeMap<String, String>,
+    ) -> Result<Command, Vec<Problem>> {
+        let problems = check_settings(&Notifications::read(&config, &templates)?.config);
+        if problems.is_empty() { Ok(Command::SetNotifications { tenant, config, templates }) } else { Err(problems) }
     }
 
     /// Whose it is; the ring is nobody's.

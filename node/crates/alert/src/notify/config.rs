@@ -5,6 +5,7 @@
 
 mod address;
 mod global;
+mod hidden;
 mod http;
 mod inhibitions;
 mod intervals;
@@ -27,6 +28,7 @@ use crate::yaml::fields::{Fields, Placed};
 use crate::yaml::problems::{Problem, Problems};
 use crate::yaml::{self, Node, Place};
 
+pub use hidden::without_secrets;
 use kinds::{KINDS, Kind};
 pub use secret::Secret;
 use settings::Settings;

@@ -124,6 +124,8 @@ pub struct KnownAlert {
     pub updated_at: Timestamp,
     /// Its end is not known: it is believed until `alert.ends_at` unless somebody tells of it again.
     pub times_out: bool,
+    /// How many rules have it fire: while there is one, nobody else has a say in when it ends.
+    pub rules: u32,
     pub(crate) groups: usize,
 }
 

@@ -8,6 +8,7 @@
 
 pub mod config;
 pub mod dispatch;
+pub mod fingerprint;
 mod go_duration;
 pub mod inhibition;
 pub mod interval;

@@ -2,11 +2,13 @@
 
 mod lint;
 mod read;
+mod write;
 
 use bellwether_promql::Expr;
 
 pub use lint::{Duplicate, duplicates};
 pub use read::{read, read_group};
+pub use write::{write_file, write_group, write_namespaces};
 
 use crate::template::Template;
 use crate::yaml::Place;

@@ -1,4 +1,6 @@
 //! From tokens to a tree. Messages are Go's.
+//!
+//! Trees are kept for as long as their rules, a hundred thousand of them: no list has room for more than it holds.
 
 use std::collections::BTreeMap;
 
@@ -120,6 +122,7 @@ impl<'t> Parser<'t> {
                 Err((Ending::Else, offset)) => return self.fail(offset, "unexpected {{else}}"),
             }
         }
+        list.shrink_to_fit();
         Ok(list)
     }
 
@@ -304,6 +307,7 @@ impl<'t> Parser<'t> {
         }
         self.depth -= 1;
         let of_range = context == "range";
+        commands.shrink_to_fit();
         Ok(Pipe { offset: number(offset), variables, assigns, of_range, commands })
     }
 
@@ -323,6 +327,7 @@ impl<'t> Parser<'t> {
                     if !assigns {
                         self.variables.extend(names.iter().cloned());
                     }
+                    names.shrink_to_fit();
                     return Ok((names, assigns));
                 }
                 Some(TokenKind::Comma) if context == "range" && names.is_empty() => {
@@ -365,6 +370,7 @@ impl<'t> Parser<'t> {
                 _ => return self.unexpected(token, "operand"),
             }
         }
+        words.shrink_to_fit();
         Ok(Command { offset: number(offset), words })
     }
 
@@ -379,9 +385,11 @@ impl<'t> Parser<'t> {
         while self.peek().kind == TokenKind::Field && !self.peek().spaced {
             fields.push(self.next().text[1..].to_owned());
         }
+        fields.shrink_to_fit();
         word.kind = match word.kind {
             WordKind::Field(mut names) => {
                 names.append(&mut fields);
+                names.shrink_to_fit();
                 WordKind::Field(names)
             }
             WordKind::Variable(name, mut names) => {

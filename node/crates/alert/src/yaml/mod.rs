@@ -6,6 +6,7 @@
 pub mod fields;
 mod places;
 pub mod problems;
+pub mod write;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -145,6 +145,22 @@ fn nobody_outside_ends_an_alert_of_a_rule() {
 }
 
 #[test]
+fn an_alert_that_two_rules_fire_ends_with_the_second() {
+    let mut play = play();
+    play.set_rules("name: h\nrules:\n- {alert: A, expr: other}\n").unwrap();
+    for group in ["g", "h"] {
+        play.evaluate(group, &[Ok(&["1"])]);
+    }
+    play.look_until(play.now + MINUTE);
+    assert_eq!(play.send_all(), ["new [1] []"]);
+    play.evaluate("g", &[Ok(&[])]);
+    assert_eq!(play.look_until(play.now + 2 * MINUTE), [] as [u64; 0]);
+    play.evaluate("h", &[Ok(&[])]);
+    play.look_until(play.now + 2 * MINUTE);
+    assert_eq!(play.send_all(), ["resolved [] [1]"]);
+}
+
+#[test]
 fn what_is_silenced_by_inhibition_is_heard_when_its_source_ends() {
     let mut play = Play::new();
     let inhibited =
@@ -162,4 +178,19 @@ fn what_is_silenced_by_inhibition_is_heard_when_its_source_ends() {
     let mut said = play.send_all();
     said.sort();
     assert_eq!(said, ["new [1] []", "resolved [] [2]"]);
+}
+
+#[test]
+fn what_is_wrong_with_a_configuration_is_told_before_it_is_proposed() {
+    let problems = |config: &str, template: &str| {
+        let templates = [("a.tmpl".to_owned(), template.to_owned())].into();
+        let problems = Command::set_notifications(tenant(), config.into(), templates).err().unwrap_or_default();
+        problems.iter().map(|problem| format!("{problem}\n")).collect::<String>()
+    };
+    assert_eq!(problems(CONFIG, "{{ define \"a\" }}b{{ end }}"), "");
+    assert!(problems(CONFIG, "\n{{ define }}").starts_with("2:"), "{}", problems(CONFIG, "\n{{ define }}"));
+    assert!(problems("route: 7", "").starts_with("1:8: a route"), "{}", problems("route: 7", ""));
+    let slack = CONFIG
+        .replace("webhook_configs: [{url: 'http://chat'}]", "slack_configs: [{api_url: 'http://x', text: '{{ .x'}]");
+    assert!(problems(&slack, "").contains("text"), "{}", problems(&slack, ""));
 }

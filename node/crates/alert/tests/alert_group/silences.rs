@@ -71,3 +71,24 @@ fn a_silence_keeps_people_from_being_told_until_it_expires() {
     play.look_until(now + 121 * 60 * MINUTE);
     assert!(play.state.tenants[&tenant()].silences.is_empty());
 }
+
+#[test]
+fn what_is_wrong_with_a_silence_is_told_before_it_is_proposed() {
+    let check = |matchers: &str, ends_at| {
+        let draft = SilenceDraft {
+            replaces: None,
+            new_id: "a".into(),
+            matchers: matchers.into(),
+            begins_at: 1,
+            ends_at,
+            created_by: String::new(),
+            comment: String::new(),
+        };
+        draft.check().err().unwrap_or_default()
+    };
+    assert_eq!(check("x=1,y=~\".*\"", 2), "");
+    assert!(check("y=~\".*\",z!=1", 2).starts_with("at least one matcher"));
+    assert!(check("", 2).starts_with("at least one matcher"));
+    assert!(check("x=~\"(\"", 2).starts_with("at character 4"), "{}", check("x=~\"(\"", 2));
+    assert_eq!(check("x=1", 1), "the silence ends before it begins");
+}

@@ -4,8 +4,10 @@
 //! *alert groups*, Raft groups of which every node is a member ([`common_group`](crate::common_group)): every node has it at hand,
 //! and one log orders all that concerns it. What commands there are and what they do is in the crate `alert`, pure.
 //!
-//! Reading order: the handles here, [`machine`] and [`state_file`] (what Raft replicates), [`scheduler`] (which nodes evaluate).
+//! Reading order: the handles here, [`machine`] and [`state_file`] (what Raft replicates), [`scheduler`] (which nodes evaluate), and
+//! the [`desk`] (what people ask).
 
+pub mod desk;
 pub mod evaluator;
 pub mod machine;
 mod scheduler;

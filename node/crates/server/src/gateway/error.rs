@@ -29,6 +29,8 @@ pub enum ErrorKind {
     Canceled,
     /// No such thing.
     NotFound,
+    /// It is there already, and another.
+    Conflict,
     /// The method is not for this path.
     MethodNotAllowed,
     /// The caller may not do this.
@@ -48,6 +50,7 @@ impl ErrorKind {
             ErrorKind::Timeout => "timeout",
             ErrorKind::Canceled => "canceled",
             ErrorKind::NotFound => "not_found",
+            ErrorKind::Conflict => "conflict",
             ErrorKind::Forbidden => "forbidden",
             ErrorKind::Unavailable => "unavailable",
             ErrorKind::Internal => "internal",
@@ -64,6 +67,7 @@ impl ErrorKind {
             // nginx's "client closed request", as Prometheus answers.
             ErrorKind::Canceled => StatusCode::from_u16(499).expect("three digits"),
             ErrorKind::NotFound => StatusCode::NOT_FOUND,
+            ErrorKind::Conflict => StatusCode::CONFLICT,
             ErrorKind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             ErrorKind::Forbidden => StatusCode::FORBIDDEN,
             ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,

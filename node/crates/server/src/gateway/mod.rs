@@ -6,6 +6,7 @@
 //! endpoints; `answer.rs`, `json.rs` and `number.rs` write answers.
 
 mod admin;
+mod alerting;
 mod answer;
 mod ast_json;
 mod body;
@@ -13,6 +14,7 @@ mod calendar;
 mod compress;
 mod cors;
 mod error;
+mod exemplars;
 mod federate;
 mod guard;
 mod histogram_json;
@@ -40,12 +42,14 @@ use axum::routing::{MethodRouter, get, post};
 use bellwether_model::{Tenant, Timestamp};
 use tokio::sync::{Semaphore, watch};
 
+pub use alerting::DEFINITIONS_NAMESPACE;
 pub use error::{ApiError, ErrorKind};
 pub use hosts::Hosts;
 pub use number::{push_float, push_seconds};
 pub use query::query_answer;
 pub use tenant::NAMED_ELSEWHERE;
 
+use crate::alerting::desk::Desk;
 use crate::config::Config;
 use crate::env::WallClock;
 use crate::far_end::Administrators;
@@ -80,6 +84,8 @@ pub struct GatewayState {
     pub started_ms: Timestamp,
     /// Backups of the whole cluster; without it there are no snapshots.
     pub backups: Option<LongWork>,
+    /// Rules, alerts, silences, whom to tell.
+    pub desk: Desk,
     /// Who may administer.
     pub administrators: Administrators,
     /// Whether requests are served; until then they are answered 503.
@@ -133,7 +139,7 @@ pub fn router(state: GatewayState) -> Router {
     let reads = Router::new()
         .route("/api/v1/query", get(query::instant).post(query::instant))
         .route("/api/v1/query_range", get(query::range).post(query::range))
-        .route("/api/v1/query_exemplars", get(query::exemplars).post(query::exemplars))
+        .route("/api/v1/query_exemplars", get(exemplars::exemplars).post(exemplars::exemplars))
         .route("/api/v1/format_query", get(query::format).post(query::format))
         .route("/api/v1/parse_query", get(query::parse).post(query::parse))
         .route("/api/v1/read", post(remote_read::remote_read))
@@ -142,6 +148,7 @@ pub fn router(state: GatewayState) -> Router {
         .route("/api/v1/label/{name}/values", get(series::label_values))
         .route("/api/v1/metadata", get(series::metadata))
         .merge(status_routes())
+        .merge(alerting::routes(&gateway))
         // Before the layer: it answers OPTIONS, which no route here takes.
         .method_not_allowed_fallback(pages::method_not_allowed)
         .layer(from_fn_with_state(Origins::new(&gateway.state.config.cors_origin), cors::allow_origins));
@@ -177,8 +184,6 @@ fn status_routes() -> Router<Arc<Gateway>> {
         .route("/api/v1/status/tsdb", get(status::tsdb))
         .route("/api/v1/status/active_queries", get(status::active_queries))
         .route("/api/v1/status/walreplay", empty(r#"{"min":0,"max":0,"current":0}"#))
-        .route("/api/v1/rules", empty(r#"{"groups":[]}"#))
-        .route("/api/v1/alerts", empty(r#"{"alerts":[]}"#))
         .route("/api/v1/alertmanagers", empty(r#"{"activeAlertmanagers":[],"droppedAlertmanagers":[]}"#))
         .route("/api/v1/targets", empty(r#"{"activeTargets":[],"droppedTargets":[],"droppedTargetCounts":{}}"#))
         .route("/api/v1/targets/metadata", empty("[]"))

@@ -2,6 +2,7 @@
 //!
 //! Each service is a thin edge like the HTTP gateway's: messages in, calls of the node's parts, messages out.
 
+mod alerting;
 pub mod cluster;
 mod explanation;
 mod health;
@@ -29,6 +30,7 @@ use tonic::{Request, Status};
 use tonic_health::pb::health_server::HealthServer;
 
 use self::operations::OperationsService;
+use crate::alerting::desk::Desk;
 use crate::config::Config;
 use crate::env::WallClock;
 use crate::far_end::Administrators;
@@ -61,6 +63,8 @@ pub struct GrpcState {
     pub http_address: SocketAddr,
     /// The cluster, where the node is of one.
     pub meta: Option<watch::Receiver<Arc<MetaState>>>,
+    /// Rules, alerts, silences, whom to tell.
+    pub desk: Desk,
     /// Whether requests are served.
     pub ready: watch::Receiver<bool>,
 }
@@ -81,6 +85,7 @@ pub fn routes(
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .add_service(v1::node_server::NodeServer::new(node::Node(state.clone())))
+        .add_service(v1::alerting_server::AlertingServer::new(alerting::Alerting(state.clone())))
         .add_service(queries);
     let administrators = Administrators::new(&state.config.hosts, state.meta.clone(), state.clock.clone());
     let routes = match administration {
@@ -107,8 +112,10 @@ pub async fn refuse_strangers(
     request: axum::extract::Request,
     next: Next,
 ) -> Response {
-    let service = request.uri().path().trim_start_matches('/').split('/').next();
-    if service.is_some_and(|service| ADMINISTRATION.contains(&service))
+    let path = request.uri().path();
+    let service = path.trim_start_matches('/').split('/').next();
+    let is_for_few = service.is_some_and(|service| ADMINISTRATION.contains(&service));
+    if (is_for_few || alerting::ADMINISTRATION.contains(&path))
         && let Err(reason) = administrators.check(&request)
     {
         return Status::permission_denied(reason.to_string()).into_http::<Body>();

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each test file uses a part")]
 
+pub mod alert_states;
 mod executors;
 pub mod remote_read;
 mod remote_write;
@@ -18,6 +19,7 @@ use bellwether_ingest::ControlCommand;
 use bellwether_kv::MemDisk;
 use bellwether_model::Timestamp;
 use bellwether_raft::Inline;
+use bellwether_server::alerting::desk::Desk;
 use bellwether_server::config::{Config, HostList};
 use bellwether_server::env::{
     BoxFuture, DiskSpace, Env, ExecutorHandle, Executors, Listener, Net, NoFiles, NoObjects, Program, SecretKey, Seed,
@@ -37,6 +39,7 @@ use prometheus::Registry;
 use tokio::sync::watch;
 use tower::ServiceExt;
 
+pub use alert_states::MemoryStates;
 pub use executors::{InlineExecutor, ThreadExecutor};
 pub use remote_write::{Series, V2, metadata, series, snappy, v1, v1_with_metadata};
 
@@ -52,6 +55,7 @@ pub struct Node {
     pub clock: Arc<TestClock>,
     pub write: Arc<WritePath>,
     pub queries: Arc<Coordinator>,
+    pub alerting: Arc<MemoryStates>,
 }
 
 /// An answer, read whole.
@@ -129,6 +133,8 @@ impl Node {
         let queries = Arc::new(Coordinator::new(router.clone(), scan, &config, &registry));
         let (ready, is_ready) = watch::channel(true);
         let config = Arc::new(config);
+        let alerting = Arc::new(MemoryStates::new(clock.clone()));
+        let desk = Desk::new(alerting.clone(), clock.clone(), env.key.clone(), &config, config.http);
         let grpc = grpc::routes(
             GrpcState {
                 router: router.clone(),
@@ -139,6 +145,7 @@ impl Node {
                 started_ms: NOW_MS,
                 http_address: config.http,
                 meta: None,
+                desk: desk.clone(),
                 ready: is_ready.clone(),
             },
             None,
@@ -152,13 +159,14 @@ impl Node {
             clock: clock.clone(),
             started_ms: NOW_MS,
             backups: None,
+            desk,
             administrators: Administrators::new(&HostList::default(), None, clock.clone()),
             ready: is_ready,
         });
         // As over a listener: from this machine.
         let far_end = FarEnd { address: SocketAddr::from(([127, 0, 0, 1], 1)), security: Security::Plain };
         let router = router.layer(axum::Extension(far_end));
-        Node { router, grpc: grpc.unwrap(), registry, ready, clock, write, queries }
+        Node { router, grpc: grpc.unwrap(), registry, ready, clock, write, queries, alerting }
     }
 
     /// The gRPC services, for a client without sockets.
@@ -185,6 +193,12 @@ impl Node {
 
     pub async fn post(&self, path: &str) -> Answer {
         self.send(Request::post(path).body(Body::empty()).unwrap()).await
+    }
+
+    /// A request with a body, from this machine.
+    pub async fn call(&self, method: &str, path: &str, body: &str) -> Answer {
+        let request = Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, "application/json");
+        self.send(request.body(Body::from(body.to_owned())).unwrap()).await
     }
 
     /// POST of a form.

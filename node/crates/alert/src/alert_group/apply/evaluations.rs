@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bellwether_model::{Labels, LabelsBuilder, Timestamp};
 
 use super::Entry;
-use crate::alert_group::command::{Outcome, Refusal, Reply};
+use crate::alert_group::command::{Limited, Outcome, Refusal, Reply};
 use crate::alert_group::evaluated::{Evaluated, RuleDifference};
-use crate::alert_group::limits::{HISTORY_MAX, RULE_ALERTS_MAX};
+use crate::alert_group::limits::{EVALUATION_AHEAD_MS_MAX, HISTORY_MAX, RULE_ALERTS_MAX};
 use crate::alert_group::state::{GroupProgress, Health, RuleProgress, StoredNotifications, TenantState, Transition};
 use crate::notify::dispatch;
 use crate::state::alerting::{Alert, Change, Observation, Phase, Timing, advance, is_still};
@@ -16,8 +16,12 @@ use crate::state::alerting::{Alert, Change, Observation, Phase, Timing, advance,
 #[derive(Default)]
 pub(super) struct News {
     transitions: Vec<Transition>,
-    /// Alerts that fire or do no longer, or have other annotations.
-    alerts: Vec<dispatch::Alert>,
+    /// Alerts that begin to fire.
+    begun: Vec<dispatch::Alert>,
+    /// Alerts that fire, of which there is something else to say.
+    refreshed: Vec<dispatch::Alert>,
+    /// Alerts that fire no longer, since when.
+    ended: Vec<(Labels, Timestamp)>,
 }
 
 impl TenantState {
@@ -37,6 +41,8 @@ impl TenantState {
         if last != before || last.is_some_and(|last| last >= at) {
             return Err(Refusal::AlreadyEvaluated { last, before, at });
         }
+        let ahead = usize::try_from(at.saturating_sub(entry.now)).unwrap_or(0);
+        Refusal::check(Limited::EvaluationAheadMs, ahead, EVALUATION_AHEAD_MS_MAX as usize)?;
         let rules = group.progress.rules.len();
         let differences = &evaluated.differences;
         let ascends = differences.windows(2).all(|pair| pair[0].rule < pair[1].rule)
@@ -56,11 +62,13 @@ impl TenantState {
         let more = self.history.len().saturating_sub(HISTORY_MAX);
         self.history.drain(..more);
         let config = StoredNotifications::effective(&self.notifications);
-        for alert in news.alerts {
-            if self.dispatch.receive(config, alert, now).is_err() {
+        news.ended.into_iter().for_each(|(labels, at)| self.dispatch.end(&labels, at, now));
+        for alert in news.begun {
+            if self.dispatch.begin(config, alert, now).is_err() {
                 self.untold = self.untold.saturating_add(1);
             }
         }
+        news.refreshed.into_iter().for_each(|alert| self.dispatch.refresh(alert, now));
     }
 }
 
@@ -95,7 +103,7 @@ impl RuleProgress {
         if forgets {
             let ended = self.ended(at);
             news.transitions.extend(ended.transitions);
-            news.alerts.extend(ended.alerts);
+            news.ended.extend(ended.ended);
             self.alerts = Arc::default();
         }
         let Some(timing) = self.shape.timing() else { return };
@@ -120,14 +128,15 @@ impl RuleProgress {
         for event in advance(timing, alerts, at, observation) {
             let known = alerts.get(&event.labels);
             let value = known.map_or(0.0, |alert| alert.value);
-            if let (Change::Firing | Change::Resolved, Some(known)) = (event.change, known) {
-                news.alerts.extend(told(&event.labels, known, &self.generator_url));
+            match (event.change, known) {
+                (Change::Firing, Some(known)) => news.begun.extend(told(&event.labels, known, &self.generator_url)),
+                (Change::Resolved, _) => news.ended.push((event.labels.clone(), at)),
+                _ => {}
             }
             news.transitions.push(Transition { at, labels: event.labels, change: event.change, value });
         }
         let refreshed = observation.refreshed.iter().filter_map(|(labels, _)| alerts.get_key_value(labels));
-        let firing = refreshed.filter(|(_, alert)| matches!(alert.phase, Phase::Firing { .. }));
-        news.alerts.extend(firing.filter_map(|(labels, alert)| told(labels, alert, &self.generator_url)));
+        news.refreshed.extend(refreshed.filter_map(|(labels, alert)| told(labels, alert, &self.generator_url)));
     }
 
     /// What is told when all alerts end at once.
@@ -140,8 +149,7 @@ impl RuleProgress {
                 Phase::Resolved { .. } => continue,
             };
             if change == Change::Resolved {
-                let alert = Alert { phase: Phase::Resolved { at }, ..alert.clone() };
-                news.alerts.extend(told(labels, &alert, &self.generator_url));
+                news.ended.push((labels.clone(), at));
             }
             news.transitions.push(Transition { at, labels: labels.clone(), change, value: alert.value });
         }
@@ -149,18 +157,13 @@ impl RuleProgress {
     }
 }
 
-/// An alert of a rule as people are told of it; none of one that is pending.
+/// An alert of a rule as people are told of it; none of one that does not fire.
 fn told(labels: &Labels, alert: &Alert, generator_url: &Arc<str>) -> Option<dispatch::Alert> {
-    let (begins_at, ends_at) = match alert.phase {
-        Phase::Pending => return None,
-        Phase::Firing { since, .. } => (since, None),
-        Phase::Resolved { at } => (at, Some(at)),
-    };
+    let Phase::Firing { since, .. } = alert.phase else { return None };
     let mut annotations = LabelsBuilder::default();
     for (name, text) in &*alert.annotations {
         annotations.push(name, text);
     }
-    let annotations = annotations.build().unwrap_or_default();
-    let generator_url = generator_url.clone();
-    Some(dispatch::Alert { labels: labels.clone(), annotations, begins_at, ends_at, generator_url })
+    let (annotations, generator_url) = (annotations.build().unwrap_or_default(), generator_url.clone());
+    Some(dispatch::Alert { labels: labels.clone(), annotations, begins_at: since, ends_at: None, generator_url })
 }

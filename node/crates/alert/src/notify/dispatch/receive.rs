@@ -1,6 +1,6 @@
 //! How alerts come into groups.
 
-use bellwether_model::Timestamp;
+use bellwether_model::{Labels, Timestamp};
 
 use super::{ALERTS_MAX, Alert, Dispatch, DispatchError, GROUPS_MAX, KnownAlert, is_over};
 use crate::notify::Config;
@@ -18,11 +18,38 @@ impl Dispatch {
                 alert.generator_url = known.alert.generator_url.clone();
             }
         }
-        self.take(config, KnownAlert { alert, updated_at: now, times_out: false, groups: 0 }, now)
+        self.take(config, KnownAlert { alert, updated_at: now, times_out: false, rules: 0, groups: 0 }, now)
+    }
+
+    /// An alert of a rule begins. Rules that have one with the same labels fire it together.
+    pub fn begin(&mut self, config: &Config, mut alert: Alert, now: Timestamp) -> Result<(), DispatchError> {
+        let mut rules = 1_u32;
+        if let Some(known) = self.alerts.get(&alert.labels).filter(|known| !is_over(&known.alert, now)) {
+            alert.begins_at = known.alert.begins_at.min(alert.begins_at);
+            rules = rules.saturating_add(known.rules);
+        }
+        self.take(config, KnownAlert { alert, updated_at: now, times_out: false, rules, groups: 0 }, now)
+    }
+
+    /// There is something else to say of an alert of a rule that fires.
+    pub fn refresh(&mut self, alert: Alert, now: Timestamp) {
+        if let Some(known) = self.alerts.get_mut(&alert.labels).filter(|known| known.rules > 0) {
+            (known.alert.annotations, known.alert.generator_url) = (alert.annotations, alert.generator_url);
+            known.updated_at = now;
+        }
+    }
+
+    /// An alert of a rule ends, unless another rule has it fire.
+    pub fn end(&mut self, labels: &Labels, at: Timestamp, now: Timestamp) {
+        let Some(known) = self.alerts.get_mut(labels).filter(|known| known.rules > 0) else { return };
+        known.rules -= 1;
+        if known.rules == 0 {
+            (known.alert.ends_at, known.updated_at) = (Some(at), now);
+        }
     }
 
     /// Takes an alert from outside, of which its sender tells again and again. Its end may lie ahead; with `times_out` it is no more
-    /// than how long the alert is believed. While an alert fires that has no end, nobody outside has a say in it.
+    /// than how long the alert is believed. While a rule has the alert fire, nobody outside has a say in it.
     pub fn receive_outside(
         &mut self,
         config: &Config,
@@ -30,9 +57,9 @@ impl Dispatch {
         times_out: bool,
         now: Timestamp,
     ) -> Result<(), DispatchError> {
-        let mut new = KnownAlert { alert, updated_at: now, times_out, groups: 0 };
+        let mut new = KnownAlert { alert, updated_at: now, times_out, rules: 0, groups: 0 };
         if let Some(known) = self.alerts.get(&new.alert.labels) {
-            let Some(known_end) = known.alert.ends_at else { return Ok(()) };
+            let Some(known_end) = known.alert.ends_at.filter(|_| known.rules == 0) else { return Ok(()) };
             merge(known, known_end, &mut new.alert, now);
         }
         self.take(config, new, now)

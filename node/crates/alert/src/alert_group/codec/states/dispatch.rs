@@ -27,6 +27,7 @@ impl Encoder {
             to.told(&known.alert, table);
             to.i64(known.updated_at);
             to.flag(known.times_out);
+            to.u32(known.rules);
         });
         self.list(tenant.dispatch.groups(), |to, ((route, labels), group)| {
             to.size(*route);
@@ -92,7 +93,7 @@ impl Decoder<'_> {
         let damaged = DecodeError::Damaged;
         let alerts: Vec<KnownAlert> = self.list(|from| {
             let (alert, updated_at) = (from.told(table)?, from.i64()?);
-            Ok(KnownAlert { alert, updated_at, times_out: from.flag()?, groups: 0 })
+            Ok(KnownAlert { alert, updated_at, times_out: from.flag()?, rules: from.u32()?, groups: 0 })
         })?;
         let groups: Vec<((usize, Labels), Group)> = self.list(|from| {
             let id = (from.size()?, from.known(table)?);

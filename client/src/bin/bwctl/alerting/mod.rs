@@ -1,0 +1,77 @@
+//! What nodes know of alerting: `bwctl rules load|list|show|delete|status`, `bwctl notify load|show|delete`, `bwctl alerts`, `bwctl
+//! silence`. What is done to files without a node is in [`rules`](crate::rules) and [`notify`](crate::notify).
+
+pub mod notifications;
+pub mod rules;
+pub mod silences;
+
+use bellwether_client::Client;
+use bellwether_client::v1::{Alert, Label};
+use serde_json::{Map, Value, json};
+
+use crate::Context;
+use crate::arguments::{AlertsCommand, TenantOption};
+use crate::failure::Failure;
+use crate::table::{Column, Table};
+use crate::times::print_time;
+
+/// The client for a tenant's things.
+fn client_of(context: &Context, option: &TenantOption) -> Result<Client, Failure> {
+    match &option.tenant {
+        Some(tenant) => Ok(context.client.for_tenant(tenant)?),
+        None => Ok(context.client.clone()),
+    }
+}
+
+/// `bwctl alerts`
+pub async fn run(context: &Context, command: AlertsCommand) -> Result<(), Failure> {
+    let AlertsCommand::List { matchers, of } = command;
+    let alerts = client_of(context, &of)?.alerting().alerts(&matchers).await?;
+    Ok(context.output.print(|| table(&alerts), || alerts.iter().map(alert_json).collect())?)
+}
+
+fn table(alerts: &[Alert]) -> Table {
+    let columns = ["ALERT", "STATE", "SINCE", "VALUE", "TOLD TO", "LABELS"].map(Column::Left);
+    let mut table = Table::new(columns);
+    for alert in alerts {
+        let name = alert.labels.iter().find(|label| label.name == NAME).map_or("", |label| &label.value);
+        let others = alert.labels.iter().filter(|label| label.name != NAME);
+        let others: Vec<String> = others.map(|label| format!("{}={:?}", label.name, label.value)).collect();
+        let value = alert.value.map(|value| value.to_string()).unwrap_or_default();
+        let quiet = match (alert.silenced_by.first(), alert.inhibited_by.first()) {
+            (Some(id), _) => format!("nobody: silence {id}"),
+            (None, Some(fingerprint)) => format!("nobody: inhibited by {fingerprint}"),
+            (None, None) => alert.receivers.join(", "),
+        };
+        table.row([
+            name.to_owned(),
+            alert.state.clone(),
+            print_time(alert.active_since_ms),
+            value,
+            quiet,
+            others.join(" "),
+        ]);
+    }
+    table
+}
+
+const NAME: &str = "alertname";
+
+fn alert_json(alert: &Alert) -> Value {
+    json!({
+        "labels": pairs(&alert.labels),
+        "annotations": pairs(&alert.annotations),
+        "state": alert.state,
+        "active_since_ms": alert.active_since_ms,
+        "value": alert.value,
+        "fingerprint": alert.fingerprint,
+        "receivers": alert.receivers,
+        "silenced_by": alert.silenced_by,
+        "inhibited_by": alert.inhibited_by,
+    })
+}
+
+fn pairs(labels: &[Label]) -> Value {
+    let pair = |label: &Label| (label.name.clone(), Value::String(label.value.clone()));
+    Value::Object(labels.iter().map(pair).collect::<Map<_, _>>())
+}

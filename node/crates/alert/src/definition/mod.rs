@@ -1,0 +1,485 @@
+//! Alerts as `POST /v1/alerts` takes them: one query, two thresholds, what to do without data. Each becomes a rule group, one
+//! alerting rule for each thing that can be said of it, so that whatever evaluates rules evaluates these.
+//!
+//! | rule | fires | label `severity` |
+//! |---|---|---|
+//! | critical | the value is beyond the critical threshold, or the query has a result | `critical` |
+//! | warning | the value is beyond the warning threshold: beyond the critical one too | `warning` |
+//! | no data | the query has had no value | `no_data` |
+//!
+//! All carry `alertname`, `alert_id` and `notify`, by which routes can tell them. What rules cannot do is refused.
+
+mod cursor;
+pub mod metric_query;
+
+use bellwether_model::Labels;
+use bellwether_promql::ast::{Binary, BinaryOp};
+use bellwether_promql::{Expr, number_text, parse};
+
+use crate::notify::fingerprint::Fingerprint;
+use crate::rules::{AlertingRule, Expansion, Query, Rule, RuleGroup};
+use crate::state::alerting::ALERT_NAME;
+use crate::template::alert::AlertTemplate;
+use crate::yaml::Place;
+use cursor::TextError;
+
+/// Bytes of an alert's name.
+pub const NAME_BYTES_MAX: usize = 512;
+/// Bytes of its message.
+pub const MESSAGE_BYTES_MAX: usize = 64 << 10;
+/// Whom it may name.
+pub const NOTIFY_MAX: usize = 64;
+/// Bytes of one of them.
+pub const TARGET_BYTES_MAX: usize = 512;
+/// The longest time that a condition must hold.
+const EVALUATION_WINDOW_MS_MAX: i64 = 31 * 24 * 3_600_000;
+
+/// The label that says how bad it is.
+pub const SEVERITY: &str = "severity";
+/// The label by which an alert's rules are found.
+pub const ALERT_ID: &str = "alert_id";
+/// The label that says whom to tell: the targets with commas between.
+pub const NOTIFY: &str = "notify";
+/// The annotation that is told.
+const MESSAGE: &str = "message";
+
+/// An alert as people define it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Definition {
+    /// Its name; of a tenant's definitions no two share one.
+    pub name: String,
+    /// PromQL, or a [`metric_query`].
+    pub query: String,
+    /// What is told, a template as in annotations of rules.
+    pub message: Option<String>,
+    /// Whom to tell: `slack:#alerts-prod`.
+    pub notify: Vec<String>,
+    /// From where on it is critical.
+    pub critical: Option<f64>,
+    /// From where on it is a warning.
+    pub warning: Option<f64>,
+    /// Of PromQL, how long the condition must hold; of a metric query, the window that it has already.
+    pub evaluation_window_ms: Option<i64>,
+    /// What no data means.
+    pub no_data: NoData,
+}
+
+/// What no data means.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum NoData {
+    /// Nothing is wrong.
+    #[default]
+    Ok,
+    /// Somebody is to be told.
+    Alert,
+}
+
+/// How bad it is, from the best.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// There is nothing to look at.
+    NoData,
+    /// Beyond the warning threshold.
+    Warning,
+    /// Beyond the critical threshold.
+    Critical,
+}
+
+impl Severity {
+    /// The value of the label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Severity::NoData => "no_data",
+            Severity::Warning => "warning",
+            Severity::Critical => "critical",
+        }
+    }
+
+    /// Of a rule that a definition was made into.
+    pub fn of(rule: &AlertingRule) -> Option<Severity> {
+        let label = rule.labels.iter().find(|label| label.name == SEVERITY)?;
+        [Severity::NoData, Severity::Warning, Severity::Critical].into_iter().find(|known| known.as_str() == label.text)
+    }
+}
+
+/// What is wrong with a definition.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {message}")]
+pub struct FieldError {
+    /// Which of its fields.
+    pub field: &'static str,
+    /// What, and at which character of its text.
+    pub message: String,
+}
+
+fn wrong<T>(field: &'static str, message: impl Into<String>) -> Result<T, FieldError> {
+    Err(FieldError { field, message: message.into() })
+}
+
+/// What a query compares.
+struct Condition {
+    /// The value alone, in PromQL; none if the query is not of that kind.
+    value: Option<String>,
+    /// With what it is compared, if the query says so.
+    comparison: Option<(BinaryOp, f64)>,
+    /// The window that the query has.
+    window_ms: Option<i64>,
+}
+
+impl Definition {
+    /// The id that a definition of this name gets: the same each time, so that one that is sent twice is known.
+    pub fn id(name: &str) -> String {
+        Fingerprint::of(&Labels::of(&[(ALERT_NAME, name)])).to_string()
+    }
+
+    /// The rules that it comes to; the group is named by its id.
+    pub fn rules(&self, id: &str) -> Result<RuleGroup, FieldError> {
+        self.check_texts()?;
+        let condition = Condition::of(&self.query)?;
+        let for_ms = self.hold_ms(&condition)?;
+        let mut rules = Vec::new();
+        for (severity, query) in self.queries(&condition)? {
+            rules.push(Rule::Alerting(self.rule(id, severity, query, for_ms)?));
+        }
+        Ok(RuleGroup {
+            name: id.to_owned(),
+            interval_ms: None,
+            limit: None,
+            query_offset_ms: None,
+            rules,
+            place: Place::START,
+        })
+    }
+
+    fn check_texts(&self) -> Result<(), FieldError> {
+        if self.name.trim().is_empty() {
+            return wrong("name", "an alert needs a name");
+        }
+        if self.name.len() > NAME_BYTES_MAX {
+            return wrong("name", format!("it has more than {NAME_BYTES_MAX} bytes"));
+        }
+        if self.message.as_ref().is_some_and(|message| message.len() > MESSAGE_BYTES_MAX) {
+            return wrong("message", format!("it has more than {MESSAGE_BYTES_MAX} bytes"));
+        }
+        if self.notify.len() > NOTIFY_MAX {
+            return wrong("notify", format!("it names more than {NOTIFY_MAX} targets"));
+        }
+        for target in &self.notify {
+            if target.trim() != target || target.is_empty() || target.contains(',') || target.len() > TARGET_BYTES_MAX {
+                return wrong("notify", format!("{target:?} is no target such as slack:#alerts-prod"));
+            }
+        }
+        Ok(())
+    }
+
+    /// How long the condition must hold before an alert fires.
+    fn hold_ms(&self, condition: &Condition) -> Result<i64, FieldError> {
+        let Some(wanted) = self.evaluation_window_ms else { return Ok(0) };
+        if !(0..=EVALUATION_WINDOW_MS_MAX).contains(&wanted) {
+            return wrong("evaluation_window", "the longest is 31d");
+        }
+        match condition.window_ms {
+            Some(window) if window != wanted => {
+                let text = bellwether_promql::duration_text(window);
+                wrong(
+                    "evaluation_window",
+                    format!("the query says last_{text}: leave one of them out, or make them the same"),
+                )
+            }
+            Some(_) => Ok(0),
+            None => Ok(wanted),
+        }
+    }
+
+    fn queries(&self, condition: &Condition) -> Result<Vec<(Severity, String)>, FieldError> {
+        let (critical, warning) = (self.critical, self.warning);
+        let Some(value) = &condition.value else {
+            if critical.is_some() || warning.is_some() {
+                return wrong("thresholds", "the query is no value that could be compared with them");
+            }
+            if self.no_data == NoData::Alert {
+                let message = "\"alert\" needs a query that is a value with thresholds, or compares one with a number: of this one no \
+                               result may mean that all is well";
+                return wrong("no_data_behavior", message);
+            }
+            return Ok(vec![(Severity::Critical, self.query.clone())]);
+        };
+        let op = match (condition.comparison, critical, warning) {
+            (None, None, None) => {
+                return wrong("thresholds", "the query compares with nothing, so there must be a threshold");
+            }
+            (Some((_, number)), Some(critical), _) if number != critical => {
+                let [number, critical] = [number, critical].map(number_text);
+                return wrong("thresholds.critical", format!("it is {critical}, and the query compares with {number}"));
+            }
+            (Some((op, _)), _, _) => op,
+            // Whichever lies further out is the critical one.
+            (None, Some(critical), Some(warning)) if critical < warning => BinaryOp::Less,
+            (None, _, _) => BinaryOp::Greater,
+        };
+        let critical = critical.or(condition.comparison.map(|(_, number)| number));
+        if let (Some(critical), Some(warning)) = (critical, warning) {
+            let is_inside = match op {
+                BinaryOp::Greater | BinaryOp::GreaterEqual => warning < critical,
+                BinaryOp::Less | BinaryOp::LessEqual => warning > critical,
+                _ => return wrong("thresholds.warning", format!("a query with {} has one threshold", op.as_str())),
+            };
+            if !is_inside {
+                let critical = number_text(critical);
+                return wrong("thresholds.warning", format!("it must be reached before the critical one, {critical}"));
+            }
+        }
+        let compare = |threshold: f64| format!("{value} {} {}", op.as_str(), number_text(threshold));
+        let mut queries = Vec::new();
+        queries.extend(critical.map(|threshold| (Severity::Critical, compare(threshold))));
+        queries.extend(warning.map(|threshold| (Severity::Warning, compare(threshold))));
+        if self.no_data == NoData::Alert {
+            queries.push((Severity::NoData, format!("absent({value})")));
+        }
+        Ok(queries)
+    }
+
+    fn rule(&self, id: &str, severity: Severity, text: String, for_ms: i64) -> Result<AlertingRule, FieldError> {
+        let expr = parse(&text).or_else(|error| wrong("query", error.to_string()))?;
+        let expansion = |name: &str, text: &str, field| match AlertTemplate::parse(&self.name, text) {
+            Ok(template) => Ok(Expansion { name: name.to_owned(), text: text.to_owned(), template }),
+            Err(error) => {
+                let offset = AlertTemplate::offset(error.offset);
+                let at = TextError::new(offset, "").character(text);
+                wrong(field, format!("character {at}: {error}"))
+            }
+        };
+        let mut labels = vec![expansion(ALERT_ID, id, "name")?];
+        if !self.notify.is_empty() {
+            labels.push(expansion(NOTIFY, &verbatim(&self.notify.join(",")), "notify")?);
+        }
+        labels.push(expansion(SEVERITY, severity.as_str(), "thresholds")?);
+        let message = self.message.iter().map(|message| expansion(MESSAGE, message, "message"));
+        let annotations = message.collect::<Result<_, _>>()?;
+        let query = Query { text, expr };
+        let alert = self.name.clone();
+        Ok(AlertingRule { alert, query, for_ms, keep_firing_for_ms: 0, labels, annotations, place: Place::START })
+    }
+}
+
+impl Condition {
+    fn of(query: &str) -> Result<Condition, FieldError> {
+        let error = match parse(query) {
+            Ok(expr) => return Condition::of_promql(&expr),
+            Err(error) => error,
+        };
+        if !metric_query::looks_like_one(query) {
+            return wrong("query", error.to_string());
+        }
+        match metric_query::read(query) {
+            Ok(read) => Ok(Condition {
+                value: Some(read.value),
+                comparison: Some((read.op, read.threshold)),
+                window_ms: Some(read.window_ms),
+            }),
+            Err(error) => wrong("query", format!("character {}: {error}", error.character(query))),
+        }
+    }
+
+    fn of_promql(expr: &Expr) -> Result<Condition, FieldError> {
+        let of_value = |value: &Expr| {
+            let text = value.to_string();
+            let text = if is_atom(value) { text } else { format!("({text})") };
+            // What cannot be compared with a number is no vector.
+            match parse(&format!("{text} > 1")) {
+                Ok(_) => Ok(Some(text)),
+                Err(error) => {
+                    wrong("query", format!("it is nothing that could be compared with a number: {}", error.message))
+                }
+            }
+        };
+        let window_ms = None;
+        match expr.without_parens() {
+            Expr::Binary(binary) if binary.op.is_comparison() && !binary.return_bool => match with_number(binary) {
+                Some((value, op, number)) => {
+                    Ok(Condition { value: of_value(value)?, comparison: Some((op, number)), window_ms })
+                }
+                None => Ok(Condition { value: None, comparison: None, window_ms }),
+            },
+            Expr::Binary(binary) if binary.op.is_set() => Ok(Condition { value: None, comparison: None, window_ms }),
+            value => Ok(Condition { value: of_value(value)?, comparison: None, window_ms }),
+        }
+    }
+}
+
+/// Whether it can be an operand as it is written.
+fn is_atom(expr: &Expr) -> bool {
+    !matches!(expr, Expr::Binary(_) | Expr::Unary(_) | Expr::Number(_))
+}
+
+/// A comparison with a number: what is compared, how as if the number stood at the right, and the number.
+fn with_number(binary: &Binary) -> Option<(&Expr, BinaryOp, f64)> {
+    if let Some(number) = number(&binary.rhs) {
+        return Some((&binary.lhs, binary.op, number));
+    }
+    let mirrored = match binary.op {
+        BinaryOp::Less => BinaryOp::Greater,
+        BinaryOp::LessEqual => BinaryOp::GreaterEqual,
+        BinaryOp::Greater => BinaryOp::Less,
+        BinaryOp::GreaterEqual => BinaryOp::LessEqual,
+        op => op,
+    };
+    number(&binary.lhs).map(|number| (&*binary.rhs, mirrored, number))
+}
+
+fn number(expr: &Expr) -> Option<f64> {
+    match expr.without_parens() {
+        Expr::Number(number) => Some(number.value),
+        Expr::Unary(unary) => number(&unary.expr).map(|number| if unary.negative { -number } else { number }),
+        _ => None,
+    }
+}
+
+/// A text that a template leaves as it is.
+fn verbatim(text: &str) -> String {
+    text.replace("{{", "{{\"{{\"}}")
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::rules::{read_group, write_group};
+
+    fn definition(query: &str) -> Definition {
+        Definition {
+            name: "High errors".to_owned(),
+            query: query.to_owned(),
+            message: None,
+            notify: Vec::new(),
+            critical: None,
+            warning: None,
+            evaluation_window_ms: None,
+            no_data: NoData::Ok,
+        }
+    }
+
+    fn check(definition: &Definition, expected: &Expect) {
+        let group = definition.rules("1d").unwrap_or_else(|error| panic!("{error}"));
+        let written = write_group(&group);
+        expected.assert_eq(&written);
+        let read = read_group(&written).unwrap_or_else(|problems| panic!("{problems:?}"));
+        assert_eq!(write_group(&read), written);
+    }
+
+    fn check_error(change: impl FnOnce(&mut Definition), expected: &str) {
+        let mut definition = definition("avg(last_5m):sum:a{*} > 0.05");
+        change(&mut definition);
+        assert_eq!(definition.rules("1d").unwrap_err().to_string(), expected);
+    }
+
+    #[test]
+    fn each_threshold_is_a_rule() {
+        let definition = Definition {
+            message: Some("{{ $labels.host }} has {{ $value | humanizePercentage }}".to_owned()),
+            notify: vec!["slack:#alerts-prod".to_owned(), "pagerduty:{{api}}".to_owned()],
+            critical: Some(0.05),
+            warning: Some(0.02),
+            evaluation_window_ms: Some(300_000),
+            no_data: NoData::Alert,
+            ..definition("avg(last_5m):sum:http.errors{service:api} / sum:http.requests{service:api} > 0.05")
+        };
+        check(
+            &definition,
+            &expect![[r#"
+                name: 1d
+                rules:
+                  - alert: High errors
+                    expr: avg_over_time((sum(http_errors{service="api"}) / sum(http_requests{service="api"}))[5m:15s]) > 0.05
+                    labels:
+                      alert_id: 1d
+                      notify: 'slack:#alerts-prod,pagerduty:{{"{{"}}api}}'
+                      severity: critical
+                    annotations:
+                      message: '{{ $labels.host }} has {{ $value | humanizePercentage }}'
+                  - alert: High errors
+                    expr: avg_over_time((sum(http_errors{service="api"}) / sum(http_requests{service="api"}))[5m:15s]) > 0.02
+                    labels:
+                      alert_id: 1d
+                      notify: 'slack:#alerts-prod,pagerduty:{{"{{"}}api}}'
+                      severity: warning
+                    annotations:
+                      message: '{{ $labels.host }} has {{ $value | humanizePercentage }}'
+                  - alert: High errors
+                    expr: absent(avg_over_time((sum(http_errors{service="api"}) / sum(http_requests{service="api"}))[5m:15s]))
+                    labels:
+                      alert_id: 1d
+                      notify: 'slack:#alerts-prod,pagerduty:{{"{{"}}api}}'
+                      severity: no_data
+                    annotations:
+                      message: '{{ $labels.host }} has {{ $value | humanizePercentage }}'
+            "#]],
+        );
+    }
+
+    #[test]
+    fn promql_is_compared_as_it_says_or_with_the_thresholds() {
+        let one = |definition: Definition| {
+            let group = definition.rules("1d").unwrap_or_else(|error| panic!("{error}"));
+            let shown = group.rules.iter().map(|rule| match rule {
+                Rule::Alerting(rule) => format!("{} for {}", rule.query.text, rule.for_ms),
+                Rule::Recording(_) => unreachable!("alerts alone"),
+            });
+            shown.collect::<Vec<_>>()
+        };
+        assert_eq!(one(definition("up == 0")), ["up == 0 for 0"]);
+        let held = Definition { evaluation_window_ms: Some(60_000), ..definition("(1 < rate(a[5m]) + 1)") };
+        assert_eq!(one(held), ["(rate(a[5m]) + 1) > 1 for 60000"]);
+        let low = Definition { critical: Some(-2.0), warning: Some(3.0), ..definition("-a") };
+        assert_eq!(one(low), ["(-a) < -2 for 0", "(-a) < 3 for 0"]);
+        let only = Definition { warning: Some(3.0), no_data: NoData::Alert, ..definition("sum(a)") };
+        assert_eq!(one(only), ["sum(a) > 3 for 0", "absent(sum(a)) for 0"]);
+        assert_eq!(one(definition("a and b")), ["a and b for 0"]);
+        assert_eq!(one(definition("a > b")), ["a > b for 0"]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_field() {
+        check_error(|d| d.name = " ".to_owned(), "name: an alert needs a name");
+        check_error(|d| d.query = "sum(".to_owned(), "query: 1:5: parse error: unclosed left parenthesis");
+        check_error(
+            |d| d.query = "avg(last_5m):sum:a".to_owned(),
+            "query: character 19: \"{\" should be here, not the end",
+        );
+        check_error(
+            |d| d.query = "a[5m]".to_owned(),
+            "query: it is nothing that could be compared with a number: binary expression must contain only scalar and instant vector types",
+        );
+        check_error(
+            |d| d.query = "a".to_owned(),
+            "thresholds: the query compares with nothing, so there must be a threshold",
+        );
+        check_error(
+            |d| (d.query, d.warning) = ("a or b".to_owned(), Some(1.0)),
+            "thresholds: the query is no value that could be compared with them",
+        );
+        check_error(|d| d.critical = Some(0.5), "thresholds.critical: it is 0.5, and the query compares with 0.05");
+        check_error(|d| d.warning = Some(0.5), "thresholds.warning: it must be reached before the critical one, 0.05");
+        check_error(
+            |d| (d.query, d.warning) = ("a == 1".to_owned(), Some(0.5)),
+            "thresholds.warning: a query with == has one threshold",
+        );
+        check_error(
+            |d| d.evaluation_window_ms = Some(60_000),
+            "evaluation_window: the query says last_5m: leave one of them out, or make them the same",
+        );
+        check_error(|d| d.notify = vec!["a,b".to_owned()], "notify: \"a,b\" is no target such as slack:#alerts-prod");
+        let mut template = definition("up == 0");
+        template.message = Some("a {{ $x }}".to_owned());
+        assert!(template.rules("1d").unwrap_err().to_string().starts_with("message: character 6: "));
+        let mut no_data = definition("a and b");
+        no_data.no_data = NoData::Alert;
+        assert_eq!(no_data.rules("1d").unwrap_err().field, "no_data_behavior");
+    }
+
+    #[test]
+    fn an_id_is_that_of_the_name() {
+        assert_eq!(Definition::id("C"), "d2beefc389d73779");
+    }
+}

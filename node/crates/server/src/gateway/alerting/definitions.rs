@@ -1,0 +1,279 @@
+//! `/v1/alerts`: alerts with thresholds, each a rule group of its own in a namespace of theirs. As it was defined it stands as JSON in
+//! the first line of the group's text, a comment.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use bellwether_alert::alert_group::{Health, StoredGroup};
+use bellwether_alert::definition::{Definition, NoData, Severity};
+use bellwether_alert::duration::parse_duration_ms;
+use bellwether_alert::rules::{Rule, write_group};
+use bellwether_alert::state::alerting::Phase;
+use bellwether_model::{Tenant, Timestamp};
+use bellwether_promql::duration_text;
+use serde_json::{Map, Value, json};
+
+use super::super::calendar::format_rfc3339;
+use super::{ApiError, ErrorKind, Gateway, json as answer};
+use crate::alerting::desk::NamedGroup;
+
+/// Where the groups are.
+pub const NAMESPACE: &str = "v1_alerts";
+/// What stands before the JSON.
+const COMMENT: &str = "# definition: ";
+const FIELDS: [&str; 7] = ["name", "query", "message", "notify", "thresholds", "evaluation_window", "no_data_behavior"];
+
+/// `POST /v1/alerts`
+pub async fn create(State(gateway): State<Arc<Gateway>>, request: Request) -> Result<Response, ApiError> {
+    let tenant = gateway.tenant(request.headers())?;
+    let definition = read(&gateway.body_of(request).await?)?;
+    let id = Definition::id(&definition.name);
+    if let Some(known) = gateway.state.desk.rule_group(&tenant, NAMESPACE, &id)
+        && written(&known) != Some(to_json(&definition))
+    {
+        let message = format!("there is an alert {:?} already: PUT /v1/alerts/{id} changes it", definition.name);
+        return Err(ApiError::new(ErrorKind::Conflict, message));
+    }
+    store(&gateway, &tenant, &id, &definition).await?;
+    Ok(answer(StatusCode::CREATED, json!({ "alert_id": id }).to_string()))
+}
+
+/// `PUT /v1/alerts/<id>`
+pub async fn replace(
+    State(gateway): State<Arc<Gateway>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let tenant = gateway.tenant(request.headers())?;
+    find(&gateway, &tenant, &id)?;
+    let definition = read(&gateway.body_of(request).await?)?;
+    store(&gateway, &tenant, &id, &definition).await?;
+    Ok(answer(StatusCode::OK, json!({ "alert_id": id }).to_string()))
+}
+
+/// `DELETE /v1/alerts/<id>`
+pub async fn delete(
+    State(gateway): State<Arc<Gateway>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, ApiError> {
+    let tenant = gateway.tenant(&headers)?;
+    find(&gateway, &tenant, &id)?;
+    gateway.state.desk.delete_rule_group(&tenant, NAMESPACE, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `GET /v1/alerts/<id>`: as it was defined, and how it is.
+pub async fn one(
+    State(gateway): State<Arc<Gateway>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let tenant = gateway.tenant(&headers)?;
+    let group = find(&gateway, &tenant, &id)?;
+    let mut shown = written(&group).unwrap_or_default();
+    shown.append(&mut status(&id, &group));
+    Ok(answer(StatusCode::OK, Value::Object(shown).to_string()))
+}
+
+/// `GET /v1/alerts`
+pub async fn list(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Result<Response, ApiError> {
+    let tenant = gateway.tenant(&headers)?;
+    let mut out = b"{\"alerts\":".to_vec();
+    push_list(&mut out, &gateway.state.desk.rule_groups(&tenant, Some(NAMESPACE)));
+    out.push(b'}');
+    Ok(answer(StatusCode::OK, out))
+}
+
+/// Appends what is defined among the groups, and how it is.
+pub fn push_list(out: &mut Vec<u8>, groups: &[NamedGroup]) {
+    let defined = groups.iter().filter(|named| named.namespace == NAMESPACE);
+    super::super::json::push_array(out, defined, |out, named| {
+        out.extend_from_slice(Value::Object(status(&named.name, &named.group)).to_string().as_bytes());
+    });
+}
+
+fn find(gateway: &Gateway, tenant: &Tenant, id: &str) -> Result<Arc<StoredGroup>, ApiError> {
+    let group = gateway.state.desk.rule_group(tenant, NAMESPACE, id);
+    group.ok_or_else(|| ApiError::new(ErrorKind::NotFound, format!("there is no alert {id:?}")))
+}
+
+async fn store(gateway: &Gateway, tenant: &Tenant, id: &str, definition: &Definition) -> Result<(), ApiError> {
+    let group = definition.rules(id).map_err(|error| ApiError::bad_data(error.to_string()))?;
+    let text = format!("{COMMENT}{}\n{}", Value::Object(to_json(definition)), write_group(&group));
+    gateway.state.desk.set_checked(tenant, NAMESPACE, text).await?;
+    Ok(())
+}
+
+/// What a group was made of.
+fn written(group: &StoredGroup) -> Option<Map<String, Value>> {
+    serde_json::from_str(group.text.strip_prefix(COMMENT)?.lines().next()?).ok()
+}
+
+/// How an alert is: the worst of what fires of it, since when, and with which value.
+fn status(id: &str, group: &StoredGroup) -> Map<String, Value> {
+    let rules = group.parsed.as_ref().map_or(&[][..], |parsed| &parsed.rules[..]);
+    let mut worst: Option<(Severity, Timestamp, f64)> = None;
+    let mut error = None;
+    for (rule, known) in rules.iter().zip(&group.progress.rules) {
+        let Rule::Alerting(rule) = rule else { continue };
+        let Some(severity) = Severity::of(rule) else { continue };
+        if let Health::Failed(reason) = &known.health {
+            error.get_or_insert_with(|| reason.clone());
+        }
+        for alert in known.alerts.values() {
+            let Phase::Firing { since, .. } = alert.phase else { continue };
+            // Of several series the first that fired tells.
+            let is_worse = |(known, known_since, _): (Severity, Timestamp, f64)| {
+                severity > known || (severity == known && since < known_since)
+            };
+            if worst.is_none_or(is_worse) {
+                worst = Some((severity, since, alert.value));
+            }
+        }
+    }
+    let status = match worst.map(|(severity, _, _)| severity) {
+        None => "ok",
+        Some(Severity::NoData) => "no_data",
+        Some(Severity::Warning) => "warning",
+        Some(Severity::Critical) => "triggered",
+    };
+    let definition = written(group).unwrap_or_default();
+    let of = |field: &str| definition.get(field).cloned().unwrap_or_default();
+    let mut shown = Map::new();
+    shown.insert("alert_id".to_owned(), id.into());
+    shown.insert("name".to_owned(), of("name"));
+    shown.insert("status".to_owned(), status.into());
+    shown.insert("query".to_owned(), of("query"));
+    shown.insert("triggered_at".to_owned(), worst.map(|(_, since, _)| format_rfc3339(since)).into());
+    // A value that is no number has no JSON.
+    shown.insert("value".to_owned(), worst.map(|(_, _, value)| value).into());
+    if let Some(error) = error {
+        shown.insert("error".to_owned(), error.into());
+    }
+    shown
+}
+
+fn to_json(definition: &Definition) -> Map<String, Value> {
+    let mut out = Map::new();
+    let mut put = |name: &str, value: Value| out.insert(name.to_owned(), value);
+    put("name", definition.name.clone().into());
+    put("query", definition.query.clone().into());
+    if let Some(message) = &definition.message {
+        put("message", message.clone().into());
+    }
+    if !definition.notify.is_empty() {
+        put("notify", definition.notify.clone().into());
+    }
+    let thresholds = [("critical", definition.critical), ("warning", definition.warning)];
+    let thresholds: Map<String, Value> =
+        thresholds.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))).collect();
+    if !thresholds.is_empty() {
+        put("thresholds", thresholds.into());
+    }
+    if let Some(ms) = definition.evaluation_window_ms {
+        put("evaluation_window", duration_text(ms).into());
+    }
+    let no_data = if definition.no_data == NoData::Alert { "alert" } else { "ok" };
+    put("no_data_behavior", no_data.into());
+    out
+}
+
+fn read(body: &[u8]) -> Result<Definition, ApiError> {
+    let body: Value =
+        serde_json::from_slice(body).map_err(|error| ApiError::bad_data(format!("the body is no JSON: {error}")))?;
+    let Value::Object(fields) = &body else {
+        return Err(ApiError::bad_data(format!("the body must be an object, this is {}", kind_of(&body))));
+    };
+    if let Some(unknown) = fields.keys().find(|name| !FIELDS.contains(&name.as_str())) {
+        let message = format!("unknown field {unknown:?}: an alert has {}", FIELDS.join(", "));
+        return Err(ApiError::bad_data(message));
+    }
+    let thresholds = match field(fields, "thresholds") {
+        None => &Map::new(),
+        Some(Value::Object(thresholds)) => thresholds,
+        Some(other) => return Err(not_a("thresholds", "an object", other)),
+    };
+    if let Some(unknown) = thresholds.keys().find(|name| !["critical", "warning"].contains(&name.as_str())) {
+        let message = format!("unknown field \"thresholds.{unknown}\": thresholds are critical and warning");
+        return Err(ApiError::bad_data(message));
+    }
+    let threshold = |name: &str, path: &str| match field(thresholds, name) {
+        None => Ok(None),
+        Some(value) => value.as_f64().map(Some).ok_or_else(|| not_a(path, "a number", value)),
+    };
+    let evaluation_window_ms = match text(fields, "evaluation_window")? {
+        None => None,
+        Some(text) => {
+            let ms = parse_duration_ms(&text);
+            Some(ms.map_err(|error| ApiError::bad_data(format!("evaluation_window: {error}")))?)
+        }
+    };
+    let no_data = match text(fields, "no_data_behavior")?.as_deref() {
+        None | Some("ok") => NoData::Ok,
+        Some("alert") => NoData::Alert,
+        Some("keep") => {
+            let message = "no_data_behavior: \"keep\" is not possible: alerts whose series are gone end; take \"alert\" or \"ok\"";
+            return Err(ApiError::bad_data(message));
+        }
+        Some(other) => {
+            let message = format!("no_data_behavior: {other:?} is neither \"alert\" nor \"ok\"");
+            return Err(ApiError::bad_data(message));
+        }
+    };
+    Ok(Definition {
+        name: required(fields, "name")?,
+        query: required(fields, "query")?,
+        message: text(fields, "message")?,
+        notify: targets(fields)?,
+        critical: threshold("critical", "thresholds.critical")?,
+        warning: threshold("warning", "thresholds.warning")?,
+        evaluation_window_ms,
+        no_data,
+    })
+}
+
+/// A field; `null` is none.
+fn field<'f>(fields: &'f Map<String, Value>, name: &str) -> Option<&'f Value> {
+    fields.get(name).filter(|value| !value.is_null())
+}
+
+fn text(fields: &Map<String, Value>, name: &str) -> Result<Option<String>, ApiError> {
+    match field(fields, name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(other) => Err(not_a(name, "a text", other)),
+    }
+}
+
+fn required(fields: &Map<String, Value>, name: &str) -> Result<String, ApiError> {
+    text(fields, name)?.ok_or_else(|| ApiError::bad_data(format!("{name}: it is missing")))
+}
+
+fn targets(fields: &Map<String, Value>) -> Result<Vec<String>, ApiError> {
+    let items = match field(fields, "notify") {
+        None => return Ok(Vec::new()),
+        Some(Value::Array(items)) => items,
+        Some(other) => return Err(not_a("notify", "a list of texts", other)),
+    };
+    let target =
+        |item: &Value| item.as_str().map(str::to_owned).ok_or_else(|| not_a("notify", "a list of texts", item));
+    items.iter().map(target).collect()
+}
+
+fn not_a(name: &str, wanted: &str, found: &Value) -> ApiError {
+    ApiError::bad_data(format!("{name}: it must be {wanted}, this is {}", kind_of(found)))
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
