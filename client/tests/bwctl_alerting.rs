@@ -60,7 +60,8 @@ async fn rules_are_listed_with_how_they_fare() {
         rules: vec![rule("HostDown", "ok", ""), rule("job:up", "err", "query timed out")],
         ..RuleGroup::default()
     };
-    let new = RuleGroup { namespace: "z".to_owned(), name: "new".to_owned(), interval_ms: 30_000, ..RuleGroup::default() };
+    let new =
+        RuleGroup { namespace: "z".to_owned(), name: "new".to_owned(), interval_ms: 30_000, ..RuleGroup::default() };
     let mut script = Script::default();
     script.alerting.groups = vec![group, new];
     let node = FakeNode::start(script).await;
@@ -99,7 +100,8 @@ async fn alerts_and_silences_are_listed() {
         receivers: vec!["chat".to_owned(), "pager".to_owned()],
         ..Alert::default()
     };
-    let quiet = Alert { state: "suppressed".to_owned(), value: None, silenced_by: vec!["an-id".to_owned()], ..alert.clone() };
+    let quiet =
+        Alert { state: "suppressed".to_owned(), value: None, silenced_by: vec!["an-id".to_owned()], ..alert.clone() };
     let silence = Silence {
         id: "an-id".to_owned(),
         matchers: "{host=\"a\"}".to_owned(),

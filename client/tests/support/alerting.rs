@@ -104,10 +104,7 @@ impl alerting_server::Alerting for FakeNode {
         })
     }
 
-    async fn list_silences(
-        &self,
-        _: Request<ListSilencesRequest>,
-    ) -> Result<Response<ListSilencesResponse>, Status> {
+    async fn list_silences(&self, _: Request<ListSilencesRequest>) -> Result<Response<ListSilencesResponse>, Status> {
         self.answer(|script| ListSilencesResponse { silences: script.alerting.silences.clone() })
     }
 

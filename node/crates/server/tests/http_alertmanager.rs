@@ -68,7 +68,10 @@ async fn a_configuration_is_stored_shown_and_deleted() {
     for (body, expected) in [
         ("route: {receiver: x}\nreceivers: []\n", "400 1:19: undefined receiver \"x\" used in route\n"),
         ("alertmanager_config: 'a: ['", "400 "),
-        ("template_files: {a: '{{ end }}'}\nalertmanager_config: 'route: {receiver: a}\n\n  receivers: [{name: a}]'", "400 "),
+        (
+            "template_files: {a: '{{ end }}'}\nalertmanager_config: 'route: {receiver: a}\n\n  receivers: [{name: a}]'",
+            "400 ",
+        ),
     ] {
         let answer = node.call("PUT", PATH, body).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{body}: {}", answer.text());
@@ -106,7 +109,8 @@ async fn alerts_are_received_and_shown_as_alertmanager_does() {
         let answer = node.get(&format!("/api/v2/alerts?{query}")).await;
         let alerts = answer.json();
         let names = alerts.as_array().unwrap_or_else(|| panic!("{}", answer.text())).iter();
-        let mut names: Vec<String> = names.map(|alert| alert["labels"]["alertname"].as_str().unwrap().to_owned()).collect();
+        let mut names: Vec<String> =
+            names.map(|alert| alert["labels"]["alertname"].as_str().unwrap().to_owned()).collect();
         names.sort();
         names.concat()
     };
@@ -135,7 +139,9 @@ async fn wrong_alerts_are_refused_and_the_others_taken() {
     let expected = expect![[r#"400 "at least one label pair required; start time must be before end time""#]];
     check(&node, "POST", "/api/v2/alerts", body, expected).await;
     assert_eq!(node.get("/api/v2/alerts").await.json().as_array().unwrap().len(), 1);
-    for body in ["{", "{}", r#"[{"labels":{"a":1}}]"#, r#"[{"annotations":{}}]"#, r#"[{"labels":{"a":"b"},"startsAt":"x"}]"#] {
+    for body in
+        ["{", "{}", r#"[{"labels":{"a":1}}]"#, r#"[{"annotations":{}}]"#, r#"[{"labels":{"a":"b"},"startsAt":"x"}]"#]
+    {
         assert_eq!(node.call("POST", "/api/v2/alerts", body).await.status, StatusCode::BAD_REQUEST, "{body}");
     }
 }
@@ -164,7 +170,10 @@ async fn silences_are_set_changed_and_expired() {
     let shown = node.get("/api/v2/silences").await.text().replace(&id, "ID");
     expect![[""]].assert_eq(&shown);
     let alerts = node.get("/api/v2/alerts").await.json();
-    assert_eq!(alerts[0]["status"], json!({"inhibitedBy": [], "mutedBy": [], "silencedBy": [id], "state": "suppressed"}));
+    assert_eq!(
+        alerts[0]["status"],
+        json!({"inhibitedBy": [], "mutedBy": [], "silencedBy": [id], "state": "suppressed"})
+    );
     // A longer one is the same silence.
     let changed = node.call("POST", "/api/v2/silences", &silence(Some(&id), "2026-11-20T10:00:00Z")).await;
     assert_eq!(changed.json()["silenceID"], id.as_str());
@@ -177,7 +186,10 @@ async fn silences_are_set_changed_and_expired() {
     assert_eq!(node.get("/api/v2/silence/x").await.status, StatusCode::NOT_FOUND);
     for (change, expected) in [
         (json!({"endsAt": "2026-11-20T07:00:00Z"}), r#"400 "start time must be before end time""#),
-        (json!({"startsAt": "2026-11-20T06:00:00Z", "endsAt": "2026-11-20T07:00:00Z"}), r#"400 "end time can't be in the past""#),
+        (
+            json!({"startsAt": "2026-11-20T06:00:00Z", "endsAt": "2026-11-20T07:00:00Z"}),
+            r#"400 "end time can't be in the past""#,
+        ),
         (json!({"matchers": []}), r#"400 "at least one matcher must not match the empty string""#),
         (json!({"matchers": [{"name": "a", "value": "("  , "isRegex": true}]}), ""),
         (json!({"id": "9ba2c4c5-32a8-4a0e-b5ee-d8bfe0a93ab5"}), ""),

@@ -117,11 +117,23 @@ fn no_body_breaks_a_write() {
 #[test]
 fn no_body_breaks_what_alerting_takes() {
     const BODIES: [(&str, &str, &str); 6] = [
-        ("POST", "/api/v1/rules/n", "name: g\nlabels: {a: b}\nrules:\n- {alert: A, expr: up == 0, for: 5m, annotations: {x: '{{ $value }}'}}\n"),
-        ("POST", "/v1/alerts", "{\"name\":\"n\",\"query\":\"avg(last_5m):sum:a{b:c} > 1\",\"thresholds\":{\"warning\":0.5},\"notify\":[\"a\"]}"),
+        (
+            "POST",
+            "/api/v1/rules/n",
+            "name: g\nlabels: {a: b}\nrules:\n- {alert: A, expr: up == 0, for: 5m, annotations: {x: '{{ $value }}'}}\n",
+        ),
+        (
+            "POST",
+            "/v1/alerts",
+            "{\"name\":\"n\",\"query\":\"avg(last_5m):sum:a{b:c} > 1\",\"thresholds\":{\"warning\":0.5},\"notify\":[\"a\"]}",
+        ),
         ("PUT", "/api/v1/alertmanager/config", "template_files: {a: x}\nalertmanager_config: 'route: {receiver: a}'\n"),
         ("POST", "/api/v2/alerts", "[{\"labels\":{\"a\":\"b\"},\"startsAt\":\"2026-11-20T08:00:00Z\"}]"),
-        ("POST", "/api/v2/silences", "{\"matchers\":[{\"name\":\"a\",\"value\":\"b\",\"isRegex\":true}],\"startsAt\":\"2026-11-20T08:00:00Z\",\"endsAt\":\"2026-11-20T09:00:00Z\",\"createdBy\":\"\",\"comment\":\"\"}"),
+        (
+            "POST",
+            "/api/v2/silences",
+            "{\"matchers\":[{\"name\":\"a\",\"value\":\"b\",\"isRegex\":true}],\"startsAt\":\"2026-11-20T08:00:00Z\",\"endsAt\":\"2026-11-20T09:00:00Z\",\"createdBy\":\"\",\"comment\":\"\"}",
+        ),
         ("DELETE", "/api/v1/rules/n/g", ""),
     ];
     let shared = node();

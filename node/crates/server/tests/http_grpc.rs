@@ -299,7 +299,8 @@ async fn rules_silences_and_notifications_are_set_listed_and_deleted() {
     node.alerting.evaluate("n", "g", &[Ok(vec![(alert, 2.0)]), Err("it failed")]);
     let groups = client.list_rule_groups(v1::ListRuleGroupsRequest::default()).await.unwrap().into_inner().groups;
     let [group] = groups.as_slice() else { panic!("{groups:?}") };
-    let states: Vec<_> = group.rules.iter().map(|rule| (rule.name.as_str(), rule.health.as_str(), rule.firing)).collect();
+    let states: Vec<_> =
+        group.rules.iter().map(|rule| (rule.name.as_str(), rule.health.as_str(), rule.firing)).collect();
     assert_eq!(states, [("A", "ok", 1), ("b", "err", 0)]);
     let silence = v1::Silence {
         matchers: "host=~\"a|b\"".to_owned(),

@@ -90,9 +90,8 @@ async fn load(context: &Context, arguments: &LoadArguments) -> Result<(), Failur
         }
         loaded.push(Loaded { namespace: id.0.clone(), group: id.1.clone(), rules: *rules, what });
     }
-    let is_gone = |id: &&(String, String)| {
-        !wanted.contains_key(*id) && wanted.keys().any(|(namespace, _)| *namespace == id.0)
-    };
+    let is_gone =
+        |id: &&(String, String)| !wanted.contains_key(*id) && wanted.keys().any(|(namespace, _)| *namespace == id.0);
     for (namespace, group) in known.keys().filter(is_gone).filter(|_| arguments.prune) {
         if !arguments.dry_run {
             alerting.delete_rule_group(namespace, Some(group)).await?;
@@ -142,15 +141,11 @@ fn namespace_of(path: &Path) -> String {
     if stem.is_empty() { "default".to_owned() } else { stem }
 }
 
-async fn show(
-    context: &Context,
-    namespace: String,
-    group: Option<String>,
-    of: &TenantOption,
-) -> Result<(), Failure> {
+async fn show(context: &Context, namespace: String, group: Option<String>, of: &TenantOption) -> Result<(), Failure> {
     let found = groups(context, of, request(Some(namespace.clone()), group.clone(), false)).await?;
     if found.is_empty() {
-        let what = group.map_or_else(|| format!("namespace {namespace:?}"), |group| format!("group {namespace}/{group}"));
+        let what =
+            group.map_or_else(|| format!("namespace {namespace:?}"), |group| format!("group {namespace}/{group}"));
         return Err(Failure::Refused(format!("there is no {what}")));
     }
     if context.output.json {
@@ -180,7 +175,8 @@ fn list(groups: &[RuleGroup]) -> Table {
     let mut table = Table::new(columns);
     for group in groups {
         let firing: u32 = group.rules.iter().map(|rule| rule.firing).sum();
-        let evaluated = if group.last_evaluation_ms == 0 { "never".to_owned() } else { print_time(group.last_evaluation_ms) };
+        let evaluated =
+            if group.last_evaluation_ms == 0 { "never".to_owned() } else { print_time(group.last_evaluation_ms) };
         let by = if group.evaluator == 0 { "nobody".to_owned() } else { format!("node {}", group.evaluator) };
         table.row([
             group.namespace.clone(),

@@ -178,7 +178,12 @@ impl alerting_server::Alerting for Alerting {
     }
 }
 
-fn group_message(desk: &Desk, named: &NamedGroup, (ring, tenant): (&EvaluatorRing, &Tenant), without_texts: bool) -> RuleGroup {
+fn group_message(
+    desk: &Desk,
+    named: &NamedGroup,
+    (ring, tenant): (&EvaluatorRing, &Tenant),
+    without_texts: bool,
+) -> RuleGroup {
     let (group, progress) = (&named.group, &named.group.progress);
     let rules = named.rules().map_or(&[][..], |rules| &rules.rules[..]);
     RuleGroup {

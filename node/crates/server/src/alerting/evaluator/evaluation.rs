@@ -152,7 +152,8 @@ impl Evaluations {
     async fn store_samples(&self, tenant: &Tenant, samples: &[&RuleSample]) -> Result<(), StoreError> {
         let wait = self.patience.wait(STORE_MAX);
         let stored = timeout(wait, store(&self.write, tenant, samples)).await;
-        let stored = stored.unwrap_or_else(|_| Err(StoreError::Unavailable(format!("not acknowledged within {wait:?}"))));
+        let stored =
+            stored.unwrap_or_else(|_| Err(StoreError::Unavailable(format!("not acknowledged within {wait:?}"))));
         if let Err(StoreError::Unavailable(_)) = &stored {
             self.patience.note_missing();
         }

@@ -84,7 +84,8 @@ impl Evaluator {
         let at_once = queries.executor().threads() * GROUPS_PER_SCAN_THREAD;
         let rings = alerting.groups().iter().map(|_| (0, EvaluatorRing::new(Default::default()))).collect();
         let metrics = EvaluatorMetrics::new(registry)?;
-        let evaluations = Evaluations { queries, write, external: Arc::new(external), patience: Patience::default(), metrics };
+        let evaluations =
+            Evaluations { queries, write, external: Arc::new(external), patience: Patience::default(), metrics };
         let default_interval_ms = i64::try_from(config.evaluation_interval.as_millis()).unwrap_or(i64::MAX);
         let turns = Arc::new(Turns { alerting, evaluations, clock: clock.clone(), default_interval_ms });
         let (schedule, memories) = (Schedule::default(), BTreeMap::new());

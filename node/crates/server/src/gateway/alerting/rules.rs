@@ -29,7 +29,11 @@ pub async fn rules(
     let groups = gateway.state.desk.rule_groups(&tenant, None);
     let (groups, next_token) = filter.page(groups)?;
     let groups = groups.into_iter();
-    Ok(answer::pieces(Rules { desk: gateway.state.desk.clone(), filter, groups, next_token, is_begun: false }, Notes::default(), None))
+    Ok(answer::pieces(
+        Rules { desk: gateway.state.desk.clone(), filter, groups, next_token, is_begun: false },
+        Notes::default(),
+        None,
+    ))
 }
 
 /// `GET /api/v1/alerts`: what Prometheus's clients read, and beside it what those of `/v1/alerts` do.
