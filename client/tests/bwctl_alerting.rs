@@ -86,7 +86,14 @@ async fn rule_files_are_loaded_once_all_are_right() {
     let (code, text) = bwctl(&node.address, "rules show n");
     let first = text.lines().take(3).collect::<Vec<_>>().join("\n");
     assert!(code == 0 && first.starts_with("groups:\n  - name: "), "{text}");
-    check(&node.address, "rules show x", expect![[""]]);
+    check(
+        &node.address,
+        "rules show x",
+        expect![[r#"
+        bwctl: there is no namespace "x"
+        -> 1
+    "#]],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
