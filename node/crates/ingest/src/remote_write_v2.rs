@@ -77,6 +77,9 @@ struct Span {
     length: u32,
 }
 
+/// The name and value of a label.
+type Pair<'a> = (&'a [u8], &'a [u8]);
+
 /// A series' label references and what they refer to.
 #[derive(Debug, Clone, Copy)]
 pub struct RefLabels<'a> {
@@ -335,7 +338,7 @@ impl WireLabels for RefLabels<'_> {
 
 impl<'a> RefLabels<'a> {
     /// Names and values, those that are kept.
-    fn pairs(&self) -> Result<Vec<(&'a [u8], &'a [u8])>, BuildError> {
+    fn pairs(&self) -> Result<Vec<Pair<'a>>, BuildError> {
         if !self.count.is_multiple_of(2) {
             return Err(BuildError::OddReferences { count: self.count });
         }

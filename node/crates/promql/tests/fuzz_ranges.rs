@@ -7,8 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use bellwether_model::{Labels, stale_marker};
-use bellwether_promql::{EvalTimes, FetchedSeries, Limits, Outcome, Plan, QueryAccount, Value, evaluate, parse};
+use bellwether_model::{CounterResetHint, Counts, Histogram, Labels, Span, stale_marker};
+use bellwether_promql::{
+    EvalTimes, FetchedHistograms, FetchedSeries, FloatHistogram, Limits, Outcome, Plan, QueryAccount, Value, evaluate,
+    parse,
+};
 
 const LOOKBACK_MS: i64 = 5_000;
 const STEP_MS: i64 = 1_500;
@@ -139,6 +142,23 @@ fn vector(choices: &mut Choices<'_>, depth: usize) -> String {
     }
 }
 
+/// A histogram that the number chooses: of one of two layouts, with counts that rise and fall.
+fn histogram(number: u8) -> Histogram {
+    let n = u64::from(number / 16);
+    let is_custom = number.is_multiple_of(3);
+    let hints = [CounterResetHint::Unknown, CounterResetHint::Gauge, CounterResetHint::CounterReset];
+    Histogram {
+        counter_reset_hint: hints[usize::from(number % 7) % 3],
+        schema: if is_custom { -53 } else { i32::from(number % 2) },
+        zero_threshold: 0.0,
+        sum: f64::from(number) - 40.0,
+        counts: Counts::Integer { count: 2 * n + 3, zero_count: 0, positive: vec![n, n + 3], negative: vec![] },
+        positive_spans: vec![Span { offset: 0, length: 2 }],
+        negative_spans: vec![],
+        custom_values: if is_custom { vec![f64::from(number % 2) + 1.0] } else { vec![] },
+    }
+}
+
 /// One sample: distance from the last one in tenths of a second, and what it is.
 type Sample = (u8, u8);
 
@@ -146,8 +166,14 @@ fn series(input: &[Vec<Sample>]) -> Vec<FetchedSeries> {
     let one = |(number, samples): (usize, &Vec<Sample>)| {
         let mut time = -2_000;
         let (mut timestamps, mut values) = (Vec::new(), Vec::new());
+        let (mut times, mut histograms) = (Vec::new(), Vec::new());
         for (gap, value) in samples.iter().take(32) {
             time += i64::from(*gap % 32) * 100 + 100;
+            if matches!(value % 16, 4..=7) {
+                times.push(time);
+                histograms.push(histogram(*value));
+                continue;
+            }
             timestamps.push(time);
             values.push(match value % 16 {
                 0 => stale_marker(),
@@ -161,7 +187,9 @@ fn series(input: &[Vec<Sample>]) -> Vec<FetchedSeries> {
         let (a, b) = ((number / 2).to_string(), (number % 2).to_string());
         let le = ["1", "2", "+Inf"][number % 3];
         let labels = Labels::of(&[("__name__", name), ("a", &a), ("b", &b), ("job", &b), ("le", le)]);
-        FetchedSeries { labels, timestamps: Arc::from(timestamps), values, histograms: None }
+        let own = FetchedHistograms { timestamps: Arc::from(times), histograms };
+        let histograms = (!own.histograms.is_empty()).then(|| Box::new(own));
+        FetchedSeries { labels, timestamps: Arc::from(timestamps), values, histograms }
     };
     input.iter().take(6).enumerate().map(one).collect()
 }
@@ -182,16 +210,24 @@ fn run(text: &str, times: EvalTimes, data: &[FetchedSeries]) -> Result<Outcome, 
     evaluate(&plan, fetched, &account, &AtomicBool::new(false)).map_err(|error| error.to_string())
 }
 
-/// The bits of each series at a time; all that is not a number is one.
-fn at(value: &Value, time: i64) -> BTreeMap<Labels, u64> {
-    let bits = |value: f64| if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() };
+/// What each series is at a time, to the bit; all that is not a number is one.
+fn at(value: &Value, time: i64) -> BTreeMap<Labels, String> {
+    // Texts of floats name their bits, but for those of NaN.
+    let number = |value: f64| format!("{value:?}");
+    let distribution = |histogram: &FloatHistogram| format!("{histogram:?}");
     match value {
-        Value::Vector(samples) => samples.iter().map(|s| (s.labels.clone(), bits(s.point.value))).collect(),
+        Value::Vector(samples) => samples
+            .iter()
+            .map(|s| (s.labels.clone(), s.histogram.as_deref().map_or_else(|| number(s.point.value), distribution)))
+            .collect(),
         Value::Matrix(series) => series
             .iter()
             .filter_map(|series| {
-                let point = series.points.iter().find(|point| point.timestamp == time)?;
-                Some((series.labels.clone(), bits(point.value)))
+                let point = series.points.iter().find(|point| point.timestamp == time);
+                let histogram = series.histograms.iter().find(|point| point.timestamp == time);
+                let found = point.map(|point| number(point.value));
+                let found = found.or_else(|| histogram.map(|point| distribution(&point.histogram)))?;
+                Some((series.labels.clone(), found))
             })
             .collect(),
         other => panic!("{other:?} is no vector"),
