@@ -8,7 +8,7 @@
 //!
 //! Kept are whole answers to queries at multiples of their step, each of whose steps stands alone
 //! ([`bellwether_promql::step_reach`]): no partial ones, no stale ones, no errors. Of each query one stretch of steps is kept; what was
-//! not asked for longest goes first.
+//! not asked for longest goes first; of the tenant that has most, so that one with many queries does not push out those of others.
 
 mod extent;
 
@@ -58,10 +58,18 @@ pub struct ResultCache {
 #[derive(Default)]
 struct State {
     entries: BTreeMap<Arc<CacheKey>, Entry>,
-    /// Keys by when they were asked for last.
-    by_use: BTreeMap<u64, Arc<CacheKey>>,
+    // Invariant: none without entries.
+    tenants: BTreeMap<Tenant, Share>,
     /// Counts uses: the clock of this cache.
     uses: u64,
+    bytes: usize,
+}
+
+/// What a tenant has.
+#[derive(Default)]
+struct Share {
+    /// Keys by when they were asked for last.
+    by_use: BTreeMap<u64, Arc<CacheKey>>,
     bytes: usize,
 }
 
@@ -112,10 +120,11 @@ impl ResultCache {
         let mut state = self.state.lock();
         let state = &mut *state;
         let entry = state.entries.get_mut(key)?;
-        let key = state.by_use.remove(&entry.used)?;
+        let share = state.tenants.get_mut(&key.tenant)?;
+        let key = share.by_use.remove(&entry.used)?;
         state.uses += 1;
         entry.used = state.uses;
-        state.by_use.insert(entry.used, key);
+        share.by_use.insert(entry.used, key);
         Some(entry.extent.clone())
     }
 
@@ -134,11 +143,13 @@ impl ResultCache {
             state.uses += 1;
             let used = state.uses;
             state.bytes += bytes;
-            state.by_use.insert(used, key.clone());
+            let share = state.tenants.entry(key.tenant.clone()).or_default();
+            share.by_use.insert(used, key.clone());
+            share.bytes += bytes;
             state.entries.insert(key, Entry { extent: Arc::new(extent), bytes, used });
         }
         while state.bytes > self.bytes_max
-            && let Some(oldest) = state.by_use.first_key_value().map(|(_, key)| key.clone())
+            && let Some(oldest) = state.oldest_of_the_largest()
         {
             state.remove(&oldest);
             self.metrics.evictions.inc();
@@ -160,10 +171,21 @@ impl ResultCache {
 
 impl State {
     fn remove(&mut self, key: &CacheKey) {
-        if let Some(entry) = self.entries.remove(key) {
-            self.by_use.remove(&entry.used);
-            self.bytes -= entry.bytes;
+        let Some(entry) = self.entries.remove(key) else { return };
+        self.bytes -= entry.bytes;
+        if let Some(share) = self.tenants.get_mut(&key.tenant) {
+            share.by_use.remove(&entry.used);
+            share.bytes -= entry.bytes;
+            if share.by_use.is_empty() {
+                self.tenants.remove(&key.tenant);
+            }
         }
+    }
+
+    /// What was not asked for longest of the tenant that has most.
+    fn oldest_of_the_largest(&self) -> Option<Arc<CacheKey>> {
+        let largest = self.tenants.values().max_by_key(|share| share.bytes)?;
+        largest.by_use.first_key_value().map(|(_, key)| key.clone())
     }
 }
 
@@ -235,8 +257,27 @@ mod tests {
         assert_eq!(cache.metrics.evictions.get(), 1);
         let state = cache.state.lock();
         assert_eq!(state.bytes, state.entries.values().map(|entry| entry.bytes).sum::<usize>());
-        assert_eq!(state.by_use.len(), state.entries.len());
+        assert_eq!(state.tenants.values().map(|share| share.by_use.len()).sum::<usize>(), state.entries.len());
         assert!(state.bytes <= 100_000 && cache.metrics.bytes.get() == state.bytes as i64);
+    }
+
+    #[test]
+    fn a_tenant_with_many_queries_gives_up_its_own() {
+        let cache = ResultCache::new(100_000, &Registry::new());
+        let of = |tenant: &str, n: usize| CacheKey { tenant: Tenant::new(tenant).unwrap(), ..key(&n.to_string()) };
+        cache.put(of("quiet", 0), extent(700));
+        cache.put(of("quiet", 1), extent(700));
+        (0..50).for_each(|n| cache.put(of("busy", n), extent(700)));
+        assert!((0..2).all(|n| cache.get(&of("quiet", n)).is_some()));
+        let state = cache.state.lock();
+        assert!(state.bytes <= 100_000 && state.entries.len() == 8);
+        for (tenant, share) in &state.tenants {
+            let own = || state.entries.iter().filter(|(key, _)| key.tenant == *tenant);
+            assert_eq!(
+                (own().count(), own().map(|(_, entry)| entry.bytes).sum::<usize>()),
+                (share.by_use.len(), share.bytes)
+            );
+        }
     }
 
     #[test]
