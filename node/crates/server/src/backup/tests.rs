@@ -8,7 +8,8 @@ use bellwether_client::v1::{Operation, OperationState, Restore};
 use bellwether_client::{Client, Error};
 use bellwether_kv::{KvDisk, MemDisk};
 use bellwether_model::{
-    CounterResetHint, Counts, Histogram, Labels, Matcher, MetricKind, MetricMetadata, Sample, Span, Tenant, TimeRange,
+    CounterResetHint, Counts, Exemplar, Histogram, Labels, Matcher, MetricKind, MetricMetadata, Sample, Span, Tenant,
+    TimeRange,
 };
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -21,9 +22,9 @@ use crate::config::{Config, PeerList};
 use crate::env::{BoxFuture, ObjectError, ObjectStore, ObjectStores, ObjectUpload, Seed};
 use crate::peers::testing::TestNet;
 use crate::routing::MaintainError;
-use crate::shards::{Limits, QueryAccount, ReadContext, Wanted};
+use crate::shards::{Limits, QueryAccount, ReadContext, SeriesExemplars, Wanted};
 use crate::testing::{Connector, NOW_MS, TestClock, env};
-use crate::write::own_body::put_histograms;
+use crate::write::own_body::{put_exemplars, put_histograms};
 use crate::write::{ContentEncoding, RemoteWriteVersion};
 
 const LONG: Duration = Duration::from_secs(600);
@@ -212,6 +213,28 @@ impl Nodes {
         assert_eq!((written.histograms, written.refused.is_empty()), (times.len() as u64, true));
     }
 
+    /// Writes exemplars of series that have samples.
+    async fn write_exemplars(&self, metric: &str, series: std::ops::Range<usize>) {
+        let mut body = Vec::new();
+        for number in series.clone() {
+            let own = Labels::of(&[("trace_id", &format!("trace {number}"))]);
+            let exemplar = Exemplar { labels: own, value: number as f64, timestamp: NOW_MS - number as i64 };
+            put_exemplars(&mut body, &labels(metric, number), &[exemplar]);
+        }
+        let (tenant, write) = (Tenant::default_tenant(), self.servers[0].write_path());
+        let encoding = ContentEncoding::Identity;
+        let written = write.remote_write(&tenant, RemoteWriteVersion::V1, encoding, body.into()).await.unwrap();
+        assert_eq!((written.exemplars, written.refused.is_empty()), (series.len() as u64, true));
+    }
+
+    /// All exemplars, as the last node gives them.
+    async fn exemplars(&self) -> Vec<SeriesExemplars> {
+        let read = ReadContext::new(QueryAccount::new(Limits::default()));
+        let router = self.servers.last().unwrap().router();
+        let everything: Arc<[Matcher]> = [].into();
+        router.exemplars(&Tenant::default_tenant(), [everything].into(), TimeRange::ALL, &read).await.unwrap()
+    }
+
     /// All samples of a tenant, by labels; values by their bits, histograms by their numbers.
     async fn samples(&self, tenant: &str) -> BTreeMap<String, Vec<(i64, u64)>> {
         let limits = Limits { series: 10_000, samples: 1_000_000, memory_bytes: 1 << 30 };
@@ -379,9 +402,11 @@ async fn one_node_is_restored_on_three_and_everything_acknowledged_before_is_in_
     let old = Nodes::start(1, 3, &objects).await;
     fill(&old).await;
     old.write_histograms(&labels("histograms", 0), 0..300).await;
+    old.write_exemplars("kept", 0..30).await;
     flushed(&old).await.unwrap();
     // In no run yet.
     old.write_histograms(&labels("histograms", 1), 0..3).await;
+    old.write_exemplars("kept", 30..40).await;
     old.write("default", vec![(labels("late", 0), Sample { timestamp: NOW_MS, value: 5.0 })], Vec::new()).await;
     let client = old.client(1);
     done(&client, client.operations().create_backup(URL).await).await;
@@ -390,6 +415,8 @@ async fn one_node_is_restored_on_three_and_everything_acknowledged_before_is_in_
     done(&client, client.operations().restore(restore()).await).await;
     assert_eq!(new.samples("default").await, old.samples("default").await);
     assert_eq!(new.samples("default").await.len(), 43);
+    let exemplars = new.exemplars().await;
+    assert_eq!((exemplars.len(), &exemplars), (40, &old.exemplars().await));
     // All replicas have it.
     let hashes = |server: &Server| {
         let groups = server.shards().serving();
