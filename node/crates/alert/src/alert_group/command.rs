@@ -305,11 +305,13 @@ pub enum Limited {
     SilenceBytes = 15,
     /// See [`super::limits::ALERT_BYTES_MAX`].
     AlertBytes = 16,
+    /// See [`super::limits::EVALUATION_AHEAD_MS_MAX`].
+    EvaluationAheadMs = 17,
 }
 
 impl Limited {
     /// All there are.
-    pub(super) const ALL: [Limited; 16] = [
+    pub(super) const ALL: [Limited; 17] = [
         Limited::Tenants,
         Limited::Namespaces,
         Limited::NameBytes,
@@ -326,6 +328,7 @@ impl Limited {
         Limited::Silences,
         Limited::SilenceBytes,
         Limited::AlertBytes,
+        Limited::EvaluationAheadMs,
     ];
 }
 
@@ -348,6 +351,7 @@ impl std::fmt::Display for Limited {
             Limited::Silences => "silences",
             Limited::SilenceBytes => "bytes of the silence",
             Limited::AlertBytes => "bytes of an alert",
+            Limited::EvaluationAheadMs => "milliseconds that the evaluation is ahead of the alert group's clock",
         })
     }
 }

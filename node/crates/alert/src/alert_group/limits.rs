@@ -25,6 +25,9 @@ pub const TEMPLATE_FILES_MAX: usize = 1_000;
 pub const RULE_ALERTS_MAX: usize = 200_000;
 /// Bytes that one evaluation tells of alerts, as they are stored: what has no room is told by the next.
 pub const EVALUATED_BYTES_MAX: usize = 2 << 20;
+/// How far an evaluation may be ahead of the group's clock: one by a clock that is far ahead would keep others from evaluating
+/// until then.
+pub const EVALUATION_AHEAD_MS_MAX: i64 = 60 * 1000;
 /// Bytes of a rule's error that are kept.
 pub const ERROR_BYTES_MAX: usize = 1024;
 /// Value and annotations alone of an alert are told again after so long; Prometheus's resend delay.

@@ -13,6 +13,9 @@ use super::{Functions, Surroundings, Template, TemplateError};
 const PREFIX: &str =
     "{{$labels := .Labels}}{{$externalLabels := .ExternalLabels}}{{$externalURL := .ExternalURL}}{{$value := .Value}}";
 
+/// What the actions of the prefix declare first; the last one always stays, for a tree without actions is its text.
+const VARIABLES: [&str; 3] = ["$labels", "$externalLabels", "$externalURL"];
+
 /// The data's type, as Prometheus's messages have it.
 const DATA_TYPE: &str =
     "struct { Labels map[string]string; ExternalLabels map[string]string; ExternalURL string; Value interface {} }";
@@ -51,7 +54,17 @@ impl AlertTemplate {
         if !text.contains("{{") {
             return Template::parse(&name, text, &Functions::PROMETHEUS);
         }
-        Template::parse(&name, &format!("{PREFIX}{text}"), &Functions::PROMETHEUS)
+        let mut template = Template::parse(&name, &format!("{PREFIX}{text}"), &Functions::PROMETHEUS)?;
+        if let Some(parts) = Arc::get_mut(&mut template.parts) {
+            // There may be a hundred thousand: variables that the text does not name are not kept.
+            let mut number = 0;
+            parts.tree.root.retain(|_| {
+                number += 1;
+                VARIABLES.get(number - 1).is_none_or(|variable| text.contains(variable))
+            });
+            parts.tree.root.shrink_to_fit();
+        }
+        Ok(template)
     }
 
     /// Where in the rule's text an error is.

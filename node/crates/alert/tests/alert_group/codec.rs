@@ -155,7 +155,7 @@ fn every_reply_is_read_back() {
         Err(Refusal::SilenceExists { id }),
         Err(Refusal::SilenceOver { ends_at: -1 }),
     ];
-    let limits = (1..=16).map(|number| {
+    let limits = (1..=17).map(|number| {
         let bytes = [&[1, 1, 7, number][..], &1u64.to_le_bytes(), &0u64.to_le_bytes()].concat();
         replies::decode(&bytes).unwrap()
     });

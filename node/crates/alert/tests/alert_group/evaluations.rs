@@ -1,6 +1,6 @@
 //! Evaluations: which are taken, and what becomes of alerts.
 
-use bellwether_alert::alert_group::{Command, Health, Refusal, limits};
+use bellwether_alert::alert_group::{Command, Health, Limited, Refusal, limits};
 use bellwether_alert::state::alerting::Seen;
 use bellwether_model::Labels;
 
@@ -109,6 +109,16 @@ fn an_evaluation_is_taken_once_and_by_who_knows_what_was_before() {
     let refused = play.apply(Command::Evaluated(third.into()));
     assert!(matches!(refused, Err(Refusal::OldRevision { got: 2, .. })), "{refused:?}");
     assert_eq!(play.group("g").progress.last_evaluation, last);
+}
+
+#[test]
+fn an_evaluation_by_a_clock_that_is_far_ahead_is_refused() {
+    let mut play = play();
+    let results: [Result<&[&str], &str>; 3] = [Ok(&["1"]), Ok(&[]), Ok(&[])];
+    let refused = play.apply(Command::Evaluated(play.evaluation("g", play.now + MINUTE + 1, &results).into()));
+    let what = Limited::EvaluationAheadMs;
+    assert_eq!(refused, Err(Refusal::Limit { what, got: 60_001, limit: 60_000 }));
+    play.apply(Command::Evaluated(play.evaluation("g", play.now + MINUTE, &results).into())).unwrap();
 }
 
 #[test]

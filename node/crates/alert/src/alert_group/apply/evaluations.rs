@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bellwether_model::{Labels, LabelsBuilder, Timestamp};
 
 use super::Entry;
-use crate::alert_group::command::{Outcome, Refusal, Reply};
+use crate::alert_group::command::{Limited, Outcome, Refusal, Reply};
 use crate::alert_group::evaluated::{Evaluated, RuleDifference};
-use crate::alert_group::limits::{HISTORY_MAX, RULE_ALERTS_MAX};
+use crate::alert_group::limits::{EVALUATION_AHEAD_MS_MAX, HISTORY_MAX, RULE_ALERTS_MAX};
 use crate::alert_group::state::{GroupProgress, Health, RuleProgress, StoredNotifications, TenantState, Transition};
 use crate::notify::dispatch;
 use crate::state::alerting::{Alert, Change, Observation, Phase, Timing, advance, is_still};
@@ -41,6 +41,8 @@ impl TenantState {
         if last != before || last.is_some_and(|last| last >= at) {
             return Err(Refusal::AlreadyEvaluated { last, before, at });
         }
+        let ahead = usize::try_from(at.saturating_sub(entry.now)).unwrap_or(0);
+        Refusal::check(Limited::EvaluationAheadMs, ahead, EVALUATION_AHEAD_MS_MAX as usize)?;
         let rules = group.progress.rules.len();
         let differences = &evaluated.differences;
         let ascends = differences.windows(2).all(|pair| pair[0].rule < pair[1].rule)
