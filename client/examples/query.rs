@@ -21,7 +21,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             for one in series {
                 let labels: Vec<String> =
                     one.labels.iter().map(|label| format!("{}={:?}", label.name, label.value)).collect();
-                let newest = one.samples.last().map_or(f64::NAN, |sample| sample.value);
+                let newest = one.samples.last().map(|sample| sample.value.to_string());
+                // A series whose newest sample is a histogram.
+                let newest = newest.unwrap_or_else(|| format!("{:?}", one.histograms.last()));
                 println!("{{{}}} {newest}", labels.join(", "));
             }
         }

@@ -43,7 +43,10 @@ mod writer;
 
 pub use alerting::Alerting;
 pub use bellwether_proto::v1;
-pub use bellwether_proto::v1::{Explanation, Label, PlanStep, Read, Sample, Series};
+pub use bellwether_proto::v1::{
+    Bucket, Exemplar, Explanation, Histogram, HistogramSample, HistogramValue, Label, PlanStep, Read, ResultSeries,
+    Sample, Series,
+};
 pub use builder::{ClientBuilder, Compression, is_loopback};
 pub use call::Client;
 pub use cluster::{Cluster, EventStream};
@@ -63,5 +66,6 @@ pub fn series<'a>(
 ) -> Series {
     let label = |(name, value): (&str, &str)| Label { name: name.to_owned(), value: value.to_owned() };
     let sample = |(timestamp_ms, value)| Sample { timestamp_ms, value };
-    Series { labels: labels.into_iter().map(label).collect(), samples: samples.into_iter().map(sample).collect() }
+    let (labels, samples) = (labels.into_iter().map(label).collect(), samples.into_iter().map(sample).collect());
+    Series { labels, samples, ..Series::default() }
 }

@@ -9,7 +9,7 @@ use crate::call::{Client, Repeat};
 use crate::v1::query_client::QueryClient;
 use crate::v1::query_response::Result as Shape;
 use crate::v1::{Explanation, InstantRequest, QueryResponse, RangeRequest};
-use crate::{Error, Sample, Series};
+use crate::{Error, ResultSeries, Sample};
 
 /// The answer to a query.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,10 +36,10 @@ pub enum Value {
         /// The text.
         value: String,
     },
-    /// One sample per series.
-    Vector(Vec<Series>),
+    /// One sample per series: a number, or a histogram.
+    Vector(Vec<ResultSeries>),
     /// Many samples per series, ascending in time.
-    Matrix(Vec<Series>),
+    Matrix(Vec<ResultSeries>),
 }
 
 /// What a query may leave out, and what is told beside its result. The default is nothing: an answer contains all that was
@@ -159,7 +159,10 @@ fn join(whole: &mut QueryResponse, part: QueryResponse) {
             for series in more.series {
                 match all.series.last_mut() {
                     // A series that did not fit into its part goes on.
-                    Some(last) if last.labels == series.labels => last.samples.extend(series.samples),
+                    Some(last) if last.labels == series.labels => {
+                        last.samples.extend(series.samples);
+                        last.histograms.extend(series.histograms);
+                    }
                     _ => all.series.push(series),
                 }
             }
@@ -184,15 +187,17 @@ fn checked(answer: QueryResponse, address: String) -> Result<Answer, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::HistogramSample;
     use crate::v1::{Label, Matrix};
 
     #[test]
     fn a_series_that_was_cut_is_one_again() {
-        let series = |name: &str, times: &[i64]| Series {
+        let series = |name: &str, times: &[i64]| ResultSeries {
             labels: vec![Label { name: "n".to_owned(), value: name.to_owned() }],
             samples: times.iter().map(|time| Sample { timestamp_ms: *time, value: 1.0 }).collect(),
+            histograms: times.iter().map(|time| HistogramSample { timestamp_ms: *time, histogram: None }).collect(),
         };
-        let part = |series: Vec<Series>, warnings: &[&str]| QueryResponse {
+        let part = |series: Vec<ResultSeries>, warnings: &[&str]| QueryResponse {
             result: Some(Shape::Matrix(Matrix { series })),
             warnings: warnings.iter().map(|text| (*text).to_owned()).collect(),
             infos: Vec::new(),

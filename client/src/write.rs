@@ -10,7 +10,11 @@ use crate::{Error, Series};
 pub struct Written {
     /// Stored, those that were there already included: on the disks of a quorum, and readable.
     pub samples: u64,
-    /// Refused for good: sending them again does not change it.
+    /// Native histograms stored, likewise.
+    pub histograms: u64,
+    /// Exemplars stored, likewise.
+    pub exemplars: u64,
+    /// Samples, histograms and exemplars refused for good: sending them again does not change it.
     pub refused: u64,
     /// Why, with an example.
     pub refused_because: Option<String>,
@@ -36,7 +40,8 @@ impl Client {
 
 impl From<WriteResponse> for Written {
     fn from(answer: WriteResponse) -> Written {
-        let WriteResponse { samples, refused, refused_because } = answer;
-        Written { samples, refused, refused_because: Some(refused_because).filter(|text| !text.is_empty()) }
+        let WriteResponse { samples, refused, refused_because, histograms, exemplars } = answer;
+        let refused_because = Some(refused_because).filter(|text| !text.is_empty());
+        Written { samples, histograms, exemplars, refused, refused_because }
     }
 }

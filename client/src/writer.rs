@@ -51,7 +51,7 @@ impl Default for WriterOptions {
 /// What a writer has done so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WriterStats {
-    /// Samples that are stored.
+    /// Samples that are stored, histograms too.
     pub written: u64,
     /// Samples that the cluster refused for good.
     pub refused: u64,
@@ -215,7 +215,7 @@ impl Gatherer {
 
     fn append(&mut self, series: Series, room: OwnedSemaphorePermit) {
         let batch = &mut self.batch;
-        batch.samples += series.samples.len();
+        batch.samples += series.samples.len() + series.histograms.len();
         batch.bytes += room.num_permits();
         batch.due.get_or_insert_with(|| Instant::now() + self.options.batch_age);
         match &mut batch.room {
@@ -259,8 +259,8 @@ impl Gatherer {
         let mut stats = self.stats.lock();
         stats.batches += 1;
         match result {
-            Ok(Written { samples, refused, refused_because }) => {
-                stats.written += samples;
+            Ok(Written { samples, histograms, refused, refused_because, .. }) => {
+                stats.written += samples + histograms;
                 stats.refused += refused;
                 if refused_because.is_some() {
                     stats.refused_because = refused_because;

@@ -11,14 +11,34 @@ impl From<Sample> for v1::Sample {
 }
 
 impl v1::Series {
-    /// A series of a result.
+    /// A series to be written.
     pub fn new(labels: &Labels, samples: impl Iterator<Item = Sample>) -> v1::Series {
-        let labels = labels
-            .iter()
-            .map(|label| v1::Label { name: label.name.to_owned(), value: label.value.to_owned() })
-            .collect();
-        v1::Series { labels, samples: samples.map(v1::Sample::from).collect() }
+        let samples = samples.map(v1::Sample::from).collect();
+        v1::Series { labels: wire_labels(labels), samples, exemplars: Vec::new(), histograms: Vec::new() }
     }
+}
+
+impl v1::ResultSeries {
+    /// A series of a result.
+    pub fn new(
+        labels: &Labels,
+        samples: impl Iterator<Item = Sample>,
+        histograms: Vec<v1::HistogramSample>,
+    ) -> v1::ResultSeries {
+        v1::ResultSeries { labels: wire_labels(labels), samples: samples.map(v1::Sample::from).collect(), histograms }
+    }
+}
+
+impl From<v1::Series> for v1::ResultSeries {
+    /// What was written, as a result that has no histograms.
+    fn from(series: v1::Series) -> v1::ResultSeries {
+        v1::ResultSeries { labels: series.labels, samples: series.samples, histograms: Vec::new() }
+    }
+}
+
+fn wire_labels(labels: &Labels) -> Vec<v1::Label> {
+    let label = |label: bellwether_model::Label<'_>| v1::Label { name: label.name.into(), value: label.value.into() };
+    labels.iter().map(label).collect()
 }
 
 #[cfg(test)]

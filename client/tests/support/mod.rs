@@ -152,7 +152,7 @@ impl write_server::Write for FakeNode {
             script.written.push(series);
             let refused = script.refuses.min(samples);
             let refused_because = if refused > 0 { "too old".to_owned() } else { String::new() };
-            WriteResponse { samples: samples - refused, refused, refused_because }
+            WriteResponse { samples: samples - refused, refused, refused_because, ..WriteResponse::default() }
         })
     }
 }

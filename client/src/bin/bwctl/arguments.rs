@@ -446,7 +446,7 @@ pub enum QueryCommand {
         /// The last time
         #[arg(long, value_parser = parse_time, allow_hyphen_values = true, default_value = "now")]
         end: TimeArgument,
-        /// The time between; without, a 250th of the range
+        /// The time between; without, about a 250th of the range, which then begins and ends at multiples of it
         #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
         step: Option<Duration>,
         #[command(flatten)]

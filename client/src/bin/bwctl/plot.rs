@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use bellwether_client::{Answer, Sample, Series, Value};
+use bellwether_client::{Answer, ResultSeries, Sample, Value};
 
 use crate::query::{print_labels, print_value};
 use crate::times::print_time;
@@ -36,7 +36,9 @@ pub fn plot(answer: &Answer, width: usize, colors: bool) -> String {
     let paint = Paint { colors };
     match &answer.value {
         Value::Text { value, .. } => format!("{value}\n"),
-        Value::Scalar(sample) => bars(&[Series { labels: Vec::new(), samples: vec![*sample] }], width, paint),
+        Value::Scalar(sample) => {
+            bars(&[ResultSeries { samples: vec![*sample], ..ResultSeries::default() }], width, paint)
+        }
         Value::Vector(series) => bars(series, width, paint),
         Value::Matrix(series) => lines(series, width, paint),
     }
@@ -56,7 +58,7 @@ impl Paint {
     }
 }
 
-fn bars(series: &[Series], width: usize, paint: Paint) -> String {
+fn bars(series: &[ResultSeries], width: usize, paint: Paint) -> String {
     let values: Vec<(String, f64)> = series
         .iter()
         .filter_map(|series| series.samples.last().map(|sample| (print_labels(series), sample.value)))
@@ -81,12 +83,12 @@ fn bars(series: &[Series], width: usize, paint: Paint) -> String {
         text.push_str(line.trim_end());
         text.push('\n');
     }
-    text + &left_out(values.len())
+    text + &left_out(values.len()) + &not_drawn(series)
 }
 
-fn lines(series: &[Series], width: usize, paint: Paint) -> String {
+fn lines(series: &[ResultSeries], width: usize, paint: Paint) -> String {
     let shown = &series[..series.len().min(SERIES_MAX)];
-    let Some(frame) = Frame::around(shown) else { return "no samples to draw\n".to_owned() };
+    let Some(frame) = Frame::around(shown) else { return "no samples to draw\n".to_owned() + &not_drawn(series) };
     let labels = [frame.high, (frame.high + frame.low) / 2.0, frame.low].map(short);
     let label_columns = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
     let columns = width.saturating_sub(label_columns + 2).max(AREA_COLUMNS_MIN);
@@ -124,13 +126,21 @@ fn lines(series: &[Series], width: usize, paint: Paint) -> String {
             shortened(&print_labels(series), name_columns)
         ));
     }
-    text + &left_out(series.len())
+    text + &left_out(series.len()) + &not_drawn(series)
 }
 
 fn left_out(series: usize) -> String {
     match series.saturating_sub(SERIES_MAX) {
         0 => String::new(),
         others => format!("and {others} more: choose some with topk, or add them up\n"),
+    }
+}
+
+fn not_drawn(series: &[ResultSeries]) -> String {
+    match series.iter().map(|series| series.histograms.len()).sum() {
+        0 => String::new(),
+        1 => "a histogram is not drawn: choose a number of it with histogram_quantile\n".to_owned(),
+        count => format!("{count} histograms are not drawn: choose numbers of them with histogram_quantile\n"),
     }
 }
 
@@ -169,7 +179,7 @@ struct Frame {
 
 impl Frame {
     /// Around all finite samples, if there are any.
-    fn around(series: &[Series]) -> Option<Frame> {
+    fn around(series: &[ResultSeries]) -> Option<Frame> {
         let samples = || series.iter().flat_map(|series| &series.samples).filter(|sample| sample.value.is_finite());
         let times = samples().map(|sample| sample.timestamp_ms);
         let (first_ms, last_ms) = (times.clone().min()?, times.max()?);
@@ -255,21 +265,21 @@ impl Canvas {
 
 #[cfg(test)]
 mod tests {
-    use bellwether_client::series;
+    use bellwether_client::{HistogramSample, series};
     use expect_test::{Expect, expect};
 
     use super::*;
 
     fn check(value: Value, width: usize, want: Expect) {
         let text = plot(&Answer { value, warnings: Vec::new(), infos: Vec::new(), explanation: None }, width, false);
-        let fits = |line: &str| line.chars().count() <= width.max(AREA_COLUMNS_MIN + 15);
+        let fits = |line: &str| line.chars().count() <= width.max(AREA_COLUMNS_MIN + 15) || line.contains("not drawn");
         assert!(text.lines().all(fits), "{text}");
         want.assert_eq(&text);
     }
 
     #[test]
     fn a_vector_is_drawn_as_bars() {
-        let one = |host: &str, value: f64| series([("__name__", "load"), ("host", host)], [(0, value)]);
+        let one = |host: &str, value: f64| series([("__name__", "load"), ("host", host)], [(0, value)]).into();
         check(
             Value::Vector(vec![one("a", 1.0), one("b", 0.53), one("quite-a-long-name", -0.25), one("d", f64::NAN)]),
             50,
@@ -295,7 +305,7 @@ mod tests {
         let wave: Vec<(i64, f64)> = (0..120).map(|at| (at * 15_000, (at as f64 / 12.0).sin() * 1500.0)).collect();
         let steps: Vec<(i64, f64)> = (0..120).map(|at| (at * 15_000, f64::from(at as i32 / 40 * 500))).collect();
         check(
-            Value::Matrix(vec![series([("a", "wave")], wave), series([("a", "steps")], steps)]),
+            Value::Matrix(vec![series([("a", "wave")], wave).into(), series([("a", "steps")], steps).into()]),
             72,
             expect![[r#"
                1.5k ┤       ⢀⠔⠉⠉⠒⢄                                 ⢀⠤⠒⠉⠉⠢⢄
@@ -326,7 +336,7 @@ mod tests {
     fn a_gap_is_left_open_and_a_flat_line_is_in_the_middle() {
         let flat = [(0, 5.0), (1000, 5.0), (2000, 5.0), (20_000, 5.0), (21_000, f64::NAN), (22_000, 5.0)];
         check(
-            Value::Matrix(vec![series([("__name__", "flat")], flat)]),
+            Value::Matrix(vec![series([("__name__", "flat")], flat).into()]),
             20,
             expect![[r#"
                 7.5 ┤
@@ -352,16 +362,37 @@ mod tests {
             "#]],
         );
         check(
-            Value::Matrix(vec![series([("__name__", "none")], [(0, f64::NAN)])]),
+            Value::Matrix(vec![series([("__name__", "none")], [(0, f64::NAN)]).into()]),
             20,
             expect![["no samples to draw\n"]],
         );
     }
 
     #[test]
+    fn histograms_are_named_and_not_drawn() {
+        let histograms = vec![HistogramSample::default(); 2];
+        let one = ResultSeries { histograms, ..ResultSeries::default() };
+        check(
+            Value::Vector(vec![one.clone()]),
+            30,
+            expect![[r#"
+            2 histograms are not drawn: choose numbers of them with histogram_quantile
+        "#]],
+        );
+        check(
+            Value::Matrix(vec![one]),
+            30,
+            expect![[r#"
+            no samples to draw
+            2 histograms are not drawn: choose numbers of them with histogram_quantile
+        "#]],
+        );
+    }
+
+    #[test]
     fn the_largest_numbers_are_drawn() {
         let extremes = [(i64::MIN, f64::MIN), (0, 0.0), (i64::MAX, f64::MAX)];
-        let value = Value::Matrix(vec![series([("a", "b")], extremes)]);
+        let value = Value::Matrix(vec![series([("a", "b")], extremes).into()]);
         let text = plot(&Answer { value, warnings: Vec::new(), infos: Vec::new(), explanation: None }, 40, true);
         assert!(text.contains("\u{1b}[34m"), "{text}");
     }

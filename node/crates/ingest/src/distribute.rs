@@ -8,8 +8,9 @@ use bellwether_model::{
 };
 use hashbrown::HashTable;
 
+use crate::exemplars::{self, WireExemplar};
 use crate::group_table::GroupTable;
-use crate::histogram_chunks::HistogramChunks;
+use crate::histogram_chunks::{ALLOCATION_BYTES, HistogramChunks};
 use crate::key_hasher::{CacheKey, KeyHasher, TenantKey};
 use crate::metadata_filter::{MetadataFilter, Telling};
 use crate::remote_write_v1::{self, ScratchV1};
@@ -34,7 +35,7 @@ pub struct Distributor<'a> {
     cache: &'a SeriesCache,
     metadata: &'a MetadataFilter,
     groups: &'a GroupTable,
-    takes_histograms: bool,
+    of_first_version: bool,
 }
 
 /// What became of one request.
@@ -73,6 +74,8 @@ pub struct Miss {
     pub samples: Vec<Sample>,
     /// Its histograms, in order, each as a chunk of its own.
     pub histograms: Vec<(Timestamp, Box<[u8]>)>,
+    /// Its exemplars, in order, as a frame has them.
+    pub exemplars: Vec<(Timestamp, Box<[u8]>)>,
 }
 
 impl Miss {
@@ -87,8 +90,10 @@ impl Miss {
 pub enum RefusalReason {
     /// Samples of a series whose labels are not valid. Permanent.
     InvalidLabels,
-    /// Exemplars, which cannot be stored yet. Permanent.
+    /// Exemplars, which not all programs of the cluster know yet. Permanent.
     Exemplars,
+    /// Exemplars with labels that are not valid or too long, or of a series that has no samples. Permanent.
+    InvalidExemplars,
     /// Native histograms that say nothing which could be computed with. Permanent.
     InvalidHistograms,
     /// Native histograms, which not all programs of the cluster know yet. Permanent.
@@ -216,12 +221,12 @@ impl<'a> Distributor<'a> {
         groups: &'a GroupTable,
     ) -> Distributor<'a> {
         let hasher = KeyHasher::new(cache.seed(), tenant);
-        Distributor { tenant, hasher, cache, metadata, groups, takes_histograms: true }
+        Distributor { tenant, hasher, cache, metadata, groups, of_first_version: false }
     }
 
-    /// The same where some program of the cluster does not know histograms: they are refused.
-    pub fn without_histograms(self) -> Distributor<'a> {
-        Distributor { takes_histograms: false, ..self }
+    /// The same where some program of the cluster knows no histograms and no exemplars: they are refused.
+    pub fn of_first_version(self) -> Distributor<'a> {
+        Distributor { of_first_version: true, ..self }
     }
 
     /// What [`SeriesCache::insert`] wants to know of the tenant.
@@ -314,7 +319,7 @@ impl RequestVisitor for Collector<'_> {
     }
 
     fn histograms<L: WireLabels>(&mut self, labels: &L, histograms: WireHistograms<'_>) -> Result<(), WalkError> {
-        if !self.distributor.takes_histograms {
+        if self.distributor.of_first_version {
             self.distributed.refused.add(RefusalReason::Histograms, histograms.len(), String::new);
             return Ok(());
         }
@@ -350,8 +355,38 @@ impl RequestVisitor for Collector<'_> {
         Ok(())
     }
 
-    fn unsupported(&mut self, exemplars: usize) {
-        self.distributed.refused.add(RefusalReason::Exemplars, exemplars, String::new);
+    fn exemplars<L: WireLabels>(
+        &mut self,
+        labels: &L,
+        exemplars: impl Iterator<Item = WireExemplar>,
+    ) -> Result<(), WalkError> {
+        let key = labels.key(&self.distributor.hasher);
+        let known = key.and_then(|key| self.reader.find(key));
+        for read in exemplars {
+            let read = read?;
+            if self.distributor.of_first_version {
+                self.distributed.refused.add(RefusalReason::Exemplars, 1, String::new);
+                continue;
+            }
+            let exemplar = match read {
+                Ok(exemplar) => exemplar,
+                Err(why) => {
+                    let of = || labels.build().map(|labels| labels.to_string()).unwrap_or_default();
+                    self.distributed.refused.add(RefusalReason::InvalidExemplars, 1, || format!("{}: {why}", of()));
+                    continue;
+                }
+            };
+            let bytes = exemplars::encode(&exemplar);
+            if let Some(known) = known {
+                let batch = &mut self.batches[usize::from(known.group)];
+                batch.push_exemplar(known.series_ref, exemplar.timestamp, &bytes);
+                continue;
+            }
+            let Some(at) = self.missed(key, labels, 1)? else { continue };
+            self.hold(size_of::<(Timestamp, Box<[u8]>)>() + ALLOCATION_BYTES + bytes.len())?;
+            self.distributed.misses[at].exemplars.push((exemplar.timestamp, bytes.into()));
+        }
+        Ok(())
     }
 
     fn metadata(&mut self, metadata: MetadataRef<'_>) {
@@ -460,7 +495,16 @@ impl Collector<'_> {
         let misses = &mut self.distributed.misses;
         let at = misses.len();
         self.miss_index.insert_unique(key.hash.low, at as u32, |at| misses[*at as usize].key.hash.low);
-        misses.push(Miss { key, labels, hash, placement, group, samples: Vec::new(), histograms: Vec::new() });
+        misses.push(Miss {
+            key,
+            labels,
+            hash,
+            placement,
+            group,
+            samples: Vec::new(),
+            histograms: Vec::new(),
+            exemplars: Vec::new(),
+        });
         Ok(Some(at))
     }
 
@@ -658,12 +702,53 @@ mod tests {
             let found: Vec<_> = rows.iter().map(|row| (row.series.0, row.timestamp, decoded(row.chunk))).collect();
             assert_eq!(found, [(100, 5, histogram(1.5)), (100, 6, histogram(2.5))]);
             let distributor = Distributor::new(&fixture.tenant, &fixture.cache, &fixture.metadata, &fixture.groups);
-            let distributor = distributor.without_histograms();
+            let distributor = distributor.of_first_version();
             let refused = match version {
                 1 => distributor.distribute_v1(&body, &mut fixture.scratch).unwrap(),
                 _ => distributor.distribute_v2(&body, &mut fixture.scratch).unwrap(),
             };
             assert_eq!((refused.refused.count(RefusalReason::Histograms), refused.samples), (2, 1));
+        }
+    }
+
+    #[test]
+    fn exemplars_go_the_way_of_their_series_and_long_ones_are_refused_alone() {
+        let (short, long) = ([("trace_id", "a7")], [("trace_id", "x".repeat(121))]);
+        let long = [("trace_id", long[0].1.as_str())];
+        let mut v1 = series_v1(&labels_v1(&[("__name__", "c")]), &[(1, 1.0)]);
+        for labels in [&short[..], &long[..], &[]] {
+            put_bytes(&mut v1, 3, &wire_exemplar_v1(labels, 0.5, 5));
+        }
+        let mut v2 = RequestV2::default();
+        let refs = [&short[..], &long[..], &[]].map(|labels| v2.label_refs(labels));
+        let series = v2.push(&[("__name__", "c")], &[(1, 1.0)]);
+        refs.iter().for_each(|refs| put_bytes(series, 4, &wire_exemplar_v2(refs, 0.5, 5)));
+        let stored = [Labels::of(&short), Labels::empty()];
+        let labels = |at: i64, bytes: &[u8]| exemplars::decode(at, bytes).unwrap().labels;
+        for (version, body) in [(1, request_v1(&[v1])), (2, v2.body())] {
+            let mut fixture = Fixture::new();
+            let first = fixture.distribute(version, &body).unwrap();
+            let [miss] = &first.misses[..] else { panic!("one new series") };
+            let found: Vec<Labels> = miss.exemplars.iter().map(|(at, bytes)| labels(*at, bytes)).collect();
+            assert_eq!((found, first.samples), (stored.to_vec(), 1));
+            let refused: Vec<Refusal> = first.refused.iter().cloned().collect();
+            assert_eq!((refused[0].reason, refused[0].count), (RefusalReason::InvalidExemplars, 1));
+            assert!(refused[0].example.starts_with("c: label length for exemplar"), "{}", refused[0].example);
+            fixture.resolve(&first);
+            let mut second = fixture.distribute(version, &body).unwrap();
+            let [(_, batch)] = &mut second.batches[..] else { panic!("one group") };
+            let frames = batch.encode(&fixture.tenant);
+            let frame = FrameReader::new(&frames[0].bytes).unwrap();
+            let rows: Vec<_> = frame.exemplars().map(Result::unwrap).collect();
+            let found: Vec<Labels> = rows.iter().map(|row| labels(row.timestamp, row.chunk)).collect();
+            assert_eq!((rows[0].series, rows[0].timestamp, found), (SeriesRef(100), 5, stored.to_vec()));
+            let distributor = Distributor::new(&fixture.tenant, &fixture.cache, &fixture.metadata, &fixture.groups);
+            let distributor = distributor.of_first_version();
+            let refused = match version {
+                1 => distributor.distribute_v1(&body, &mut fixture.scratch).unwrap(),
+                _ => distributor.distribute_v2(&body, &mut fixture.scratch).unwrap(),
+            };
+            assert_eq!((refused.refused.count(RefusalReason::Exemplars), refused.samples), (3, 1));
         }
     }
 

@@ -2,16 +2,19 @@
 
 use bellwether_model::{RefEpoch, SeriesHash, Tenant};
 
+use crate::chunk_rows::{ChunkBlock, ChunkRowRef};
 use crate::cursor::{Cursor, FormatError};
-use crate::histogram_rows::{HistogramBlock, HistogramRowRef};
+use crate::entry::{ENTRY_VERSION_FIRST, ENTRY_VERSION_HISTOGRAMS};
 use crate::row_columns::{RowBlock, RowColumns};
 use crate::shard_batch::RefScope;
 
 pub(crate) const FRAME_VERSION: u8 = 1;
 /// Flag: registrations and their rows follow the rows.
 pub(crate) const HAS_REGISTRATIONS: u8 = 1;
-/// Flag: histograms follow at the end. Only in entries of a version that knows them.
+/// Flag: histograms follow after that. Only in entries of a version that knows them.
 pub(crate) const HAS_HISTOGRAMS: u8 = 2;
+/// Flag: exemplars follow at the end, likewise.
+pub(crate) const HAS_EXEMPLARS: u8 = 4;
 
 const FORMAT: &str = "the frame";
 /// Bytes of the shortest registration.
@@ -23,13 +26,15 @@ pub struct FrameReader<'a> {
     scope: RefScope,
     rows: RowBlock<'a>,
     registrations: Option<Registrations<'a>>,
-    histograms: Option<Histograms<'a>>,
+    histograms: Option<Blocks<'a>>,
+    exemplars: Option<Blocks<'a>>,
 }
 
+/// Rows with bytes of their own.
 #[derive(Debug, Clone)]
-struct Histograms<'a> {
-    known: HistogramBlock<'a>,
-    registered: HistogramBlock<'a>,
+struct Blocks<'a> {
+    known: ChunkBlock<'a>,
+    registered: ChunkBlock<'a>,
 }
 
 #[derive(Debug, Clone)]
@@ -49,9 +54,13 @@ pub struct RegistrationRef<'a> {
     pub labels: &'a [u8],
 }
 
-/// Whether a frame says that it has histograms; nothing else of it is looked at.
-pub fn has_histograms(frame: &[u8]) -> bool {
-    frame.get(1).is_some_and(|flags| flags & HAS_HISTOGRAMS != 0)
+/// The first version of entries that may hold a frame, by its flags; nothing else of it is looked at.
+pub fn entry_version(frame: &[u8]) -> u8 {
+    version_of(frame.get(1).copied().unwrap_or_default())
+}
+
+fn version_of(flags: u8) -> u8 {
+    if flags & (HAS_HISTOGRAMS | HAS_EXEMPLARS) == 0 { ENTRY_VERSION_FIRST } else { ENTRY_VERSION_HISTOGRAMS }
 }
 
 impl<'a> FrameReader<'a> {
@@ -60,7 +69,7 @@ impl<'a> FrameReader<'a> {
         let mut cursor = Cursor::new(FORMAT, bytes);
         cursor.version(FRAME_VERSION)?;
         let flags = cursor.u8("the flags")?;
-        if flags & !(HAS_REGISTRATIONS | HAS_HISTOGRAMS) != 0 {
+        if flags & !(HAS_REGISTRATIONS | HAS_HISTOGRAMS | HAS_EXEMPLARS) != 0 {
             return Err(cursor.invalid("an unknown flag is set"));
         }
         let epoch = RefEpoch(cursor.u64("the ref epoch")?);
@@ -70,12 +79,14 @@ impl<'a> FrameReader<'a> {
             0 => None,
             _ => Some(Registrations::read(&mut cursor)?),
         };
-        let histograms = match flags & HAS_HISTOGRAMS {
-            0 => None,
-            _ => Some(Histograms::read(&mut cursor, registrations.as_ref().map_or(0, |some| some.count))?),
+        let registered = registrations.as_ref().map_or(0, |some| some.count);
+        let mut blocks = |flag: u8| match flags & flag {
+            0 => Ok(None),
+            _ => Blocks::read(&mut cursor, registered).map(Some),
         };
+        let (histograms, exemplars) = (blocks(HAS_HISTOGRAMS)?, blocks(HAS_EXEMPLARS)?);
         cursor.expect_end()?;
-        Ok(FrameReader { scope: RefScope { epoch, range_generation }, rows, registrations, histograms })
+        Ok(FrameReader { scope: RefScope { epoch, range_generation }, rows, registrations, histograms, exemplars })
     }
 
     /// The incarnation that the refs belong to. Registrations hold in any.
@@ -93,19 +104,31 @@ impl<'a> FrameReader<'a> {
         self.registrations.as_ref().map_or(0, |registrations| registrations.rows.len())
     }
 
-    /// Whether it is of the form that older programs do not know.
-    pub fn has_histograms(&self) -> bool {
-        self.histograms.is_some()
+    /// The first version of entries that may hold it: what is later, older programs do not know.
+    pub fn entry_version(&self) -> u8 {
+        let is_first = self.histograms.is_none() && self.exemplars.is_none();
+        if is_first { ENTRY_VERSION_FIRST } else { ENTRY_VERSION_HISTOGRAMS }
     }
 
     /// Histograms of known series, by series and then in order of arrival. They count as later than the frame's other samples.
-    pub fn histograms(&self) -> impl Iterator<Item = Result<HistogramRowRef<'a>, FormatError>> + use<'a> {
-        self.histograms.as_ref().map(|histograms| histograms.known.iter()).into_iter().flatten()
+    pub fn histograms(&self) -> impl Iterator<Item = Result<ChunkRowRef<'a>, FormatError>> + use<'a> {
+        self.histograms.as_ref().map(|blocks| blocks.known.iter()).into_iter().flatten()
     }
 
     /// The same of series to be registered.
-    pub fn registered_histograms(&self) -> impl Iterator<Item = Result<HistogramRowRef<'a>, FormatError>> + use<'a> {
-        self.histograms.as_ref().map(|histograms| histograms.registered.iter()).into_iter().flatten()
+    pub fn registered_histograms(&self) -> impl Iterator<Item = Result<ChunkRowRef<'a>, FormatError>> + use<'a> {
+        self.histograms.as_ref().map(|blocks| blocks.registered.iter()).into_iter().flatten()
+    }
+
+    /// Exemplars of known series, by series and then in order of arrival; [`exemplars::decode`](crate::exemplars::decode)
+    /// reads them.
+    pub fn exemplars(&self) -> impl Iterator<Item = Result<ChunkRowRef<'a>, FormatError>> + use<'a> {
+        self.exemplars.as_ref().map(|blocks| blocks.known.iter()).into_iter().flatten()
+    }
+
+    /// The same of series to be registered.
+    pub fn registered_exemplars(&self) -> impl Iterator<Item = Result<ChunkRowRef<'a>, FormatError>> + use<'a> {
+        self.exemplars.as_ref().map(|blocks| blocks.registered.iter()).into_iter().flatten()
     }
 
     /// Series to be registered.
@@ -151,16 +174,16 @@ impl<'a> FrameReader<'a> {
     }
 }
 
-impl<'a> Histograms<'a> {
-    fn read(cursor: &mut Cursor<'a>, registrations: usize) -> Result<Histograms<'a>, FormatError> {
-        let (known, registered) = (HistogramBlock::read(cursor)?, HistogramBlock::read(cursor)?);
+impl<'a> Blocks<'a> {
+    fn read(cursor: &mut Cursor<'a>, registrations: usize) -> Result<Blocks<'a>, FormatError> {
+        let (known, registered) = (ChunkBlock::read(cursor)?, ChunkBlock::read(cursor)?);
         if known.len() + registered.len() == 0 {
-            return Err(cursor.invalid("a section of histograms without any"));
+            return Err(cursor.invalid("a section without rows"));
         }
         if registered.last().is_some_and(|last| last.0 as usize >= registrations) {
-            return Err(cursor.invalid("a histogram belongs to a registration that is not there"));
+            return Err(cursor.invalid("a row belongs to a registration that is not there"));
         }
-        Ok(Histograms { known, registered })
+        Ok(Blocks { known, registered })
     }
 }
 
@@ -231,6 +254,8 @@ mod tests {
         frame.tenant()?;
         frame.histograms().try_for_each(|row| row.map(drop))?;
         frame.registered_histograms().try_for_each(|row| row.map(drop))?;
+        frame.exemplars().try_for_each(|row| row.map(drop))?;
+        frame.registered_exemplars().try_for_each(|row| row.map(drop))?;
         Ok((rows, registered))
     }
 
@@ -277,9 +302,57 @@ mod tests {
         assert_eq!(rows, [(2, 1001, &b"first"[..]), (300, 1000, b"second"), (300, 999, b"")]);
         let new: Vec<_> = frame.registered_histograms().map(Result::unwrap).map(|r| (r.series.0, r.chunk)).collect();
         assert_eq!(new, [(1, &b"new"[..])]);
-        assert_eq!((frame.row_count(), frame.has_histograms()), (3, true));
+        assert_eq!((frame.row_count(), frame.entry_version(), entry_version(&bytes)), (3, 2, 2));
         let end: String = bytes[bytes.len() - 34..].iter().map(|byte| format!("{byte:02x}")).collect();
         expect_test::expect!["2140f87f0302d20f056669727374aa0201067365636f6e6400010001010a036e6577"].assert_eq(&end);
+    }
+
+    fn with_exemplars() -> ShardBatch {
+        let mut batch = with_histograms();
+        batch.push_exemplar(SeriesRef(300), 1000, b"second");
+        batch.push_exemplar(SeriesRef(2), 1001, b"first");
+        batch.push_registered_exemplar(5, b"new");
+        batch
+    }
+
+    #[test]
+    fn exemplars_come_after_histograms_and_alone() {
+        let bytes = only_frame(&mut with_exemplars());
+        let frame = FrameReader::new(&bytes).unwrap();
+        let rows: Vec<_> = frame.exemplars().map(Result::unwrap).map(|r| (r.series.0, r.timestamp, r.chunk)).collect();
+        assert_eq!(rows, [(2, 1001, &b"first"[..]), (300, 1000, b"second")]);
+        let new: Vec<_> = frame.registered_exemplars().map(Result::unwrap).map(|r| (r.series.0, r.chunk)).collect();
+        assert_eq!(new, [(1, &b"new"[..])]);
+        assert_eq!(frame.histograms().count(), 3);
+        let end: String = bytes[bytes.len() - 27..].iter().map(|byte| format!("{byte:02x}")).collect();
+        expect_test::expect!["0202d20f056669727374aa0201067365636f6e6401010a036e6577"].assert_eq(&end);
+        let mut alone = ShardBatch::new(SCOPE);
+        alone.push_exemplar(SeriesRef(7), -5, b"x");
+        assert!(!alone.is_empty());
+        let bytes = only_frame(&mut alone);
+        assert_eq!((bytes[1], entry_version(&bytes), entry_version(&only_frame(&mut example()))), (4, 2, 1));
+        assert_eq!(FrameReader::new(&bytes).unwrap().exemplars().count(), 1);
+    }
+
+    #[test]
+    fn many_exemplars_are_cut_and_those_of_new_series_come_with_them() {
+        let mut batch = ShardBatch::new(SCOPE);
+        let text = |at: i64| format!("{at:2000}").into_bytes();
+        (0..1000).for_each(|at| batch.push_exemplar(SeriesRef(at), 1000, &text(at.into())));
+        batch.register(SeriesHash(1), labels(1), &[sample(7, 1.0)]);
+        (0..1000).for_each(|row| batch.push_registered_exemplar(row, &text(row)));
+        let (mut known, mut new) = (Vec::new(), Vec::new());
+        let frames = batch.encode(&tenant());
+        for encoded in &frames {
+            assert!(encoded.bytes.len() <= limits::FRAME_BYTES_MAX);
+            let frame = FrameReader::new(&encoded.bytes).unwrap();
+            known.extend(frame.exemplars().map(Result::unwrap).map(|row| (row.series.0, row.chunk.to_vec())));
+            new.extend(frame.registered_exemplars().map(Result::unwrap).map(|row| (row.timestamp, row.chunk.to_vec())));
+        }
+        assert!(frames.len() > 3);
+        assert_eq!(known, (0..1000).map(|at| (at, text(at.into()))).collect::<Vec<_>>());
+        assert_eq!(new, (0..1000).map(|at| (at, text(at))).collect::<Vec<_>>());
+        assert_eq!(frames.iter().map(|frame| frame.samples).sum::<usize>(), 1);
     }
 
     #[test]
@@ -311,7 +384,7 @@ mod tests {
 
     #[test]
     fn every_truncation_is_an_error() {
-        for bytes in [only_frame(&mut example()), only_frame(&mut with_histograms())] {
+        for bytes in [example(), with_histograms(), with_exemplars()].map(|mut batch| only_frame(&mut batch)) {
             every_truncation_of_a_frame_is_an_error(&bytes);
         }
     }
@@ -333,7 +406,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_flipped_bit_never_panics(at: prop::sample::Index, bit in 0..8u32) {
-            for mut bytes in [only_frame(&mut example()), only_frame(&mut with_histograms())] {
+            for mut bytes in [example(), with_histograms(), with_exemplars()].map(|mut batch| only_frame(&mut batch)) {
                 let at = at.index(bytes.len());
                 bytes[at] ^= 1 << bit;
                 let _ = read_all(&bytes);

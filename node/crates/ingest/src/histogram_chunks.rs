@@ -4,7 +4,7 @@ use bellwether_chunk::{Scratch, encode_histograms};
 use bellwether_model::{Histogram, Timestamp};
 
 /// What an allocation costs beside what it holds.
-const ALLOCATION_BYTES: usize = 16;
+pub(crate) const ALLOCATION_BYTES: usize = 16;
 
 /// The histograms of one series that can be stored, as chunks.
 #[derive(Debug, Default)]

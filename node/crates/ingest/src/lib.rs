@@ -10,15 +10,17 @@
 //! HTTP. The bytes of frames, entries and replies are frozen: `node/docs/format/shard-batch.md`.
 
 pub mod body;
+mod chunk_rows;
 mod cursor;
 pub mod distribute;
 pub mod entry;
+pub mod exemplars;
 pub mod frame;
 pub mod group_table;
 mod histogram_chunks;
-mod histogram_rows;
 mod key_hasher;
 pub mod metadata_filter;
+mod places;
 pub mod protobuf;
 pub mod remote_write_v1;
 pub mod remote_write_v2;
@@ -30,15 +32,16 @@ mod visitor;
 mod wire_histograms;
 
 pub use body::{BodyError, Encoding, decompress, decompressed_bound};
+pub use chunk_rows::ChunkRowRef;
 pub use cursor::FormatError;
 pub use distribute::{Distributed, Distributor, DistributorScratch, Miss, Refusal, RefusalReason, Refusals};
 pub use entry::{
     Command, Compression, ControlCommand, ENTRY_VERSION_FIRST, ENTRY_VERSION_HISTOGRAMS, Entry, EntryBuffer,
     EntryBuilder, EntryCompressor, EntryLimits, MatcherText, SamplesEntry, SplitCommand,
 };
-pub use frame::{FrameReader, RegistrationRef, has_histograms};
+pub use exemplars::WireExemplar;
+pub use frame::{FrameReader, RegistrationRef, entry_version};
 pub use group_table::{GroupTable, GroupTableError};
-pub use histogram_rows::HistogramRowRef;
 pub use key_hasher::{CacheKey, KeyHasher, TenantKey};
 pub use metadata_filter::{MetadataFilter, Telling};
 pub use protobuf::WireError;

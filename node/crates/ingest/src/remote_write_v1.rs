@@ -3,13 +3,17 @@
 //! Prometheus, and everybody who imitates it, writes a series' labels first and together. Those bytes as they stand are
 //! what the cache knows the series by; labels that are scattered among other fields are gathered and give the same bytes.
 
-use bellwether_model::{Labels, MetricKind, Sample, limits};
+use bellwether_model::{Exemplar, Labels, MetricKind, Sample, limits};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::exemplars::{
+    EXEMPLAR_LABELS_KEPT_MAX, EXEMPLAR_TIMESTAMP, EXEMPLAR_VALUE, SAMPLES_PER_EXEMPLAR, WireExemplar,
+};
 use crate::key_hasher::{CacheKey, KeyHasher};
+use crate::places::Places;
 use crate::protobuf::{Message, WireError, bytes_field, fixed64_field, varint_field};
 use crate::visitor::{BuildError, MetadataRef, RequestVisitor, WalkError, WireLabels, build_labels, metric_kind};
-use crate::wire_histograms::HistogramPlaces;
+use crate::wire_histograms::{SAMPLES_PER_HISTOGRAM, WireHistograms};
 
 const REQUEST_SERIES: u64 = bytes_field(1);
 const REQUEST_METADATA: u64 = bytes_field(3);
@@ -18,6 +22,8 @@ const SERIES_LABEL: u64 = bytes_field(1);
 const SERIES_SAMPLE: u64 = bytes_field(2);
 const SERIES_EXEMPLAR: u64 = bytes_field(3);
 const SERIES_HISTOGRAM: u64 = bytes_field(4);
+
+const EXEMPLAR_LABEL: u64 = bytes_field(1);
 
 const LABEL_NAME: u64 = bytes_field(1);
 const LABEL_VALUE: u64 = bytes_field(2);
@@ -42,14 +48,18 @@ pub(crate) const SAMPLES_PER_REQUEST_MAX: usize = limits::REQUEST_DECOMPRESSED_B
 pub struct ScratchV1 {
     samples: Vec<Sample>,
     samples_left: usize,
-    histograms: HistogramPlaces,
+    histograms: Places,
+    exemplars: Places,
     scattered_labels: Vec<u8>,
 }
 
 impl ScratchV1 {
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
-        self.samples.capacity() * size_of::<Sample>() + self.histograms.bytes() + self.scattered_labels.capacity()
+        self.samples.capacity() * size_of::<Sample>()
+            + self.histograms.bytes()
+            + self.exemplars.bytes()
+            + self.scattered_labels.capacity()
     }
 }
 
@@ -89,9 +99,9 @@ fn walk_series<V: RequestVisitor>(
         None => skip_labels(&mut series)?,
     }
     let labels = series.between(offset, series.offset());
-    let mut exemplars = 0;
     scratch.samples.clear();
     scratch.histograms.clear();
+    scratch.exemplars.clear();
     scratch.scattered_labels.clear();
     while !series.is_at_end() {
         let start = series.offset();
@@ -102,15 +112,13 @@ fn walk_series<V: RequestVisitor>(
                 scratch.scattered_labels.extend_from_slice(series.between(start, series.offset()));
             }
             SERIES_EXEMPLAR => {
-                series.message()?;
-                exemplars += 1;
+                scratch.exemplars.push(&mut series, SAMPLES_PER_EXEMPLAR, &mut scratch.samples_left)?;
             }
-            SERIES_HISTOGRAM => scratch.histograms.push(&mut series, &mut scratch.samples_left)?,
+            SERIES_HISTOGRAM => {
+                scratch.histograms.push(&mut series, SAMPLES_PER_HISTOGRAM, &mut scratch.samples_left)?;
+            }
             other => series.skip(other)?,
         }
-    }
-    if exemplars > 0 {
-        visitor.unsupported(exemplars);
     }
     let is_scattered = !scratch.scattered_labels.is_empty();
     if is_scattered {
@@ -123,10 +131,33 @@ fn walk_series<V: RequestVisitor>(
             _ => visitor.series(&labels, &scratch.samples)?,
         }
     }
-    if scratch.histograms.is_empty() {
-        return Ok(());
+    if !scratch.histograms.is_empty() {
+        visitor.histograms(&labels, WireHistograms::new(series, &scratch.histograms))?;
     }
-    visitor.histograms(&labels, scratch.histograms.of(&series))
+    if !scratch.exemplars.is_empty() {
+        visitor.exemplars(&labels, scratch.exemplars.messages(series).map(read_exemplar))?;
+    }
+    Ok(())
+}
+
+fn read_exemplar(mut message: Message<'_>) -> WireExemplar {
+    let mut pairs = Vec::new();
+    let (mut value, mut timestamp) = (0.0, 0);
+    while !message.is_at_end() {
+        match message.tag()? {
+            EXEMPLAR_LABEL => {
+                let pair = read_label(message.message()?)?;
+                if pairs.len() < EXEMPLAR_LABELS_KEPT_MAX {
+                    pairs.push(pair);
+                }
+            }
+            EXEMPLAR_VALUE => value = f64::from_bits(message.fixed64()?),
+            EXEMPLAR_TIMESTAMP => timestamp = message.varint()? as i64,
+            other => message.skip(other)?,
+        }
+    }
+    let labels = Exemplar::labels_of(pairs.into_iter()).map_err(|error| error.to_string());
+    Ok(labels.map(|labels| Exemplar { labels, value, timestamp }))
 }
 
 /// Steps over the label fields that the series begins with.
@@ -207,7 +238,10 @@ impl WireLabels for RawLabels<'_> {
 
 fn next_label<'a>(fields: &mut Message<'a>) -> Result<(&'a [u8], &'a [u8]), WireError> {
     fields.tag()?;
-    let mut label = fields.message()?;
+    read_label(fields.message()?)
+}
+
+fn read_label(mut label: Message<'_>) -> Result<(&[u8], &[u8]), WireError> {
     let (mut name, mut value): (&[u8], &[u8]) = (&[], &[]);
     while !label.is_at_end() {
         match label.tag()? {
@@ -238,7 +272,8 @@ mod tests {
         put_bytes(&mut histogram, 4, b"");
         let mut exemplar = series_v1(&labels_v1(&[("__name__", "e")]), &[(3, 1.0)]);
         put_bytes(&mut exemplar, 3, b"");
-        put_bytes(&mut exemplar, 3, b"");
+        put_bytes(&mut exemplar, 3, &wire_exemplar_v1(&[("trace_id", "a7"), ("span", "")], 0.5, 4));
+        put_bytes(&mut exemplar, 3, &wire_exemplar_v1(&[("t", &"x".repeat(128))], 0.5, 4));
         let up = series_v1(&labels_v1(&[("__name__", "up"), ("job", "node")]), &[(1_790_000_000_000, 1.5), (-1, 0.0)]);
         let mut body = request_v1(&[up, histogram, exemplar]);
         put_metadata_v1(&mut body, 1, "up", "Is it up?", "bool");
@@ -248,8 +283,10 @@ mod tests {
             expect![[r#"
                 up{job="node"} 1.5@1790000000000 0@-1
                 h histogram of Integer { count: 0, zero_count: 0, positive: [], negative: [] }@0
-                unsupported: 2 exemplars
                 e 1@3
+                e exemplar {} 0@0
+                e exemplar {trace_id="a7"} 0.5@4
+                refused: e: label length for exemplar exceeds maximum of 128 UTF-8 characters
                 metadata: counter up "Is it up?" "bool"
                 metadata: unknown later "" ""
             "#]],

@@ -3,13 +3,17 @@
 //! Texts stand once in a symbol table, series refer to them by number. The table may in principle come after the series
 //! that use it, so it is collected first; stepping over the series costs a few instructions each.
 
-use bellwether_model::{Labels, METRIC_NAME, Sample, limits};
+use bellwether_model::{Exemplar, Labels, METRIC_NAME, Sample, limits};
 
+use crate::exemplars::{
+    EXEMPLAR_LABELS_KEPT_MAX, EXEMPLAR_TIMESTAMP, EXEMPLAR_VALUE, SAMPLES_PER_EXEMPLAR, WireExemplar,
+};
 use crate::key_hasher::{CacheKey, KeyHash, KeyHasher};
+use crate::places::Places;
 use crate::protobuf::{Message, WireError, bytes_field, varint_field};
 use crate::remote_write_v1::{SAMPLES_PER_REQUEST_MAX, push_sample};
 use crate::visitor::{BuildError, MetadataRef, RequestVisitor, WalkError, WireLabels, build_labels, metric_kind};
-use crate::wire_histograms::HistogramPlaces;
+use crate::wire_histograms::{SAMPLES_PER_HISTOGRAM, WireHistograms};
 
 const REQUEST_SYMBOL: u64 = bytes_field(4);
 const REQUEST_SERIES: u64 = bytes_field(5);
@@ -20,6 +24,9 @@ const SERIES_SAMPLE: u64 = bytes_field(2);
 const SERIES_HISTOGRAM: u64 = bytes_field(3);
 const SERIES_EXEMPLAR: u64 = bytes_field(4);
 const SERIES_METADATA: u64 = bytes_field(5);
+
+const EXEMPLAR_LABEL_REFS: u64 = bytes_field(1);
+const EXEMPLAR_LABEL_REF: u64 = varint_field(1);
 
 const METADATA_KIND: u64 = varint_field(1);
 const METADATA_HELP_REF: u64 = varint_field(3);
@@ -41,7 +48,7 @@ pub struct ScratchV2 {
     label_refs: Vec<u32>,
     samples: Vec<Sample>,
     samples_left: usize,
-    histograms: HistogramPlaces,
+    beside: BesideSamples,
 }
 
 impl ScratchV2 {
@@ -51,8 +58,16 @@ impl ScratchV2 {
             + self.hashes.capacity() * size_of::<KeyHash>()
             + self.label_refs.capacity() * size_of::<u32>()
             + self.samples.capacity() * size_of::<Sample>()
-            + self.histograms.bytes()
+            + self.beside.histograms.bytes()
+            + self.beside.exemplars.bytes()
     }
+}
+
+/// Where what a series has beside samples lies in the body.
+#[derive(Debug, Default)]
+struct BesideSamples {
+    histograms: Places,
+    exemplars: Places,
 }
 
 /// Where a symbol lies in the body.
@@ -87,7 +102,7 @@ pub fn walk<V: RequestVisitor>(
     scratch: &mut ScratchV2,
     visitor: &mut V,
 ) -> Result<(), WalkError> {
-    let ScratchV2 { spans, hashes, label_refs, samples, samples_left, histograms } = scratch;
+    let ScratchV2 { spans, hashes, label_refs, samples, samples_left, beside } = scratch;
     *samples_left = SAMPLES_PER_REQUEST_MAX;
     collect_symbols(body, hasher, spans, hashes)?;
     let symbols = Symbols { body, spans, hashes };
@@ -98,7 +113,7 @@ pub fn walk<V: RequestVisitor>(
         match request.tag()? {
             REQUEST_SERIES => {
                 let series = request.message()?;
-                let found = (&mut *label_refs, &mut *samples, &mut *histograms);
+                let found = (&mut *label_refs, &mut *samples, &mut *beside);
                 walk_series(series, symbols, found, samples_left, &mut metadata_filter, visitor)?;
             }
             other => request.skip(other)?,
@@ -144,15 +159,16 @@ fn collect_symbols(
 fn walk_series<'a, V: RequestVisitor>(
     mut series: Message<'a>,
     symbols: Symbols<'a>,
-    (refs, samples, histograms): (&mut Vec<u32>, &mut Vec<Sample>, &mut HistogramPlaces),
+    (refs, samples, beside): (&mut Vec<u32>, &mut Vec<Sample>, &mut BesideSamples),
     samples_left: &mut usize,
     last_metadata: &mut LastMetadata<'a>,
     visitor: &mut V,
 ) -> Result<(), WalkError> {
     refs.clear();
     samples.clear();
-    histograms.clear();
-    let (mut ref_count, mut exemplars) = (0, 0);
+    beside.histograms.clear();
+    beside.exemplars.clear();
+    let mut ref_count = 0;
     let mut metadata = None;
     while !series.is_at_end() {
         match series.tag()? {
@@ -167,18 +183,12 @@ fn walk_series<'a, V: RequestVisitor>(
                 }
             }
             SERIES_SAMPLE => push_sample(&mut series, samples, samples_left)?,
-            SERIES_HISTOGRAM => histograms.push(&mut series, samples_left)?,
-            SERIES_EXEMPLAR => {
-                series.message()?;
-                exemplars += 1;
-            }
+            SERIES_HISTOGRAM => beside.histograms.push(&mut series, SAMPLES_PER_HISTOGRAM, samples_left)?,
+            SERIES_EXEMPLAR => beside.exemplars.push(&mut series, SAMPLES_PER_EXEMPLAR, samples_left)?,
             SERIES_METADATA => metadata = Some(series.message()?),
             // Among others the created timestamp, which no query uses yet.
             other => series.skip(other)?,
         }
-    }
-    if exemplars > 0 {
-        visitor.unsupported(exemplars);
     }
     if let Some(metadata) = metadata {
         match last_metadata.read(metadata, symbols, refs)? {
@@ -191,10 +201,40 @@ fn walk_series<'a, V: RequestVisitor>(
     if !samples.is_empty() {
         visitor.series(&labels, samples)?;
     }
-    if histograms.is_empty() {
-        return Ok(());
+    if !beside.histograms.is_empty() {
+        visitor.histograms(&labels, WireHistograms::new(series, &beside.histograms))?;
     }
-    visitor.histograms(&labels, histograms.of(&series))
+    if !beside.exemplars.is_empty() {
+        let read = |message| read_exemplar(message, symbols);
+        visitor.exemplars(&labels, beside.exemplars.messages(series).map(read))?;
+    }
+    Ok(())
+}
+
+fn read_exemplar<'a>(mut message: Message<'a>, symbols: Symbols<'a>) -> WireExemplar {
+    const KEPT_MAX: usize = 2 * EXEMPLAR_LABELS_KEPT_MAX;
+    let (mut refs, mut count) = (Vec::new(), 0);
+    let (mut value, mut timestamp) = (0.0, 0);
+    while !message.is_at_end() {
+        match message.tag()? {
+            EXEMPLAR_LABEL_REFS => {
+                count += message.message()?.unpack_u32(&mut refs, KEPT_MAX, REFERENCE_TOO_LARGE)?;
+            }
+            EXEMPLAR_LABEL_REF => {
+                let reference = reference(&mut message)?;
+                count += 1;
+                if refs.len() < KEPT_MAX {
+                    refs.push(reference);
+                }
+            }
+            EXEMPLAR_VALUE => value = f64::from_bits(message.fixed64()?),
+            EXEMPLAR_TIMESTAMP => timestamp = message.varint()? as i64,
+            other => message.skip(other)?,
+        }
+    }
+    let pairs = RefLabels { refs: &refs, count, symbols }.pairs().map_err(|error| error.to_string());
+    let labels = pairs.and_then(|pairs| Exemplar::labels_of(pairs.into_iter()).map_err(|error| error.to_string()));
+    Ok(labels.map(|labels| Exemplar { labels, value, timestamp }))
 }
 
 #[inline]
@@ -289,6 +329,13 @@ impl WireLabels for RefLabels<'_> {
     }
 
     fn build(&self) -> Result<Labels, BuildError> {
+        build_labels(&self.pairs()?, self.count / 2)
+    }
+}
+
+impl<'a> RefLabels<'a> {
+    /// Names and values, those that are kept.
+    fn pairs(&self) -> Result<Vec<(&'a [u8], &'a [u8])>, BuildError> {
         if !self.count.is_multiple_of(2) {
             return Err(BuildError::OddReferences { count: self.count });
         }
@@ -297,8 +344,7 @@ impl WireLabels for RefLabels<'_> {
             self.symbols.get(reference).ok_or(BuildError::NoSuchSymbol { reference, symbols })
         };
         let pair = |refs: &[u32]| Ok::<_, BuildError>((symbol(refs[0])?, symbol(refs[1])?));
-        let pairs: Vec<(&[u8], &[u8])> = self.refs.chunks_exact(2).map(pair).collect::<Result<_, _>>()?;
-        build_labels(&pairs, self.count / 2)
+        self.refs.chunks_exact(2).map(pair).collect()
     }
 }
 
@@ -339,8 +385,8 @@ mod tests {
                 metadata: gauge up "Is it up?" "bool"
                 up{instance="a"} 2.5@1 inf@2
                 up{instance="b"} 2.5@1 inf@2
-                unsupported: 1 exemplars
                 h histogram of Integer { count: 0, zero_count: 0, positive: [], negative: [] }@0
+                h exemplar {} 0@0
             "#]],
         );
     }

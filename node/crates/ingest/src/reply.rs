@@ -5,7 +5,7 @@ use bellwether_model::{RefEpoch, SeriesRef};
 use crate::cursor::{Cursor, FormatError, put_varint};
 use crate::shard_batch::RefScope;
 
-/// Of a frame without histograms.
+/// Where no histogram or exemplar was stored, and no exemplar refused.
 const REPLY_VERSION_FIRST: u8 = 1;
 const REPLY_VERSION: u8 = 2;
 const FORMAT: &str = "the reply to a frame";
@@ -27,11 +27,14 @@ pub enum Refused {
     Moved,
     /// The frame or the labels in it are damaged.
     Damaged,
+    /// An exemplar is older than the retention or too far ahead of the group's clock. Of exemplars this is the only reason but for
+    /// those that concern their series.
+    ExemplarTime,
 }
 
 impl Refused {
     /// All reasons, in the order of their codes, which begin at 1.
-    pub const ALL: [Refused; 7] = [
+    pub const ALL: [Refused; 8] = [
         Refused::TooOld,
         Refused::TooFarAhead,
         Refused::SeriesLimit,
@@ -39,6 +42,7 @@ impl Refused {
         Refused::HashConflict,
         Refused::Moved,
         Refused::Damaged,
+        Refused::ExemplarTime,
     ];
 
     /// As messages and metrics say it.
@@ -51,6 +55,7 @@ impl Refused {
             Refused::HashConflict => "hash_conflict",
             Refused::Moved => "moved",
             Refused::Damaged => "damaged",
+            Refused::ExemplarTime => "exemplar_time",
         }
     }
 
@@ -69,6 +74,8 @@ pub struct FrameReply {
     pub accepted: u64,
     /// Histograms stored, likewise.
     pub histograms: u64,
+    /// Exemplars taken, likewise.
+    pub exemplars: u64,
     /// Samples refused, by reason.
     refused: [u64; Refused::ALL.len()],
     /// For each registration of the frame the ref that it has now; `None` if it was refused.
@@ -78,7 +85,14 @@ pub struct FrameReply {
 impl FrameReply {
     /// A reply of which nothing is known yet but who gives it.
     pub fn new(scope: RefScope) -> FrameReply {
-        FrameReply { scope, accepted: 0, histograms: 0, refused: [0; Refused::ALL.len()], refs: Vec::new() }
+        FrameReply {
+            scope,
+            accepted: 0,
+            histograms: 0,
+            exemplars: 0,
+            refused: [0; Refused::ALL.len()],
+            refs: Vec::new(),
+        }
     }
 
     /// Counts refused samples.
@@ -98,12 +112,14 @@ impl FrameReply {
 
     /// Appends the reply.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        out.push(if self.histograms == 0 { REPLY_VERSION_FIRST } else { REPLY_VERSION });
+        let is_first = self.histograms + self.exemplars + self.refused(Refused::ExemplarTime) == 0;
+        out.push(if is_first { REPLY_VERSION_FIRST } else { REPLY_VERSION });
         out.extend_from_slice(&self.scope.epoch.0.to_le_bytes());
         put_varint(out, u64::from(self.scope.range_generation));
         put_varint(out, self.accepted);
-        if self.histograms > 0 {
+        if !is_first {
             put_varint(out, self.histograms);
+            put_varint(out, self.exemplars);
         }
         put_varint(out, self.refusals().count() as u64);
         for (reason, samples) in self.refusals() {
@@ -126,6 +142,7 @@ impl FrameReply {
         reply.accepted = cursor.varint("the accepted samples")?;
         if version > REPLY_VERSION_FIRST {
             reply.histograms = cursor.varint("the accepted histograms")?;
+            reply.exemplars = cursor.varint("the accepted exemplars")?;
         }
         for _ in 0..cursor.length("refusals")? {
             let code = cursor.u8("a reason")?;
@@ -161,14 +178,21 @@ mod tests {
     use proptest::prelude::*;
 
     fn reply() -> impl Strategy<Value = FrameReply> {
-        let refused = proptest::array::uniform7(prop_oneof![Just(0), any::<u64>()]);
+        let refused = proptest::array::uniform8(prop_oneof![Just(0), 0..u64::MAX / 2]);
         let refs = proptest::collection::vec(any::<Option<u32>>(), 0..20);
-        let histograms = prop_oneof![Just(0), any::<u64>()];
-        (any::<u64>(), any::<u32>(), any::<u64>(), histograms, refused, refs).prop_map(
-            |(epoch, range_generation, accepted, histograms, refused, refs)| {
+        let beside = prop_oneof![Just((0, 0)), any::<(u32, u32)>()];
+        (any::<u64>(), any::<u32>(), any::<u64>(), beside, refused, refs).prop_map(
+            |(epoch, range_generation, accepted, (histograms, exemplars), refused, refs)| {
                 let scope = RefScope { epoch: RefEpoch(epoch), range_generation };
                 let refs = refs.into_iter().map(|series_ref| series_ref.map(SeriesRef)).collect();
-                FrameReply { scope, accepted, histograms, refused, refs }
+                FrameReply {
+                    scope,
+                    accepted,
+                    histograms: histograms.into(),
+                    exemplars: exemplars.into(),
+                    refused,
+                    refs,
+                }
             },
         )
     }
@@ -205,7 +229,9 @@ mod tests {
         let hex: String = encoded(&reply).iter().map(|byte| format!("{byte:02x}")).collect();
         expect_test::expect!["01010203040506070809ac0202010106020301008080808010"].assert_eq(&hex);
         reply.histograms = 5;
+        reply.exemplars = 6;
+        reply.refuse(Refused::ExemplarTime, 1);
         let hex: String = encoded(&reply).iter().map(|byte| format!("{byte:02x}")).collect();
-        expect_test::expect!["02010203040506070809ac020502010106020301008080808010"].assert_eq(&hex);
+        expect_test::expect!["02010203040506070809ac020506030101060208010301008080808010"].assert_eq(&hex);
     }
 }

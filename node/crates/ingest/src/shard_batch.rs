@@ -2,13 +2,13 @@
 
 use bellwether_model::{Labels, RefEpoch, Sample, SeriesHash, SeriesRef, Tenant, Timestamp, limits};
 
+use crate::chunk_rows::{ChunkRow, ChunkRows, HISTOGRAM_BYTES_MAX};
 use crate::cursor::{put_sized, put_varint};
-use crate::frame::{FRAME_VERSION, HAS_HISTOGRAMS, HAS_REGISTRATIONS};
-use crate::histogram_rows::{HISTOGRAM_BYTES_MAX, HistogramRow, HistogramRows};
+use crate::frame::{FRAME_VERSION, HAS_EXEMPLARS, HAS_HISTOGRAMS, HAS_REGISTRATIONS};
 use crate::row_columns::{self, ROW_BYTES_MAX, ROWS_OVERHEAD_BYTES_MAX, Row};
 
 /// Bytes of a frame beside its registrations and rows.
-const HEADER_BYTES_MAX: usize = 2 + 8 + 5 + 2 + limits::TENANT_BYTES_MAX + 10 + 2 * 10;
+const HEADER_BYTES_MAX: usize = 2 + 8 + 5 + 2 + limits::TENANT_BYTES_MAX + 10 + 4 * 10;
 /// Bytes of a registration beside its labels.
 const REGISTRATION_OVERHEAD_BYTES: usize = 16 + 5;
 /// What registrations and rows of one frame may take.
@@ -49,9 +49,12 @@ pub struct ShardBatch {
     /// Rows whose number is an index into `registrations`.
     // Invariant: ascending, since a registration comes with its samples.
     registered_rows: Vec<Row>,
-    histograms: HistogramRows,
+    histograms: ChunkRows,
     /// As `registered_rows`.
-    registered_histograms: HistogramRows,
+    registered_histograms: ChunkRows,
+    exemplars: ChunkRows,
+    /// As `registered_rows`.
+    registered_exemplars: ChunkRows,
 }
 
 /// A frame and what is in it.
@@ -66,6 +69,12 @@ pub struct EncodedFrame {
     pub registrations: std::ops::Range<usize>,
 }
 
+/// The histograms and exemplars of a frame: of known series, and of those that it registers.
+struct Beside<'a> {
+    histograms: (&'a [ChunkRow], &'a [ChunkRow]),
+    exemplars: (&'a [ChunkRow], &'a [ChunkRow]),
+}
+
 impl ShardBatch {
     /// An empty batch whose refs are those of `scope`.
     pub fn new(scope: RefScope) -> ShardBatch {
@@ -74,8 +83,10 @@ impl ShardBatch {
             rows: Vec::new(),
             registrations: Vec::new(),
             registered_rows: Vec::new(),
-            histograms: HistogramRows::default(),
-            registered_histograms: HistogramRows::default(),
+            histograms: ChunkRows::default(),
+            registered_histograms: ChunkRows::default(),
+            exemplars: ChunkRows::default(),
+            registered_exemplars: ChunkRows::default(),
         }
     }
 
@@ -87,6 +98,8 @@ impl ShardBatch {
         self.registered_rows.clear();
         self.histograms.clear();
         self.registered_histograms.clear();
+        self.exemplars.clear();
+        self.registered_exemplars.clear();
     }
 
     /// The incarnation that the refs belong to.
@@ -112,6 +125,20 @@ impl ShardBatch {
     pub fn push_registered_histogram(&mut self, timestamp: Timestamp, chunk: &[u8]) {
         let number = self.registrations.len().checked_sub(1).expect("a series was registered");
         self.registered_histograms.push(number as u32, timestamp, chunk);
+    }
+
+    /// Adds an exemplar, as [`exemplars::encode`](crate::exemplars::encode) writes it, of a known series.
+    pub fn push_exemplar(&mut self, series_ref: SeriesRef, timestamp: Timestamp, exemplar: &[u8]) {
+        self.exemplars.push(series_ref.0, timestamp, exemplar);
+    }
+
+    /// The same of the series that was registered last.
+    ///
+    /// # Panics
+    /// If none was.
+    pub fn push_registered_exemplar(&mut self, timestamp: Timestamp, exemplar: &[u8]) {
+        let number = self.registrations.len().checked_sub(1).expect("a series was registered");
+        self.registered_exemplars.push(number as u32, timestamp, exemplar);
     }
 
     /// Adds a series that may be unknown, with its samples.
@@ -147,11 +174,16 @@ impl ShardBatch {
             + self.registrations.capacity() * size_of::<Registration>()
             + self.histograms.capacity_bytes()
             + self.registered_histograms.capacity_bytes()
+            + self.exemplars.capacity_bytes()
+            + self.registered_exemplars.capacity_bytes()
     }
 
     /// Whether there is nothing to send.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.registrations.is_empty() && self.histograms.rows.is_empty()
+        self.rows.is_empty()
+            && self.registrations.is_empty()
+            && self.histograms.rows.is_empty()
+            && self.exemplars.rows.is_empty()
     }
 
     /// Sorts the rows and writes them as frames of at most [`limits::FRAME_BYTES_MAX`] bytes, nearly always one. Frames
@@ -159,12 +191,14 @@ impl ShardBatch {
     pub fn encode(&mut self, tenant: &Tenant) -> Vec<EncodedFrame> {
         row_columns::sort(&mut self.rows);
         self.histograms.sort();
+        self.exemplars.sort();
         let mut frames = Vec::with_capacity(1);
         let (mut rows, mut registered_rows) = (&self.rows[..], &self.registered_rows[..]);
         let (mut histograms, mut registered_histograms) =
             (&self.histograms.rows[..], &self.registered_histograms.rows[..]);
+        let (mut exemplars, mut registered_exemplars) = (&self.exemplars.rows[..], &self.registered_exemplars.rows[..]);
         let mut next = 0;
-        while !rows.is_empty() || !histograms.is_empty() || next < self.registrations.len() {
+        while !rows.is_empty() || !histograms.is_empty() || !exemplars.is_empty() || next < self.registrations.len() {
             let mut room = CONTENT_BYTES_MAX;
             let rows_here;
             (rows_here, rows) = rows.split_at(rows.len().min(room / ROW_BYTES_MAX));
@@ -173,8 +207,10 @@ impl ShardBatch {
             // Once there is room beside all floats: of equal times the histogram is the later one.
             (histograms_here, histograms) =
                 histograms.split_at(if rows.is_empty() { fitting(histograms, &mut room) } else { 0 });
+            let exemplars_here;
+            (exemplars_here, exemplars) = exemplars.split_at(fitting(exemplars, &mut room));
             let first = next;
-            let (mut registered_here, mut registered_histograms_here) = (0, 0);
+            let (mut registered_here, mut registered_histograms_here, mut registered_exemplars_here) = (0, 0, 0);
             let mut end = first;
             while let Some(registration) = self.registrations.get(end) {
                 let bytes = REGISTRATION_OVERHEAD_BYTES + registration.labels.byte_len();
@@ -199,13 +235,23 @@ impl ShardBatch {
                 if own_here < own.len() {
                     break;
                 }
+                let own = &registered_exemplars[registered_exemplars_here..];
+                let own = &own[..own.iter().take_while(|row| row.number as usize + 1 == end).count()];
+                let own_here = fitting(own, &mut room);
+                registered_exemplars_here += own_here;
+                if own_here < own.len() {
+                    break;
+                }
                 next = end;
             }
             let registered;
             (registered, registered_rows) = registered_rows.split_at(registered_here);
             let own;
             (own, registered_histograms) = registered_histograms.split_at(registered_histograms_here);
-            frames.push(self.frame(tenant, rows_here, first..end, registered, (histograms_here, own)));
+            let own_exemplars;
+            (own_exemplars, registered_exemplars) = registered_exemplars.split_at(registered_exemplars_here);
+            let beside = Beside { histograms: (histograms_here, own), exemplars: (exemplars_here, own_exemplars) };
+            frames.push(self.frame(tenant, rows_here, first..end, registered, beside));
         }
         frames
     }
@@ -216,16 +262,21 @@ impl ShardBatch {
         rows: &[Row],
         registrations: std::ops::Range<usize>,
         registered_rows: &[Row],
-        (histograms, registered_histograms): (&[HistogramRow], &[HistogramRow]),
+        beside: Beside<'_>,
     ) -> EncodedFrame {
         let labels_bytes: usize = self.registrations[registrations.clone()].iter().map(|r| r.labels.byte_len()).sum();
         let capacity = HEADER_BYTES_MAX + labels_bytes + registrations.len() * REGISTRATION_OVERHEAD_BYTES;
-        let of_histograms: usize = histograms.iter().chain(registered_histograms).map(HistogramRow::byte_len).sum();
-        let mut bytes = Vec::with_capacity(capacity + (rows.len() + registered_rows.len()) * 12 + of_histograms);
+        let Beside { histograms: (histograms, registered_histograms), exemplars: (exemplars, registered_exemplars) } =
+            beside;
+        let rows_beside = [histograms, registered_histograms, exemplars, registered_exemplars];
+        let of_beside: usize = rows_beside.into_iter().flatten().map(ChunkRow::byte_len).sum();
+        let mut bytes = Vec::with_capacity(capacity + (rows.len() + registered_rows.len()) * 12 + of_beside);
         bytes.push(FRAME_VERSION);
         let histogram_count = histograms.len() + registered_histograms.len();
         let has_registrations = if registrations.is_empty() { 0 } else { HAS_REGISTRATIONS };
-        bytes.push(has_registrations | if histogram_count == 0 { 0 } else { HAS_HISTOGRAMS });
+        let has_histograms = if histogram_count == 0 { 0 } else { HAS_HISTOGRAMS };
+        let has_exemplars = if exemplars.is_empty() && registered_exemplars.is_empty() { 0 } else { HAS_EXEMPLARS };
+        bytes.push(has_registrations | has_histograms | has_exemplars);
         bytes.extend_from_slice(&self.scope.epoch.0.to_le_bytes());
         put_varint(&mut bytes, u64::from(self.scope.range_generation));
         row_columns::encode(rows, &mut bytes);
@@ -245,14 +296,18 @@ impl ShardBatch {
             self.histograms.encode(histograms, 0, &mut bytes);
             self.registered_histograms.encode(registered_histograms, registrations.start as u32, &mut bytes);
         }
+        if has_exemplars != 0 {
+            self.exemplars.encode(exemplars, 0, &mut bytes);
+            self.registered_exemplars.encode(registered_exemplars, registrations.start as u32, &mut bytes);
+        }
         debug_assert!(bytes.len() <= limits::FRAME_BYTES_MAX);
         EncodedFrame { bytes, samples: rows.len() + registered_rows.len() + histogram_count, registrations }
     }
 }
 
-/// How many of the first histograms there is room for, which is taken.
-fn fitting(rows: &[HistogramRow], room: &mut usize) -> usize {
-    let fits = |row: &&HistogramRow| match room.checked_sub(row.byte_len()) {
+/// How many of the first rows there is room for, which is taken.
+fn fitting(rows: &[ChunkRow], room: &mut usize) -> usize {
+    let fits = |row: &&ChunkRow| match room.checked_sub(row.byte_len()) {
         Some(rest) => {
             *room = rest;
             true

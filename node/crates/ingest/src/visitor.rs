@@ -2,6 +2,7 @@
 
 use bellwether_model::{Label, LabelError, Labels, LabelsBuilder, METRIC_NAME, MetricKind, Sample, limits};
 
+use crate::exemplars::WireExemplar;
 use crate::key_hasher::{CacheKey, KeyHasher};
 use crate::protobuf::WireError;
 use crate::wire_histograms::WireHistograms;
@@ -21,8 +22,12 @@ pub trait RequestVisitor {
     /// The histograms, at least one, of a series, after its other samples.
     fn histograms<L: WireLabels>(&mut self, labels: &L, histograms: WireHistograms<'_>) -> Result<(), WalkError>;
 
-    /// What a series carries beside samples and cannot be stored.
-    fn unsupported(&mut self, exemplars: usize);
+    /// The exemplars, at least one, of a series, after its samples.
+    fn exemplars<L: WireLabels>(
+        &mut self,
+        labels: &L,
+        exemplars: impl Iterator<Item = WireExemplar>,
+    ) -> Result<(), WalkError>;
 
     /// Type, help and unit of a metric. Version 2.0 tells them once per series.
     fn metadata(&mut self, metadata: MetadataRef<'_>);
@@ -231,8 +236,20 @@ pub(crate) mod tests {
             Ok(())
         }
 
-        fn unsupported(&mut self, exemplars: usize) {
-            self.heard.push(Heard::Other(format!("unsupported: {exemplars} exemplars")));
+        fn exemplars<L: WireLabels>(
+            &mut self,
+            labels: &L,
+            exemplars: impl Iterator<Item = WireExemplar>,
+        ) -> Result<(), WalkError> {
+            let labels = labels.build().expect("labels of a test are valid");
+            for read in exemplars {
+                let text = match read? {
+                    Ok(one) => format!("{labels} exemplar {} {}@{}", one.labels, one.value, one.timestamp),
+                    Err(error) => format!("refused: {labels}: {error}"),
+                };
+                self.heard.push(Heard::Other(text));
+            }
+            Ok(())
         }
 
         fn metadata(&mut self, metadata: MetadataRef<'_>) {

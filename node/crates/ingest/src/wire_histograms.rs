@@ -6,6 +6,7 @@ use bellwether_model::limits::HISTOGRAM_BUCKETS_MAX;
 use bellwether_model::{CounterResetHint, Counts, Histogram, HistogramError, Span, Timestamp};
 
 use crate::cursor::unzigzag;
+use crate::places::Places;
 use crate::protobuf::{Message, WireError, bytes_field, fixed64_field, varint_field};
 
 const COUNT_INT: u64 = varint_field(1);
@@ -34,43 +35,9 @@ const SPAN_OFFSET: u64 = varint_field(1);
 const SPAN_LENGTH: u64 = varint_field(2);
 
 /// Of a request's samples a histogram counts as so many: the smallest takes two bytes of a body and fifty in memory.
-const SAMPLES_PER_HISTOGRAM: usize = 4;
+pub(crate) const SAMPLES_PER_HISTOGRAM: usize = 4;
 /// Items of one list that are kept: one more than is valid, so that the list is refused.
 const LIST_MAX: usize = HISTOGRAM_BUCKETS_MAX + 1;
-
-/// Where the histograms of a series lie in the body.
-#[derive(Debug, Default)]
-pub(crate) struct HistogramPlaces(Vec<(usize, usize)>);
-
-impl HistogramPlaces {
-    pub(crate) fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Bytes held.
-    pub(crate) fn bytes(&self) -> usize {
-        self.0.capacity() * size_of::<(usize, usize)>()
-    }
-
-    /// Notes a field that holds a histogram, if the request may have another.
-    pub(crate) fn push(&mut self, series: &mut Message<'_>, samples_left: &mut usize) -> Result<(), WireError> {
-        let Some(left) = samples_left.checked_sub(SAMPLES_PER_HISTOGRAM) else {
-            return Err(series.error("the request has too many samples"));
-        };
-        *samples_left = left;
-        let histogram = series.message()?;
-        self.0.push((histogram.offset(), histogram.offset() + histogram.rest().len()));
-        Ok(())
-    }
-
-    pub(crate) fn of<'a>(&'a self, body: &Message<'a>) -> WireHistograms<'a> {
-        WireHistograms { body: *body, places: &self.0 }
-    }
-}
 
 /// A series' histograms as they lie on the wire, not validated.
 #[derive(Debug, Clone, Copy)]
@@ -80,6 +47,10 @@ pub struct WireHistograms<'a> {
 }
 
 impl<'a> WireHistograms<'a> {
+    pub(crate) fn new(body: Message<'a>, places: &'a Places) -> WireHistograms<'a> {
+        WireHistograms { body, places: places.as_slice() }
+    }
+
     /// How many there are.
     #[allow(clippy::len_without_is_empty, reason = "nobody is told of none")]
     pub fn len(&self) -> usize {

@@ -2,9 +2,9 @@
 
 use bellwether_ingest::{
     Command, Compression, ControlCommand, Entry, EntryBuffer, EntryBuilder, EntryCompressor, EntryLimits, FrameReader,
-    FrameReply, MatcherText, RefScope, RowColumns, ShardBatch,
+    FrameReply, MatcherText, RefScope, RowColumns, ShardBatch, exemplars,
 };
-use bellwether_model::{Labels, MatchOp, RefEpoch, Sample, SeriesHash, SeriesRef, Tenant, TimeRange, limits};
+use bellwether_model::{Exemplar, Labels, MatchOp, RefEpoch, Sample, SeriesHash, SeriesRef, Tenant, TimeRange, limits};
 
 #[path = "support/mutation.rs"]
 mod mutation;
@@ -22,11 +22,15 @@ fn valid_frame() -> Vec<u8> {
     batch.push_histogram(SeriesRef(5), 1_790_000_000_000, &[1, 2, 3]);
     batch.register(SeriesHash(7), labels, &[Sample { timestamp: 1, value: 2.0 }]);
     batch.push_registered_histogram(3, &[4; 20]);
+    let labels = Labels::of(&[("trace_id", "a7")]);
+    let exemplar = exemplars::encode(&Exemplar { labels, value: 0.5, timestamp: 0 });
+    batch.push_exemplar(SeriesRef(5), 1_790_000_000_000, &exemplar);
+    batch.push_registered_exemplar(3, &exemplar);
     batch.encode(&Tenant::default_tenant()).remove(0).bytes
 }
 
 fn valid_entries() -> Vec<Vec<u8>> {
-    let stamped = EntryLimits { version: 1, oldest: 0, newest: 1, tenant_series_max: 2 };
+    let stamped = EntryLimits { version: 2, oldest: 0, newest: 1, tenant_series_max: 2 };
     let entry = |frames: usize| {
         let mut builder = EntryBuilder::default();
         (0..frames).for_each(|_| assert!(builder.push(&valid_frame())));
@@ -51,6 +55,10 @@ fn read_frame(bytes: &[u8], columns: &mut RowColumns) {
         let row = row.expect("making the reader has checked the list");
         let _ = bellwether_chunk::decode_histograms(row.chunk, 1, &mut Vec::new());
     }
+    for row in frame.exemplars().chain(frame.registered_exemplars()) {
+        let row = row.expect("making the reader has checked the list");
+        let _ = exemplars::decode(row.timestamp, row.chunk);
+    }
     assert!(columns.values.capacity() <= 64 + 4 * bytes.len());
 }
 
@@ -73,7 +81,7 @@ fn fuzz_entry() {
     bolero::check!().for_each(|input: &[u8]| {
         let mutants = valid.iter().map(|valid| mutated(valid, input));
         for bytes in std::iter::once(input.to_vec()).chain(mutants) {
-            if let Ok(Entry { command: Command::Samples(samples), .. }) = Entry::read(&bytes, &mut buffer, 1) {
+            if let Ok(Entry { command: Command::Samples(samples), .. }) = Entry::read(&bytes, &mut buffer, 2) {
                 samples.frames().for_each(|frame| read_frame(frame.expect("checked"), &mut RowColumns::default()));
             }
             assert!(buffer.capacity() <= 2 * limits::RAFT_ENTRY_BYTES_MAX);

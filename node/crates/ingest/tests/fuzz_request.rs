@@ -31,7 +31,7 @@ fn histogram() -> Histogram {
 fn valid_v1() -> Vec<u8> {
     let labels = labels_v1(&[("__name__", "up"), ("instance", "a:9100"), ("job", "node")]);
     let mut with_exemplar = series_v1(&labels, &[(1, 2.0)]);
-    put_bytes(&mut with_exemplar, 3, b"");
+    put_bytes(&mut with_exemplar, 3, &wire_exemplar_v1(&[("trace_id", "a7"), ("span", "1")], 0.5, 4));
     let mut body = request_v1(&[series_v1(&labels, &[(1_790_000_000_000, 1.5), (2, -0.0)]), with_exemplar]);
     put_metadata_v1(&mut body, 1, "up", "Is it up?", "bool");
     let mut with_histogram = labels;
@@ -44,7 +44,9 @@ fn valid_v2() -> Vec<u8> {
     let mut request = RequestV2::default();
     let metadata = request.metadata(2, "Is it up?", "bool");
     for job in ["a", "b"] {
+        let exemplar = request.label_refs(&[("trace_id", "a7")]);
         let series = request.push(&[("__name__", "up"), ("job", job)], &[(1_790_000_000_000, 1.5)]);
+        put_bytes(series, 4, &wire_exemplar_v2(&exemplar, 0.5, 4));
         put_bytes(series, 5, &metadata);
         put_bytes(series, 3, &wire_histogram(3, &histogram()));
     }

@@ -3,6 +3,7 @@
 //! Nothing here does I/O, knows a wire or storage format, or holds a policy. Only words of the glossary go in,
 //! because a change here rebuilds everything.
 
+pub mod exemplar;
 pub mod hash_range;
 pub mod histogram;
 pub mod labels;
@@ -15,6 +16,7 @@ pub mod sample;
 pub mod series;
 pub mod tenant;
 
+pub use exemplar::{Exemplar, ExemplarError};
 pub use hash_range::{HashRange, PlacementKey};
 pub use histogram::{CounterResetHint, Counts, Histogram, HistogramError, Span};
 pub use labels::{Label, LabelError, Labels, LabelsBuilder, METRIC_NAME};

@@ -25,6 +25,9 @@ pub const METADATA_UNIT_BYTES_MAX: usize = 1024;
 /// Buckets, spans and custom bounds of one histogram, together.
 pub const HISTOGRAM_BUCKETS_MAX: usize = 16_384;
 
+/// Characters that the labels of one exemplar may have, names and values together; what OpenMetrics says.
+pub const EXEMPLAR_LABEL_CHARS_MAX: usize = 128;
+
 /// Bytes of one proposed log entry: requests are combined up to this.
 pub const RAFT_ENTRY_BYTES_MAX: usize = 4 << 20;
 /// Bytes of one frame (one request's part for one shard group) inside an entry; larger parts are cut.

@@ -32,6 +32,7 @@ mod plan;
 mod pretty;
 mod printer;
 mod reducible;
+mod selectors;
 mod series;
 mod span;
 mod stepwise;

@@ -347,7 +347,7 @@ impl Server {
         tasks.spawn(reconcile(router.clone(), Some(meta.clone()), stopped.clone()));
         tasks.spawn(active_version::follow(meta.state(), shards.clone(), env.clock.clone(), stopped.clone()));
         tasks.spawn(mover.run(stopped.clone()));
-        tasks.spawn(evaluator.run(stopped.clone()));
+        tasks.spawn(evaluator.run(ready.subscribe(), stopped.clone()));
         if let Some(tls) = tls {
             tasks.spawn(tls.follow(stopped.clone()));
         }

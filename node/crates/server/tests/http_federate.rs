@@ -6,9 +6,10 @@ mod http_support;
 
 use axum::body::Body;
 use axum::http::{Request, header};
-use bellwether_model::stale_marker;
+use bellwether_model::{CounterResetHint, Counts, Histogram, Labels, Span, stale_marker};
+use bellwether_server::write::own_body::put_histograms;
 use expect_test::expect;
-use http_support::{NOW_MS, Node, series};
+use http_support::{NOW_MS, Node, series, snappy};
 
 async fn node() -> Node {
     let node = Node::start().await;
@@ -58,6 +59,36 @@ async fn a_client_that_knows_any_name_gets_them_as_they_are() {
         service_up{_____1="va\"l\\ue\n",instance=""} 1 1795161600000
     "#]]
     .assert_eq(&node.get(path).await.shown());
+}
+
+#[tokio::test]
+async fn histograms_are_exposed_in_messages_alone() {
+    let node = node().await;
+    let histogram = Histogram {
+        counter_reset_hint: CounterResetHint::Unknown,
+        schema: 3,
+        zero_threshold: 0.0,
+        sum: 18.5,
+        counts: Counts::Integer { count: 7, zero_count: 0, positive: vec![7], negative: vec![] },
+        positive_spans: vec![Span { offset: 0, length: 1 }],
+        negative_spans: vec![],
+        custom_values: vec![],
+    };
+    let mut body = Vec::new();
+    put_histograms(&mut body, &Labels::of(&[("__name__", "h")]), &[NOW_MS], &[histogram]);
+    assert_eq!(node.write_bytes(snappy(&body)).await.status, 204);
+    let path = "/federate?match[]=h";
+    assert_eq!(node.get(path).await.shown(), "200 ");
+    let accept =
+        "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,text/plain;q=0.5";
+    let request = Request::get(path).header(header::ACCEPT, accept);
+    let answer = node.send(request.body(Body::empty()).unwrap()).await;
+    let kind = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited; escaping=underscores";
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("content-type"), Some(kind));
+    // A name, and the field of a histogram's sum.
+    assert_eq!(answer.body[1..5], *b"\x0a\x01h\x18");
+    assert!(answer.body.windows(9).any(|bytes| bytes == [&[0x11][..], &18.5f64.to_le_bytes()].concat()));
 }
 
 #[tokio::test]

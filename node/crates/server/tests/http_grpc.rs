@@ -25,7 +25,7 @@ use tower::ServiceExt;
 fn series(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> v1::Series {
     let labels = labels.iter().map(|(name, value)| v1::Label { name: (*name).into(), value: (*value).into() });
     let samples = samples.iter().map(|(timestamp_ms, value)| v1::Sample { timestamp_ms: *timestamp_ms, value: *value });
-    v1::Series { labels: labels.collect(), samples: samples.collect() }
+    v1::Series { labels: labels.collect(), samples: samples.collect(), ..v1::Series::default() }
 }
 
 /// The only part of a short result.
@@ -49,7 +49,7 @@ async fn what_is_written_is_queried() {
     let instant = InstantRequest { query: "m".into(), ..InstantRequest::default() };
     let answer = only(queries.instant(instant).await.unwrap().into_inner()).await;
     let Some(Shape::Vector(vector)) = answer.result else { panic!("{answer:?}") };
-    assert_eq!(vector.series, [series(&[("__name__", "m"), ("a", "1")], &[(NOW_MS, 2.0)])]);
+    assert_eq!(vector.series, [series(&[("__name__", "m"), ("a", "1")], &[(NOW_MS, 2.0)]).into()]);
 
     let range = RangeRequest {
         query: "sum(m)".into(),
@@ -60,7 +60,56 @@ async fn what_is_written_is_queried() {
     };
     let answer = only(queries.range(range).await.unwrap().into_inner()).await;
     let Some(Shape::Matrix(matrix)) = answer.result else { panic!("{answer:?}") };
-    assert_eq!(matrix.series, [series(&[], &[(NOW_MS - 15_000, 1.0), (NOW_MS, 2.0)])]);
+    assert_eq!(matrix.series, [series(&[], &[(NOW_MS - 15_000, 1.0), (NOW_MS, 2.0)]).into()]);
+}
+
+#[tokio::test]
+async fn histograms_and_exemplars_are_written_and_histograms_queried() {
+    let node = Node::start().await;
+    let at = |timestamp_ms: i64, scale: u64| v1::Histogram {
+        count: Some(v1::histogram::Count::CountInt(6 * scale)),
+        sum: 7.5 * scale as f64,
+        schema: 0,
+        zero_threshold: 0.001,
+        zero_count: Some(v1::histogram::ZeroCount::ZeroCountInt(scale)),
+        positive_spans: vec![v1::BucketSpan { offset: 1, length: 2 }],
+        positive_deltas: vec![2 * scale as i64, scale as i64],
+        timestamp_ms,
+        ..v1::Histogram::default()
+    };
+    let exemplar = v1::Exemplar { labels: Vec::new(), value: 0.5, timestamp_ms: NOW_MS };
+    let (histograms, exemplars) = (vec![at(NOW_MS - 60_000, 1), at(NOW_MS, 2)], vec![exemplar]);
+    let written = v1::Series { histograms, exemplars, ..series(&[("__name__", "h")], &[]) };
+    let answer = WriteClient::new(node.grpc()).write(WriteRequest { series: vec![written] }).await.unwrap();
+    let answer = answer.into_inner();
+    assert_eq!((answer.samples, answer.histograms, answer.exemplars, answer.refused), (0, 2, 1, 0));
+
+    let mut queries = QueryClient::new(node.grpc());
+    let instant = InstantRequest { query: "h".into(), ..InstantRequest::default() };
+    let answer = only(queries.instant(instant).await.unwrap().into_inner()).await;
+    let Some(Shape::Vector(vector)) = answer.result else { panic!("{answer:?}") };
+    let bucket = |lower, upper, count, lower_inclusive| v1::Bucket {
+        lower,
+        upper,
+        count,
+        lower_inclusive,
+        upper_inclusive: true,
+    };
+    let buckets = vec![bucket(-0.001, 0.001, 2.0, true), bucket(1.0, 2.0, 4.0, false), bucket(2.0, 4.0, 6.0, false)];
+    let value = v1::HistogramValue { count: 12.0, sum: 15.0, buckets };
+    assert_eq!(vector.series[0].histograms, [v1::HistogramSample { timestamp_ms: NOW_MS, histogram: Some(value) }]);
+    assert!(vector.series[0].samples.is_empty());
+
+    let range = RangeRequest {
+        query: "increase(h[1m1s])".into(),
+        start_ms: NOW_MS,
+        end_ms: NOW_MS + 500,
+        step_ms: 500,
+        ..RangeRequest::default()
+    };
+    let answer = only(queries.range(range).await.unwrap().into_inner()).await;
+    let Some(Shape::Matrix(matrix)) = answer.result else { panic!("{answer:?}") };
+    assert_eq!((matrix.series[0].samples.len(), matrix.series[0].histograms.len()), (0, 2));
 }
 
 #[tokio::test]

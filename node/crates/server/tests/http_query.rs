@@ -320,12 +320,6 @@ async fn a_parameter_that_makes_no_sense_is_named() {
             expect![[r#"400 {"status":"error","errorType":"bad_data","error":"invalid label name: \"\""}"#]],
         ),
         (
-            "/api/v1/query_exemplars?query=up",
-            expect![[
-                r#"400 {"status":"error","errorType":"bad_data","error":"invalid parameter \"start\": cannot parse \"\" to a valid timestamp"}"#
-            ]],
-        ),
-        (
             "/api/v1/nothing",
             expect![[
                 r#"404 {"status":"error","errorType":"not_found","error":"there is nothing at /api/v1/nothing"}"#

@@ -57,22 +57,6 @@ async fn version_2_is_stored_and_counted() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_stored_yet_is_refused_with_its_count_and_the_rest_stored() {
-    let node = Node::start().await;
-    let mut body = V2::new();
-    body.add(&series("a", &[(NOW_MS, 1.0)]), "", 0, 3);
-    let answer = node.write_with(&V2_HEADERS, snappy(&body.encode_to_vec())).await;
-    assert_eq!(answer.status, 400);
-    assert_eq!(answer.header("x-prometheus-remote-write-samples-written"), Some("1"));
-    assert_eq!(answer.header("x-prometheus-remote-write-histograms-written"), Some("0"));
-    expect![[r#"
-        3 refused: 3 are exemplars, which are not stored yet; stored: 1 samples
-    "#]]
-    .assert_eq(answer.text());
-    assert_eq!(value(&node, "a").await, r#"[{"metric":{"__name__":"a"},"value":[1795161600,"1"]}]"#);
-}
-
-#[tokio::test]
 async fn metadata_of_version_1_is_kept_for_each_metric() {
     let node = Node::start().await;
     let all = vec![metadata("a_total", 1, "Counts \"a\"."), metadata("b", 2, "Gauges b.")];

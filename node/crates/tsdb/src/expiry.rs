@@ -62,6 +62,7 @@ impl State {
     /// Takes living series, ascending, out of all lists, for good.
     pub(crate) fn forget(&mut self, series: &[u32]) {
         self.index.expire(series);
+        self.exemplars.forget(series);
         for series in series {
             self.logical.state_hash = xxh3_64_with_seed(&series.to_le_bytes(), self.logical.state_hash);
         }

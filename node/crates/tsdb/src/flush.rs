@@ -2,7 +2,7 @@
 //!
 //! 1. Under the state lock, take the open head away and note what is applied: the only moment that apply waits for.
 //! 2. Write one run per Window that the taken heads touch, one at a time. A run that no Window record names does not exist.
-//! 3. In one small synced write: the changed Window records, new registry rows and those of series that expired, their last Windows, metadata and
+//! 3. In one small synced write: the changed Window records, new registry rows and those of series that expired, their last Windows, metadata, exemplars and
 //!    tombstones, and the state record with the applied mark.
 //! 4. Under the state lock, swap the heads for the runs.
 
@@ -15,6 +15,7 @@ use bellwether_probe::{Bug, planted, reached};
 
 use crate::catalog::Catalog;
 use crate::error::StorageError;
+use crate::exemplars;
 use crate::expiry;
 use crate::head::Head;
 use crate::index::SortKey;
@@ -25,7 +26,8 @@ use crate::record::{Compression, Sealer};
 use crate::registry::{self, REGISTRY_VERSION};
 use crate::run::{RunBuilder, RunMeta};
 use crate::shard::{
-    AppliedMark, Logical, Maintenance, Shard, drop_run, put_metadata, put_record, put_state, put_tombstone, put_window,
+    AppliedMark, Logical, Maintenance, Shard, drop_run, put_exemplar, put_metadata, put_record, put_state,
+    put_tombstone, put_window,
 };
 use crate::tombstone::Tombstone;
 use crate::window::WindowStart;
@@ -42,6 +44,7 @@ struct Cut {
     catalog: Arc<Catalog>,
     tombstones: Arc<Vec<Tombstone>>,
     metadata: Vec<Change>,
+    exemplars: Vec<exemplars::Change>,
     /// Series that expired since the flush before.
     expired: BTreeSet<u32>,
     /// Runs begun; if the flush fails, those that exist are removed again.
@@ -76,6 +79,7 @@ impl Shard {
                 let mut state = self.state.write();
                 state.is_dirty = true;
                 state.metadata.changed_still(std::mem::take(&mut cut.metadata));
+                state.exemplars.changed_still(std::mem::take(&mut cut.exemplars));
                 state.expired.append(&mut cut.expired);
                 state.logical.next_run = cut.logical.next_run;
                 drop(state);
@@ -99,6 +103,7 @@ impl Shard {
             catalog: state.catalog.clone(),
             tombstones: state.tombstones.clone(),
             metadata: state.metadata.take_changes(),
+            exemplars: state.exemplars.take_changes(),
             expired: std::mem::take(&mut state.expired),
             begun: Vec::new(),
         })
@@ -197,6 +202,7 @@ impl Shard {
         for (key, metadata) in &cut.metadata {
             put_metadata(&mut batch, sealer, key, metadata.as_deref());
         }
+        cut.exemplars.iter().for_each(|change| put_exemplar(&mut batch, sealer, change));
         let stored = &maintenance.stored_tombstones;
         let is_new = |tombstone: &&Tombstone| !stored.contains(&tombstone.log_index) && !planted(Bug::LoseTombstones);
         for tombstone in cut.tombstones.iter().filter(is_new) {

@@ -66,6 +66,14 @@ pub fn metadata(tenant: &str, metric: &str) -> Vec<u8> {
 /// Meta space: all metadata.
 pub const METADATA: (&[u8], &[u8]) = (b"M", b"N");
 
+/// Meta space: one exemplar, by the number under which it arrived.
+pub fn exemplar(number: u64) -> Vec<u8> {
+    [b"E".as_slice(), &number.to_be_bytes()].concat()
+}
+
+/// Meta space: all exemplars.
+pub const EXEMPLARS: (&[u8], &[u8]) = (b"E", b"F");
+
 /// Meta space: one tombstone.
 pub fn tombstone(log_index: u64) -> Vec<u8> {
     [b"T".as_slice(), &log_index.to_be_bytes()].concat()
@@ -132,6 +140,7 @@ mod tests {
         assert_eq!(registry(SeriesRef(258)), b"R\x00\x00\x01\x02");
         assert_eq!(last_windows(SeriesRef(4096)), b"L\x00\x00\x10\x00");
         assert_eq!(metadata("t", "up"), b"Mt\0up");
+        assert_eq!(exemplar(258), b"E\0\0\0\0\0\0\x01\x02");
         assert_eq!(tombstone(1), b"T\0\0\0\0\0\0\0\x01");
     }
 }

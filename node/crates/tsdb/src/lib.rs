@@ -12,6 +12,7 @@ mod catalog;
 mod changes;
 mod checkpoint;
 mod error;
+mod exemplars;
 mod expiry;
 mod export;
 mod flush;
@@ -41,6 +42,7 @@ pub use cache::PackCache;
 pub use changes::ChangedSince;
 pub use checkpoint::{CheckpointFiles, CheckpointReceiver, inspect, install};
 pub use error::{OpenError, RegisterError, SelectError, StorageError};
+pub use exemplars::{EXEMPLAR_BYTES_MAX, EXEMPLARS_PER_SERIES_MAX};
 pub use expiry::SERIES_PER_COMMAND_MAX;
 pub use export::WindowReader;
 pub use metrics::ShardMetrics;
@@ -54,7 +56,7 @@ pub use writer::{Appended, ShardWriter};
 pub const SPACES: &[SpaceConfig] =
     &[SpaceConfig { name: "meta", kind: SpaceKind::Records }, SpaceConfig { name: "runs", kind: SpaceKind::Runs }];
 
-/// State, windows, registry, metadata and tombstones.
+/// State, windows, registry, metadata, exemplars and tombstones.
 pub(crate) const META: Space = Space(0);
 /// Packs, timestamp columns and run directories.
 pub(crate) const RUNS: Space = Space(1);

@@ -21,6 +21,7 @@ use crate::cache::PackCache;
 use crate::catalog::{Catalog, WINDOW_VERSION, WindowRuns};
 use crate::changes::{ChangedSince, Changes};
 use crate::error::{OpenError, StorageError};
+use crate::exemplars::{self, EXEMPLAR_VERSION, ExemplarStore};
 use crate::expiry;
 use crate::head::Head;
 use crate::index::Index;
@@ -60,6 +61,7 @@ pub(crate) struct State {
     pub catalog: Arc<Catalog>,
     pub tombstones: Arc<Vec<Tombstone>>,
     pub metadata: MetadataStore,
+    pub exemplars: ExemplarStore,
     pub logical: Logical,
     /// Series that expired since the last flush: until the next one they keep their rows.
     pub expired: BTreeSet<u32>,
@@ -220,6 +222,7 @@ impl Shard {
         let newest_tombstone = tombstones.iter().map(|tombstone| tombstone.layer).max().unwrap_or_default();
         let logical = Logical { layer: logical.layer.max(newest_run + 1).max(newest_tombstone), ..logical };
         let metadata = load_metadata(&reader)?;
+        let exemplars = load_exemplars(&reader, logical.series)?;
         let maintenance = Maintenance {
             stored_series: index.len(),
             registry_blocks,
@@ -236,6 +239,7 @@ impl Shard {
             catalog,
             tombstones: Arc::new(tombstones),
             metadata,
+            exemplars,
             expired: BTreeSet::new(),
             changes: Changes::default(),
             logical,
@@ -407,6 +411,12 @@ pub(crate) fn put_metadata(
     put_record(batch, sealer, &key, METADATA_VERSION, &body, Compression::None);
 }
 
+pub(crate) fn put_exemplar(batch: &mut WriteBatch, sealer: &mut Sealer, (number, record): &exemplars::Change) {
+    let key = keys::exemplar(*number);
+    let Some(record) = record else { return batch.delete(META, key) };
+    put_record(batch, sealer, &key, EXEMPLAR_VERSION, &exemplars::encode(record), Compression::None);
+}
+
 pub(crate) fn put_tombstone(batch: &mut WriteBatch, sealer: &mut Sealer, tombstone: &Tombstone) {
     let key = keys::tombstone(tombstone.log_index);
     put_record(batch, sealer, &key, TOMBSTONE_VERSION, &tombstone.encode(), Compression::Zstd(1));
@@ -529,6 +539,15 @@ fn load_metadata(reader: &RunReader) -> Result<MetadataStore, OpenError> {
         Ok(((tenant, metric.to_owned()), MetricMetadata { kind, help, unit }))
     })?;
     Ok(MetadataStore::loaded(loaded))
+}
+
+fn load_exemplars(reader: &RunReader, series: u32) -> Result<ExemplarStore, OpenError> {
+    let loaded = load(reader, keys::EXEMPLARS, "exemplar", EXEMPLAR_VERSION, |key, body| {
+        let number = key.get(1..9).and_then(|number| number.try_into().ok()).map(u64::from_be_bytes);
+        let number = number.ok_or(DecodeError::Truncated { what: "key" })?;
+        Ok((number, exemplars::decode(&body, series)?))
+    })?;
+    Ok(ExemplarStore::loaded(loaded))
 }
 
 /// Removes runs that no Window names: a crash came between their ingest and the record that would have named them.

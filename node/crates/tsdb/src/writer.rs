@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use bellwether_model::{Labels, Matcher, MetricMetadata, SeriesHash, SeriesRef, Tenant, TimeRange, Timestamp};
+use bellwether_model::{
+    Exemplar, Labels, Matcher, MetricMetadata, SeriesHash, SeriesRef, Tenant, TimeRange, Timestamp,
+};
 use bellwether_probe::{Bug, planted};
 use parking_lot::RwLockWriteGuard;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -150,6 +152,30 @@ impl<'a> ShardWriter<'a> {
         appended
     }
 
+    /// Takes exemplars of series: the latest of each are kept, an equal one once. Otherwise as [`append`](Self::append).
+    pub fn append_exemplars(
+        &mut self,
+        rows: impl Iterator<Item = (u32, Option<Exemplar>)>,
+        bounds: TimeRange,
+    ) -> Appended {
+        let state = &mut *self.state;
+        let bounds = TimeRange::new(bounds.first.max(state.logical.floor), bounds.last);
+        let mut appended = Appended::default();
+        for (series, exemplar) in rows {
+            match exemplar {
+                None => appended.damaged += 1,
+                Some(exemplar) if exemplar.timestamp < bounds.first => appended.too_old += 1,
+                Some(exemplar) if exemplar.timestamp > bounds.last => appended.too_far_ahead += 1,
+                Some(_) if !state.index.is_living(series) => appended.unknown_ref += 1,
+                Some(exemplar) => {
+                    state.exemplars.add(series, exemplar);
+                    appended.accepted += 1;
+                }
+            }
+        }
+        appended
+    }
+
     /// Deletes the samples of the matching series inside `range` that are there now. Returns how many series match.
     pub fn delete(&mut self, tenant: &Tenant, matchers: &[Matcher], range: TimeRange, log_index: u64) -> u64 {
         let state = &mut *self.state;
@@ -161,6 +187,7 @@ impl<'a> ShardWriter<'a> {
         state.next_layer();
         state.changes.deleted(range);
         let matched = series.len() as u64;
+        state.exemplars.delete(&series, range);
         let tombstone = Tombstone { log_index, layer: state.logical.layer, range, series };
         Arc::make_mut(&mut state.tombstones).push(tombstone);
         matched
@@ -176,6 +203,7 @@ impl<'a> ShardWriter<'a> {
         if floor > self.state.logical.floor {
             self.state.logical.floor = floor;
             self.state.changes.dropped(floor);
+            self.state.exemplars.drop_before(floor);
         }
     }
 

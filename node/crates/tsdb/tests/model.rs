@@ -8,8 +8,8 @@ use std::sync::atomic::AtomicBool;
 
 use bellwether_kv::{KvDisk, MemDisk};
 use bellwether_model::{
-    Labels, Matcher, MetricKind, MetricMetadata, RefEpoch, SeriesHash, SeriesRef, Tenant, TimeRange, Timestamp,
-    limits::WINDOW_MS,
+    Exemplar, Labels, Matcher, MetricKind, MetricMetadata, RefEpoch, SeriesHash, SeriesRef, Tenant, TimeRange,
+    Timestamp, limits::WINDOW_MS,
 };
 use bellwether_tsdb::{
     AppliedMark, LabelsRequest, PackCache, SPACES, SealWhen, SelectError, SelectLimits, SelectRequest, SelectedSeries,
@@ -88,6 +88,23 @@ impl Fixture {
         drop(writer);
         self.refs += u32::from(is_new);
         series
+    }
+
+    /// Writes an exemplar of a series that is there.
+    fn write_exemplar(&mut self, tenant: &Tenant, labels: &Labels, timestamp: Timestamp, trace: u8) {
+        let mark = self.mark();
+        let Some(series) = self.shard().lookup(SeriesHash::of(tenant, labels)) else { return };
+        let own = Labels::of(&[("trace_id", &trace.to_string())]);
+        let exemplar = Exemplar { labels: own, value: f64::from(trace), timestamp };
+        let mut writer = self.shard().writer();
+        let appended = writer.append_exemplars([(series.0, Some(exemplar))].into_iter(), TimeRange::ALL);
+        assert_eq!(appended.accepted + appended.too_old, 1);
+        writer.mark_applied(mark, 0, 4);
+    }
+
+    fn exemplars(&self, tenant: &Tenant, metric: &str, range: TimeRange) -> Vec<(Labels, Vec<Exemplar>)> {
+        let selectors = [Arc::from([Matcher::equal("__name__", metric)]), Arc::from([Matcher::equal("host", "h2")])];
+        self.shard().exemplars(tenant, &selectors, range, &AtomicBool::new(false)).unwrap()
     }
 
     fn delete(&mut self, tenant: &Tenant, matcher: Matcher, range: TimeRange) {
@@ -181,6 +198,7 @@ enum Step {
     Write { series: u32, time: i64, value: u8, count: u8 },
     WriteHistograms { series: u32, time: i64, number: u8, count: u8 },
     Delete { metric: u32, first: i64, last: i64 },
+    WriteExemplars { series: u32, time: i64, trace: u8, count: u8 },
     Flush,
     Seal(bool),
     Restart,
@@ -194,6 +212,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         10 => (0u32..7, time.clone(), any::<u8>(), 1u8..9).prop_map(|(series, time, value, count)| Step::Write { series, time, value, count }),
         6 => (0u32..4, time.clone(), any::<u8>(), 1u8..9).prop_map(|(series, time, number, count)| Step::WriteHistograms { series, time, number, count }),
         1 => (0u32..3, time.clone(), time.clone()).prop_map(|(metric, first, last)| Step::Delete { metric, first, last }),
+        3 => (0u32..7, time.clone(), any::<u8>(), 1u8..9).prop_map(|(series, time, trace, count)| Step::WriteExemplars { series, time, trace, count }),
         2 => Just(Step::Flush),
         1 => any::<bool>().prop_map(Step::Seal),
         1 => Just(Step::Restart),
@@ -252,6 +271,13 @@ proptest! {
                         }
                     }
                 }
+                Step::WriteExemplars { series, time, trace, count } => {
+                    for at in 0..i64::from(count) {
+                        let timestamp = time * STEP_MS + at * 15_000;
+                        fixture.write_exemplar(&tenant, &labels(series), timestamp, trace);
+                        twin.write_exemplar(&tenant, &labels(series), timestamp, trace);
+                    }
+                }
                 Step::Delete { metric, first, last } => {
                     let range = TimeRange::new(first * STEP_MS, last * STEP_MS);
                     let name = format!("m{metric}");
@@ -299,6 +325,12 @@ proptest! {
             }
             prop_assert_eq!(fixture.shard().stats().series, last_windows.len() as u64);
             prop_assert_eq!(fixture.shard().state_hash(), twin.shard().state_hash());
+            for (metric, range) in [("m0", TimeRange::ALL), ("m1", TimeRange::new(0, 9 * STEP_MS))] {
+                let found = fixture.exemplars(&tenant, metric, range);
+                prop_assert_eq!(&found, &twin.exemplars(&tenant, metric, range));
+                let inside = |one: &Exemplar| range.contains(one.timestamp) && one.timestamp >= floor;
+                prop_assert!(found.iter().all(|(_, own)| !own.is_empty() && own.iter().all(inside)));
+            }
             for range in [TimeRange::ALL, TimeRange::new(-STEP_MS, 5 * STEP_MS), TimeRange::new(STEP_MS + 15_000, STEP_MS + 30_000)] {
                 let expected: BTreeMap<String, Vec<(Timestamp, u64)>> = model
                     .iter()

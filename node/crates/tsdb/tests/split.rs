@@ -9,8 +9,8 @@ use std::sync::atomic::AtomicBool;
 
 use bellwether_kv::{KvDisk, MemDisk};
 use bellwether_model::{
-    HashRange, Labels, Matcher, MetricKind, MetricMetadata, PlacementKey, RefEpoch, SeriesHash, Tenant, TimeRange,
-    Timestamp, limits::WINDOW_MS,
+    Exemplar, HashRange, Labels, Matcher, MetricKind, MetricMetadata, PlacementKey, RefEpoch, SeriesHash, Tenant,
+    TimeRange, Timestamp, limits::WINDOW_MS,
 };
 use bellwether_tsdb::{
     AppliedMark, PackCache, SPACES, SealWhen, SelectLimits, SelectRequest, Shard, ShardMetrics, ShardOptions, install,
@@ -112,6 +112,9 @@ impl Fixture {
                 let known = writer.register(hash, &self.tenant, &labels(*series)).unwrap();
                 let timestamps: Vec<i64> = (0..5).map(|at| time * STEP_MS + at * 15_000).collect();
                 writer.append(&[known.0; 5], &timestamps, &[f64::from(*value); 5], TimeRange::ALL);
+                let own = Labels::of(&[("trace_id", &value.to_string())]);
+                let exemplar = Exemplar { labels: own, value: 0.5, timestamp: timestamps[2] };
+                writer.append_exemplars([(known.0, Some(exemplar))].into_iter(), TimeRange::ALL);
             }
             Step::Delete { metric: number, first, last } => {
                 let range = TimeRange::new(first * STEP_MS, last * STEP_MS);
@@ -176,6 +179,12 @@ impl Fixture {
         found.filter(|(_, samples)| !samples.is_empty()).collect()
     }
 
+    fn exemplars(&self, part: &Part) -> BTreeMap<String, Vec<Exemplar>> {
+        let shard = part.shard.as_ref().unwrap();
+        let found = shard.exemplars(&self.tenant, &[Arc::from([])], TimeRange::ALL, &AtomicBool::new(false)).unwrap();
+        found.into_iter().map(|(labels, own)| (labels.to_string(), own)).collect()
+    }
+
     fn metadata(&self, part: &Part) -> BTreeMap<String, String> {
         let told = part.shard.as_ref().unwrap().metadata(&self.tenant);
         told.into_iter().map(|(metric, about)| (metric, about.help)).collect()
@@ -200,6 +209,13 @@ impl Fixture {
             }
         }
         assert!(expired || both == self.metadata(whole), "{both:?} is not what the whole tells of metrics");
+        let mut both = BTreeMap::new();
+        for part in parts {
+            for (labels, own) in self.exemplars(part) {
+                assert!(both.insert(labels.clone(), own).is_none(), "both have exemplars of {labels}");
+            }
+        }
+        assert_eq!(both, self.exemplars(whole));
         let series = |part: &Part| part.shard.as_ref().unwrap().stats().series;
         assert_eq!(parts.iter().map(series).sum::<u64>(), series(whole));
         let counted = |part: &Part| part.shard.as_ref().unwrap().writer().tenant_series_count(&self.tenant);

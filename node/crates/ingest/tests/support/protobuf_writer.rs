@@ -189,3 +189,22 @@ pub fn wire_histogram(timestamp: i64, histogram: &bellwether_model::Histogram) -
     put_bytes(&mut out, 16, &floats(&histogram.custom_values));
     out
 }
+
+/// An `Exemplar` of version 1.0.
+pub fn wire_exemplar_v1(labels: &[(&str, &str)], value: f64, timestamp: i64) -> Vec<u8> {
+    let mut out = labels_v1(labels);
+    put_double(&mut out, 2, value);
+    put_number(&mut out, 3, timestamp as u64);
+    out
+}
+
+/// An `Exemplar` of version 2.0, by its label references.
+pub fn wire_exemplar_v2(refs: &[u64], value: f64, timestamp: i64) -> Vec<u8> {
+    let mut packed = Vec::new();
+    refs.iter().for_each(|reference| put_varint(&mut packed, *reference));
+    let mut out = Vec::new();
+    put_bytes(&mut out, 1, &packed);
+    put_double(&mut out, 2, value);
+    put_number(&mut out, 3, timestamp as u64);
+    out
+}

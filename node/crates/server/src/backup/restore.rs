@@ -10,6 +10,7 @@
 //! Elsewhere it begins anew, which changes nothing that was written: an equal sample is no change.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bellwether_ingest::ControlCommand;
@@ -29,7 +30,7 @@ use super::{Backups, verify};
 use crate::meta::MetaCommand;
 use crate::meta::settings::SettingKey;
 use crate::operations::Handle;
-use crate::write::own_body::{encode_series, put_histograms};
+use crate::write::own_body::{encode_series, put_exemplars, put_histograms};
 use crate::write::{ContentEncoding, RefusalReason, Refusals, RemoteWriteVersion, WriteError};
 
 /// Samples that are read at a time, about.
@@ -38,6 +39,8 @@ const SAMPLES_AT_A_TIME: u64 = 500_000;
 const HISTOGRAMS_AT_A_TIME: usize = 64;
 /// A request with histograms ends once it has so many bytes.
 const BODY_HISTOGRAMS_BYTES: usize = 1 << 20;
+/// A request with exemplars, likewise.
+const BODY_EXEMPLARS_BYTES: usize = 256 << 10;
 /// Samples of a request.
 const BODY_SAMPLES_MAX: usize = 8192;
 /// Bytes of labels of a request.
@@ -149,6 +152,9 @@ impl Restoring<'_> {
                 reached.from = window.last.checked_add(1);
                 write_reached(self.backups, &reached).await?;
             }
+            for tenant in shard.tenants() {
+                self.exemplars(&shard, &tenant).await?;
+            }
             drop(shard);
             done_bytes += part.bytes();
             reached = Reached { groups: number + 1, from: None, ..reached };
@@ -186,6 +192,25 @@ impl Restoring<'_> {
                 }
             }
         }
+    }
+
+    /// One tenant's exemplars, to series that are there again.
+    async fn exemplars(&self, shard: &Arc<Shard>, tenant: &Tenant) -> Result<(), BackupError> {
+        let (of_job, owner) = (shard.clone(), tenant.clone());
+        let read = move || of_job.exemplars(&owner, &[Arc::from([])], TimeRange::ALL, &AtomicBool::new(false));
+        let found = self.backups.env.executors.background.run(read).await?.map_err(unreadable)?;
+        let mut body = Vec::new();
+        for (labels, exemplars) in found {
+            put_exemplars(&mut body, &labels, &exemplars);
+            if body.len() >= BODY_EXEMPLARS_BYTES {
+                self.write(tenant, std::mem::take(&mut body).into()).await?;
+            }
+        }
+        // What is refused is older than what is kept here: no sample is lost with it.
+        if !body.is_empty() {
+            self.write(tenant, body.into()).await?;
+        }
+        Ok(())
     }
 
     /// Writes a request until it is taken.

@@ -1,7 +1,10 @@
-//! `/federate`: the newest samples of chosen series in the text format that Prometheus scrapes.
+//! `/federate`: the newest samples of chosen series in the formats that Prometheus scrapes: text, or messages (`federate/protobuf.rs`),
+//! which alone have native histograms.
 //!
-//! As in Prometheus the format is version 0.0.4 with timestamps, all metrics are untyped, ended series are left out, and a series
+//! As in Prometheus the text format is version 0.0.4 with timestamps, all metrics are untyped, ended series are left out, and a series
 //! without the label `instance` gets an empty one, so that who scrapes it does not put its own there.
+
+mod protobuf;
 
 use std::sync::Arc;
 
@@ -44,9 +47,15 @@ pub(super) async fn federate(
         tracing::warn!(warning, "/federate answered without some of the data");
     }
     let escaping = NameEscaping::accepted(&headers);
-    let lines = Lines { series: found.items, written: 0, metric: None, escaping };
-    let mut response = Response::new(answer::body(lines, Some(found.place)));
-    let kind = format!("text/plain; version=0.0.4; charset=utf-8; escaping={}", escaping.as_str());
+    let (body, kind) = if protobuf::is_wanted(&headers) {
+        let families = protobuf::Families::new(found.items, escaping);
+        (answer::body(families, Some(found.place)), protobuf::content_type(escaping))
+    } else {
+        let lines = Lines { series: found.items, written: 0, metric: None, escaping };
+        let kind = format!("text/plain; version=0.0.4; charset=utf-8; escaping={}", escaping.as_str());
+        (answer::body(lines, Some(found.place)), kind)
+    };
+    let mut response = Response::new(body);
     let kind = HeaderValue::try_from(kind).expect("names of escapings are ASCII");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     Ok(response)

@@ -14,6 +14,7 @@ pub(crate) mod calendar;
 mod compress;
 mod cors;
 mod error;
+mod exemplars;
 mod federate;
 mod guard;
 mod histogram_json;
@@ -138,7 +139,7 @@ pub fn router(state: GatewayState) -> Router {
     let reads = Router::new()
         .route("/api/v1/query", get(query::instant).post(query::instant))
         .route("/api/v1/query_range", get(query::range).post(query::range))
-        .route("/api/v1/query_exemplars", get(query::exemplars).post(query::exemplars))
+        .route("/api/v1/query_exemplars", get(exemplars::exemplars).post(exemplars::exemplars))
         .route("/api/v1/format_query", get(query::format).post(query::format))
         .route("/api/v1/parse_query", get(query::parse).post(query::parse))
         .route("/api/v1/read", post(remote_read::remote_read))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use bellwether_promql::{Expr, Outcome};
+use bellwether_promql::{Expr, Outcome, ParseError};
 
 use super::params::{Params, parse_duration_ms};
 use super::result_json::{QueryResult, Statistics};
@@ -93,36 +93,31 @@ fn stale(params: &Params) -> Result<Option<Duration>, ApiError> {
     Ok(Some(Duration::from_millis(ms)))
 }
 
-/// `/api/v1/query_exemplars`: checks the query; exemplars are not stored yet.
-pub(super) async fn exemplars(State(gateway): State<Arc<Gateway>>, params: Params) -> Result<Response, ApiError> {
-    let (start, end) = (params.time("start")?, params.time("end")?);
-    if end < start {
-        return Err(ApiError::bad_data("end timestamp must not be before start timestamp"));
-    }
-    parsed(&gateway, &params, |_| ()).await?;
-    Ok(answer::json("[]"))
-}
-
 /// `/api/v1/format_query`
 pub(super) async fn format(State(gateway): State<Arc<Gateway>>, params: Params) -> Result<Response, ApiError> {
     let mut data = Vec::new();
-    json::push_string(&mut data, &parsed(&gateway, &params, Expr::pretty).await?);
+    let pretty = parsed(&gateway, &params, Expr::pretty).await?.map_err(wrong_query)?;
+    json::push_string(&mut data, &pretty);
     Ok(answer::json(data))
 }
 
 /// `/api/v1/parse_query`
 pub(super) async fn parse(State(gateway): State<Arc<Gateway>>, params: Params) -> Result<Response, ApiError> {
-    Ok(answer::json(parsed(&gateway, &params, |expr| ast_json::tree(expr).to_string()).await?))
+    let tree = parsed(&gateway, &params, |expr| ast_json::tree(expr).to_string()).await?;
+    Ok(answer::json(tree.map_err(wrong_query)?))
+}
+
+fn wrong_query(error: ParseError) -> ApiError {
+    ApiError::parameter("query", error)
 }
 
 /// What is made of the query's tree, where scans run: hostile texts take their time.
-async fn parsed<T: Send + 'static>(
+pub(super) async fn parsed<T: Send + 'static>(
     gateway: &Gateway,
     params: &Params,
     make: impl FnOnce(&Expr) -> T + Send + 'static,
-) -> Result<T, ApiError> {
+) -> Result<Result<T, ParseError>, ApiError> {
     let text = params.get("query").unwrap_or_default().to_owned();
     let parse = move || bellwether_promql::parse(&text).map(|expr| make(&expr));
-    let parsed = gateway.state.queries.executor().run(parse).await.map_err(QueryError::from)?;
-    parsed.map_err(|error| ApiError::parameter("query", error))
+    Ok(gateway.state.queries.executor().run(parse).await.map_err(QueryError::from)?)
 }

@@ -136,7 +136,7 @@ fn texts(mut found: Listed<String>, limit: usize) -> Response {
 }
 
 /// A JSON array or object on its way out.
-struct List<T> {
+pub struct List<T> {
     items: Vec<T>,
     written: usize,
     brackets: [u8; 2],
@@ -144,7 +144,8 @@ struct List<T> {
 }
 
 impl<T> List<T> {
-    fn new(items: Vec<T>, push: fn(&mut Vec<u8>, &T)) -> List<T> {
+    /// An array.
+    pub fn new(items: Vec<T>, push: fn(&mut Vec<u8>, &T)) -> List<T> {
         List { items, written: 0, brackets: *b"[]", push }
     }
 

@@ -32,7 +32,7 @@ pub(super) async fn remote_write(State(gateway): State<Arc<Gateway>>, request: R
     };
     let result = write(&gateway, version, request).await;
     let mut response = match &result {
-        Ok(outcome) if outcome.refused.is_empty() => StatusCode::NO_CONTENT.into_response(),
+        Ok(outcome) if !outcome.refused.fail_request() => StatusCode::NO_CONTENT.into_response(),
         Ok(outcome) => Refusal::bad(format!("{}; stored: {}", outcome.refused, stored(outcome))).into_response(),
         Err(refusal) => refusal.clone().into_response(),
     };

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use bellwether_model::Sample;
-use bellwether_promql::{MatrixSeries, Outcome, Point, Value, VectorSample};
+use bellwether_promql::{FloatHistogram, HistogramPoint, MatrixSeries, Outcome, Point, Value, VectorSample};
 use bellwether_proto::v1::query_response::Result as Shape;
 use bellwether_proto::v1::{
-    Explanation, InstantRequest, Matrix, QueryResponse, RangeRequest, Scalar, Series, Text, Vector, query_server,
+    Bucket, Explanation, HistogramSample, HistogramValue, InstantRequest, Matrix, QueryResponse, RangeRequest,
+    ResultSeries, Scalar, Text, Vector, query_server,
 };
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -22,6 +23,8 @@ use crate::sending::paced;
 const PART_BYTES: usize = 1 << 20;
 /// Bytes of a sample in a part, about.
 const SAMPLE_BYTES: usize = 20;
+/// Bytes of a bucket of a histogram in a part, about.
+const BUCKET_BYTES: usize = 34;
 
 /// See the interface's `query.proto`.
 pub struct Query(pub GrpcState);
@@ -95,10 +98,6 @@ impl Query {
     async fn run(&self, request: QueryRequest) -> Result<Response<Responses>, Status> {
         let answer = self.0.queries.run(request).await.map_err(|error| status(error.into()))?;
         let Answer { outcome, cost, plan, trace, place } = answer;
-        if outcome.value.has_histograms() {
-            let message = "the result has native histograms, which are answered over HTTP alone";
-            return Err(Status::failed_precondition(message));
-        }
         let explanation = trace.map(|trace| explanation(&plan, &cost, &trace));
         let parts = futures::stream::iter(Parts::new(outcome, explanation))
             .map(move |part| if place.is_killed() { Err(status(QueryError::Killed.into())) } else { Ok(part) });
@@ -131,6 +130,23 @@ fn status(error: ApiError) -> Status {
 
 fn sample(point: &Point) -> Sample {
     Sample { timestamp: point.timestamp, value: point.value }
+}
+
+fn histogram_sample(timestamp_ms: i64, histogram: &FloatHistogram) -> HistogramSample {
+    let buckets = histogram.buckets().filter(|bucket| bucket.count != 0.0).map(|bucket| Bucket {
+        lower: bucket.lower,
+        upper: bucket.upper,
+        count: bucket.count,
+        lower_inclusive: bucket.lower_inclusive,
+        upper_inclusive: bucket.upper_inclusive,
+    });
+    let value = HistogramValue { count: histogram.count(), sum: histogram.sum(), buckets: buckets.collect() };
+    HistogramSample { timestamp_ms, histogram: Some(value) }
+}
+
+/// What it takes in a part, about.
+fn histogram_bytes(sample: &HistogramSample) -> usize {
+    SAMPLE_BYTES + sample.histogram.as_ref().map_or(0, |value| SAMPLE_BYTES + value.buckets.len() * BUCKET_BYTES)
 }
 
 /// Cuts a result into parts.
@@ -177,8 +193,11 @@ impl Iterator for Parts {
                 while room.is_left()
                     && let Some(one) = samples.next()
                 {
-                    room.take(one.labels.byte_len() + SAMPLE_BYTES);
-                    series.push(Series::new(&one.labels, std::iter::once(sample(&one.point))));
+                    let histogram = one.histogram.as_ref().map(|own| histogram_sample(one.point.timestamp, own));
+                    let bytes = histogram.as_ref().map_or(SAMPLE_BYTES, histogram_bytes);
+                    room.take(one.labels.byte_len() + bytes);
+                    let number = histogram.is_none().then(|| sample(&one.point));
+                    series.push(ResultSeries::new(&one.labels, number.into_iter(), histogram.into_iter().collect()));
                 }
                 (first || !series.is_empty()).then_some(Shape::Vector(Vector { series }))?
             }
@@ -190,9 +209,20 @@ impl Iterator for Parts {
                     room.take(one.labels.byte_len());
                     let rest = one.points.split_off(one.points.len().min(1 + room.0 / SAMPLE_BYTES));
                     room.take(one.points.len() * SAMPLE_BYTES);
-                    series.push(Series::new(&one.labels, one.points.iter().map(sample)));
-                    if !rest.is_empty() {
-                        *open = Some(MatrixSeries { points: rest, ..one });
+                    let mut left = std::mem::take(&mut one.histograms).into_iter().peekable();
+                    let mut histograms = Vec::new();
+                    // Behind all numbers.
+                    while rest.is_empty()
+                        && (room.is_left() || one.points.is_empty() && histograms.is_empty())
+                        && let Some(HistogramPoint { timestamp, histogram }) = left.next()
+                    {
+                        let own = histogram_sample(timestamp, &histogram);
+                        room.take(histogram_bytes(&own));
+                        histograms.push(own);
+                    }
+                    series.push(ResultSeries::new(&one.labels, one.points.iter().map(sample), histograms));
+                    if !rest.is_empty() || left.peek().is_some() {
+                        *open = Some(MatrixSeries { points: rest, histograms: left.collect(), ..one });
                     }
                 }
                 (first || !series.is_empty()).then_some(Shape::Matrix(Matrix { series }))?
@@ -224,6 +254,69 @@ mod tests {
 
     fn outcome(value: Value) -> Outcome {
         Outcome { value, warnings: vec!["careful".to_owned()], infos: Vec::new(), samples_per_step: Vec::new() }
+    }
+
+    fn histogram(at: i64) -> HistogramPoint {
+        let mut one = bellwether_model::Histogram {
+            counter_reset_hint: bellwether_model::CounterResetHint::Gauge,
+            schema: -53,
+            zero_threshold: 0.0,
+            sum: at as f64,
+            counts: bellwether_model::Counts::Integer {
+                count: 6,
+                zero_count: 0,
+                positive: vec![1, 0, 5],
+                negative: vec![],
+            },
+            positive_spans: vec![bellwether_model::Span { offset: 0, length: 3 }],
+            negative_spans: vec![],
+            custom_values: vec![0.5, 1.0],
+        };
+        one.sum = at as f64;
+        HistogramPoint { timestamp: at, histogram: std::sync::Arc::new(FloatHistogram::from(&one)) }
+    }
+
+    #[test]
+    fn histograms_come_as_their_buckets_and_none_is_lost() {
+        let labels = || Labels::of(&[("n", "a")]);
+        let mixed = [(2i64, 30_000i64), (0, 5), (70_000, 3), (1, 0)].map(|(points, histograms)| MatrixSeries {
+            labels: Labels::of(&[("n", &points.to_string())]),
+            points: (0..points).map(point).collect(),
+            histograms: (points..points + histograms).map(histogram).collect(),
+        });
+        let mut found: Vec<(String, usize, usize)> = Vec::new();
+        let mut count = 0;
+        for part in Parts::new(outcome(Value::Matrix(mixed.to_vec())), None) {
+            count += 1;
+            assert!(prost::Message::encoded_len(&part) < 2 * PART_BYTES);
+            let Some(Shape::Matrix(Matrix { series })) = part.result else { panic!("a matrix") };
+            for one in series {
+                let name = one.labels[0].value.clone();
+                match found.last_mut().filter(|(last, ..)| *last == name) {
+                    Some((_, samples, histograms)) => {
+                        *samples += one.samples.len();
+                        *histograms += one.histograms.len();
+                    }
+                    None => found.push((name, one.samples.len(), one.histograms.len())),
+                }
+            }
+        }
+        assert!(count > 2);
+        let named = |name: &str, samples, histograms| (name.to_owned(), samples, histograms);
+        assert_eq!(found, [named("2", 2, 30_000), named("0", 0, 5), named("70000", 70_000, 3), named("1", 1, 0)]);
+        let one = histogram(7);
+        let sample = VectorSample { labels: labels(), point: point(7), histogram: Some(one.histogram) };
+        let Some(QueryResponse { result: Some(Shape::Vector(vector)), .. }) =
+            Parts::new(outcome(Value::Vector(vec![sample])), None).next()
+        else {
+            panic!("a vector")
+        };
+        let bucket =
+            |lower, upper, count| Bucket { lower, upper, count, lower_inclusive: lower < 0.0, upper_inclusive: true };
+        let buckets = vec![bucket(f64::NEG_INFINITY, 0.5, 1.0), bucket(1.0, f64::INFINITY, 5.0)];
+        let value = HistogramValue { count: 6.0, sum: 7.0, buckets };
+        assert_eq!(vector.series[0].histograms, [HistogramSample { timestamp_ms: 7, histogram: Some(value) }]);
+        assert!(vector.series[0].samples.is_empty());
     }
 
     fn point(at: i64) -> Point {

@@ -138,7 +138,13 @@ impl UnaryService<Bytes> for Call {
             let outcome = outcome.map_err(status)?;
             let refused_because = if outcome.refused.is_empty() { String::new() } else { outcome.refused.to_string() };
             let refused = outcome.refused.count();
-            Ok(tonic::Response::new(WriteResponse { samples: outcome.samples, refused, refused_because }))
+            Ok(tonic::Response::new(WriteResponse {
+                samples: outcome.samples,
+                refused,
+                refused_because,
+                histograms: outcome.histograms,
+                exemplars: outcome.exemplars,
+            }))
         })
     }
 }

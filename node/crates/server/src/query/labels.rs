@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::running::{Place, Running};
 use super::{Coordinator, QueryError};
+use crate::shards::SeriesExemplars;
 
 /// Which series are meant, and how much is wanted of them.
 #[derive(Debug, Clone)]
@@ -84,6 +85,18 @@ impl Coordinator {
         let running = self.admit(tenant, "metadata", timeout, Instant::now()).await?;
         let found = running.within(async { Ok(self.router.metadata(tenant, &running.read).await?) });
         Ok((found.await?, running.place))
+    }
+
+    /// The exemplars of the series that any of the selectors means, by labels. The query's own selectors only name it.
+    pub async fn exemplars(
+        &self,
+        query: &LabelsQuery,
+        selectors: Selectors,
+    ) -> Result<Listed<SeriesExemplars>, QueryError> {
+        let running = self.begin(query).await?;
+        let found = running
+            .within(async { Ok(self.router.exemplars(&query.tenant, selectors, query.range, &running.read).await?) });
+        Ok(listed(found.await?, running))
     }
 
     async fn selectors(&self, query: &LabelsQuery) -> Result<Selectors, QueryError> {

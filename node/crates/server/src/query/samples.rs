@@ -84,18 +84,25 @@ fn sorted(mut series: Vec<FetchedSeries>) -> Vec<FetchedSeries> {
 
 fn newest(found: Vec<Vec<FetchedSeries>>) -> Vec<FetchedSeries> {
     let mut series: Vec<FetchedSeries> = found.into_iter().flatten().collect();
-    // A value that a histogram has followed is not the newest sample.
-    series.retain(|series| {
-        let histogram = series.histograms.as_ref().and_then(|histograms| histograms.timestamps.last());
-        let is_newest = histogram < series.timestamps.last();
-        is_newest && series.values.last().is_some_and(|value| !is_stale_marker(*value))
-    });
+    series.retain_mut(keep_newest);
     series.sort_unstable_by(|a, b| {
         a.labels.metric_name().cmp(&b.labels.metric_name()).then_with(|| a.labels.cmp(&b.labels))
     });
     // Several selectors may mean one series.
     series.dedup_by(|a, b| a.labels == b.labels);
     series
+}
+
+/// Leaves of a series the newest sample, be it a value or a histogram; says whether it goes on.
+fn keep_newest(series: &mut FetchedSeries) -> bool {
+    let histogram = series.histograms.as_ref().and_then(|histograms| histograms.timestamps.last());
+    if histogram < series.timestamps.last() {
+        series.histograms = None;
+        return series.values.last().is_some_and(|value| !is_stale_marker(*value));
+    }
+    (series.timestamps, series.values) = ([].into(), Vec::new());
+    let newest = series.histograms.as_ref().and_then(|histograms| histograms.histograms.last());
+    newest.is_some_and(|histogram| !histogram.is_stale())
 }
 
 fn compiled(reads: Vec<SamplesRead>) -> Result<Vec<Compiled>, PatternError> {
@@ -139,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_sample_must_be_a_value() {
+    fn the_newest_sample_is_a_value_or_a_histogram() {
         let histogram = match &parse_values("{{}}").unwrap()[..] {
             [Some(NotedValue::Histogram(histogram))] => (**histogram).clone(),
             other => panic!("{other:?}"),
@@ -153,7 +160,12 @@ mod tests {
             }),
         };
         let found = newest(vec![vec![series("a", None), series("b", Some(20)), series("c", Some(5))]]);
-        let names: Vec<_> = found.iter().filter_map(|series| series.labels.metric_name()).collect();
-        assert_eq!(names, ["a", "c"]);
+        let kept: Vec<_> = found
+            .iter()
+            .map(|series| {
+                (series.labels.metric_name().unwrap_or_default(), series.values.len(), series.histograms.is_some())
+            })
+            .collect();
+        assert_eq!(kept, [("a", 1, false), ("b", 0, true), ("c", 1, false)]);
     }
 }

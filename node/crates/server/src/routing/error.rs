@@ -56,7 +56,9 @@ pub enum RouteError {
     #[error("the copy of shard group {0} here is damaged, and will be made again")]
     Damaged(ShardGroupId),
     /// What it is to store is of a later version than the group's log says may be written.
-    #[error("shard group {0} cannot store histograms yet: its log has not come to the version that has them")]
+    #[error(
+        "shard group {0} cannot store histograms or exemplars yet: its log has not come to the version that has them"
+    )]
     TooNew(ShardGroupId),
     /// The server is stopping.
     #[error("the node is stopping")]

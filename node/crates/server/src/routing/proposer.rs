@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bellwether_ingest::{Compression, ENTRY_VERSION_HISTOGRAMS, EntryBuilder, EntryCompressor, has_histograms};
+use bellwether_ingest::{Compression, EntryBuilder, EntryCompressor, entry_version};
 use bellwether_model::ShardGroupId;
 use bellwether_probe::buggify;
 use bytes::Bytes;
@@ -69,9 +69,9 @@ pub async fn propose_queued(queue: Arc<FrameQueue>, group: ShardGroupId, shards:
                 stamping.metrics.frames.inc_by(frames.len() as u64);
                 stamping.metrics.proposed_bytes.inc_by(entry.byte_len() as u64);
                 let began = Instant::now();
-                let is_new = frames.iter().any(|waiting| has_histograms(waiting.frame.as_ref()));
+                let needed = frames.iter().map(|waiting| entry_version(waiting.frame.as_ref())).max();
                 let (proposed, is_replicated) = match shards.local(group) {
-                    Ok(group) if is_new && group.owned().entry_version() < ENTRY_VERSION_HISTOGRAMS => {
+                    Ok(group) if needed.is_some_and(|needed| needed > group.owned().entry_version()) => {
                         (Err(RouteError::TooNew(group.id())), false)
                     }
                     Ok(group) => (propose(&group, &stamping, entry).await, group.raft.has_others()),

@@ -34,7 +34,7 @@ use super::sources::Sources;
 use crate::peers::{LimitKind, PeerError};
 use crate::shards::{
     Cause, LabelsRead, LimitError, Limits, NotServed, Quarantined, ReadContext, Ring, RingGroup, SelectError,
-    ShardGroup, Wanted,
+    SeriesExemplars, ShardGroup, Wanted,
 };
 
 /// Matchers of several selectors: series that pass all of any of them.
@@ -143,6 +143,22 @@ impl Router {
         let what = What::Metadata(v1::SelectMetadata {});
         let found = self.everywhere(&scope, what, |groups| self.shards.metadata(groups, tenant, read));
         Ok(found.await?.into_iter().collect())
+    }
+
+    /// Exemplars inside `range` of the series that any of the selectors means, by their labels.
+    pub async fn exemplars(
+        &self,
+        tenant: &Tenant,
+        selectors: Selectors,
+        range: TimeRange,
+        read: &ReadContext,
+    ) -> Result<Vec<SeriesExemplars>, SelectError> {
+        let scope = Scope { tenant, selectors: &selectors, range, read };
+        let what = What::Exemplars(v1::SelectExemplars {});
+        let local = |groups| self.shards.exemplars(groups, tenant, selectors.clone(), range, read);
+        let mut all = self.everywhere(&scope, what, local).await?;
+        all.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(all)
     }
 
     /// Deletes samples of matching series inside `range`, through the log; returns how many series matched.

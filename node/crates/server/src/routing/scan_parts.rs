@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bellwether_chunk::{Scratch, decode_histograms, encode_histograms, histograms_that_fit};
-use bellwether_model::{Histogram, Labels, MetricKind, MetricMetadata};
+use bellwether_model::{Exemplar, Histogram, Labels, MetricKind, MetricMetadata};
 use bellwether_promql::{FetchedHistograms, FetchedSeries};
 use bellwether_proto::peer::v1::scan_part::Part;
 use bellwether_proto::peer::v1::{
-    self, ScanColumns, ScanHistograms, ScanLabels, ScanMetadata, ScanPart, ScanSeries, ScanTexts,
+    self, ScanColumns, ScanExemplars, ScanHistograms, ScanLabels, ScanMetadata, ScanPart, ScanSeries, ScanTexts,
 };
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::shards::{Fetched, LimitError, ReadContext, metadata_bytes};
+use crate::shards::{Fetched, LimitError, ReadContext, SeriesExemplars, metadata_bytes};
 
 /// A part ends once it has so many bytes.
 const PART_BYTES: usize = 512 << 10;
@@ -251,6 +251,42 @@ impl Found for (String, MetricMetadata) {
     }
 }
 
+impl Found for SeriesExemplars {
+    fn parts(found: Vec<SeriesExemplars>) -> impl Iterator<Item = ScanPart> + Send {
+        let bytes = |labels: &Labels| Bytes::copy_from_slice(labels.canonical_bytes());
+        let exemplar = move |Exemplar { labels, value, timestamp }: &Exemplar| v1::Exemplar {
+            labels: bytes(labels),
+            value: *value,
+            timestamp_ms: *timestamp,
+        };
+        let series = move |SeriesExemplars { labels, exemplars }: SeriesExemplars| v1::SeriesExemplars {
+            labels: bytes(&labels),
+            exemplars: exemplars.iter().map(exemplar).collect(),
+        };
+        // A shard keeps so few of a series that one is never more than a part.
+        let runs = runs(found, |one| one.bytes() as usize);
+        runs.map(move |run| part(Part::Exemplars(ScanExemplars { series: run.into_iter().map(series).collect() })))
+    }
+
+    fn take(part: Part, so_far: &mut Vec<SeriesExemplars>, read: &ReadContext) -> Result<(), TakeError> {
+        let Part::Exemplars(ScanExemplars { series }) = part else {
+            return Err(unreadable("a part is not of exemplars"));
+        };
+        let labels = |bytes: &[u8]| Labels::from_canonical(bytes).map_err(unreadable);
+        for one in series {
+            let exemplar = |v1::Exemplar { labels: own, value, timestamp_ms }| {
+                Ok::<_, TakeError>(Exemplar { labels: labels(&own)?, value, timestamp: timestamp_ms })
+            };
+            let exemplars = one.exemplars.into_iter().map(exemplar).collect::<Result<Vec<_>, _>>()?;
+            let taken = SeriesExemplars { labels: labels(&one.labels)?, exemplars };
+            read.account.fetch(1, taken.exemplars.len() as u64)?;
+            read.account.take(taken.bytes())?;
+            so_far.push(taken);
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use bellwether_model::{CounterResetHint, Counts};
@@ -359,6 +395,12 @@ mod tests {
         let about = MetricMetadata { kind: MetricKind::Summary, help: "h".to_owned(), unit: "u".to_owned() };
         let metadata = vec![("m".to_owned(), about)];
         assert_eq!(travelled(metadata.clone(), Limits::default()).unwrap().0, metadata);
+        let exemplar = |timestamp| Exemplar { labels: Labels::of(&[("t", "a")]), value: f64::INFINITY, timestamp };
+        let of =
+            |labels: &Labels| SeriesExemplars { labels: labels.clone(), exemplars: (0..9).map(exemplar).collect() };
+        let exemplars: Vec<SeriesExemplars> = labels.iter().map(of).collect();
+        let (arrived, parts) = travelled(exemplars.clone(), Limits::default()).unwrap();
+        assert!(arrived == exemplars && parts > 1);
         assert_eq!(travelled(Vec::<String>::new(), Limits::default()).unwrap(), (Vec::new(), 0));
     }
 

@@ -43,7 +43,7 @@ pub use group::{CommandError, ShardGroup};
 pub use missing::Missing;
 use open::Opener;
 pub use open::{Replication, Start};
-pub use read::{Fetched, LabelsRead, ReadContext, metadata_bytes};
+pub use read::{Fetched, LabelsRead, ReadContext, SeriesExemplars, metadata_bytes};
 pub use recover::{RecoverError, Remains};
 pub use reduce::{GroupPartial, Subplan};
 pub use ring::{Ring, RingGroup};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bellwether_model::{Labels, Matcher, MetricMetadata, Tenant, TimeRange};
+use bellwether_model::{Exemplar, Labels, Matcher, MetricMetadata, Tenant, TimeRange};
 use bellwether_promql::{EvalError, FetchedHistograms, FetchedSeries, LimitError, QueryAccount};
 use bellwether_tsdb::{
     LabelsRequest, SelectError as ShardError, SelectLimits, SelectRequest, SelectedHistograms, SelectedSeries, Wanted,
@@ -52,6 +52,24 @@ impl LabelsRead {
     fn request(&self) -> LabelsRequest<'_> {
         let LabelsRead { tenant, selectors, range, limit } = self;
         LabelsRequest { tenant, selectors, range: *range, limit: *limit }
+    }
+}
+
+/// A series and exemplars of it, in order of time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeriesExemplars {
+    /// The series.
+    pub labels: Labels,
+    /// At least one.
+    pub exemplars: Vec<Exemplar>,
+}
+
+impl SeriesExemplars {
+    /// What it costs.
+    pub fn bytes(&self) -> u64 {
+        let each = |exemplar: &Exemplar| size_of::<Exemplar>() + exemplar.labels.byte_len();
+        let own: usize = self.exemplars.iter().map(each).sum();
+        (size_of::<SeriesExemplars>() + self.labels.byte_len() + own) as u64
     }
 }
 
@@ -131,6 +149,28 @@ impl Shards {
             }
             let found = group.shard().metadata(&tenant);
             read.account.take(found.iter().map(metadata_bytes).sum())?;
+            Ok(found)
+        });
+        Ok(parts.await?.into_iter().flatten().collect())
+    }
+
+    /// Exemplars inside `range` of the series that any of the selectors means.
+    pub async fn exemplars(
+        &self,
+        groups: Vec<Arc<ShardGroup>>,
+        tenant: &Tenant,
+        selectors: Arc<[Arc<[Matcher]>]>,
+        range: TimeRange,
+        read: &ReadContext,
+    ) -> Result<Vec<SeriesExemplars>, SelectError> {
+        let (tenant, read) = (tenant.clone(), read.clone());
+        let parts = self.scan("exemplars", groups, move |group| {
+            let found = group.shard().exemplars(&tenant, &selectors, range, &read.cancel);
+            let found = found.map_err(|error| shard_error(group, error))?;
+            let series = |(labels, exemplars)| SeriesExemplars { labels, exemplars };
+            let found: Vec<SeriesExemplars> = found.into_iter().map(series).collect();
+            read.account.fetch(found.len() as u64, found.iter().map(|one| one.exemplars.len() as u64).sum())?;
+            read.account.take(found.iter().map(SeriesExemplars::bytes).sum())?;
             Ok(found)
         });
         Ok(parts.await?.into_iter().flatten().collect())

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use bellwether_ingest::{
-    Command, ControlCommand, ENTRY_VERSION_HISTOGRAMS, Entry, EntryBuffer, EntryLimits, FrameReader, FrameReply,
-    RefScope, Refused, RowColumns, SamplesEntry, SplitCommand,
+    Command, ControlCommand, Entry, EntryBuffer, EntryLimits, FrameReader, FrameReply, RefScope, Refused, RowColumns,
+    SamplesEntry, SplitCommand, exemplars,
 };
-use bellwether_model::{HashRange, Labels, Matcher, PlacementKey, SeriesHash, SeriesRef, Tenant, TimeRange, Timestamp};
+use bellwether_model::{
+    Exemplar, HashRange, Labels, Matcher, PlacementKey, SeriesHash, SeriesRef, Tenant, TimeRange, Timestamp,
+};
 use bellwether_probe::{Bug, planted, reached};
 use bellwether_raft::{Applied, Checkpoint, CommittedEntry, EntryPayload, FatalError, StateMachine};
 use bellwether_tsdb::{AppliedMark, OpenError, RegisterError, Shard, ShardWriter, StorageError, metadata_key};
@@ -329,8 +331,8 @@ impl Frames<'_, '_> {
 
     fn frame(&mut self, bytes: &[u8], reply: &mut FrameReply) -> Result<(), bellwether_ingest::FormatError> {
         let frame = FrameReader::new(bytes)?;
-        if frame.has_histograms() && self.limits.version < ENTRY_VERSION_HISTOGRAMS {
-            // What a program makes of it that does not know them.
+        if frame.entry_version() > self.limits.version {
+            // What a program makes of it that does not know what is in it.
             reply.refuse(Refused::Damaged, 1);
             return Ok(());
         }
@@ -341,12 +343,15 @@ impl Frames<'_, '_> {
             self.append(reply);
             let rows = frame.histograms().map_while(Result::ok);
             self.append_histograms(rows.map(|row| (row.series.0, row.timestamp, row.chunk)), reply);
+            let rows = frame.exemplars().map_while(Result::ok);
+            self.append_exemplars(rows.map(|row| (row.series.0, exemplars::decode(row.timestamp, row.chunk))), reply);
         } else {
             match frame.scope().epoch == self.scope.epoch {
                 true => reached("a batch with refs from before a split"),
                 false => reached("a batch with refs of an old epoch"),
             }
-            reply.refuse(Refused::UnknownRef, (frame.row_count() + frame.histograms().count()) as u64);
+            let beside = frame.histograms().count() + frame.exemplars().count();
+            reply.refuse(Refused::UnknownRef, (frame.row_count() + beside) as u64);
         }
         let Some(tenant) = frame.tenant()? else { return Ok(()) };
         frame.read_registered_rows(self.rows)?;
@@ -388,6 +393,13 @@ impl Frames<'_, '_> {
         let rows =
             rows.filter_map(|row| Some((refs.get(row.series.0 as usize).copied()??.0, row.timestamp, row.chunk)));
         self.append_histograms(rows, reply);
+        // Those of series that were refused are lost with their samples.
+        let rows = frame.registered_exemplars().map_while(Result::ok);
+        let rows = rows.filter_map(|row| {
+            let series = refs.get(row.series.0 as usize).copied()??;
+            Some((series.0, exemplars::decode(row.timestamp, row.chunk)))
+        });
+        self.append_exemplars(rows, reply);
         reply.refs = refs;
         Ok(())
     }
@@ -417,6 +429,15 @@ impl Frames<'_, '_> {
         reply.histograms += appended.accepted + appended.unchanged;
         reply.refuse(Refused::TooOld, appended.too_old);
         reply.refuse(Refused::TooFarAhead, appended.too_far_ahead);
+        reply.refuse(Refused::UnknownRef, appended.unknown_ref);
+        reply.refuse(Refused::Damaged, appended.damaged);
+    }
+
+    fn append_exemplars(&mut self, rows: impl Iterator<Item = (u32, Option<Exemplar>)>, reply: &mut FrameReply) {
+        let bounds = TimeRange::new(self.limits.oldest, self.limits.newest);
+        let appended = self.writer.append_exemplars(rows, bounds);
+        reply.exemplars += appended.accepted;
+        reply.refuse(Refused::ExemplarTime, appended.too_old + appended.too_far_ahead);
         reply.refuse(Refused::UnknownRef, appended.unknown_ref);
         reply.refuse(Refused::Damaged, appended.damaged);
     }

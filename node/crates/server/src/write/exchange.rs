@@ -157,6 +157,7 @@ impl WritePath {
     ) {
         attempt.outcome.samples += reply.accepted;
         attempt.outcome.histograms += reply.histograms;
+        attempt.outcome.exemplars += reply.exemplars;
         let mut first_refused = None;
         for (registered, series_ref) in registered.into_iter().zip(&reply.refs) {
             match series_ref {
@@ -189,6 +190,9 @@ impl WritePath {
                     format!("tenant {tenant} may have {limit} series, ingest.max_series; the first is {}", of_series())
                 }),
                 Refused::HashConflict => refused.add(RefusalReason::HashConflict, count, of_series),
+                Refused::ExemplarTime => refused.add(RefusalReason::InvalidExemplar, count, || {
+                    "their times are before the retention or too far ahead".to_owned()
+                }),
                 Refused::Damaged => {
                     attempt.internal = Some(format!("shard group {group} could not read a frame: {}", of_series()));
                 }

@@ -37,15 +37,17 @@ pub enum RefusalReason {
     Histogram,
     /// Native histograms that mean nothing.
     InvalidHistogram,
-    /// Exemplars cannot be stored yet.
+    /// Exemplars cannot be stored before the upgrade to the program that has them is finalized.
     Exemplar,
+    /// Exemplars with labels that are not valid or too long, of times that are not taken, or of series without samples.
+    InvalidExemplar,
     /// Part of the body is not what the protocol says.
     Malformed,
 }
 
 impl RefusalReason {
     /// All reasons.
-    pub const ALL: [RefusalReason; 9] = [
+    pub const ALL: [RefusalReason; 10] = [
         RefusalReason::TooOld,
         RefusalReason::TooFarAhead,
         RefusalReason::InvalidLabels,
@@ -54,8 +56,15 @@ impl RefusalReason {
         RefusalReason::Histogram,
         RefusalReason::InvalidHistogram,
         RefusalReason::Exemplar,
+        RefusalReason::InvalidExemplar,
         RefusalReason::Malformed,
     ];
+
+    /// Whether a request with such a refusal is answered as one. Exemplars alone are no reason: no sender sends other ones for that, and
+    /// nothing else is lost.
+    pub fn fails_request(self) -> bool {
+        !matches!(self, RefusalReason::Exemplar | RefusalReason::InvalidExemplar)
+    }
 
     /// The value of the metric's label `reason`.
     pub fn as_str(self) -> &'static str {
@@ -68,6 +77,7 @@ impl RefusalReason {
             RefusalReason::Histogram => "histogram",
             RefusalReason::InvalidHistogram => "invalid_histogram",
             RefusalReason::Exemplar => "exemplar",
+            RefusalReason::InvalidExemplar => "invalid_exemplar",
             RefusalReason::Malformed => "malformed",
         }
     }
@@ -81,7 +91,8 @@ impl RefusalReason {
             RefusalReason::SeriesLimit => "of new series over the tenant's limit",
             RefusalReason::Histogram => "are native histograms, which are not stored until the upgrade is finalized",
             RefusalReason::InvalidHistogram => "are invalid native histograms",
-            RefusalReason::Exemplar => "are exemplars, which are not stored yet",
+            RefusalReason::Exemplar => "are exemplars, which are not stored until the upgrade is finalized",
+            RefusalReason::InvalidExemplar => "are exemplars that cannot be stored",
             RefusalReason::Malformed => "malformed",
         }
     }
@@ -119,6 +130,11 @@ impl Refusals {
     /// How many in all.
     pub fn count(&self) -> u64 {
         self.by_reason.values().map(|refusal| refusal.count).sum()
+    }
+
+    /// Whether anything was refused of which a sender must hear.
+    pub fn fail_request(&self) -> bool {
+        self.by_reason.keys().any(|reason| reason.fails_request())
     }
 
     /// Whether nothing was refused.

@@ -1,6 +1,6 @@
 //! Samples of our own making as a remote-write 1.0 body: they take the same way in as everybody's.
 
-use bellwether_model::{Histogram, Label, Labels, MetricKind, MetricMetadata, Sample, Timestamp};
+use bellwether_model::{Exemplar, Histogram, Label, Labels, MetricKind, MetricMetadata, Sample, Timestamp};
 
 use super::wire_histogram;
 
@@ -27,6 +27,22 @@ pub fn put_histograms(request: &mut Vec<u8>, labels: &Labels, timestamps: &[Time
     put_labels(&mut body, labels);
     for (timestamp, histogram) in timestamps.iter().zip(histograms) {
         put_bytes(&mut body, 4, &wire_histogram::encode(*timestamp, histogram));
+    }
+    put_bytes(request, 1, &body);
+}
+
+/// A series' exemplars, likewise.
+pub fn put_exemplars(request: &mut Vec<u8>, labels: &Labels, exemplars: &[Exemplar]) {
+    let (mut body, mut part) = (Vec::new(), Vec::new());
+    put_labels(&mut body, labels);
+    for exemplar in exemplars {
+        part.clear();
+        put_labels(&mut part, &exemplar.labels);
+        put_key(&mut part, 2, WIRE_FIXED64);
+        part.extend_from_slice(&exemplar.value.to_le_bytes());
+        put_key(&mut part, 3, WIRE_VARINT);
+        put_varint(&mut part, exemplar.timestamp as u64);
+        put_bytes(&mut body, 3, &part);
     }
     put_bytes(request, 1, &body);
 }
@@ -114,6 +130,11 @@ mod tests {
         ];
         assert_eq!(bytes, expected.concat());
         let labels = Labels::of(&[("__name__", "up")]);
+        let mut with_exemplar = Vec::new();
+        let of_exemplar = Labels::of(&[("t", "a")]);
+        let exemplar = Exemplar { labels: of_exemplar, value: 1.0, timestamp: 300 };
+        put_exemplars(&mut with_exemplar, &Labels::empty(), &[exemplar]);
+        assert_eq!(with_exemplar, b"\x0a\x16\x1a\x14\x0a\x06\x0a\x01t\x12\x01a\x11\0\0\0\0\0\0\xf0\x3f\x18\xac\x02");
         let whole = encode_series([(&labels, &[300][..], &[1.0][..])]);
         assert_eq!(whole, expected[..3].concat());
     }

@@ -103,8 +103,8 @@ impl WritePath {
         decompressed.map_err(DecodeError::Body)?;
         let ring = self.shards.ring();
         let distributor = Distributor::new(tenant, &self.cache, &self.metadata, ring.table());
-        let takes_histograms = self.active_version() >= u32::from(ENTRY_VERSION_HISTOGRAMS);
-        let distributor = if takes_histograms { distributor } else { distributor.without_histograms() };
+        let is_second_version = self.active_version() >= u32::from(ENTRY_VERSION_HISTOGRAMS);
+        let distributor = if is_second_version { distributor } else { distributor.of_first_version() };
         let distributed = match body.version {
             RemoteWriteVersion::V1 => distributor.distribute_v1(&scratch.body, &mut scratch.distributor),
             RemoteWriteVersion::V2 => distributor.distribute_v2(&scratch.body, &mut scratch.distributor),
@@ -193,10 +193,14 @@ impl WritePath {
         for ((order, miss), found) in misses.into_iter().zip(&resolved.refs) {
             let Some(series_ref) = *found else {
                 // A group that was split would refuse it, and it would be counted as new.
-                if owns_as_known || resolved.owned.contains(key_of(tenant, &miss)) {
-                    unknown.push((order, miss));
-                } else {
+                if !owns_as_known && !resolved.owned.contains(key_of(tenant, &miss)) {
                     sent.moved = true;
+                } else if miss.sample_count() == 0 {
+                    let reason = RefusalReason::InvalidExemplar;
+                    let of = || format!("series {} has no samples", miss.labels);
+                    sent.refused.add(reason, miss.exemplars.len() as u64, of);
+                } else {
+                    unknown.push((order, miss));
                 }
                 continue;
             };
@@ -205,6 +209,9 @@ impl WritePath {
             }
             for (timestamp, chunk) in &miss.histograms {
                 batch.push_histogram(series_ref, *timestamp, chunk);
+            }
+            for (timestamp, exemplar) in &miss.exemplars {
+                batch.push_exemplar(series_ref, *timestamp, exemplar);
             }
             let entry = CacheEntry { key: miss.key, group: index, scope: batch.scope(), series_ref };
             sent.known.push((order, entry));
@@ -223,6 +230,9 @@ impl WritePath {
             batch.register(miss.hash, miss.labels, &miss.samples);
             for (timestamp, chunk) in &miss.histograms {
                 batch.push_registered_histogram(*timestamp, chunk);
+            }
+            for (timestamp, exemplar) in &miss.exemplars {
+                batch.push_registered_exemplar(*timestamp, exemplar);
             }
         }
     }
@@ -254,6 +264,7 @@ fn refuse_early(distributed: &Distributed, sent: &mut Sent) {
         let reason = match refusal.reason {
             Early::InvalidLabels => RefusalReason::InvalidLabels,
             Early::Exemplars => RefusalReason::Exemplar,
+            Early::InvalidExemplars => RefusalReason::InvalidExemplar,
             Early::Histograms => RefusalReason::Histogram,
             Early::InvalidHistograms => RefusalReason::InvalidHistogram,
             Early::InvalidMetadata => RefusalReason::Malformed,

@@ -14,22 +14,26 @@ use bellwether_alert::state::alerting::Present;
 use bellwether_alert::state::recording::{self, RecordingState};
 use bellwether_model::{Labels, Tenant, Timestamp};
 use bellwether_promql::{Expr, Value, VectorSample};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::answers::{Answer, Answers};
 use super::expansion::{Expanded, Expansion};
 use super::metrics::EvaluatorMetrics;
+use super::patience::Patience;
 use super::prepared::Prepared;
 use super::schedule::GroupKey;
 use super::store::{StoreError, store};
 use super::written::Written;
-use crate::query::{Coordinator, RuleQuery};
+use crate::query::{Coordinator, QueryError, RuleQuery};
+use crate::shards::SelectError;
 use crate::write::WritePath;
 
 /// Up to so many alerts of a rule are expanded without a hop to the scan executor.
 const INLINE_ALERTS_MAX: usize = 100;
 /// An evaluation may take so long, or the group's interval if that is longer; the rules that are not done by then fail.
 const EVALUATION_MAX: Duration = Duration::from_secs(120);
+/// How long a write may take. The write path has its own bound for others, which is longer than a rule group should wait.
+const STORE_MAX: Duration = Duration::from_secs(10);
 
 /// What evaluations need of the node.
 pub struct Evaluations {
@@ -39,6 +43,8 @@ pub struct Evaluations {
     pub write: Arc<WritePath>,
     /// What templates know of the cluster.
     pub external: Arc<External>,
+    /// How long rules wait for what is not there.
+    pub patience: Patience,
     /// Counts.
     pub metrics: EvaluatorMetrics,
 }
@@ -137,10 +143,21 @@ impl Evaluations {
             return;
         }
         let samples: Vec<&RuleSample> = samples.iter().collect();
-        if let Err(error) = store(&self.write, &key.tenant, &samples).await {
+        if let Err(error) = self.store_samples(&key.tenant, &samples).await {
             self.metrics.unstored.inc_by(samples.len() as u64);
             tracing::warn!(rule_group = %key, %error, "samples that tell of alerts, or the ends of series");
         }
+    }
+
+    async fn store_samples(&self, tenant: &Tenant, samples: &[&RuleSample]) -> Result<(), StoreError> {
+        let wait = self.patience.wait(STORE_MAX);
+        let stored = timeout(wait, store(&self.write, tenant, samples)).await;
+        let stored =
+            stored.unwrap_or_else(|_| Err(StoreError::Unavailable(format!("not acknowledged within {wait:?}"))));
+        if let Err(StoreError::Unavailable(_)) = &stored {
+            self.patience.note_missing();
+        }
+        stored
     }
 
     async fn record(
@@ -172,14 +189,14 @@ impl Evaluations {
     async fn store(&self, tenant: &Tenant, progress: &mut Progress) {
         let waiting = std::mem::take(&mut progress.waiting);
         let together: Vec<&RuleSample> = waiting.iter().flat_map(|recorded| &recorded.samples).collect();
-        let stored = store(&self.write, tenant, &together).await;
+        let stored = self.store_samples(tenant, &together).await;
         drop(together);
         let is_one = waiting.len() == 1;
         for Recorded { rule, identity, samples, before, next } in waiting {
             let stored = match &stored {
                 // Whose samples were refused shows when each rule's are stored alone.
                 Err(StoreError::Refused(_)) if !is_one => {
-                    store(&self.write, tenant, &samples.iter().collect::<Vec<_>>()).await
+                    self.store_samples(tenant, &samples.iter().collect::<Vec<_>>()).await
                 }
                 stored => stored.clone(),
             };
@@ -257,7 +274,11 @@ impl Evaluations {
         if timeout.is_zero() {
             return Err("not evaluated: the rules before it have taken all the time that the group has".to_owned());
         }
+        let timeout = self.patience.wait(timeout);
         let value = self.queries.ask(RuleQuery { tenant, text, expr, time, timeout }).await;
+        if let Err(QueryError::Select(SelectError::Unavailable { .. })) = &value {
+            self.patience.note_missing();
+        }
         match value.map_err(|error| error.to_string())? {
             Value::Vector(vector) => Ok(vector),
             Value::Scalar(point) => Ok(vec![VectorSample { labels: Labels::empty(), point, histogram: None }]),

@@ -13,6 +13,7 @@ mod dependencies;
 mod evaluation;
 mod expansion;
 mod metrics;
+mod patience;
 mod prepared;
 mod schedule;
 mod store;
@@ -39,6 +40,7 @@ use crate::query::Coordinator;
 use crate::write::WritePath;
 use evaluation::Evaluations;
 use metrics::EvaluatorMetrics;
+use patience::Patience;
 use schedule::{GroupKey, Known, Schedule};
 use turn::{Ended, Memory, Turns};
 
@@ -82,15 +84,22 @@ impl Evaluator {
         let at_once = queries.executor().threads() * GROUPS_PER_SCAN_THREAD;
         let rings = alerting.groups().iter().map(|_| (0, EvaluatorRing::new(Default::default()))).collect();
         let metrics = EvaluatorMetrics::new(registry)?;
-        let evaluations = Evaluations { queries, write, external: Arc::new(external), metrics };
+        let evaluations =
+            Evaluations { queries, write, external: Arc::new(external), patience: Patience::default(), metrics };
         let default_interval_ms = i64::try_from(config.evaluation_interval.as_millis()).unwrap_or(i64::MAX);
         let turns = Arc::new(Turns { alerting, evaluations, clock: clock.clone(), default_interval_ms });
         let (schedule, memories) = (Schedule::default(), BTreeMap::new());
         Ok(Evaluator { turns, clock, default_interval_ms, at_once, schedule, memories, rings })
     }
 
-    /// Evaluates until `stop` is true.
-    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+    /// Evaluates until `stop` is true, once the node is ready.
+    pub async fn run(mut self, mut ready: watch::Receiver<bool>, mut stop: watch::Receiver<bool>) {
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return,
+            // What is asked before would wait for replicas that have not caught up.
+            _ = ready.wait_for(|ready| *ready) => {}
+        }
         let mut changes: Vec<watch::Receiver<u64>> =
             self.turns.alerting.groups().iter().map(|group| group.changes()).collect();
         changes.iter_mut().for_each(watch::Receiver::mark_changed);

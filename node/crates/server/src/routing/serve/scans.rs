@@ -27,7 +27,8 @@ use crate::routing::reads::Selectors;
 use crate::routing::reductions::{Reduced, subplan_of};
 use crate::routing::scan_parts::Found;
 use crate::shards::{
-    LabelsRead, LimitError, Limits, QueryAccount, ReadContext, SelectError, ShardGroup, Subplan, Wanted,
+    LabelsRead, LimitError, Limits, QueryAccount, ReadContext, SelectError, SeriesExemplars, ShardGroup, Subplan,
+    Wanted,
 };
 
 /// Parts that wait for the connection to take them.
@@ -187,6 +188,10 @@ impl Router {
             }
             What::Changes(question) => {
                 send::<GroupChanges>(Ok(served(groups, question, range)), parts).await?;
+            }
+            What::Exemplars(_) => {
+                let found = shards.exemplars(groups.clone(), tenant, selectors.clone(), range, read).await;
+                send::<SeriesExemplars>(found, parts).await?;
             }
             What::Metadata(_) => {
                 let found = shards.metadata(groups.clone(), tenant, read).await;

@@ -1,4 +1,4 @@
-//! The histograms of a frame: rows as of floats, each with a chunk of one histogram. The byte layout is in
+//! The histograms and the exemplars of a frame: rows as of floats, each with bytes of its own. The byte layout is in
 //! `node/docs/format/shard-batch.md`.
 
 use bellwether_model::limits::HISTOGRAM_BUCKETS_MAX;
@@ -13,14 +13,14 @@ pub(crate) const HISTOGRAM_BYTES_MAX: usize = ROW_OVERHEAD_BYTES + HISTOGRAM_BUC
 
 /// One histogram of a series that is known by number.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct HistogramRow {
+pub(crate) struct ChunkRow {
     pub(crate) number: u32,
     pub(crate) timestamp: Timestamp,
     start: usize,
     end: usize,
 }
 
-impl HistogramRow {
+impl ChunkRow {
     /// Bytes that it takes of a frame.
     pub(crate) fn byte_len(&self) -> usize {
         ROW_OVERHEAD_BYTES + self.end - self.start
@@ -29,17 +29,17 @@ impl HistogramRow {
 
 /// Rows in order of arrival, and their histograms end to end.
 #[derive(Debug, Default)]
-pub(crate) struct HistogramRows {
-    pub(crate) rows: Vec<HistogramRow>,
+pub(crate) struct ChunkRows {
+    pub(crate) rows: Vec<ChunkRow>,
     bytes: Vec<u8>,
 }
 
-impl HistogramRows {
+impl ChunkRows {
     pub(crate) fn push(&mut self, number: u32, timestamp: Timestamp, histogram: &[u8]) {
         assert!(histogram.len() <= HISTOGRAM_BYTES_MAX - ROW_OVERHEAD_BYTES, "histograms are validated first");
         let start = self.bytes.len();
         self.bytes.extend_from_slice(histogram);
-        self.rows.push(HistogramRow { number, timestamp, start, end: self.bytes.len() });
+        self.rows.push(ChunkRow { number, timestamp, start, end: self.bytes.len() });
     }
 
     pub(crate) fn clear(&mut self) {
@@ -54,11 +54,11 @@ impl HistogramRows {
 
     /// Bytes held.
     pub(crate) fn capacity_bytes(&self) -> usize {
-        self.rows.capacity() * size_of::<HistogramRow>() + self.bytes.capacity()
+        self.rows.capacity() * size_of::<ChunkRow>() + self.bytes.capacity()
     }
 
     /// Appends sorted rows of these, counted from the number `first`.
-    pub(crate) fn encode(&self, rows: &[HistogramRow], first: u32, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, rows: &[ChunkRow], first: u32, out: &mut Vec<u8>) {
         put_varint(out, rows.len() as u64);
         let (mut number, mut timestamp) = (first, 0i64);
         for row in rows {
@@ -72,7 +72,7 @@ impl HistogramRows {
 
 /// A histogram in a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HistogramRowRef<'a> {
+pub struct ChunkRowRef<'a> {
     /// Its series, or the index of its registration.
     pub series: SeriesRef,
     /// Its time.
@@ -81,17 +81,17 @@ pub struct HistogramRowRef<'a> {
     pub chunk: &'a [u8],
 }
 
-/// Where the histograms of a frame lie; made by [`HistogramBlock::read`], which checks the structure.
+/// Where the histograms of a frame lie; made by [`ChunkBlock::read`], which checks the structure.
 #[derive(Debug, Clone)]
-pub(crate) struct HistogramBlock<'a> {
+pub(crate) struct ChunkBlock<'a> {
     count: usize,
     list: Cursor<'a>,
 }
 
-impl<'a> HistogramBlock<'a> {
-    pub(crate) fn read(cursor: &mut Cursor<'a>) -> Result<HistogramBlock<'a>, FormatError> {
+impl<'a> ChunkBlock<'a> {
+    pub(crate) fn read(cursor: &mut Cursor<'a>) -> Result<ChunkBlock<'a>, FormatError> {
         let count = cursor.length("histograms")?;
-        let block = HistogramBlock { count, list: cursor.clone() };
+        let block = ChunkBlock { count, list: cursor.clone() };
         let (mut number, mut timestamp) = (0, 0);
         for _ in 0..count {
             next(cursor, &mut number, &mut timestamp)?;
@@ -108,7 +108,7 @@ impl<'a> HistogramBlock<'a> {
         self.iter().last().and_then(Result::ok).map(|row| row.series)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Result<HistogramRowRef<'a>, FormatError>> + use<'a> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Result<ChunkRowRef<'a>, FormatError>> + use<'a> {
         let (count, mut list) = (self.count, self.list.clone());
         let (mut number, mut timestamp) = (0, 0);
         (0..count).map(move |_| next(&mut list, &mut number, &mut timestamp))
@@ -119,10 +119,10 @@ fn next<'a>(
     cursor: &mut Cursor<'a>,
     number: &mut u32,
     timestamp: &mut Timestamp,
-) -> Result<HistogramRowRef<'a>, FormatError> {
+) -> Result<ChunkRowRef<'a>, FormatError> {
     let above = cursor.varint_u32("a series number")?;
     *number = number.checked_add(above).ok_or_else(|| cursor.invalid("a number is too large"))?;
     *timestamp = timestamp.wrapping_add(unzigzag(cursor.varint("a timestamp")?));
     let chunk = cursor.sized("a histogram")?;
-    Ok(HistogramRowRef { series: SeriesRef(*number), timestamp: *timestamp, chunk })
+    Ok(ChunkRowRef { series: SeriesRef(*number), timestamp: *timestamp, chunk })
 }
