@@ -18,7 +18,12 @@ const FILES: [&str; 8] = [
 const PEER_FILES: [&str; 1] = ["proto/bellwether/peer/v1/peer.proto"];
 
 /// Messages with a secret in them: what is derived would print it.
-const WITH_SECRETS: [&str; 2] = [".bellwether.v1.CreateTokenResponse", ".bellwether.peer.v1.JoinToken"];
+const WITH_SECRETS: [&str; 4] = [
+    ".bellwether.v1.CreateTokenResponse",
+    ".bellwether.v1.GetNotificationsResponse",
+    ".bellwether.v1.SetNotificationsRequest",
+    ".bellwether.peer.v1.JoinToken",
+];
 
 #[expect(clippy::disallowed_methods, reason = "cargo tells a build script by variables where to write")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -27,7 +32,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?).join("descriptors.bin");
     let generate = || {
         let generate = tonic_prost_build::configure().build_transport(false).emit_rerun_if_changed(false);
-        generate.skip_debug(WITH_SECRETS)
+        // No map is in an order that a process has of its own.
+        generate.skip_debug(WITH_SECRETS).btree_map(".")
     };
     generate().compile_fds(descriptors.clone())?;
     // Large fields share the memory of the message that they came in. A call without a handler is unimplemented.

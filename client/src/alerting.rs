@@ -1,6 +1,6 @@
 //! Alerting: rules, notifications, alerts and silences of the client's tenant. The messages are those of `alerting.proto`.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use tonic::transport::Channel;
 
@@ -48,7 +48,7 @@ impl Alerting<'_> {
     pub async fn set_notifications(
         &self,
         config: &str,
-        templates: HashMap<String, String>,
+        templates: BTreeMap<String, String>,
     ) -> Result<SetNotificationsResponse, Error> {
         let request = SetNotificationsRequest { config: config.to_owned(), templates };
         Ok(ask!(self, Always, set_notifications, request)?.0)

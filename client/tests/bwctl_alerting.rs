@@ -18,16 +18,69 @@ async fn rule_files_are_loaded_once_all_are_right() {
     let (code, text) = bwctl(&node.address, &format!("rules load {good} {DIRECTORY}/rules/broken.rules.yml"));
     assert!(code == 1 && text.contains("broken.rules.yml:"), "{text}");
     assert!(node.with(|script| script.asked.is_empty()));
-    check(&node.address, &format!("rules load {good} --dry-run"), expect![[""]]);
+    check(
+        &node.address,
+        &format!("rules load {good} --dry-run"),
+        expect![[r#"
+        NAMESPACE   GROUP             RULES  WHAT
+        good.rules  broken_templates      1  new
+        good.rules  nodes                 2  new
+        good.rules  templates             1  new
+        -> 0
+    "#]],
+    );
     assert!(node.with(|script| script.asked.is_empty()));
-    check(&node.address, &format!("rules load {good} --namespace n --tenant t"), expect![[""]]);
+    check(
+        &node.address,
+        &format!("rules load {good} --namespace n --tenant t"),
+        expect![[r#"
+        NAMESPACE  GROUP             RULES  WHAT
+        n          broken_templates      1  new
+        n          nodes                 2  new
+        n          templates             1  new
+        -> 0
+    "#]],
+    );
     assert_eq!(node.with(|script| script.tenants.pop().unwrap().unwrap()), "t");
-    let old = RuleGroup { namespace: "n".to_owned(), name: "old".to_owned(), ..RuleGroup::default() };
+    let text = "name: old\nrules: []\n".to_owned();
+    let old = RuleGroup { namespace: "n".to_owned(), name: "old".to_owned(), text, ..RuleGroup::default() };
     node.with(|script| {
         script.alerting.groups.push(old);
         script.asked.clear();
     });
-    check(&node.address, &format!("--json rules load {good} --namespace n --prune"), expect![[""]]);
+    check(
+        &node.address,
+        &format!("--json rules load {good} --namespace n --prune"),
+        expect![[r#"
+        [
+          {
+            "group": "broken_templates",
+            "namespace": "n",
+            "rules": 1,
+            "what": "unchanged"
+          },
+          {
+            "group": "nodes",
+            "namespace": "n",
+            "rules": 2,
+            "what": "unchanged"
+          },
+          {
+            "group": "templates",
+            "namespace": "n",
+            "rules": 1,
+            "what": "unchanged"
+          },
+          {
+            "group": "old",
+            "namespace": "n",
+            "rules": 0,
+            "what": "deleted"
+          }
+        ]
+        -> 0
+    "#]],
+    );
     assert_eq!(node.with(|script| std::mem::take(&mut script.asked)), ["delete n/old"]);
     // What is shown is a rule file that can be loaded again.
     let (code, text) = bwctl(&node.address, "rules show n");
@@ -65,28 +118,87 @@ async fn rules_are_listed_with_how_they_fare() {
     let mut script = Script::default();
     script.alerting.groups = vec![group, new];
     let node = FakeNode::start(script).await;
-    check(&node.address, "rules list", expect![[""]]);
-    check(&node.address, "rules status", expect![[""]]);
-    check(&node.address, "rules delete infra", expect![[""]]);
-    check(&node.address, "rules delete infra hosts", expect![[""]]);
-    check(&node.address, "--yes rules delete infra", expect![[""]]);
+    check(
+        &node.address,
+        "rules list",
+        expect![[r#"
+        NAMESPACE  GROUP  RULES  FIRING  EVERY  EVALUATED                  TOOK  MISSED  BY
+        infra      hosts      2       4    15s  2026-11-20T08:00:00.000Z  2.5ms       3  node 2
+        z          new        0       0    30s  never                     0.0ms       0  nobody
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "rules status",
+        expect![[r#"
+        GROUP        RULE      KIND    HEALTH  PENDING  FIRING   TOOK  ERROR
+        infra/hosts  HostDown  alert   ok            1       2  1.2ms
+        infra/hosts  job:up    record  err                      1.2ms  query timed out
+        -> 1
+    "#]],
+    );
+    check(
+        &node.address,
+        "rules delete infra",
+        expect![[r#"
+        bwctl: this deletes all rule groups of "infra": say --yes if that is wanted, there is nobody to ask
+        -> 2
+    "#]],
+    );
+    check(
+        &node.address,
+        "rules delete infra hosts",
+        expect![[r#"
+        infra/hosts is deleted
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "--yes rules delete infra",
+        expect![[r#"
+        infra is deleted
+        -> 0
+    "#]],
+    );
     assert_eq!(node.with(|script| std::mem::take(&mut script.asked)), ["delete infra/hosts", "delete infra/"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_is_loaded_with_its_templates() {
     let node = FakeNode::start(Script::default()).await;
-    check(&node.address, "notify show", expect![[""]]);
+    check(
+        &node.address,
+        "notify show",
+        expect![[r#"
+        bwctl: there is no notification configuration: nobody is told
+        -> 1
+    "#]],
+    );
     let (code, text) = bwctl(&node.address, &format!("notify load {DIRECTORY}/notify/alertmanager.yml"));
     let text = text.replace(DIRECTORY, "");
-    expect![[""]].assert_eq(&format!("{text}-> {code}\n"));
+    expect![[r#"
+        revision 9: 4 receivers, 1 template files
+        bwctl: /notify/alertmanager.yml:33:33: templates: no file matches "more/*.tmpl"
+        bwctl: /notify/alertmanager.yml:3:1: careful
+        -> 0
+    "#]]
+    .assert_eq(&format!("{text}-> {code}\n"));
     let templates = node.with(|script| script.alerting.notifications.templates.keys().cloned().collect::<Vec<_>>());
     assert_eq!(templates, ["ops.tmpl"]);
     let (code, text) = bwctl(&node.address, "notify show");
     assert_eq!((code, text), (0, std::fs::read_to_string(format!("{DIRECTORY}/notify/alertmanager.yml")).unwrap()));
     let (code, _) = bwctl(&node.address, &format!("notify load {DIRECTORY}/notify/wrong.yml"));
     assert_eq!(code, 1);
-    check(&node.address, "--yes notify delete", expect![[""]]);
+    check(
+        &node.address,
+        "--yes notify delete",
+        expect![[r#"
+        the notification configuration is deleted
+        -> 0
+    "#]],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,10 +228,41 @@ async fn alerts_and_silences_are_listed() {
     script.alerting.alerts = vec![alert, quiet];
     script.alerting.silences = vec![silence];
     let node = FakeNode::start(script).await;
-    check(&node.address, "alerts list severity=critical", expect![[""]]);
-    check(&node.address, "silence list", expect![[""]]);
-    check(&node.address, "silence add host=a x=~b --comment why --duration 2h", expect![[""]]);
-    check(&node.address, "silence expire an-id", expect![[""]]);
+    check(
+        &node.address,
+        "alerts list severity=critical",
+        expect![[r#"
+        ALERT     STATE       SINCE                     VALUE  TOLD TO                LABELS
+        HostDown  firing      2026-11-20T08:00:00.000Z  0.5    chat, pager            host="a"
+        HostDown  suppressed  2026-11-20T08:00:00.000Z         nobody: silence an-id  host="a"
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "silence list",
+        expect![[r#"
+        ID     STATE   MATCHERS    BEGINS                    ENDS                      BY  COMMENT
+        an-id  active  {host="a"}  2026-11-20T08:00:00.000Z  2026-11-20T09:00:00.000Z  me  new disks
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "silence add host=a x=~b --comment why --duration 2h",
+        expect![[r#"
+        an-id
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "silence expire an-id",
+        expect![[r#"
+        an-id is expired
+        -> 0
+    "#]],
+    );
     let asked = node.with(|script| std::mem::take(&mut script.asked));
     let expected = ["alerts [\"severity=critical\"]", "silence host=a,x=~b from 0 by bwctl: why", "expire an-id"];
     assert_eq!(asked, expected);

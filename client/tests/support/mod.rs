@@ -171,7 +171,7 @@ impl query_server::Query for FakeNode {
             }
             let label = Label { name: "query".to_owned(), value: query };
             let sample = Sample { timestamp_ms: time_ms.unwrap_or(0), value: 1.5 };
-            let series = vec![Series { labels: vec![label], samples: vec![sample] }];
+            let series = vec![ResultSeries { labels: vec![label], samples: vec![sample], histograms: Vec::new() }];
             let warnings = vec!["a warning".to_owned()];
             let explanation = explain.then(|| Explanation {
                 reads: vec![
@@ -228,7 +228,7 @@ impl query_server::Query for FakeNode {
             let RangeRequest { start_ms, end_ms, step_ms, .. } = request.into_inner();
             let times = (start_ms..=end_ms).step_by(step_ms as usize);
             let samples = times.map(|timestamp_ms| Sample { timestamp_ms, value: timestamp_ms as f64 }).collect();
-            let series = vec![Series { labels: Vec::new(), samples }];
+            let series = vec![ResultSeries { samples, ..ResultSeries::default() }];
             QueryResponse { result: Some(Shape::Matrix(Matrix { series })), ..QueryResponse::default() }
         })
     }

@@ -13,7 +13,7 @@ use http_support::remote_read::request;
 use http_support::{NOW_MS, Node, series, snappy};
 use tokio::runtime::Runtime;
 
-const READS: [&str; 10] = [
+const READS: [&str; 15] = [
     "query",
     "query_range",
     "series",

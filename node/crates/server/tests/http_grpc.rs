@@ -313,7 +313,7 @@ async fn rules_silences_and_notifications_are_set_listed_and_deleted() {
     let alerts = client.list_alerts(v1::ListAlertsRequest { filter }).await.unwrap().into_inner().alerts;
     let [alert] = alerts.as_slice() else { panic!("{alerts:?}") };
     assert_eq!((alert.state.as_str(), alert.value), ("suppressed", Some(2.0)));
-    assert_eq!(alert.silenced_by, [set.id.clone()]);
+    assert_eq!(alert.silenced_by, std::slice::from_ref(&set.id));
     client.expire_silence(v1::ExpireSilenceRequest { id: set.id }).await.unwrap();
     let silences = client.list_silences(v1::ListSilencesRequest { expired: true }).await.unwrap().into_inner().silences;
     assert_eq!((silences.len(), silences[0].state.as_str()), (1, "expired"));

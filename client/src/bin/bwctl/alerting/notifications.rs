@@ -1,6 +1,6 @@
 //! The notification configuration of the cluster.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::json;
@@ -46,7 +46,7 @@ async fn load(context: &Context, file: &Path, of: &TenantOption) -> Result<(), F
     for warning in &found.warnings {
         eprintln!("bwctl: {}", placed(file, warning));
     }
-    let mut templates = HashMap::new();
+    let mut templates = BTreeMap::new();
     for path in &found.files {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let text = read_text(path).map_err(|problems| refused(path, &problems))?;

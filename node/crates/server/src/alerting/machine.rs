@@ -153,7 +153,7 @@ impl StateMachine for AlertMachine {
         let unreadable = |reason: &dyn std::fmt::Display| FatalError(format!("{file}: {reason}"));
         let content = self.disk.read_small_file(&file).map_err(|error| self.failed(&file, &error))?;
         let content = content.ok_or_else(|| unreadable(&"it is missing"))?;
-        let (_, applied) = state_file::decode(&content).map_err(|error| unreadable(&error))?;
+        let applied = state_file::applied(&content).map_err(|error| unreadable(&error))?;
         let path = format!("{}/{COPY_PREFIX}{}", self.path, self.copies.fetch_add(1, Ordering::Relaxed));
         self.write_copy(&path, content).map_err(|error| self.failed(&path, &error))?;
         Ok(Checkpoint { applied, directory: path.into() })

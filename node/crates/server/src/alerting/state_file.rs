@@ -55,6 +55,16 @@ pub fn encode(state: &AlertGroupState, applied: &Applied) -> Vec<u8> {
 
 /// Reads a state back.
 pub fn decode(bytes: &[u8]) -> Result<(AlertGroupState, Applied), StateFileError> {
+    let (applied, state) = checked(bytes)?;
+    Ok((states::decode(state)?, applied))
+}
+
+/// Reads how far the log is applied in it, and no more: rules are parsed to read a state.
+pub fn applied(bytes: &[u8]) -> Result<Applied, StateFileError> {
+    checked(bytes).map(|(applied, _)| applied)
+}
+
+fn checked(bytes: &[u8]) -> Result<(Applied, &[u8]), StateFileError> {
     let short = StateFileError::Damaged("it is too short");
     let Some(body) = bytes.len().checked_sub(CHECKSUM_BYTES).filter(|body| *body >= HEADER_BYTES) else {
         return Err(short);
@@ -73,8 +83,7 @@ pub fn decode(bytes: &[u8]) -> Result<(AlertGroupState, Applied), StateFileError
     let (header, rest) = body.split_at(HEADER_BYTES);
     let length = header[HEADER_BYTES - 4..].iter().rev().fold(0, |length, byte| length << 8 | usize::from(*byte));
     let Some((mark, state)) = rest.split_at_checked(length) else { return Err(short) };
-    let applied = applied_mark::decode(&Bytes::copy_from_slice(mark))?;
-    Ok((states::decode(state)?, applied))
+    Ok((applied_mark::decode(&Bytes::copy_from_slice(mark))?, state))
 }
 
 #[cfg(test)]
@@ -93,6 +102,7 @@ mod tests {
         let bytes = encode(&AlertGroupState::default(), &applied());
         let (state, read) = decode(&bytes).unwrap();
         assert_eq!(read, applied());
+        assert_eq!(super::applied(&bytes).unwrap(), applied());
         assert_eq!(encode(&state, &read), bytes);
     }
 

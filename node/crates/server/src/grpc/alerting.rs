@@ -103,7 +103,7 @@ impl alerting_server::Alerting for Alerting {
     ) -> Result<Response<SetNotificationsResponse>, Status> {
         let (desk, tenant) = self.admit(&request)?;
         let SetNotificationsRequest { config, templates } = request.into_inner();
-        let (revision, warnings) = desk.set_notifications(&tenant, config, templates.into_iter().collect()).await?;
+        let (revision, warnings) = desk.set_notifications(&tenant, config, templates).await?;
         let warnings = warnings.iter().map(ToString::to_string).collect();
         Ok(Response::new(SetNotificationsResponse { revision, warnings }))
     }
@@ -115,7 +115,7 @@ impl alerting_server::Alerting for Alerting {
         let (desk, tenant) = self.admit(&request)?;
         let stored = desk.notifications(&tenant).map(|stored| GetNotificationsResponse {
             config: stored.config.to_string(),
-            templates: stored.templates.iter().map(|(name, text)| (name.clone(), text.clone())).collect(),
+            templates: (*stored.templates).clone(),
             revision: stored.revision,
         });
         Ok(Response::new(stored.unwrap_or_default()))

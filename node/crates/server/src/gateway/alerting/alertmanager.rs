@@ -18,7 +18,7 @@ use super::super::params::Params;
 use super::posted::{PostedAlert, PostedSilence};
 use super::{ApiError, DeskError, Gateway};
 use crate::alerting::desk::NamedSilence;
-use crate::alerting::desk::alerts::{AlertFilter, FiringAlert};
+use crate::alerting::desk::alerts::{AlertFilter, FiringAlert, FiringGroup};
 use crate::alerting::desk::read_matchers;
 
 /// The Alertmanager that this was compared with; amtool warns of another than its own.
@@ -46,7 +46,10 @@ impl IntoResponse for V2Error {
 }
 
 fn shown(value: &Value) -> Response {
-    let mut response = super::json(StatusCode::OK, value.to_string());
+    uncached(super::json(StatusCode::OK, value.to_string()))
+}
+
+fn uncached(mut response: Response) -> Response {
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
@@ -87,7 +90,7 @@ pub async fn alerts(
     let tenant = gateway.tenant(&headers)?;
     let filter = filter(&params)?;
     let alerts = gateway.state.desk.firing(&tenant, &filter);
-    Ok(shown(&alerts.iter().map(alert_json).collect()))
+    Ok(uncached(super::items(alerts, |out, alert| out.extend_from_slice(alert_json(alert).to_string().as_bytes()))))
 }
 
 /// `GET /api/v2/alerts/groups`
@@ -99,14 +102,7 @@ pub async fn groups(
     let tenant = gateway.tenant(&headers)?;
     let filter = filter(&params)?;
     let groups = gateway.state.desk.firing_groups(&tenant, &filter);
-    let group = |group: &crate::alerting::desk::alerts::FiringGroup| {
-        json!({
-            "alerts": group.alerts.iter().map(alert_json).collect::<Value>(),
-            "labels": labels_json(&group.labels),
-            "receiver": { "name": group.receiver },
-        })
-    };
-    Ok(shown(&groups.iter().map(group).collect()))
+    Ok(uncached(super::items(groups, |out, group| out.extend_from_slice(group_json(group).to_string().as_bytes()))))
 }
 
 /// `POST /api/v2/alerts`: those that are right are taken, whatever the others are.
@@ -233,6 +229,14 @@ fn alert_json(alert: &FiringAlert) -> Value {
         shown["generatorURL"] = Value::String(alert.generator_url.to_string());
     }
     shown
+}
+
+fn group_json(group: &FiringGroup) -> Value {
+    json!({
+        "alerts": group.alerts.iter().map(alert_json).collect::<Value>(),
+        "labels": labels_json(&group.labels),
+        "receiver": { "name": group.receiver },
+    })
 }
 
 /// Its matchers; none if they mean nothing to this program.

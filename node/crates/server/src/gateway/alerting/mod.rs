@@ -24,6 +24,7 @@ use bellwether_model::Timestamp;
 
 pub use definitions::NAMESPACE as DEFINITIONS_NAMESPACE;
 
+use super::answer::{Pieces, body as body_of_pieces};
 use super::{ApiError, ErrorKind, Gateway, body, calendar, guard};
 use crate::alerting::desk::DeskError;
 
@@ -110,6 +111,33 @@ fn json(status: StatusCode, body: impl Into<Body>) -> Response {
 
 fn yaml(body: String) -> Response {
     answer(StatusCode::OK, "application/yaml", body)
+}
+
+/// A JSON array, an item at a time.
+struct Items<T> {
+    items: std::vec::IntoIter<T>,
+    push: fn(&mut Vec<u8>, &T),
+    is_begun: bool,
+}
+
+impl<T: Send + 'static> Pieces for Items<T> {
+    fn write(&mut self, out: &mut Vec<u8>, enough: usize) -> bool {
+        while out.len() < enough {
+            let Some(item) = self.items.next() else {
+                out.extend_from_slice(if self.is_begun { b"]" } else { b"[]" });
+                return true;
+            };
+            out.push(if std::mem::replace(&mut self.is_begun, true) { b',' } else { b'[' });
+            (self.push)(out, &item);
+        }
+        false
+    }
+}
+
+/// A long JSON array, made while it is sent.
+fn items<T: Send + 'static>(items: Vec<T>, push: fn(&mut Vec<u8>, &T)) -> Response {
+    let items = items.into_iter();
+    json(StatusCode::OK, body_of_pieces(Items { items, push, is_begun: false }, None))
 }
 
 /// A time as Go prints it with as many digits as it needs; its zero time for none.

@@ -40,20 +40,40 @@ pub async fn rules(
 pub async fn alerts(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Result<Response, ApiError> {
     let tenant = gateway.tenant(&headers)?;
     let groups = gateway.state.desk.rule_groups(&tenant, None);
-    let mut out = b"{\"status\":\"success\",\"data\":{\"alerts\":[".to_vec();
-    let mut is_first = true;
-    for (_, progress) in groups.iter().flat_map(|named| rules_of(&named.group)) {
-        for (labels, alert) in active(progress) {
-            if !std::mem::take(&mut is_first) {
-                out.push(b',');
-            }
-            push_alert(&mut out, labels, alert);
+    let alerts = Alerts { groups, next: 0, is_begun: false, is_first: true };
+    Ok(super::json(axum::http::StatusCode::OK, answer::body(alerts, None)))
+}
+
+/// The whole answer, a group at a time.
+struct Alerts {
+    groups: Vec<NamedGroup>,
+    next: usize,
+    is_begun: bool,
+    is_first: bool,
+}
+
+impl Pieces for Alerts {
+    fn write(&mut self, out: &mut Vec<u8>, enough: usize) -> bool {
+        if !std::mem::replace(&mut self.is_begun, true) {
+            out.extend_from_slice(b"{\"status\":\"success\",\"data\":{\"alerts\":[");
         }
+        while let Some(named) = self.groups.get(self.next).filter(|_| out.len() < enough) {
+            self.next += 1;
+            for (labels, alert) in rules_of(&named.group).flat_map(|(_, progress)| active(progress)) {
+                if !std::mem::take(&mut self.is_first) {
+                    out.push(b',');
+                }
+                push_alert(out, labels, alert);
+            }
+        }
+        let is_end = self.next == self.groups.len();
+        if is_end {
+            out.extend_from_slice(b"]},\"alerts\":");
+            definitions::push_list(out, &self.groups);
+            out.push(b'}');
+        }
+        is_end
     }
-    out.extend_from_slice(b"]},\"alerts\":");
-    definitions::push_list(&mut out, &groups);
-    out.push(b'}');
-    Ok(super::json(axum::http::StatusCode::OK, out))
 }
 
 /// What a client wants to see.
