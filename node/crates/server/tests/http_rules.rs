@@ -189,6 +189,11 @@ async fn an_alert_with_thresholds_is_defined_looked_at_and_deleted() {
     let firing = Labels::of(&[("alertname", "High errors"), ("alert_id", &id), ("severity", "warning")]);
     node.alerting.evaluate("v1_alerts", &id, &[Ok(vec![]), Ok(vec![(firing, 0.03)]), Ok(vec![])]);
     check(&node, "GET", "/v1/alerts", "", expect![[r#"200 {"alerts":[{"alert_id":"f79efb5413c9d467","name":"High errors","query":"avg(last_5m):sum:http.errors{service:api} / sum:http.requests{service:api} > 0.05","status":"warning","triggered_at":"2026-11-20T08:00:00.000Z","value":0.03}]}"#]]).await;
+    node.clock.advance(15_000);
+    let gone = Labels::of(&[("alertname", "High errors"), ("alert_id", &id), ("severity", "no_data")]);
+    node.alerting.evaluate("v1_alerts", &id, &[Ok(vec![]), Ok(vec![]), Ok(vec![(gone, 1.0)])]);
+    let alert = &node.get("/v1/alerts").await.json()["alerts"][0];
+    assert_eq!((&alert["status"], &alert["value"]), (&"no_data".into(), &serde_json::Value::Null));
     let other = body.replace("0.02", "0.03");
     check(&node, "POST", "/v1/alerts", &other, expect![[r#"409 {"status":"error","errorType":"conflict","error":"there is an alert \"High errors\" already: PUT /v1/alerts/f79efb5413c9d467 changes it"}"#]]).await;
     assert_eq!(node.call("PUT", &format!("/v1/alerts/{id}"), &other).await.status, StatusCode::OK);

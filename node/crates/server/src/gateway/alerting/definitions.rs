@@ -148,8 +148,9 @@ fn status(id: &str, group: &StoredGroup) -> Map<String, Value> {
     shown.insert("status".to_owned(), status.into());
     shown.insert("query".to_owned(), of("query"));
     shown.insert("triggered_at".to_owned(), worst.map(|(_, since, _)| format_rfc3339(since)).into());
-    // A value that is no number has no JSON.
-    shown.insert("value".to_owned(), worst.map(|(_, _, value)| value).into());
+    // Where there is no data there is no value, and one that is no number has no JSON.
+    let value = worst.filter(|(severity, ..)| *severity != Severity::NoData).map(|(_, _, value)| value);
+    shown.insert("value".to_owned(), value.into());
     if let Some(error) = error {
         shown.insert("error".to_owned(), error.into());
     }
