@@ -121,9 +121,8 @@ impl Evaluations {
             let (duration_us, generator_url) = (micros(began.elapsed()), prepared.generator_urls[number].clone());
             progress.results.push(RuleResult { present, duration_us, generator_url });
         }
-        let recorded: Vec<&RuleSample> = progress.waiting.iter().flat_map(|recorded| &recorded.samples).collect();
-        let ended = progress.before.ended(subject.timestamp(), &recorded);
         self.store(&key.tenant, &mut progress).await;
+        let ended = progress.before.ended(subject.timestamp(), &progress.written);
         self.store_beside(key, &ended).await;
         let evaluation = alert_group::Evaluation {
             tenant: key.tenant.clone(),

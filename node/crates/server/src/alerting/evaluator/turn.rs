@@ -80,7 +80,7 @@ impl Turns {
     pub async fn let_go(self: Arc<Self>, key: GroupKey, memory: Memory) -> Ended {
         self.metrics().forget_group(&key);
         if self.stored(&key).is_none() {
-            let ended = memory.written.ended(self.clock.now_ms(), &[]);
+            let ended = memory.written.ended(self.clock.now_ms(), &Written::default());
             self.evaluations.store_beside(&key, &ended).await;
         }
         Ended::LetGo

@@ -53,18 +53,22 @@ impl Written {
         self.alerts.remove(&identity);
     }
 
-    /// The ends of all series that are left, but of those that are among `others`.
-    pub fn ended(&self, timestamp: Timestamp, others: &[&RuleSample]) -> Vec<RuleSample> {
+    /// The ends of all series that are left, but of those that are recorded now.
+    pub fn ended(&self, timestamp: Timestamp, now: &Written) -> Vec<RuleSample> {
         let of_alerts = self.alerts.values().flat_map(|alerts| samples(alerts, timestamp));
-        let recorded = self.recorded.values().flatten().flat_map(|state| state.series.iter().cloned());
-        let mut ended: BTreeSet<Labels> = recorded.chain(of_alerts.map(|sample| sample.labels)).collect();
+        let mut ended: BTreeSet<Labels> = self.series().cloned().collect();
+        ended.extend(of_alerts.map(|sample| sample.labels));
         if !ended.is_empty() {
-            others.iter().for_each(|sample| {
-                ended.remove(&sample.labels);
+            now.series().for_each(|labels| {
+                ended.remove(labels);
             });
         }
         let stale = |labels| RuleSample { labels, timestamp, value: RuleValue::Float(stale_marker()) };
         ended.into_iter().map(stale).collect()
+    }
+
+    fn series(&self) -> impl Iterator<Item = &Labels> {
+        self.recorded.values().flatten().flat_map(|state| &state.series)
     }
 }
 
@@ -87,8 +91,9 @@ mod tests {
             written.add_recorded(identity, of_rule);
         }
         assert_eq!(written.take_recorded(1), series(&["a"]));
-        let other = RuleSample { labels: Labels::of(&[("__name__", "d")]), timestamp: 9, value: RuleValue::Float(1.0) };
-        assert_eq!(names(&written.ended(9, &[&other])), ["b", "c"]);
+        let mut now = Written::at(9);
+        now.add_recorded(3, series(&["d"]));
+        assert_eq!(names(&written.ended(9, &now)), ["b", "c"]);
         assert_eq!(written.take_recorded(1), series(&["b"]));
         assert_eq!(written.take_recorded(1), series(&[]));
     }
@@ -97,7 +102,7 @@ mod tests {
     fn what_others_have_evaluated_since_is_theirs() {
         let mut written = Written::at(5);
         written.add_recorded(1, series(&["a"]));
-        assert_eq!(names(&written.clone().since(Some(5)).ended(9, &[])), ["a"]);
-        assert!(written.since(Some(6)).ended(9, &[]).is_empty());
+        assert_eq!(names(&written.clone().since(Some(5)).ended(9, &Written::default())), ["a"]);
+        assert!(written.since(Some(6)).ended(9, &Written::default()).is_empty());
     }
 }
