@@ -85,11 +85,17 @@ pub enum Mark {
     Upgraded,
     /// All nodes use a newer version of what is replicated.
     UpgradeFinalized,
+    /// A rule group was set.
+    RuleGroupSet,
+    /// A rule group was deleted.
+    RuleGroupDeleted,
+    /// A receiver was told of an alert.
+    Notified,
 }
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Mark; 40] = [
+    pub const ALL: [Mark; 43] = [
         Mark::Crash,
         Mark::Stop,
         Mark::PowerLoss,
@@ -130,6 +136,9 @@ impl Mark {
         Mark::BackupRestored,
         Mark::Upgraded,
         Mark::UpgradeFinalized,
+        Mark::RuleGroupSet,
+        Mark::RuleGroupDeleted,
+        Mark::Notified,
     ];
 }
 

@@ -4,7 +4,7 @@
 //! file), [`machine`] with
 //! [`clock`], [`net`] (what a node is given instead of the real world), [`world`] (all machines and the network between
 //! them), [`nemesis`] (makes the schedule happen), [`workload`], [`http`], [`clients`] and [`history`] (who writes and reads, and what
-//! may be read), [`operator`] (who administers), [`observe`] (what is looked at from outside), [`probing`] (what the code itself asks
+//! may be read), [`alerts`] and [`receiver`] (rules, and who is told of their alerts), [`operator`] (who administers), [`observe`] (what is looked at from outside), [`probing`] (what the code itself asks
 //! and tells), [`run`] (the
 //! phases of a run), [`coverage`] (what must have happened in a sweep).
 //!
@@ -12,6 +12,7 @@
 //! read; everything heals, and the cluster must come to rest within a bound; then everything is read once more, on every
 //! node. All is on one thread: each host is a tokio runtime with a paused clock and a seeded scheduler.
 
+pub mod alerts;
 pub mod case;
 pub mod clients;
 pub mod clock;
@@ -25,6 +26,7 @@ pub mod observe;
 pub mod operator;
 pub mod options;
 pub mod probing;
+pub mod receiver;
 pub mod run;
 pub mod schedule;
 pub mod workload;

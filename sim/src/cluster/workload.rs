@@ -7,6 +7,9 @@ use crate::random::Random;
 /// Tenants at most.
 const TENANTS_MAX: u64 = 4;
 
+/// How often there is somebody who sets rules, in per cent.
+const ALERTERS_PERCENT: u64 = 50;
+
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Workload {
@@ -26,6 +29,9 @@ pub struct Workload {
     pub computed_percent: u64,
     /// How often a write goes to one of a few times that are written again and again, in per cent.
     pub hot_percent: u64,
+    /// Clients that set and delete rules.
+    #[serde(default)]
+    pub alerters: usize,
 }
 
 impl Workload {
@@ -41,6 +47,8 @@ impl Workload {
             erasers: random.below(3) as usize,
             computed_percent: 20 + random.below(60),
             hot_percent: [0, 0, 5, 50][random.below(4) as usize],
+            // A stream of its own: what other clients do stays what it was.
+            alerters: usize::from(Random::of(seed, "alerting").percent(ALERTERS_PERCENT)),
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::{EPOCH_MS, random::Random};
 /// The clients' host.
 pub const CLIENTS: usize = 0;
 /// Its address: turmoil wants no zero.
-const CLIENTS_ADDRESS: usize = 250;
+pub const CLIENTS_ADDRESS: usize = 250;
 /// Messages that a connection holds; turmoil panics when connections that wait to be accepted are more.
 const CONNECTION_MESSAGES: usize = 65_536;
 /// No run takes so long: phases have bounds of their own.

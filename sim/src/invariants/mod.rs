@@ -1,9 +1,11 @@
 //! What must be true, one file each.
 //!
 //! Some look at the nodes from outside, again and again ([`Watcher`], [`bounded`], [`content_equal`]); the others compare an answer with what
-//! clients wrote ([`check_answer`], [`counted`], [`named`], [`computed`]).
+//! clients wrote ([`check_answer`], [`counted`], [`named`], [`computed`]), or what is said of alerts with what was said before ([`alert_kept`],
+//! [`told_once`]).
 
 pub mod acknowledged;
+pub mod alert_kept;
 pub mod bounded;
 pub mod committed_once;
 pub mod computed;
@@ -22,6 +24,7 @@ pub mod read_your_writes;
 pub mod replicas_equal;
 pub mod ring_partition;
 pub mod synced_first;
+pub mod told_once;
 pub mod undamaged;
 
 use crate::cluster::history::{Cells, Found, History, Moment};

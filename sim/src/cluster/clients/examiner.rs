@@ -83,6 +83,6 @@ impl Client {
             let query = self.computed();
             self.compute(node, &query).await?;
         }
-        Ok(())
+        self.examine_alerts(node).await
     }
 }

@@ -1,8 +1,9 @@
 //! Who writes, deletes and reads: tasks on a host of their own, over HTTP, to any node.
 //!
-//! [`writer`], [`eraser`], [`reader`] and now and then [`flooder`] work while things go wrong; the [`examiner`] looks at the end. A [`query`] is what
+//! [`writer`], [`eraser`], [`reader`], [`alerter`] and now and then [`flooder`] work while things go wrong; the [`examiner`] looks at the end. A [`query`] is what
 //! is asked, an [`answer`] what came.
 
+mod alerter;
 mod answer;
 mod eraser;
 mod examiner;
@@ -19,10 +20,12 @@ use bellwether_model::Timestamp;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use super::alerts::Alerts;
 use super::coverage::{Mark, Marks};
 use super::history::{History, Write};
 use super::net::{SharedTrace, now_ms};
 use super::options::Options;
+use super::receiver::receive;
 use super::schedule::Kind;
 use crate::EPOCH_MS;
 use crate::random::Random;
@@ -55,6 +58,8 @@ pub struct Shared {
     pub options: Arc<Options>,
     /// What was written.
     pub history: Mutex<History>,
+    /// Rules, and what was told of their alerts.
+    pub alerts: Mutex<Alerts>,
     /// What was reached.
     pub marks: Mutex<Marks>,
     /// What clients do now.
@@ -96,6 +101,7 @@ impl Shared {
         Shared {
             options,
             history: Mutex::default(),
+            alerts: Mutex::default(),
             marks: Mutex::default(),
             phase: watch::Sender::new(Phase::Idle),
             flooded: watch::Sender::new(None),
@@ -107,7 +113,7 @@ impl Shared {
         }
     }
 
-    fn violated(&self, what: String) {
+    pub(super) fn violated(&self, what: String) {
         lock(&self.violation).get_or_insert(what);
     }
 
@@ -116,11 +122,11 @@ impl Shared {
         writes.iter().for_each(|write| history.acknowledge(*write, may_come_again));
     }
 
-    fn event(&self, client: &str, what: &str) {
+    pub(super) fn event(&self, client: &str, what: &str) {
         lock(&self.trace).add(format!("{} {client} {what}", now_ms()));
     }
 
-    fn reach(&self, mark: Mark) {
+    pub(super) fn reach(&self, mark: Mark) {
         lock(&self.marks).reach(mark);
     }
 
@@ -140,12 +146,15 @@ pub async fn run(shared: Arc<Shared>) -> turmoil::Result {
     for number in 0..shared.options.readers {
         tokio::spawn(Client::new(&shared, "reader", number).read_on());
     }
+    for number in 0..shared.options.workload.alerters {
+        tokio::spawn(Client::new(&shared, "alerter", number).alert_on());
+    }
     let flooders = if shared.options.kinds.contains(&Kind::Flood) { FLOODERS } else { 0 };
     for number in 0..flooders {
         tokio::spawn(Client::new(&shared, "flooder", FIRST_FLOODER + number).flood_on());
     }
     tokio::spawn(Client::new(&shared, "examiner", EXAMINER).examine());
-    std::future::pending().await
+    receive(shared).await
 }
 
 struct Client {

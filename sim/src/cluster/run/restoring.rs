@@ -33,6 +33,7 @@ impl Run {
         self.seen.clear();
         self.leaders.clear();
         lock(&self.shared.passed).clear();
+        lock(&self.shared.alerts).forget();
         self.until("another cluster is founded", SPREAD_MAX, |run, nodes| run.is_at_rest(nodes, &[MACHINE]))?;
         self.operators.ask(Task::Restore(backup));
         self.until("a backup is restored", REST_MAX, |run, _| run.operators.at_rest())?;

@@ -1,0 +1,98 @@
+//! What is known of alerting: rule groups that were set and deleted, and what the receiver was told of them.
+//!
+//! Each group has a name that no other ever has, and one alert, which fires for as long as the group is there. A group of
+//! which it is not known whether it was set or deleted is left alone from then on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bellwether_model::Tenant;
+
+use crate::invariants::{alert_kept, told_once};
+
+/// The tenant whose rules these are: what they store is in nobody's way.
+pub fn tenant() -> Tenant {
+    Tenant::new("rules").expect("a legal name")
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Alerts {
+    groups: BTreeMap<String, Group>,
+}
+
+/// A rule group.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// Whether it is there.
+    pub fate: Fate,
+    /// How long its alert is pending.
+    pub hold: Duration,
+    /// Whether a silence that was set before it covers it.
+    pub is_silenced: bool,
+    /// Since when its alert is active, as the first node said that told it.
+    pub active_at: Option<String>,
+    /// The keys of messages that said that it fires, and that it does no longer.
+    pub told: BTreeMap<bool, BTreeSet<String>>,
+}
+
+/// Whether a rule group is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Nobody knows.
+    Unknown,
+    /// It was set, at this simulated time.
+    Set(Duration),
+    /// It was deleted.
+    Deleted,
+}
+
+impl Alerts {
+    /// A group is about to be set.
+    pub fn begin(&mut self, name: &str, hold: Duration, is_silenced: bool) {
+        let group = Group { fate: Fate::Unknown, hold, is_silenced, active_at: None, told: BTreeMap::new() };
+        self.groups.insert(name.to_owned(), group);
+    }
+
+    /// What became of a group is known, or not known any more.
+    pub fn settle(&mut self, name: &str, fate: Fate) {
+        if let Some(group) = self.groups.get_mut(name) {
+            group.fate = fate;
+        }
+    }
+
+    /// The cluster is another one, of which nothing is known: backups have no alerting.
+    pub fn forget(&mut self) {
+        self.groups.clear();
+    }
+
+    /// All groups.
+    pub fn groups(&self) -> &BTreeMap<String, Group> {
+        &self.groups
+    }
+
+    /// A node says since when an alert is active.
+    pub fn active(&mut self, name: &str, at: &str) -> Result<(), String> {
+        let Some(group) = self.groups.get_mut(name) else { return Err(format!("nobody has set a group {name}")) };
+        let known = group.active_at.get_or_insert_with(|| at.to_owned());
+        alert_kept::check(name, known, at)
+    }
+
+    /// The receiver is told that an alert fires, or does not any more, by a message with this key.
+    pub fn told(&mut self, name: &str, is_resolved: bool, key: &str) -> Result<(), String> {
+        let Some(group) = self.groups.get_mut(name) else { return Err(format!("nobody has set a group {name}")) };
+        if group.is_silenced {
+            return Err(format!("a silence keeps quiet what it covers: of {name} a message was sent"));
+        }
+        let keys = group.told.entry(is_resolved).or_default();
+        keys.insert(key.to_owned());
+        told_once::check(name, keys)
+    }
+}
+
+impl Group {
+    /// Whether the receiver was told that it fires, or is over.
+    pub fn was_told(&self, is_resolved: bool) -> bool {
+        self.told.contains_key(&is_resolved)
+    }
+}

@@ -1,0 +1,195 @@
+//! A client that sets rule groups and deletes them, silences some beforehand, and looks at what nodes say of them.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::sleep;
+
+use super::{Client, DEADLINE, Phase};
+use crate::cluster::alerts::{Fate, Group, tenant};
+use crate::cluster::coverage::Mark;
+use crate::cluster::http::{Answer, ask};
+use crate::cluster::net::now_ms;
+use crate::cluster::receiver::RECEIVER_PORT;
+use crate::cluster::world::CLIENTS_ADDRESS;
+use crate::work::lock;
+
+/// Groups that are there at a time: each is evaluated every few seconds.
+const GROUPS_MAX: usize = 4;
+/// How long an alert may be pending.
+const HOLD_SECONDS_MAX: u64 = 20;
+/// How long after the end of `for` an alert must fire.
+const FIRES_WITHIN: Duration = Duration::from_secs(20);
+/// Attempts of a request until its outcome counts as unknown.
+const ATTEMPTS_MAX: usize = 4;
+const NAMESPACE: &str = "sim";
+
+impl Client {
+    pub(super) async fn alert_on(mut self) {
+        self.work().await;
+        while !self.configure().await {
+            sleep(Duration::from_secs(1)).await;
+        }
+        let mut groups = 0;
+        loop {
+            self.work().await;
+            sleep(Duration::from_millis(500 + self.random.below(4_000))).await;
+            let there = self.there();
+            match self.below(10) {
+                0..4 if there.len() < GROUPS_MAX => {
+                    groups += 1;
+                    self.set(&format!("g{groups}")).await;
+                }
+                4 if !there.is_empty() => {
+                    let name = there[self.below(there.len())].clone();
+                    self.delete(&name).await;
+                }
+                _ => {
+                    let node = self.node();
+                    // A node that does not answer now says nothing wrong.
+                    let _ = self.look_at_alerts(node).await;
+                }
+            }
+        }
+    }
+
+    /// Groups that are known to be there.
+    fn there(&self) -> Vec<String> {
+        let alerts = lock(&self.shared.alerts);
+        let there = alerts.groups().iter().filter(|(_, group)| matches!(group.fate, Fate::Set(_)));
+        there.map(|(name, _)| name.clone()).collect()
+    }
+
+    async fn configure(&mut self) -> bool {
+        let config = format!(
+            "route: {{receiver: hook, group_by: [of], group_wait: 1s, group_interval: 5s, repeat_interval: 10d}}\n\
+             receivers: [{{name: hook, webhook_configs: [{{url: 'http://127.0.0.{CLIENTS_ADDRESS}:{RECEIVER_PORT}/'}}]}}]\n"
+        );
+        self.change("PUT", "/api/v1/alertmanager/config", &config).await.is_some()
+    }
+
+    async fn set(&mut self, name: &str) {
+        let hold = Duration::from_secs(self.random.below(HOLD_SECONDS_MAX));
+        let is_silenced = self.random.percent(25);
+        if is_silenced && !self.silence(name).await {
+            return;
+        }
+        lock(&self.shared.alerts).begin(name, hold, is_silenced);
+        let (interval, hold) = (2 + self.random.below(4), hold.as_secs());
+        let text = format!(
+            "name: {name}\ninterval: {interval}s\nrules:\n\
+             - {{record: 'sim:beat', expr: vector(time()), labels: {{of: {name}}}}}\n\
+             - {{alert: Beats, expr: 'sim:beat{{of=\"{name}\"}} > 0', for: {hold}s, labels: {{of: {name}}}}}\n"
+        );
+        if self.change("POST", &format!("/api/v1/rules/{NAMESPACE}"), &text).await.is_some() {
+            lock(&self.shared.alerts).settle(name, Fate::Set(Duration::from_millis(now_ms() as u64)));
+            self.shared.reach(Mark::RuleGroupSet);
+        }
+    }
+
+    async fn delete(&mut self, name: &str) {
+        lock(&self.shared.alerts).settle(name, Fate::Unknown);
+        if self.change("DELETE", &format!("/api/v1/rules/{NAMESPACE}/{name}"), "").await.is_some() {
+            lock(&self.shared.alerts).settle(name, Fate::Deleted);
+            self.shared.reach(Mark::RuleGroupDeleted);
+        }
+    }
+
+    async fn silence(&mut self, name: &str) -> bool {
+        let body = format!(
+            r#"{{"matchers":[{{"name":"of","value":"{name}","isRegex":false}}],"startsAt":"2000-01-01T00:00:00Z","endsAt":"2100-01-01T00:00:00Z","createdBy":"sim","comment":"before it fires"}}"#
+        );
+        // Once is enough; twice does no harm.
+        self.change("POST", "/api/v2/silences", &body).await.is_some()
+    }
+
+    /// Asks for a change until it is answered; `None` if it is not known whether it was made.
+    async fn change(&mut self, method: &str, path: &str, body: &str) -> Option<u16> {
+        for _ in 0..ATTEMPTS_MAX {
+            let node = self.node();
+            let answer = ask(node, method, path, &tenant(), body.as_bytes(), DEADLINE).await;
+            let said = match &answer {
+                Ok(answer) => answer.status.to_string(),
+                Err(reason) => reason.clone(),
+            };
+            self.event(&format!("{method} {path} on n{node}: {said}"));
+            match answer {
+                // What an attempt before deleted is not there any more.
+                Ok(Answer { status, .. }) if (200..300).contains(&status) || (method == "DELETE" && status == 404) => {
+                    return Some(status);
+                }
+                Ok(Answer { status: 503 | 429, .. }) | Err(_) => {}
+                Ok(Answer { status, body }) => {
+                    let body = String::from_utf8_lossy(&body).into_owned();
+                    self.shared
+                        .violated(format!("legal changes of rules are made: node {node} answers {status}: {body}"));
+                }
+            }
+            if *self.phase.borrow() != Phase::Work {
+                return None;
+            }
+            sleep(Duration::from_millis(100 + self.random.below(1000))).await;
+        }
+        None
+    }
+
+    /// What a node says of each group: the state of its alert, if it has one.
+    async fn look_at_alerts(&mut self, node: usize) -> Result<Vec<(String, Option<String>)>, String> {
+        let answer = ask(node, "GET", "/api/v1/rules?type=alert", &tenant(), &[], DEADLINE).await?;
+        if answer.status != 200 {
+            return Err(format!("rules are answered {}", answer.status));
+        }
+        let body: Value = serde_json::from_slice(&answer.body).map_err(|error| error.to_string())?;
+        let groups = body["data"]["groups"].as_array().ok_or("an answer without groups")?;
+        let mut found = Vec::new();
+        for group in groups {
+            let name = group["name"].as_str().unwrap_or_default().to_owned();
+            let alert = &group["rules"][0]["alerts"][0];
+            if let Some(at) = alert["activeAt"].as_str()
+                && let Err(wrong) = lock(&self.shared.alerts).active(&name, at)
+            {
+                self.shared.violated(format!("{wrong}, says node {node}"));
+            }
+            found.push((name, alert["state"].as_str().map(str::to_owned)));
+        }
+        Ok(found)
+    }
+
+    /// Whether a node has all groups that were set, and no others, and all have been told of that are to be.
+    pub(super) async fn examine_alerts(&mut self, node: usize) -> Result<(), String> {
+        if self.shared.options.workload.alerters == 0 {
+            return Ok(());
+        }
+        let found = self.look_at_alerts(node).await?;
+        let groups = lock(&self.shared.alerts).groups().clone();
+        for (name, group) in &groups {
+            let state = found.iter().find(|(found, _)| found == name).map(|(_, state)| state.as_deref());
+            is_as_it_should(group, state).map_err(|reason| format!("rule group {name}: {reason}"))?;
+        }
+        Ok(())
+    }
+}
+
+fn is_as_it_should(group: &Group, state: Option<Option<&str>>) -> Result<(), String> {
+    let now = Duration::from_millis(now_ms() as u64);
+    match (group.fate, state) {
+        (Fate::Unknown, _) => {}
+        (Fate::Deleted, Some(_)) => return Err("it was deleted, and is there".to_owned()),
+        (Fate::Deleted, None) => {
+            if group.was_told(false) && !group.was_told(true) {
+                return Err("nobody was told that its alert is over".to_owned());
+            }
+        }
+        (Fate::Set(_), None) => return Err("it was set, and is not there".to_owned()),
+        (Fate::Set(at), Some(state)) if now > at + group.hold + FIRES_WITHIN => {
+            if state != Some("firing") {
+                return Err(format!("its alert should fire and is {state:?}"));
+            }
+            if !group.is_silenced && !group.was_told(false) {
+                return Err("nobody was told that its alert fires".to_owned());
+            }
+        }
+        (Fate::Set(_), Some(_)) => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! Who is told of alerts: a webhook on the clients' host that now and then answers an error, nothing, or too late.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{sleep, timeout};
+use turmoil::net::{TcpListener, TcpStream};
+
+use super::clients::{Phase, Shared};
+use super::coverage::Mark;
+use super::net::now_ms;
+use crate::random::Random;
+use crate::work::lock;
+
+/// Where it listens.
+pub const RECEIVER_PORT: u16 = 9093;
+/// Bytes of a request at most.
+const REQUEST_BYTES_MAX: usize = 1 << 20;
+/// How long a request may take to come.
+const REQUEST_MAX: Duration = Duration::from_secs(20);
+/// Longer than nodes wait for an answer.
+const TOO_LATE: Duration = Duration::from_secs(40);
+
+/// What it does with a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    Takes,
+    /// Takes nothing, and says so.
+    Refuses,
+    /// Takes it, and ends the connection.
+    BreaksOff,
+    /// Takes it, and answers when nobody waits any more.
+    Lingers,
+}
+
+/// Listens for as long as the host is there.
+pub async fn receive(shared: Arc<Shared>) -> turmoil::Result {
+    let listener = TcpListener::bind(("0.0.0.0", RECEIVER_PORT)).await?;
+    let mut random = Random::of(shared.options.seed, "receiver");
+    loop {
+        let (stream, _) = listener.accept().await?;
+        // In the end everything works.
+        let is_lossy = *shared.phase.borrow() == Phase::Work;
+        let manner = match random.below(100) {
+            0..10 if is_lossy => Manner::Refuses,
+            10..20 if is_lossy => Manner::BreaksOff,
+            20..24 if is_lossy => Manner::Lingers,
+            _ => Manner::Takes,
+        };
+        tokio::spawn(serve(stream, manner, shared.clone()));
+    }
+}
+
+async fn serve(mut stream: TcpStream, manner: Manner, shared: Arc<Shared>) {
+    let Ok(Some(request)) = timeout(REQUEST_MAX, request(&mut stream)).await else { return };
+    let (name, is_resolved, key) = &request;
+    shared.event("receiver", &format!("{manner:?} {key}: {name} is over: {is_resolved}"));
+    if manner == Manner::Refuses {
+        answer(&mut stream, "500 Internal Server Error").await;
+        return;
+    }
+    shared.reach(Mark::Notified);
+    let told = lock(&shared.alerts).told(name, *is_resolved, key);
+    if let Err(wrong) = told {
+        shared.violated(format!("{wrong} (at {} ms)", now_ms()));
+    }
+    match manner {
+        Manner::BreaksOff => return,
+        Manner::Lingers => sleep(TOO_LATE).await,
+        Manner::Takes | Manner::Refuses => {}
+    }
+    answer(&mut stream, "200 OK").await;
+}
+
+async fn answer(stream: &mut TcpStream, status: &str) {
+    let text = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    // Who has gone away does not hear it.
+    let _ = stream.write_all(text.as_bytes()).await;
+    let _ = stream.shutdown().await;
+}
+
+/// A message: the name of its rule group, whether it says that the alert is over, and its key.
+async fn request(stream: &mut TcpStream) -> Option<(String, bool, String)> {
+    let mut bytes = Vec::new();
+    loop {
+        if let Some(message) = message(&bytes) {
+            return message;
+        }
+        let mut more = [0; 4096];
+        let count = stream.read(&mut more).await.ok().filter(|count| *count > 0)?;
+        bytes.extend_from_slice(&more[..count]);
+        if bytes.len() > REQUEST_BYTES_MAX {
+            return None;
+        }
+    }
+}
+
+/// `None`: it is not whole yet. `Some(None)`: it is no message.
+fn message(bytes: &[u8]) -> Option<Option<(String, bool, String)>> {
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let header = |name: &str| {
+        let mut fields = head.lines().filter_map(|line| line.split_once(':'));
+        fields.find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned())
+    };
+    let length: usize = header("content-length")?.parse().ok()?;
+    let body = bytes.get(end + 4..end + 4 + length)?;
+    let read = || {
+        let body: Value = serde_json::from_slice(body).ok()?;
+        let name = body["groupLabels"]["of"].as_str()?.to_owned();
+        Some((name, body["status"] == "resolved", header("idempotency-key")?))
+    };
+    Some(read())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_read_once_it_is_whole() {
+        let body = r#"{"status":"resolved","groupLabels":{"of":"g1"}}"#;
+        let text = format!("POST / HTTP/1.1\r\nIdempotency-Key: \"k\"\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let read = message(text.as_bytes()).unwrap();
+        assert_eq!(read, Some(("g1".to_owned(), true, "\"k\"".to_owned())));
+        assert_eq!(message(&text.as_bytes()[..text.len() - 1]), None);
+    }
+}
