@@ -34,6 +34,8 @@ pub struct EvaluatorMetrics {
     pub lag_seconds: Histogram,
     /// Groups that are evaluated here.
     pub groups: IntGauge,
+    /// Alert groups on whose evaluator ring this node is.
+    pub rings: IntGauge,
     /// The oldest group that is due and has not begun.
     pub oldest_due_seconds: Gauge,
     last_duration: GaugeVec,
@@ -73,6 +75,10 @@ impl EvaluatorMetrics {
                 "How long after the time that it is for an evaluation of a rule group begins.",
             )?,
             groups: IntGauge::new("bellwether_rule_groups", "Rule groups that are evaluated here.")?,
+            rings: IntGauge::new(
+                "bellwether_rule_evaluator_rings",
+                "Alert groups on whose evaluator ring this node is: all of them, unless it is new, emptied or not heard.",
+            )?,
             oldest_due_seconds: Gauge::new(
                 "bellwether_rule_evaluator_behind_seconds",
                 "How long the rule group has been due that has waited longest for its evaluation to begin.",
@@ -87,7 +93,7 @@ impl EvaluatorMetrics {
             )?,
             with_series: Mutex::default(),
         };
-        let collectors: [Box<dyn Collector>; 12] = [
+        let collectors: [Box<dyn Collector>; 13] = [
             Box::new(metrics.evaluations.clone()),
             Box::new(metrics.failures.clone()),
             Box::new(metrics.missed_ticks.clone()),
@@ -97,6 +103,7 @@ impl EvaluatorMetrics {
             Box::new(metrics.group_seconds.clone()),
             Box::new(metrics.lag_seconds.clone()),
             Box::new(metrics.groups.clone()),
+            Box::new(metrics.rings.clone()),
             Box::new(metrics.oldest_due_seconds.clone()),
             Box::new(metrics.last_duration.clone()),
             Box::new(metrics.last_evaluation.clone()),

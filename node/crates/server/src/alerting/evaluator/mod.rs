@@ -155,6 +155,8 @@ impl Evaluator {
         }
         self.schedule.set(wanted, self.clock.now_ms());
         self.turns.metrics().groups.set(self.schedule.len() as i64);
+        let on = self.rings.iter().filter(|(_, ring)| ring.nodes().contains(&node));
+        self.turns.metrics().rings.set(on.count() as i64);
         let gone = self.memories.extract_if(.., |key, _| !self.schedule.wants(key));
         for (key, memory) in gone {
             running.spawn(self.turns.clone().let_go(key, memory));
