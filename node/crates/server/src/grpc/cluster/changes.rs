@@ -17,6 +17,7 @@ use tonic::Status;
 use super::ClusterService;
 use super::doctor::list;
 use crate::balance::split;
+use crate::common_group::CommonGroup;
 use crate::meta::propose::Unanswered;
 use crate::meta::settings::{SETTINGS, SettingInfo, SettingKey};
 use crate::meta::state::{Token, TokenKind as Kind};
@@ -48,13 +49,13 @@ impl ClusterService {
         };
         match (state, request.force) {
             (placement::NodeState::Removed, true) => self.check_quorums_without(node).await?,
-            (placement::NodeState::Removed, false)
-                if self.votes_in_meta(node) && self.meta.now().replicas_on(node) == 0 =>
-            {
-                return Err(Status::failed_precondition(format!(
-                    "node {node} votes in the meta group: leave it running and drain it, its vote goes to a node that \
-                     can take it (bwctl cluster status shows who votes)"
-                )));
+            (placement::NodeState::Removed, false) if self.meta.now().replicas_on(node) == 0 => {
+                if let Some(group) = self.votes_in(node) {
+                    return Err(Status::failed_precondition(format!(
+                        "node {node} votes in {group}: leave it running and drain it, its vote goes to a node that can \
+                         take it (bwctl cluster status shows who votes)"
+                    )));
+                }
             }
             _ => {}
         }
@@ -63,9 +64,10 @@ impl ClusterService {
         Ok(SetNodeStateResponse { state: request.state, replicas })
     }
 
-    /// Whether a node votes in the meta group, as far as is known here.
-    pub(super) fn votes_in_meta(&self, node: NodeId) -> bool {
-        self.meta.group().state().voters.values().any(|voter| *voter == node.0)
+    /// A group of all nodes in which a node votes, as far as is known here.
+    pub(super) fn votes_in(&self, node: NodeId) -> Option<String> {
+        let votes = |group: &&CommonGroup| group.replica().state().voters.values().any(|voter| *voter == node.0);
+        self.common_groups().find(votes).map(|group| group.name().to_owned())
     }
 
     /// Refuses what would leave a group without a quorum for ever. What is replicated does not say who answers.
@@ -79,10 +81,10 @@ impl ClusterService {
                  nodes back, or wait until copies are made elsewhere (bwctl cluster shards shows them)"
             )));
         }
-        if picture.is_meta_lost_without(node) {
+        if let Some(group) = picture.common_group_lost_without(node) {
             return Err(Status::failed_precondition(format!(
-                "without node {node} no majority of the voters of the meta group answers: bring others of them back \
-                 (bwctl cluster status shows who votes)"
+                "without node {node} no majority of the voters of {group} answers: bring others of them back (bwctl \
+                 cluster status shows who votes)"
             )));
         }
         Ok(())

@@ -20,7 +20,8 @@ mod recover_tests;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -44,6 +45,7 @@ use self::picture::Picture;
 use crate::alerting::{AlertGroup, Alerting};
 use crate::balance::report::Reporter;
 use crate::balance::{REPORT_WAIT, policy};
+use crate::common_group::CommonGroup;
 use crate::env::{SecretKey, Seed, WallClock};
 use crate::meta::Meta;
 use crate::peers::Peers;
@@ -87,12 +89,18 @@ impl ClusterService {
             own: self.meta.node(),
             meta_leader: raft.leader.map(|leader| NodeId(leader.node)),
             meta_voters: raft.voters.values().copied().map(NodeId).collect(),
+            common_voters: self.common_groups().map(voters_of).collect(),
             alert_groups_without_leader: without_leader.map(AlertGroup::number).collect(),
             clock_offsets: self.peers.clock_offsets(),
             policy: policy(&state),
             state,
             reports,
         }
+    }
+
+    /// The groups of which every node is a member: the meta group first.
+    fn common_groups(&self) -> impl Iterator<Item = &CommonGroup> {
+        iter::once(self.meta.common()).chain(self.alerting.groups().iter().map(AlertGroup::common))
     }
 
     /// Does what may take long where it holds up no connection.
@@ -108,6 +116,12 @@ impl ClusterService {
         // Who does not answer shows as down.
         self.peers.client(node).ok()?.report(ReportRequest::default(), REPORT_WAIT).await.ok()
     }
+}
+
+/// A group's name and the nodes that vote in it, as far as is known here.
+fn voters_of(group: &CommonGroup) -> (String, BTreeSet<NodeId>) {
+    let state = group.replica().state();
+    (group.name().to_owned(), state.voters.values().copied().map(NodeId).collect())
 }
 
 #[tonic::async_trait]

@@ -89,7 +89,7 @@ impl ClusterService {
             let state = self.meta.now();
             let left = state.replicas_on(node);
             match state.nodes.get(&node).map(|record| record.state) {
-                Some(NodeState::Draining) if left == 0 && !self.votes_in_meta(node) => {
+                Some(NodeState::Draining) if left == 0 && self.votes_in(node).is_none() => {
                     return Ok(format!("node {node} is empty: bwctl node remove {node}"));
                 }
                 Some(NodeState::Draining) => {}
@@ -103,7 +103,7 @@ impl ClusterService {
                 held = self.held_up().await;
             }
             still += 1;
-            let vote = if self.votes_in_meta(node) { ", votes in the meta group" } else { "" };
+            let vote = self.votes_in(node).map_or_else(String::new, |group| format!(", votes in {group}"));
             handle.tell(format!("node {node}: {left} replicas left{vote}{held}"));
             sleep(LOOK_PAUSE).await;
         }

@@ -28,6 +28,8 @@ pub struct Picture {
     pub meta_leader: Option<NodeId>,
     /// The nodes that vote in it.
     pub meta_voters: BTreeSet<NodeId>,
+    /// The same of each group of all nodes, by its name.
+    pub common_voters: Vec<(String, BTreeSet<NodeId>)>,
     /// The alert groups of which this node knows no leader.
     pub alert_groups_without_leader: Vec<u32>,
     /// What the nodes say that answer.
@@ -93,11 +95,13 @@ impl Picture {
         groups.map(|group| group.id).collect()
     }
 
-    /// Whether too few of the meta group's voters answer to go on without `node`, which is one of them.
-    pub fn is_meta_lost_without(&self, node: NodeId) -> bool {
-        let live = self.meta_voters.iter().filter(|voter| **voter != node && self.is_up(**voter)).count();
-        let all = self.meta_voters.len();
-        self.meta_voters.contains(&node) && all > 1 && live * 2 <= all
+    /// A group of all nodes of whose voters too few answer to go on without `node`, which is one of them.
+    pub fn common_group_lost_without(&self, node: NodeId) -> Option<&str> {
+        let is_lost = |voters: &BTreeSet<NodeId>| {
+            let live = voters.iter().filter(|voter| **voter != node && self.is_up(**voter)).count();
+            voters.contains(&node) && voters.len() > 1 && live * 2 <= voters.len()
+        };
+        self.common_voters.iter().find(|(_, voters)| is_lost(voters)).map(|(group, _)| group.as_str())
     }
 
     /// Copies of a group that serve.
