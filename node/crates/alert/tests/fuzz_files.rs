@@ -110,6 +110,7 @@ fn definitions() {
             warning: None,
             evaluation_window_ms: None,
             no_data: NoData::Alert,
+            is_critical: true,
         };
         if let Ok(group) = definition.rules("id") {
             let written = rules::write_group(&group);

@@ -89,6 +89,18 @@ fn what_is_wrong_is_told_with_its_place() {
     "#]],
     );
     check(
+        &rule(&["record: a", "expr: up", "critical: true"]),
+        expect![[r#"
+        6:7: group "g", rule 1, "a": invalid field 'critical' in recording rule
+    "#]],
+    );
+    check(
+        &rule(&["alert: a", "expr: up", "critical: very"]),
+        expect![[r#"
+        6:17: group "g", rule 1, "a": critical must be true or false
+    "#]],
+    );
+    check(
         &rule(&["record: 'a{}'", "expr: up", "labels: {__name__: x, '': y}"]),
         expect![[r#"
         4:15: group "g", rule 1, "a{}": braces present in the recording rule name; should it be in expr?: a{}

@@ -213,7 +213,7 @@ async fn a_wrong_definition_is_refused_with_the_name_of_its_field() {
         (r#"{"name":1}"#, "name: it must be a text, this is a number"),
         (
             r#"{"name":"a","query":"up","x":1}"#,
-            "unknown field \"x\": an alert has name, query, message, notify, thresholds, evaluation_window, no_data_behavior",
+            "unknown field \"x\": an alert has name, query, message, notify, thresholds, evaluation_window, no_data_behavior, critical",
         ),
         (
             r#"{"name":"a","query":"up","thresholds":{"critical":"1"}}"#,

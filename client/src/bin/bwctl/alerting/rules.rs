@@ -214,7 +214,11 @@ fn status(groups: &[RuleGroup]) -> Table {
             continue;
         }
         for rule in &group.rules {
-            let kind = if rule.alerting { "alert" } else { "record" };
+            let kind = match (rule.alerting, rule.critical) {
+                (false, _) => "record",
+                (true, false) => "alert",
+                (true, true) => "critical alert",
+            };
             let count = |count: u32| if rule.alerting { count.to_string() } else { String::new() };
             table.row([
                 id.clone(),
@@ -240,6 +244,7 @@ fn group_json(group: &RuleGroup) -> Value {
         json!({
             "name": rule.name,
             "alerting": rule.alerting,
+            "critical": rule.critical,
             "query": rule.query,
             "health": rule.health,
             "last_error": rule.last_error,

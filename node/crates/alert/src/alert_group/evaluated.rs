@@ -7,7 +7,7 @@ use bellwether_model::{Labels, Tenant, Timestamp};
 use super::limits::{ALERT_BYTES_MAX, ERROR_BYTES_MAX, EVALUATED_BYTES_MAX, REFRESH_MS};
 use super::state::{Health, RuleProgress, StoredGroup};
 use crate::state::StepError;
-use crate::state::alerting::{Observation, Present, Seen, Timing, advance, check_limit};
+use crate::state::alerting::{Observation, Present, Seen, Timing, advance, check_limit, is_still};
 
 /// What an evaluation of a rule group saw that was not known.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,14 +84,23 @@ pub struct RuleResult {
 impl Evaluated {
     /// The difference between what is known and the results, one for each rule of `known`, of which the evaluation was made.
     pub fn of(evaluation: Evaluation, known: &StoredGroup, results: Vec<RuleResult>) -> Evaluated {
+        Evaluated::of_some(evaluation, known, results.into_iter().map(Some).collect())
+    }
+
+    /// The same of an evaluation of some rules alone: what became of the others stays unknown, also to time.
+    pub fn of_some(evaluation: Evaluation, known: &StoredGroup, results: Vec<Option<RuleResult>>) -> Evaluated {
         let Evaluation { tenant, namespace, group, epoch, at, missed, duration_us } = evaluation;
         assert_eq!(known.progress.rules.len(), results.len(), "each rule has a result");
         let limit = known.parsed.as_ref().ok().and_then(|group| group.limit);
         let mut room = EVALUATED_BYTES_MAX;
         let mut differences = Vec::new();
-        let rule_durations_us = results.iter().map(|result| result.duration_us).collect();
+        let mut rule_durations_us = Vec::with_capacity(results.len());
         for (rule, (known, result)) in known.progress.rules.iter().zip(results).enumerate() {
-            let mut difference = RuleDifference::of(known, result, limit, at);
+            rule_durations_us.push(result.as_ref().map_or(known.duration_us, |result| result.duration_us));
+            let mut difference = match result {
+                Some(result) => RuleDifference::of(known, result, limit, at),
+                None => RuleDifference::unknown(),
+            };
             cut(&mut difference.observation, &mut room);
             if !difference.is_empty() {
                 difference.rule = rule as u32;
@@ -112,9 +121,31 @@ impl Evaluated {
             differences,
         }
     }
+
+    /// Whether nothing at all becomes of what is known, by the evaluation or by its time.
+    pub fn changes_nothing(&self, known: &StoredGroup) -> bool {
+        let mut differences = self.differences.iter().peekable();
+        known.progress.rules.iter().enumerate().all(|(number, rule)| {
+            match (differences.next_if(|difference| difference.rule as usize == number), rule.shape.timing()) {
+                (Some(difference), _) => {
+                    *difference == RuleDifference { rule: number as u32, ..RuleDifference::unknown() }
+                }
+                (None, Some(timing)) if !matches!(rule.health, Health::Failed(_)) => {
+                    is_still(timing, &rule.alerts, self.at, &Observation::default())
+                }
+                (None, _) => true,
+            }
+        })
+    }
 }
 
 impl RuleDifference {
+    /// Of a rule of which nothing was found out.
+    fn unknown() -> RuleDifference {
+        let observation = Observation { is_cut: true, ..Observation::default() };
+        RuleDifference { observation, ..RuleDifference::default() }
+    }
+
     fn of(known: &RuleProgress, result: RuleResult, limit: Option<usize>, at: Timestamp) -> RuleDifference {
         let mut difference = RuleDifference::default();
         let health = match (result.present, known.shape.timing()) {
@@ -175,7 +206,7 @@ fn cut(observation: &mut Observation, room: &mut usize) {
     let gone = observation.gone.iter().take_while(|labels| fits(labels.byte_len())).count();
     let mut count = |all: &[(Labels, Seen)]| all.iter().take_while(|(labels, seen)| fits(bytes(labels, seen))).count();
     let (refreshed, appeared) = (count(&observation.refreshed), count(&observation.appeared));
-    observation.is_cut = gone < observation.gone.len()
+    observation.is_cut |= gone < observation.gone.len()
         || refreshed < observation.refreshed.len()
         || appeared < observation.appeared.len();
     observation.gone.truncate(gone);

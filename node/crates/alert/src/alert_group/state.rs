@@ -125,6 +125,8 @@ pub struct RuleShape {
     pub identity: u128,
     /// Of which kind it is.
     pub kind: RuleKind,
+    /// Whether people are told at once when it has an alert.
+    pub critical: bool,
 }
 
 /// A kind of rule.
@@ -214,17 +216,17 @@ impl RuleShape {
             hash.update(text.as_bytes());
         };
         feed(rule.name());
-        let kind = match rule {
+        let (kind, critical) = match rule {
             Rule::Recording(rule) => {
                 rule.labels.iter().flat_map(|(name, value)| [name, value]).for_each(|text| feed(text));
-                RuleKind::Recording
+                (RuleKind::Recording, false)
             }
             Rule::Alerting(rule) => {
                 rule.labels.iter().flat_map(|label| [&label.name, &label.text]).for_each(|text| feed(text));
-                RuleKind::Alerting(Timing::of(rule))
+                (RuleKind::Alerting(Timing::of(rule)), rule.critical)
             }
         };
-        RuleShape { identity: hash.digest128(), kind }
+        RuleShape { identity: hash.digest128(), kind, critical }
     }
 
     /// How long its alerts wait; nothing of a recording rule.

@@ -62,6 +62,8 @@ pub struct Definition {
     pub evaluation_window_ms: Option<i64>,
     /// What no data means.
     pub no_data: NoData,
+    /// Whether it is evaluated as soon as a sample is stored, whatever its thresholds.
+    pub is_critical: bool,
 }
 
 /// What no data means.
@@ -258,7 +260,17 @@ impl Definition {
         let annotations = message.collect::<Result<_, _>>()?;
         let query = Query { text, expr };
         let alert = self.name.clone();
-        Ok(AlertingRule { alert, query, for_ms, keep_firing_for_ms: 0, labels, annotations, place: Place::START })
+        let (keep_firing_for_ms, critical) = (0, self.is_critical);
+        Ok(AlertingRule {
+            alert,
+            query,
+            for_ms,
+            keep_firing_for_ms,
+            critical,
+            labels,
+            annotations,
+            place: Place::START,
+        })
     }
 }
 
@@ -357,6 +369,7 @@ mod tests {
             warning: None,
             evaluation_window_ms: None,
             no_data: NoData::Ok,
+            is_critical: false,
         }
     }
 

@@ -79,6 +79,9 @@ pub struct AlertingRule {
     pub for_ms: i64,
     /// How long an alert fires on when its series are gone.
     pub keep_firing_for_ms: i64,
+    /// Whether it is evaluated as soon as a sample that it may see is stored, not at the group's times alone. Prometheus has no such
+    /// thing.
+    pub critical: bool,
     /// Labels that its alerts get, those of the group below them; sorted by name.
     pub labels: Vec<Expansion>,
     /// What is told with its alerts; sorted by name.

@@ -13,7 +13,8 @@ use crate::yaml::problems::{Problem, Problems};
 use crate::yaml::{self, Node, Place};
 
 const GROUP_FIELDS: &[&str] = &["name", "interval", "query_offset", "limit", "labels", "rules"];
-const RULE_FIELDS: &[&str] = &["record", "alert", "expr", "for", "keep_firing_for", "labels", "annotations"];
+const RULE_FIELDS: &[&str] =
+    &["record", "alert", "expr", "for", "keep_firing_for", "critical", "labels", "annotations"];
 
 /// Reads a rule file.
 pub fn read(file: &str) -> Result<RuleFile, Vec<Problem>> {
@@ -125,6 +126,7 @@ impl Reader<'_> {
         let labels = merged(of_group, own);
         let for_ms = fields.duration_ms("for", &mut self.problems).map_or(0, |duration| duration.value);
         let keep = fields.duration_ms("keep_firing_for", &mut self.problems).map_or(0, |duration| duration.value);
+        let critical = fields.truth("critical", &mut self.problems).unwrap_or(false);
         let annotations = self.labels(&fields, "annotations", "annotation");
         match (record, alert) {
             (Some(_), Some(alert)) => {
@@ -137,9 +139,12 @@ impl Reader<'_> {
             }
             (Some(record), None) => {
                 self.check_record(&record.value, record.place);
-                for (field, is_set) in
-                    [("annotations", !annotations.is_empty()), ("for", for_ms != 0), ("keep_firing_for", keep != 0)]
-                {
+                for (field, is_set) in [
+                    ("annotations", !annotations.is_empty()),
+                    ("for", for_ms != 0),
+                    ("keep_firing_for", keep != 0),
+                    ("critical", critical),
+                ] {
                     if is_set {
                         let place = fields.key_place(field);
                         self.problems.add(place, format!("invalid field '{field}' in recording rule"));
@@ -163,6 +168,7 @@ impl Reader<'_> {
                     query: query?,
                     for_ms,
                     keep_firing_for_ms: keep,
+                    critical,
                     labels,
                     annotations,
                     place: alert.place,

@@ -88,6 +88,10 @@ fn push_rule(out: &mut String, rule: &Rule, indent: usize) {
             fields.text("expr", &rule.query.text);
             push_duration(&mut fields, "for", positive(rule.for_ms));
             push_duration(&mut fields, "keep_firing_for", positive(rule.keep_firing_for_ms));
+            if rule.critical {
+                fields.key("critical");
+                fields.out.push_str(" true\n");
+            }
             fields.pairs("labels", rule.labels.iter().map(written));
             fields.pairs("annotations", rule.annotations.iter().map(written));
         }
@@ -117,7 +121,7 @@ mod tests {
         check(
             "groups:\n- name: 'a b'\n  interval: 90s\n  query_offset: 0s\n  limit: 3\n  labels: {team: x, env: '1'}\n  rules:\n  - record: \
              job:up:sum\n    expr: |\n      sum(\n        up\n      )\n  - alert: Down\n    expr: 'up{job=\"a\"} == 0'\n    for: 5m\n    \
-             keep_firing_for: 1h30m\n    labels: {severity: '{{ if true }}page{{ end }}', env: prod}\n    annotations: {text: \"two\\nlines \
+             keep_firing_for: 1h30m\n    critical: true\n    labels: {severity: '{{ if true }}page{{ end }}', env: prod}\n    annotations: {text: \"two\\nlines \
              \\t\", none: ''}\n- name: empty\n",
             &expect![[r#"
                 groups:
@@ -138,6 +142,7 @@ mod tests {
                         expr: up{job="a"} == 0
                         for: 5m
                         keep_firing_for: 1h30m
+                        critical: true
                         labels:
                           env: prod
                           severity: '{{ if true }}page{{ end }}'

@@ -42,6 +42,11 @@ const ALERTS_FOR_STATE: &str = "ALERTS_FOR_STATE";
 /// The label of `ALERTS` that says in which state.
 const ALERT_STATE: &str = "alertstate";
 
+/// Whether a metric is one of those that evaluations store of alerts.
+pub fn is_alert_series(metric: &str) -> bool {
+    [ALERTS, ALERTS_FOR_STATE].contains(&metric)
+}
+
 /// Alerts by their labels: pending, firing, or resolved not long ago.
 pub type Alerts = BTreeMap<Labels, Alert>;
 

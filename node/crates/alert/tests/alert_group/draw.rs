@@ -11,7 +11,7 @@ const TEXTS: [&str; 4] = [
     "name: g\nrules:\n- {alert: A, expr: a}\n- {alert: B, expr: b, for: 20s, keep_firing_for: 30s}\n",
     "name: g\nlimit: 2\nrules:\n- {alert: A, expr: a, for: 10s}\n- {record: r, expr: b}\n",
     "name: g\nrules:\n- {alert: B, expr: b, for: 20s}\n- {alert: A, expr: a, labels: {l: m}}\n",
-    "name: h\nrules:\n- {alert: C, expr: c}\n- {alert: A, expr: a}\n",
+    "name: h\nrules:\n- {alert: C, expr: c, critical: true}\n- {alert: A, expr: a}\n",
 ];
 const NAMES: [&str; 5] = ["1", "2", "3", "ä", "5"];
 

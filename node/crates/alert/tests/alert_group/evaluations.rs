@@ -59,6 +59,28 @@ fn what_is_as_it_was_is_not_told() {
 }
 
 #[test]
+fn of_rules_that_were_not_evaluated_nothing_becomes() {
+    let mut play = play();
+    play.evaluate("g", &[Ok(&["1"]), Ok(&[]), Ok(&["2"])]);
+    play.now += 20 * SECOND;
+    let still = play.evaluation_of_some("g", play.now, &[None, None, Some(Ok(&["2"]))]);
+    assert!(still.changes_nothing(play.group("g")));
+    let by_time = play.evaluation_of_some("g", play.now, &[Some(Ok(&["1"])), None, None]);
+    assert!(!by_time.changes_nothing(play.group("g")), "it fires");
+    let gone = play.evaluation_of_some("g", play.now, &[None, None, Some(Ok(&[]))]);
+    assert!(!gone.changes_nothing(play.group("g")));
+    assert!(!play.evaluation_of_some("g", play.now, &[None, None, Some(Err("no"))]).changes_nothing(play.group("g")));
+    play.apply(Command::Evaluated(gone.into())).unwrap();
+    assert_eq!((play.alerts("g", 0).as_str(), play.alerts("g", 2).as_str()), ("1 pending", "2 resolved"));
+    let progress = &play.group("g").progress;
+    assert!(progress.rules.iter().all(|rule| rule.health == Health::Ok && rule.duration_us == 5));
+    // The others are evaluated after it, as if nothing had been.
+    play.now += SECOND;
+    play.evaluate("g", &[Ok(&["1"]), Ok(&[]), Ok(&[])]);
+    assert_eq!(play.alerts("g", 0), "1 firing");
+}
+
+#[test]
 fn values_are_told_again_after_a_minute() {
     let mut play = play();
     play.evaluate("g", &[Ok(&["1"]), Ok(&[]), Ok(&[])]);

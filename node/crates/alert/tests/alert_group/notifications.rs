@@ -36,6 +36,20 @@ fn alerts_of_rules_are_told_and_told_as_resolved() {
 }
 
 #[test]
+fn the_first_alert_of_a_critical_rule_waits_for_no_group() {
+    let mut play = play();
+    play.set_rules("name: g\nrules:\n- {alert: A, expr: a}\n- {alert: B, expr: b, critical: true}\n").unwrap();
+    play.evaluate("g", &[Ok(&["1"]), Ok(&["2"])]);
+    assert_eq!(play.look_until(play.now), [0], "that of the other rule waits");
+    assert_eq!(play.send_all(), ["new [2] []"]);
+    play.now += SECOND;
+    play.evaluate("g", &[Ok(&["1"]), Ok(&["2", "3"])]);
+    assert_eq!(play.look_until(play.now), [] as [u64; 0], "what comes later is told with the interval");
+    play.look_until(play.now + MINUTE);
+    assert_eq!(play.send_all(), ["new [1] []", "changed [2 3] []"]);
+}
+
+#[test]
 fn a_message_that_says_what_is_to_be_said_stays_the_same_until_somebody_says_what_became_of_it() {
     let mut play = play();
     play.evaluate("g", &[Ok(&["1"])]);

@@ -72,15 +72,20 @@ impl Play {
 
     /// What an evaluation of the group at a time comes to: of each rule, the values of `x` for which it has an alert.
     pub fn evaluation(&self, group: &str, at: Timestamp, rules: &[Result<&[&str], &str>]) -> Evaluated {
+        self.evaluation_of_some(group, at, &rules.iter().copied().map(Some).collect::<Vec<_>>())
+    }
+
+    /// The same of some rules alone.
+    pub fn evaluation_of_some(&self, group: &str, at: Timestamp, rules: &[Option<Result<&[&str], &str>>]) -> Evaluated {
         let known = self.group(group);
         let parsed = known.parsed.as_ref().unwrap();
-        let result = |(rule, result): (&bellwether_alert::rules::Rule, &Result<&[&str], &str>)| {
-            let present = result.map(|all| all.iter().map(|x| seen(rule.name(), x)).collect::<Present>());
-            RuleResult {
+        let result = |(rule, result): (&bellwether_alert::rules::Rule, &Option<Result<&[&str], &str>>)| {
+            let present = result.as_ref()?.map(|all| all.iter().map(|x| seen(rule.name(), x)).collect::<Present>());
+            Some(RuleResult {
                 present: present.map_err(str::to_owned),
                 duration_us: 5,
                 generator_url: format!("/graph?{}", rule.name()).into(),
-            }
+            })
         };
         let evaluation = Evaluation {
             tenant: tenant(),
@@ -91,7 +96,7 @@ impl Play {
             missed: 0,
             duration_us: 9,
         };
-        Evaluated::of(evaluation, known, parsed.rules.iter().zip(rules).map(result).collect())
+        Evaluated::of_some(evaluation, known, parsed.rules.iter().zip(rules).map(result).collect())
     }
 
     /// Evaluates now.

@@ -220,6 +220,7 @@ fn rule_message(rule: &Rule, known: &RuleProgress) -> RuleStatus {
         duration_us: known.duration_us.into(),
         pending: count(|phase| matches!(phase, Phase::Pending)),
         firing: count(|phase| matches!(phase, Phase::Firing { .. })),
+        critical: known.shape.critical,
     }
 }
 

@@ -16,8 +16,8 @@ use crate::state::alerting::{Alert, Change, Observation, Phase, Timing, advance,
 #[derive(Default)]
 pub(super) struct News {
     transitions: Vec<Transition>,
-    /// Alerts that begin to fire.
-    begun: Vec<dispatch::Alert>,
+    /// Alerts that begin to fire, and whether people are to be told at once.
+    begun: Vec<(dispatch::Alert, bool)>,
     /// Alerts that fire, of which there is something else to say.
     refreshed: Vec<dispatch::Alert>,
     /// Alerts that fire no longer, since when.
@@ -63,8 +63,8 @@ impl TenantState {
         self.history.drain(..more);
         let config = StoredNotifications::effective(&self.notifications);
         news.ended.into_iter().for_each(|(labels, at)| self.dispatch.end(&labels, at, now));
-        for alert in news.begun {
-            if self.dispatch.begin(config, alert, now).is_err() {
+        for (alert, is_urgent) in news.begun {
+            if self.dispatch.begin(config, alert, is_urgent, now).is_err() {
                 self.untold = self.untold.saturating_add(1);
             }
         }
@@ -129,7 +129,10 @@ impl RuleProgress {
             let known = alerts.get(&event.labels);
             let value = known.map_or(0.0, |alert| alert.value);
             match (event.change, known) {
-                (Change::Firing, Some(known)) => news.begun.extend(told(&event.labels, known, &self.generator_url)),
+                (Change::Firing, Some(known)) => {
+                    let told = told(&event.labels, known, &self.generator_url);
+                    news.begun.extend(told.map(|alert| (alert, self.shape.critical)));
+                }
                 (Change::Resolved, _) => news.ended.push((event.labels.clone(), at)),
                 _ => {}
             }

@@ -4,6 +4,11 @@ use super::{DecodeError, Decoder, Encoder, unknown};
 use crate::alert_group::state::{Health, RuleKind, RuleShape};
 use crate::state::alerting::{Annotations, Change, Phase, Seen, Timing};
 
+/// Kinds of rules.
+const RECORDS: u8 = 0;
+const ALERTS: u8 = 1;
+const ALERTS_AT_ONCE: u8 = 2;
+
 impl Encoder {
     pub(super) fn size(&mut self, size: usize) {
         self.u32(u32::try_from(size).expect("what an alert group counts is bounded"));
@@ -23,10 +28,10 @@ impl Encoder {
 
     pub(super) fn shape(&mut self, shape: &RuleShape) {
         self.u128(shape.identity);
-        self.option(shape.timing(), |to, timing| {
-            to.i64(timing.for_ms);
-            to.i64(timing.keep_firing_for_ms);
-        });
+        let Some(timing) = shape.timing() else { return self.u8(RECORDS) };
+        self.u8(if shape.critical { ALERTS_AT_ONCE } else { ALERTS });
+        self.i64(timing.for_ms);
+        self.i64(timing.keep_firing_for_ms);
     }
 
     pub(super) fn health(&mut self, health: &Health) {
@@ -77,8 +82,17 @@ impl Decoder<'_> {
 
     pub(super) fn shape(&mut self) -> Result<RuleShape, DecodeError> {
         let identity = self.u128()?;
-        let timing = self.option(|from| Ok(Timing { for_ms: from.i64()?, keep_firing_for_ms: from.i64()? }))?;
-        Ok(RuleShape { identity, kind: timing.map_or(RuleKind::Recording, RuleKind::Alerting) })
+        let (kind, critical) = match self.u8()? {
+            RECORDS => (RuleKind::Recording, false),
+            ALERTS => (RuleKind::Alerting(self.timing()?), false),
+            ALERTS_AT_ONCE => (RuleKind::Alerting(self.timing()?), true),
+            _ => return unknown("a rule is of an unknown kind"),
+        };
+        Ok(RuleShape { identity, kind, critical })
+    }
+
+    fn timing(&mut self) -> Result<Timing, DecodeError> {
+        Ok(Timing { for_ms: self.i64()?, keep_firing_for_ms: self.i64()? })
     }
 
     pub(super) fn health(&mut self) -> Result<Health, DecodeError> {

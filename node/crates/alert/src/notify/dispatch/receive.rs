@@ -18,17 +18,24 @@ impl Dispatch {
                 alert.generator_url = known.alert.generator_url.clone();
             }
         }
-        self.take(config, KnownAlert { alert, updated_at: now, times_out: false, rules: 0, groups: 0 }, now)
+        self.take(config, KnownAlert { alert, updated_at: now, times_out: false, rules: 0, groups: 0 }, now, false)
     }
 
-    /// An alert of a rule begins. Rules that have one with the same labels fire it together.
-    pub fn begin(&mut self, config: &Config, mut alert: Alert, now: Timestamp) -> Result<(), DispatchError> {
+    /// An alert of a rule begins. Rules that have one with the same labels fire it together. A group that is new waits for nobody if the
+    /// alert is urgent; one that was looked at already is looked at again when its interval is over.
+    pub fn begin(
+        &mut self,
+        config: &Config,
+        mut alert: Alert,
+        is_urgent: bool,
+        now: Timestamp,
+    ) -> Result<(), DispatchError> {
         let mut rules = 1_u32;
         if let Some(known) = self.alerts.get(&alert.labels).filter(|known| !is_over(&known.alert, now)) {
             alert.begins_at = known.alert.begins_at.min(alert.begins_at);
             rules = rules.saturating_add(known.rules);
         }
-        self.take(config, KnownAlert { alert, updated_at: now, times_out: false, rules, groups: 0 }, now)
+        self.take(config, KnownAlert { alert, updated_at: now, times_out: false, rules, groups: 0 }, now, is_urgent)
     }
 
     /// There is something else to say of an alert of a rule that fires.
@@ -62,7 +69,7 @@ impl Dispatch {
             let Some(known_end) = known.alert.ends_at.filter(|_| known.rules == 0) else { return Ok(()) };
             merge(known, known_end, &mut new.alert, now);
         }
-        self.take(config, new, now)
+        self.take(config, new, now, false)
     }
 
     /// Puts all alerts into the groups of another configuration; how many have no room in any.
@@ -73,12 +80,18 @@ impl Dispatch {
         self.sources = Default::default();
         let before = alerts.len();
         for known in alerts.into_values() {
-            self.put(config, KnownAlert { groups: 0, ..known }, now, true);
+            self.put(config, KnownAlert { groups: 0, ..known }, now, (true, false));
         }
         before - self.alerts.len()
     }
 
-    fn take(&mut self, config: &Config, mut new: KnownAlert, now: Timestamp) -> Result<(), DispatchError> {
+    fn take(
+        &mut self,
+        config: &Config,
+        mut new: KnownAlert,
+        now: Timestamp,
+        is_urgent: bool,
+    ) -> Result<(), DispatchError> {
         let over = is_over(&new.alert, now);
         match self.alerts.get(&new.alert.labels) {
             Some(known) => new.groups = known.groups,
@@ -86,18 +99,24 @@ impl Dispatch {
             None if self.alerts.len() >= ALERTS_MAX => return Err(DispatchError::TooManyAlerts),
             None => {}
         }
-        if self.put(config, new, now, !over) { Ok(()) } else { Err(DispatchError::TooManyGroups) }
+        if self.put(config, new, now, (!over, is_urgent)) { Ok(()) } else { Err(DispatchError::TooManyGroups) }
     }
 
     /// Puts an alert into its groups; whether all had room. New groups are made for one that is news alone.
-    fn put(&mut self, config: &Config, mut known: KnownAlert, now: Timestamp, is_news: bool) -> bool {
+    fn put(
+        &mut self,
+        config: &Config,
+        mut known: KnownAlert,
+        now: Timestamp,
+        (is_news, is_urgent): (bool, bool),
+    ) -> bool {
         let mut fits = true;
         let labels = known.alert.labels.clone();
         for at in config.routes.take(&labels) {
             let id = (at, config.routes.group_labels(at, &labels));
             let wait = config.routes.get(at).group_wait_ms;
             // What has fired for longer than groups wait has waited enough.
-            let has_waited = known.alert.begins_at.saturating_add(wait) < now;
+            let has_waited = is_urgent || known.alert.begins_at.saturating_add(wait) < now;
             let first = if has_waited { now } else { now.saturating_add(wait) };
             let group = match self.groups.get(&id) {
                 None if !is_news => continue,

@@ -23,7 +23,8 @@ use crate::alerting::desk::NamedGroup;
 pub const NAMESPACE: &str = "v1_alerts";
 /// What stands before the JSON.
 const COMMENT: &str = "# definition: ";
-const FIELDS: [&str; 7] = ["name", "query", "message", "notify", "thresholds", "evaluation_window", "no_data_behavior"];
+const FIELDS: [&str; 8] =
+    ["name", "query", "message", "notify", "thresholds", "evaluation_window", "no_data_behavior", "critical"];
 
 /// `POST /v1/alerts`
 pub async fn create(State(gateway): State<Arc<Gateway>>, request: Request) -> Result<Response, ApiError> {
@@ -179,6 +180,9 @@ fn to_json(definition: &Definition) -> Map<String, Value> {
     }
     let no_data = if definition.no_data == NoData::Alert { "alert" } else { "ok" };
     put("no_data_behavior", no_data.into());
+    if definition.is_critical {
+        put("critical", true.into());
+    }
     out
 }
 
@@ -224,6 +228,11 @@ fn read(body: &[u8]) -> Result<Definition, ApiError> {
             return Err(ApiError::bad_data(message));
         }
     };
+    let is_critical = match field(fields, "critical") {
+        None => false,
+        Some(Value::Bool(is_critical)) => *is_critical,
+        Some(other) => return Err(not_a("critical", "true or false", other)),
+    };
     Ok(Definition {
         name: required(fields, "name")?,
         query: required(fields, "query")?,
@@ -233,6 +242,7 @@ fn read(body: &[u8]) -> Result<Definition, ApiError> {
         warning: threshold("warning", "thresholds.warning")?,
         evaluation_window_ms,
         no_data,
+        is_critical,
     })
 }
 

@@ -295,7 +295,9 @@ fn push_rule(
 
 fn push_alerting(out: &mut Vec<u8>, rule: &AlertingRule, known: &RuleProgress, without_alerts: bool) {
     let [wait, keep] = [rule.for_ms, rule.keep_firing_for_ms].map(|ms| ms as f64 / 1e3);
-    out.extend_from_slice(format!(",\"duration\":{wait},\"keepFiringFor\":{keep},\"labels\":").as_bytes());
+    // Prometheus has no such rules, and its clients ignore what they do not know.
+    let critical = if rule.critical { ",\"critical\":true" } else { "" };
+    out.extend_from_slice(format!(",\"duration\":{wait},\"keepFiringFor\":{keep}{critical},\"labels\":").as_bytes());
     push_pairs(out, rule.labels.iter().map(|label| (label.name.as_str(), label.text.as_str())));
     out.extend_from_slice(b",\"annotations\":");
     push_pairs(out, rule.annotations.iter().map(|annotation| (annotation.name.as_str(), annotation.text.as_str())));
