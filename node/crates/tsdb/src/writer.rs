@@ -80,6 +80,11 @@ impl<'a> ShardWriter<'a> {
         self.state.index.find(hash).is_some()
     }
 
+    /// The refs of a tenant's series that pass all matchers, ascending.
+    pub fn matching(&self, tenant: &Tenant, matchers: &[Matcher]) -> Vec<u32> {
+        self.state.index.matching(tenant, matchers)
+    }
+
     /// How many series of a tenant are registered.
     pub fn tenant_series_count(&self, tenant: &Tenant) -> u64 {
         self.state.index.tenant_series_count(tenant)

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`identity`] (what a data directory says about itself), [`ring`] (who owns what),
 //! [`state_machine`] (what a group replicates), [`split`], [`group`] (one replica that runs), [`replica_store`] and [`open`] (from a
-//! directory to running replicas), [`lifecycle`], [`active_version`], then what is asked of all of them here, and reads in [`read`].
+//! directory to running replicas), [`lifecycle`], [`active_version`], [`watches`] (who hears of samples at once), then what is asked of all of them here, and reads in [`read`].
 
 pub mod active_version;
 pub mod applied_mark;
@@ -22,6 +22,7 @@ mod scan;
 pub mod shard_mark;
 pub mod split;
 pub mod state_machine;
+pub mod watches;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,6 +48,7 @@ pub use read::{Fetched, LabelsRead, ReadContext, SeriesExemplars, metadata_bytes
 pub use recover::{RecoverError, Remains};
 pub use reduce::{GroupPartial, Subplan};
 pub use ring::{Ring, RingGroup};
+use watches::WatchBoard;
 
 /// Every replica of a shard group that this node has.
 pub struct Shards {
@@ -207,6 +209,11 @@ impl Shards {
     /// This node.
     pub fn node(&self) -> NodeId {
         self.node
+    }
+
+    /// Where it stands of which series somebody wants to hear at once.
+    pub fn watch_board(&self) -> &Arc<WatchBoard> {
+        self.opener.watches()
     }
 
     /// Where reads run.

@@ -31,6 +31,7 @@ use super::applied_mark::MarkError;
 use super::replay::Replay;
 use super::replica_store::{COPIES_PATH, ReplicaStore, SHARDS_PATH, replica_directory, replica_of};
 use super::state_machine::{ScratchPool, ShardStateMachine};
+use super::watches::WatchBoard;
 use super::{Cause, Quarantined, Ring, RingGroup, ShardGroup, Shards, Slot};
 use crate::config::Config;
 use crate::env::{Env, Fatal};
@@ -213,6 +214,7 @@ pub(super) struct Opener {
     cache: Arc<PackCache>,
     metrics: Arc<ShardMetrics>,
     scratches: Arc<ScratchPool>,
+    watches: Arc<WatchBoard>,
     /// Copies of replicas made so far.
     copies: Arc<AtomicU64>,
     config: Config,
@@ -246,6 +248,7 @@ impl Opener {
             cache,
             metrics,
             scratches: Arc::default(),
+            watches: Arc::default(),
             copies: Arc::default(),
             config: config.clone(),
             groups,
@@ -256,6 +259,11 @@ impl Opener {
     /// What all groups share of Raft.
     pub fn raft(&self) -> &RaftNode {
         &self.replication.raft
+    }
+
+    /// Of which series somebody wants to hear.
+    pub fn watches(&self) -> &Arc<WatchBoard> {
+        &self.watches
     }
 
     /// Memory of decoded packs.
@@ -394,6 +402,7 @@ impl Opener {
             replica,
             ref_epoch,
             scratches: self.scratches.clone(),
+            watches: self.watches.clone(),
             supported: self.env.program.formats.highest,
             copies: self.copies.clone(),
             fatal: self.env.fatal.clone(),

@@ -17,6 +17,7 @@ use bellwether_tsdb::{PackCache, Shard, ShardMetrics, ShardOptions, StorageError
 
 use super::open::GroupTrouble;
 use super::state_machine::{ScratchPool, end_if_sync_failed};
+use super::watches::WatchBoard;
 use crate::env::Fatal;
 
 /// The directory of all replicas.
@@ -41,6 +42,8 @@ pub struct ReplicaStore {
     pub ref_epoch: RefEpoch,
     /// Buffers of all replicas.
     pub scratches: Arc<ScratchPool>,
+    /// Of which series somebody wants to hear at once.
+    pub watches: Arc<WatchBoard>,
     /// The newest version of what is replicated that this program understands.
     pub supported: u32,
     /// Copies made so far, of all replicas.

@@ -24,6 +24,7 @@ use super::applied_mark::MarkError;
 use super::replay::Replay;
 use super::replica_store::ReplicaStore;
 use super::split::{self, Ownership};
+use super::watches::Watched;
 use super::{replies, shard_mark};
 use crate::env::Fatal;
 
@@ -57,6 +58,7 @@ struct Generations {
 
 struct Applying {
     applied: Applied,
+    watched: Watched,
 }
 
 /// Buffers that entries are decoded into.
@@ -98,7 +100,7 @@ impl ShardStateMachine {
         check_version(&owned, store.supported)?;
         let owned = RwLock::new(owned);
         shard.opened_as_of(last_command(&applied));
-        let applying = Mutex::new(Applying { applied });
+        let applying = Mutex::new(Applying { applied, watched: Watched::default() });
         let time = AtomicI64::new(shard.group_time());
         let generations = Mutex::new(Generations { live, old: Vec::new() });
         let shard = RwLock::new(Arc::new(shard));
@@ -195,7 +197,10 @@ impl ShardStateMachine {
                         let limits =
                             if is_large { EntryLimits { newest: samples.limits.oldest, ..limits } } else { limits };
                         let mut writer = shard.writer();
-                        let mut frames = Frames { range: owned.range, scope, writer: &mut writer, limits, rows, refs };
+                        let watched = &mut applying.watched;
+                        watched.follow(&self.store.watches, &writer);
+                        let range = owned.range;
+                        let mut frames = Frames { range, scope, writer: &mut writer, watched, limits, rows, refs };
                         let reply = frames.apply(&samples);
                         (writer, reply)
                     }
@@ -310,6 +315,7 @@ struct Frames<'a, 'w> {
     range: HashRange,
     scope: RefScope,
     writer: &'a mut ShardWriter<'w>,
+    watched: &'a mut Watched,
     limits: EntryLimits,
     rows: &'a mut RowColumns,
     refs: &'a mut Vec<u32>,
@@ -412,6 +418,7 @@ impl Frames<'_, '_> {
         let bounds = TimeRange::new(self.limits.oldest, self.limits.newest);
         let one_timestamp = self.rows.one_timestamp.as_slice();
         let timestamps = if one_timestamp.is_empty() { &self.rows.timestamps[..] } else { one_timestamp };
+        self.watched.note(self.refs, timestamps);
         let appended = self.writer.append(self.refs, timestamps, &self.rows.values, bounds);
         reply.accepted += appended.accepted + appended.unchanged;
         reply.refuse(Refused::TooOld, appended.too_old);
@@ -425,6 +432,8 @@ impl Frames<'_, '_> {
         reply: &mut FrameReply,
     ) {
         let bounds = TimeRange::new(self.limits.oldest, self.limits.newest);
+        let watched = &mut *self.watched;
+        let rows = rows.inspect(|(series, timestamp, _)| watched.note(&[*series], &[*timestamp]));
         let appended = self.writer.append_histograms(rows, bounds);
         reply.histograms += appended.accepted + appended.unchanged;
         reply.refuse(Refused::TooOld, appended.too_old);
@@ -456,10 +465,12 @@ impl Frames<'_, '_> {
         if is_full && !self.writer.is_registered(hash) {
             return Err(Refused::SeriesLimit);
         }
-        self.writer.register(hash, tenant, &labels).map_err(|error| match error {
+        let series = self.writer.register(hash, tenant, &labels).map_err(|error| match error {
             RegisterError::HashConflict { .. } => Refused::HashConflict,
             RegisterError::RefsExhausted { .. } | RegisterError::IndexFull { .. } => Refused::SeriesLimit,
-        })
+        })?;
+        self.watched.registered(series, tenant, &labels);
+        Ok(series)
     }
 }
 
@@ -475,6 +486,8 @@ impl StateMachine for ShardStateMachine {
         let mut scratch = self.store.scratches.take();
         for entry in entries {
             replies.extend(self.apply_one(&shard, &mut applying, &mut scratch, entry)?);
+            // Not before: whoever hears of a sample reads it.
+            applying.watched.tell(&self.store.watches, self.store.group);
             if let Err(error) = self.replay.relieve(&shard) {
                 let error = self.failed(&error);
                 tracing::warn!(%error, "a flush failed while the log is applied again");
@@ -547,6 +560,8 @@ impl StateMachine for ShardStateMachine {
         }
         *self.damage.lock() = None;
         applying.applied = applied;
+        // Its series have refs of their own.
+        applying.watched = Watched::default();
         reached("a copy took the place of a replica's data");
         let old = std::mem::replace(&mut generations.live, next);
         if !self.store.remove(old) {

@@ -21,6 +21,7 @@ fn store(disk: &MemDisk, replica: u64) -> ReplicaStore {
         replica: ReplicaId(replica),
         ref_epoch: RefEpoch(9),
         scratches: Arc::default(),
+        watches: Arc::default(),
         copies: Arc::default(),
         supported: 2,
         fatal: Arc::new(|reason| panic!("{reason}")),
