@@ -55,6 +55,7 @@ use alerting::desk::Desk;
 use alerting::evaluator::{self, Evaluator};
 use alerting::notifier::Notifier;
 use alerting::notifier::metrics::NotifierMetrics;
+use alerting::on_write::{self, Carrier};
 use alerting::send::Sender;
 use backup::Backups;
 use balance::Mover;
@@ -265,6 +266,8 @@ impl Server {
             clock: env.clock.clone(),
         };
         let evaluator = Evaluator::new(evaluator, &config.alerting, &registry)?;
+        let carrier = on_write::Parts { alerting: alerting.clone(), shards: shards.clone(), peers: peers.clone() };
+        let carrier = Carrier::new(carrier, &registry)?;
         let files_dir = Some(PathBuf::from(&config.alerting.files_dir)).filter(|path| !path.as_os_str().is_empty());
         let sender = Arc::new(Sender::new(outside, files_dir, &env, &registry)?);
         let notifier_metrics = Arc::new(NotifierMetrics::new(&registry)?);
@@ -348,6 +351,7 @@ impl Server {
         tasks.spawn(active_version::follow(meta.state(), shards.clone(), env.clock.clone(), stopped.clone()));
         tasks.spawn(mover.run(stopped.clone()));
         tasks.spawn(evaluator.run(ready.subscribe(), stopped.clone()));
+        tasks.spawn(carrier.run(stopped.clone()));
         if let Some(tls) = tls {
             tasks.spawn(tls.follow(stopped.clone()));
         }

@@ -5,12 +5,14 @@
 //! and one log orders all that concerns it. What commands there are and what they do is in the crate `alert`, pure.
 //!
 //! Reading order: the handles here, [`machine`] and [`state_file`] (what Raft replicates), [`scheduler`] (which nodes evaluate),
+//! the [`evaluator`], [`on_write`] (what calls it between its ticks),
 //! [`notifier`] (the leader tells receivers), [`send`] (how), and the [`desk`] (what people ask).
 
 pub mod desk;
 pub mod evaluator;
 pub mod machine;
 pub mod notifier;
+pub mod on_write;
 mod scheduler;
 pub mod send;
 mod state_file;
@@ -33,6 +35,7 @@ use crate::env::{Env, Seed, WallClock};
 use crate::meta::{META_GROUP, Meta};
 use crate::replication::Stopping;
 use machine::AlertMachine;
+use on_write::Touches;
 pub use state_file::StateFileError;
 
 /// How many alert groups there are. Tenants are spread over them by this number: it stays the same for ever.
@@ -56,6 +59,7 @@ pub struct Alerting(Arc<Inner>);
 
 struct Inner {
     groups: Vec<AlertGroup>,
+    touches: Touches,
     /// What runs beside, until the handle goes.
     tasks: Vec<AbortHandle>,
 }
@@ -159,12 +163,17 @@ impl Alerting {
             [tokio::spawn(flush_changes(changes, common)), tokio::spawn(scheduler::keep_ring(group.weak()))]
         });
         let tasks = beside.map(|task| task.abort_handle()).collect();
-        Ok(Alerting(Arc::new(Inner { groups, tasks })))
+        Ok(Alerting(Arc::new(Inner { groups, touches: Touches::default(), tasks })))
     }
 
     /// All of them.
     pub fn groups(&self) -> &[AlertGroup] {
         &self.0.groups
+    }
+
+    /// What this node's evaluator is told of samples that were stored.
+    pub fn touches(&self) -> &Touches {
+        &self.0.touches
     }
 
     /// The one that has a tenant's alerting.

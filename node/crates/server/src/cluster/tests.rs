@@ -2,6 +2,7 @@
 
 mod alert_groups;
 mod clocks;
+mod critical_rules;
 mod damage;
 mod disks;
 mod meta_majority;

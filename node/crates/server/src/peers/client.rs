@@ -8,7 +8,8 @@ use bellwether_proto::peer::v1::{
     CommandAnswer, CommandRequest, InstallAnswer, InstallChunk, JoinAnswer, JoinRequest, MaintainAnswer,
     MaintainRequest, MembershipAnswer, MembershipRequest, ProposeAlertingAnswer, ProposeAlertingRequest,
     ProposeMetaAnswer, ProposeMetaRequest, RaftBatch, ReadIndexAnswer, ReadIndexRequest, ReportAnswer, ReportRequest,
-    ResolveAnswer, ResolveRequest, SalvageAnswer, SalvageRequest, ScanPart, ScanRequest, WriteAnswer, WriteRequest,
+    ResolveAnswer, ResolveRequest, SalvageAnswer, SalvageRequest, ScanPart, ScanRequest, TouchedAnswer, TouchedRequest,
+    WriteAnswer, WriteRequest,
 };
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
@@ -82,6 +83,11 @@ impl PeerClient {
         deadline: Duration,
     ) -> Result<ProposeAlertingAnswer, PeerError> {
         self.call(deadline, |mut peer| async move { peer.propose_alerting(request).await }).await
+    }
+
+    /// See the interface's `Touched`.
+    pub async fn touched(&self, request: TouchedRequest, deadline: Duration) -> Result<TouchedAnswer, PeerError> {
+        self.call(deadline, |mut peer| async move { peer.touched(request).await }).await
     }
 
     /// See the interface's `Write`.

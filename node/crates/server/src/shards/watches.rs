@@ -7,7 +7,7 @@
 //!
 //! What is noted is bounded by what is wanted: a selector that is touched again before somebody has looked is there once.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -100,8 +100,8 @@ pub struct Watched {
     of_any_metric: Vec<WatchId>,
     /// Of each series by its ref, whether a selector selects it. Empty if none selects any.
     bits: Vec<u64>,
-    /// Of each such series, the number of the set of selectors. Only ever asked for one series.
-    set_of: HashMap<u32, usize>,
+    /// Of each such series, the number of the set of selectors.
+    set_of: BTreeMap<u32, usize>,
     sets: Vec<Set>,
     numbers: BTreeMap<Arc<[WatchId]>, usize>,
     /// Sets with samples in the entry at hand.
@@ -276,6 +276,8 @@ mod tests {
 
     const GROUP: ShardGroupId = ShardGroupId(3);
 
+    type Pairs<'p> = &'p [(&'p str, &'p str)];
+
     struct Replica {
         shard: Shard,
         watched: Watched,
@@ -291,8 +293,8 @@ mod tests {
             Replica { shard, watched: Watched::default(), board: WatchBoard::default() }
         }
 
-        fn want(&self, selectors: &[(u64, &str, &[(&str, &str)])]) {
-            let selector = |(id, tenant, pairs): &(u64, &str, &[(&str, &str)])| {
+        fn want(&self, selectors: &[(u64, &str, Pairs<'_>)]) {
+            let selector = |(id, tenant, pairs): &(u64, &str, Pairs<'_>)| {
                 let matchers = pairs.iter().map(|(name, value)| Matcher::new(MatchOp::Regex, name, value).unwrap());
                 let equal = pairs.iter().filter(|(name, _)| *name == METRIC_NAME);
                 let equal = equal.map(|(name, value)| Matcher::equal(name, value));
@@ -303,7 +305,7 @@ mod tests {
         }
 
         /// Applies an entry with a sample of each series; the selectors that were touched, and the newest sample of each.
-        fn apply(&mut self, series: &[&[(&str, &str)]], timestamp: Timestamp) -> Vec<(u64, Timestamp)> {
+        fn apply(&mut self, series: &[Pairs<'_>], timestamp: Timestamp) -> Vec<(u64, Timestamp)> {
             let tenant = Tenant::default_tenant();
             let mut writer = self.shard.writer();
             self.watched.follow(&self.board, &writer);
@@ -322,9 +324,9 @@ mod tests {
         }
     }
 
-    const A1: &[(&str, &str)] = &[("__name__", "a"), ("n", "1")];
-    const A2: &[(&str, &str)] = &[("__name__", "a"), ("n", "2")];
-    const B1: &[(&str, &str)] = &[("__name__", "b"), ("n", "1")];
+    const A1: Pairs<'_> = &[("__name__", "a"), ("n", "1")];
+    const A2: Pairs<'_> = &[("__name__", "a"), ("n", "2")];
+    const B1: Pairs<'_> = &[("__name__", "b"), ("n", "1")];
 
     #[test]
     fn selectors_hear_of_series_that_were_there_and_of_those_that_come() {
@@ -353,8 +355,8 @@ mod tests {
     fn many_new_selectors_are_looked_for_a_part_with_each_entry() {
         let mut replica = Replica::new();
         replica.apply(&[A1], 5);
-        let selectors: Vec<(u64, &str, &[(&str, &str)])> =
-            (0..150).map(|id| (id, "default", &[("__name__", "a")] as &[(&str, &str)])).collect();
+        let selectors: Vec<(u64, &str, Pairs<'_>)> =
+            (0..150).map(|id| (id, "default", &[("__name__", "a")] as Pairs<'_>)).collect();
         replica.want(&selectors);
         let told: Vec<usize> = (0..4).map(|_| replica.apply(&[B1], 6).len()).collect();
         assert_eq!(told, [64, 64, 22, 0]);

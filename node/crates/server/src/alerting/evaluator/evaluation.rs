@@ -3,6 +3,7 @@
 //!
 //! A rule that fails, by its query or because its series are not stored, harms no other.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,12 +91,25 @@ impl Subject<'_> {
     pub fn timestamp(&self) -> Timestamp {
         self.at.saturating_sub(self.group.query_offset_ms.unwrap_or(0))
     }
+
+    /// What is told of the evaluation as a whole, which ends now.
+    fn evaluation(&self, began: Instant) -> alert_group::Evaluation {
+        alert_group::Evaluation {
+            tenant: self.key.tenant.clone(),
+            namespace: self.key.namespace.to_string(),
+            group: self.key.group.to_string(),
+            epoch: self.epoch,
+            at: self.at,
+            missed: self.prepared.ticks.missed(self.known.progress.last_evaluation, self.at),
+            duration_us: micros(began.elapsed()),
+        }
+    }
 }
 
 impl Evaluations {
     /// Evaluates a group: what to tell, and what has been written.
     pub async fn evaluate(&self, subject: &Subject<'_>, before: Written) -> (Evaluated, Written) {
-        let Subject { key, known, group, prepared, epoch, at } = subject;
+        let Subject { key, known, group, prepared, at, .. } = subject;
         let last = known.progress.last_evaluation;
         let began = Instant::now();
         let interval = Duration::from_millis(prepared.ticks.interval_ms().unsigned_abs());
@@ -124,16 +138,26 @@ impl Evaluations {
         self.store(&key.tenant, &mut progress).await;
         let ended = progress.before.ended(subject.timestamp(), &progress.written);
         self.store_beside(key, &ended).await;
-        let evaluation = alert_group::Evaluation {
-            tenant: key.tenant.clone(),
-            namespace: key.namespace.to_string(),
-            group: key.group.to_string(),
-            epoch: *epoch,
-            at: *at,
-            missed: prepared.ticks.missed(last, *at),
-            duration_us: micros(began.elapsed()),
-        };
-        (Evaluated::of(evaluation, known, progress.results), progress.written)
+        (Evaluated::of(subject.evaluation(began), known, progress.results), progress.written)
+    }
+
+    /// Evaluates some alerting rules of a group: what to tell.
+    pub async fn evaluate_some(&self, subject: &Subject<'_>, rules: &BTreeSet<usize>) -> Evaluated {
+        let began = Instant::now();
+        let end = began + EVALUATION_MAX;
+        let mut results = Vec::with_capacity(subject.group.rules.len());
+        for number in 0..subject.group.rules.len() {
+            if !rules.contains(&number) {
+                results.push(None);
+                continue;
+            }
+            let began = Instant::now();
+            let present = self.present(subject, number, end).await;
+            let (duration_us, generator_url) =
+                (micros(began.elapsed()), subject.prepared.generator_urls[number].clone());
+            results.push(Some(RuleResult { present, duration_us, generator_url }));
+        }
+        Evaluated::of_some(subject.evaluation(began), subject.known, results)
     }
 
     /// Stores samples that no rule's health depends on.

@@ -28,6 +28,10 @@ pub struct EvaluatorMetrics {
     pub unstored: IntCounter,
     /// Evaluations that were not committed.
     pub uncommitted: IntCounter,
+    /// Critical rules that were evaluated between the ticks of their groups.
+    pub between_ticks: IntCounter,
+    /// From when a sample could be read to when the critical rules that see it were evaluated.
+    pub stored_to_evaluated_seconds: Histogram,
     /// How long evaluations of groups take.
     pub group_seconds: Histogram,
     /// How long after its time a group's evaluation begins.
@@ -69,6 +73,15 @@ impl EvaluatorMetrics {
                 "bellwether_rule_group_uncommitted_total",
                 "Evaluations of rule groups whose result was not committed, because somebody else evaluates or nobody answered.",
             )?,
+            between_ticks: IntCounter::new(
+                "bellwether_critical_rule_evaluations_total",
+                "Critical rules that were evaluated between the ticks of their groups, because samples of theirs were stored.",
+            )?,
+            stored_to_evaluated_seconds: seconds(
+                "bellwether_critical_rule_seconds",
+                "From when the first sample of a critical rule could be read, which is when it was acknowledged, to when the rule was \
+                 evaluated and what came of that was committed.",
+            )?,
             group_seconds: seconds("bellwether_rule_group_seconds", "Time of an evaluation of a rule group.")?,
             lag_seconds: seconds(
                 "bellwether_rule_group_lag_seconds",
@@ -93,13 +106,15 @@ impl EvaluatorMetrics {
             )?,
             with_series: Mutex::default(),
         };
-        let collectors: [Box<dyn Collector>; 13] = [
+        let collectors: [Box<dyn Collector>; 15] = [
             Box::new(metrics.evaluations.clone()),
             Box::new(metrics.failures.clone()),
             Box::new(metrics.missed_ticks.clone()),
             Box::new(metrics.template_errors.clone()),
             Box::new(metrics.unstored.clone()),
             Box::new(metrics.uncommitted.clone()),
+            Box::new(metrics.between_ticks.clone()),
+            Box::new(metrics.stored_to_evaluated_seconds.clone()),
             Box::new(metrics.group_seconds.clone()),
             Box::new(metrics.lag_seconds.clone()),
             Box::new(metrics.groups.clone()),

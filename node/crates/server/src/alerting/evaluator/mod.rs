@@ -5,6 +5,8 @@
 //! 2. An [evaluation] asks the rules' queries, one after the other, and [stores](store) what is recorded.
 //! 3. What the alert group does not know is proposed. Once it is applied here, the series of alerts are stored.
 //!
+//! Groups with critical rules are evaluated between their ticks as well, as [touched] says.
+//!
 //! There is no task per group: so many groups as the machine has use for are evaluated at a time, the one first that has been due
 //! longest. Nothing is remembered that has to outlive the node: the next evaluator goes on from the alert group's state.
 
@@ -18,6 +20,7 @@ mod prepared;
 mod schedule;
 mod store;
 mod ticks;
+mod touched;
 mod turn;
 mod written;
 
@@ -27,6 +30,7 @@ use std::time::Duration;
 
 use bellwether_alert::alert_group::AlertGroupState;
 use bellwether_alert::evaluate::External;
+use bellwether_model::Timestamp;
 use bellwether_placement::EvaluatorRing;
 use prometheus::Registry;
 use tokio::sync::watch;
@@ -41,8 +45,10 @@ use crate::write::WritePath;
 use evaluation::Evaluations;
 use metrics::EvaluatorMetrics;
 use patience::Patience;
-use schedule::{GroupKey, Known, Schedule};
-use turn::{Ended, Memory, Turns};
+pub use schedule::GroupKey;
+use schedule::{Begun, Known, Schedule};
+use touched::{TouchedGroups, Wanted};
+use turn::{Ended, EndedTurn, Memory, Turns};
 
 /// How often it is looked whether there are other rules, or another ring.
 const LOOK: Duration = Duration::from_millis(500);
@@ -70,7 +76,12 @@ pub struct Evaluator {
     clock: Arc<dyn WallClock>,
     default_interval_ms: i64,
     at_once: usize,
+    /// Groups that are evaluated between their ticks at a time, beside the others.
+    between_at_once: usize,
     schedule: Schedule,
+    touched: TouchedGroups,
+    /// The revisions of groups with critical rules that were looked at once.
+    critical: BTreeMap<GroupKey, u64>,
     /// What is remembered of groups that are not evaluated just now.
     memories: BTreeMap<GroupKey, Memory>,
     /// The ring of each alert group, as it was looked at last.
@@ -82,14 +93,25 @@ impl Evaluator {
     pub fn new(parts: Parts, config: &AlertingConfig, registry: &Registry) -> Result<Evaluator, prometheus::Error> {
         let Parts { alerting, queries, write, external, clock } = parts;
         let at_once = queries.executor().threads() * GROUPS_PER_SCAN_THREAD;
+        let between_at_once = queries.executor().threads().div_ceil(2);
         let rings = alerting.groups().iter().map(|_| (0, EvaluatorRing::new(Default::default()))).collect();
         let metrics = EvaluatorMetrics::new(registry)?;
         let evaluations =
             Evaluations { queries, write, external: Arc::new(external), patience: Patience::default(), metrics };
         let default_interval_ms = i64::try_from(config.evaluation_interval.as_millis()).unwrap_or(i64::MAX);
         let turns = Arc::new(Turns { alerting, evaluations, clock: clock.clone(), default_interval_ms });
-        let (schedule, memories) = (Schedule::default(), BTreeMap::new());
-        Ok(Evaluator { turns, clock, default_interval_ms, at_once, schedule, memories, rings })
+        Ok(Evaluator {
+            turns,
+            clock,
+            default_interval_ms,
+            at_once,
+            between_at_once,
+            schedule: Schedule::default(),
+            touched: TouchedGroups::default(),
+            critical: BTreeMap::new(),
+            memories: BTreeMap::new(),
+            rings,
+        })
     }
 
     /// Evaluates until `stop` is true, once the node is ready.
@@ -103,20 +125,24 @@ impl Evaluator {
         let mut changes: Vec<watch::Receiver<u64>> =
             self.turns.alerting.groups().iter().map(|group| group.changes()).collect();
         changes.iter_mut().for_each(watch::Receiver::mark_changed);
+        let touches = self.turns.alerting.touches().clone();
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Those that are left when it stops end where they wait.
         let mut running: JoinSet<Ended> = JoinSet::new();
+        let mut between: JoinSet<Ended> = JoinSet::new();
         loop {
             let now = self.clock.now_ms();
+            self.begin_touched(now, &mut running, &mut between);
             while running.len() < self.at_once
                 && let Some((key, time)) = self.schedule.start(now)
             {
-                let memory = self.memories.remove(&key).unwrap_or_default();
-                let epoch = self.rings[self.turns.alerting.group(&key.tenant).number() as usize].0;
-                running.spawn(self.turns.clone().take(key, time, epoch, memory));
+                self.begin(key, time, None, &mut running);
             }
-            let next = self.schedule.next().filter(|_| running.len() < self.at_once);
+            let next_tick = self.schedule.next().filter(|_| running.len() < self.at_once);
+            // One that is due waits for an evaluation to end, or it would have begun.
+            let next_touched = self.touched.next().filter(|next| *next > now);
+            let next = [next_tick, next_touched].into_iter().flatten().min();
             let pause = next.map(|next| Duration::from_millis((next - now).max(0).unsigned_abs()));
             tokio::select! {
                 biased;
@@ -125,6 +151,16 @@ impl Evaluator {
                     // A panic has been logged where it happened, and the group is evaluated no more until it is looked at anew.
                     if let Ok(ended) = ended {
                         self.ended(ended, &mut running);
+                    }
+                }
+                Some(ended) = between.join_next(), if !between.is_empty() => {
+                    if let Ok(ended) = ended {
+                        self.ended(ended, &mut running);
+                    }
+                }
+                () = touches.news() => {
+                    for (key, touch) in touches.take().into_iter().filter(|(key, _)| self.schedule.wants(key)) {
+                        self.touched.touch(key, touch);
                     }
                 }
                 _ = looks.tick() => {
@@ -137,6 +173,29 @@ impl Evaluator {
                 () = tokio::time::sleep(pause.unwrap_or(LOOK)) => {}
             }
         }
+    }
+
+    /// Begins what is to be evaluated between ticks. A tick of such a group that is due comes before those of other groups.
+    fn begin_touched(&mut self, now: Timestamp, running: &mut JoinSet<Ended>, between: &mut JoinSet<Ended>) {
+        while between.len() < self.between_at_once
+            && let Some((key, wanted)) = self.touched.start(now, |key| self.schedule.is_idle(key))
+        {
+            match self.schedule.begin(&key, now) {
+                Some(Begun::Between(at)) => self.begin(key, at, Some(wanted), between),
+                Some(Begun::Tick(time)) => {
+                    self.touched.put_back(&key, wanted, now);
+                    self.begin(key, time, None, running);
+                }
+                // The last evaluation is ahead of this node's clock.
+                None => self.touched.failed(&key, wanted, now),
+            }
+        }
+    }
+
+    fn begin(&mut self, key: GroupKey, time: Timestamp, wanted: Option<Wanted>, running: &mut JoinSet<Ended>) {
+        let memory = self.memories.remove(&key).unwrap_or_default();
+        let epoch = self.rings[self.turns.alerting.group(&key.tenant).number() as usize].0;
+        running.spawn(self.turns.clone().take(key, time, epoch, memory, wanted));
     }
 
     /// Takes over which groups there are to evaluate here.
@@ -153,7 +212,14 @@ impl Evaluator {
                 wanted.extend(evaluated(state, default_interval_ms).filter(|(key, _)| key_of(key)));
             });
         }
-        self.schedule.set(wanted, self.clock.now_ms());
+        let now = self.clock.now_ms();
+        // What was stored before its rule was known, or told to who evaluated before, is looked for once.
+        let critical = wanted.iter().filter_map(|(key, known)| Some((key.clone(), known.critical?))).collect();
+        let before = std::mem::replace(&mut self.critical, critical);
+        let is_new = |(key, revision): &(&GroupKey, &u64)| before.get(key) != Some(revision);
+        self.critical.iter().filter(is_new).for_each(|(key, _)| self.touched.look_at(key.clone(), now));
+        self.schedule.set(wanted, now);
+        self.touched.retain(|key| self.schedule.wants(key));
         self.turns.metrics().groups.set(self.schedule.len() as i64);
         let on = self.rings.iter().filter(|(_, ring)| ring.nodes().contains(&node));
         self.turns.metrics().rings.set(on.count() as i64);
@@ -164,9 +230,19 @@ impl Evaluator {
     }
 
     fn ended(&mut self, ended: Ended, running: &mut JoinSet<Ended>) {
-        let Ended::Turn { key, memory, last, succeeded } = ended else { return };
-        let is_wanted = self.schedule.wants(&key);
-        self.schedule.end(key.clone(), last, succeeded, self.clock.now_ms());
+        let Ended::Turn(ended) = ended else { return };
+        let EndedTurn { key, memory, last, succeeded, wanted, took, offset_ms, next_change } = *ended;
+        let (is_wanted, now) = (self.schedule.wants(&key), self.clock.now_ms());
+        self.schedule.end(key.clone(), last, succeeded, now);
+        if let Some(wanted) = wanted {
+            match succeeded {
+                true => self.touched.ended(&key, &wanted, took.as_millis() as i64, offset_ms, now),
+                false => self.touched.failed(&key, wanted, now),
+            }
+        }
+        if let Some(at) = next_change.filter(|_| is_wanted) {
+            self.touched.look_at(key.clone(), at);
+        }
         if is_wanted {
             self.memories.insert(key, memory);
         } else {
@@ -191,7 +267,9 @@ fn evaluated(state: &AlertGroupState, default_interval_ms: i64) -> impl Iterator
                 let key =
                     GroupKey { tenant: tenant.clone(), namespace: namespace.clone(), group: name.as_str().into() };
                 let ticks = prepared::ticks(&key, group, default_interval_ms);
-                Some((key, Known { ticks, last: stored.progress.last_evaluation }))
+                let is_critical = stored.progress.rules.iter().any(|rule| rule.shape.critical);
+                let critical = is_critical.then_some(stored.revision);
+                Some((key, Known { ticks, last: stored.progress.last_evaluation, critical }))
             })
         })
     })

@@ -38,6 +38,17 @@ pub struct Known {
     pub ticks: Ticks,
     /// When it was evaluated last, by whomever.
     pub last: Option<Timestamp>,
+    /// The revision of its rules, if one of them is critical.
+    pub critical: Option<u64>,
+}
+
+/// What a group is evaluated for out of its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begun {
+    /// A tick that is due.
+    Tick(Timestamp),
+    /// A time between the ticks: none is due.
+    Between(Timestamp),
 }
 
 /// See the module.
@@ -56,6 +67,8 @@ struct Entry {
     /// When the evaluation began that was the last thing that happened to it.
     began: Option<Timestamp>,
     is_wanted: bool,
+    /// When it was first known here: it is not evaluated for a time before that, unless others have begun with it.
+    since: Timestamp,
 }
 
 impl Schedule {
@@ -70,10 +83,11 @@ impl Schedule {
             entry.is_wanted || entry.next.is_none()
         });
         for (key, known) in groups {
-            let next = known.ticks.next(known.last, now);
+            let since = entries.get(&key).map_or(now, |entry| entry.since);
+            let next = known.ticks.next(known.last, since);
             let Some(entry) = entries.get_mut(&key) else {
                 queue.insert((next, key.clone()));
-                entries.insert(key, Entry { known, next: Some(next), began: None, is_wanted: true });
+                entries.insert(key, Entry { known, next: Some(next), began: None, is_wanted: true, since });
                 continue;
             };
             let last = entry.known.last.max(known.last);
@@ -84,7 +98,7 @@ impl Schedule {
             entry.known = known;
             if let Some(before) = entry.next {
                 queue.remove(&(before, key.clone()));
-                let next = known.ticks.next(last, now);
+                let next = known.ticks.next(last, since);
                 entry.next = Some(next);
                 queue.insert((next, key));
             }
@@ -111,13 +125,37 @@ impl Schedule {
                 }
                 None => {
                     // The clock went back.
-                    let next = entry.known.ticks.next(entry.known.last, now).max(now + 1);
+                    let next = entry.known.ticks.next(entry.known.last, entry.since).max(now + 1);
                     entry.next = Some(next);
                     self.queue.insert((next, key));
                 }
             }
         }
         None
+    }
+
+    /// Whether a group is to be evaluated here and is not being evaluated just now.
+    pub fn is_idle(&self, key: &GroupKey) -> bool {
+        self.entries.get(key).is_some_and(|entry| entry.is_wanted && entry.next.is_some())
+    }
+
+    /// Takes an idle group out of its turn. What is due comes first; else it is evaluated for `now`, if that is after its last
+    /// evaluation. It is not given out again until it has [ended](Self::end).
+    pub fn begin(&mut self, key: &GroupKey, now: Timestamp) -> Option<Begun> {
+        let entry = self.entries.get_mut(key)?;
+        let next = entry.next?;
+        let Known { ticks, last, .. } = entry.known;
+        // Also while it rests after one that came to nothing: what is evaluated for later would leave it out.
+        let is_due = ticks.next(last, entry.since) <= now;
+        let due = if is_due { ticks.due(last, entry.began, now) } else { None };
+        let begun = match due {
+            Some(time) => Begun::Tick(time),
+            None if last.is_none_or(|last| last < now) => Begun::Between(now),
+            None => return None,
+        };
+        self.queue.remove(&(next, key.clone()));
+        (entry.next, entry.began) = (None, Some(now));
+        Some(begun)
     }
 
     /// An evaluation has ended; the group's last one was at `last`. Without success the group rests before the next one.
@@ -128,7 +166,7 @@ impl Schedule {
             return;
         }
         entry.known.last = entry.known.last.max(last);
-        let mut next = entry.known.ticks.next(entry.known.last, now);
+        let mut next = entry.known.ticks.next(entry.known.last, entry.since);
         if !succeeded {
             // What was due is still to be done.
             entry.began = None;
@@ -164,7 +202,10 @@ mod tests {
     }
 
     fn known(names: &[&str], last: i64) -> BTreeMap<GroupKey, Known> {
-        let known = |name: &&str| (key(name), Known { ticks: ticks(name), last: Some(ticks(name).at_or_before(last)) });
+        let known = |name: &&str| {
+            let (ticks, critical) = (ticks(name), None);
+            (key(name), Known { ticks, last: Some(ticks.at_or_before(last)), critical })
+        };
         names.iter().map(known).collect()
     }
 
@@ -216,6 +257,43 @@ mod tests {
     }
 
     #[test]
+    fn a_group_that_is_new_begins_with_the_first_tick_after_it_was_known() {
+        let mut schedule = Schedule::default();
+        let new = || BTreeMap::from([(key("a"), Known { ticks: ticks("a"), last: None, critical: None })]);
+        let first = ticks("a").after(100_000);
+        schedule.set(new(), first - 4_000);
+        schedule.set(new(), first - 2_000);
+        assert_eq!((schedule.start(first - 1), schedule.next()), (None, Some(first)));
+        // Nobody committed it: the same tick again.
+        assert_eq!(schedule.start(first), Some((key("a"), first)));
+        schedule.end(key("a"), None, false, first);
+        assert_eq!(schedule.start(first + RETRY_PAUSE_MS), Some((key("a"), first)));
+        // What is loaded at a tick has it.
+        let mut schedule = Schedule::default();
+        schedule.set(new(), first);
+        assert_eq!(schedule.start(first), Some((key("a"), first)));
+    }
+
+    #[test]
+    fn between_ticks_no_tick_is_left_out() {
+        let mut schedule = Schedule::default();
+        schedule.set(known(&["a"], 100_000), 100_000);
+        let (last, next) = (ticks("a").at_or_before(100_000), ticks("a").after(100_000));
+        assert_eq!(schedule.begin(&key("a"), last), None, "times increase");
+        assert_eq!(schedule.begin(&key("a"), last + 5), Some(Begun::Between(last + 5)));
+        assert_eq!(
+            (schedule.is_idle(&key("a")), schedule.begin(&key("a"), next), schedule.start(next)),
+            (false, None, None)
+        );
+        schedule.end(key("a"), Some(last + 5), true, next);
+        assert_eq!(schedule.begin(&key("a"), next + 1), Some(Begun::Tick(next)));
+        // Not even one that is tried again later.
+        schedule.end(key("a"), Some(last + 5), false, next + 2);
+        assert_eq!(schedule.begin(&key("a"), next + 3), Some(Begun::Tick(next)));
+        assert_eq!(schedule.begin(&key("b"), next), None);
+    }
+
+    #[test]
     fn what_others_evaluated_meanwhile_is_not_evaluated_again() {
         let mut schedule = Schedule::default();
         schedule.set(known(&["a"], 100_000), 100_000);
@@ -231,7 +309,7 @@ mod tests {
         schedule.set(known(&["a"], 100_000), 100_000);
         let last = ticks("a").at_or_before(100_000);
         let ticks = Ticks::of(key("a").to_string().as_bytes(), 1_000);
-        schedule.set([(key("a"), Known { ticks, last: Some(last) })].into(), 100_000);
+        schedule.set([(key("a"), Known { ticks, last: Some(last), critical: None })].into(), 100_000);
         assert_eq!(schedule.next(), Some(ticks.after(last)));
     }
 }

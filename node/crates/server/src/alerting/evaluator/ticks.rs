@@ -67,9 +67,10 @@ impl Ticks {
         u64::try_from(between).unwrap_or(0)
     }
 
-    /// When there is something to evaluate next after an evaluation at `last`.
-    pub fn next(&self, last: Option<Timestamp>, now: Timestamp) -> Timestamp {
-        last.map_or(now, |last| self.after(last))
+    /// When there is something to evaluate next after an evaluation at `last`. A group that was never evaluated begins with the first
+    /// tick that is not before `since`, when it was first known: what Prometheus does, too.
+    pub fn next(&self, last: Option<Timestamp>, since: Timestamp) -> Timestamp {
+        self.after(last.unwrap_or(since.saturating_sub(1)))
     }
 }
 
@@ -96,9 +97,10 @@ mod tests {
     }
 
     #[test]
-    fn a_group_that_was_never_evaluated_begins_at_once_with_one_tick() {
+    fn a_group_that_was_never_evaluated_begins_with_the_first_tick_after_it_was_known() {
         assert_eq!(TICKS.due(None, None, 14_000), Some(13_000));
-        assert_eq!(TICKS.next(None, 14_000), 14_000);
+        assert_eq!(TICKS.next(None, 13_001), 23_000);
+        assert_eq!(TICKS.next(None, 13_000), 13_000);
     }
 
     #[test]

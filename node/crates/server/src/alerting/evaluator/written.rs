@@ -43,6 +43,13 @@ impl Written {
         self.alerts = with_alerts.map(|rule| (rule.shape.identity, rule.alerts.clone())).collect();
     }
 
+    /// Takes note of an evaluation of alerting rules alone, after the one at `last`.
+    pub fn evaluated_between(&mut self, last: Option<Timestamp>, at: Timestamp, rules: &[RuleProgress]) {
+        *self = std::mem::take(self).since(last);
+        self.at = Some(at);
+        self.set_alerts(rules);
+    }
+
     /// Hands the series of a recording rule over to its next evaluation.
     pub fn take_recorded(&mut self, identity: u128) -> RecordingState {
         self.recorded.get_mut(&identity).and_then(VecDeque::pop_front).unwrap_or_default()
@@ -103,6 +110,11 @@ mod tests {
         let mut written = Written::at(5);
         written.add_recorded(1, series(&["a"]));
         assert_eq!(names(&written.clone().since(Some(5)).ended(9, &Written::default())), ["a"]);
+        let mut between = written.clone();
+        between.evaluated_between(Some(5), 6, &[]);
+        assert_eq!(names(&between.clone().since(Some(6)).ended(9, &Written::default())), ["a"]);
+        between.evaluated_between(Some(7), 8, &[]);
+        assert!(between.since(Some(8)).ended(9, &Written::default()).is_empty());
         assert!(written.since(Some(6)).ended(9, &Written::default()).is_empty());
     }
 }

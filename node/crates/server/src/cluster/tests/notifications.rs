@@ -18,7 +18,7 @@ use crate::env::WallClock;
 use crate::peers::testing::listen;
 
 /// Clocks that go on with the test's time, until this goes.
-struct Clocks(AbortHandle);
+pub struct Clocks(AbortHandle);
 
 impl Drop for Clocks {
     fn drop(&mut self) {
@@ -26,7 +26,7 @@ impl Drop for Clocks {
     }
 }
 
-fn run_clocks(machines: &[Machine]) -> Clocks {
+pub fn run_clocks(machines: &[Machine]) -> Clocks {
     const STEP_MS: u64 = 50;
     let clocks: Vec<Arc<TestClock>> = machines.iter().map(|machine| machine.clock.clone()).collect();
     let run = async move {
@@ -48,14 +48,14 @@ enum Mood {
 
 /// A receiver of webhooks.
 #[derive(Clone)]
-struct Receiver {
+pub struct Receiver {
     mood: watch::Sender<Mood>,
     /// What it was told: the key, the body, and whether it was taken.
     heard: Arc<Mutex<Vec<(String, Value, bool)>>>,
 }
 
 impl Receiver {
-    async fn listen(net: &TestNet, at: u8) -> Receiver {
+    pub async fn listen(net: &TestNet, at: u8) -> Receiver {
         let receiver = Receiver { mood: watch::Sender::new(Mood::Takes), heard: Arc::default() };
         let routes = Router::new().route("/", post(hear)).with_state(receiver.clone());
         let (stop, stopped) = watch::channel(false);
@@ -63,6 +63,11 @@ impl Receiver {
         // It listens until the test ends.
         std::mem::forget(stop);
         receiver
+    }
+
+    /// What it was told, in order.
+    pub fn bodies(&self) -> Vec<Value> {
+        self.heard.lock().iter().map(|(_, body, _)| body.clone()).collect()
     }
 
     /// How often each key was taken.

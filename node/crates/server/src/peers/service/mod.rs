@@ -10,6 +10,7 @@ mod propose_meta;
 mod raft;
 mod report;
 mod routed;
+mod touched;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -22,7 +23,7 @@ use bellwether_proto::peer::v1::{
     JoinRequest, MaintainAnswer, MaintainRequest, MembershipAnswer, MembershipRequest, OperateAnswer, OperateRequest,
     ProposeAlertingAnswer, ProposeAlertingRequest, ProposeMetaAnswer, ProposeMetaRequest, RaftBatch, ReadIndexAnswer,
     ReadIndexRequest, ReportAnswer, ReportRequest, ResolveAnswer, ResolveRequest, SalvageAnswer, SalvageRequest,
-    ScanPart, ScanRequest, WriteAnswer, WriteRequest,
+    ScanPart, ScanRequest, TouchedAnswer, TouchedRequest, WriteAnswer, WriteRequest,
 };
 use bellwether_raft::RaftNode;
 use tokio::sync::{Semaphore, watch};
@@ -209,6 +210,10 @@ impl Peer for PeerService {
         request: Request<ProposeAlertingRequest>,
     ) -> Result<Response<ProposeAlertingAnswer>, Status> {
         self.propose_to_alert_group(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn touched(&self, request: Request<TouchedRequest>) -> Result<Response<TouchedAnswer>, Status> {
+        self.serve_touched(request.into_inner()).map(Response::new)
     }
 
     async fn back_up_group(
