@@ -14,9 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use node_process::{Node, now_ms};
-use remote_write::{METRICS_PER_HOST, SAMPLES_PER_BODY, Target, metric, series};
-use tokio::time::{Instant, sleep, sleep_until};
+use node_process::Node;
+use remote_write::live::{Readings, write_live};
+use remote_write::{METRICS_PER_HOST, Target, metric};
+use tokio::time::{Instant, sleep};
 
 #[derive(Parser, Clone)]
 struct Options {
@@ -43,25 +44,6 @@ struct Options {
     arguments: Vec<String>,
     #[arg(long, hide = true)]
     bench: bool,
-}
-
-/// A sample of every series each interval, spread evenly over it.
-async fn write_live(target: Arc<Target>, options: Options) {
-    let hosts = options.series / METRICS_PER_HOST;
-    let hosts_per_body = SAMPLES_PER_BODY / METRICS_PER_HOST;
-    let (bodies, interval) = (hosts.div_ceil(hosts_per_body), Duration::from_secs(options.scrape));
-    let began = Instant::now();
-    for round in 0_u32.. {
-        for body in 0..bodies {
-            sleep_until(began + interval * round + interval * body as u32 / bodies as u32).await;
-            let time = now_ms();
-            let of_body = body * hosts_per_body..((body + 1) * hosts_per_body).min(hosts);
-            let all = of_body.flat_map(|host| (0..METRICS_PER_HOST).map(move |number| (host, number)));
-            let all = all.map(|(host, number)| series(host, number, std::iter::once(time))).collect();
-            let target = target.clone();
-            tokio::spawn(async move { target.write(all).await });
-        }
-    }
 }
 
 /// A group as people have them: of a hundred rules seventy look at the newest sample of a series, twenty at a rate, nine record
@@ -95,35 +77,6 @@ fn group(number: usize, options: &Options) -> String {
     text
 }
 
-/// What the node says of itself.
-struct Readings(String);
-
-impl Readings {
-    async fn take(target: &Target) -> Readings {
-        let answer = target.client.get(format!("http://{}/metrics", target.address)).send().await;
-        Readings(answer.expect("the node answers").text().await.expect("a text"))
-    }
-
-    /// The value of a series; zero if there is none.
-    fn value(&self, series: &str) -> f64 {
-        let line = self.0.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        line.and_then(|value| value.parse().ok()).unwrap_or(0.0)
-    }
-
-    /// The bound of a histogram's bucket below which this part of its observations since `before` are.
-    fn quantile(&self, before: &Readings, histogram: &str, quantile: f64) -> String {
-        let bucket = format!("{histogram}_bucket{{le=\"");
-        let bounds: Vec<&str> =
-            self.0.lines().filter_map(|line| line.strip_prefix(&bucket)?.split('"').next()).collect();
-        let count = |bound: &str| {
-            let series = format!("{bucket}{bound}\"}}");
-            self.value(&series) - before.value(&series)
-        };
-        let wanted = count("+Inf") * quantile;
-        bounds.iter().find(|bound| count(bound) >= wanted).map_or("?".to_owned(), |bound| (*bound).to_owned())
-    }
-}
-
 async fn load(target: &Target, options: &Options) {
     for number in 0..options.groups {
         let url = format!("http://{}/api/v1/rules/bench", target.address);
@@ -145,7 +98,7 @@ async fn main() {
     let client = reqwest::Client::builder().pool_max_idle_per_host(64).build().expect("a client");
     let target = Arc::new(Target { client, address: node.address().to_owned() });
 
-    let live = tokio::spawn(write_live(target.clone(), options.clone()));
+    let live = tokio::spawn(write_live(target.clone(), options.series, Duration::from_secs(options.scrape)));
     sleep(Duration::from_secs(2 * options.scrape)).await;
     let (idle, began) = (node.cpu_seconds(), Instant::now());
     sleep(Duration::from_secs(options.scrape)).await;

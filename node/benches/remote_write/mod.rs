@@ -1,5 +1,8 @@
 //! Series of many hosts, and the way in: remote write 1.0.
 
+#[allow(dead_code, reason = "each bench uses a part")]
+pub mod live;
+
 use std::time::Duration;
 
 use prost::Message;
