@@ -1,5 +1,7 @@
 //! From a file's text to rules. All that is wrong is told together, in Prometheus's words where it has some.
 
+mod threshold_rule;
+
 use std::collections::BTreeMap;
 
 use bellwether_model::METRIC_NAME;
@@ -13,7 +15,8 @@ use crate::yaml::problems::{Problem, Problems};
 use crate::yaml::{self, Node, Place};
 
 const GROUP_FIELDS: &[&str] = &["name", "interval", "query_offset", "limit", "labels", "rules"];
-const RULE_FIELDS: &[&str] = &["record", "alert", "expr", "for", "keep_firing_for", "labels", "annotations"];
+const RULE_FIELDS: &[&str] =
+    &["record", "alert", "expr", "for", "keep_firing_for", "labels", "annotations", "thresholds", "checks", "no_data"];
 
 /// Reads a rule file.
 pub fn read(file: &str) -> Result<RuleFile, Vec<Problem>> {
@@ -137,9 +140,10 @@ impl Reader<'_> {
             }
             (Some(record), None) => {
                 self.check_record(&record.value, record.place);
-                for (field, is_set) in
-                    [("annotations", !annotations.is_empty()), ("for", for_ms != 0), ("keep_firing_for", keep != 0)]
-                {
+                let unfit =
+                    [("annotations", !annotations.is_empty()), ("for", for_ms != 0), ("keep_firing_for", keep != 0)];
+                let of_thresholds = threshold_rule::KEYS.map(|key| (key, fields.get(key).is_some()));
+                for (field, is_set) in unfit.into_iter().chain(of_thresholds) {
                     if is_set {
                         let place = fields.key_place(field);
                         self.problems.add(place, format!("invalid field '{field}' in recording rule"));
@@ -158,6 +162,7 @@ impl Reader<'_> {
             (None, Some(alert)) => {
                 let labels = self.expansions(&alert.value, &labels, "label");
                 let annotations = self.expansions(&alert.value, &annotations, "annotation");
+                let thresholds = self.threshold_rule(&fields, query.as_ref(), &labels);
                 Some(Rule::Alerting(AlertingRule {
                     alert: alert.value,
                     query: query?,
@@ -165,6 +170,7 @@ impl Reader<'_> {
                     keep_firing_for_ms: keep,
                     labels,
                     annotations,
+                    thresholds,
                     place: alert.place,
                 }))
             }

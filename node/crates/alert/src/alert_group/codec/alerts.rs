@@ -23,10 +23,14 @@ impl Encoder {
 
     pub(super) fn shape(&mut self, shape: &RuleShape) {
         self.u128(shape.identity);
-        self.option(shape.timing(), |to, timing| {
-            to.i64(timing.for_ms);
-            to.i64(timing.keep_firing_for_ms);
-        });
+        self.u8(shape.sort());
+        if let Some(timing) = shape.timing() {
+            self.i64(timing.for_ms);
+            self.i64(timing.keep_firing_for_ms);
+        }
+        if let RuleKind::Threshold(_, grading) = &shape.kind {
+            self.grading(grading);
+        }
     }
 
     pub(super) fn health(&mut self, health: &Health) {
@@ -77,8 +81,17 @@ impl Decoder<'_> {
 
     pub(super) fn shape(&mut self) -> Result<RuleShape, DecodeError> {
         let identity = self.u128()?;
-        let timing = self.option(|from| Ok(Timing { for_ms: from.i64()?, keep_firing_for_ms: from.i64()? }))?;
-        Ok(RuleShape { identity, kind: timing.map_or(RuleKind::Recording, RuleKind::Alerting) })
+        let kind = match self.u8()? {
+            0 => RuleKind::Recording,
+            1 => RuleKind::Alerting(self.timing()?),
+            2 => RuleKind::Threshold(self.timing()?, self.grading()?),
+            _ => return unknown("a rule of an unknown kind"),
+        };
+        Ok(RuleShape { identity, kind })
+    }
+
+    fn timing(&mut self) -> Result<Timing, DecodeError> {
+        Ok(Timing { for_ms: self.i64()?, keep_firing_for_ms: self.i64()? })
     }
 
     pub(super) fn health(&mut self) -> Result<Health, DecodeError> {
