@@ -43,6 +43,79 @@ fn a_file_is_read() {
 }
 
 #[test]
+fn what_is_wrong_with_thresholds_is_told_with_its_place() {
+    check(
+        &rule(&["alert: a", "expr: up", "thresholds: {critical: 1, warning: 2, warning_recovery: 1}"]),
+        expect![[r#"
+            6:45: group "g", rule 1, "a": thresholds: warning_recovery: it must not be below the warning threshold, 2
+        "#]],
+    );
+    check(
+        &rule(&["alert: a", "expr: up", "thresholds: {critical: 1}"]),
+        expect![[r#"
+        6:7: group "g", rule 1, "a": thresholds: compare: say whether what is above a threshold is bad ('>', '>=') or what is below ('<', '<=')
+    "#]],
+    );
+    check(
+        &rule(&[
+            "alert: a",
+            "expr: up > 3",
+            "labels: {severity: page}",
+            "thresholds: {critical: x, compare: '=>', wrning: 1}",
+        ]),
+        expect![[r#"
+            5:13: group "g", rule 1, "a": with 'thresholds' the expression is a value, and this one compares by > itself
+            7:7: group "g", rule 1, "a": the label "severity" is set by thresholds: leave out that of the rule
+            7:30: group "g", rule 1, "a": critical must be a number
+            7:42: group "g", rule 1, "a": compare: "=>" is none of '>', '>=', '<', '<=', '==', '!='
+            7:48: group "g", rule 1, "a": unknown field "wrning" in thresholds; do you mean warning?
+        "#]],
+    );
+    check(
+        &rule(&[
+            "alert: a",
+            "expr: up[5m]",
+            "thresholds: {critical: 1, compare: '>'}",
+            "checks: {at_least: 5, of: 3}",
+            "no_data: {behavior: tell, after: 5x, forget_after: 1m}",
+        ]),
+        expect![[r#"
+            5:13: group "g", rule 1, "a": with 'thresholds' the expression must have one value for each series
+            7:16: group "g", rule 1, "a": at_least: it cannot be more than the 3 that are looked at
+            8:27: group "g", rule 1, "a": no_data: behavior must be 'alert', 'ok' or 'keep'
+            8:40: group "g", rule 1, "a": after: not a valid duration string: "5x"
+        "#]],
+    );
+    check(
+        &rule(&[
+            "alert: a",
+            "expr: up",
+            "thresholds: {critical: 1, compare: '>'}",
+            "checks: {at_least: 0, of: 65}",
+            "no_data: {behavior: keep, after: 5m, forget_after: 1m}",
+        ]),
+        expect![[r#"
+            7:26: group "g", rule 1, "a": at_least: it must be from 1 to 64
+            7:33: group "g", rule 1, "a": of: it must be from 1 to 64
+            8:58: group "g", rule 1, "a": forget_after: it must be longer than 'after'
+        "#]],
+    );
+    check(
+        &rule(&["alert: a", "expr: up", "checks: {at_least: 2}", "no_data: {behavior: alert}"]),
+        expect![[r#"
+        6:7: group "g", rule 1, "a": 'checks' needs 'thresholds'
+        7:7: group "g", rule 1, "a": 'no_data' needs 'thresholds'
+    "#]],
+    );
+    check(
+        &rule(&["record: a", "expr: up", "thresholds: {critical: 1}"]),
+        expect![[r#"
+        6:7: group "g", rule 1, "a": invalid field 'thresholds' in recording rule
+    "#]],
+    );
+}
+
+#[test]
 fn nothing_is_no_groups() {
     check("", expect!["0 groups, 0 rules"]);
     check("groups:\n", expect!["0 groups, 0 rules"]);

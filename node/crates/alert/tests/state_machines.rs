@@ -91,6 +91,188 @@ fn check(text: &str, evaluations: &[&[&str]], expected: Expect) {
     expected.assert_eq(&said);
 }
 
+/// Evaluates a threshold rule every ten seconds, each time with these series, `x=value`; what happened, and which alerts there are.
+#[track_caller]
+fn check_thresholds(text: &str, evaluations: &[&str], expected: Expect) {
+    let Rule::Alerting(rule) = rule(text) else { panic!("an alert") };
+    let mut state = AlertingState::default();
+    let mut said = String::new();
+    for (at, present) in evaluations.iter().enumerate() {
+        let now = at as Timestamp * 10_000;
+        let of = |series: &str| series.split_once('=').map(|(x, value)| sample(x, value.parse().unwrap()));
+        let vector: Vec<VectorSample> = present.split_whitespace().filter_map(of).collect();
+        let evaluation = Evaluation {
+            now,
+            query_offset_ms: 0,
+            limit: None,
+            external_labels: &Labels::empty(),
+            surroundings: &Nowhere,
+        };
+        let stepped = alerting::step(&rule, &state, &evaluation, &vector).unwrap();
+        let name =
+            |labels: &Labels| format!("{} {}", labels.get("x").unwrap_or("-"), labels.get("severity").unwrap_or("-"));
+        let events: Vec<String> =
+            stepped.events.iter().map(|event| format!("{} {:?}", name(&event.labels), event.change)).collect();
+        let active = stepped.state.alerts.iter().filter(|(_, alert)| alert.phase.is_active());
+        let active: Vec<String> = active
+            .map(|(labels, alert)| {
+                let phase = match alert.phase {
+                    Phase::Pending => "pending",
+                    Phase::Firing { kept_since: None, .. } => "firing",
+                    _ => "kept",
+                };
+                let said = alert.annotations.first().map_or("", |(_, text)| text.as_str());
+                format!("{} {phase} {said}", name(labels))
+            })
+            .collect();
+        said.push_str(&format!("{:02}s: {} | {}\n", now / 1000, events.join(", "), active.join(", ")));
+        state = stepped.state;
+    }
+    expected.assert_eq(&said);
+}
+
+const THRESHOLDS: &str = "alert: A, expr: m, annotations: {v: '{{ $labels.x }} {{ $value }}'}, thresholds: {critical: 10, warning: 5, critical_recovery: 8, warning_recovery: 3}";
+
+#[test]
+fn of_the_severities_one_fires() {
+    check_thresholds(
+        THRESHOLDS,
+        &["1=1 2=11", "1=6 2=11", "1=11 2=9", "1=7 2=4", "1=4", "1=3", ""],
+        expect![[r#"
+            00s: 2 critical Pending, 2 critical Firing | 2 critical firing 2 11
+            10s: 1 warning Pending, 1 warning Firing | 2 critical firing 2 11, 1 warning firing 1 6
+            20s: 1 critical Pending, 1 critical Firing, 1 warning Resolved | 1 critical firing 1 11, 2 critical firing 2 9
+            30s: 1 critical Resolved, 2 critical Resolved, 1 warning Pending, 1 warning Firing, 2 warning Pending, 2 warning Firing | 1 warning firing 1 7, 2 warning firing 2 4
+            40s: 2 warning Resolved | 1 warning firing 1 4
+            50s: 1 warning Resolved | 
+            60s:  | 
+        "#]],
+    );
+}
+
+#[test]
+fn each_severity_waits_for_its_own_for() {
+    let text = format!("{THRESHOLDS}, for: 20s");
+    check_thresholds(
+        &text,
+        &["1=6", "1=6", "1=11", "1=11", "1=11", "1=7", "1=1", "1=11", "1=11", "1=11", "1=1"],
+        expect![[r#"
+            00s: 1 warning Pending | 1 warning pending 1 6
+            10s:  | 1 warning pending 1 6
+            20s: 1 critical Pending, 1 warning Firing | 1 critical pending 1 11, 1 warning firing 1 11
+            30s:  | 1 critical pending 1 11, 1 warning firing 1 11
+            40s: 1 critical Firing, 1 warning Resolved | 1 critical firing 1 11
+            50s: 1 critical Resolved, 1 warning Pending, 1 warning Firing | 1 warning firing 1 7
+            60s: 1 warning Resolved | 
+            70s: 1 critical Pending, 1 warning Pending | 1 critical pending 1 11, 1 warning pending 1 11
+            80s:  | 1 critical pending 1 11, 1 warning pending 1 11
+            90s: 1 critical Firing, 1 warning Dropped | 1 critical firing 1 11
+            100s: 1 critical Resolved | 
+        "#]],
+    );
+}
+
+#[test]
+fn a_severity_is_kept_firing_but_gives_way_to_a_worse_one() {
+    let text = format!("{THRESHOLDS}, keep_firing_for: 20s");
+    check_thresholds(
+        &text,
+        &["1=11", "1=6", "1=6", "1=6", "1=1", "1=11", "1=1", "1=1", "1=1"],
+        expect![[r#"
+            00s: 1 critical Pending, 1 critical Firing | 1 critical firing 1 11
+            10s:  | 1 critical kept 1 6
+            20s:  | 1 critical kept 1 6
+            30s: 1 critical Resolved, 1 warning Pending, 1 warning Firing | 1 warning firing 1 6
+            40s:  | 1 warning kept 1 6
+            50s: 1 critical Pending, 1 critical Firing, 1 warning Resolved | 1 critical firing 1 11
+            60s:  | 1 critical kept 1 11
+            70s:  | 1 critical kept 1 11
+            80s: 1 critical Resolved | 
+        "#]],
+    );
+}
+
+#[test]
+fn enough_checks_make_an_alert_and_too_few_end_it() {
+    let text = format!("{THRESHOLDS}, checks: {{at_least: 2, of: 3}}");
+    check_thresholds(
+        &text,
+        &["1=6", "1=1", "1=6", "1=6", "1=1", "1=1", "2=11", "2=11", "", "", ""],
+        expect![[r#"
+            00s:  | 
+            10s:  | 
+            20s: 1 warning Pending, 1 warning Firing | 1 warning firing 1 6
+            30s:  | 1 warning firing 1 6
+            40s:  | 1 warning firing 1 1
+            50s: 1 warning Resolved | 
+            60s:  | 
+            70s: 2 critical Pending, 2 critical Firing | 2 critical firing 2 11
+            80s:  | 2 critical firing 2 11
+            90s: 2 critical Resolved | 
+            100s:  | 
+        "#]],
+    );
+}
+
+#[test]
+fn series_that_are_gone_are_told_of_each_by_itself_and_then_the_query() {
+    let text = format!("{THRESHOLDS}, no_data: {{behavior: alert, after: 20s, forget_after: 50s}}");
+    check_thresholds(
+        &text,
+        &["", "", "", "1=1 2=11", "2=11", "2=11", "2=11", "", "1=6", "", "", "", "", "", "", ""],
+        expect![[r#"
+            00s:  | 
+            10s:  | 
+            20s: - no_data Pending, - no_data Firing | - no_data firing  NaN
+            30s: 2 critical Pending, 2 critical Firing, - no_data Resolved | 2 critical firing 2 11
+            40s:  | 2 critical firing 2 11
+            50s:  | 2 critical firing 2 11
+            60s: 1 no_data Pending, 1 no_data Firing | 2 critical firing 2 11, 1 no_data firing 1 NaN
+            70s:  | 2 critical firing 2 11, 1 no_data firing 1 NaN
+            80s: 1 no_data Resolved, 1 warning Pending, 1 warning Firing | 2 critical firing 2 11, 1 warning firing 1 6
+            90s: 2 critical Resolved, 2 no_data Pending, 2 no_data Firing | 2 no_data firing 2 NaN, 1 warning firing 1 6
+            100s:  | 2 no_data firing 2 NaN, 1 warning firing 1 6
+            110s: 1 no_data Pending, 1 no_data Firing, 1 warning Resolved | 1 no_data firing 1 NaN, 2 no_data firing 2 NaN
+            120s: 2 no_data Resolved | 1 no_data firing 1 NaN
+            130s:  | 1 no_data firing 1 NaN
+            140s: 1 no_data Resolved | 
+            150s: - no_data Pending, - no_data Firing | - no_data firing  NaN
+        "#]],
+    );
+    let text = format!("{THRESHOLDS}, no_data: {{behavior: keep, forget_after: 40s}}");
+    check_thresholds(
+        &text,
+        &["1=11 2=1", "", "1=9", "", "", "", "", "", ""],
+        expect![[r#"
+        00s: 1 critical Pending, 1 critical Firing | 1 critical firing 1 11
+        10s:  | 1 critical firing 1 11
+        20s:  | 1 critical firing 1 9
+        30s:  | 1 critical firing 1 9
+        40s:  | 1 critical firing 1 9
+        50s:  | 1 critical firing 1 9
+        60s:  | 1 critical firing 1 9
+        70s: 1 critical Resolved | 
+        80s:  | 
+    "#]],
+    );
+}
+
+#[test]
+fn series_that_differ_by_a_severity_of_their_own_cannot_be_told_apart() {
+    let Rule::Alerting(rule) = rule(THRESHOLDS) else { panic!("an alert") };
+    let evaluation = Evaluation {
+        now: 0,
+        query_offset_ms: 0,
+        limit: None,
+        external_labels: &Labels::empty(),
+        surroundings: &Nowhere,
+    };
+    let mut both = [sample("1", 11.0), sample("1", 12.0)];
+    both[0].labels = Labels::of(&[("severity", "a"), ("x", "1")]);
+    let stepped = alerting::step(&rule, &AlertingState::default(), &evaluation, &both);
+    assert_eq!(stepped, Err(StepError::SameAlerts));
+}
+
 #[test]
 fn an_alert_is_pending_for_as_long_as_the_rule_says() {
     check(

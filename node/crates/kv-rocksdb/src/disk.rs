@@ -62,6 +62,8 @@ impl RocksDisk {
         let tuning = Tuning::new(options, env.clone());
         env.set_low_priority_background_threads(tuning.background_threads());
         env.set_high_priority_background_threads(1);
+        // Merges can wait, questions cannot. Should they fall behind, writes are slowed down before anything is lost.
+        env.lower_thread_pool_cpu_priority();
         let (open, next_staging) = (Mutex::default(), AtomicU64::new(0));
         Ok(Self { shared: Arc::new(Shared { root, files, tuning, open, next_staging, _lock: lock }) })
     }

@@ -10,7 +10,7 @@ use bellwether_model::limits::WINDOW_MS;
 use bellwether_model::{CounterResetHint, Counts, Histogram, Labels, Span};
 use bellwether_server::write::own_body::put_histograms;
 use bellwether_server::write::wire_histogram::{encode, put_bytes};
-use http_support::remote_read::{ReadResponse, request};
+use http_support::remote_read::{ChunkedReadResponse, ReadResponse, frames, request};
 use http_support::{Answer, NOW_MS, Node, series, snappy};
 use prost::Message;
 
@@ -67,14 +67,20 @@ async fn write_v2(node: &Node, name: &str, rows: &[(i64, Histogram)]) -> Answer 
     node.write_with(&V2_HEADERS, snappy(&v2(name, rows))).await
 }
 
-/// All samples of a metric: floats, and histograms as they lie on the wire.
-async fn read(node: &Node, name: &str) -> (Vec<(i64, f64)>, Vec<Vec<u8>>) {
-    let body = request(&[(0, i64::MAX, &[(0, "__name__", name)])], &[0]);
+/// All samples of a metric in the first of these forms.
+async fn remote_read(node: &Node, name: &str, accepted: &[i32]) -> Answer {
+    let body = request(&[(0, i64::MAX, &[(0, "__name__", name)])], accepted);
     let request = Request::post("/api/v1/read")
         .header(header::CONTENT_TYPE, "application/x-protobuf")
         .header(header::CONTENT_ENCODING, "snappy");
     let answer = node.send(request.body(Body::from(snappy(&body))).unwrap()).await;
     assert_eq!(answer.status, 200, "{}", answer.shown());
+    answer
+}
+
+/// All samples of a metric: floats, and histograms as they lie on the wire.
+async fn read(node: &Node, name: &str) -> (Vec<(i64, f64)>, Vec<Vec<u8>>) {
+    let answer = remote_read(node, name, &[0]).await;
     let body = snap::raw::Decoder::new().decompress_vec(&answer.body).unwrap();
     let mut response = ReadResponse::decode(&body[..]).unwrap();
     let mut found = response.results.remove(0).timeseries;
@@ -108,6 +114,38 @@ async fn histograms_of_both_versions_come_back_before_and_after_flush_and_seal()
         assert_eq!(node.post(step).await.status, 200);
     }
     assert_eq!(read(&node, "one").await, (vec![], wire(&rows)));
+}
+
+#[tokio::test]
+async fn streamed_chunks_are_of_floats_and_of_histograms_by_time() {
+    let node = Node::start().await;
+    let at = |row: u64| NOW_MS - 1_000_000 + row as i64 * 1_000;
+    let rows: Vec<(i64, Histogram)> = (1..200).filter(|row| *row != 150).map(|row| (at(row), integer(row))).collect();
+    write_v2(&node, "two", &rows).await;
+    write_v2(&node, "two", &[(at(300), custom())]).await;
+    node.load(&[series("two", &[(at(150), 7.0)])]).await;
+    let mut found = Vec::new();
+    for (_, frame) in frames(&remote_read(&node, "two", &[1]).await.body) {
+        for series in ChunkedReadResponse::decode(&frame[..]).unwrap().chunked_series {
+            let count = |data: &[u8]| u16::from_be_bytes([data[0], data[1]]);
+            let place = |time: i64| (time - at(0)) / 1_000;
+            let chunks = series.chunks.into_iter();
+            found.extend(
+                chunks.map(|chunk| {
+                    (chunk.encoding, count(&chunk.data), place(chunk.min_time_ms), place(chunk.max_time_ms))
+                }),
+            );
+        }
+    }
+    let (xor, integer, float) = (1, 2, 3);
+    let expected = [
+        (integer, 120, 1, 120),
+        (integer, 29, 121, 149),
+        (xor, 1, 150, 150),
+        (integer, 49, 151, 199),
+        (float, 1, 300, 300),
+    ];
+    assert_eq!(found, expected);
 }
 
 #[tokio::test]

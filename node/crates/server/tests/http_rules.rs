@@ -186,14 +186,20 @@ async fn an_alert_with_thresholds_is_defined_looked_at_and_deleted() {
     assert_eq!(node.call("POST", "/api/v1/alerts", body).await.status, StatusCode::CREATED);
     let id = node.get("/v1/alerts").await.json()["alerts"][0]["alert_id"].as_str().unwrap().to_owned();
     check(&node, "GET", &format!("/v1/alerts/{id}"), "", expect![[r#"200 {"alert_id":"f79efb5413c9d467","evaluation_window":"5m","message":"🔥 {{ $value }}","name":"High errors","no_data_behavior":"alert","notify":["slack:#alerts-prod"],"query":"avg(last_5m):sum:http.errors{service:api} / sum:http.requests{service:api} > 0.05","status":"ok","thresholds":{"critical":0.05,"warning":0.02},"triggered_at":null,"value":null}"#]]).await;
-    let firing = Labels::of(&[("alertname", "High errors"), ("alert_id", &id), ("severity", "warning")]);
-    node.alerting.evaluate("v1_alerts", &id, &[Ok(vec![]), Ok(vec![(firing, 0.03)]), Ok(vec![])]);
+    let one = || Labels::of(&[("service", "api")]);
+    node.alerting.evaluate("v1_alerts", &id, &[Ok(vec![(one(), 0.03)])]);
     check(&node, "GET", "/v1/alerts", "", expect![[r#"200 {"alerts":[{"alert_id":"f79efb5413c9d467","name":"High errors","query":"avg(last_5m):sum:http.errors{service:api} / sum:http.requests{service:api} > 0.05","status":"warning","triggered_at":"2026-11-20T08:00:00.000Z","value":0.03}]}"#]]).await;
     node.clock.advance(15_000);
-    let gone = Labels::of(&[("alertname", "High errors"), ("alert_id", &id), ("severity", "no_data")]);
-    node.alerting.evaluate("v1_alerts", &id, &[Ok(vec![]), Ok(vec![]), Ok(vec![(gone, 1.0)])]);
-    let alert = &node.get("/v1/alerts").await.json()["alerts"][0];
-    assert_eq!((&alert["status"], &alert["value"]), (&"no_data".into(), &serde_json::Value::Null));
+    for (series, status, value) in [
+        (vec![(one(), 0.06)], "triggered", 0.06.into()),
+        (vec![], "no_data", serde_json::Value::Null),
+        (vec![(one(), 0.01)], "ok", serde_json::Value::Null),
+    ] {
+        node.alerting.evaluate("v1_alerts", &id, &[Ok(series)]);
+        let alert = &node.get("/v1/alerts").await.json()["alerts"][0];
+        assert_eq!((&alert["status"], &alert["value"]), (&status.into(), &value));
+        node.clock.advance(15_000);
+    }
     let other = body.replace("0.02", "0.03");
     check(&node, "POST", "/v1/alerts", &other, expect![[r#"409 {"status":"error","errorType":"conflict","error":"there is an alert \"High errors\" already: PUT /v1/alerts/f79efb5413c9d467 changes it"}"#]]).await;
     assert_eq!(node.call("PUT", &format!("/v1/alerts/{id}"), &other).await.status, StatusCode::OK);
@@ -213,7 +219,7 @@ async fn a_wrong_definition_is_refused_with_the_name_of_its_field() {
         (r#"{"name":1}"#, "name: it must be a text, this is a number"),
         (
             r#"{"name":"a","query":"up","x":1}"#,
-            "unknown field \"x\": an alert has name, query, message, notify, thresholds, evaluation_window, no_data_behavior, critical",
+            "unknown field \"x\": an alert has name, query, message, notify, thresholds, checks, evaluation_window, no_data_behavior, no_data_after, critical",
         ),
         (
             r#"{"name":"a","query":"up","thresholds":{"critical":"1"}}"#,
@@ -221,12 +227,17 @@ async fn a_wrong_definition_is_refused_with_the_name_of_its_field() {
         ),
         (
             r#"{"name":"a","query":"up","thresholds":{"recovery":1}}"#,
-            "unknown field \"thresholds.recovery\": thresholds are critical and warning",
+            "unknown field \"thresholds.recovery\": thresholds has critical, warning, critical_recovery, warning_recovery",
         ),
         (r#"{"name":"a","query":"up","notify":["x",1]}"#, "notify: it must be a list of texts, this is a number"),
         (
-            r#"{"name":"a","query":"up == 0","no_data_behavior":"keep"}"#,
-            "no_data_behavior: \"keep\" is not possible: alerts whose series are gone end; take \"alert\" or \"ok\"",
+            r#"{"name":"a","query":"up == 0","no_data_behavior":"tell"}"#,
+            "no_data_behavior: \"tell\" is none of \"alert\", \"ok\", \"keep\"",
+        ),
+        (r#"{"name":"a","query":"up == 0","checks":{"at_least":2}}"#, "checks.of: it is missing"),
+        (
+            r#"{"name":"a","query":"up > 1","thresholds":{"critical_recovery":2}}"#,
+            "thresholds.critical_recovery: it must not be above the critical threshold, 1",
         ),
         (
             r#"{"name":"a","query":"up == 0","evaluation_window":"5"}"#,

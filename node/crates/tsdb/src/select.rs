@@ -281,7 +281,8 @@ impl Shard {
     ) -> Result<Vec<u32>, SelectError> {
         loop {
             let held = Held { shard: self, generation: self.state.read().index.generation() };
-            match lookup::matching(&held, cancel, tenant, matchers) {
+            let remembered = self.remembered.of_generation(held.generation);
+            match lookup::matching(&held, remembered, cancel, tenant, matchers) {
                 Ok(found) => return Ok(found),
                 Err(Interrupted::Cancelled) => return Err(SelectError::Cancelled),
                 // Rare, as it takes a flush that forgets half of all pairs.

@@ -25,6 +25,7 @@ use crate::exemplars::{self, EXEMPLAR_VERSION, ExemplarStore};
 use crate::expiry;
 use crate::head::Head;
 use crate::index::Index;
+use crate::index::remembered::Remembered;
 use crate::keys::{self, RunId};
 use crate::metadata::{MetadataStore, MetricKey};
 use crate::metrics::ShardMetrics;
@@ -145,6 +146,8 @@ pub struct Shard {
     pub(crate) reader: RunReader,
     pub(crate) state: RwLock<State>,
     pub(crate) maintenance: Mutex<Maintenance>,
+    /// What lookups found out about the index.
+    pub(crate) remembered: Remembered,
     pub(crate) metrics: Arc<ShardMetrics>,
 }
 
@@ -245,7 +248,13 @@ impl Shard {
             logical,
             is_dirty: false,
         };
-        Ok(Shard { reader, state: RwLock::new(state), maintenance: Mutex::new(maintenance), metrics })
+        Ok(Shard {
+            reader,
+            state: RwLock::new(state),
+            maintenance: Mutex::new(maintenance),
+            remembered: Remembered::default(),
+            metrics,
+        })
     }
 
     /// Exclusive access for apply.
@@ -336,7 +345,7 @@ impl Shard {
             active_series: u64::from(state.head.series()),
             unflushed_samples: heads().map(Head::samples).sum(),
             head_bytes: heads().map(|head| head.bytes() as u64).sum(),
-            index_bytes: state.index.bytes() as u64,
+            index_bytes: (state.index.bytes() + self.remembered.bytes()) as u64,
             windows: state.catalog.windows.len() as u64,
             runs: state.catalog.all().count() as u64,
             run_samples: state.catalog.all().map(|(_, run)| run.samples).sum(),

@@ -8,6 +8,7 @@ pub mod requests;
 pub mod states;
 
 mod alerts;
+mod watched;
 
 use bellwether_model::{Labels, NodeId, Tenant};
 

@@ -5,9 +5,13 @@ use std::sync::Arc;
 use bellwether_model::{Labels, Tenant, Timestamp};
 
 use super::limits::{ALERT_BYTES_MAX, ERROR_BYTES_MAX, EVALUATED_BYTES_MAX, REFRESH_MS};
+use super::state::RuleKind;
 use super::state::{Health, RuleProgress, StoredGroup};
 use crate::state::StepError;
 use crate::state::alerting::{Observation, Present, Seen, Timing, advance, check_limit, is_still};
+use crate::state::threshold::Grading;
+use crate::state::threshold::reading::Reading;
+use crate::state::threshold::watch::{self, Sighting, Sightings};
 
 /// What an evaluation of a rule group saw that was not known.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +49,8 @@ pub struct RuleDifference {
     pub health: Option<Health>,
     /// What became of its alerts.
     pub observation: Observation,
+    /// What became of the series that it watches, if it is a threshold rule.
+    pub sightings: Sightings,
     /// It has more alerts than its group's limit: they are all forgotten.
     pub forgets: bool,
     /// Where people see its query, if that is not known.
@@ -73,12 +79,27 @@ pub struct Evaluation {
 /// What came of a rule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RuleResult {
-    /// The alerts that are there (none for a recording rule), or why it failed.
-    pub present: Result<Present, String>,
+    /// What was found (no alerts for a recording rule), or why it failed.
+    pub found: Result<Found, String>,
     /// How long it took, in microseconds.
     pub duration_us: u32,
     /// Where people see its query: `/graph?...`, the address of whoever shows it before it.
     pub generator_url: Arc<str>,
+}
+
+/// What the result of a rule's query comes to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Found {
+    /// Alerts that are there.
+    Alerts(Present),
+    /// Series that a threshold rule watches.
+    Series(Reading),
+}
+
+impl From<Present> for Found {
+    fn from(present: Present) -> Found {
+        Found::Alerts(present)
+    }
 }
 
 impl Evaluated {
@@ -101,7 +122,7 @@ impl Evaluated {
                 Some(result) => RuleDifference::of(known, result, limit, at),
                 None => RuleDifference::unknown(),
             };
-            cut(&mut difference.observation, &mut room);
+            cut(&mut difference, &mut room);
             if !difference.is_empty() {
                 difference.rule = rule as u32;
                 differences.push(difference);
@@ -126,16 +147,26 @@ impl Evaluated {
     pub fn changes_nothing(&self, known: &StoredGroup) -> bool {
         let mut differences = self.differences.iter().peekable();
         known.progress.rules.iter().enumerate().all(|(number, rule)| {
-            match (differences.next_if(|difference| difference.rule as usize == number), rule.shape.timing()) {
-                (Some(difference), _) => {
+            match differences.next_if(|difference| difference.rule as usize == number) {
+                Some(difference) => {
                     *difference == RuleDifference { rule: number as u32, ..RuleDifference::unknown() }
                 }
-                (None, Some(timing)) if !matches!(rule.health, Health::Failed(_)) => {
-                    is_still(timing, &rule.alerts, self.at, &Observation::default())
-                }
-                (None, _) => true,
+                None => matches!(rule.health, Health::Failed(_)) || rule.is_still(self.at),
             }
         })
+    }
+}
+
+impl RuleProgress {
+    /// Whether nothing becomes of its alerts by an evaluation that sees nothing new.
+    fn is_still(&self, at: Timestamp) -> bool {
+        match &self.shape.kind {
+            RuleKind::Recording => true,
+            RuleKind::Alerting(timing) => is_still(*timing, &self.alerts, at, &Observation::default()),
+            RuleKind::Threshold(timing, grading) => {
+                watch::is_still((*timing, grading), &self.watched, &self.alerts, at, &Sightings::default())
+            }
+        }
     }
 }
 
@@ -143,40 +174,68 @@ impl RuleDifference {
     /// Of a rule of which nothing was found out.
     fn unknown() -> RuleDifference {
         let observation = Observation { is_cut: true, ..Observation::default() };
-        RuleDifference { observation, ..RuleDifference::default() }
+        let sightings = Sightings { is_cut: true, ..Sightings::default() };
+        RuleDifference { observation, sightings, ..RuleDifference::default() }
     }
 
     fn of(known: &RuleProgress, result: RuleResult, limit: Option<usize>, at: Timestamp) -> RuleDifference {
         let mut difference = RuleDifference::default();
-        let health = match (result.present, known.shape.timing()) {
+        let health = match (result.found, known.shape.kind) {
             (Err(error), _) => Health::Failed(shortened(error)),
-            (Ok(_), None) => Health::Ok,
-            (Ok(present), Some(_)) if present.iter().any(|(labels, seen)| bytes(labels, seen) > ALERT_BYTES_MAX) => {
-                Health::Failed(format!("an alert has more than {ALERT_BYTES_MAX} bytes of labels and annotations"))
-            }
-            (Ok(present), Some(timing)) => {
+            (Ok(_), RuleKind::Recording) => Health::Ok,
+            (Ok(Found::Alerts(present)), RuleKind::Alerting(timing)) => {
                 let observation = Observation::difference(&known.alerts, &present, at, REFRESH_MS);
-                match exceeded(limit, known, timing, at, &observation) {
-                    Ok(()) => {
-                        difference.observation = observation;
-                        Health::Ok
-                    }
-                    Err(error) => {
-                        difference.forgets = !known.alerts.is_empty();
-                        Health::Failed(error.to_string())
-                    }
-                }
+                let largest = present.iter().map(|(labels, seen)| bytes(labels, seen)).max().unwrap_or_default();
+                let checked = fits(largest).and_then(|()| exceeded(limit, known, timing, at, &observation));
+                difference.observation = observation;
+                difference.settle(known, checked)
             }
+            (Ok(Found::Series(reading)), RuleKind::Threshold(timing, grading)) => {
+                let sightings = Sightings::difference(&known.watched, &reading, at, REFRESH_MS);
+                let largest = reading.iter().map(|(labels, sighting)| sighting_bytes(labels, sighting)).max();
+                let checked = fits(largest.unwrap_or_default());
+                let checked = checked.and_then(|()| too_many(limit, known, (timing, &grading), at, &sightings));
+                difference.sightings = sightings;
+                difference.settle(known, checked)
+            }
+            (Ok(_), _) => Health::Failed("this program reads the rule otherwise than the one that took it".to_owned()),
         };
-        let is_new = known.generator_url != result.generator_url && !difference.observation.is_empty();
+        let has_news = !difference.observation.is_empty() || !difference.sightings.is_empty();
+        let is_new = known.generator_url != result.generator_url && has_news;
         difference.generator_url = is_new.then_some(result.generator_url);
         difference.health = (health != known.health).then_some(health);
         difference
     }
 
-    fn is_empty(&self) -> bool {
-        self.health.is_none() && !self.forgets && self.observation.is_empty() && !self.observation.is_cut
+    /// How the rule is by what was found. If that is wrong, it is not told of.
+    fn settle(&mut self, known: &RuleProgress, checked: Result<(), Unfit>) -> Health {
+        let Err(error) = checked else { return Health::Ok };
+        (self.observation, self.sightings) = (Observation::default(), Sightings::default());
+        let is_known = !known.alerts.is_empty() || !known.watched.is_empty();
+        self.forgets = is_known && matches!(error, Unfit::TooMany(_));
+        Health::Failed(error.to_string())
     }
+
+    fn is_empty(&self) -> bool {
+        self.health.is_none()
+            && !self.forgets
+            && self.observation.is_empty()
+            && !self.observation.is_cut
+            && self.sightings.is_empty()
+    }
+}
+
+/// Why alerts are not told of.
+#[derive(Debug, thiserror::Error)]
+enum Unfit {
+    #[error("an alert has more than {ALERT_BYTES_MAX} bytes of labels and annotations")]
+    TooLarge,
+    #[error(transparent)]
+    TooMany(#[from] StepError),
+}
+
+fn fits(largest: usize) -> Result<(), Unfit> {
+    if largest > ALERT_BYTES_MAX { Err(Unfit::TooLarge) } else { Ok(()) }
 }
 
 /// Whether more alerts would be there than may be.
@@ -186,18 +245,35 @@ fn exceeded(
     timing: Timing,
     at: Timestamp,
     observation: &Observation,
-) -> Result<(), StepError> {
+) -> Result<(), Unfit> {
     // Most rules have too few alerts, whatever becomes of them.
     if limit.is_none_or(|limit| known.alerts.len() + observation.appeared.len() <= limit) {
         return Ok(());
     }
     let mut alerts = (*known.alerts).clone();
     advance(timing, &mut alerts, at, observation);
-    check_limit(limit, &alerts)
+    Ok(check_limit(limit, &alerts)?)
+}
+
+/// The same of a threshold rule.
+fn too_many(
+    limit: Option<usize>,
+    known: &RuleProgress,
+    rule: (Timing, &Grading),
+    at: Timestamp,
+    sightings: &Sightings,
+) -> Result<(), Unfit> {
+    if limit.is_none() {
+        return Ok(());
+    }
+    let (mut watched, mut alerts) = ((*known.watched).clone(), (*known.alerts).clone());
+    watch::advance(rule, &mut watched, &mut alerts, at, sightings);
+    Ok(check_limit(limit, &alerts)?)
 }
 
 /// Leaves out what has no room.
-fn cut(observation: &mut Observation, room: &mut usize) {
+fn cut(difference: &mut RuleDifference, room: &mut usize) {
+    let RuleDifference { observation, sightings, .. } = difference;
     let mut fits = |bytes: usize| {
         let is_room = bytes <= *room;
         *room = if is_room { *room - bytes } else { 0 };
@@ -206,6 +282,10 @@ fn cut(observation: &mut Observation, room: &mut usize) {
     let gone = observation.gone.iter().take_while(|labels| fits(labels.byte_len())).count();
     let mut count = |all: &[(Labels, Seen)]| all.iter().take_while(|(labels, seen)| fits(bytes(labels, seen))).count();
     let (refreshed, appeared) = (count(&observation.refreshed), count(&observation.appeared));
+    let told = sightings.changed.iter();
+    let told = told.take_while(|(labels, sighting)| fits(sighting_bytes(labels, sighting))).count();
+    sightings.is_cut |= told < sightings.changed.len();
+    sightings.changed.truncate(told);
     observation.is_cut |= gone < observation.gone.len()
         || refreshed < observation.refreshed.len()
         || appeared < observation.appeared.len();
@@ -216,6 +296,15 @@ fn cut(observation: &mut Observation, room: &mut usize) {
 
 fn bytes(labels: &Labels, seen: &Seen) -> usize {
     labels.byte_len() + seen.annotations.iter().map(|(name, text)| name.len() + text.len()).sum::<usize>()
+}
+
+fn sighting_bytes(labels: &Labels, sighting: &Sighting) -> usize {
+    match sighting {
+        Sighting::There { seen, .. } | Sighting::Gone { seen: Some(seen) } | Sighting::Nothing { seen } => {
+            bytes(labels, seen)
+        }
+        Sighting::Gone { seen: None } | Sighting::Over => labels.byte_len(),
+    }
 }
 
 /// An error as it is kept.

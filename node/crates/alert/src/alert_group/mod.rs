@@ -19,7 +19,7 @@ pub mod state;
 pub use apply::apply;
 pub use codec::{DecodeError, replies, requests, states};
 pub use command::{Command, Delivery, Limited, Outcome, ReceivedAlert, Refusal, Reply, Request, SilenceDraft};
-pub use evaluated::{Evaluated, Evaluation, RuleDifference, RuleResult};
+pub use evaluated::{Evaluated, Evaluation, Found, RuleDifference, RuleResult};
 pub use state::{
     AlertGroupState, GroupProgress, Health, IntegrationHealth, Intent, Ring, RuleKind, RuleProgress, RuleShape,
     StoredGroup, StoredNotifications, TenantState, Totals, Transition,

@@ -13,6 +13,8 @@ use crate::notify::silence::Silences;
 use crate::notify::templates::Library;
 use crate::rules::{self, Rule, RuleGroup};
 use crate::state::alerting::{Alerts, Change, Timing};
+use crate::state::threshold::Grading;
+use crate::state::threshold::watch::Watchlist;
 use crate::yaml::problems::Problem;
 
 /// All that an alert group knows.
@@ -75,6 +77,8 @@ pub struct Totals {
     pub text_bytes: usize,
     /// Alerts, whatever their phase.
     pub alerts: usize,
+    /// Series that threshold rules watch.
+    pub watched: usize,
 }
 
 /// A rule group, with what evaluations made of it.
@@ -116,6 +120,8 @@ pub struct RuleProgress {
     pub generator_url: Arc<str>,
     /// Its alerts; none of a recording rule.
     pub alerts: Arc<Alerts>,
+    /// The series that it watches; none unless it is a threshold rule.
+    pub watched: Arc<Watchlist>,
 }
 
 /// What the state must know of a rule, whatever its text means to a program.
@@ -136,6 +142,8 @@ pub enum RuleKind {
     Recording,
     /// Has alerts.
     Alerting(Timing),
+    /// Has alerts of series that it watches.
+    Threshold(Timing, Grading),
 }
 
 /// How a rule is.
@@ -223,7 +231,11 @@ impl RuleShape {
             }
             Rule::Alerting(rule) => {
                 rule.labels.iter().flat_map(|label| [&label.name, &label.text]).for_each(|text| feed(text));
-                (RuleKind::Alerting(Timing::of(rule)), rule.critical)
+                let kind = match &rule.thresholds {
+                    None => RuleKind::Alerting(Timing::of(rule)),
+                    Some(of) => RuleKind::Threshold(Timing::of(rule), of.grading),
+                };
+                (kind, rule.critical)
             }
         };
         RuleShape { identity: hash.digest128(), kind, critical }
@@ -233,7 +245,16 @@ impl RuleShape {
     pub fn timing(&self) -> Option<Timing> {
         match self.kind {
             RuleKind::Recording => None,
-            RuleKind::Alerting(timing) => Some(timing),
+            RuleKind::Alerting(timing) | RuleKind::Threshold(timing, _) => Some(timing),
+        }
+    }
+
+    /// What is kept of a rule goes on with one of the same identity and sort.
+    pub(super) fn sort(&self) -> u8 {
+        match self.kind {
+            RuleKind::Recording => 0,
+            RuleKind::Alerting(_) => 1,
+            RuleKind::Threshold(..) => 2,
         }
     }
 }
@@ -241,8 +262,8 @@ impl RuleShape {
 impl RuleProgress {
     /// Of a rule that was not evaluated yet.
     pub fn new(shape: RuleShape) -> RuleProgress {
-        let (generator_url, alerts) = ("".into(), Arc::default());
-        RuleProgress { shape, health: Health::Unknown, duration_us: 0, generator_url, alerts }
+        let (generator_url, alerts, watched) = ("".into(), Arc::default(), Arc::default());
+        RuleProgress { shape, health: Health::Unknown, duration_us: 0, generator_url, alerts, watched }
     }
 }
 

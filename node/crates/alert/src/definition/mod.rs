@@ -1,13 +1,8 @@
-//! Alerts as `POST /v1/alerts` takes them: one query, two thresholds, what to do without data. Each becomes a rule group, one
-//! alerting rule for each thing that can be said of it, so that whatever evaluates rules evaluates these.
+//! Alerts as `POST /v1/alerts` takes them: one query, thresholds, what to do without data. Each becomes a rule group of one rule, so that
+//! whatever evaluates rules evaluates these: a threshold rule where the query is a value, or compares one with a number; otherwise a rule
+//! that is critical where the query has a result.
 //!
-//! | rule | fires | label `severity` |
-//! |---|---|---|
-//! | critical | the value is beyond the critical threshold, or the query has a result | `critical` |
-//! | warning | the value is beyond the warning threshold: beyond the critical one too | `warning` |
-//! | no data | the query has had no value | `no_data` |
-//!
-//! All carry `alertname`, `alert_id` and `notify`, by which routes can tell them. What rules cannot do is refused.
+//! Its alerts carry `alertname`, `alert_id` and `notify`, by which routes can tell them, and `severity`. What rules cannot do is refused.
 
 mod cursor;
 pub mod metric_query;
@@ -17,8 +12,12 @@ use bellwether_promql::ast::{Binary, BinaryOp};
 use bellwether_promql::{Expr, number_text, parse};
 
 use crate::notify::fingerprint::Fingerprint;
+use crate::rules::thresholds::{ThresholdRule, Thresholds, WrittenThresholds};
 use crate::rules::{AlertingRule, Expansion, Query, Rule, RuleGroup};
 use crate::state::alerting::ALERT_NAME;
+pub use crate::state::threshold::watch::SEVERITY;
+pub use crate::state::threshold::{Behavior, Severity};
+use crate::state::threshold::{CHECKS_MAX, Checks, FORGET_AFTER_MS, Grading, NoData};
 use crate::template::alert::AlertTemplate;
 use crate::yaml::Place;
 use cursor::TextError;
@@ -34,8 +33,6 @@ pub const TARGET_BYTES_MAX: usize = 512;
 /// The longest time that a condition must hold.
 const EVALUATION_WINDOW_MS_MAX: i64 = 31 * 24 * 3_600_000;
 
-/// The label that says how bad it is.
-pub const SEVERITY: &str = "severity";
 /// The label by which an alert's rules are found.
 pub const ALERT_ID: &str = "alert_id";
 /// The label that says whom to tell: the targets with commas between.
@@ -58,50 +55,20 @@ pub struct Definition {
     pub critical: Option<f64>,
     /// From where on it is a warning.
     pub warning: Option<f64>,
+    /// From where on it is not critical any more.
+    pub critical_recovery: Option<f64>,
+    /// From where on it is no warning any more.
+    pub warning_recovery: Option<f64>,
+    /// How many checks must be bad; each counts if it is not said.
+    pub checks: Option<Checks>,
     /// Of PromQL, how long the condition must hold; of a metric query, the window that it has already.
     pub evaluation_window_ms: Option<i64>,
     /// What no data means.
-    pub no_data: NoData,
+    pub no_data: Behavior,
+    /// How long no data means nothing.
+    pub no_data_after_ms: Option<i64>,
     /// Whether it is evaluated as soon as a sample is stored, whatever its thresholds.
     pub is_critical: bool,
-}
-
-/// What no data means.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum NoData {
-    /// Nothing is wrong.
-    #[default]
-    Ok,
-    /// Somebody is to be told.
-    Alert,
-}
-
-/// How bad it is, from the best.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// There is nothing to look at.
-    NoData,
-    /// Beyond the warning threshold.
-    Warning,
-    /// Beyond the critical threshold.
-    Critical,
-}
-
-impl Severity {
-    /// The value of the label.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Severity::NoData => "no_data",
-            Severity::Warning => "warning",
-            Severity::Critical => "critical",
-        }
-    }
-
-    /// Of a rule that a definition was made into.
-    pub fn of(rule: &AlertingRule) -> Option<Severity> {
-        let label = rule.labels.iter().find(|label| label.name == SEVERITY)?;
-        [Severity::NoData, Severity::Warning, Severity::Critical].into_iter().find(|known| known.as_str() == label.text)
-    }
 }
 
 /// What is wrong with a definition.
@@ -139,10 +106,10 @@ impl Definition {
         self.check_texts()?;
         let condition = Condition::of(&self.query)?;
         let for_ms = self.hold_ms(&condition)?;
-        let mut rules = Vec::new();
-        for (severity, query) in self.queries(&condition)? {
-            rules.push(Rule::Alerting(self.rule(id, severity, query, for_ms)?));
-        }
+        let rules = vec![Rule::Alerting(match self.thresholds(&condition)? {
+            Some((value, of)) => self.rule(id, value, Some(of), for_ms)?,
+            None => self.rule(id, self.query.clone(), None, for_ms)?,
+        })];
         Ok(RuleGroup {
             name: id.to_owned(),
             interval_ms: None,
@@ -193,55 +160,77 @@ impl Definition {
         }
     }
 
-    fn queries(&self, condition: &Condition) -> Result<Vec<(Severity, String)>, FieldError> {
-        let (critical, warning) = (self.critical, self.warning);
+    /// The value that is compared, and with what; none if the query has none.
+    fn thresholds(&self, condition: &Condition) -> Result<Option<(String, ThresholdRule)>, FieldError> {
         let Some(value) = &condition.value else {
-            if critical.is_some() || warning.is_some() {
+            let thresholds = [self.critical, self.warning, self.critical_recovery, self.warning_recovery];
+            if thresholds.iter().any(Option::is_some) {
                 return wrong("thresholds", "the query is no value that could be compared with them");
             }
-            if self.no_data == NoData::Alert {
-                let message = "\"alert\" needs a query that is a value with thresholds, or compares one with a number: of this one no \
-                               result may mean that all is well";
-                return wrong("no_data_behavior", message);
+            if self.checks.is_some() {
+                return wrong(
+                    "checks",
+                    "they need a query that is a value with thresholds, or compares one with a number",
+                );
             }
-            return Ok(vec![(Severity::Critical, self.query.clone())]);
+            if self.no_data != Behavior::Ok || self.no_data_after_ms.is_some() {
+                let field = if self.no_data == Behavior::Ok { "no_data_after" } else { "no_data_behavior" };
+                let message = format!(
+                    "{:?} needs a query that is a value with thresholds, or compares one with a number: of this one no result may \
+                     mean that all is well",
+                    self.no_data.as_str()
+                );
+                return wrong(field, message);
+            }
+            return Ok(None);
         };
-        let op = match (condition.comparison, critical, warning) {
-            (None, None, None) => {
-                return wrong("thresholds", "the query compares with nothing, so there must be a threshold");
-            }
-            (Some((_, number)), Some(critical), _) if number != critical => {
-                let [number, critical] = [number, critical].map(number_text);
-                return wrong("thresholds.critical", format!("it is {critical}, and the query compares with {number}"));
-            }
-            (Some((op, _)), _, _) => op,
-            // Whichever lies further out is the critical one.
-            (None, Some(critical), Some(warning)) if critical < warning => BinaryOp::Less,
-            (None, _, _) => BinaryOp::Greater,
+        if condition.comparison.is_none() && self.critical.is_none() && self.warning.is_none() {
+            return wrong("thresholds", "the query compares with nothing, so there must be a threshold");
+        }
+        if let (Some((_, number)), Some(critical)) = (condition.comparison, self.critical)
+            && number != critical
+        {
+            let [number, critical] = [number, critical].map(number_text);
+            return wrong("thresholds.critical", format!("it is {critical}, and the query compares with {number}"));
+        }
+        let written = WrittenThresholds {
+            compare: condition.comparison.map(|(op, _)| op),
+            critical: self.critical.or(condition.comparison.map(|(_, number)| number)),
+            warning: self.warning,
+            critical_recovery: self.critical_recovery,
+            warning_recovery: self.warning_recovery,
         };
-        let critical = critical.or(condition.comparison.map(|(_, number)| number));
-        if let (Some(critical), Some(warning)) = (critical, warning) {
-            let is_inside = match op {
-                BinaryOp::Greater | BinaryOp::GreaterEqual => warning < critical,
-                BinaryOp::Less | BinaryOp::LessEqual => warning > critical,
-                _ => return wrong("thresholds.warning", format!("a query with {} has one threshold", op.as_str())),
-            };
-            if !is_inside {
-                let critical = number_text(critical);
-                return wrong("thresholds.warning", format!("it must be reached before the critical one, {critical}"));
-            }
-        }
-        let compare = |threshold: f64| format!("{value} {} {}", op.as_str(), number_text(threshold));
-        let mut queries = Vec::new();
-        queries.extend(critical.map(|threshold| (Severity::Critical, compare(threshold))));
-        queries.extend(warning.map(|threshold| (Severity::Warning, compare(threshold))));
-        if self.no_data == NoData::Alert {
-            queries.push((Severity::NoData, format!("absent({value})")));
-        }
-        Ok(queries)
+        let thresholds = checked(written)?;
+        let grading = Grading { checks: self.checked_checks()?, no_data: self.checked_no_data()? };
+        Ok(Some((value.clone(), ThresholdRule { thresholds, grading })))
     }
 
-    fn rule(&self, id: &str, severity: Severity, text: String, for_ms: i64) -> Result<AlertingRule, FieldError> {
+    fn checked_checks(&self) -> Result<Checks, FieldError> {
+        let checks = self.checks.unwrap_or_default();
+        if !(1..=CHECKS_MAX).contains(&checks.of) {
+            return wrong("checks.of", format!("it must be from 1 to {CHECKS_MAX}"));
+        }
+        if !(1..=checks.of).contains(&checks.at_least) {
+            return wrong("checks.at_least", format!("it must be from 1 to the {} that are looked at", checks.of));
+        }
+        Ok(checks)
+    }
+
+    fn checked_no_data(&self) -> Result<NoData, FieldError> {
+        let after_ms = self.no_data_after_ms.unwrap_or(0);
+        if !(0..=EVALUATION_WINDOW_MS_MAX).contains(&after_ms) {
+            return wrong("no_data_after", "the longest is 31d");
+        }
+        Ok(NoData { behavior: self.no_data, after_ms, forget_after_ms: after_ms + FORGET_AFTER_MS })
+    }
+
+    fn rule(
+        &self,
+        id: &str,
+        text: String,
+        thresholds: Option<ThresholdRule>,
+        for_ms: i64,
+    ) -> Result<AlertingRule, FieldError> {
         let expr = parse(&text).or_else(|error| wrong("query", error.to_string()))?;
         let expansion = |name: &str, text: &str, field| match AlertTemplate::parse(&self.name, text) {
             Ok(template) => Ok(Expansion { name: name.to_owned(), text: text.to_owned(), template }),
@@ -255,23 +244,35 @@ impl Definition {
         if !self.notify.is_empty() {
             labels.push(expansion(NOTIFY, &verbatim(&self.notify.join(",")), "notify")?);
         }
-        labels.push(expansion(SEVERITY, severity.as_str(), "thresholds")?);
+        if thresholds.is_none() {
+            labels.push(expansion(SEVERITY, Severity::Critical.as_str(), "thresholds")?);
+        }
         let message = self.message.iter().map(|message| expansion(MESSAGE, message, "message"));
         let annotations = message.collect::<Result<_, _>>()?;
         let query = Query { text, expr };
         let alert = self.name.clone();
+        let (thresholds, place) = (thresholds.map(Box::new), Place::START);
         let (keep_firing_for_ms, critical) = (0, self.is_critical);
-        Ok(AlertingRule {
-            alert,
-            query,
-            for_ms,
-            keep_firing_for_ms,
-            critical,
-            labels,
-            annotations,
-            place: Place::START,
-        })
+        Ok(AlertingRule { alert, query, for_ms, keep_firing_for_ms, critical, labels, annotations, thresholds, place })
     }
+}
+
+/// Thresholds that go together. Where nothing says what is worse, more is.
+fn checked(written: WrittenThresholds) -> Result<Thresholds, FieldError> {
+    let checked = match written.check() {
+        Err(("compare", _)) => WrittenThresholds { compare: Some(BinaryOp::Greater), ..written }.check(),
+        checked => checked,
+    };
+    checked.or_else(|(field, message)| {
+        let field = match field {
+            "critical" => "thresholds.critical",
+            "warning" => "thresholds.warning",
+            "critical_recovery" => "thresholds.critical_recovery",
+            "warning_recovery" => "thresholds.warning_recovery",
+            _ => "thresholds",
+        };
+        wrong(field, message)
+    })
 }
 
 impl Condition {
@@ -306,12 +307,14 @@ impl Condition {
             }
         };
         let window_ms = None;
+        let is_condition = |expr: &Expr| matches!(expr.without_parens(), Expr::Binary(binary) if binary.op.is_comparison() && !binary.return_bool);
         match expr.without_parens() {
             Expr::Binary(binary) if binary.op.is_comparison() && !binary.return_bool => match with_number(binary) {
-                Some((value, op, number)) => {
+                // What is compared may be what is left of a comparison.
+                Some((value, op, number)) if !is_condition(value) => {
                     Ok(Condition { value: of_value(value)?, comparison: Some((op, number)), window_ms })
                 }
-                None => Ok(Condition { value: None, comparison: None, window_ms }),
+                _ => Ok(Condition { value: None, comparison: None, window_ms }),
             },
             Expr::Binary(binary) if binary.op.is_set() => Ok(Condition { value: None, comparison: None, window_ms }),
             value => Ok(Condition { value: of_value(value)?, comparison: None, window_ms }),
@@ -368,7 +371,11 @@ mod tests {
             critical: None,
             warning: None,
             evaluation_window_ms: None,
-            no_data: NoData::Ok,
+            critical_recovery: None,
+            warning_recovery: None,
+            checks: None,
+            no_data: Behavior::Ok,
+            no_data_after_ms: None,
             is_critical: false,
         }
     }
@@ -388,14 +395,17 @@ mod tests {
     }
 
     #[test]
-    fn each_threshold_is_a_rule() {
+    fn a_value_with_thresholds_is_a_threshold_rule() {
         let definition = Definition {
             message: Some("{{ $labels.host }} has {{ $value | humanizePercentage }}".to_owned()),
             notify: vec!["slack:#alerts-prod".to_owned(), "pagerduty:{{api}}".to_owned()],
             critical: Some(0.05),
             warning: Some(0.02),
             evaluation_window_ms: Some(300_000),
-            no_data: NoData::Alert,
+            warning_recovery: Some(0.015),
+            checks: Some(Checks { at_least: 3, of: 5 }),
+            no_data: Behavior::Alert,
+            no_data_after_ms: Some(600_000),
             ..definition("avg(last_5m):sum:http.errors{service:api} / sum:http.requests{service:api} > 0.05")
         };
         check(
@@ -404,29 +414,22 @@ mod tests {
                 name: 1d
                 rules:
                   - alert: High errors
-                    expr: avg_over_time((sum(http_errors{service="api"}) / sum(http_requests{service="api"}))[5m:15s]) > 0.05
+                    expr: avg_over_time((sum(http_errors{service="api"}) / sum(http_requests{service="api"}))[5m:15s])
                     labels:
                       alert_id: 1d
                       notify: 'slack:#alerts-prod,pagerduty:{{"{{"}}api}}'
-                      severity: critical
                     annotations:
                       message: '{{ $labels.host }} has {{ $value | humanizePercentage }}'
-                  - alert: High errors
-                    expr: avg_over_time((sum(http_errors{service="api"}) / sum(http_requests{service="api"}))[5m:15s]) > 0.02
-                    labels:
-                      alert_id: 1d
-                      notify: 'slack:#alerts-prod,pagerduty:{{"{{"}}api}}'
-                      severity: warning
-                    annotations:
-                      message: '{{ $labels.host }} has {{ $value | humanizePercentage }}'
-                  - alert: High errors
-                    expr: absent(avg_over_time((sum(http_errors{service="api"}) / sum(http_requests{service="api"}))[5m:15s]))
-                    labels:
-                      alert_id: 1d
-                      notify: 'slack:#alerts-prod,pagerduty:{{"{{"}}api}}'
-                      severity: no_data
-                    annotations:
-                      message: '{{ $labels.host }} has {{ $value | humanizePercentage }}'
+                    thresholds:
+                      critical: 0.05
+                      warning: 0.02
+                      warning_recovery: 0.015
+                    checks:
+                      at_least: 3
+                      of: 5
+                    no_data:
+                      behavior: alert
+                      after: 10m
             "#]],
         );
     }
@@ -435,21 +438,28 @@ mod tests {
     fn promql_is_compared_as_it_says_or_with_the_thresholds() {
         let one = |definition: Definition| {
             let group = definition.rules("1d").unwrap_or_else(|error| panic!("{error}"));
-            let shown = group.rules.iter().map(|rule| match rule {
-                Rule::Alerting(rule) => format!("{} for {}", rule.query.text, rule.for_ms),
-                Rule::Recording(_) => unreachable!("alerts alone"),
+            let [Rule::Alerting(rule)] = &group.rules[..] else { panic!("one alert") };
+            let compared = rule.thresholds.as_ref().map_or(String::new(), |of| {
+                let Thresholds { compare, critical, warning } = of.thresholds;
+                let [critical, warning] =
+                    [critical, warning].map(|of| of.map_or("-".to_owned(), |of| format!("{}/{}", of.reach, of.hold)));
+                format!(" {} {critical} {warning}", compare.as_str())
             });
-            shown.collect::<Vec<_>>()
+            format!("{} for {}{compared}", rule.query.text, rule.for_ms)
         };
-        assert_eq!(one(definition("up == 0")), ["up == 0 for 0"]);
+        assert_eq!(one(definition("up == 0")), "up for 0 == 0/0 -");
         let held = Definition { evaluation_window_ms: Some(60_000), ..definition("(1 < rate(a[5m]) + 1)") };
-        assert_eq!(one(held), ["(rate(a[5m]) + 1) > 1 for 60000"]);
-        let low = Definition { critical: Some(-2.0), warning: Some(3.0), ..definition("-a") };
-        assert_eq!(one(low), ["(-a) < -2 for 0", "(-a) < 3 for 0"]);
-        let only = Definition { warning: Some(3.0), no_data: NoData::Alert, ..definition("sum(a)") };
-        assert_eq!(one(only), ["sum(a) > 3 for 0", "absent(sum(a)) for 0"]);
-        assert_eq!(one(definition("a and b")), ["a and b for 0"]);
-        assert_eq!(one(definition("a > b")), ["a > b for 0"]);
+        assert_eq!(one(held), "(rate(a[5m]) + 1) for 60000 > 1/1 -");
+        let low =
+            Definition { critical: Some(-2.0), warning: Some(3.0), warning_recovery: Some(4.0), ..definition("-a") };
+        assert_eq!(one(low), "(-a) for 0 < -2/-2 3/4");
+        let only = Definition { warning: Some(3.0), no_data: Behavior::Alert, ..definition("sum(a)") };
+        assert_eq!(one(only), "sum(a) for 0 > - 3/3");
+        let recovery = Definition { critical: Some(3.0), critical_recovery: Some(4.0), ..definition("sum(a)") };
+        assert_eq!(one(recovery), "sum(a) for 0 < 3/4 -");
+        assert_eq!(one(definition("a and b")), "a and b for 0");
+        assert_eq!(one(definition("a > b")), "a > b for 0");
+        assert_eq!(one(definition("(a > 1) < 2")), "(a > 1) < 2 for 0");
     }
 
     #[test]
@@ -476,18 +486,31 @@ mod tests {
         check_error(|d| d.warning = Some(0.5), "thresholds.warning: it must be reached before the critical one, 0.05");
         check_error(
             |d| (d.query, d.warning) = ("a == 1".to_owned(), Some(0.5)),
-            "thresholds.warning: a query with == has one threshold",
+            "thresholds.warning: a comparison by == has one threshold",
         );
         check_error(
             |d| d.evaluation_window_ms = Some(60_000),
             "evaluation_window: the query says last_5m: leave one of them out, or make them the same",
+        );
+        check_error(
+            |d| d.critical_recovery = Some(0.06),
+            "thresholds.critical_recovery: it must not be above the critical threshold, 0.05",
+        );
+        check_error(
+            |d| d.checks = Some(Checks { at_least: 4, of: 3 }),
+            "checks.at_least: it must be from 1 to the 3 that are looked at",
+        );
+        check_error(|d| d.no_data_after_ms = Some(-1), "no_data_after: the longest is 31d");
+        check_error(
+            |d| (d.query, d.no_data) = ("a and b".to_owned(), Behavior::Keep),
+            "no_data_behavior: \"keep\" needs a query that is a value with thresholds, or compares one with a number: of this one no result may mean that all is well",
         );
         check_error(|d| d.notify = vec!["a,b".to_owned()], "notify: \"a,b\" is no target such as slack:#alerts-prod");
         let mut template = definition("up == 0");
         template.message = Some("a {{ $x }}".to_owned());
         assert!(template.rules("1d").unwrap_err().to_string().starts_with("message: character 6: "));
         let mut no_data = definition("a and b");
-        no_data.no_data = NoData::Alert;
+        no_data.no_data = Behavior::Alert;
         assert_eq!(no_data.rules("1d").unwrap_err().field, "no_data_behavior");
     }
 

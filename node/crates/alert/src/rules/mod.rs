@@ -2,12 +2,14 @@
 
 mod lint;
 mod read;
+pub mod thresholds;
 mod write;
 
 use bellwether_promql::Expr;
 
 pub use lint::{Duplicate, duplicates};
 pub use read::{read, read_group};
+pub use thresholds::{ThresholdRule, Thresholds};
 pub use write::{write_file, write_group, write_namespaces};
 
 use crate::template::Template;
@@ -86,6 +88,8 @@ pub struct AlertingRule {
     pub labels: Vec<Expansion>,
     /// What is told with its alerts; sorted by name.
     pub annotations: Vec<Expansion>,
+    /// What its query's value is compared with; none if its query is a condition, as Prometheus's are.
+    pub thresholds: Option<Box<ThresholdRule>>,
     /// Where it stands.
     pub place: Place,
 }

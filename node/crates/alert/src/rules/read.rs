@@ -1,5 +1,7 @@
 //! From a file's text to rules. All that is wrong is told together, in Prometheus's words where it has some.
 
+mod threshold_rule;
+
 use std::collections::BTreeMap;
 
 use bellwether_model::METRIC_NAME;
@@ -14,7 +16,7 @@ use crate::yaml::{self, Node, Place};
 
 const GROUP_FIELDS: &[&str] = &["name", "interval", "query_offset", "limit", "labels", "rules"];
 const RULE_FIELDS: &[&str] =
-    &["record", "alert", "expr", "for", "keep_firing_for", "critical", "labels", "annotations"];
+    &["record", "alert", "expr", "for", "keep_firing_for", "critical", "labels", "annotations", "thresholds", "checks", "no_data"];
 
 /// Reads a rule file.
 pub fn read(file: &str) -> Result<RuleFile, Vec<Problem>> {
@@ -139,12 +141,14 @@ impl Reader<'_> {
             }
             (Some(record), None) => {
                 self.check_record(&record.value, record.place);
-                for (field, is_set) in [
+                let unfit = [
                     ("annotations", !annotations.is_empty()),
                     ("for", for_ms != 0),
                     ("keep_firing_for", keep != 0),
                     ("critical", critical),
-                ] {
+                ];
+                let of_thresholds = threshold_rule::KEYS.map(|key| (key, fields.get(key).is_some()));
+                for (field, is_set) in unfit.into_iter().chain(of_thresholds) {
                     if is_set {
                         let place = fields.key_place(field);
                         self.problems.add(place, format!("invalid field '{field}' in recording rule"));
@@ -163,6 +167,11 @@ impl Reader<'_> {
             (None, Some(alert)) => {
                 let labels = self.expansions(&alert.value, &labels, "label");
                 let annotations = self.expansions(&alert.value, &annotations, "annotation");
+                let thresholds = self.threshold_rule(&fields, query.as_ref(), &labels);
+                if critical && fields.get("checks").is_some() {
+                    let message = "'critical' does not go with 'checks': these are counted by the group's interval";
+                    self.problems.add(fields.key_place("critical"), message);
+                }
                 Some(Rule::Alerting(AlertingRule {
                     alert: alert.value,
                     query: query?,
@@ -171,6 +180,7 @@ impl Reader<'_> {
                     critical,
                     labels,
                     annotations,
+                    thresholds,
                     place: alert.place,
                 }))
             }

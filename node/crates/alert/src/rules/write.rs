@@ -5,7 +5,8 @@ use std::fmt::Write;
 
 use bellwether_promql::duration_text;
 
-use super::{Expansion, Rule, RuleGroup};
+use super::{Expansion, Rule, RuleGroup, ThresholdRule};
+use crate::state::threshold::{Checks, FORGET_AFTER_MS, NoData};
 use crate::yaml::write::{INDENT, Mapping, push_dash, push_scalar};
 
 /// One group as a document of its own: what the ruler's API takes and gives.
@@ -94,7 +95,42 @@ fn push_rule(out: &mut String, rule: &Rule, indent: usize) {
             }
             fields.pairs("labels", rule.labels.iter().map(written));
             fields.pairs("annotations", rule.annotations.iter().map(written));
+            if let Some(of) = &rule.thresholds {
+                push_thresholds(&mut fields, of);
+            }
         }
+    }
+}
+
+fn push_thresholds(fields: &mut Mapping<'_>, of: &ThresholdRule) {
+    let written = of.thresholds.written();
+    let mut below = fields.mapping("thresholds");
+    for (name, number) in [
+        ("critical", written.critical),
+        ("warning", written.warning),
+        ("critical_recovery", written.critical_recovery),
+        ("warning_recovery", written.warning_recovery),
+    ] {
+        if let Some(number) = number {
+            below.number(name, number);
+        }
+    }
+    if let Some(compare) = written.compare {
+        below.text("compare", compare.as_str());
+    }
+    let Checks { at_least, of: of_all } = of.grading.checks;
+    if of.grading.checks != Checks::default() {
+        let mut below = fields.mapping("checks");
+        below.number("at_least", at_least.into());
+        below.number("of", of_all.into());
+    }
+    let NoData { behavior, after_ms, forget_after_ms } = of.grading.no_data;
+    if of.grading.no_data != NoData::default() {
+        let mut below = fields.mapping("no_data");
+        below.text("behavior", behavior.as_str());
+        push_duration(&mut below, "after", (after_ms > 0).then_some(after_ms));
+        let is_said = forget_after_ms != after_ms.saturating_add(FORGET_AFTER_MS);
+        push_duration(&mut below, "forget_after", is_said.then_some(forget_after_ms));
     }
 }
 
@@ -155,6 +191,45 @@ mod tests {
             "#]],
         );
         check("groups: []", &expect![["groups: []\n"]]);
+    }
+
+    #[test]
+    fn a_threshold_rule_is_written_as_it_is_read() {
+        check(
+            "groups:\n- name: g\n  rules:\n  - {alert: A, expr: a, thresholds: {critical: 0.05, warning: 0.02, critical_recovery: 0.04, compare: '>'}}\n  \
+             - {alert: B, expr: b, thresholds: {warning: -1e-7, compare: '<='}, checks: {at_least: 3, of: 5}, no_data: {behavior: alert, after: 10m}}\n  \
+             - {alert: C, expr: c, thresholds: {critical: 1, warning: 2}, no_data: {behavior: keep, forget_after: 1h}}\n",
+            &expect![[r#"
+                groups:
+                  - name: g
+                    rules:
+                      - alert: A
+                        expr: a
+                        thresholds:
+                          critical: 0.05
+                          warning: 0.02
+                          critical_recovery: 0.04
+                      - alert: B
+                        expr: b
+                        thresholds:
+                          warning: -0.0000001
+                          compare: '<='
+                        checks:
+                          at_least: 3
+                          of: 5
+                        no_data:
+                          behavior: alert
+                          after: 10m
+                      - alert: C
+                        expr: c
+                        thresholds:
+                          critical: 1
+                          warning: 2
+                        no_data:
+                          behavior: keep
+                          forget_after: 1h
+            "#]],
+        );
     }
 
     #[test]

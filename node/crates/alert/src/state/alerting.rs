@@ -27,11 +27,13 @@ use std::sync::Arc;
 use bellwether_model::{Labels, LabelsBuilder, METRIC_NAME, Timestamp};
 use bellwether_promql::VectorSample;
 
+use super::threshold::reading;
+use super::threshold::watch::{self, Sightings, Watchlist};
 use super::{RuleSample, StepError, mark_vanished};
 use crate::rules::AlertingRule;
-use crate::template::Surroundings;
 use crate::template::alert::{AlertData, AlertTemplate};
-pub use observation::{Observation, Timing, advance, is_still};
+use crate::template::{Surroundings, Template};
+pub use observation::{Observation, Timing, advance, is_still, is_unmoved};
 
 /// The label that an alert has its rule's name in.
 pub const ALERT_NAME: &str = "alertname";
@@ -60,6 +62,8 @@ pub struct AlertingState {
     pub alerts: Alerts,
     /// Series of the last evaluation that did not fail.
     pub series: BTreeSet<Labels>,
+    /// Series that a threshold rule watches.
+    pub watched: Watchlist,
 }
 
 /// An alert; its labels are the key.
@@ -172,15 +176,25 @@ pub fn step(
     vector: &[VectorSample],
 ) -> Result<Stepped, StepError> {
     let mut template_errors = Vec::new();
-    let present = expand(rule, evaluation, vector, &mut template_errors)?;
-    let mut alerts = state.alerts.clone();
-    let observation = Observation::difference(&alerts, &present, evaluation.now, 0);
-    let events = advance(Timing::of(rule), &mut alerts, evaluation.now, &observation);
+    let (now, timing) = (evaluation.now, Timing::of(rule));
+    let AlertingState { mut alerts, mut watched, .. } = state.clone();
+    let events = match &rule.thresholds {
+        None => {
+            let present = expand(rule, evaluation, vector, &mut template_errors)?;
+            let observation = Observation::difference(&alerts, &present, now, 0);
+            advance(timing, &mut alerts, now, &observation)
+        }
+        Some(of) => {
+            let reading = reading::expand(rule, of, evaluation, vector, &watched, &mut template_errors)?;
+            let sightings = Sightings::difference(&watched, &reading, now, 0);
+            watch::advance((timing, &of.grading), &mut watched, &mut alerts, now, &sightings).events
+        }
+    };
     check_limit(evaluation.limit, &alerts)?;
-    let timestamp = evaluation.now.saturating_sub(evaluation.query_offset_ms);
+    let timestamp = now.saturating_sub(evaluation.query_offset_ms);
     let mut samples = samples(&alerts, timestamp);
     let series = mark_vanished(&state.series, &mut samples, timestamp);
-    Ok(Stepped { state: AlertingState { alerts, series }, events, samples, template_errors })
+    Ok(Stepped { state: AlertingState { alerts, series, watched }, events, samples, template_errors })
 }
 
 /// The alerts that the result of a rule's query comes to. What could not be expanded is added to `errors`.
@@ -239,22 +253,56 @@ fn expanded(
     errors: &mut Vec<String>,
 ) -> (Labels, Seen) {
     let value = if sample.histogram.is_some() { 0.0 } else { sample.point.value };
-    let surroundings = evaluation.surroundings;
-    let data = AlertData::new(sample, evaluation.external_labels, surroundings.external_url());
-    let mut expand = |template| {
-        let (text, error) = AlertTemplate::expand(template, &rule.alert, &data, surroundings);
-        errors.extend(error);
-        text
-    };
-    let mut labels = LabelsBuilder::from_labels(&sample.labels);
-    labels.remove(METRIC_NAME);
-    for label in &rule.labels {
-        labels.set(&label.name, &expand(&label.template));
+    let mut expanding = Expanding::new(rule, sample, evaluation, errors);
+    let labels = expanding.labels(&sample.labels).build().expect("names are set once and are not empty");
+    (labels, Seen { value, annotations: expanding.annotations() })
+}
+
+/// Expands a rule's templates for a series.
+pub(super) struct Expanding<'e> {
+    rule: &'e AlertingRule,
+    data: AlertData,
+    surroundings: &'e dyn Surroundings,
+    errors: &'e mut Vec<String>,
+}
+
+impl<'e> Expanding<'e> {
+    /// What cannot be expanded is added to `errors`.
+    pub(super) fn new(
+        rule: &'e AlertingRule,
+        sample: &VectorSample,
+        evaluation: &Evaluation<'e>,
+        errors: &'e mut Vec<String>,
+    ) -> Expanding<'e> {
+        let surroundings = evaluation.surroundings;
+        let data = AlertData::new(sample, evaluation.external_labels, surroundings.external_url());
+        Expanding { rule, data, surroundings, errors }
     }
-    labels.set(ALERT_NAME, &rule.alert);
-    let annotations = rule.annotations.iter().map(|annotation| (annotation.name.clone(), expand(&annotation.template)));
-    let seen = Seen { value, annotations: annotations.collect() };
-    (labels.build().expect("names are set once and are not empty"), seen)
+
+    fn expand(&mut self, template: &Template) -> String {
+        let (text, error) = AlertTemplate::expand(template, &self.rule.alert, &self.data, self.surroundings);
+        self.errors.extend(error);
+        text
+    }
+
+    /// The labels of the alert of a series that has these.
+    pub(super) fn labels(&mut self, of_series: &Labels) -> LabelsBuilder {
+        let mut labels = LabelsBuilder::from_labels(of_series);
+        labels.remove(METRIC_NAME);
+        let rule = self.rule;
+        for label in &rule.labels {
+            labels.set(&label.name, &self.expand(&label.template));
+        }
+        labels.set(ALERT_NAME, &rule.alert);
+        labels
+    }
+
+    /// What is told with it.
+    pub(super) fn annotations(&mut self) -> Annotations {
+        let rule = self.rule;
+        let annotations = rule.annotations.iter();
+        annotations.map(|annotation| (annotation.name.clone(), self.expand(&annotation.template))).collect()
+    }
 }
 
 fn series(alert: &Labels, name: &str, state: Option<&str>) -> Labels {

@@ -5,6 +5,7 @@
 
 pub mod alerting;
 pub mod recording;
+pub mod threshold;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

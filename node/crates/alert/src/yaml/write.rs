@@ -45,15 +45,26 @@ impl Mapping<'_> {
         self.out.push('\n');
     }
 
+    /// A key and a number.
+    pub fn number(&mut self, name: &str, value: f64) {
+        self.key(name);
+        let _ = writeln!(self.out, " {value}");
+    }
+
+    /// A key, and the mapping behind it.
+    pub fn mapping(&mut self, name: &str) -> Mapping<'_> {
+        self.key(name);
+        self.out.push('\n');
+        Mapping { out: &mut *self.out, indent: self.indent + INDENT, is_first: false }
+    }
+
     /// A key and a mapping of texts, unless that is empty.
     pub fn pairs<'p>(&mut self, name: &str, pairs: impl IntoIterator<Item = (&'p str, &'p str)>) {
         let mut pairs = pairs.into_iter().peekable();
         if pairs.peek().is_none() {
             return;
         }
-        self.key(name);
-        self.out.push('\n');
-        let mut below = Mapping { out: &mut *self.out, indent: self.indent + INDENT, is_first: false };
+        let mut below = self.mapping(name);
         for (name, value) in pairs {
             below.text(name, value);
         }

@@ -55,7 +55,8 @@ fn check_totals(tenant: &TenantState) {
     assert_eq!(totals.groups, groups.clone().count());
     assert_eq!(totals.rules, rules.clone().count());
     assert_eq!(totals.text_bytes, groups.map(|group| group.text.len()).sum::<usize>());
-    assert_eq!(totals.alerts, rules.map(|rule| rule.alerts.len()).sum::<usize>());
+    assert_eq!(totals.alerts, rules.clone().map(|rule| rule.alerts.len()).sum::<usize>());
+    assert_eq!(totals.watched, rules.map(|rule| rule.watched.len()).sum::<usize>());
     let ways: Vec<u64> =
         tenant.intents.values().filter_map(|intent| tenant.ways.get(&intent.message.way())).copied().collect();
     assert_eq!(ways, tenant.intents.keys().copied().collect::<Vec<_>>());
@@ -171,14 +172,14 @@ fn every_reply_is_read_back() {
 #[test]
 fn what_a_newer_program_wrote_is_refused_with_both_versions() {
     let newer =
-        "a command of an alert group has format version 9, this program reads up to 1: start a newer bellwether";
+        "a command of an alert group has format version 9, this program reads up to 2: start a newer bellwether";
     assert_eq!(requests::decode(&[9, 1, 2]).unwrap_err().to_string(), newer);
     let mut bytes = states::encode(&beginning());
     bytes.truncate(bytes.len() - 8);
     // A section of the next version, empty.
-    bytes.extend_from_slice(&[4, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+    bytes.extend_from_slice(&[5, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
     bytes.extend_from_slice(&xxhash_rust::xxh3::xxh3_64(&bytes).to_le_bytes());
-    let newer = "a section of the state of an alert group has format version 4, this program reads up to 3: start a newer bellwether";
+    let newer = "a section of the state of an alert group has format version 5, this program reads up to 4: start a newer bellwether";
     assert_eq!(states::decode(&bytes).unwrap_err().to_string(), newer);
 }
 
@@ -263,6 +264,55 @@ fn the_bytes_of_commands_are_golden() {
     golden(
         &request(Command::Told { tenant: tenant(), intent: 7, result }),
         expect!["010d0c0000000000000c0100000074070000000000000001020000006e6f"],
+    );
+}
+
+#[test]
+fn the_bytes_of_threshold_rules_are_golden() {
+    let text = "name: g\nrules: [{alert: A, expr: a, thresholds: {critical: 4, warning: 2}, checks: {at_least: 1, of: 2}, no_data: {behavior: alert, after: 1m}}]";
+    golden(
+        &request(Command::set_rule_group(tenant(), "n".into(), text).unwrap()),
+        expect![[r#"
+        020d0c000000000000020100000074010000006e0100000067900000006e616d653a20670a72756c65733a205b7b616c6572
+        743a20412c20657870723a20612c207468726573686f6c64733a207b637269746963616c3a20342c207761726e696e673a20
+        327d2c20636865636b733a207b61745f6c656173743a20312c206f663a20327d2c206e6f5f646174613a207b626568617669
+        6f723a20616c6572742c2061667465723a20316d7d7d5d01000000906c4d5f1d955ef5a04677d4faa73e5202000000000000
+        0000000000000000000001020160ea0000000000006046270500000000"#]],
+    );
+    let mut play = Play::new();
+    play.set_rules(text).unwrap();
+    play.evaluate("g", &[Ok(&["1=5", "2=1"])]);
+    play.now += 1;
+    let evaluated = play.evaluation("g", play.now, &[Ok(&["1=3"])]);
+    golden(
+        &request(Command::Evaluated(evaluated.clone().into())),
+        expect![[r#"
+        020d0c000000000000070100000074010000006e0100000067010000000000000002000000000000000140420f0000000000
+        41420f0000000000000000000000000009000000010000000500000001000000000000000000000000000000000000000000
+        00000100000000020000001c00000009000000616c6572746e616d65010000004101000000780100000031000c0000000000
+        000840000000001c00000009000000616c6572746e616d650100000041010000007801000000320100"#]],
+    );
+    play.apply(Command::Evaluated(evaluated.into())).unwrap();
+    golden(
+        &states::encode(&play.state),
+        expect![[r#"
+        4257414701010001240000000000000041420f00000000000000000000000000010000000000000001000000010000000000
+        0000020001800000000000000004000000000000001c00000009000000616c6572746e616d65010000004101000000780100
+        0000311c00000009000000616c6572746e616d650100000041010000007801000000323400000009000000616c6572746e61
+        6d65010000004108000000736576657269747908000000637269746963616c01000000780100000031030001d90100000000
+        000001000000010000007401000000010000006e010000000100000067900000006e616d653a20670a72756c65733a205b7b
+        616c6572743a20412c20657870723a20612c207468726573686f6c64733a207b637269746963616c3a20342c207761726e69
+        6e673a20327d2c20636865636b733a207b61745f6c656173743a20312c206f663a20327d2c206e6f5f646174613a207b6265
+        686176696f723a20616c6572742c2061667465723a20316d7d7d5d02000000000000000141420f0000000000090000000000
+        00000000000001000000906c4d5f1d955ef5a04677d4faa73e52020000000000000000000000000000000001020160ea0000
+        0000000060462705000000000105000000080000002f67726170683f4101000000030000000140420f00000000000040420f
+        000000000000000000000008400000000041420f00000000000001000000030000000000000040420f000000000000080000
+        002f67726170683f4141420f00000000000001000000010000000000000000000000010000000300000070b70f0000000000
+        0000000000000000000000000000000000000000000200000040420f00000000000300000000000000000000144040420f00
+        000000000300000001000000000000144000000000000000000400018400000000000000010000000100000074010000006e
+        0100000067000000000200000001000000000c0002000000000000000300000000000000030140420f000000000000000000
+        000008400000000041420f0000000000020000000141420f0000000000000000000000000000000000000000000000000000
+        00000000f03f0000000040420f00000000009c191f4e4a14aa05"#]],
     );
 }
 

@@ -3,12 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bellwether_alert::alert_group::{
-    AlertGroupState, Command, Delivery, Evaluated, Evaluation, Outcome, ReceivedAlert, Reply, Request, RuleResult,
-    StoredGroup, TenantState, apply,
+    AlertGroupState, Command, Delivery, Evaluated, Evaluation, Found, Outcome, ReceivedAlert, Reply, Request,
+    RuleProgress, RuleResult, RuleShape, StoredGroup, TenantState, apply,
 };
 use bellwether_alert::notify::dispatch::Alert;
-use bellwether_alert::state::alerting::{Change, Phase, Present, Seen};
+use bellwether_alert::rules::{AlertingRule, Rule};
+use bellwether_alert::state::alerting::{self as rule_state, Change, Phase, Present, Seen};
+use bellwether_alert::state::threshold::reading::expand;
+use bellwether_alert::template::Surroundings;
 use bellwether_model::{Labels, NodeId, Tenant, Timestamp};
+use bellwether_promql::{Point, VectorSample};
 
 pub const SECOND: i64 = 1000;
 pub const MINUTE: i64 = 60 * SECOND;
@@ -24,6 +28,23 @@ route:
 receivers:
 - {name: chat, webhook_configs: [{url: 'http://chat'}]}
 ";
+
+/// Templates ask nothing.
+pub struct Nowhere;
+
+impl Surroundings for Nowhere {
+    fn now_ms(&self) -> i64 {
+        0
+    }
+
+    fn external_url(&self) -> &str {
+        ""
+    }
+
+    fn query(&self, _text: &str) -> Result<Vec<(Labels, f64)>, String> {
+        Ok(Vec::new())
+    }
+}
 
 pub struct Play {
     pub state: AlertGroupState,
@@ -80,9 +101,9 @@ impl Play {
         let known = self.group(group);
         let parsed = known.parsed.as_ref().unwrap();
         let result = |(rule, result): (&bellwether_alert::rules::Rule, &Option<Result<&[&str], &str>>)| {
-            let present = result.as_ref()?.map(|all| all.iter().map(|x| seen(rule.name(), x)).collect::<Present>());
+            let found = result.as_ref()?.map(|all| self.found(group, rule, all, at));
             Some(RuleResult {
-                present: present.map_err(str::to_owned),
+                found: found.map_err(str::to_owned),
                 duration_us: 5,
                 generator_url: format!("/graph?{}", rule.name()).into(),
             })
@@ -97,6 +118,32 @@ impl Play {
             duration_us: 9,
         };
         Evaluated::of_some(evaluation, known, parsed.rules.iter().zip(rules).map(result).collect())
+    }
+
+    /// What is found of a rule. Of a threshold rule, `x` may say the value, `x=value`; otherwise that changes with the time.
+    fn found(&self, group: &str, rule: &Rule, all: &[&str], at: Timestamp) -> Found {
+        let (known, number) = (self.group(group), |known: &&RuleProgress| known.shape == RuleShape::of(rule));
+        let known = known.progress.rules.iter().find(number).unwrap();
+        let Rule::Alerting(AlertingRule { thresholds: Some(of), .. }) = rule else {
+            return Found::Alerts(all.iter().map(|x| seen(rule.name(), x)).collect::<Present>());
+        };
+        let Rule::Alerting(rule) = rule else { unreachable!("it has thresholds") };
+        let sample = |x: &&str| {
+            let (x, value) = match x.split_once('=') {
+                Some((x, value)) => (x, value.parse().unwrap()),
+                None => (*x, ((x.len() as i64 + at / SECOND) % 6) as f64),
+            };
+            VectorSample { labels: Labels::of(&[("x", x)]), point: Point { timestamp: at, value }, histogram: None }
+        };
+        let evaluation = rule_state::Evaluation {
+            now: at,
+            query_offset_ms: 0,
+            limit: None,
+            external_labels: &Labels::empty(),
+            surroundings: &Nowhere,
+        };
+        let vector: Vec<VectorSample> = all.iter().map(sample).collect();
+        Found::Series(expand(rule, of, &evaluation, &vector, &known.watched, &mut Vec::new()).unwrap())
     }
 
     /// Evaluates now.
@@ -141,7 +188,8 @@ impl Play {
                 Phase::Firing { .. } => "kept",
                 Phase::Resolved { .. } => "resolved",
             };
-            format!("{} {phase}", labels.get("x").unwrap_or("-"))
+            let severity = labels.get("severity").map(|severity| format!("{severity} ")).unwrap_or_default();
+            format!("{} {severity}{phase}", labels.get("x").unwrap_or("-"))
         };
         self.group(group).progress.rules[rule].alerts.iter().map(alert).collect::<Vec<_>>().join(", ")
     }

@@ -8,32 +8,15 @@ use bellwether_alert::rules::{AlertingRule, Rule, read};
 use bellwether_alert::state::alerting::{
     AlertingState, Alerts, Change, Evaluation, Observation, Phase, Present, Timing, advance, expand, is_still, step,
 };
-use bellwether_alert::template::Surroundings;
 use bellwether_model::{Labels, Timestamp};
 use bellwether_promql::{Point, VectorSample};
 use proptest::prelude::*;
 
-use crate::play::{Play, SECOND};
+use crate::play::{Nowhere, Play, SECOND};
 
 /// How long a resolved alert is remembered.
 const REMEMBERED_MS: i64 = 15 * 60 * SECOND;
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
-
-struct Nowhere;
-
-impl Surroundings for Nowhere {
-    fn now_ms(&self) -> i64 {
-        0
-    }
-
-    fn external_url(&self) -> &str {
-        ""
-    }
-
-    fn query(&self, _text: &str) -> Result<Vec<(Labels, f64)>, String> {
-        Ok(Vec::new())
-    }
-}
 
 /// A plain model: each alert by itself, with the whole vector.
 #[derive(Default)]

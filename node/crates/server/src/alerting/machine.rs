@@ -1,16 +1,12 @@
 //! The state machine of an alert group: its state in memory, one file on the disk.
 //!
-//! ```text
-//! alerting/<number>/state      the state and how far the log is applied in it, see `state_file`
-//! alerting/<number>/copy-<n>/  a copy on its way to another node: an engine with one record, as copies travel as engines
-//! ```
+//! Where it lies: [`StateStore`], in `alerting/<number>`; in which bytes: [`state_file`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bellwether_alert::alert_group::{self, AlertGroupState, replies, requests, states};
-use bellwether_kv::{Durability, KvDisk, Space, SpaceConfig, SpaceKind, WriteBatch};
+use bellwether_kv::KvDisk;
 use bellwether_model::Timestamp;
 use bellwether_raft::{Applied, Checkpoint, CommittedEntry, EntryPayload, FatalError, LogPosition, StateMachine};
 use bytes::Bytes;
@@ -20,27 +16,18 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::state_file::{self, StateFileError};
 use crate::common_group::CommonMachine;
+use crate::common_group::state_store::StateStore;
 use crate::env::{BoxFuture, Fatal};
 
 /// The directory of all alert groups.
 pub const ALERTING_PATH: &str = "alerting";
-const STATE_FILE: &str = "state";
-const COPY_PREFIX: &str = "copy-";
-
-const COPY_SPACES: &[SpaceConfig] = &[SpaceConfig { name: "alerting", kind: SpaceKind::Records }];
-const COPY: Space = Space(0);
-const COPY_KEY: &[u8] = b"state";
 
 /// See the module.
 pub struct AlertMachine {
-    disk: Arc<dyn KvDisk>,
-    fatal: Fatal,
-    /// Its own directory.
-    path: String,
+    store: StateStore,
     live: RwLock<Live>,
     /// Held from the look at what is to be written until it is: of a flush and an installed copy the newer one stays.
     writing: Mutex<()>,
-    copies: AtomicU64,
     /// The last entry that is applied.
     index: watch::Sender<u64>,
 }
@@ -54,14 +41,10 @@ struct Live {
 impl AlertMachine {
     /// Reads what the disk holds of group `number`; nothing, at first.
     pub fn open(disk: Arc<dyn KvDisk>, fatal: Fatal, number: u32) -> Result<AlertMachine, StateFileError> {
-        let path = format!("{ALERTING_PATH}/{number}");
-        for name in disk.list(&path)?.iter().filter(|name| name.starts_with(COPY_PREFIX)) {
-            disk.remove(&format!("{path}/{name}"))?;
-        }
-        let live = stored(&*disk, &path)?;
+        let store = StateStore::open(disk, fatal, format!("{ALERTING_PATH}/{number}"))?;
+        let live = stored(&store)?;
         let (index, _) = watch::channel(index_of(&live.applied));
-        let (writing, copies) = (Mutex::default(), AtomicU64::new(0));
-        Ok(AlertMachine { disk, fatal, path, live: RwLock::new(live), writing, copies, index })
+        Ok(AlertMachine { store, live: RwLock::new(live), writing: Mutex::default(), index })
     }
 
     /// Looks at the state as it is applied here. Nothing is applied meanwhile.
@@ -78,25 +61,6 @@ impl AlertMachine {
     pub fn fingerprint(&self) -> (Option<LogPosition>, u64) {
         let Live { state, applied } = self.live.read().clone();
         (applied.log, xxh3_64(&states::encode(&state)))
-    }
-
-    fn file(&self) -> String {
-        format!("{}/{STATE_FILE}", self.path)
-    }
-
-    fn failed(&self, doing: &str, error: &bellwether_kv::Error) -> FatalError {
-        if matches!(error, bellwether_kv::Error::SyncFailed(_)) {
-            (self.fatal)(&error.to_string());
-        }
-        FatalError(format!("{doing}: {error}"))
-    }
-
-    fn write_copy(&self, path: &str, content: Bytes) -> Result<(), bellwether_kv::Error> {
-        let engine = self.disk.open(path, COPY_SPACES)?;
-        let mut batch = WriteBatch::default();
-        batch.put(COPY, COPY_KEY, content);
-        engine.write(&batch, Durability::Synced)?;
-        engine.flush()
     }
 }
 
@@ -141,44 +105,24 @@ impl StateMachine for AlertMachine {
         if applied.log.is_none() {
             return Ok(applied);
         }
-        let file = self.file();
-        self.disk
-            .write_small_file(&file, &state_file::encode(&state, &applied))
-            .map_err(|error| self.failed(&file, &error))?;
+        self.store.write(&state_file::encode(&state, &applied))?;
         Ok(applied)
     }
 
     fn checkpoint(&self) -> Result<Checkpoint, FatalError> {
-        let file = self.file();
-        let unreadable = |reason: &dyn std::fmt::Display| FatalError(format!("{file}: {reason}"));
-        let content = self.disk.read_small_file(&file).map_err(|error| self.failed(&file, &error))?;
-        let content = content.ok_or_else(|| unreadable(&"it is missing"))?;
-        let applied = state_file::applied(&content).map_err(|error| unreadable(&error))?;
-        let path = format!("{}/{COPY_PREFIX}{}", self.path, self.copies.fetch_add(1, Ordering::Relaxed));
-        self.write_copy(&path, content).map_err(|error| self.failed(&path, &error))?;
-        Ok(Checkpoint { applied, directory: path.into() })
+        self.store.checkpoint(state_file::applied)
     }
 
     fn discard(&self, checkpoint: Checkpoint) {
-        let path = checkpoint.directory.to_string_lossy();
-        if let Err(error) = self.disk.remove(&path) {
-            tracing::warn!(directory = %path, %error, "a copy that nobody takes cannot be removed");
-        }
+        self.store.discard(&checkpoint);
     }
 
     fn install(&self, checkpoint: Checkpoint) -> Result<(), FatalError> {
-        let path = checkpoint.directory.to_str().ok_or_else(|| FatalError("a copy at a strange path".to_owned()))?;
-        let failed = |error: bellwether_kv::Error| self.failed(path, &error);
-        let content =
-            self.disk.open(path, COPY_SPACES).and_then(|engine| engine.get(COPY, COPY_KEY)).map_err(failed)?;
-        let content = content.ok_or_else(|| FatalError(format!("{path}: it is no copy of an alert group")))?;
+        let content = self.store.received(&checkpoint)?;
         let (state, applied) =
             state_file::decode(&content).map_err(|error| FatalError(format!("a copy of an alert group: {error}")))?;
         let _writing = self.writing.lock();
-        // First, for on a full disk its room is all that there is. If this is not the end, the leader sends it again.
-        self.disk.remove(path).map_err(failed)?;
-        let file = self.file();
-        self.disk.write_small_file(&file, &content).map_err(|error| self.failed(&file, &error))?;
+        self.store.take(&checkpoint, &content)?;
         let index = index_of(&applied);
         *self.live.write() = Live { state, applied };
         self.index.send_replace(index);
@@ -189,7 +133,7 @@ impl StateMachine for AlertMachine {
 impl CommonMachine for AlertMachine {
     fn reload(&self) -> Result<(), String> {
         let _writing = self.writing.lock();
-        let stored = stored(&*self.disk, &self.path).map_err(|error| error.to_string())?;
+        let stored = stored(&self.store).map_err(|error| error.to_string())?;
         *self.live.write() = stored;
         Ok(())
     }
@@ -213,8 +157,8 @@ impl CommonMachine for AlertMachine {
     }
 }
 
-fn stored(disk: &dyn KvDisk, path: &str) -> Result<Live, StateFileError> {
-    let Some(bytes) = disk.read_small_file(&format!("{path}/{STATE_FILE}"))? else { return Ok(Live::default()) };
+fn stored(store: &StateStore) -> Result<Live, StateFileError> {
+    let Some(bytes) = store.read()? else { return Ok(Live::default()) };
     let (state, applied) = state_file::decode(&bytes)?;
     Ok(Live { state, applied })
 }

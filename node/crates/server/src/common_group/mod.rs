@@ -2,12 +2,13 @@
 //! group in memory and on their disks, 1, 3 or 5 of them vote, and a node has the same replica id in each of them.
 //!
 //! Reading order: the handle here, [`propose`] (how a request finds the leader), [`members`] (who is in it, on its leader),
-//! [`restart`] (of a replica that stopped). What a group is about is its machine's affair.
+//! [`restart`] (of a replica that stopped), [`state_store`] (what a machine keeps on the disk). What a group is about is its machine's affair.
 
 pub mod members;
 mod pauses;
 pub mod propose;
 mod restart;
+pub mod state_store;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;

@@ -1,18 +1,16 @@
 //! The meta group's state machine: the state in memory, one small file on the disk.
 //!
-//! ```text
-//! meta/state       the state and how far the log is applied in it, see `codec::states`
-//! meta/copy-<n>/   a copy on its way to another node: an engine with one record, as copies travel as engines
-//! ```
+//! Where it lies: [`StateStore`], in `meta`; in which bytes: [`states`].
+//!
 //! A node that was just founded or has just joined has a state that it was told, not one that it applied: the log begins
 //! before it. Until the log has come that far the node goes by what it was told, and the log is applied to nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bellwether_kv::{Durability, KvDisk, Space, SpaceConfig, SpaceKind, WriteBatch};
+use bellwether_kv::KvDisk;
 use bellwether_model::{NodeId, Timestamp};
 use bellwether_raft::{Applied, Checkpoint, CommittedEntry, EntryPayload, FatalError, StateMachine};
 use bytes::Bytes;
@@ -24,16 +22,12 @@ use super::codec::{DecodeError, replies, requests, states};
 use super::command::Request;
 use super::state::MetaState;
 use crate::common_group::CommonMachine;
+use crate::common_group::state_store::StateStore;
 use crate::env::{BoxFuture, Fatal};
 
 /// The directory of the meta group.
 pub const META_PATH: &str = "meta";
 const STATE_FILE: &str = "meta/state";
-const COPY_PREFIX: &str = "copy-";
-
-const COPY_SPACES: &[SpaceConfig] = &[SpaceConfig { name: "meta", kind: SpaceKind::Records }];
-const COPY: Space = Space(0);
-const COPY_KEY: &[u8] = b"state";
 
 /// Where nodes are reached, by id: their gRPC addresses.
 pub type Addresses = BTreeMap<NodeId, String>;
@@ -54,14 +48,12 @@ pub enum StateFileError {
 
 /// See the module.
 pub struct MetaStateMachine {
-    disk: Arc<dyn KvDisk>,
-    fatal: Fatal,
+    store: StateStore,
     /// The newest version of commands and of the state that this program understands.
     supported: u32,
     live: Mutex<Live>,
     /// Held from the look at what is to be written until it is: of a flush and an installed copy the newer one stays.
     writing: Mutex<()>,
-    copies: AtomicU64,
     /// Whether what is published was told, not applied.
     is_told: AtomicBool,
     published: watch::Sender<Arc<MetaState>>,
@@ -83,21 +75,17 @@ pub fn write_told(disk: &dyn KvDisk, state: &MetaState) -> Result<(), StateFileE
 impl MetaStateMachine {
     /// Reads what the disk holds, up to the version that is supported.
     pub fn open(disk: Arc<dyn KvDisk>, fatal: Fatal, supported: u32) -> Result<MetaStateMachine, StateFileError> {
-        for name in disk.list(META_PATH)?.iter().filter(|name| name.starts_with(COPY_PREFIX)) {
-            disk.remove(&format!("{META_PATH}/{name}"))?;
-        }
-        let (state, applied) = stored(&*disk, supported)?;
+        let store = StateStore::open(disk, fatal, META_PATH.to_owned())?;
+        let (state, applied) = stored(&store, supported)?;
         let (published, _) = watch::channel(Arc::new(state.clone()));
         let (addresses, _) = watch::channel(addresses_of(&state));
         let is_told = applied.log.is_none();
         let live = Live { state: (!is_told).then_some(state), applied };
         Ok(MetaStateMachine {
-            disk,
-            fatal,
+            store,
             supported,
             live: Mutex::new(live),
             writing: Mutex::default(),
-            copies: AtomicU64::new(0),
             is_told: AtomicBool::new(is_told),
             published,
             addresses,
@@ -107,7 +95,7 @@ impl MetaStateMachine {
     /// Goes back to what the disk holds, for the log to be applied from there again. What is published stays.
     pub fn reload(&self) -> Result<(), StateFileError> {
         let _writing = self.writing.lock();
-        let (state, applied) = stored(&*self.disk, self.supported)?;
+        let (state, applied) = stored(&self.store, self.supported)?;
         *self.live.lock() = Live { state: applied.log.is_some().then_some(state), applied };
         Ok(())
     }
@@ -150,21 +138,6 @@ impl MetaStateMachine {
             *known = addresses;
             is_news
         });
-    }
-
-    fn failed(&self, doing: &str, error: bellwether_kv::Error) -> FatalError {
-        if matches!(error, bellwether_kv::Error::SyncFailed(_)) {
-            (self.fatal)(&error.to_string());
-        }
-        FatalError(format!("{doing}: {error}"))
-    }
-
-    fn write_copy(&self, path: &str, content: Bytes) -> Result<(), bellwether_kv::Error> {
-        let engine = self.disk.open(path, COPY_SPACES)?;
-        let mut batch = WriteBatch::default();
-        batch.put(COPY, COPY_KEY, content);
-        engine.write(&batch, Durability::Synced)?;
-        engine.flush()
     }
 }
 
@@ -212,40 +185,24 @@ impl StateMachine for MetaStateMachine {
         let Live { state, applied } = self.live.lock().clone();
         // Nothing to keep yet, and the file holds what this node was told.
         let Some(state) = state else { return Ok(Applied::default()) };
-        let bytes = states::encode(Some(&state), &applied);
-        self.disk.write_small_file(STATE_FILE, &bytes).map_err(|error| self.failed(STATE_FILE, error))?;
+        self.store.write(&states::encode(Some(&state), &applied))?;
         Ok(applied)
     }
 
     fn checkpoint(&self) -> Result<Checkpoint, FatalError> {
-        let unreadable = |reason: &dyn std::fmt::Display| FatalError(format!("{STATE_FILE}: {reason}"));
-        let content = self.disk.read_small_file(STATE_FILE).map_err(|error| self.failed(STATE_FILE, error))?;
-        let content = content.ok_or_else(|| unreadable(&"it is missing"))?;
-        let (_, applied) = states::decode(&content, self.supported).map_err(|error| unreadable(&error))?;
-        let path = format!("{META_PATH}/{COPY_PREFIX}{}", self.copies.fetch_add(1, Ordering::Relaxed));
-        self.write_copy(&path, content).map_err(|error| self.failed(&path, error))?;
-        Ok(Checkpoint { applied, directory: path.into() })
+        self.store.checkpoint(|content| states::decode(content, self.supported).map(|(_, applied)| applied))
     }
 
     fn discard(&self, checkpoint: Checkpoint) {
-        let path = checkpoint.directory.to_string_lossy();
-        if let Err(error) = self.disk.remove(&path) {
-            tracing::warn!(directory = %path, %error, "a copy that nobody takes cannot be removed");
-        }
+        self.store.discard(&checkpoint);
     }
 
     fn install(&self, checkpoint: Checkpoint) -> Result<(), FatalError> {
-        let path = checkpoint.directory.to_str().ok_or_else(|| FatalError("a copy at a strange path".to_owned()))?;
-        let failed = |error| self.failed(path, error);
-        let content =
-            self.disk.open(path, COPY_SPACES).and_then(|engine| engine.get(COPY, COPY_KEY)).map_err(failed)?;
-        let content = content.ok_or_else(|| FatalError(format!("{path}: it is no copy of the meta group")))?;
+        let content = self.store.received(&checkpoint)?;
         let (state, applied) = states::decode(&content, self.supported)
             .map_err(|error| FatalError(format!("a copy of the meta group: {error}")))?;
         let _writing = self.writing.lock();
-        // First, for on a full disk its room is all that there is. If this is not the end, the leader sends it again.
-        self.disk.remove(path).map_err(failed)?;
-        self.disk.write_small_file(STATE_FILE, &content).map_err(|error| self.failed(STATE_FILE, error))?;
+        self.store.take(&checkpoint, &content)?;
         let mut live = self.live.lock();
         *live = Live { state, applied };
         self.publish(&live);
@@ -277,8 +234,8 @@ impl CommonMachine for MetaStateMachine {
     }
 }
 
-fn stored(disk: &dyn KvDisk, supported: u32) -> Result<(MetaState, Applied), StateFileError> {
-    let bytes = disk.read_small_file(STATE_FILE)?.ok_or(StateFileError::Missing)?;
+fn stored(store: &StateStore, supported: u32) -> Result<(MetaState, Applied), StateFileError> {
+    let bytes = store.read()?.ok_or(StateFileError::Missing)?;
     let (state, applied) = states::decode(&bytes, supported)?;
     Ok((state.ok_or(StateFileError::Missing)?, applied))
 }

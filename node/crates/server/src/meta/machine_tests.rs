@@ -46,7 +46,7 @@ fn a_copy_is_installed_on_a_disk_that_is_full_with_it() {
     // Enough to open the copy, and not for a second one.
     let room_bytes = 128;
     assert!(content.len() > 2 * room_bytes);
-    target.write_copy("arrived", content.into()).unwrap();
+    target.store.write_copy("arrived", content.into()).unwrap();
     let capacity_bytes = Some(disk.used_bytes() + room_bytes as u64);
     disk.set_faults(Faults { capacity_bytes, ..Faults::default() });
     target.install(Checkpoint { applied, directory: "arrived".into() }).unwrap();
@@ -64,7 +64,7 @@ fn a_flush_does_not_replace_a_copy_that_is_installed_meanwhile() {
     source.apply(vec![entry(2, EntryPayload::Blank)]).unwrap();
     let applied = source.applied();
     let content = states::encode(source.live.lock().state.as_ref(), &applied);
-    target.write_copy("arrived", content.into()).unwrap();
+    target.store.write_copy("arrived", content.into()).unwrap();
     let copy = Checkpoint { applied: source.applied(), directory: "arrived".into() };
 
     let (installing, (installed, waiting)) = (target.clone(), mpsc::channel());

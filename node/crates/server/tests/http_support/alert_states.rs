@@ -3,15 +3,37 @@
 use std::sync::{Arc, Mutex};
 
 use bellwether_alert::alert_group::{
-    AlertGroupState, Command, Evaluated, Evaluation, Outcome, Request, RuleResult, apply,
+    AlertGroupState, Command, Evaluated, Evaluation, Found, Outcome, Request, RuleResult, apply,
 };
-use bellwether_alert::state::alerting::{Present, Seen};
-use bellwether_model::{Labels, Tenant};
+use bellwether_alert::evaluate::External;
+use bellwether_alert::rules::Rule;
+use bellwether_alert::state::alerting::{self, Present, Seen};
+use bellwether_alert::state::threshold::reading::expand;
+use bellwether_alert::template::Surroundings;
+use bellwether_model::{Labels, Tenant, Timestamp};
+use bellwether_promql::{Point, VectorSample};
 use bellwether_server::alerting::AlertingError;
 use bellwether_server::alerting::desk::AlertStates;
 use bellwether_server::env::{BoxFuture, WallClock};
 
 use super::TestClock;
+
+/// Templates ask nothing.
+struct Nowhere;
+
+impl Surroundings for Nowhere {
+    fn now_ms(&self) -> Timestamp {
+        0
+    }
+
+    fn external_url(&self) -> &str {
+        ""
+    }
+
+    fn query(&self, _text: &str) -> Result<Vec<(Labels, f64)>, String> {
+        Ok(Vec::new())
+    }
+}
 
 pub struct MemoryStates {
     clock: Arc<TestClock>,
@@ -30,7 +52,7 @@ impl MemoryStates {
         Ok(apply(state, Request { proposed_ms: self.clock.now_ms(), command }, *index)?)
     }
 
-    /// An evaluation of a rule group now: for each rule its alerts with their values, or why it failed.
+    /// An evaluation of a rule group now: for each rule its alerts with their values (of a threshold rule, the series), or why it failed.
     pub fn evaluate(&self, namespace: &str, group: &str, results: &[Result<Vec<(Labels, f64)>, &str>]) {
         let tenant = Tenant::default_tenant();
         let known = self.state.lock().unwrap().0.group(&tenant, namespace, group).unwrap().clone();
@@ -43,14 +65,36 @@ impl MemoryStates {
             missed: 0,
             duration_us: 1_500,
         };
-        let results = results.iter().map(|result| {
+        let rules = known.parsed.clone().unwrap();
+        let results = results.iter().zip(&rules.rules).zip(&known.progress.rules).map(|((result, rule), of_rule)| {
+            if let (Rule::Alerting(alert), Ok(series)) = (rule, result)
+                && let Some(of) = &alert.thresholds
+            {
+                let sample = |(labels, value): &(Labels, f64)| VectorSample {
+                    labels: labels.clone(),
+                    point: Point { timestamp: 0, value: *value },
+                    histogram: None,
+                };
+                let vector: Vec<VectorSample> = series.iter().map(sample).collect();
+                let external = External::default();
+                let evaluation = alerting::Evaluation {
+                    now: self.clock.now_ms(),
+                    query_offset_ms: 0,
+                    limit: None,
+                    external_labels: &external.labels,
+                    surroundings: &Nowhere,
+                };
+                let reading = expand(alert, of, &evaluation, &vector, &of_rule.watched, &mut Vec::new());
+                let found = Ok(Found::Series(reading.unwrap()));
+                return RuleResult { found, duration_us: 250, generator_url: "/graph?g0.expr=up".into() };
+            }
             let seen = |(labels, value): &(Labels, f64)| {
                 let annotations = Arc::from([("summary".to_owned(), "it is \"bad\"".to_owned())]);
                 (labels.clone(), Seen { value: *value, annotations })
             };
             let present = result.as_ref().map(|alerts| alerts.iter().map(seen).collect::<Present>());
-            let present = present.map_err(|error| (*error).to_owned());
-            RuleResult { present, duration_us: 250, generator_url: "/graph?g0.expr=up".into() }
+            let found = present.map(Found::from).map_err(|error| (*error).to_owned());
+            RuleResult { found, duration_us: 250, generator_url: "/graph?g0.expr=up".into() }
         });
         let evaluated = Evaluated::of(evaluation, &known, results.collect());
         self.apply(Command::Evaluated(Box::new(evaluated))).unwrap();

@@ -3,7 +3,8 @@
 //! 1. Matchers that cannot match an absent label select by postings: the union of the pairs whose values pass.
 //!    The smallest of them starts; a matcher whose union would be much larger than what is left is instead tested series by series.
 //! 2. Matchers that match an absent label (`!=`, `!~`, `=""`) only remove: series that have the label with a value that fails.
-//! 3. What one pair answers is computed once per query, however many series share the pair.
+//! 3. What one pair answers is computed once per query, however many series share the pair; of the first kind of matchers it is
+//!    [remembered](super::remembered) for the next query.
 //!
 //! A lookup looks at the index in short holds ([`Holds`]), so that apply, which waits for them, never waits for a regular expression or a long list:
 //! texts and refs are copied out piece by piece, and compared and merged outside. Lists may shrink and grow between two holds, so they are gone
@@ -16,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bellwether_model::{MatchOp, Matcher, SeriesRef, Tenant};
 
 use super::postings::{intersect, union_of_disjoint};
+use super::remembered::{OfGeneration, Passing, Remembered};
 use super::{Index, PairId, TenantId};
 
 /// Regular expressions, which may be slow, that run between two looks at the flag that says stop.
@@ -84,6 +86,7 @@ const TEST_EACH_FACTOR: usize = 4;
 /// The series of a tenant that pass all matchers, ascending.
 pub fn matching(
     holds: &impl Holds,
+    remembered: OfGeneration<'_>,
     cancel: &AtomicBool,
     tenant: &Tenant,
     matchers: &[Matcher],
@@ -91,7 +94,7 @@ pub fn matching(
     let watch = Watch { cancel, left: Cell::new(0) };
     watch.work(1)?;
     let Some(tenant) = holds.hold(|index| index.tenant(tenant))? else { return Ok(Vec::new()) };
-    Lookup { holds, watch, tenant }.matching(matchers)
+    Lookup { holds, remembered, watch, tenant }.matching(matchers)
 }
 
 /// Texts of some pairs, end to end.
@@ -151,6 +154,7 @@ impl Answers {
 /// A lookup at work.
 struct Lookup<'a, H> {
     holds: &'a H,
+    remembered: OfGeneration<'a>,
     watch: Watch<'a>,
     tenant: TenantId,
 }
@@ -256,9 +260,9 @@ impl<H: Holds> Lookup<'_, H> {
             }
             return Ok(pairs.into_iter().collect());
         }
-        let mut passing = Vec::new();
+        let Passing { pairs: mut passing, compared: mut after } = self.remembered.find(self.tenant, matcher);
+        let known = after;
         let mut texts = Texts::default();
-        let mut after = None;
         loop {
             texts.clear();
             let is_whole = self.holds.hold(|index| {
@@ -276,10 +280,14 @@ impl<H: Holds> Lookup<'_, H> {
                     passing.push(pair);
                 }
             }
+            after = texts.pairs.last().map(|(last, _)| *last).or(after);
             if is_whole {
-                return Ok(passing);
+                let passing = Passing { pairs: passing, compared: after };
+                if after > known {
+                    self.remembered.keep(self.tenant, matcher, &passing);
+                }
+                return Ok(passing.pairs);
             }
-            after = texts.pairs.last().map(|(last, _)| *last);
         }
     }
 
@@ -346,7 +354,9 @@ fn behind<T: Ord + Copy>(list: &[T], after: Option<T>) -> &[T] {
 impl Index {
     /// The series of a tenant that pass all matchers, ascending.
     pub fn matching(&self, tenant: &Tenant, matchers: &[Matcher]) -> Vec<u32> {
-        matching(&Unchanging(self), &AtomicBool::new(false), tenant, matchers).expect("nobody raises the flag")
+        let (remembered, cancel) = (Remembered::default(), AtomicBool::new(false));
+        let remembered = remembered.of_generation(self.generation);
+        matching(&Unchanging(self), remembered, &cancel, tenant, matchers).expect("nobody raises the flag")
     }
 
     fn name_pairs(&self, tenant: TenantId, name: &str) -> &[PairId] {
@@ -434,15 +444,17 @@ mod tests {
         let tenant = Tenant::default_tenant();
         let holds = Unchanging(&index);
         let raised = AtomicBool::new(true);
-        assert_eq!(super::matching(&holds, &raised, &tenant, &conditions), Err(Interrupted::Cancelled));
+        let remembered = Remembered::default();
+        let remembered = remembered.of_generation(0);
+        assert_eq!(super::matching(&holds, remembered, &raised, &tenant, &conditions), Err(Interrupted::Cancelled));
         assert_eq!(index.matching(&tenant, &conditions).len(), 512);
         // Raised in the middle: by the time that the next so many values are tested, it is seen.
         for left in [0, Watch::MATCH * 10, SERIES_BETWEEN_LOOKS - 1] {
             let watch = || Watch { cancel: &raised, left: Cell::new(left) };
             let id = index.tenant(&tenant).unwrap();
-            let lookup = Lookup { holds: &holds, watch: watch(), tenant: id };
+            let lookup = Lookup { holds: &holds, remembered, watch: watch(), tenant: id };
             assert_eq!(lookup.passing_pairs(&conditions[1]), Err(Interrupted::Cancelled));
-            let lookup = Lookup { holds: &holds, watch: watch(), tenant: id };
+            let lookup = Lookup { holds: &holds, remembered, watch: watch(), tenant: id };
             assert_eq!(lookup.test_each((0..1000).collect(), &conditions[1]), Err(Interrupted::Cancelled));
         }
     }
@@ -491,20 +503,53 @@ mod tests {
             // Every third series may go at any moment.
             let doomed: Vec<u32> = (0..SERIES).filter(|series| series % 3 == 0).collect();
             let changing = Changing { index: index.into(), doomed: doomed.into(), holds: Cell::new(0) };
-            let found = super::matching(&changing, &AtomicBool::new(false), &tenant, &conditions).unwrap();
+            let cancel = AtomicBool::new(false);
+            let remembered = Remembered::default();
+            let remembered = remembered.of_generation(0);
+            let found = super::matching(&changing, remembered, &cancel, &tenant, &conditions).unwrap();
+            // Once more, with what the first one left behind and all that came and went since.
+            let again = super::matching(&changing, remembered, &cancel, &tenant, &conditions).unwrap();
             let passes = |series: &u32| {
                 let labels = numbered(*series);
                 conditions.iter().all(|m| m.matches(labels.get(m.name()).unwrap_or_default()))
             };
             let stays = |series: &u32| *series < SERIES && !series.is_multiple_of(3);
             let expected: Vec<u32> = (0..SERIES).filter(|series| stays(series) && passes(series)).collect();
-            assert!(found.is_sorted(), "{conditions:?}");
-            assert_eq!(found.into_iter().filter(stays).collect::<Vec<u32>>(), expected, "{conditions:?}");
+            for found in [found, again] {
+                assert!(found.is_sorted(), "{conditions:?}");
+                assert_eq!(found.into_iter().filter(stays).collect::<Vec<u32>>(), expected, "{conditions:?}");
+            }
             assert!(changing.holds.get() >= 4, "{} holds: {conditions:?}", changing.holds.get());
         }
     }
 
     proptest! {
+        /// What is remembered of earlier lookups makes no difference, whatever came and went since, even if a value came back.
+        #[test]
+        fn what_is_remembered_agrees_with_looking_anew(
+            steps in proptest::collection::vec(
+                (0u32..12, any::<bool>(), prop_oneof![Just("a.+"), Just(".*[1-4]"), Just(".+")], any::<bool>()), 1..40),
+        ) {
+            let (tenant, mut index, cancel) = (Tenant::default_tenant(), Index::default(), AtomicBool::new(false));
+            let remembered = Remembered::default();
+            for (value, is_negative, pattern, is_asked) in steps {
+                let labels = Labels::of(&[("__name__", "m"), ("l", &format!("{}{value}", if value % 3 == 0 { "b" } else { "a" }))]);
+                let hash = SeriesHash::of(&tenant, &labels);
+                match index.find(hash) {
+                    Some(series) => index.expire(&[series.0]),
+                    None => drop(index.add(hash, &tenant, &labels, 0)),
+                }
+                if is_asked {
+                    let op = if is_negative { MatchOp::NotRegex } else { MatchOp::Regex };
+                    // The second one is negative and selects all the same.
+                    let conditions = [matcher(op, "l", pattern), matcher(MatchOp::NotRegex, "l", "|c")];
+                    let of_generation = remembered.of_generation(index.generation());
+                    let found = super::matching(&Unchanging(&index), of_generation, &cancel, &tenant, &conditions).unwrap();
+                    prop_assert_eq!(found, index.matching(&tenant, &conditions));
+                }
+            }
+        }
+
         /// Whatever the shortcuts do, the answer is what testing every series gives.
         #[test]
         fn matching_agrees_with_testing_every_series(

@@ -10,6 +10,7 @@
 
 pub mod lookup;
 pub mod postings;
+pub mod remembered;
 pub mod rows;
 pub mod symbols;
 

@@ -8,9 +8,13 @@ use super::Entry;
 use crate::alert_group::command::{Limited, Outcome, Refusal, Reply};
 use crate::alert_group::evaluated::{Evaluated, RuleDifference};
 use crate::alert_group::limits::{EVALUATION_AHEAD_MS_MAX, HISTORY_MAX, RULE_ALERTS_MAX};
-use crate::alert_group::state::{GroupProgress, Health, RuleProgress, StoredNotifications, TenantState, Transition};
+use crate::alert_group::state::{
+    GroupProgress, Health, RuleKind, RuleProgress, StoredNotifications, TenantState, Totals, Transition,
+};
 use crate::notify::dispatch;
-use crate::state::alerting::{Alert, Change, Observation, Phase, Timing, advance, is_still};
+use crate::state::alerting::{Alert, AlertEvent, Change, Observation, Phase, Timing, advance, is_still};
+use crate::state::threshold::Grading;
+use crate::state::threshold::watch::{self, Advanced, Sightings};
 
 /// What is to be told of alerts of rules.
 #[derive(Default)]
@@ -51,7 +55,7 @@ impl TenantState {
             return Err(Refusal::OtherRules { rules: rules as u64 });
         }
         let progress = &mut Arc::make_mut(group).progress;
-        let news = progress.take(evaluated, &mut self.totals.alerts);
+        let news = progress.take(evaluated, &mut self.totals);
         self.tell(news, entry.now);
         Ok(Outcome::Done)
     }
@@ -73,8 +77,8 @@ impl TenantState {
 }
 
 impl GroupProgress {
-    /// Takes an evaluation that fits; `total` counts the tenant's alerts.
-    fn take(&mut self, evaluated: Evaluated, total: &mut usize) -> News {
+    /// Takes an evaluation that fits; `totals` counts what the tenant has.
+    fn take(&mut self, evaluated: Evaluated, totals: &mut Totals) -> News {
         self.last_evaluation = Some(evaluated.at);
         self.duration_us = evaluated.duration_us;
         self.missed = self.missed.saturating_add(evaluated.missed);
@@ -83,9 +87,11 @@ impl GroupProgress {
         for (number, (rule, duration_us)) in self.rules.iter_mut().zip(evaluated.rule_durations_us).enumerate() {
             rule.duration_us = duration_us;
             let difference = differences.next_if(|difference| difference.rule as usize == number);
-            let before = rule.alerts.len();
-            rule.take(difference.unwrap_or_default(), evaluated.at, RULE_ALERTS_MAX.saturating_sub(*total), &mut news);
-            *total = *total - before + rule.alerts.len();
+            let before = (rule.alerts.len(), rule.watched.len());
+            let room = RULE_ALERTS_MAX.saturating_sub(totals.alerts + totals.watched);
+            rule.take(difference.unwrap_or_default(), evaluated.at, room, &mut news);
+            totals.alerts = totals.alerts - before.0 + rule.alerts.len();
+            totals.watched = totals.watched - before.1 + rule.watched.len();
         }
         news
     }
@@ -93,7 +99,7 @@ impl GroupProgress {
 
 impl RuleProgress {
     fn take(&mut self, difference: RuleDifference, at: Timestamp, room: usize, news: &mut News) {
-        let RuleDifference { health, mut observation, forgets, generator_url, .. } = difference;
+        let RuleDifference { health, mut observation, mut sightings, forgets, generator_url, .. } = difference;
         if let Some(health) = health {
             self.health = health;
         }
@@ -104,19 +110,32 @@ impl RuleProgress {
             let ended = self.ended(at);
             news.transitions.extend(ended.transitions);
             news.ended.extend(ended.ended);
-            self.alerts = Arc::default();
+            (self.alerts, self.watched) = (Arc::default(), Arc::default());
         }
-        let Some(timing) = self.shape.timing() else { return };
         // As after any failure, alerts stay as they are.
         if matches!(self.health, Health::Failed(_)) {
             return;
         }
-        if observation.appeared.len() > room {
-            self.health = Health::Failed(format!("there are {RULE_ALERTS_MAX} alerts already"));
-            observation.appeared.clear();
-            observation.is_cut = true;
+        match self.shape.kind {
+            RuleKind::Recording => {}
+            RuleKind::Alerting(timing) => {
+                if observation.appeared.len() > room {
+                    self.health = Health::Failed(format!("there are {RULE_ALERTS_MAX} alerts already"));
+                    observation.appeared.clear();
+                    observation.is_cut = true;
+                }
+                self.advance(timing, at, &observation, news);
+            }
+            RuleKind::Threshold(timing, grading) => {
+                if sightings.appeared(&self.watched) > room {
+                    self.health =
+                        Health::Failed(format!("there are {RULE_ALERTS_MAX} alerts and watched series already"));
+                    sightings.changed.retain(|(labels, _)| self.watched.contains_key(labels));
+                    sightings.is_cut = true;
+                }
+                self.watch((timing, &grading), at, &sightings, news);
+            }
         }
-        self.advance(timing, at, &observation, news);
     }
 
     fn advance(&mut self, timing: Timing, at: Timestamp, observation: &Observation, news: &mut News) {
@@ -124,8 +143,28 @@ impl RuleProgress {
         if is_still(timing, &self.alerts, at, observation) {
             return;
         }
-        let alerts = Arc::make_mut(&mut self.alerts);
-        for event in advance(timing, alerts, at, observation) {
+        let events = advance(timing, Arc::make_mut(&mut self.alerts), at, observation);
+        self.tell_of(events, observation.refreshed.iter().map(|(labels, _)| labels), at, news);
+    }
+
+    fn watch(&mut self, rule: (Timing, &Grading), at: Timestamp, sightings: &Sightings, news: &mut News) {
+        if watch::is_still(rule, &self.watched, &self.alerts, at, sightings) {
+            return;
+        }
+        let (watched, alerts) = (Arc::make_mut(&mut self.watched), Arc::make_mut(&mut self.alerts));
+        let Advanced { events, refreshed } = watch::advance(rule, watched, alerts, at, sightings);
+        self.tell_of(events, refreshed.iter(), at, news);
+    }
+
+    fn tell_of<'l>(
+        &self,
+        events: Vec<AlertEvent>,
+        refreshed: impl Iterator<Item = &'l Labels>,
+        at: Timestamp,
+        news: &mut News,
+    ) {
+        let alerts = &self.alerts;
+        for event in events {
             let known = alerts.get(&event.labels);
             let value = known.map_or(0.0, |alert| alert.value);
             match (event.change, known) {
@@ -138,7 +177,7 @@ impl RuleProgress {
             }
             news.transitions.push(Transition { at, labels: event.labels, change: event.change, value });
         }
-        let refreshed = observation.refreshed.iter().filter_map(|(labels, _)| alerts.get_key_value(labels));
+        let refreshed = refreshed.filter_map(|labels| alerts.get_key_value(labels));
         news.refreshed.extend(refreshed.filter_map(|(labels, alert)| told(labels, alert, &self.generator_url)));
     }
 

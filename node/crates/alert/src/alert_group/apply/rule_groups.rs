@@ -31,7 +31,7 @@ impl TenantState {
             groups: self.totals.groups + 1 - before.groups,
             rules: self.totals.rules + rules.len() - before.rules,
             text_bytes: self.totals.text_bytes + text.len() - before.text_bytes,
-            alerts: self.totals.alerts,
+            ..self.totals
         };
         let is_new_namespace = !self.namespaces.contains_key(&namespace);
         let namespaces = self.namespaces.len() + usize::from(is_new_namespace);
@@ -83,6 +83,7 @@ impl TenantState {
     fn end(&mut self, gone: Vec<RuleProgress>, now: Timestamp) {
         for rule in gone {
             self.totals.alerts -= rule.alerts.len();
+            self.totals.watched -= rule.watched.len();
             let news = rule.ended(now);
             self.tell(news, now);
         }
@@ -94,15 +95,16 @@ impl Totals {
     pub(in crate::alert_group) fn of(group: &StoredGroup) -> Totals {
         let rules = &group.progress.rules;
         let alerts = rules.iter().map(|rule| rule.alerts.len()).sum();
-        Totals { groups: 1, rules: rules.len(), text_bytes: group.text.len(), alerts }
+        let watched = rules.iter().map(|rule| rule.watched.len()).sum();
+        Totals { groups: 1, rules: rules.len(), text_bytes: group.text.len(), alerts, watched }
     }
 }
 
 /// What is known of rules, in the order of the new ones; and of those that are no more. Of rules that are alike the first
 /// takes what was the first's.
 fn matched(known: Vec<RuleProgress>, shapes: &[RuleShape]) -> (Vec<RuleProgress>, Vec<RuleProgress>) {
-    let key = |shape: &RuleShape| (shape.identity, shape.timing().is_some());
-    let mut places: BTreeMap<(u128, bool), VecDeque<usize>> = BTreeMap::new();
+    let key = |shape: &RuleShape| (shape.identity, shape.sort());
+    let mut places: BTreeMap<(u128, u8), VecDeque<usize>> = BTreeMap::new();
     for (at, rule) in known.iter().enumerate() {
         places.entry(key(&rule.shape)).or_default().push_back(at);
     }

@@ -4,10 +4,8 @@ use super::{DecodeError, Decoder, Encoder, unknown};
 use crate::alert_group::state::{Health, RuleKind, RuleShape};
 use crate::state::alerting::{Annotations, Change, Phase, Seen, Timing};
 
-/// Kinds of rules.
-const RECORDS: u8 = 0;
-const ALERTS: u8 = 1;
-const ALERTS_AT_ONCE: u8 = 2;
+/// Beside the kind of a rule that is critical.
+const CRITICAL: u8 = 0x80;
 
 impl Encoder {
     pub(super) fn size(&mut self, size: usize) {
@@ -28,10 +26,14 @@ impl Encoder {
 
     pub(super) fn shape(&mut self, shape: &RuleShape) {
         self.u128(shape.identity);
-        let Some(timing) = shape.timing() else { return self.u8(RECORDS) };
-        self.u8(if shape.critical { ALERTS_AT_ONCE } else { ALERTS });
-        self.i64(timing.for_ms);
-        self.i64(timing.keep_firing_for_ms);
+        self.u8(shape.sort() | if shape.critical { CRITICAL } else { 0 });
+        if let Some(timing) = shape.timing() {
+            self.i64(timing.for_ms);
+            self.i64(timing.keep_firing_for_ms);
+        }
+        if let RuleKind::Threshold(_, grading) = &shape.kind {
+            self.grading(grading);
+        }
     }
 
     pub(super) fn health(&mut self, health: &Health) {
@@ -82,13 +84,14 @@ impl Decoder<'_> {
 
     pub(super) fn shape(&mut self) -> Result<RuleShape, DecodeError> {
         let identity = self.u128()?;
-        let (kind, critical) = match self.u8()? {
-            RECORDS => (RuleKind::Recording, false),
-            ALERTS => (RuleKind::Alerting(self.timing()?), false),
-            ALERTS_AT_ONCE => (RuleKind::Alerting(self.timing()?), true),
-            _ => return unknown("a rule is of an unknown kind"),
+        let sort = self.u8()?;
+        let kind = match sort & !CRITICAL {
+            0 if sort == 0 => RuleKind::Recording,
+            1 => RuleKind::Alerting(self.timing()?),
+            2 => RuleKind::Threshold(self.timing()?, self.grading()?),
+            _ => return unknown("a rule of an unknown kind"),
         };
-        Ok(RuleShape { identity, kind, critical })
+        Ok(RuleShape { identity, kind, critical: sort & CRITICAL != 0 })
     }
 
     fn timing(&mut self) -> Result<Timing, DecodeError> {

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use super::{DecodeError, Decoder, Encoder, unknown};
 use crate::alert_group::command::{Command, Delivery, ReceivedAlert, Request, SilenceDraft};
 use crate::alert_group::evaluated::{Evaluated, RuleDifference};
-use crate::alert_group::state::RuleShape;
+use crate::alert_group::state::{RuleKind, RuleShape};
 use crate::state::alerting::Observation;
+use crate::state::threshold::watch::Sightings;
 
-const VERSION: u8 = 1;
+/// The newest version: threshold rules. What needs none of it is written as version 1, which nodes before it read.
+const VERSION: u8 = 2;
 
 const SET_RING: u8 = 1;
 const SET_RULE_GROUP: u8 = 2;
@@ -26,17 +28,42 @@ const TOLD: u8 = 12;
 /// The bytes of a request.
 pub fn encode(request: &Request) -> Vec<u8> {
     let mut to = Encoder::default();
-    to.u8(VERSION);
+    let version = version(&request.command);
+    to.u8(version);
     to.i64(request.proposed_ms);
     to.command(&request.command);
+    if let (2, Command::Evaluated(evaluated)) = (version, &request.command) {
+        to.list(evaluated.differences.iter(), |to, difference| to.sightings(&difference.sightings));
+    }
     to.0
+}
+
+/// The oldest version that can say it.
+fn version(command: &Command) -> u8 {
+    let has_thresholds = match command {
+        Command::SetRuleGroup { rules, .. } => rules.iter().any(|shape| matches!(shape.kind, RuleKind::Threshold(..))),
+        Command::Evaluated(evaluated) => {
+            evaluated.differences.iter().any(|difference| !difference.sightings.is_empty())
+        }
+        _ => false,
+    };
+    if has_thresholds { VERSION } else { 1 }
 }
 
 /// Reads a request back.
 pub fn decode(bytes: &[u8]) -> Result<Request, DecodeError> {
     let mut from = Decoder(bytes);
-    from.version("a command of an alert group", VERSION)?;
-    let request = Request { proposed_ms: from.i64()?, command: from.command()? };
+    let version = from.version("a command of an alert group", VERSION)?;
+    let mut request = Request { proposed_ms: from.i64()?, command: from.command()? };
+    if let (2, Command::Evaluated(evaluated)) = (version, &mut request.command) {
+        let sightings: Vec<Sightings> = from.list(Decoder::sightings)?;
+        if sightings.len() != evaluated.differences.len() {
+            return Err(DecodeError::Damaged("what was seen is not of the rules that are told of"));
+        }
+        for (difference, sightings) in evaluated.differences.iter_mut().zip(sightings) {
+            difference.sightings = sightings;
+        }
+    }
     from.end()?;
     Ok(request)
 }
@@ -217,6 +244,7 @@ impl Decoder<'_> {
                     forgets: from.flag()?,
                     generator_url: from.option(Decoder::str)?.map(Arc::from),
                     observation: from.observation()?,
+                    sightings: Sightings::default(),
                 })
             })?,
         })

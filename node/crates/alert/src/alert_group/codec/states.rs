@@ -6,6 +6,7 @@
 
 mod dispatch;
 mod tenants;
+mod watched;
 
 use bellwether_model::Labels;
 use xxhash_rust::xxh3::xxh3_64;
@@ -23,6 +24,8 @@ const GROUP: u16 = 1;
 const LABELS: u16 = 2;
 const TENANTS: u16 = 3;
 const SECTIONS: [u16; 3] = [GROUP, LABELS, TENANTS];
+/// Series that threshold rules watch; there only if there are any, so that programs that know of none read all else.
+const WATCHED: u16 = 4;
 
 /// The bytes of a state.
 pub fn encode(state: &AlertGroupState) -> Vec<u8> {
@@ -42,6 +45,10 @@ pub fn encode(state: &AlertGroupState) -> Vec<u8> {
             to.tenant_state(state, &table);
         });
     });
+    let watched: Vec<watched::OfRule<'_>> = watched::all(state).collect();
+    if !watched.is_empty() {
+        to.section(WATCHED, |to| to.list(watched.iter(), |to, of_rule| to.watched_of_rule(of_rule, &table)));
+    }
     let checksum = xxh3_64(&to.0);
     to.u64(checksum);
     to.0
@@ -64,8 +71,9 @@ pub fn decode(bytes: &[u8]) -> Result<AlertGroupState, DecodeError> {
     for (number, content) in SECTIONS.into_iter().zip(&mut contents) {
         *content = from.section(number)?;
     }
+    let watched = if from.0.starts_with(&WATCHED.to_le_bytes()) { Some(from.section(WATCHED)?) } else { None };
     if !from.0.is_empty() {
-        let (found, supported) = (from.u16()?.into(), SECTIONS.len() as u32);
+        let (found, supported) = (from.u16()?.into(), WATCHED.into());
         return Err(DecodeError::NewerFormat { what: "a section of the state of an alert group", found, supported });
     }
     let [group, labels, tenants] = contents;
@@ -80,6 +88,11 @@ pub fn decode(bytes: &[u8]) -> Result<AlertGroupState, DecodeError> {
     let (time, next_intent) = (state.time, state.next_intent);
     state.tenants = from.list(|from| Ok((from.tenant()?, from.tenant_state(&table, time, next_intent)?)))?;
     from.end()?;
+    if let Some(watched) = watched {
+        let mut from = Decoder(watched);
+        from.watched_section(&mut state, &table)?;
+        from.end()?;
+    }
     Ok(state)
 }
 

@@ -70,8 +70,12 @@ impl Observation {
 
 /// Whether nothing at all becomes of the alerts: those who share them may go on sharing.
 pub fn is_still(timing: Timing, alerts: &Alerts, now: Timestamp, observation: &Observation) -> bool {
-    observation.is_empty()
-        && (observation.is_cut || !alerts.values().any(|alert| by_time(timing, alert, now).is_some()))
+    observation.is_empty() && (observation.is_cut || is_unmoved(timing, alerts, now))
+}
+
+/// Whether time alone makes nothing of the alerts.
+pub fn is_unmoved(timing: Timing, alerts: &Alerts, now: Timestamp) -> bool {
+    !alerts.values().any(|alert| by_time(timing, alert, now).is_some())
 }
 
 /// The alerts after an evaluation, and what happened, by their labels.

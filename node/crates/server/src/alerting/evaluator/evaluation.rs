@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bellwether_alert::alert_group::{self, Evaluated, RuleProgress, RuleResult, StoredGroup};
+use bellwether_alert::alert_group::{self, Evaluated, Found, RuleProgress, RuleResult, StoredGroup};
 use bellwether_alert::evaluate::External;
 use bellwether_alert::rules::{RecordingRule, Rule, RuleGroup};
 use bellwether_alert::state::RuleSample;
@@ -125,15 +125,16 @@ impl Evaluations {
                 self.store(&key.tenant, &mut progress).await;
             }
             let began = Instant::now();
-            let present = match rule {
+            let found = match rule {
                 Rule::Recording(rule) => self.record(subject, (number, rule, of_rule), &mut progress).await,
-                Rule::Alerting(_) => {
+                Rule::Alerting(rule) => {
                     progress.before.forget_alerts(of_rule.shape.identity);
-                    self.present(subject, number, progress.end).await
+                    let has_thresholds = rule.thresholds.is_some();
+                    self.found(subject, (number, of_rule, has_thresholds), progress.end).await
                 }
             };
             let (duration_us, generator_url) = (micros(began.elapsed()), prepared.generator_urls[number].clone());
-            progress.results.push(RuleResult { present, duration_us, generator_url });
+            progress.results.push(RuleResult { found, duration_us, generator_url });
         }
         self.store(&key.tenant, &mut progress).await;
         let ended = progress.before.ended(subject.timestamp(), &progress.written);
@@ -146,16 +147,20 @@ impl Evaluations {
         let began = Instant::now();
         let end = began + EVALUATION_MAX;
         let mut results = Vec::with_capacity(subject.group.rules.len());
-        for number in 0..subject.group.rules.len() {
+        for (number, (rule, of_rule)) in subject.group.rules.iter().zip(&subject.known.progress.rules).enumerate() {
+            let Rule::Alerting(rule) = rule else {
+                results.push(None);
+                continue;
+            };
             if !rules.contains(&number) {
                 results.push(None);
                 continue;
             }
             let began = Instant::now();
-            let present = self.present(subject, number, end).await;
+            let found = self.found(subject, (number, of_rule, rule.thresholds.is_some()), end).await;
             let (duration_us, generator_url) =
                 (micros(began.elapsed()), subject.prepared.generator_urls[number].clone());
-            results.push(Some(RuleResult { present, duration_us, generator_url }));
+            results.push(Some(RuleResult { found, duration_us, generator_url }));
         }
         Evaluated::of_some(subject.evaluation(began), subject.known, results)
     }
@@ -188,7 +193,7 @@ impl Evaluations {
         subject: &Subject<'_>,
         (number, rule, of_rule): (usize, &RecordingRule, &RuleProgress),
         progress: &mut Progress,
-    ) -> Result<Present, String> {
+    ) -> Result<Found, String> {
         let identity = of_rule.shape.identity;
         let before = progress.before.take_recorded(identity);
         let stepped = match self.vector(subject, &rule.query.text, &rule.query.expr, progress.end).await {
@@ -199,7 +204,7 @@ impl Evaluations {
         match stepped {
             Ok((next, samples)) => {
                 progress.waiting.push(Recorded { rule: number, identity, samples, before, next });
-                Ok(Present::default())
+                Ok(Found::Alerts(Present::default()))
             }
             Err(error) => {
                 progress.written.add_recorded(identity, before);
@@ -227,24 +232,32 @@ impl Evaluations {
             if let Err(error) = stored {
                 // Some of them may have been stored: all must be ended when they vanish.
                 series.series.extend(before.series);
-                progress.results[rule].present = Err(error.to_string());
+                progress.results[rule].found = Err(error.to_string());
             }
             progress.written.add_recorded(identity, series);
         }
     }
 
-    /// The alerts that there are of a rule.
-    async fn present(&self, subject: &Subject<'_>, rule: usize, end: Instant) -> Result<Present, String> {
+    /// The alerts that there are of a rule, or the series of a threshold rule.
+    async fn found(
+        &self,
+        subject: &Subject<'_>,
+        (rule, of_rule, has_thresholds): (usize, &RuleProgress, bool),
+        end: Instant,
+    ) -> Result<Found, String> {
         let query = subject.group.rules[rule].query();
         let vector = self.vector(subject, &query.text, &query.expr, end).await?;
-        if vector.is_empty() {
-            return Ok(Present::default());
+        // To a threshold rule, no series says something.
+        if vector.is_empty() && !has_thresholds {
+            return Ok(Found::Alerts(Present::default()));
         }
         let answers = Answers::new(subject.at, self.external.clone());
         let (group, external) = (subject.group.clone(), self.external.clone());
-        let mut expansion = Expansion { group, rule, external, vector, answers };
+        let watched = of_rule.watched.clone();
+        let mut expansion = Expansion { group, rule, external, watched, vector, answers };
         loop {
-            let Expanded { of, present, errors } = match expansion.vector.len() <= INLINE_ALERTS_MAX {
+            let is_short = expansion.vector.len().max(expansion.watched.len()) <= INLINE_ALERTS_MAX;
+            let Expanded { of, found, errors } = match is_short {
                 true => expansion.expand(),
                 false => {
                     let expanded = self.queries.executor().run(move || expansion.expand()).await;
@@ -258,7 +271,7 @@ impl Evaluations {
                 if let Some(error) = errors.first() {
                     tracing::debug!(rule_group = %subject.key, %error, "a template of an alert cannot be expanded");
                 }
-                return present.map_err(|error| error.to_string());
+                return found.map_err(|error| error.to_string());
             }
             for query in asked {
                 let answer = self.answer(subject, &query, end).await;

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use bellwether_alert::alert_group::Found;
 use bellwether_alert::evaluate::External;
 use bellwether_alert::rules::{Rule, RuleGroup};
 use bellwether_alert::state::StepError;
-use bellwether_alert::state::alerting::{Evaluation, Present, expand};
+use bellwether_alert::state::alerting::{Evaluation, expand};
+use bellwether_alert::state::threshold::reading;
+use bellwether_alert::state::threshold::watch::Watchlist;
 use bellwether_promql::VectorSample;
 
 use super::answers::Answers;
@@ -18,6 +21,8 @@ pub struct Expansion {
     pub rule: usize,
     /// What templates know of the cluster.
     pub external: Arc<External>,
+    /// The series that the rule watches.
+    pub watched: Arc<Watchlist>,
     /// What the rule's query came to.
     pub vector: Vec<VectorSample>,
     /// What is known of what templates ask.
@@ -28,8 +33,8 @@ pub struct Expansion {
 pub struct Expanded {
     /// The same as before, but for what was asked.
     pub of: Expansion,
-    /// The alerts.
-    pub present: Result<Present, StepError>,
+    /// The alerts, or the series of a threshold rule.
+    pub found: Result<Found, StepError>,
     /// Templates that could not be expanded.
     pub errors: Vec<String>,
 }
@@ -48,7 +53,13 @@ impl Expansion {
             surroundings: &self.answers,
         };
         let mut errors = Vec::new();
-        let present = expand(rule, &evaluation, &self.vector, &mut errors);
-        Expanded { of: self, present, errors }
+        let found = match &rule.thresholds {
+            None => expand(rule, &evaluation, &self.vector, &mut errors).map(Found::Alerts),
+            Some(of) => {
+                let reading = reading::expand(rule, of, &evaluation, &self.vector, &self.watched, &mut errors);
+                reading.map(Found::Series)
+            }
+        };
+        Expanded { of: self, found, errors }
     }
 }

@@ -1,16 +1,17 @@
 //! `/v1/alerts`: alerts with thresholds, each a rule group of its own in a namespace of theirs. As it was defined it stands as JSON in
 //! the first line of the group's text, a comment.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use bellwether_alert::alert_group::{Health, StoredGroup};
-use bellwether_alert::definition::{Definition, NoData, Severity};
+use bellwether_alert::definition::{Behavior, Definition, SEVERITY, Severity};
 use bellwether_alert::duration::parse_duration_ms;
-use bellwether_alert::rules::{Rule, write_group};
+use bellwether_alert::rules::write_group;
 use bellwether_alert::state::alerting::Phase;
+use bellwether_alert::state::threshold::Checks;
 use bellwether_model::{Tenant, Timestamp};
 use bellwether_promql::duration_text;
 use serde_json::{Map, Value, json};
@@ -23,8 +24,19 @@ use crate::alerting::desk::NamedGroup;
 pub const NAMESPACE: &str = "v1_alerts";
 /// What stands before the JSON.
 const COMMENT: &str = "# definition: ";
-const FIELDS: [&str; 8] =
-    ["name", "query", "message", "notify", "thresholds", "evaluation_window", "no_data_behavior", "critical"];
+const FIELDS: [&str; 10] = [
+    "name",
+    "query",
+    "message",
+    "notify",
+    "thresholds",
+    "checks",
+    "evaluation_window",
+    "no_data_behavior",
+    "no_data_after",
+    "critical",
+];
+const THRESHOLDS: [&str; 4] = ["critical", "warning", "critical_recovery", "warning_recovery"];
 
 /// `POST /v1/alerts`
 pub async fn create(State(gateway): State<Arc<Gateway>>, request: Request) -> Result<Response, ApiError> {
@@ -115,17 +127,15 @@ fn written(group: &StoredGroup) -> Option<Map<String, Value>> {
 
 /// How an alert is: the worst of what fires of it, since when, and with which value.
 fn status(id: &str, group: &StoredGroup) -> Map<String, Value> {
-    let rules = group.parsed.as_ref().map_or(&[][..], |parsed| &parsed.rules[..]);
     let mut worst: Option<(Severity, Timestamp, f64)> = None;
     let mut error = None;
-    for (rule, known) in rules.iter().zip(&group.progress.rules) {
-        let Rule::Alerting(rule) = rule else { continue };
-        let Some(severity) = Severity::of(rule) else { continue };
+    for known in &group.progress.rules {
         if let Health::Failed(reason) = &known.health {
             error.get_or_insert_with(|| reason.clone());
         }
-        for alert in known.alerts.values() {
+        for (labels, alert) in &*known.alerts {
             let Phase::Firing { since, .. } = alert.phase else { continue };
+            let Some(severity) = labels.get(SEVERITY).and_then(Severity::of) else { continue };
             // Of several series the first that fired tells.
             let is_worse = |(known, known_since, _): (Severity, Timestamp, f64)| {
                 severity > known || (severity == known && since < known_since)
@@ -169,17 +179,23 @@ fn to_json(definition: &Definition) -> Map<String, Value> {
     if !definition.notify.is_empty() {
         put("notify", definition.notify.clone().into());
     }
-    let thresholds = [("critical", definition.critical), ("warning", definition.warning)];
+    let Definition { critical, warning, critical_recovery, warning_recovery, .. } = definition;
+    let thresholds = THRESHOLDS.into_iter().zip([critical, warning, critical_recovery, warning_recovery]);
     let thresholds: Map<String, Value> =
-        thresholds.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))).collect();
+        thresholds.filter_map(|(name, value)| Some((name.to_owned(), (*value)?.into()))).collect();
     if !thresholds.is_empty() {
         put("thresholds", thresholds.into());
     }
     if let Some(ms) = definition.evaluation_window_ms {
         put("evaluation_window", duration_text(ms).into());
     }
-    let no_data = if definition.no_data == NoData::Alert { "alert" } else { "ok" };
-    put("no_data_behavior", no_data.into());
+    if let Some(Checks { at_least, of }) = definition.checks {
+        put("checks", json!({ "at_least": at_least, "of": of }));
+    }
+    put("no_data_behavior", definition.no_data.as_str().into());
+    if let Some(ms) = definition.no_data_after_ms {
+        put("no_data_after", duration_text(ms).into());
+    }
     if definition.is_critical {
         put("critical", true.into());
     }
@@ -196,54 +212,74 @@ fn read(body: &[u8]) -> Result<Definition, ApiError> {
         let message = format!("unknown field {unknown:?}: an alert has {}", FIELDS.join(", "));
         return Err(ApiError::bad_data(message));
     }
-    let thresholds = match field(fields, "thresholds") {
-        None => &Map::new(),
-        Some(Value::Object(thresholds)) => thresholds,
-        Some(other) => return Err(not_a("thresholds", "an object", other)),
-    };
-    if let Some(unknown) = thresholds.keys().find(|name| !["critical", "warning"].contains(&name.as_str())) {
-        let message = format!("unknown field \"thresholds.{unknown}\": thresholds are critical and warning");
-        return Err(ApiError::bad_data(message));
-    }
-    let threshold = |name: &str, path: &str| match field(thresholds, name) {
+    let thresholds = within(fields, "thresholds", &THRESHOLDS)?;
+    let threshold = |name: &str| match field(thresholds, name) {
         None => Ok(None),
-        Some(value) => value.as_f64().map(Some).ok_or_else(|| not_a(path, "a number", value)),
-    };
-    let evaluation_window_ms = match text(fields, "evaluation_window")? {
-        None => None,
-        Some(text) => {
-            let ms = parse_duration_ms(&text);
-            Some(ms.map_err(|error| ApiError::bad_data(format!("evaluation_window: {error}")))?)
-        }
-    };
-    let no_data = match text(fields, "no_data_behavior")?.as_deref() {
-        None | Some("ok") => NoData::Ok,
-        Some("alert") => NoData::Alert,
-        Some("keep") => {
-            let message = "no_data_behavior: \"keep\" is not possible: alerts whose series are gone end; take \"alert\" or \"ok\"";
-            return Err(ApiError::bad_data(message));
-        }
-        Some(other) => {
-            let message = format!("no_data_behavior: {other:?} is neither \"alert\" nor \"ok\"");
-            return Err(ApiError::bad_data(message));
-        }
+        Some(value) => value.as_f64().map(Some).ok_or_else(|| not_a(&format!("thresholds.{name}"), "a number", value)),
     };
     let is_critical = match field(fields, "critical") {
         None => false,
         Some(Value::Bool(is_critical)) => *is_critical,
         Some(other) => return Err(not_a("critical", "true or false", other)),
     };
+    let no_data = text(fields, "no_data_behavior")?;
+    let no_data = no_data.map_or(Ok(Behavior::Ok), |text| {
+        let message = || format!("no_data_behavior: {text:?} is none of \"alert\", \"ok\", \"keep\"");
+        Behavior::of(&text).ok_or_else(|| ApiError::bad_data(message()))
+    })?;
     Ok(Definition {
         name: required(fields, "name")?,
         query: required(fields, "query")?,
         message: text(fields, "message")?,
         notify: targets(fields)?,
-        critical: threshold("critical", "thresholds.critical")?,
-        warning: threshold("warning", "thresholds.warning")?,
-        evaluation_window_ms,
+        critical: threshold("critical")?,
+        warning: threshold("warning")?,
+        critical_recovery: threshold("critical_recovery")?,
+        warning_recovery: threshold("warning_recovery")?,
+        checks: checks(fields)?,
+        evaluation_window_ms: duration(fields, "evaluation_window")?,
         no_data,
         is_critical,
+        no_data_after_ms: duration(fields, "no_data_after")?,
     })
+}
+
+fn checks(fields: &Map<String, Value>) -> Result<Option<Checks>, ApiError> {
+    if field(fields, "checks").is_none() {
+        return Ok(None);
+    }
+    let checks = within(fields, "checks", &["at_least", "of"])?;
+    let number = |name: &str| {
+        let path = format!("checks.{name}");
+        let value = field(checks, name).ok_or_else(|| ApiError::bad_data(format!("{path}: it is missing")))?;
+        value
+            .as_u64()
+            .map(|number| u8::try_from(number).unwrap_or(u8::MAX))
+            .ok_or_else(|| not_a(&path, "a whole number", value))
+    };
+    Ok(Some(Checks { at_least: number("at_least")?, of: number("of")? }))
+}
+
+/// The fields of an object in a field; none if that is not there.
+fn within<'f>(fields: &'f Map<String, Value>, name: &str, known: &[&str]) -> Result<&'f Map<String, Value>, ApiError> {
+    static NONE: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+    let of = match field(fields, name) {
+        None => &NONE,
+        Some(Value::Object(of)) => of,
+        Some(other) => return Err(not_a(name, "an object", other)),
+    };
+    match of.keys().find(|field| !known.contains(&field.as_str())) {
+        None => Ok(of),
+        Some(unknown) => {
+            let message = format!("unknown field \"{name}.{unknown}\": {name} has {}", known.join(", "));
+            Err(ApiError::bad_data(message))
+        }
+    }
+}
+
+fn duration(fields: &Map<String, Value>, name: &str) -> Result<Option<i64>, ApiError> {
+    let Some(text) = text(fields, name)? else { return Ok(None) };
+    parse_duration_ms(&text).map(Some).map_err(|error| ApiError::bad_data(format!("{name}: {error}")))
 }
 
 /// A field; `null` is none.

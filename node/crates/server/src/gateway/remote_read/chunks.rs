@@ -4,13 +4,16 @@
 //! length: varint | crc32c of the message: u32 BE | message        (and again)
 //! ```
 //!
-//! A message has some chunks of one series, and the number of the query that they answer. Series come sorted, query after query.
+//! A message has some chunks of one series, and the number of the query that they answer. Series come sorted, query after query,
+//! the chunks of a series by time: each is of floats or of native histograms.
 
+use bellwether_model::Timestamp;
 use bellwether_promql::FetchedSeries;
 use prost::encoding::{encode_varint, encoded_len_varint};
 
 use super::super::answer::Pieces;
 use super::crc32c::crc32c;
+use super::histogram_chunk;
 use super::samples::{field_length, push_labels};
 use super::xor_chunk::{self, SAMPLES_PER_CHUNK};
 
@@ -18,8 +21,11 @@ use super::xor_chunk::{self, SAMPLES_PER_CHUNK};
 const FRAME_BYTES: usize = 64 << 10;
 /// What Prometheus lets a frame have unless it is configured otherwise; clients count on it.
 const FRAME_BYTES_OF_PROMETHEUS: usize = 1 << 20;
-/// More than a chunk can take: its head, and for each sample 4 + 64 and 13 + 64 bits.
-const CHUNK_BYTES_MAX: usize = 64 + SAMPLES_PER_CHUNK * 19;
+/// More than a chunk can take: its head, and for each sample 4 + 64 and 13 + 64 bits; or histograms.
+const CHUNK_BYTES_MAX: usize = {
+    let (floats, histograms) = (64 + SAMPLES_PER_CHUNK * 19, 64 + histogram_chunk::CHUNK_BYTES_MAX);
+    if floats > histograms { floats } else { histograms }
+};
 
 const _: () = assert!(FRAME_BYTES + CHUNK_BYTES_MAX <= FRAME_BYTES_OF_PROMETHEUS);
 
@@ -38,46 +44,83 @@ const XOR: u8 = 1;
 /// The answer on its way out.
 pub struct ChunksAnswer {
     results: Vec<Vec<FetchedSeries>>,
-    /// Results, series and samples written; of the last two, within what contains them.
-    at: (usize, usize, usize),
+    at: Place,
+}
+
+/// What is written: results, series, samples of either kind; of all but the first, within what contains them.
+#[derive(Default)]
+struct Place {
+    result: usize,
+    series: usize,
+    floats: usize,
+    histograms: usize,
 }
 
 impl ChunksAnswer {
     /// An answer to queries, in their order.
     pub fn new(results: Vec<Vec<FetchedSeries>>) -> ChunksAnswer {
-        ChunksAnswer { results, at: (0, 0, 0) }
+        ChunksAnswer { results, at: Place::default() }
     }
 
     /// The next message, if there is one.
     fn message(&mut self) -> Option<Vec<u8>> {
         loop {
-            let result = self.results.get(self.at.0)?;
-            let Some(series) = result.get(self.at.1) else {
-                self.at = (self.at.0 + 1, 0, 0);
+            let result = self.results.get(self.at.result)?;
+            let Some(series) = result.get(self.at.series) else {
+                self.at = Place { result: self.at.result + 1, ..Place::default() };
                 continue;
             };
-            let rest = self.at.2;
-            if rest >= series.values.len() {
-                (self.at.1, self.at.2) = (self.at.1 + 1, 0);
-                continue;
-            }
             let mut content = Vec::with_capacity(series.labels.byte_len() + 1024);
             push_labels(&mut content, &series.labels);
-            let mut begin = rest;
+            let labels_end = content.len();
             // Labels alone may fill it.
-            while begin == rest || begin < series.values.len() && content.len() < FRAME_BYTES {
-                let end = series.values.len().min(begin + SAMPLES_PER_CHUNK);
-                push_chunk(&mut content, &series.timestamps[begin..end], &series.values[begin..end]);
-                begin = end;
+            while content.len() == labels_end || content.len() < FRAME_BYTES {
+                if !self.at.push_chunk(&mut content, series) {
+                    self.at = Place { result: self.at.result, series: self.at.series + 1, ..Place::default() };
+                    break;
+                }
             }
-            self.at.2 = begin;
+            if content.len() == labels_end {
+                continue;
+            }
+            let query = self.at.result;
             let mut message = Vec::with_capacity(content.len() + 16);
             push_bytes(&mut message, SERIES, &content);
-            if self.at.0 > 0 {
-                push_number(&mut message, QUERY_INDEX, self.at.0 as u64);
+            if query > 0 {
+                push_number(&mut message, QUERY_INDEX, query as u64);
             }
             return Some(message);
         }
+    }
+}
+
+impl Place {
+    /// Appends the next chunk of a series, if there is one.
+    fn push_chunk(&mut self, out: &mut Vec<u8>, series: &FetchedSeries) -> bool {
+        let times = &series.timestamps[self.floats..];
+        let (of_histograms, histograms) = match &series.histograms {
+            Some(own) => (&own.timestamps[self.histograms..], &own.histograms[self.histograms..]),
+            None => (&[][..], &[][..]),
+        };
+        match (times.first(), of_histograms.first()) {
+            (None, None) => return false,
+            (Some(float), next) if next.is_none_or(|next| float < next) => {
+                let before = next.map_or(times.len(), |next| times.partition_point(|time| time < next));
+                let count = before.min(SAMPLES_PER_CHUNK);
+                let data = xor_chunk::encode(&times[..count], &series.values[self.floats..][..count]);
+                push_chunk(out, (times[0], times[count - 1]), XOR, &data);
+                self.floats += count;
+            }
+            (next, _) => {
+                let before = next.map_or(histograms.len(), |next| of_histograms.partition_point(|time| time < next));
+                let count = histogram_chunk::run_length(&histograms[..before]);
+                let data = histogram_chunk::encode(&of_histograms[..count], &histograms[..count]);
+                let times = (of_histograms[0], of_histograms[count - 1]);
+                push_chunk(out, times, histogram_chunk::encoding(&histograms[0]), &data);
+                self.histograms += count;
+            }
+        }
+        true
     }
 }
 
@@ -93,17 +136,14 @@ impl Pieces for ChunksAnswer {
     }
 }
 
-/// `timestamps` is not empty.
-fn push_chunk(out: &mut Vec<u8>, timestamps: &[i64], values: &[f64]) {
-    let data = xor_chunk::encode(timestamps, values);
-    let times = [(MIN_TIME, timestamps[0]), (MAX_TIME, timestamps[timestamps.len() - 1])];
-    let times = times.map(|(tag, time)| (tag, time as u64)).into_iter().filter(|(_, time)| *time != 0);
+fn push_chunk(out: &mut Vec<u8>, (first, last): (Timestamp, Timestamp), encoding: u8, data: &[u8]) {
+    let times = [(MIN_TIME, first as u64), (MAX_TIME, last as u64)].into_iter().filter(|(_, time)| *time != 0);
     let times_length: usize = times.clone().map(|(_, time)| 1 + encoded_len_varint(time)).sum();
     out.push(CHUNK);
     encode_varint(times_length as u64 + 2 + field_length(data.len() as u64), out);
     times.for_each(|(tag, time)| push_number(out, tag, time));
-    out.extend_from_slice(&[TYPE, XOR]);
-    push_bytes(out, DATA, &data);
+    out.extend_from_slice(&[TYPE, encoding]);
+    push_bytes(out, DATA, data);
 }
 
 fn push_number(out: &mut Vec<u8>, tag: u8, number: u64) {
@@ -188,8 +228,7 @@ mod tests {
         let values: Vec<f64> = (0..SAMPLES_PER_CHUNK as u64)
             .map(|at| f64::from_bits(if at % 2 == 0 { u64::MAX >> (at % 5) } else { 1 << (at % 7) }))
             .collect();
-        let mut chunk = Vec::new();
-        push_chunk(&mut chunk, &timestamps, &values);
-        assert!(chunk.len() <= CHUNK_BYTES_MAX, "{}", chunk.len());
+        let chunk = xor_chunk::encode(&timestamps, &values);
+        assert!(chunk.len() + 64 <= CHUNK_BYTES_MAX, "{}", chunk.len());
     }
 }

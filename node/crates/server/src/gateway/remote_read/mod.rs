@@ -4,8 +4,10 @@
 //! messages with Prometheus's own chunks, whichever the client names first. Both are made while they are sent.
 //! <https://prometheus.io/docs/prometheus/latest/querying/remote_read_api/>
 
+mod bit_writer;
 mod chunks;
 mod crc32c;
+mod histogram_chunk;
 #[cfg(test)]
 #[path = "../../../tests/http_support/remote_read.rs"]
 mod messages;

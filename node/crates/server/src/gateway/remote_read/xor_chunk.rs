@@ -11,11 +11,10 @@
 use bellwether_model::Timestamp;
 use prost::encoding::encode_varint;
 
+use super::bit_writer::BitWriter;
+
 /// Samples of a chunk; as in Prometheus.
 pub const SAMPLES_PER_CHUNK: usize = 120;
-
-/// Leading zeros that five bits can say.
-const LEADING_ZEROS_MAX: u32 = 31;
 
 /// The bytes of a chunk. Timestamps rise, and there are as many values.
 ///
@@ -33,14 +32,14 @@ pub fn encode(timestamps: &[Timestamp], values: &[f64]) -> Vec<u8> {
     let (mut before, mut bits_before) = (*first, value.to_bits());
     let mut delta_before: Option<i64> = None;
     let mut window = None;
-    let mut bits = BitWriter { out, word: 0, filled: 0, spare: true };
+    let mut bits = BitWriter::after(out);
     for (timestamp, value) in samples {
         // Times may lie further apart than an i64 holds: the reader's sums wrap as well.
         let delta = timestamp.wrapping_sub(before);
         match delta_before {
             // Everything before was whole bytes.
-            None => encode_varint(delta as u64, &mut bits.out),
-            Some(delta_before) => bits.push_delta(delta.wrapping_sub(delta_before)),
+            None => encode_varint(delta as u64, bits.whole_bytes()),
+            Some(delta_before) => push_delta(&mut bits, delta.wrapping_sub(delta_before)),
         }
         bits.push_xor(value.to_bits() ^ bits_before, &mut window);
         (before, bits_before, delta_before) = (*timestamp, value.to_bits(), Some(delta));
@@ -48,82 +47,23 @@ pub fn encode(timestamps: &[Timestamp], values: &[f64]) -> Vec<u8> {
     bits.finish()
 }
 
-/// Leading and trailing zeros of what was written last.
-type Window = Option<(u32, u32)>;
-
-struct BitWriter {
-    out: Vec<u8>,
-    /// Bits that are no whole word yet, from the highest down.
-    word: u64,
-    // Invariant: below 64; the other bits of the word are zero.
-    filled: u32,
-    /// Whether the last push was whole bytes from a byte's beginning: Prometheus's writer then has a spare byte ready.
-    spare: bool,
-}
-
-impl BitWriter {
-    /// Appends the lowest `count` bits, 1 to 64.
-    fn push(&mut self, value: u64, count: u32) {
-        let value = value & (u64::MAX >> (64 - count));
-        let free = 64 - self.filled;
-        self.spare = self.filled.is_multiple_of(8) && count.is_multiple_of(8);
-        if count < free {
-            self.word |= value << (free - count);
-            self.filled += count;
-            return;
-        }
-        let rest = count - free;
-        self.word |= value >> rest;
-        self.out.extend_from_slice(&self.word.to_be_bytes());
-        self.word = if rest == 0 { 0 } else { value << (64 - rest) };
-        self.filled = rest;
+fn push_delta(bits: &mut BitWriter, delta: i64) {
+    // Prometheus's ranges, which reach from -(2^(n-1) - 1) to 2^(n-1).
+    let fits = |width: u32| (-((1 << (width - 1)) - 1)..=1 << (width - 1)).contains(&delta);
+    if delta == 0 {
+        return bits.push(0, 1);
     }
-
-    fn push_delta(&mut self, delta: i64) {
-        // Prometheus's ranges, which reach from -(2^(n-1) - 1) to 2^(n-1).
-        let fits = |bits: u32| (-((1 << (bits - 1)) - 1)..=1 << (bits - 1)).contains(&delta);
-        if delta == 0 {
-            return self.push(0, 1);
-        }
-        let (prefix, prefix_bits, bits) = if fits(14) {
-            (0b10, 2, 14)
-        } else if fits(17) {
-            (0b110, 3, 17)
-        } else if fits(20) {
-            (0b1110, 4, 20)
-        } else {
-            (0b1111, 4, 64)
-        };
-        self.push(prefix, prefix_bits);
-        self.push(delta as u64, bits);
-    }
-
-    fn push_xor(&mut self, xor: u64, window: &mut Window) {
-        if xor == 0 {
-            return self.push(0, 1);
-        }
-        let (leading, trailing) = (xor.leading_zeros().min(LEADING_ZEROS_MAX), xor.trailing_zeros());
-        match *window {
-            Some((leading_before, trailing_before)) if leading >= leading_before && trailing >= trailing_before => {
-                self.push(0b10, 2);
-                self.push(xor >> trailing_before, 64 - leading_before - trailing_before);
-            }
-            _ => {
-                *window = Some((leading, trailing));
-                let significant = 64 - leading - trailing;
-                self.push(0b11, 2);
-                self.push(u64::from(leading), 5);
-                self.push(u64::from(significant), 6);
-                self.push(xor >> trailing, significant);
-            }
-        }
-    }
-
-    fn finish(mut self) -> Vec<u8> {
-        let bytes = self.filled.div_ceil(8) as usize + usize::from(self.spare);
-        self.out.extend_from_slice(&self.word.to_be_bytes()[..bytes]);
-        self.out
-    }
+    let (prefix, prefix_width, width) = if fits(14) {
+        (0b10, 2, 14)
+    } else if fits(17) {
+        (0b110, 3, 17)
+    } else if fits(20) {
+        (0b1110, 4, 20)
+    } else {
+        (0b1111, 4, 64)
+    };
+    bits.push(prefix, prefix_width);
+    bits.push(delta as u64, width);
 }
 
 #[cfg(test)]
@@ -134,19 +74,28 @@ pub mod tests {
     use super::*;
 
     /// Reads bits from the highest down.
-    struct BitReader<'a> {
+    pub struct BitReader<'a> {
         bytes: &'a [u8],
         at: usize,
     }
 
-    impl BitReader<'_> {
-        fn bit(&mut self) -> u64 {
+    impl<'a> BitReader<'a> {
+        pub fn new(bytes: &'a [u8]) -> BitReader<'a> {
+            BitReader { bytes, at: 0 }
+        }
+
+        /// Bits read.
+        pub fn at(&self) -> usize {
+            self.at
+        }
+
+        pub fn bit(&mut self) -> u64 {
             let bit = self.bytes[self.at / 8] >> (7 - self.at % 8) & 1;
             self.at += 1;
             u64::from(bit)
         }
 
-        fn bits(&mut self, count: u32) -> u64 {
+        pub fn bits(&mut self, count: u32) -> u64 {
             (0..count).fold(0, |value, _| value << 1 | self.bit())
         }
 
@@ -176,7 +125,7 @@ pub mod tests {
     /// The samples of a chunk, decoded bit by bit.
     pub fn decode(chunk: &[u8]) -> Vec<(Timestamp, u64)> {
         let count = usize::from(u16::from_be_bytes([chunk[0], chunk[1]]));
-        let mut bits = BitReader { bytes: &chunk[2..], at: 0 };
+        let mut bits = BitReader::new(&chunk[2..]);
         let mut samples: Vec<(Timestamp, u64)> = Vec::new();
         let mut delta = 0i64;
         let (mut leading, mut trailing) = (0, 0);

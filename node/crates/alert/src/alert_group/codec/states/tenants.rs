@@ -16,7 +16,8 @@ use crate::state::alerting::Alert;
 /// Adds all labels.
 pub(super) fn collect<'s>(tenant: &'s TenantState, all: &mut Vec<&'s Labels>) {
     let groups = tenant.namespaces.values().flat_map(BTreeMap::values);
-    all.extend(groups.flat_map(|group| &group.progress.rules).flat_map(|rule| rule.alerts.keys()));
+    let rules = groups.flat_map(|group| &group.progress.rules);
+    all.extend(rules.flat_map(|rule| rule.alerts.keys().chain(rule.watched.keys())));
     all.extend(tenant.history.iter().map(|transition| &transition.labels));
 }
 
@@ -150,6 +151,7 @@ impl Decoder<'_> {
                     duration_us: from.u32()?,
                     generator_url: from.str()?.into(),
                     alerts: Arc::new(from.list(|from| Ok((from.known(table)?, from.alert()?)))?),
+                    watched: Arc::default(),
                 })
             })?,
         };

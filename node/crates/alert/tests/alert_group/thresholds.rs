@@ -1,0 +1,170 @@
+//! Threshold rules in an alert group: what is proposed, what comes of it, what is told.
+
+use std::collections::BTreeMap;
+
+use bellwether_alert::alert_group::{Command, Health};
+use bellwether_alert::rules::Rule;
+use bellwether_alert::state::alerting::{AlertingState, Alerts, Evaluation, Phase, step};
+use bellwether_model::Labels;
+use bellwether_promql::{Point, VectorSample};
+use proptest::prelude::*;
+
+use crate::play::{CONFIG, MINUTE, Nowhere, Play, SECOND};
+
+const RULES: &str = "name: g\nrules:\n- {alert: A, expr: a, annotations: {v: '{{ $value }}'}, thresholds: {critical: 4, warning: 2, critical_recovery: 3}";
+
+fn rules(more: &str) -> String {
+    format!("{RULES}{more}}}\n")
+}
+
+#[test]
+fn what_is_as_it_was_is_not_told_again() {
+    let mut play = Play::new();
+    play.set_rules(&rules(", checks: {at_least: 2, of: 3}, no_data: {behavior: alert, after: 1m}")).unwrap();
+    let mut told = Vec::new();
+    let evaluations: [&[&str]; 6] =
+        [&["1=5", "2=1"], &["1=5", "2=1"], &["1=5", "2=1.5"], &["1=5"], &["1=5"], &["1=5", "2=9"]];
+    for present in evaluations {
+        let evaluated = play.evaluation("g", play.now, &[Ok(present)]);
+        let sightings = evaluated.differences.iter().flat_map(|difference| &difference.sightings.changed);
+        told.push(sightings.map(|(labels, _)| labels.get("x").unwrap()).collect::<Vec<_>>().concat());
+        play.apply(Command::Evaluated(evaluated.into())).unwrap();
+        play.now += 15 * SECOND;
+    }
+    assert_eq!(told, ["12", "", "", "2", "", "2"]);
+    // That it fires follows from its checks.
+    assert_eq!(play.alerts("g", 0), "1 critical firing");
+    assert_eq!(play.history(), "1 pending, 1 firing");
+}
+
+#[test]
+fn another_severity_is_told_with_the_end_of_the_one_before() {
+    let mut play = Play::new();
+    play.set_config(CONFIG).unwrap();
+    play.set_rules(&rules("")).unwrap();
+    let mut said = Vec::new();
+    for value in ["1=3", "1=5", "1=1"] {
+        play.evaluate("g", &[Ok(&[value])]);
+        play.look_until(play.now + MINUTE + SECOND);
+        let severities = |alerts: &[bellwether_alert::notify::dispatch::Alert]| {
+            alerts.iter().map(|alert| alert.labels.get("severity").unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+        };
+        let numbers: Vec<u64> = play.tenant().intents.keys().copied().collect();
+        for number in numbers {
+            let message = &play.tenant().intents[&number].message;
+            said.push(format!("[{}] [{}]", severities(&message.firing), severities(&message.resolved)));
+            play.tell(number, bellwether_alert::alert_group::Delivery::Sent);
+        }
+    }
+    assert_eq!(said, ["[warning] []", "[critical] [warning]", "[] [critical]"]);
+}
+
+#[test]
+fn a_rule_that_gets_thresholds_begins_anew_and_one_whose_thresholds_change_goes_on() {
+    let mut play = Play::new();
+    play.set_rules("name: g\nrules:\n- {alert: A, expr: a}\n").unwrap();
+    play.evaluate("g", &[Ok(&["1"])]);
+    play.set_rules(&rules("")).unwrap();
+    assert_eq!(play.alerts("g", 0), "");
+    play.now += MINUTE;
+    play.evaluate("g", &[Ok(&["1=5"])]);
+    play.set_rules(
+        &rules("").replace("critical: 4", "critical: 6").replace("critical_recovery: 3", "critical_recovery: 5.5"),
+    )
+    .unwrap();
+    assert_eq!(play.alerts("g", 0), "1 critical firing");
+    play.now += MINUTE;
+    play.evaluate("g", &[Ok(&["1=5"])]);
+    assert_eq!(play.alerts("g", 0), "1 critical resolved, 1 warning firing");
+    play.apply(Command::DeleteNamespace { tenant: play.tenant.clone(), namespace: "n".into() }).unwrap();
+    assert_eq!((play.tenant().totals.alerts, play.tenant().totals.watched), (0, 0));
+}
+
+#[test]
+fn a_limit_and_a_failure_are_as_for_other_rules() {
+    let mut play = Play::new();
+    play.set_rules(&rules("").replace("name: g", "name: g\nlimit: 1")).unwrap();
+    play.evaluate("g", &[Ok(&["1=5"])]);
+    play.now += MINUTE;
+    play.evaluate("g", &[Err("no")]);
+    assert_eq!(play.alerts("g", 0), "1 critical firing");
+    play.now += MINUTE;
+    play.evaluate("g", &[Ok(&["1=5", "2=3"])]);
+    let rule = &play.group("g").progress.rules[0];
+    assert_eq!(rule.health, Health::Failed("exceeded limit of 1 with 2 alerts".into()));
+    assert!(rule.alerts.is_empty() && rule.watched.is_empty());
+}
+
+#[test]
+fn an_evaluation_that_had_no_room_for_all_counts_as_no_check() {
+    let mut play = Play::new();
+    play.set_rules(&rules("").replace("{{ $value }}", "{{ $labels.x }}")).unwrap();
+    let long: Vec<String> = (0..60).map(|at| format!("{at:02}{}=5", "x".repeat(20_000))).collect();
+    let all: Vec<&str> = long.iter().map(String::as_str).collect();
+    let mut counts = Vec::new();
+    for present in [&all[..], &all, &all[..1]] {
+        play.evaluate("g", &[Ok(present)]);
+        let rule = &play.group("g").progress.rules[0];
+        let firing = rule.alerts.values().filter(|alert| matches!(alert.phase, Phase::Firing { .. }));
+        counts.push((rule.watched.len(), firing.count()));
+        play.now += MINUTE;
+    }
+    assert_eq!(counts, [(52, 0), (60, 60), (1, 1)]);
+}
+
+fn phases(alerts: &Alerts) -> BTreeMap<String, Phase> {
+    alerts.iter().map(|(labels, alert)| (labels.to_string(), alert.phase)).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn an_alert_group_comes_to_what_a_whole_evaluation_comes_to(
+        more in prop::sample::select(vec![
+            "",
+            ", for: 20s, keep_firing_for: 15s",
+            ", checks: {at_least: 2, of: 4}, for: 10s",
+            ", no_data: {behavior: alert, after: 20s, forget_after: 90s}, keep_firing_for: 30s",
+            ", no_data: {behavior: keep, after: 10s, forget_after: 60s}, checks: {at_least: 3, of: 3}",
+            ", no_data: {behavior: ok, after: 30s}",
+        ]),
+        evaluations in prop::collection::vec(
+            (prop::collection::btree_map(0..3u8, 0..6u8, 0..3), prop::sample::select(vec![10, 10, 20, 1000])), 1..40
+        ),
+    ) {
+        let mut play = Play::new();
+        play.set_rules(&rules(more)).unwrap();
+        let parsed = play.group("g").parsed.clone().unwrap();
+        let Rule::Alerting(rule) = &parsed.rules[0] else { panic!("an alert") };
+        let mut whole = AlertingState::default();
+        for (present, after) in evaluations {
+            let texts: Vec<String> = present.iter().map(|(x, value)| format!("{x}={value}")).collect();
+            play.evaluate("g", &[Ok(&texts.iter().map(String::as_str).collect::<Vec<_>>())]);
+            let vector: Vec<VectorSample> = present.iter().map(|(x, value)| VectorSample {
+                labels: Labels::of(&[("x", x.to_string().as_str())]),
+                point: Point { timestamp: play.now, value: f64::from(*value) },
+                histogram: None,
+            }).collect();
+            let evaluation = Evaluation {
+                now: play.now, query_offset_ms: 0, limit: None, external_labels: &Labels::empty(), surroundings: &Nowhere,
+            };
+            whole = step(rule, &whole, &evaluation, &vector).unwrap().state;
+            let known = &play.group("g").progress.rules[0];
+            // Values are throttled there, phases and standings are not.
+            prop_assert_eq!(phases(&known.alerts), phases(&whole.alerts));
+            let standings = |watched: &bellwether_alert::state::threshold::watch::Watchlist| {
+                watched.iter().map(|(labels, watched)| (labels.to_string(), watched.standing)).collect::<Vec<_>>()
+            };
+            prop_assert_eq!(standings(&known.watched), standings(&whole.watched));
+            // Of a series one severity fires.
+            for x in 0..3 {
+                let of_series = whole.alerts.iter().filter(|(labels, alert)| {
+                    labels.get("x") == Some(&x.to_string()) && matches!(alert.phase, Phase::Firing { .. })
+                });
+                prop_assert!(of_series.count() <= 1);
+            }
+            play.now += after * SECOND;
+        }
+    }
+}
