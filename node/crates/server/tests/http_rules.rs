@@ -219,7 +219,7 @@ async fn a_wrong_definition_is_refused_with_the_name_of_its_field() {
         (r#"{"name":1}"#, "name: it must be a text, this is a number"),
         (
             r#"{"name":"a","query":"up","x":1}"#,
-            "unknown field \"x\": an alert has name, query, message, notify, thresholds, checks, evaluation_window, no_data_behavior, no_data_after",
+            "unknown field \"x\": an alert has name, query, message, notify, thresholds, checks, evaluation_window, no_data_behavior, no_data_after, mute",
         ),
         (
             r#"{"name":"a","query":"up","thresholds":{"critical":"1"}}"#,
@@ -233,6 +233,10 @@ async fn a_wrong_definition_is_refused_with_the_name_of_its_field() {
         (
             r#"{"name":"a","query":"up == 0","no_data_behavior":"tell"}"#,
             "no_data_behavior: \"tell\" is none of \"alert\", \"ok\", \"keep\"",
+        ),
+        (
+            r#"{"name":"a","query":"up == 0","mute":[{"schedule":"Saturday - 10:00","time_zone":"Mars"}]}"#,
+            "mute.time_zone: there is no time zone \"Mars\"",
         ),
         (r#"{"name":"a","query":"up == 0","checks":{"at_least":2}}"#, "checks.of: it is missing"),
         (
