@@ -55,6 +55,8 @@ pub struct RuleDifference {
     pub forgets: bool,
     /// Where people see its query, if that is not known.
     pub generator_url: Option<Arc<str>>,
+    /// Whether people are not told of its alerts from now on, if that is not as it was.
+    pub is_muted: Option<bool>,
 }
 
 /// What is the same for all rules of an evaluation.
@@ -85,6 +87,8 @@ pub struct RuleResult {
     pub duration_us: u32,
     /// Where people see its query: `/graph?...`, the address of whoever shows it before it.
     pub generator_url: Arc<str>,
+    /// Whether people are not told of its alerts.
+    pub is_muted: bool,
 }
 
 /// What the result of a rule's query comes to.
@@ -162,6 +166,7 @@ impl RuleDifference {
         let is_new = known.generator_url != result.generator_url && has_news;
         difference.generator_url = is_new.then_some(result.generator_url);
         difference.health = (health != known.health).then_some(health);
+        difference.is_muted = (result.is_muted != known.is_muted).then_some(result.is_muted);
         difference
     }
 
@@ -180,6 +185,7 @@ impl RuleDifference {
             && self.observation.is_empty()
             && !self.observation.is_cut
             && self.sightings.is_empty()
+            && self.is_muted.is_none()
     }
 }
 

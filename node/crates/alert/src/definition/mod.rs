@@ -11,9 +11,10 @@ use bellwether_model::Labels;
 use bellwether_promql::ast::{Binary, BinaryOp};
 use bellwether_promql::{Expr, number_text, parse};
 
+use crate::limits::MUTES_PER_RULE_MAX;
 use crate::notify::fingerprint::Fingerprint;
 use crate::rules::thresholds::{ThresholdRule, Thresholds, WrittenThresholds};
-use crate::rules::{AlertingRule, Expansion, Query, Rule, RuleGroup};
+use crate::rules::{AlertingRule, Expansion, Mute, Query, Rule, RuleGroup};
 use crate::state::alerting::ALERT_NAME;
 pub use crate::state::threshold::watch::SEVERITY;
 pub use crate::state::threshold::{Behavior, Severity};
@@ -67,6 +68,8 @@ pub struct Definition {
     pub no_data: Behavior,
     /// How long no data means nothing.
     pub no_data_after_ms: Option<i64>,
+    /// When nobody is told.
+    pub mute: Vec<Mute>,
 }
 
 /// What is wrong with a definition.
@@ -130,6 +133,9 @@ impl Definition {
         }
         if self.notify.len() > NOTIFY_MAX {
             return wrong("notify", format!("it names more than {NOTIFY_MAX} targets"));
+        }
+        if self.mute.len() > MUTES_PER_RULE_MAX {
+            return wrong("mute", format!("it has more than {MUTES_PER_RULE_MAX} spans"));
         }
         for target in &self.notify {
             if target.trim() != target || target.is_empty() || target.contains(',') || target.len() > TARGET_BYTES_MAX {
@@ -247,10 +253,17 @@ impl Definition {
         }
         let message = self.message.iter().map(|message| expansion(MESSAGE, message, "message"));
         let annotations = message.collect::<Result<_, _>>()?;
-        let query = Query { text, expr };
-        let alert = self.name.clone();
-        let (thresholds, place) = (thresholds.map(Box::new), Place::START);
-        Ok(AlertingRule { alert, query, for_ms, keep_firing_for_ms: 0, labels, annotations, thresholds, place })
+        Ok(AlertingRule {
+            alert: self.name.clone(),
+            query: Query { text, expr },
+            for_ms,
+            keep_firing_for_ms: 0,
+            labels,
+            annotations,
+            thresholds: thresholds.map(Box::new),
+            mute: self.mute.clone(),
+            place: Place::START,
+        })
     }
 }
 
@@ -373,6 +386,7 @@ mod tests {
             checks: None,
             no_data: Behavior::Ok,
             no_data_after_ms: None,
+            mute: Vec::new(),
         }
     }
 

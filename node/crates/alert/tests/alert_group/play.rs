@@ -99,6 +99,7 @@ impl Play {
             found: result.map(|all| self.found(group, rule, all, at)).map_err(str::to_owned),
             duration_us: 5,
             generator_url: format!("/graph?{}", rule.name()).into(),
+            is_muted: rule.is_muted(at),
         };
         let evaluation = Evaluation {
             tenant: tenant(),

@@ -120,7 +120,7 @@ impl Evaluations {
                 }
             };
             let (duration_us, generator_url) = (micros(began.elapsed()), prepared.generator_urls[number].clone());
-            progress.results.push(RuleResult { found, duration_us, generator_url });
+            progress.results.push(RuleResult { found, duration_us, generator_url, is_muted: rule.is_muted(*at) });
         }
         self.store(&key.tenant, &mut progress).await;
         let ended = progress.before.ended(subject.timestamp(), &progress.written);
