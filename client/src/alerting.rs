@@ -9,9 +9,9 @@ use crate::call::{Client, Repeat, ask};
 use crate::v1::alerting_client::AlertingClient;
 use crate::v1::{
     Alert, DeleteNotificationsRequest, DeleteRuleGroupRequest, ExpireSilenceRequest, GetNotificationsRequest,
-    GetNotificationsResponse, ListAlertsRequest, ListRuleGroupsRequest, ListSilencesRequest, RuleGroup,
-    SetNotificationsRequest, SetNotificationsResponse, SetRuleGroupRequest, SetRuleGroupResponse, SetSilenceRequest,
-    Silence,
+    GetNotificationsResponse, ListAlertsRequest, ListRuleGroupsRequest, ListSilencesRequest, ListTransitionsRequest,
+    ListTransitionsResponse, RuleGroup, SetNotificationsRequest, SetNotificationsResponse, SetRuleGroupRequest,
+    SetRuleGroupResponse, SetSilenceRequest, Silence,
 };
 
 /// Alerting. From [`Client::alerting`].
@@ -68,6 +68,11 @@ impl Alerting<'_> {
     /// Alerts that fire or are pending and meet all of these matchers.
     pub async fn alerts(&self, filter: &[String]) -> Result<Vec<Alert>, Error> {
         Ok(ask!(self, Always, list_alerts, ListAlertsRequest { filter: filter.to_vec() })?.0.alerts)
+    }
+
+    /// What became of alerts of rules, the latest first.
+    pub async fn transitions(&self, request: ListTransitionsRequest) -> Result<ListTransitionsResponse, Error> {
+        Ok(ask!(self, Always, list_transitions, request)?.0)
     }
 
     /// Takes a silence, new or changed, and returns its id.

@@ -4,7 +4,7 @@
 
 mod support;
 
-use bellwether_client::v1::{Alert, Label, RuleGroup, RuleStatus, Silence};
+use bellwether_client::v1::{Alert, Label, RuleGroup, RuleStatus, Silence, Transition};
 use expect_test::expect;
 use support::command::{bwctl, check};
 use support::{FakeNode, Script};
@@ -234,6 +234,14 @@ async fn alerts_and_silences_are_listed() {
     let mut script = Script::default();
     script.alerting.alerts = vec![alert, quiet];
     script.alerting.silences = vec![silence];
+    script.alerting.transitions = [(1_795_165_200_000, "resolved"), (1_795_161_600_000, "firing")]
+        .map(|(at_ms, state)| Transition {
+            at_ms,
+            labels: vec![label("alertname", "HostDown"), label("host", "a")],
+            state: state.to_owned(),
+            value: 0.5,
+        })
+        .into();
     let node = FakeNode::start(script).await;
     check(
         &node.address,
@@ -242,6 +250,17 @@ async fn alerts_and_silences_are_listed() {
         ALERT     STATE       SINCE                     VALUE  TOLD TO                LABELS
         HostDown  firing      2026-11-20T08:00:00.000Z  0.5    chat, pager            host="a"
         HostDown  suppressed  2026-11-20T08:00:00.000Z         nobody: silence an-id  host="a"
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "alerts history severity=critical --begin 2026-11-20T08:00:00Z --limit 5",
+        expect![[r#"
+        AT                        ALERT     STATE     VALUE  LABELS
+        2026-11-20T08:00:00.000Z  HostDown  firing    0.5    host="a"
+        2026-11-20T09:00:00.000Z  HostDown  resolved  0.5    host="a"
+        There are older ones: --limit shows more, --end those before a time.
         -> 0
     "#]],
     );
@@ -271,6 +290,11 @@ async fn alerts_and_silences_are_listed() {
     "#]],
     );
     let asked = node.with(|script| std::mem::take(&mut script.asked));
-    let expected = ["alerts [\"severity=critical\"]", "silence host=a,x=~b from 0 by bwctl: why", "expire an-id"];
+    let expected = [
+        "alerts [\"severity=critical\"]",
+        "history [\"severity=critical\"] 1795161600000 0 5",
+        "silence host=a,x=~b from 0 by bwctl: why",
+        "expire an-id",
+    ];
     assert_eq!(asked, expected);
 }

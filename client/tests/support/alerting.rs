@@ -12,6 +12,7 @@ pub struct Alerting {
     pub notifications: GetNotificationsResponse,
     pub alerts: Vec<Alert>,
     pub silences: Vec<Silence>,
+    pub transitions: Vec<Transition>,
 }
 
 fn name_of(text: &str) -> String {
@@ -92,6 +93,17 @@ impl alerting_server::Alerting for FakeNode {
         self.answer(|script| {
             script.asked.push(format!("alerts {:?}", request.into_inner().filter));
             ListAlertsResponse { alerts: script.alerting.alerts.clone() }
+        })
+    }
+
+    async fn list_transitions(
+        &self,
+        request: Request<ListTransitionsRequest>,
+    ) -> Result<Response<ListTransitionsResponse>, Status> {
+        self.answer(|script| {
+            let ListTransitionsRequest { filter, first_ms, last_ms, limit } = request.into_inner();
+            script.asked.push(format!("history {filter:?} {first_ms} {last_ms} {limit}"));
+            ListTransitionsResponse { transitions: script.alerting.transitions.clone(), truncated: true }
         })
     }
 

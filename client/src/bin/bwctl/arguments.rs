@@ -555,6 +555,26 @@ pub enum AlertsCommand {
         #[command(flatten)]
         of: TenantOption,
     },
+    /// What became of alerts of rules, the latest last
+    History(HistoryArguments),
+}
+
+#[derive(Debug, Args)]
+pub struct HistoryArguments {
+    /// What they must meet, such as severity=critical
+    #[arg(value_name = "MATCHER")]
+    pub matchers: Vec<String>,
+    /// From when; without, as far as it is remembered
+    #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true)]
+    pub begin: Option<TimeArgument>,
+    /// Until when; without, until now
+    #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true)]
+    pub end: Option<TimeArgument>,
+    /// So many at most, the latest
+    #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
+    #[command(flatten)]
+    pub of: TenantOption,
 }
 
 #[derive(Debug, Subcommand)]

@@ -14,6 +14,9 @@ pub const GROUPS_PER_FILE_MAX: usize = 10_000;
 /// Rules of one group.
 pub const RULES_PER_GROUP_MAX: usize = 10_000;
 
+/// Spans of time in which one rule is muted.
+pub const MUTES_PER_RULE_MAX: usize = 100;
+
 /// Bytes of a template's text.
 pub const TEMPLATE_BYTES_MAX: usize = 1 << 20;
 /// Depth of a template's text: blocks in blocks, parentheses in parentheses.

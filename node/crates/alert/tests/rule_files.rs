@@ -108,6 +108,19 @@ fn what_is_wrong_with_thresholds_is_told_with_its_place() {
     "#]],
     );
     check(
+        &rule(&[
+            "alert: a",
+            "expr: up",
+            "mute: [{schedule: Saturday, time_zone: Europe/Paris}, {schedule: 10:00 - 11:00, time_zone: Mars}, {time_zone: UTC}, x]",
+        ]),
+        expect![[r#"
+            6:25: group "g", rule 1, "a": mute: schedule: "Saturday" is no schedule such as "Saturday 00:00 - Monday 06:00" or "22:00 - 06:00"
+            6:98: group "g", rule 1, "a": mute: time_zone: there is no time zone "Mars"
+            6:105: group "g", rule 1, "a": a span of 'mute' needs 'schedule'
+            6:123: group "g", rule 1, "a": a span of 'mute' must be a mapping, this is a scalar
+        "#]],
+    );
+    check(
         &rule(&["record: a", "expr: up", "thresholds: {critical: 1}"]),
         expect![[r#"
         6:7: group "g", rule 1, "a": invalid field 'thresholds' in recording rule

@@ -200,6 +200,19 @@ async fn an_alert_with_thresholds_is_defined_looked_at_and_deleted() {
         assert_eq!((&alert["status"], &alert["value"]), (&status.into(), &value));
         node.clock.advance(15_000);
     }
+    let history = node.get("/api/v1/alerts/history?filter=severity!%3Dwarning").await.json();
+    let states = |history: &serde_json::Value| {
+        let all = history["data"]["history"].as_array().unwrap().iter();
+        let all = all
+            .map(|one| format!("{} {}", one["labels"]["severity"].as_str().unwrap(), one["state"].as_str().unwrap()));
+        all.collect::<Vec<_>>().join(", ")
+    };
+    assert_eq!(
+        states(&history),
+        "no_data resolved, no_data firing, no_data pending, critical resolved, critical firing, critical pending"
+    );
+    let path = "/v1/alerts/history?start=2026-11-20T08:00:00Z&end=2026-11-20T08:00:14Z&limit=1";
+    check(&node, "GET", path, "", expect![[r#"200 {"status":"success","data":{"history":[{"at":"2026-11-20T08:00:00.000Z","labels":{"alert_id":"f79efb5413c9d467","alertname":"High errors","notify":"slack:#alerts-prod","service":"api","severity":"warning"},"state":"firing","value":"3e-02"}],"truncated":true}}"#]]).await;
     let other = body.replace("0.02", "0.03");
     check(&node, "POST", "/v1/alerts", &other, expect![[r#"409 {"status":"error","errorType":"conflict","error":"there is an alert \"High errors\" already: PUT /v1/alerts/f79efb5413c9d467 changes it"}"#]]).await;
     assert_eq!(node.call("PUT", &format!("/v1/alerts/{id}"), &other).await.status, StatusCode::OK);
@@ -219,7 +232,7 @@ async fn a_wrong_definition_is_refused_with_the_name_of_its_field() {
         (r#"{"name":1}"#, "name: it must be a text, this is a number"),
         (
             r#"{"name":"a","query":"up","x":1}"#,
-            "unknown field \"x\": an alert has name, query, message, notify, thresholds, checks, evaluation_window, no_data_behavior, no_data_after, critical",
+            "unknown field \"x\": an alert has name, query, message, notify, thresholds, checks, evaluation_window, no_data_behavior, no_data_after, critical, mute",
         ),
         (
             r#"{"name":"a","query":"up","thresholds":{"critical":"1"}}"#,
@@ -233,6 +246,10 @@ async fn a_wrong_definition_is_refused_with_the_name_of_its_field() {
         (
             r#"{"name":"a","query":"up == 0","no_data_behavior":"tell"}"#,
             "no_data_behavior: \"tell\" is none of \"alert\", \"ok\", \"keep\"",
+        ),
+        (
+            r#"{"name":"a","query":"up == 0","mute":[{"schedule":"Saturday - 10:00","time_zone":"Mars"}]}"#,
+            "mute.time_zone: there is no time zone \"Mars\"",
         ),
         (r#"{"name":"a","query":"up == 0","checks":{"at_least":2}}"#, "checks.of: it is missing"),
         (

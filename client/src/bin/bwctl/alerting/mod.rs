@@ -1,6 +1,7 @@
 //! What nodes know of alerting: `bwctl rules load|list|show|delete|status`, `bwctl notify load|show|delete`, `bwctl alerts`, `bwctl
 //! silence`. What is done to files without a node is in [`rules`](crate::rules) and [`notify`](crate::notify).
 
+mod history;
 pub mod notifications;
 pub mod rules;
 pub mod silences;
@@ -25,9 +26,13 @@ fn client_of(context: &Context, option: &TenantOption) -> Result<Client, Failure
 
 /// `bwctl alerts`
 pub async fn run(context: &Context, command: AlertsCommand) -> Result<(), Failure> {
-    let AlertsCommand::List { matchers, of } = command;
-    let alerts = client_of(context, &of)?.alerting().alerts(&matchers).await?;
-    Ok(context.output.print(|| table(&alerts), || alerts.iter().map(alert_json).collect())?)
+    match command {
+        AlertsCommand::List { matchers, of } => {
+            let alerts = client_of(context, &of)?.alerting().alerts(&matchers).await?;
+            Ok(context.output.print(|| table(&alerts), || alerts.iter().map(alert_json).collect())?)
+        }
+        AlertsCommand::History(arguments) => history::run(context, arguments).await,
+    }
 }
 
 fn table(alerts: &[Alert]) -> Table {
@@ -41,6 +46,7 @@ fn table(alerts: &[Alert]) -> Table {
         let quiet = match (alert.silenced_by.first(), alert.inhibited_by.first()) {
             (Some(id), _) => format!("nobody: silence {id}"),
             (None, Some(fingerprint)) => format!("nobody: inhibited by {fingerprint}"),
+            (None, None) if !alert.muted_by.is_empty() => format!("nobody: muted by {}", alert.muted_by.join(", ")),
             (None, None) => alert.receivers.join(", "),
         };
         table.row([
@@ -68,6 +74,7 @@ fn alert_json(alert: &Alert) -> Value {
         "receivers": alert.receivers,
         "silenced_by": alert.silenced_by,
         "inhibited_by": alert.inhibited_by,
+        "muted_by": alert.muted_by,
     })
 }
 

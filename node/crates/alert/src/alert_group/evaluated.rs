@@ -55,6 +55,8 @@ pub struct RuleDifference {
     pub forgets: bool,
     /// Where people see its query, if that is not known.
     pub generator_url: Option<Arc<str>>,
+    /// Whether people are not told of its alerts from now on, if that is not as it was.
+    pub is_muted: Option<bool>,
 }
 
 /// What is the same for all rules of an evaluation.
@@ -85,6 +87,8 @@ pub struct RuleResult {
     pub duration_us: u32,
     /// Where people see its query: `/graph?...`, the address of whoever shows it before it.
     pub generator_url: Arc<str>,
+    /// Whether people are not told of its alerts.
+    pub is_muted: bool,
 }
 
 /// What the result of a rule's query comes to.
@@ -120,7 +124,7 @@ impl Evaluated {
             rule_durations_us.push(result.as_ref().map_or(known.duration_us, |result| result.duration_us));
             let mut difference = match result {
                 Some(result) => RuleDifference::of(known, result, limit, at),
-                None => RuleDifference::unknown(),
+                None => RuleDifference::unknown(known),
             };
             cut(&mut difference, &mut room);
             if !difference.is_empty() {
@@ -149,7 +153,7 @@ impl Evaluated {
         known.progress.rules.iter().enumerate().all(|(number, rule)| {
             match differences.next_if(|difference| difference.rule as usize == number) {
                 Some(difference) => {
-                    *difference == RuleDifference { rule: number as u32, ..RuleDifference::unknown() }
+                    *difference == RuleDifference { rule: number as u32, ..RuleDifference::unknown(rule) }
                 }
                 None => matches!(rule.health, Health::Failed(_)) || rule.is_still(self.at),
             }
@@ -172,10 +176,13 @@ impl RuleProgress {
 
 impl RuleDifference {
     /// Of a rule of which nothing was found out.
-    fn unknown() -> RuleDifference {
-        let observation = Observation { is_cut: true, ..Observation::default() };
-        let sightings = Sightings { is_cut: true, ..Sightings::default() };
-        RuleDifference { observation, sightings, ..RuleDifference::default() }
+    fn unknown(known: &RuleProgress) -> RuleDifference {
+        let mut difference = RuleDifference::default();
+        match known.shape.kind {
+            RuleKind::Recording | RuleKind::Alerting(_) => difference.observation.is_cut = true,
+            RuleKind::Threshold(..) => difference.sightings.is_cut = true,
+        }
+        difference
     }
 
     fn of(known: &RuleProgress, result: RuleResult, limit: Option<usize>, at: Timestamp) -> RuleDifference {
@@ -204,6 +211,7 @@ impl RuleDifference {
         let is_new = known.generator_url != result.generator_url && has_news;
         difference.generator_url = is_new.then_some(result.generator_url);
         difference.health = (health != known.health).then_some(health);
+        difference.is_muted = (result.is_muted != known.is_muted).then_some(result.is_muted);
         difference
     }
 
@@ -222,6 +230,7 @@ impl RuleDifference {
             && self.observation.is_empty()
             && !self.observation.is_cut
             && self.sightings.is_empty()
+            && self.is_muted.is_none()
     }
 }
 

@@ -12,7 +12,7 @@ use crate::notify::dispatch::{Dispatch, Message, Way};
 use crate::notify::silence::Silences;
 use crate::notify::templates::Library;
 use crate::rules::{self, Rule, RuleGroup};
-use crate::state::alerting::{Alerts, Change, Timing};
+use crate::state::alerting::{Alerts, Change, Phase, Timing};
 use crate::state::threshold::Grading;
 use crate::state::threshold::watch::Watchlist;
 use crate::yaml::problems::Problem;
@@ -122,6 +122,8 @@ pub struct RuleProgress {
     pub alerts: Arc<Alerts>,
     /// The series that it watches; none unless it is a threshold rule.
     pub watched: Arc<Watchlist>,
+    /// Whether people are not told of its alerts, as of its last evaluation.
+    pub is_muted: bool,
 }
 
 /// What the state must know of a rule, whatever its text means to a program.
@@ -263,7 +265,7 @@ impl RuleProgress {
     /// Of a rule that was not evaluated yet.
     pub fn new(shape: RuleShape) -> RuleProgress {
         let (generator_url, alerts, watched) = ("".into(), Arc::default(), Arc::default());
-        RuleProgress { shape, health: Health::Unknown, duration_us: 0, generator_url, alerts, watched }
+        RuleProgress { shape, health: Health::Unknown, duration_us: 0, generator_url, alerts, watched, is_muted: false }
     }
 }
 
@@ -328,6 +330,20 @@ impl TenantState {
     /// When something is to be looked at next.
     pub fn next(&self) -> Option<Timestamp> {
         [self.dispatch.next(), self.silences.next_forgotten(SILENCE_RETENTION_MS)].into_iter().flatten().min()
+    }
+
+    /// Alerts that all rules that have them fire are muted for.
+    pub fn muted(&self) -> BTreeSet<Labels> {
+        let rules = self.namespaces.values().flat_map(BTreeMap::values).flat_map(|group| &group.progress.rules);
+        let mut firing: BTreeMap<&Labels, u32> = BTreeMap::new();
+        for (labels, alert) in rules.filter(|rule| rule.is_muted).flat_map(|rule| &*rule.alerts) {
+            if let Phase::Firing { .. } = alert.phase {
+                *firing.entry(labels).or_default() += 1;
+            }
+        }
+        let is_muted =
+            |(labels, count): &(&Labels, u32)| self.dispatch.alert(labels).is_some_and(|known| known.rules <= *count);
+        firing.into_iter().filter(is_muted).map(|(labels, _)| labels.clone()).collect()
     }
 
     /// The configuration by which alerts are told.

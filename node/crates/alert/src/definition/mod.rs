@@ -11,9 +11,10 @@ use bellwether_model::Labels;
 use bellwether_promql::ast::{Binary, BinaryOp};
 use bellwether_promql::{Expr, number_text, parse};
 
+use crate::limits::MUTES_PER_RULE_MAX;
 use crate::notify::fingerprint::Fingerprint;
 use crate::rules::thresholds::{ThresholdRule, Thresholds, WrittenThresholds};
-use crate::rules::{AlertingRule, Expansion, Query, Rule, RuleGroup};
+use crate::rules::{AlertingRule, Expansion, Mute, Query, Rule, RuleGroup};
 use crate::state::alerting::ALERT_NAME;
 pub use crate::state::threshold::watch::SEVERITY;
 pub use crate::state::threshold::{Behavior, Severity};
@@ -69,6 +70,8 @@ pub struct Definition {
     pub no_data_after_ms: Option<i64>,
     /// Whether it is evaluated as soon as a sample is stored, whatever its thresholds.
     pub is_critical: bool,
+    /// When nobody is told.
+    pub mute: Vec<Mute>,
 }
 
 /// What is wrong with a definition.
@@ -132,6 +135,9 @@ impl Definition {
         }
         if self.notify.len() > NOTIFY_MAX {
             return wrong("notify", format!("it names more than {NOTIFY_MAX} targets"));
+        }
+        if self.mute.len() > MUTES_PER_RULE_MAX {
+            return wrong("mute", format!("it has more than {MUTES_PER_RULE_MAX} spans"));
         }
         for target in &self.notify {
             if target.trim() != target || target.is_empty() || target.contains(',') || target.len() > TARGET_BYTES_MAX {
@@ -249,11 +255,18 @@ impl Definition {
         }
         let message = self.message.iter().map(|message| expansion(MESSAGE, message, "message"));
         let annotations = message.collect::<Result<_, _>>()?;
-        let query = Query { text, expr };
-        let alert = self.name.clone();
-        let (thresholds, place) = (thresholds.map(Box::new), Place::START);
-        let (keep_firing_for_ms, critical) = (0, self.is_critical);
-        Ok(AlertingRule { alert, query, for_ms, keep_firing_for_ms, critical, labels, annotations, thresholds, place })
+        Ok(AlertingRule {
+            alert: self.name.clone(),
+            query: Query { text, expr },
+            for_ms,
+            keep_firing_for_ms: 0,
+            critical: self.is_critical,
+            labels,
+            annotations,
+            thresholds: thresholds.map(Box::new),
+            mute: self.mute.clone(),
+            place: Place::START,
+        })
     }
 }
 
@@ -377,6 +390,7 @@ mod tests {
             no_data: Behavior::Ok,
             no_data_after_ms: None,
             is_critical: false,
+            mute: Vec::new(),
         }
     }
 

@@ -1,13 +1,16 @@
 //! Rules as Prometheus's files have them: what was written, checked.
 
 mod lint;
+pub mod mute;
 mod read;
 pub mod thresholds;
 mod write;
 
+use bellwether_model::Timestamp;
 use bellwether_promql::Expr;
 
 pub use lint::{Duplicate, duplicates};
+pub use mute::Mute;
 pub use read::{read, read_group};
 pub use thresholds::{ThresholdRule, Thresholds};
 pub use write::{write_file, write_group, write_namespaces};
@@ -90,6 +93,8 @@ pub struct AlertingRule {
     pub annotations: Vec<Expansion>,
     /// What its query's value is compared with; none if its query is a condition, as Prometheus's are.
     pub thresholds: Option<Box<ThresholdRule>>,
+    /// When people are not told of its alerts.
+    pub mute: Vec<Mute>,
     /// Where it stands.
     pub place: Place,
 }
@@ -128,6 +133,20 @@ impl Rule {
             Rule::Recording(rule) => rule.place,
             Rule::Alerting(rule) => rule.place,
         }
+    }
+}
+
+impl AlertingRule {
+    /// Whether people are not told of its alerts at a time.
+    pub fn is_muted(&self, now: Timestamp) -> bool {
+        self.mute.iter().any(|mute| mute.holds(now))
+    }
+}
+
+impl Rule {
+    /// See [`AlertingRule::is_muted`].
+    pub fn is_muted(&self, now: Timestamp) -> bool {
+        matches!(self, Rule::Alerting(rule) if rule.is_muted(now))
     }
 }
 

@@ -7,16 +7,28 @@ use std::collections::BTreeMap;
 use bellwether_model::METRIC_NAME;
 use bellwether_promql::parse;
 
-use super::{AlertingRule, Expansion, Query, RecordingRule, Rule, RuleFile, RuleGroup};
-use crate::limits::{GROUPS_PER_FILE_MAX, RULES_PER_GROUP_MAX};
+use super::{AlertingRule, Expansion, Mute, Query, RecordingRule, Rule, RuleFile, RuleGroup};
+use crate::limits::{GROUPS_PER_FILE_MAX, MUTES_PER_RULE_MAX, RULES_PER_GROUP_MAX};
 use crate::template::alert::AlertTemplate;
 use crate::yaml::fields::{Fields, Pair, text};
 use crate::yaml::problems::{Problem, Problems};
 use crate::yaml::{self, Node, Place};
 
 const GROUP_FIELDS: &[&str] = &["name", "interval", "query_offset", "limit", "labels", "rules"];
-const RULE_FIELDS: &[&str] =
-    &["record", "alert", "expr", "for", "keep_firing_for", "critical", "labels", "annotations", "thresholds", "checks", "no_data"];
+const RULE_FIELDS: &[&str] = &[
+    "record",
+    "alert",
+    "expr",
+    "for",
+    "keep_firing_for",
+    "critical",
+    "labels",
+    "annotations",
+    "thresholds",
+    "checks",
+    "no_data",
+    "mute",
+];
 
 /// Reads a rule file.
 pub fn read(file: &str) -> Result<RuleFile, Vec<Problem>> {
@@ -147,8 +159,9 @@ impl Reader<'_> {
                     ("keep_firing_for", keep != 0),
                     ("critical", critical),
                 ];
-                let of_thresholds = threshold_rule::KEYS.map(|key| (key, fields.get(key).is_some()));
-                for (field, is_set) in unfit.into_iter().chain(of_thresholds) {
+                let of_alerts = threshold_rule::KEYS.into_iter().chain(["mute"]);
+                let of_alerts = of_alerts.map(|key| (key, fields.get(key).is_some()));
+                for (field, is_set) in unfit.into_iter().chain(of_alerts) {
                     if is_set {
                         let place = fields.key_place(field);
                         self.problems.add(place, format!("invalid field '{field}' in recording rule"));
@@ -181,10 +194,42 @@ impl Reader<'_> {
                     labels,
                     annotations,
                     thresholds,
+                    mute: self.mutes(&fields),
                     place: alert.place,
                 }))
             }
         }
+    }
+
+    fn mutes(&mut self, fields: &Fields<'_>) -> Vec<Mute> {
+        let nodes = fields.list("mute", &mut self.problems);
+        if let Some(node) = nodes.get(MUTES_PER_RULE_MAX) {
+            self.problems.add(node.place, format!("a rule has at most {MUTES_PER_RULE_MAX} spans of 'mute'"));
+            return Vec::new();
+        }
+        let mut mutes = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            let Some(of) = Fields::of(node, "a span of 'mute'", &["schedule", "time_zone"], &mut self.problems) else {
+                continue;
+            };
+            let (schedule, time_zone) =
+                (of.text("schedule", &mut self.problems), of.text("time_zone", &mut self.problems));
+            let Some(schedule) = schedule else {
+                if of.get("schedule").is_none() {
+                    self.problems.add(node.place, "a span of 'mute' needs 'schedule'");
+                }
+                continue;
+            };
+            let time_zone_text = time_zone.as_ref().map(|time_zone| time_zone.value.as_str());
+            match Mute::new(&schedule.value, time_zone_text) {
+                Ok(mute) => mutes.push(mute),
+                Err((field, message)) => {
+                    let place = of.get(field).map_or(node.place, |node| node.place);
+                    self.problems.add(place, format!("mute: {field}: {message}"));
+                }
+            }
+        }
+        mutes
     }
 
     fn check_record(&mut self, record: &str, place: Place) {

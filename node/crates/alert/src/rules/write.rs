@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use bellwether_promql::duration_text;
 
-use super::{Expansion, Rule, RuleGroup, ThresholdRule};
+use super::{Expansion, Mute, Rule, RuleGroup, ThresholdRule};
 use crate::state::threshold::{Checks, FORGET_AFTER_MS, NoData};
 use crate::yaml::write::{INDENT, Mapping, push_dash, push_scalar};
 
@@ -98,6 +98,24 @@ fn push_rule(out: &mut String, rule: &Rule, indent: usize) {
             if let Some(of) = &rule.thresholds {
                 push_thresholds(&mut fields, of);
             }
+            push_mutes(&mut fields, &rule.mute);
+        }
+    }
+}
+
+fn push_mutes(fields: &mut Mapping<'_>, mutes: &[Mute]) {
+    if mutes.is_empty() {
+        return;
+    }
+    fields.key("mute");
+    fields.out.push('\n');
+    let indent = fields.indent + INDENT;
+    for mute in mutes {
+        push_dash(fields.out, indent);
+        let mut below = Mapping { out: &mut *fields.out, indent: indent + INDENT, is_first: true };
+        below.text("schedule", &mute.schedule);
+        if let Some(time_zone) = &mute.time_zone {
+            below.text("time_zone", time_zone);
         }
     }
 }
@@ -198,7 +216,8 @@ mod tests {
         check(
             "groups:\n- name: g\n  rules:\n  - {alert: A, expr: a, thresholds: {critical: 0.05, warning: 0.02, critical_recovery: 0.04, compare: '>'}}\n  \
              - {alert: B, expr: b, thresholds: {warning: -1e-7, compare: '<='}, checks: {at_least: 3, of: 5}, no_data: {behavior: alert, after: 10m}}\n  \
-             - {alert: C, expr: c, thresholds: {critical: 1, warning: 2}, no_data: {behavior: keep, forget_after: 1h}}\n",
+             - {alert: C, expr: c, thresholds: {critical: 1, warning: 2}, no_data: {behavior: keep, forget_after: 1h}}\n  \
+             - {alert: D, expr: d, mute: [{schedule: Saturday - Sunday, time_zone: Europe/Berlin}, {schedule: '22:00 - 06:00'}]}\n",
             &expect![[r#"
                 groups:
                   - name: g
@@ -228,6 +247,12 @@ mod tests {
                         no_data:
                           behavior: keep
                           forget_after: 1h
+                      - alert: D
+                        expr: d
+                        mute:
+                          - schedule: Saturday - Sunday
+                            time_zone: Europe/Berlin
+                          - schedule: '22:00 - 06:00'
             "#]],
         );
     }

@@ -13,7 +13,7 @@ const TEXTS: [&str; 5] = [
     "name: g\nrules:\n- {alert: B, expr: b, for: 20s}\n- {alert: A, expr: a, labels: {l: m}}\n",
     "name: h\nrules:\n- {alert: C, expr: c, critical: true}\n- {alert: A, expr: a}\n",
     "name: h\nrules:\n- {alert: C, expr: c, thresholds: {critical: 4, warning: 2, critical_recovery: 3}, checks: {at_least: 2, of: 3}, for: 10s, \
-     no_data: {behavior: alert, after: 20s, forget_after: 3m}}\n- {alert: A, expr: a, thresholds: {warning: 2, compare: '<'}, keep_firing_for: 30s}\n",
+     no_data: {behavior: alert, after: 20s, forget_after: 3m}, mute: [{schedule: '00:20 - 00:30'}]}\n- {alert: A, expr: a, thresholds: {warning: 2, compare: '<'}, keep_firing_for: 30s}\n",
 ];
 const NAMES: [&str; 5] = ["1", "2", "3", "ä", "5"];
 

@@ -106,6 +106,7 @@ impl Play {
                 found: found.map_err(str::to_owned),
                 duration_us: 5,
                 generator_url: format!("/graph?{}", rule.name()).into(),
+                is_muted: rule.is_muted(at),
             })
         };
         let evaluation = Evaluation {

@@ -168,3 +168,31 @@ proptest! {
         }
     }
 }
+
+/// What each message says, told as it is made.
+fn told(play: &mut Play) -> String {
+    play.look_until(play.now + 2 * MINUTE);
+    play.send_all().join(", ")
+}
+
+#[test]
+fn while_a_rule_is_muted_nobody_is_told_but_of_ends() {
+    let mut play = Play::new();
+    play.set_config(CONFIG).unwrap();
+    // The play begins 16 minutes 40 seconds after midnight.
+    play.set_rules("name: g\nrules:\n- {alert: A, expr: a, mute: [{schedule: '00:20 - 00:40'}]}\n").unwrap();
+    let mut said = Vec::new();
+    for (minute, present) in [
+        (17, &["1", "2"][..]),
+        (21, &["1", "2", "3"]),
+        (25, &["2", "3"]),
+        (30, &["2", "3", "4"]),
+        (35, &["2", "3"]),
+        (40, &["2", "3"]),
+    ] {
+        play.now = play.now.max(minute * MINUTE);
+        play.evaluate("g", &[Ok(present)]);
+        said.push(format!("{minute}: {}", told(&mut play)));
+    }
+    assert_eq!(said, ["17: new [1 2] []", "21: ", "25: resolved [] [1]", "30: ", "35: ", "40: new [2 3] []"]);
+}

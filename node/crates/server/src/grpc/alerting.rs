@@ -1,6 +1,6 @@
 //! Alerting, as `alerting.proto` has it: messages in, calls of the [`Desk`], messages out.
 
-use bellwether_alert::alert_group::{Health, RuleProgress};
+use bellwether_alert::alert_group::{self, Health, RuleProgress};
 use bellwether_alert::notify::fingerprint::Fingerprint;
 use bellwether_alert::notify::matchers::Matchers;
 use bellwether_alert::notify::silence::SilenceState;
@@ -12,13 +12,15 @@ use bellwether_proto::v1::{
     Alert, DeleteNotificationsRequest, DeleteNotificationsResponse, DeleteRuleGroupRequest, DeleteRuleGroupResponse,
     ExpireSilenceRequest, ExpireSilenceResponse, GetNotificationsRequest, GetNotificationsResponse, Label,
     ListAlertsRequest, ListAlertsResponse, ListRuleGroupsRequest, ListRuleGroupsResponse, ListSilencesRequest,
-    ListSilencesResponse, RuleGroup, RuleStatus, SetNotificationsRequest, SetNotificationsResponse,
-    SetRuleGroupRequest, SetRuleGroupResponse, SetSilenceRequest, SetSilenceResponse, Silence, alerting_server,
+    ListSilencesResponse, ListTransitionsRequest, ListTransitionsResponse, RuleGroup, RuleStatus,
+    SetNotificationsRequest, SetNotificationsResponse, SetRuleGroupRequest, SetRuleGroupResponse, SetSilenceRequest,
+    SetSilenceResponse, Silence, Transition, alerting_server,
 };
 use tonic::{Request, Response, Status};
 
 use super::GrpcState;
 use crate::alerting::desk::alerts::{AlertFilter, FiringAlert};
+use crate::alerting::desk::history::{HistoryFilter, name_of};
 use crate::alerting::desk::{Desk, DeskError, NamedGroup, NamedSilence, SilenceWish, evaluator, read_matchers};
 use crate::gateway::DEFINITIONS_NAMESPACE;
 
@@ -141,6 +143,26 @@ impl alerting_server::Alerting for Alerting {
         }
         let alerts = alerts.into_values().collect();
         Ok(Response::new(ListAlertsResponse { alerts }))
+    }
+
+    async fn list_transitions(
+        &self,
+        request: Request<ListTransitionsRequest>,
+    ) -> Result<Response<ListTransitionsResponse>, Status> {
+        let (desk, tenant) = self.admit(&request)?;
+        let ListTransitionsRequest { filter, first_ms, last_ms, limit } = request.into_inner();
+        let matchers = read_matchers(filter.iter().map(String::as_str))?;
+        let [first, last] = [first_ms, last_ms].map(|ms| (ms != 0).then_some(ms));
+        let limit = usize::try_from(limit).ok().filter(|limit| *limit > 0);
+        let history = desk.history(&tenant, &HistoryFilter::new(matchers, first, last, limit));
+        let transition = |transition: alert_group::Transition| Transition {
+            at_ms: transition.at,
+            labels: labels_message(&transition.labels),
+            state: name_of(transition.change).to_owned(),
+            value: transition.value,
+        };
+        let transitions = history.transitions.into_iter().map(transition).collect();
+        Ok(Response::new(ListTransitionsResponse { transitions, truncated: history.is_cut }))
     }
 
     async fn set_silence(&self, request: Request<SetSilenceRequest>) -> Result<Response<SetSilenceResponse>, Status> {
@@ -270,6 +292,7 @@ fn add_firing(alerts: &mut Alerts, firing: FiringAlert) {
     }
     alert.receivers = firing.receivers;
     alert.silenced_by = firing.silenced_by;
+    alert.muted_by = firing.muted_by;
     alert.inhibited_by = firing.inhibited_by.iter().map(ToString::to_string).collect();
 }
 

@@ -86,7 +86,8 @@ impl MemoryStates {
                 };
                 let reading = expand(alert, of, &evaluation, &vector, &of_rule.watched, &mut Vec::new());
                 let found = Ok(Found::Series(reading.unwrap()));
-                return RuleResult { found, duration_us: 250, generator_url: "/graph?g0.expr=up".into() };
+                let (generator_url, is_muted) = ("/graph?g0.expr=up".into(), alert.is_muted(self.clock.now_ms()));
+                return RuleResult { found, duration_us: 250, generator_url, is_muted };
             }
             let seen = |(labels, value): &(Labels, f64)| {
                 let annotations = Arc::from([("summary".to_owned(), "it is \"bad\"".to_owned())]);
@@ -94,7 +95,7 @@ impl MemoryStates {
             };
             let present = result.as_ref().map(|alerts| alerts.iter().map(seen).collect::<Present>());
             let found = present.map(Found::from).map_err(|error| (*error).to_owned());
-            RuleResult { found, duration_us: 250, generator_url: "/graph?g0.expr=up".into() }
+            RuleResult { found, duration_us: 250, generator_url: "/graph?g0.expr=up".into(), is_muted: false }
         });
         let evaluated = Evaluated::of(evaluation, &known, results.collect());
         self.apply(Command::Evaluated(Box::new(evaluated))).unwrap();

@@ -99,7 +99,9 @@ impl GroupProgress {
 
 impl RuleProgress {
     fn take(&mut self, difference: RuleDifference, at: Timestamp, room: usize, news: &mut News) {
-        let RuleDifference { health, mut observation, mut sightings, forgets, generator_url, .. } = difference;
+        let RuleDifference { health, mut observation, mut sightings, forgets, generator_url, is_muted, .. } =
+            difference;
+        self.is_muted = is_muted.unwrap_or(self.is_muted);
         if let Some(health) = health {
             self.health = health;
         }

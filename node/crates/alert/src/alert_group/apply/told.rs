@@ -21,7 +21,9 @@ impl TenantState {
             .map(|(_, silence)| silence)
             .filter(|silence| silence.state(now) == SilenceState::Active)
             .collect();
-        let is_silenced = |labels: &Labels| active.iter().any(|silence| silence.silences(labels, now));
+        let muted = self.muted();
+        let is_silenced =
+            |labels: &Labels| muted.contains(labels) || active.iter().any(|silence| silence.silences(labels, now));
         let pending = |way: &Way| {
             let number = *ways.get(way)?;
             Some((number, &intents.get(&number)?.message))

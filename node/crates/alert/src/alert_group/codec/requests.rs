@@ -9,7 +9,7 @@ use crate::alert_group::state::{RuleKind, RuleShape};
 use crate::state::alerting::Observation;
 use crate::state::threshold::watch::Sightings;
 
-/// The newest version: threshold rules. What needs none of it is written as version 1, which nodes before it read.
+/// The newest version: threshold rules, critical and muted ones. What needs none of it is written as version 1, which nodes before it read.
 const VERSION: u8 = 2;
 
 const SET_RING: u8 = 1;
@@ -33,21 +33,27 @@ pub fn encode(request: &Request) -> Vec<u8> {
     to.i64(request.proposed_ms);
     to.command(&request.command);
     if let (2, Command::Evaluated(evaluated)) = (version, &request.command) {
-        to.list(evaluated.differences.iter(), |to, difference| to.sightings(&difference.sightings));
+        to.list(evaluated.differences.iter(), |to, difference| {
+            to.sightings(&difference.sightings);
+            to.option(difference.is_muted, Encoder::flag);
+        });
     }
     to.0
 }
 
 /// The oldest version that can say it.
 fn version(command: &Command) -> u8 {
-    let has_thresholds = match command {
-        Command::SetRuleGroup { rules, .. } => rules.iter().any(|shape| matches!(shape.kind, RuleKind::Threshold(..))),
+    let is_newer = match command {
+        Command::SetRuleGroup { rules, .. } => {
+            rules.iter().any(|shape| matches!(shape.kind, RuleKind::Threshold(..)) || shape.critical)
+        }
         Command::Evaluated(evaluated) => {
-            evaluated.differences.iter().any(|difference| !difference.sightings.is_empty())
+            let mut differences = evaluated.differences.iter();
+            differences.any(|difference| !difference.sightings.is_empty() || difference.is_muted.is_some())
         }
         _ => false,
     };
-    if has_thresholds { VERSION } else { 1 }
+    if is_newer { VERSION } else { 1 }
 }
 
 /// Reads a request back.
@@ -56,12 +62,13 @@ pub fn decode(bytes: &[u8]) -> Result<Request, DecodeError> {
     let version = from.version("a command of an alert group", VERSION)?;
     let mut request = Request { proposed_ms: from.i64()?, command: from.command()? };
     if let (2, Command::Evaluated(evaluated)) = (version, &mut request.command) {
-        let sightings: Vec<Sightings> = from.list(Decoder::sightings)?;
-        if sightings.len() != evaluated.differences.len() {
+        let more: Vec<(Sightings, Option<bool>)> =
+            from.list(|from| Ok((from.sightings()?, from.option(Decoder::flag)?)))?;
+        if more.len() != evaluated.differences.len() {
             return Err(DecodeError::Damaged("what was seen is not of the rules that are told of"));
         }
-        for (difference, sightings) in evaluated.differences.iter_mut().zip(sightings) {
-            difference.sightings = sightings;
+        for (difference, more) in evaluated.differences.iter_mut().zip(more) {
+            (difference.sightings, difference.is_muted) = more;
         }
     }
     from.end()?;
@@ -245,6 +252,7 @@ impl Decoder<'_> {
                     generator_url: from.option(Decoder::str)?.map(Arc::from),
                     observation: from.observation()?,
                     sightings: Sightings::default(),
+                    is_muted: None,
                 })
             })?,
         })

@@ -24,7 +24,7 @@ const GROUP: u16 = 1;
 const LABELS: u16 = 2;
 const TENANTS: u16 = 3;
 const SECTIONS: [u16; 3] = [GROUP, LABELS, TENANTS];
-/// Series that threshold rules watch; there only if there are any, so that programs that know of none read all else.
+/// Series that threshold rules watch, and rules that are muted; there only if there are any, so that programs that know of none read all else.
 const WATCHED: u16 = 4;
 
 /// The bytes of a state.

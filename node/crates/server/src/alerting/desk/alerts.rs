@@ -1,6 +1,6 @@
 //! Alerts that fire, those from outside included, with whom they are told to and what keeps them quiet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bellwether_alert::alert_group::{Command, Outcome, ReceivedAlert, StoredNotifications, TenantState};
@@ -9,6 +9,7 @@ use bellwether_alert::notify::dispatch::{KnownAlert, is_over};
 use bellwether_alert::notify::fingerprint::Fingerprint;
 use bellwether_alert::notify::matchers::Matchers;
 use bellwether_alert::notify::route::Muted;
+use bellwether_alert::state::alerting::ALERT_NAME;
 use bellwether_model::{Labels, Tenant, Timestamp, WholeRegex};
 
 use super::{Desk, DeskError};
@@ -36,7 +37,7 @@ pub struct FiringAlert {
     pub silenced_by: Vec<String>,
     /// Alerts that do.
     pub inhibited_by: Vec<Fingerprint>,
-    /// Intervals that mute its group; of alerts in groups alone.
+    /// The rule, if it is muted; intervals that mute its group, of alerts in groups alone.
     pub muted_by: Vec<String>,
 }
 
@@ -116,9 +117,9 @@ impl Desk {
         let now = self.now_ms();
         let mut alerts: Vec<FiringAlert> = self.look(tenant, |state| {
             let Some(state) = state else { return Vec::new() };
-            let config = config(state);
+            let (config, muted) = (config(state), state.muted());
             let wanted = state.dispatch.alerts().filter(|known| filter.matchers.match_labels(&known.alert.labels));
-            let firing = wanted.filter_map(|known| firing(state, config, known, now));
+            let firing = wanted.filter_map(|known| firing(state, (config, &muted), known, now));
             firing.filter(|alert| filter.takes(alert)).collect()
         });
         alerts.iter_mut().for_each(|alert| self.complete_url(alert));
@@ -132,7 +133,7 @@ impl Desk {
         let now = self.now_ms();
         let mut groups = self.look(tenant, |state| {
             let Some(state) = state else { return Vec::new() };
-            let config = config(state);
+            let (config, muted) = (config(state), state.muted());
             let mut known: BTreeMap<&Labels, Option<FiringAlert>> = BTreeMap::new();
             let mut groups = Vec::new();
             for ((route, labels), group) in state.dispatch.groups() {
@@ -147,10 +148,12 @@ impl Desk {
                 }
                 let mut alerts = Vec::new();
                 for labels in group.alerts.iter().filter(|labels| filter.matchers.match_labels(labels)) {
-                    let of = || firing(state, config, state.dispatch.alert(labels)?, now);
+                    let of = || firing(state, (config, &muted), state.dispatch.alert(labels)?, now);
                     let Some(alert) = known.entry(labels).or_insert_with(of) else { continue };
                     if filter.takes(alert) {
-                        alerts.push(FiringAlert { muted_by: muted_by.clone(), ..alert.clone() });
+                        let mut alert = alert.clone();
+                        alert.muted_by.extend(muted_by.iter().cloned());
+                        alerts.push(alert);
                     }
                 }
                 if !alerts.is_empty() {
@@ -183,11 +186,21 @@ impl Desk {
     }
 }
 
+/// What a muted rule is called among intervals.
+fn rule_name(name: &str) -> String {
+    format!("rule {name}")
+}
+
 fn config(state: &TenantState) -> &Config {
     StoredNotifications::effective(&state.notifications)
 }
 
-fn firing(state: &TenantState, config: &Config, known: &KnownAlert, now: Timestamp) -> Option<FiringAlert> {
+fn firing(
+    state: &TenantState,
+    (config, muted): (&Config, &BTreeSet<Labels>),
+    known: &KnownAlert,
+    now: Timestamp,
+) -> Option<FiringAlert> {
     let alert = &known.alert;
     if is_over(alert, now) {
         return None;
@@ -212,6 +225,11 @@ fn firing(state: &TenantState, config: &Config, known: &KnownAlert, now: Timesta
         receivers,
         silenced_by: state.silences.silencing(&alert.labels, now).map(|(id, _)| id.clone()).collect(),
         inhibited_by: inhibited_by.map(|(_, labels)| Fingerprint::of(labels)).into_iter().collect(),
-        muted_by: Vec::new(),
+        muted_by: muted
+            .get(&alert.labels)
+            .and_then(|labels| labels.get(ALERT_NAME))
+            .map(rule_name)
+            .into_iter()
+            .collect(),
     })
 }

@@ -1,9 +1,10 @@
 //! What people ask of alerting: rules, alerts, silences, whom to tell. HTTP and gRPC are two languages for this.
 //!
 //! What somebody writes is checked here, before it is proposed, with all that is wrong with it; what somebody asks is answered from
-//! this node's copy. Reading order: the [`Desk`], then [`rules`], [`alerts`], [`silences`], [`notifications`].
+//! this node's copy. Reading order: the [`Desk`], then [`rules`], [`alerts`], [`history`], [`silences`], [`notifications`].
 
 pub mod alerts;
+pub mod history;
 mod notifications;
 mod rules;
 mod silences;

@@ -134,7 +134,7 @@ impl Evaluations {
                 }
             };
             let (duration_us, generator_url) = (micros(began.elapsed()), prepared.generator_urls[number].clone());
-            progress.results.push(RuleResult { found, duration_us, generator_url });
+            progress.results.push(RuleResult { found, duration_us, generator_url, is_muted: rule.is_muted(*at) });
         }
         self.store(&key.tenant, &mut progress).await;
         let ended = progress.before.ended(subject.timestamp(), &progress.written);
@@ -160,7 +160,8 @@ impl Evaluations {
             let found = self.found(subject, (number, of_rule, rule.thresholds.is_some()), end).await;
             let (duration_us, generator_url) =
                 (micros(began.elapsed()), subject.prepared.generator_urls[number].clone());
-            results.push(Some(RuleResult { found, duration_us, generator_url }));
+            let is_muted = subject.group.rules[number].is_muted(subject.at);
+            results.push(Some(RuleResult { found, duration_us, generator_url, is_muted }));
         }
         Evaluated::of_some(subject.evaluation(began), subject.known, results)
     }

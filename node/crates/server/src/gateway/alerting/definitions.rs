@@ -9,7 +9,7 @@ use axum::response::Response;
 use bellwether_alert::alert_group::{Health, StoredGroup};
 use bellwether_alert::definition::{Behavior, Definition, SEVERITY, Severity};
 use bellwether_alert::duration::parse_duration_ms;
-use bellwether_alert::rules::write_group;
+use bellwether_alert::rules::{Mute, write_group};
 use bellwether_alert::state::alerting::Phase;
 use bellwether_alert::state::threshold::Checks;
 use bellwether_model::{Tenant, Timestamp};
@@ -24,7 +24,7 @@ use crate::alerting::desk::NamedGroup;
 pub const NAMESPACE: &str = "v1_alerts";
 /// What stands before the JSON.
 const COMMENT: &str = "# definition: ";
-const FIELDS: [&str; 10] = [
+const FIELDS: [&str; 11] = [
     "name",
     "query",
     "message",
@@ -35,6 +35,7 @@ const FIELDS: [&str; 10] = [
     "no_data_behavior",
     "no_data_after",
     "critical",
+    "mute",
 ];
 const THRESHOLDS: [&str; 4] = ["critical", "warning", "critical_recovery", "warning_recovery"];
 
@@ -199,6 +200,14 @@ fn to_json(definition: &Definition) -> Map<String, Value> {
     if definition.is_critical {
         put("critical", true.into());
     }
+    if !definition.mute.is_empty() {
+        let mute = |mute: &Mute| {
+            let zone = mute.time_zone.iter().map(|zone| ("time_zone", zone.as_str()));
+            let pairs = [("schedule", mute.schedule.as_str())].into_iter().chain(zone);
+            pairs.map(|(name, text)| (name.to_owned(), text.into())).collect::<Map<String, Value>>()
+        };
+        put("mute", definition.mute.iter().map(mute).collect());
+    }
     out
 }
 
@@ -241,7 +250,26 @@ fn read(body: &[u8]) -> Result<Definition, ApiError> {
         no_data,
         is_critical,
         no_data_after_ms: duration(fields, "no_data_after")?,
+        mute: mutes(fields)?,
     })
+}
+
+fn mutes(fields: &Map<String, Value>) -> Result<Vec<Mute>, ApiError> {
+    let items = match field(fields, "mute") {
+        None => return Ok(Vec::new()),
+        Some(Value::Array(items)) => items,
+        Some(other) => return Err(not_a("mute", "a list of objects", other)),
+    };
+    let mute = |item: &Value| {
+        let Value::Object(of) = item else { return Err(not_a("mute", "a list of objects", item)) };
+        if let Some(unknown) = of.keys().find(|name| !["schedule", "time_zone"].contains(&name.as_str())) {
+            let message = format!("unknown field \"mute.{unknown}\": mute has schedule, time_zone");
+            return Err(ApiError::bad_data(message));
+        }
+        Mute::new(&required(of, "schedule")?, text(of, "time_zone")?.as_deref())
+            .map_err(|(field, message)| ApiError::bad_data(format!("mute.{field}: {message}")))
+    };
+    items.iter().map(mute).collect()
 }
 
 fn checks(fields: &Map<String, Value>) -> Result<Option<Checks>, ApiError> {

@@ -1,10 +1,11 @@
 //! Alerting for clients of others: Prometheus's rules and alerts, Mimir's ruler, Alertmanager's API, and alerts with thresholds.
 //!
 //! Each file is a thin edge around the [`Desk`](crate::alerting::desk::Desk): texts in, its calls, texts out. [`rules`] and [`ruler`]
-//! are about rules, [`definitions`] about alerts in the dialect of `/v1/alerts`, [`alertmanager`] about what fires and who is told.
+//! are about rules, [`definitions`] about alerts in the dialect of `/v1/alerts`, [`history`] about what became of alerts, [`alertmanager`] about what fires and who is told.
 
 mod alertmanager;
 mod definitions;
+mod history;
 mod notifications;
 mod posted;
 mod ruler;
@@ -61,8 +62,10 @@ pub(super) fn routes(gateway: &Arc<Gateway>) -> Router<Arc<Gateway>> {
         .route("/prometheus/config/v1/rules/{namespace}", groups())
         .route("/prometheus/config/v1/rules/{namespace}/{group}", group())
         .route("/api/v1/alerts", define().get(rules::alerts))
+        .route("/api/v1/alerts/history", get(history::history))
         .route("/api/v1/alerts/{id}", defined())
         .route("/v1/alerts", define().get(definitions::list))
+        .route("/v1/alerts/history", get(history::history))
         .route("/v1/alerts/{id}", defined())
         .route("/api/v1/alertmanager/config", config)
         .route("/api/v2/status", get(alertmanager::status))

@@ -152,6 +152,7 @@ impl Decoder<'_> {
                     generator_url: from.str()?.into(),
                     alerts: Arc::new(from.list(|from| Ok((from.known(table)?, from.alert()?)))?),
                     watched: Arc::default(),
+                    is_muted: false,
                 })
             })?,
         };
