@@ -292,3 +292,57 @@ fn broken_tests_are_told_with_their_places() {
     "#]],
     );
 }
+
+#[test]
+fn a_broken_test_makes_no_other_fail() {
+    check(
+        "rules test mixed.test.yml --run good",
+        expect![[r#"
+        Unit Testing:  mixed.test.yml
+          SUCCESS
+
+        -> 0
+    "#]],
+    );
+    check(
+        "rules test mixed.test.yml",
+        expect![[r#"
+        Unit Testing:  mixed.test.yml
+          FAILED:
+            7:27: test 2, "broken": series: in "up{": 1:4: parse error: unexpected end of input inside braces
+
+            7:42: test 2, "broken": values: "x" is no value: how often is no number
+
+            8:34: test 2, "broken": expr: 1:5: parse error: unexpected end of input
+
+
+        -> 1
+    "#]],
+    );
+    check(
+        "rules test mixed.test.yml --json",
+        expect![[r#"
+        [
+          {
+            "file": "mixed.test.yml",
+            "tests": [
+              {
+                "failures": [],
+                "name": "good"
+              },
+              {
+                "failures": [
+                  "    7:27: test 2, \"broken\": series: in \"up{\": 1:4: parse error: unexpected end of input inside braces",
+                  "    7:42: test 2, \"broken\": values: \"x\" is no value: how often is no number",
+                  "    8:34: test 2, \"broken\": expr: 1:5: parse error: unexpected end of input"
+                ],
+                "name": "broken"
+              }
+            ],
+            "warnings": []
+          }
+        ]
+        -> 1
+    "#]],
+    );
+}

@@ -146,8 +146,14 @@ fn test_file(
     warnings: &mut Vec<String>,
 ) -> Result<Vec<TestOutcome>, Vec<String>> {
     let file = unit::read(&read(path)?).map_err(|problems| placed(path, problems))?;
+    let wanted = |name: &str| run.is_empty() || run.iter().any(|pattern| pattern.is_match(name));
+    let files = rule_files(path, &file, warnings)?;
+    // As promtool, which reads rules when it runs a test.
+    if !file.tests.iter().any(|test| wanted(&test.name)) {
+        return Ok(Vec::new());
+    }
     let (mut rules, mut errors) = (Vec::new(), Vec::new());
-    for path in rule_files(path, &file, warnings)? {
+    for path in files {
         match read_rules(&path) {
             Ok(file) => rules.push(file),
             Err(mut more) => errors.append(&mut more),
@@ -156,7 +162,6 @@ fn test_file(
     if !errors.is_empty() {
         return Err(errors);
     }
-    let wanted = |name: &str| run.is_empty() || run.iter().any(|pattern| pattern.is_match(name));
     Ok(unit::run(&file, &rules, options, &wanted))
 }
 

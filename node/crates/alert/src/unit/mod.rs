@@ -19,6 +19,7 @@ pub use read::read;
 pub use run::{Options, run};
 
 use crate::yaml::fields::Placed;
+use crate::yaml::problems::Problem;
 
 /// A file of tests.
 #[derive(Debug, Clone, Default)]
@@ -54,6 +55,8 @@ pub struct UnitTest {
     pub alerts: Vec<AlertTest>,
     /// What queries must give.
     pub exprs: Vec<ExprTest>,
+    /// What is wrong with it: it fails, whatever its rules do.
+    pub problems: Vec<Problem>,
 }
 
 /// Which alerts of a name must fire at a time.

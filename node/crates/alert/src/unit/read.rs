@@ -37,14 +37,20 @@ pub fn read(file: &str) -> Result<UnitTestFile, Vec<Problem>> {
         Ok(None) => return Ok(UnitTestFile::default()),
         Err(problem) => return Err(vec![problem]),
     };
-    let mut reader = Reader { file, problems: Problems::default() };
-    let read = reader.file(&root);
-    reader.problems.into_result(read.unwrap_or_default())
+    let mut reader = Reader { file, problems: Problems::default(), of_test: Problems::default() };
+    let read = reader.file(&root).unwrap_or_default();
+    let Err(mut problems) = reader.problems.into_result(()) else { return Ok(read) };
+    problems.extend(read.tests.into_iter().flat_map(|test| test.problems));
+    problems.sort_by_key(|problem| problem.place);
+    Err(problems)
 }
 
 struct Reader<'f> {
     file: &'f str,
+    /// What makes the file none of unit tests.
     problems: Problems,
+    /// What makes one test fail, and no other: its series, labels and queries.
+    of_test: Problems,
 }
 
 impl Reader<'_> {
@@ -63,10 +69,15 @@ impl Reader<'_> {
         let fuzzy_compare = fields.truth("fuzzy_compare", &mut self.problems).unwrap_or(false);
         let mut tests = Vec::new();
         for (at, node) in fields.list("tests", &mut self.problems).iter().enumerate() {
-            self.problems.set_context(format!("test {}: ", at + 1));
+            self.set_context(format!("test {}: ", at + 1));
             tests.extend(self.test(node, at + 1, evaluation_interval_ms));
         }
         Some(UnitTestFile { rule_files, evaluation_interval_ms, group_eval_order, fuzzy_compare, tests })
+    }
+
+    fn set_context(&mut self, context: String) {
+        self.problems.set_context(context.clone());
+        self.of_test.set_context(context);
     }
 
     fn test(&mut self, node: &Node, number: usize, default_interval_ms: i64) -> Option<UnitTest> {
@@ -76,7 +87,7 @@ impl Reader<'_> {
         };
         let name = text("name", &mut self.problems);
         if !name.is_empty() {
-            self.problems.set_context(format!("test {number}, {name:?}: "));
+            self.set_context(format!("test {number}, {name:?}: "));
         }
         let interval = fields.duration_ms("interval", &mut self.problems).map(|interval| interval.value);
         let interval_ms = interval.filter(|ms| *ms > 0).unwrap_or(default_interval_ms);
@@ -88,7 +99,18 @@ impl Reader<'_> {
         let alerts = list.iter().filter_map(|node| self.alert_test(node)).collect();
         let list = fields.list("promql_expr_test", &mut self.problems);
         let exprs = list.iter().filter_map(|node| self.expr_test(node)).collect();
-        Some(UnitTest { name, start_ms, interval_ms, input_series, external_labels, external_url, alerts, exprs })
+        let problems = std::mem::take(&mut self.of_test).into_result(()).err().unwrap_or_default();
+        Some(UnitTest {
+            name,
+            start_ms,
+            interval_ms,
+            input_series,
+            external_labels,
+            external_url,
+            alerts,
+            exprs,
+            problems,
+        })
     }
 
     /// When a test begins: seconds since 1970, or a time as in RFC 3339.
@@ -99,7 +121,7 @@ impl Reader<'_> {
             Some(ms) => ms,
             None => {
                 let message = "start_timestamp must be seconds since 1970, or a time such as 2021-01-01T00:00:00Z";
-                self.problems.add(text.place, message);
+                self.of_test.add(text.place, message);
                 0
             }
         }
@@ -116,7 +138,7 @@ impl Reader<'_> {
             builder.set(&name, &value);
         }
         builder.build().unwrap_or_else(|error| {
-            self.problems.add(fields.key_place("external_labels"), format!("external_labels: {error}"));
+            self.of_test.add(fields.key_place("external_labels"), format!("external_labels: {error}"));
             Labels::empty()
         })
     }
@@ -131,18 +153,18 @@ impl Reader<'_> {
             let series = fields.text("series", &mut self.problems);
             let values = fields.text("values", &mut self.problems);
             let Some(series) = series else {
-                self.problems.add(fields.place, "a series needs the field 'series'");
+                self.of_test.add(fields.place, "a series needs the field 'series'");
                 continue;
             };
             let labels = parse_labels(series.value.trim());
-            let labels = labels.map_err(|error| self.problems.add(series.place, format!("series: {error}"))).ok();
+            let labels = labels.map_err(|error| self.of_test.add(series.place, format!("series: {error}"))).ok();
             let place = values.as_ref().map_or(fields.place, |values| values.place);
             let values = parse_values(values.as_ref().map_or("", |values| values.value.trim()));
-            let values = values.map_err(|error| self.problems.add(place, format!("values: {error}"))).ok();
+            let values = values.map_err(|error| self.of_test.add(place, format!("values: {error}"))).ok();
             let (Some(labels), Some(values)) = (labels, values) else { continue };
             samples += values.len();
             if samples > UNIT_TEST_SAMPLES_MAX {
-                self.problems
+                self.of_test
                     .add(place, format!("the series of a test have at most {UNIT_TEST_SAMPLES_MAX} values together"));
                 break;
             }
@@ -164,7 +186,7 @@ impl Reader<'_> {
         let eval_time_ms = self.eval_time_ms(&fields);
         let alertname = fields.text("alertname", &mut self.problems).map(|name| name.value).unwrap_or_default();
         if alertname.is_empty() {
-            self.problems.add(fields.place, "an item under alert_rule_test misses required attribute alertname");
+            self.of_test.add(fields.place, "an item under alert_rule_test misses required attribute alertname");
         }
         let mut expected = Vec::new();
         for node in fields.list("exp_alerts", &mut self.problems) {
@@ -189,13 +211,13 @@ impl Reader<'_> {
         }
         expected.sort_by(|a, b| a.labels.cmp(&b.labels));
         let Some(expr) = fields.text("expr", &mut self.problems) else {
-            self.problems.add(fields.place, "an expression test needs the field 'expr'");
+            self.of_test.add(fields.place, "an expression test needs the field 'expr'");
             return None;
         };
         if let Err(error) = parse(&expr.value)
             && let Some(node) = fields.get("expr")
         {
-            self.problems.add_within(self.file, node, error.span.start as usize, format!("expr: {error}"));
+            self.of_test.add_within(self.file, node, error.span.start as usize, format!("expr: {error}"));
         }
         Some(ExprTest { expr: expr.value, eval_time_ms, expected })
     }
@@ -210,7 +232,7 @@ impl Reader<'_> {
             Some(text) => match parse_labels(text.value.trim()) {
                 Ok(labels) => labels,
                 Err(error) => {
-                    self.problems.add(text.place, format!("labels: {error}"));
+                    self.of_test.add(text.place, format!("labels: {error}"));
                     return None;
                 }
             },
@@ -228,7 +250,7 @@ impl Reader<'_> {
             Ok(_) => "histogram: one histogram is expected".to_owned(),
             Err(error) => format!("histogram: {error}"),
         };
-        self.problems.add(text.place, message);
+        self.of_test.add(text.place, message);
         None
     }
 }

@@ -197,7 +197,7 @@ fn scalar_of(node: &Node) -> Option<&str> {
     }
 }
 
-/// A number as YAML writes it.
+/// A number as YAML writes it; what begins with `0` and is a whole number is octal, as in YAML 1.1 and Prometheus.
 fn parse_number(text: &str) -> Option<f64> {
     let text = text.replace('_', "");
     let unsigned = text.trim_start_matches(['+', '-']);
@@ -208,11 +208,12 @@ fn parse_number(text: &str) -> Option<f64> {
         ".nan" | ".NaN" | ".NAN" => return Some(f64::NAN),
         _ => {}
     }
-    if let Some(digits) = unsigned.strip_prefix("0x") {
-        return radix(digits, 16);
+    let prefixes = [("0x", 16), ("0X", 16), ("0o", 8), ("0O", 8), ("0b", 2), ("0B", 2)];
+    if let Some((digits, base)) = prefixes.iter().find_map(|(is, base)| Some((unsigned.strip_prefix(is)?, *base))) {
+        return radix(digits, base);
     }
-    if let Some(digits) = unsigned.strip_prefix("0o") {
-        return radix(digits, 8);
+    if unsigned.len() > 1 && unsigned.starts_with('0') && unsigned.bytes().all(|byte| matches!(byte, b'0'..=b'7')) {
+        return radix(unsigned, 8);
     }
     let is_decimal = unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.')
         && unsigned.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E' | '+' | '-'));
@@ -253,6 +254,11 @@ mod tests {
             ("-1.5", -1.5),
             ("1e3", 1000.0),
             ("0x1f", 31.0),
+            ("0X1F", 31.0),
+            ("-0b101", -5.0),
+            ("010", 8.0),
+            ("08", 8.0),
+            ("0", 0.0),
             (".5", 0.5),
             ("1_000", 1000.0),
             ("-.inf", f64::NEG_INFINITY),

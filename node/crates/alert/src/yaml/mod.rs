@@ -148,7 +148,8 @@ struct Builder {
     open: Vec<Open>,
     anchors: BTreeMap<usize, Arc<Node>>,
     root: Option<Arc<Node>>,
-    documents: usize,
+    /// Where each begins.
+    documents: Vec<Place>,
 }
 
 fn refuse<T>(place: Place, message: impl Into<String>) -> Result<T, Problem> {
@@ -160,10 +161,7 @@ impl Builder {
         let place = Place::of(&span.start);
         match event {
             Event::DocumentStart(_) => {
-                self.documents += 1;
-                if self.documents > 1 {
-                    return refuse(place, "a file holds one document; this is the second");
-                }
+                self.documents.push(place);
                 Ok(())
             }
             Event::Scalar(value, style, anchor, tag) => {
@@ -190,7 +188,16 @@ impl Builder {
         }
     }
 
+    /// Refuses what stands in a document that is not the first. Files end with `---` now and then, so nothing may stand there.
+    fn in_first_document(&self) -> Result<(), Problem> {
+        match self.documents.get(1..).and_then(<[Place]>::last) {
+            Some(place) => refuse(*place, "a file holds one document; this is another"),
+            None => Ok(()),
+        }
+    }
+
     fn begin(&mut self, place: Place, anchor: usize, is_mapping: bool) -> Result<(), Problem> {
+        self.in_first_document()?;
         if self.open.len() >= YAML_DEPTH_MAX {
             return refuse(place, format!("the document is nested more than {YAML_DEPTH_MAX} levels deep"));
         }
@@ -210,7 +217,10 @@ impl Builder {
             self.anchors.insert(anchor, node.clone());
         }
         let Some(open) = self.open.last_mut() else {
-            self.root = Some(node);
+            if !node.is_null() {
+                self.in_first_document()?;
+            }
+            self.root.get_or_insert(node);
             return Ok(());
         };
         open.weight.nodes = open.weight.nodes.saturating_add(node.weight.nodes);
@@ -308,9 +318,18 @@ mod tests {
     #[test]
     fn errors_have_places() {
         assert_eq!(message("a: 1\nb: 2\na: 3\n"), "3:1: the key \"a\" is there already, at 1:1");
-        assert_eq!(message("a: 1\n---\nb: 2\n"), "2:1: a file holds one document; this is the second");
+        assert_eq!(message("a: 1\n---\nb: 2\n"), "2:1: a file holds one document; this is another");
+        assert_eq!(message("a: 1\n---\n---\ntext\n"), "3:1: a file holds one document; this is another");
         assert!(message("a: [1\nb: 2").contains("this is not YAML"));
         assert!(read("").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_second_document_may_be_empty() {
+        for end in ["---\n", "---\n# the end\n", "...\n", "---\n~\n---\n"] {
+            let root = read(&format!("a: 1\n{end}")).unwrap().unwrap();
+            assert_eq!(root.describe(), "a mapping", "{end}");
+        }
     }
 
     #[test]
