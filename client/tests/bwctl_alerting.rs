@@ -253,13 +253,17 @@ async fn alerts_and_silences_are_listed() {
         -> 0
     "#]],
     );
-    check(&node.address, "alerts history severity=critical --begin 2026-11-20T08:00:00Z --limit 5", expect![[r#"
+    check(
+        &node.address,
+        "alerts history severity=critical --begin 2026-11-20T08:00:00Z --limit 5",
+        expect![[r#"
         AT                        ALERT     STATE     VALUE  LABELS
         2026-11-20T08:00:00.000Z  HostDown  firing    0.5    host="a"
         2026-11-20T09:00:00.000Z  HostDown  resolved  0.5    host="a"
         There are older ones: --limit shows more, --end those before a time.
         -> 0
-    "#]]);
+    "#]],
+    );
     check(
         &node.address,
         "silence list",

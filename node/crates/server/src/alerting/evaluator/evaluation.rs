@@ -3,6 +3,7 @@
 //!
 //! A rule that fails, by its query or because its series are not stored, harms no other.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use bellwether_alert::state::RuleSample;
 use bellwether_alert::state::alerting::Present;
 use bellwether_alert::state::recording::{self, RecordingState};
 use bellwether_model::{Labels, Tenant, Timestamp};
-use bellwether_promql::{Expr, Value, VectorSample};
+use bellwether_promql::{Expr, Point, Value, VectorSample};
 use tokio::time::{Instant, timeout};
 
 use super::answers::{Answer, Answers};
@@ -63,6 +64,8 @@ pub struct Subject<'s> {
     pub epoch: u64,
     /// For what time.
     pub at: Timestamp,
+    /// Whether the conditions of composite rules hold, by the rules' numbers.
+    pub composites: BTreeMap<usize, Result<bool, String>>,
 }
 
 /// What has come of the rules so far.
@@ -95,7 +98,7 @@ impl Subject<'_> {
 impl Evaluations {
     /// Evaluates a group: what to tell, and what has been written.
     pub async fn evaluate(&self, subject: &Subject<'_>, before: Written) -> (Evaluated, Written) {
-        let Subject { key, known, group, prepared, epoch, at } = subject;
+        let Subject { key, known, group, prepared, epoch, at, .. } = subject;
         let last = known.progress.last_evaluation;
         let began = Instant::now();
         let interval = Duration::from_millis(prepared.ticks.interval_ms().unsigned_abs());
@@ -218,7 +221,10 @@ impl Evaluations {
         end: Instant,
     ) -> Result<Found, String> {
         let query = subject.group.rules[rule].query();
-        let vector = self.vector(subject, &query.text, &query.expr, end).await?;
+        let vector = match subject.composites.get(&rule) {
+            None => self.vector(subject, &query.text, &query.expr, end).await?,
+            Some(holds) => true_or_nothing(holds.clone()?, subject.timestamp()),
+        };
         // To a threshold rule, no series says something.
         if vector.is_empty() && !has_thresholds {
             return Ok(Found::Alerts(Present::default()));
@@ -293,6 +299,13 @@ impl Evaluations {
             Value::Matrix(_) | Value::String { .. } => Err("rule result is not a vector or scalar".to_owned()),
         }
     }
+}
+
+/// What a condition comes to, as a query's result.
+fn true_or_nothing(holds: bool, timestamp: Timestamp) -> Vec<VectorSample> {
+    let point = Point { timestamp, value: 1.0 };
+    let sample = VectorSample { labels: Labels::empty(), point, histogram: None };
+    holds.then_some(sample).into_iter().collect()
 }
 
 fn micros(duration: Duration) -> u32 {

@@ -1,9 +1,11 @@
 //! A rule group's turn: it is evaluated, what is new is committed, and the series of its alerts are stored.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_alert::alert_group::{Command, Health, RuleProgress, StoredGroup};
+use bellwether_alert::rules::{Rule, RuleGroup};
 use bellwether_alert::state::RuleSample;
 use bellwether_alert::state::alerting::samples_after;
 use bellwether_model::{NodeId, Timestamp};
@@ -90,6 +92,25 @@ impl Turns {
         self.alerting.read(&key.tenant, |state| state.group(&key.tenant, &key.namespace, &key.group).cloned())
     }
 
+    /// Whether the conditions of a group's composite rules hold now.
+    fn composites(&self, key: &GroupKey, group: &RuleGroup) -> BTreeMap<usize, Result<bool, String>> {
+        let composite = |rule: &Rule| match rule {
+            Rule::Alerting(rule) => rule.composite.clone(),
+            Rule::Recording(_) => None,
+        };
+        let rules = group.rules.iter().enumerate();
+        let (numbers, composites): (Vec<usize>, Vec<_>) =
+            rules.filter_map(|(number, rule)| Some((number, composite(rule)?))).unzip();
+        if numbers.is_empty() {
+            return BTreeMap::new();
+        }
+        let hold = self.alerting.read(&key.tenant, |state| {
+            let of_tenant = state.tenants.get(&key.tenant);
+            of_tenant.map_or_else(Vec::new, |of_tenant| of_tenant.composites(composites.iter().map(|one| &**one)))
+        });
+        numbers.into_iter().zip(hold).collect()
+    }
+
     /// Whether an evaluation was committed.
     async fn evaluated(&self, key: &GroupKey, time: Timestamp, epoch: u64, memory: &mut Memory) -> bool {
         let began = Instant::now();
@@ -105,7 +126,8 @@ impl Turns {
         let prepared = memory.prepared.take().filter(is_known);
         let new = || Arc::new(Prepared::new(key, known.revision, group, self.default_interval_ms));
         let prepared = memory.prepared.insert(prepared.unwrap_or_else(new)).clone();
-        let subject = Subject { key, known: &known, group, prepared: &prepared, epoch, at: time };
+        let composites = self.composites(key, group);
+        let subject = Subject { key, known: &known, group, prepared: &prepared, epoch, at: time, composites };
         let before = std::mem::take(&mut memory.written);
         let missed = prepared.ticks.missed(known.progress.last_evaluation, time);
         let (evaluated, written) = self.evaluations.evaluate(&subject, before).await;
