@@ -13,6 +13,7 @@
 //! - [`alert_group`]: all that is known of a tenant's alerting, replicated: rules, alerts, silences, what was told.
 
 pub mod alert_group;
+mod cursor;
 pub mod definition;
 pub mod duration;
 pub mod evaluate;

@@ -5,8 +5,12 @@
 use std::collections::BTreeMap;
 
 use bellwether_alert::alert_group::{
-    AlertGroupState, Command, ReceivedAlert, Request, apply, replies, requests, states,
+    AlertGroupState, Command, Evaluated, Evaluation, Found, ReceivedAlert, Request, RuleResult, apply, replies,
+    requests, states,
 };
+use bellwether_alert::state::alerting::Seen;
+use bellwether_alert::state::threshold::Zone;
+use bellwether_alert::state::threshold::watch::Sighting;
 use bellwether_model::{Labels, Tenant};
 
 const CONFIG: &str = "\
@@ -14,6 +18,9 @@ route: {receiver: a, group_wait: 0s, group_by: [x]}
 receivers: [{name: a, webhook_configs: [{url: 'http://x'}]}]
 inhibit_rules: [{source_matchers: [x=1], target_matchers: [x=2]}]
 ";
+
+const THRESHOLDS: &str =
+    "name: t\nrules: [{alert: B, expr: b, thresholds: {critical: 4, warning: 2}, no_data: {behavior: alert}}]";
 
 fn tenant() -> Tenant {
     Tenant::new("t").unwrap()
@@ -30,6 +37,7 @@ fn state() -> AlertGroupState {
     };
     let commands = [
         Command::set_rule_group(tenant(), "n".into(), "name: g\nrules: [{alert: A, expr: a}]").unwrap(),
+        Command::set_rule_group(tenant(), "n".into(), THRESHOLDS).unwrap(),
         Command::SetNotifications { tenant: tenant(), config: CONFIG.into(), templates: BTreeMap::new() },
         Command::Receive { tenant: tenant(), alerts: vec![alert("1"), alert("2"), alert("3")] },
         Command::Advance { tenant: tenant() },
@@ -38,7 +46,33 @@ fn state() -> AlertGroupState {
     for (index, command) in commands.into_iter().enumerate() {
         apply(&mut state, Request { proposed_ms: 1000, command }, index as u64).unwrap();
     }
+    let command = evaluated(&state);
+    apply(&mut state, Request { proposed_ms: 1000, command }, 9).unwrap();
     state
+}
+
+/// An evaluation of the threshold rule that is muted: a series of it is critical.
+fn evaluated(state: &AlertGroupState) -> Command {
+    let known = state.group(&tenant(), "n", "t").unwrap();
+    let seen = Seen { value: 5.0, annotations: [("a".to_owned(), "b".to_owned())].into() };
+    let sighting = Sighting::There { zone: Zone::CRITICAL.with(Zone::WARNING, true), seen };
+    let reading = [(Labels::of(&[("alertname", "B"), ("x", "1")]), sighting)].into();
+    let result = RuleResult {
+        found: Ok(Found::Series(reading)),
+        duration_us: 1,
+        generator_url: "/graph".into(),
+        is_muted: true,
+    };
+    let evaluation = Evaluation {
+        tenant: tenant(),
+        namespace: "n".into(),
+        group: "t".into(),
+        epoch: 0,
+        at: 1000,
+        missed: 0,
+        duration_us: 1,
+    };
+    Command::Evaluated(Evaluated::of(evaluation, known, vec![result]).into())
 }
 
 /// What is read is gone on with.

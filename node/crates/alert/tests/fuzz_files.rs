@@ -10,7 +10,7 @@ use bellwether_alert::{rules, unit};
 use bellwether_model::Labels;
 use bellwether_promql::{Point, VectorSample};
 
-const RULES: &str = "groups:\n- name: g\n  interval: 30s\n  limit: 5\n  labels: {a: b}\n  rules:\n  - record: a:b\n    expr: |\n      sum(a) by (b)\n  - alert: A\n    expr: a == 0\n    for: 1m\n    keep_firing_for: 2m\n    labels: {x: '{{ $labels.x }}'}\n    annotations: {y: \"{{ query \\\"a\\\" | first | value | humanize }}\"}\n  - alert: B\n    expr: b\n    thresholds: {critical: 1, warning: 2, warning_recovery: 3, compare: '<'}\n    checks: {at_least: 2, of: 3}\n    no_data: {behavior: alert, after: 1m, forget_after: 2m}\n    mute: [{schedule: 'Saturday 00:00 - Monday 06:00', time_zone: Europe/Berlin}]\n";
+const RULES: &str = "groups:\n- name: g\n  interval: 30s\n  limit: 5\n  labels: {a: b}\n  rules:\n  - record: a:b\n    expr: |\n      sum(a) by (b)\n  - alert: A\n    expr: a == 0\n    for: 1m\n    keep_firing_for: 2m\n    labels: {x: '{{ $labels.x }}'}\n    annotations: {y: \"{{ query \\\"a\\\" | first | value | humanize }}\"}\n  - alert: B\n    expr: b\n    thresholds: {critical: 1, warning: 2, warning_recovery: 3, compare: '<'}\n    checks: {at_least: 2, of: 3}\n    no_data: {behavior: alert, after: 1m, forget_after: 2m}\n    mute: [{schedule: 'Saturday 00:00 - Monday 06:00', time_zone: Europe/Berlin}]\n  - alert: C\n    composite: 'A && !(B{x=\"y\"} || \"D e\")'\n";
 const TEMPLATE: &str = "{{ define \"t\" }}{{ . }}{{ end }}{{ range $i, $s := query \"two\" }}{{ if gt .Value 1.0 }}{{ template \"t\" .Labels.x }}{{ else if eq $i 0 }}{{ continue }}{{ else }}{{ printf \"%-5.2f|%q\" $value \"x\" }}{{ end }}{{- end }}";
 const UNIT: &str = "rule_files: [a.yml]\nevaluation_interval: 1m\ngroup_eval_order: [g]\nfuzzy_compare: true\ntests:\n- name: t\n  interval: 1m\n  external_labels: {a: b}\n  input_series:\n  - {series: 'a{b=\"c\"}', values: '1+1x5 _ stale'}\n  alert_rule_test:\n  - {eval_time: 2m, alertname: A, exp_alerts: [{exp_labels: {a: b}}]}\n  promql_expr_test:\n  - {expr: a, eval_time: 1m, exp_samples: [{labels: a, value: 2}]}\n";
 
@@ -104,6 +104,7 @@ fn definitions() {
         let definition = Definition {
             name: "n".to_owned(),
             query,
+            composite: None,
             message: Some("{{ $value }}".to_owned()),
             notify: vec!["slack:#a".to_owned()],
             critical: None,

@@ -121,6 +121,19 @@ fn what_is_wrong_with_thresholds_is_told_with_its_place() {
         "#]],
     );
     check(
+        &rule(&["alert: a", "expr: up", "composite: 'b && | c'"]),
+        expect![[r#"
+        5:7: group "g", rule 1, "a": only one of 'expr' and 'composite' must be set
+        6:24: group "g", rule 1, "a": composite: the name of an alerting rule should be here, not "|"
+    "#]],
+    );
+    check(
+        &rule(&["alert: a", "composite: 'b && a'"]),
+        expect![[r#"
+        5:24: group "g", rule 1, "a": composite: it depends on itself
+    "#]],
+    );
+    check(
         &rule(&["record: a", "expr: up", "thresholds: {critical: 1}"]),
         expect![[r#"
         6:7: group "g", rule 1, "a": invalid field 'thresholds' in recording rule

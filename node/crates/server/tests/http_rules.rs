@@ -232,7 +232,7 @@ async fn a_wrong_definition_is_refused_with_the_name_of_its_field() {
         (r#"{"name":1}"#, "name: it must be a text, this is a number"),
         (
             r#"{"name":"a","query":"up","x":1}"#,
-            "unknown field \"x\": an alert has name, query, message, notify, thresholds, checks, evaluation_window, no_data_behavior, no_data_after, critical, mute",
+            "unknown field \"x\": an alert has name, query, composite, message, notify, thresholds, checks, evaluation_window, no_data_behavior, no_data_after, critical, mute",
         ),
         (
             r#"{"name":"a","query":"up","thresholds":{"critical":"1"}}"#,
@@ -247,6 +247,7 @@ async fn a_wrong_definition_is_refused_with_the_name_of_its_field() {
             r#"{"name":"a","query":"up == 0","no_data_behavior":"tell"}"#,
             "no_data_behavior: \"tell\" is none of \"alert\", \"ok\", \"keep\"",
         ),
+        (r#"{"name":"a","composite":"b && !(c"}"#, "composite: character 9: \")\" should be here, not the end"),
         (
             r#"{"name":"a","query":"up == 0","mute":[{"schedule":"Saturday - 10:00","time_zone":"Mars"}]}"#,
             "mute.time_zone: there is no time zone \"Mars\"",
@@ -291,4 +292,48 @@ async fn pages_of_others_change_nothing() {
         let answer = node.send(request.body(Body::from("{}")).unwrap()).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{method} {path}");
     }
+}
+
+#[tokio::test]
+async fn composite_rules_speak_of_rules_that_are_there_and_not_of_themselves() {
+    let node = Node::start().await;
+    let set = async |text: &str| node.call("POST", "/api/v1/rules/a", text).await;
+    let answer = set(
+        "name: g\nrules:\n- {alert: Both, composite: 'HighErrors && !Deploying'}\n- {alert: HighErrors, expr: a}\n",
+    )
+    .await;
+    expect![[r#"
+        400 3:44: group "g", "Both": composite: there is no alerting rule "Deploying"
+    "#]]
+    .assert_eq(&answer.shown());
+    assert_eq!(set("name: d\nrules:\n- {alert: Deploying, expr: b}\n").await.status, StatusCode::ACCEPTED);
+    let good =
+        "name: g\nrules:\n- {alert: Both, composite: 'HighErrors && !Deploying'}\n- {alert: HighErrors, expr: a}\n";
+    assert_eq!(set(good).await.status, StatusCode::ACCEPTED);
+    let answer = set("name: d\nrules:\n- {alert: Deploying, composite: Both}\n").await;
+    expect![[r#"
+        400 3:33: group "d", "Deploying": composite: it depends on itself: Deploying, Both, Deploying
+    "#]]
+    .assert_eq(&answer.shown());
+    let body = r#"{"name":"Paged","composite":"Both || Deployng"}"#;
+    check(&node, "POST", "/v1/alerts", body, expect![[r#"400 {"status":"error","errorType":"bad_data","error":"composite: character 9: there is no alerting rule \"Deployng\""}"#]]).await;
+    let body = body.replace("Deployng", "Deploying");
+    assert_eq!(node.call("POST", "/v1/alerts", &body).await.status, StatusCode::CREATED);
+    let one = node.get("/v1/alerts").await.json()["alerts"][0].clone();
+    assert_eq!((&one["status"], &one["query"]), (&"ok".into(), &serde_json::Value::Null));
+    check(
+        &node,
+        "GET",
+        "/api/v1/rules/a/g",
+        "",
+        expect![[r#"
+        200 name: g
+        rules:
+          - alert: Both
+            composite: HighErrors && !Deploying
+          - alert: HighErrors
+            expr: a
+    "#]],
+    )
+    .await;
 }

@@ -11,7 +11,8 @@ use crate::notify::config::Config;
 use crate::notify::dispatch::{Dispatch, Message, Way};
 use crate::notify::silence::Silences;
 use crate::notify::templates::Library;
-use crate::rules::{self, Rule, RuleGroup};
+use crate::rules::composite::Reference;
+use crate::rules::{self, Composite, Rule, RuleGroup};
 use crate::state::alerting::{Alerts, Change, Phase, Timing};
 use crate::state::threshold::Grading;
 use crate::state::threshold::watch::Watchlist;
@@ -330,6 +331,39 @@ impl TenantState {
     /// When something is to be looked at next.
     pub fn next(&self) -> Option<Timestamp> {
         [self.dispatch.next(), self.silences.next_forgotten(SILENCE_RETENTION_MS)].into_iter().flatten().min()
+    }
+
+    /// Whether the condition of each composite rule holds by the states of the tenant's rules, or which rule of it is not there.
+    pub fn composites<'c>(&self, composites: impl IntoIterator<Item = &'c Composite>) -> Vec<Result<bool, String>> {
+        let composites: Vec<&Composite> = composites.into_iter().collect();
+        let mut wanted: BTreeMap<&str, Vec<&RuleProgress>> = BTreeMap::new();
+        for reference in composites.iter().flat_map(|composite| &composite.references) {
+            wanted.entry(&reference.name).or_default();
+        }
+        if wanted.is_empty() {
+            return Vec::new();
+        }
+        for stored in self.namespaces.values().flat_map(BTreeMap::values) {
+            let rules = stored.parsed.iter().flat_map(|group| &group.rules).zip(&stored.progress.rules);
+            for (rule, progress) in rules.filter(|(rule, _)| matches!(rule, Rule::Alerting(_))) {
+                if let Some(known) = wanted.get_mut(rule.name()) {
+                    known.push(progress);
+                }
+            }
+        }
+        let fires = |reference: &Reference| {
+            let alerts = wanted[reference.name.as_str()].iter().flat_map(|rule| &*rule.alerts);
+            let mut firing = alerts.filter(|(_, alert)| matches!(alert.phase, Phase::Firing { .. }));
+            firing.any(|(labels, _)| reference.means(labels))
+        };
+        let holds = |composite: &&Composite| {
+            let unknown = composite.references.iter().find(|reference| wanted[reference.name.as_str()].is_empty());
+            match unknown {
+                Some(reference) => Err(format!("there is no alerting rule {:?}", reference.name)),
+                None => Ok(composite.holds(&|number| fires(&composite.references[number]))),
+            }
+        };
+        composites.iter().map(holds).collect()
     }
 
     /// Alerts that all rules that have them fire are muted for.

@@ -21,7 +21,7 @@ use std::fmt::Write;
 use bellwether_promql::ast::BinaryOp;
 use bellwether_promql::duration_text;
 
-use super::cursor::TextError;
+use crate::cursor::TextError;
 use expression::{Binding, SeriesKind};
 use reader::Reader;
 

@@ -4,24 +4,25 @@
 //!
 //! Its alerts carry `alertname`, `alert_id` and `notify`, by which routes can tell them, and `severity`. What rules cannot do is refused.
 
-mod cursor;
+mod condition;
 pub mod metric_query;
 
 use bellwether_model::Labels;
-use bellwether_promql::ast::{Binary, BinaryOp};
-use bellwether_promql::{Expr, number_text, parse};
+use bellwether_promql::ast::BinaryOp;
+use bellwether_promql::{number_text, parse};
 
+use crate::cursor::TextError;
 use crate::limits::MUTES_PER_RULE_MAX;
 use crate::notify::fingerprint::Fingerprint;
 use crate::rules::thresholds::{ThresholdRule, Thresholds, WrittenThresholds};
-use crate::rules::{AlertingRule, Expansion, Mute, Query, Rule, RuleGroup};
+use crate::rules::{AlertingRule, Composite, Expansion, Mute, Query, Rule, RuleGroup};
 use crate::state::alerting::ALERT_NAME;
 pub use crate::state::threshold::watch::SEVERITY;
 pub use crate::state::threshold::{Behavior, Severity};
 use crate::state::threshold::{CHECKS_MAX, Checks, FORGET_AFTER_MS, Grading, NoData};
 use crate::template::alert::AlertTemplate;
 use crate::yaml::Place;
-use cursor::TextError;
+use condition::Condition;
 
 /// Bytes of an alert's name.
 pub const NAME_BYTES_MAX: usize = 512;
@@ -46,8 +47,10 @@ const MESSAGE: &str = "message";
 pub struct Definition {
     /// Its name; of a tenant's definitions no two share one.
     pub name: String,
-    /// PromQL, or a [`metric_query`].
+    /// PromQL, or a [`metric_query`]; not looked at in a composite one.
     pub query: String,
+    /// A condition over other alerts, in place of the query.
+    pub composite: Option<String>,
     /// What is told, a template as in annotations of rules.
     pub message: Option<String>,
     /// Whom to tell: `slack:#alerts-prod`.
@@ -88,16 +91,6 @@ fn wrong<T>(field: &'static str, message: impl Into<String>) -> Result<T, FieldE
     Err(FieldError { field, message: message.into() })
 }
 
-/// What a query compares.
-struct Condition {
-    /// The value alone, in PromQL; none if the query is not of that kind.
-    value: Option<String>,
-    /// With what it is compared, if the query says so.
-    comparison: Option<(BinaryOp, f64)>,
-    /// The window that the query has.
-    window_ms: Option<i64>,
-}
-
 impl Definition {
     /// The id that a definition of this name gets: the same each time, so that one that is sent twice is known.
     pub fn id(name: &str) -> String {
@@ -107,11 +100,18 @@ impl Definition {
     /// The rules that it comes to; the group is named by its id.
     pub fn rules(&self, id: &str) -> Result<RuleGroup, FieldError> {
         self.check_texts()?;
-        let condition = Condition::of(&self.query)?;
+        let composite = self.composite.as_ref().map(|text| self.read_composite(text)).transpose()?;
+        let condition = match &composite {
+            None => Condition::of(&self.query)?,
+            Some(_) => Condition { value: None, comparison: None, window_ms: None },
+        };
         let for_ms = self.hold_ms(&condition)?;
         let rules = vec![Rule::Alerting(match self.thresholds(&condition)? {
             Some((value, of)) => self.rule(id, value, Some(of), for_ms)?,
-            None => self.rule(id, self.query.clone(), None, for_ms)?,
+            None => {
+                let text = composite.as_ref().map_or_else(|| self.query.clone(), Composite::to_promql);
+                AlertingRule { composite: composite.map(Box::new), ..self.rule(id, text, None, for_ms)? }
+            }
         })];
         Ok(RuleGroup {
             name: id.to_owned(),
@@ -121,6 +121,18 @@ impl Definition {
             rules,
             place: Place::START,
         })
+    }
+
+    fn read_composite(&self, text: &str) -> Result<Composite, FieldError> {
+        let composite = Composite::parse(text)
+            .or_else(|error| wrong("composite", format!("character {}: {error}", error.character(text))))?;
+        match composite.references.iter().find(|reference| reference.name == self.name) {
+            None => Ok(composite),
+            Some(reference) => {
+                let at = TextError::new(reference.offset, "").character(text);
+                wrong("composite", format!("character {at}: it depends on itself"))
+            }
+        }
     }
 
     fn check_texts(&self) -> Result<(), FieldError> {
@@ -263,6 +275,7 @@ impl Definition {
             critical: self.is_critical,
             labels,
             annotations,
+            composite: None,
             thresholds: thresholds.map(Box::new),
             mute: self.mute.clone(),
             place: Place::START,
@@ -288,81 +301,6 @@ fn checked(written: WrittenThresholds) -> Result<Thresholds, FieldError> {
     })
 }
 
-impl Condition {
-    fn of(query: &str) -> Result<Condition, FieldError> {
-        let error = match parse(query) {
-            Ok(expr) => return Condition::of_promql(&expr),
-            Err(error) => error,
-        };
-        if !metric_query::looks_like_one(query) {
-            return wrong("query", error.to_string());
-        }
-        match metric_query::read(query) {
-            Ok(read) => Ok(Condition {
-                value: Some(read.value),
-                comparison: Some((read.op, read.threshold)),
-                window_ms: Some(read.window_ms),
-            }),
-            Err(error) => wrong("query", format!("character {}: {error}", error.character(query))),
-        }
-    }
-
-    fn of_promql(expr: &Expr) -> Result<Condition, FieldError> {
-        let of_value = |value: &Expr| {
-            let text = value.to_string();
-            let text = if is_atom(value) { text } else { format!("({text})") };
-            // What cannot be compared with a number is no vector.
-            match parse(&format!("{text} > 1")) {
-                Ok(_) => Ok(Some(text)),
-                Err(error) => {
-                    wrong("query", format!("it is nothing that could be compared with a number: {}", error.message))
-                }
-            }
-        };
-        let window_ms = None;
-        let is_condition = |expr: &Expr| matches!(expr.without_parens(), Expr::Binary(binary) if binary.op.is_comparison() && !binary.return_bool);
-        match expr.without_parens() {
-            Expr::Binary(binary) if binary.op.is_comparison() && !binary.return_bool => match with_number(binary) {
-                // What is compared may be what is left of a comparison.
-                Some((value, op, number)) if !is_condition(value) => {
-                    Ok(Condition { value: of_value(value)?, comparison: Some((op, number)), window_ms })
-                }
-                _ => Ok(Condition { value: None, comparison: None, window_ms }),
-            },
-            Expr::Binary(binary) if binary.op.is_set() => Ok(Condition { value: None, comparison: None, window_ms }),
-            value => Ok(Condition { value: of_value(value)?, comparison: None, window_ms }),
-        }
-    }
-}
-
-/// Whether it can be an operand as it is written.
-fn is_atom(expr: &Expr) -> bool {
-    !matches!(expr, Expr::Binary(_) | Expr::Unary(_) | Expr::Number(_))
-}
-
-/// A comparison with a number: what is compared, how as if the number stood at the right, and the number.
-fn with_number(binary: &Binary) -> Option<(&Expr, BinaryOp, f64)> {
-    if let Some(number) = number(&binary.rhs) {
-        return Some((&binary.lhs, binary.op, number));
-    }
-    let mirrored = match binary.op {
-        BinaryOp::Less => BinaryOp::Greater,
-        BinaryOp::LessEqual => BinaryOp::GreaterEqual,
-        BinaryOp::Greater => BinaryOp::Less,
-        BinaryOp::GreaterEqual => BinaryOp::LessEqual,
-        op => op,
-    };
-    number(&binary.lhs).map(|number| (&*binary.rhs, mirrored, number))
-}
-
-fn number(expr: &Expr) -> Option<f64> {
-    match expr.without_parens() {
-        Expr::Number(number) => Some(number.value),
-        Expr::Unary(unary) => number(&unary.expr).map(|number| if unary.negative { -number } else { number }),
-        _ => None,
-    }
-}
-
 /// A text that a template leaves as it is.
 fn verbatim(text: &str) -> String {
     text.replace("{{", "{{\"{{\"}}")
@@ -379,6 +317,7 @@ mod tests {
         Definition {
             name: "High errors".to_owned(),
             query: query.to_owned(),
+            composite: None,
             message: None,
             notify: Vec::new(),
             critical: None,
@@ -474,6 +413,8 @@ mod tests {
         assert_eq!(one(definition("a and b")), "a and b for 0");
         assert_eq!(one(definition("a > b")), "a > b for 0");
         assert_eq!(one(definition("(a > 1) < 2")), "(a > 1) < 2 for 0");
+        let composite = Definition { composite: Some("A".to_owned()), ..definition("") };
+        assert_eq!(one(composite), "max(ALERTS{alertname=\"A\",alertstate=\"firing\"}) for 0");
     }
 
     #[test]
@@ -495,6 +436,14 @@ mod tests {
         check_error(
             |d| (d.query, d.warning) = ("a or b".to_owned(), Some(1.0)),
             "thresholds: the query is no value that could be compared with them",
+        );
+        check_error(
+            |d| d.composite = Some("A &&".to_owned()),
+            "composite: character 5: the name of an alerting rule should be here, not the end",
+        );
+        check_error(
+            |d| d.composite = Some("A && \"High errors\"".to_owned()),
+            "composite: character 6: it depends on itself",
         );
         check_error(|d| d.critical = Some(0.5), "thresholds.critical: it is 0.5, and the query compares with 0.05");
         check_error(|d| d.warning = Some(0.5), "thresholds.warning: it must be reached before the critical one, 0.05");

@@ -1,5 +1,6 @@
 //! Rules as Prometheus's files have them: what was written, checked.
 
+pub mod composite;
 mod lint;
 pub mod mute;
 mod read;
@@ -9,6 +10,7 @@ mod write;
 use bellwether_model::Timestamp;
 use bellwether_promql::Expr;
 
+pub use composite::Composite;
 pub use lint::{Duplicate, duplicates};
 pub use mute::Mute;
 pub use read::{read, read_group};
@@ -91,6 +93,8 @@ pub struct AlertingRule {
     pub labels: Vec<Expansion>,
     /// What is told with its alerts; sorted by name.
     pub annotations: Vec<Expansion>,
+    /// Of a composite rule, the condition over other rules that decides in place of the query, which says the same of `ALERTS`.
+    pub composite: Option<Box<Composite>>,
     /// What its query's value is compared with; none if its query is a condition, as Prometheus's are.
     pub thresholds: Option<Box<ThresholdRule>>,
     /// When people are not told of its alerts.

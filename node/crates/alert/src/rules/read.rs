@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use bellwether_model::METRIC_NAME;
 use bellwether_promql::parse;
 
-use super::{AlertingRule, Expansion, Mute, Query, RecordingRule, Rule, RuleFile, RuleGroup};
+use super::{AlertingRule, Composite, Expansion, Mute, Query, RecordingRule, Rule, RuleFile, RuleGroup};
 use crate::limits::{GROUPS_PER_FILE_MAX, MUTES_PER_RULE_MAX, RULES_PER_GROUP_MAX};
 use crate::template::alert::AlertTemplate;
 use crate::yaml::fields::{Fields, Pair, text};
@@ -28,6 +28,7 @@ const RULE_FIELDS: &[&str] = &[
     "checks",
     "no_data",
     "mute",
+    "composite",
 ];
 
 /// Reads a rule file.
@@ -135,7 +136,11 @@ impl Reader<'_> {
         let empty = |name: &str| name.is_empty();
         let record = record.filter(|record| !empty(&record.value));
         let alert = alert.filter(|alert| !empty(&alert.value));
-        let query = self.query(&fields);
+        let composite = self.composite(&fields, &name);
+        let query = match fields.get("composite") {
+            None => self.query(&fields),
+            Some(_) => composite.as_ref().and_then(|composite| self.query_of(composite, &fields)),
+        };
         let own = self.labels(&fields, "labels", "label");
         let labels = merged(of_group, own);
         let for_ms = fields.duration_ms("for", &mut self.problems).map_or(0, |duration| duration.value);
@@ -159,7 +164,7 @@ impl Reader<'_> {
                     ("keep_firing_for", keep != 0),
                     ("critical", critical),
                 ];
-                let of_alerts = threshold_rule::KEYS.into_iter().chain(["mute"]);
+                let of_alerts = threshold_rule::KEYS.into_iter().chain(["mute", "composite"]);
                 let of_alerts = of_alerts.map(|key| (key, fields.get(key).is_some()));
                 for (field, is_set) in unfit.into_iter().chain(of_alerts) {
                     if is_set {
@@ -193,10 +198,48 @@ impl Reader<'_> {
                     critical,
                     labels,
                     annotations,
+                    composite: composite.map(Box::new),
                     thresholds,
                     mute: self.mutes(&fields),
                     place: alert.place,
                 }))
+            }
+        }
+    }
+
+    /// What decides in place of a query, if that is written.
+    fn composite(&mut self, fields: &Fields<'_>, rule: &str) -> Option<Composite> {
+        let node = fields.get("composite")?;
+        for key in ["expr", "thresholds"] {
+            if fields.get(key).is_some() {
+                self.problems.add(fields.key_place(key), format!("only one of '{key}' and 'composite' must be set"));
+            }
+        }
+        let text = text(node, "composite", &mut self.problems)?;
+        match Composite::parse(text) {
+            Ok(mut composite) => {
+                for reference in &mut composite.references {
+                    reference.place = node.place_within(self.file, reference.offset);
+                    if reference.name == rule {
+                        self.problems.add(reference.place, "composite: it depends on itself");
+                    }
+                }
+                Some(composite)
+            }
+            Err(error) => {
+                self.problems.add_within(self.file, node, error.offset, format!("composite: {error}"));
+                None
+            }
+        }
+    }
+
+    fn query_of(&mut self, composite: &Composite, fields: &Fields<'_>) -> Option<Query> {
+        let text = composite.to_promql();
+        match parse(&text) {
+            Ok(expr) => Some(Query { text, expr }),
+            Err(error) => {
+                self.problems.add(fields.key_place("composite"), format!("composite: as PromQL, {text}: {error}"));
+                None
             }
         }
     }

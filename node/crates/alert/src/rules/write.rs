@@ -86,7 +86,10 @@ fn push_rule(out: &mut String, rule: &Rule, indent: usize) {
         Rule::Alerting(rule) => {
             let positive = |ms: i64| (ms > 0).then_some(ms);
             fields.text("alert", &rule.alert);
-            fields.text("expr", &rule.query.text);
+            match &rule.composite {
+                None => fields.text("expr", &rule.query.text),
+                Some(composite) => fields.text("composite", &composite.text),
+            }
             push_duration(&mut fields, "for", positive(rule.for_ms));
             push_duration(&mut fields, "keep_firing_for", positive(rule.keep_firing_for_ms));
             if rule.critical {
@@ -217,7 +220,8 @@ mod tests {
             "groups:\n- name: g\n  rules:\n  - {alert: A, expr: a, thresholds: {critical: 0.05, warning: 0.02, critical_recovery: 0.04, compare: '>'}}\n  \
              - {alert: B, expr: b, thresholds: {warning: -1e-7, compare: '<='}, checks: {at_least: 3, of: 5}, no_data: {behavior: alert, after: 10m}}\n  \
              - {alert: C, expr: c, thresholds: {critical: 1, warning: 2}, no_data: {behavior: keep, forget_after: 1h}}\n  \
-             - {alert: D, expr: d, mute: [{schedule: Saturday - Sunday, time_zone: Europe/Berlin}, {schedule: '22:00 - 06:00'}]}\n",
+             - {alert: D, expr: d, mute: [{schedule: Saturday - Sunday, time_zone: Europe/Berlin}, {schedule: '22:00 - 06:00'}]}\n  \
+             - {alert: E, composite: 'A && !B', for: 1m}\n",
             &expect![[r#"
                 groups:
                   - name: g
@@ -253,6 +257,9 @@ mod tests {
                           - schedule: Saturday - Sunday
                             time_zone: Europe/Berlin
                           - schedule: '22:00 - 06:00'
+                      - alert: E
+                        composite: A && !B
+                        for: 1m
             "#]],
         );
     }

@@ -38,7 +38,7 @@ pub use observation::{Observation, Timing, advance, is_still, is_unmoved};
 /// The label that an alert has its rule's name in.
 pub const ALERT_NAME: &str = "alertname";
 /// The series that say which alerts there are.
-const ALERTS: &str = "ALERTS";
+pub(crate) const ALERTS: &str = "ALERTS";
 /// The series that say since when.
 const ALERTS_FOR_STATE: &str = "ALERTS_FOR_STATE";
 /// The label of `ALERTS` that says in which state.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bellwether_alert::alert_group::{Command, Health};
-use bellwether_alert::rules::Rule;
+use bellwether_alert::rules::{Composite, Rule};
 use bellwether_alert::state::alerting::{AlertingState, Alerts, Evaluation, Phase, step};
 use bellwether_model::Labels;
 use bellwether_promql::{Point, VectorSample};
@@ -195,4 +195,20 @@ fn while_a_rule_is_muted_nobody_is_told_but_of_ends() {
         said.push(format!("{minute}: {}", told(&mut play)));
     }
     assert_eq!(said, ["17: new [1 2] []", "21: ", "25: resolved [] [1]", "30: ", "35: ", "40: new [2 3] []"]);
+}
+
+#[test]
+fn composite_rules_follow_the_states_of_others() {
+    let mut play = Play::new();
+    play.set_rules("name: g\nrules:\n- {alert: A, expr: a, for: 1m}\n- {alert: B, expr: b}\n").unwrap();
+    let hold = |play: &Play, text: &str| play.tenant().composites([&Composite::parse(text).unwrap()]).remove(0);
+    assert_eq!(hold(&play, "!A && !B"), Ok(true));
+    play.evaluate("g", &[Ok(&["1"]), Ok(&["2", "3"])]);
+    // What is pending does not fire.
+    assert_eq!(hold(&play, "A"), Ok(false));
+    assert_eq!(hold(&play, "B{x=\"3\"} && !B{x=\"4\"} && !A"), Ok(true));
+    play.now += MINUTE;
+    play.evaluate("g", &[Ok(&["1"]), Ok(&[])]);
+    assert_eq!(hold(&play, "A && !B"), Ok(true));
+    assert_eq!(hold(&play, "A || C"), Err("there is no alerting rule \"C\"".to_owned()));
 }

@@ -72,6 +72,10 @@ pub fn decode(bytes: &[u8]) -> Result<Request, DecodeError> {
         }
     }
     from.end()?;
+    // What was written twice is the same bytes.
+    if self::version(&request.command) != version {
+        return Err(DecodeError::Damaged("it is of a later version than it needs"));
+    }
     Ok(request)
 }
 

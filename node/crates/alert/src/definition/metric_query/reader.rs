@@ -5,9 +5,9 @@ use std::fmt::Write;
 use bellwether_promql::ast::BinaryOp;
 use bellwether_promql::parse_duration_ms;
 
-use super::super::cursor::{Cursor, TextError};
 use super::expression::{Expression, SeriesKind};
 use super::{DEPTH_MAX, STEP_MS_MIN, WINDOW_MS_MAX};
+use crate::cursor::{Cursor, TextError};
 
 /// Reads the parts of a monitor, one after the other.
 pub struct Reader<'t> {

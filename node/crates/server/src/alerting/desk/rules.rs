@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use bellwether_alert::alert_group::{Command, Outcome, StoredGroup};
-use bellwether_alert::rules;
+use bellwether_alert::rules::composite::{self, Misfit};
+use bellwether_alert::rules::{self, Rule, RuleGroup};
 use bellwether_model::{NodeId, Tenant};
 use bellwether_placement::EvaluatorRing;
 
@@ -30,7 +31,29 @@ impl Desk {
         text: &str,
     ) -> Result<(String, u64), DeskError> {
         let group = rules::read_group(text).map_err(DeskError::Wrong)?;
+        let misfits = self.check_composites(tenant, namespace, &group);
+        if !misfits.is_empty() {
+            return Err(DeskError::Wrong(misfits.iter().map(|misfit| misfit.problem(&group.name)).collect()));
+        }
         self.set_checked(tenant, namespace, rules::write_group(&group)).await
+    }
+
+    /// What is wrong with the composite rules of a group that is to be set, beside the rules that there are.
+    pub fn check_composites(&self, tenant: &Tenant, namespace: &str, group: &RuleGroup) -> Vec<Misfit> {
+        let is_composite = |rule: &Rule| matches!(rule, Rule::Alerting(rule) if rule.composite.is_some());
+        if !group.rules.iter().any(is_composite) {
+            return Vec::new();
+        }
+        let others = self.look(tenant, |state| {
+            let mut others = composite::Others::default();
+            for (of, groups) in state.into_iter().flat_map(|state| &state.namespaces) {
+                let stays = |(name, _): &(&String, &Arc<StoredGroup>)| of != namespace || **name != group.name;
+                let parsed = groups.iter().filter(stays).filter_map(|(_, stored)| stored.parsed.as_ref().ok());
+                parsed.for_each(|group| others.add(group));
+            }
+            others
+        });
+        composite::check(group, others)
     }
 
     /// Takes a rule group whose text is right already, and is stored as it is.

@@ -3,7 +3,7 @@
 //!
 //! A rule that fails, by its query or because its series are not stored, harms no other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use bellwether_alert::state::RuleSample;
 use bellwether_alert::state::alerting::Present;
 use bellwether_alert::state::recording::{self, RecordingState};
 use bellwether_model::{Labels, Tenant, Timestamp};
-use bellwether_promql::{Expr, Value, VectorSample};
+use bellwether_promql::{Expr, Point, Value, VectorSample};
 use tokio::time::{Instant, timeout};
 
 use super::answers::{Answer, Answers};
@@ -64,6 +64,8 @@ pub struct Subject<'s> {
     pub epoch: u64,
     /// For what time.
     pub at: Timestamp,
+    /// Whether the conditions of composite rules hold, by the rules' numbers.
+    pub composites: BTreeMap<usize, Result<bool, String>>,
 }
 
 /// What has come of the rules so far.
@@ -247,7 +249,10 @@ impl Evaluations {
         end: Instant,
     ) -> Result<Found, String> {
         let query = subject.group.rules[rule].query();
-        let vector = self.vector(subject, &query.text, &query.expr, end).await?;
+        let vector = match subject.composites.get(&rule) {
+            None => self.vector(subject, &query.text, &query.expr, end).await?,
+            Some(holds) => true_or_nothing(holds.clone()?, subject.timestamp()),
+        };
         // To a threshold rule, no series says something.
         if vector.is_empty() && !has_thresholds {
             return Ok(Found::Alerts(Present::default()));
@@ -322,6 +327,13 @@ impl Evaluations {
             Value::Matrix(_) | Value::String { .. } => Err("rule result is not a vector or scalar".to_owned()),
         }
     }
+}
+
+/// What a condition comes to, as a query's result.
+fn true_or_nothing(holds: bool, timestamp: Timestamp) -> Vec<VectorSample> {
+    let point = Point { timestamp, value: 1.0 };
+    let sample = VectorSample { labels: Labels::empty(), point, histogram: None };
+    holds.then_some(sample).into_iter().collect()
 }
 
 fn micros(duration: Duration) -> u32 {

@@ -1,12 +1,12 @@
 //! A rule group's turn: it is evaluated, what is new is committed, and the series of its alerts are stored. Between its ticks it is so of some
 //! critical rules alone, and nothing is committed if nothing has become of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_alert::alert_group::{Command, Evaluated, Health, RuleProgress, StoredGroup};
-use bellwether_alert::rules::RuleGroup;
+use bellwether_alert::rules::{Rule, RuleGroup};
 use bellwether_alert::state::RuleSample;
 use bellwether_alert::state::alerting::{Phase, samples_after};
 use bellwether_model::{NodeId, Timestamp};
@@ -164,7 +164,8 @@ impl Turns {
         wanted: &Wanted,
     ) -> bool {
         let Some((known, group, prepared)) = self.subject(key, time, epoch, memory) else { return false };
-        let subject = Subject { key, known: &known, group: &group, prepared: &prepared, epoch, at: time };
+        let composites = self.composites(key, &group);
+        let subject = Subject { key, known: &known, group: &group, prepared: &prepared, epoch, at: time, composites };
         let rules = wanted.rules(known.revision, &critical(&known));
         let evaluated = self.evaluations.evaluate_some(&subject, &rules).await;
         let is_news = !evaluated.changes_nothing(&known);
@@ -187,12 +188,32 @@ impl Turns {
         true
     }
 
+    /// Whether the conditions of a group's composite rules hold now.
+    fn composites(&self, key: &GroupKey, group: &RuleGroup) -> BTreeMap<usize, Result<bool, String>> {
+        let composite = |rule: &Rule| match rule {
+            Rule::Alerting(rule) => rule.composite.clone(),
+            Rule::Recording(_) => None,
+        };
+        let rules = group.rules.iter().enumerate();
+        let (numbers, composites): (Vec<usize>, Vec<_>) =
+            rules.filter_map(|(number, rule)| Some((number, composite(rule)?))).unzip();
+        if numbers.is_empty() {
+            return BTreeMap::new();
+        }
+        let hold = self.alerting.read(&key.tenant, |state| {
+            let of_tenant = state.tenants.get(&key.tenant);
+            of_tenant.map_or_else(Vec::new, |of_tenant| of_tenant.composites(composites.iter().map(|one| &**one)))
+        });
+        numbers.into_iter().zip(hold).collect()
+    }
+
     /// Whether an evaluation was committed.
     async fn evaluated(&self, key: &GroupKey, time: Timestamp, epoch: u64, memory: &mut Memory) -> bool {
         let began = Instant::now();
         let lag_ms = self.clock.now_ms().saturating_sub(time).max(0);
         let Some((known, group, prepared)) = self.subject(key, time, epoch, memory) else { return false };
-        let subject = Subject { key, known: &known, group: &group, prepared: &prepared, epoch, at: time };
+        let composites = self.composites(key, &group);
+        let subject = Subject { key, known: &known, group: &group, prepared: &prepared, epoch, at: time, composites };
         let before = std::mem::take(&mut memory.written);
         let missed = prepared.ticks.missed(known.progress.last_evaluation, time);
         let (evaluated, written) = self.evaluations.evaluate(&subject, before).await;

@@ -24,9 +24,10 @@ use crate::alerting::desk::NamedGroup;
 pub const NAMESPACE: &str = "v1_alerts";
 /// What stands before the JSON.
 const COMMENT: &str = "# definition: ";
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 12] = [
     "name",
     "query",
+    "composite",
     "message",
     "notify",
     "thresholds",
@@ -116,6 +117,11 @@ fn find(gateway: &Gateway, tenant: &Tenant, id: &str) -> Result<Arc<StoredGroup>
 
 async fn store(gateway: &Gateway, tenant: &Tenant, id: &str, definition: &Definition) -> Result<(), ApiError> {
     let group = definition.rules(id).map_err(|error| ApiError::bad_data(error.to_string()))?;
+    if let Some(misfit) = gateway.state.desk.check_composites(tenant, NAMESPACE, &group).first() {
+        let before = definition.composite.as_ref().and_then(|text| text.get(..misfit.offset)).unwrap_or_default();
+        let message = format!("composite: character {}: {}", before.chars().count() + 1, misfit.message);
+        return Err(ApiError::bad_data(message));
+    }
     let text = format!("{COMMENT}{}\n{}", Value::Object(to_json(definition)), write_group(&group));
     gateway.state.desk.set_checked(tenant, NAMESPACE, text).await?;
     Ok(())
@@ -173,7 +179,10 @@ fn to_json(definition: &Definition) -> Map<String, Value> {
     let mut out = Map::new();
     let mut put = |name: &str, value: Value| out.insert(name.to_owned(), value);
     put("name", definition.name.clone().into());
-    put("query", definition.query.clone().into());
+    match &definition.composite {
+        None => put("query", definition.query.clone().into()),
+        Some(composite) => put("composite", composite.clone().into()),
+    };
     if let Some(message) = &definition.message {
         put("message", message.clone().into());
     }
@@ -221,6 +230,10 @@ fn read(body: &[u8]) -> Result<Definition, ApiError> {
         let message = format!("unknown field {unknown:?}: an alert has {}", FIELDS.join(", "));
         return Err(ApiError::bad_data(message));
     }
+    let composite = text(fields, "composite")?;
+    if composite.is_some() && field(fields, "query").is_some() {
+        return Err(ApiError::bad_data("composite: there is a query already"));
+    }
     let thresholds = within(fields, "thresholds", &THRESHOLDS)?;
     let threshold = |name: &str| match field(thresholds, name) {
         None => Ok(None),
@@ -238,7 +251,8 @@ fn read(body: &[u8]) -> Result<Definition, ApiError> {
     })?;
     Ok(Definition {
         name: required(fields, "name")?,
-        query: required(fields, "query")?,
+        query: if composite.is_some() { String::new() } else { required(fields, "query")? },
+        composite,
         message: text(fields, "message")?,
         notify: targets(fields)?,
         critical: threshold("critical")?,
