@@ -9,7 +9,7 @@ use crate::call::{Client, Repeat, ask};
 use crate::v1::alerting_client::AlertingClient;
 use crate::v1::{
     Alert, DeleteNotificationsRequest, DeleteRuleGroupRequest, ExpireSilenceRequest, GetNotificationsRequest,
-    GetNotificationsResponse, ListAlertsRequest, ListRuleGroupsRequest, ListSilencesRequest, RuleGroup,
+    GetNotificationsResponse, ListAlertsRequest, ListReceiversRequest, ListRuleGroupsRequest, ListSilencesRequest, ReceiverStatus, RuleGroup,
     SetNotificationsRequest, SetNotificationsResponse, SetRuleGroupRequest, SetRuleGroupResponse, SetSilenceRequest,
     Silence,
 };
@@ -63,6 +63,11 @@ impl Alerting<'_> {
     pub async fn delete_notifications(&self) -> Result<(), Error> {
         ask!(self, Always, delete_notifications, DeleteNotificationsRequest {})?;
         Ok(())
+    }
+
+    /// How the receivers fare, by name.
+    pub async fn receivers(&self) -> Result<Vec<ReceiverStatus>, Error> {
+        Ok(ask!(self, Always, list_receivers, ListReceiversRequest {})?.0.receivers)
     }
 
     /// Alerts that fire or are pending and meet all of these matchers.

@@ -644,6 +644,14 @@ pub enum NotifyCommand {
         #[command(flatten)]
         of: TenantOption,
     },
+    /// Say how each receiver fares: when it was told last, why not since, and what waits
+    Status {
+        /// Those that fail alone, and end with 1 if there are any
+        #[arg(long)]
+        failing: bool,
+        #[command(flatten)]
+        of: TenantOption,
+    },
     /// Delete the cluster's configuration: nobody is told
     Delete {
         #[command(flatten)]
@@ -654,7 +662,13 @@ pub enum NotifyCommand {
 impl NotifyCommand {
     /// Whether a node is asked.
     pub fn asks(&self) -> bool {
-        matches!(self, NotifyCommand::Load { .. } | NotifyCommand::Show { .. } | NotifyCommand::Delete { .. })
+        matches!(
+            self,
+            NotifyCommand::Load { .. }
+                | NotifyCommand::Show { .. }
+                | NotifyCommand::Status { .. }
+                | NotifyCommand::Delete { .. }
+        )
     }
 }
 

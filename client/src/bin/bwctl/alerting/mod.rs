@@ -1,7 +1,8 @@
-//! What nodes know of alerting: `bwctl rules load|list|show|delete|status`, `bwctl notify load|show|delete`, `bwctl alerts`, `bwctl
+//! What nodes know of alerting: `bwctl rules load|list|show|delete|status`, `bwctl notify load|show|status|delete`, `bwctl alerts`, `bwctl
 //! silence`. What is done to files without a node is in [`rules`](crate::rules) and [`notify`](crate::notify).
 
 pub mod notifications;
+mod receivers;
 pub mod rules;
 pub mod silences;
 

@@ -69,6 +69,7 @@ impl TenantState {
             },
             Command::Advance { .. } => Ok(self.advance(entry)),
             Command::Told { intent, result, .. } => Ok(self.told(intent, result, now)),
+            Command::Failing { intent, error, .. } => Ok(self.failing(intent, error, now)),
         }
     }
 }

@@ -113,6 +113,15 @@ pub enum Command {
         /// Whether it was sent.
         result: Delivery,
     },
+    /// An attempt to send an intent failed, and there will be others: so that people see it meanwhile.
+    Failing {
+        /// Whose.
+        tenant: Tenant,
+        /// The intent's number.
+        intent: u64,
+        /// Why it failed.
+        error: String,
+    },
 }
 
 /// What became of a message.
@@ -409,7 +418,8 @@ impl Command {
             | Command::SetSilence { tenant, .. }
             | Command::ExpireSilence { tenant, .. }
             | Command::Advance { tenant }
-            | Command::Told { tenant, .. } => Some(tenant),
+            | Command::Told { tenant, .. }
+            | Command::Failing { tenant, .. } => Some(tenant),
         }
     }
 }

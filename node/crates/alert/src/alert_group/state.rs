@@ -11,6 +11,7 @@ use crate::notify::config::Config;
 use crate::notify::dispatch::{Dispatch, Message, Way};
 use crate::notify::silence::Silences;
 use crate::notify::templates::Library;
+use crate::notify::throttle::Throttles;
 use crate::rules::{self, Rule, RuleGroup};
 use crate::state::alerting::{Alerts, Change, Timing};
 use crate::yaml::problems::Problem;
@@ -46,6 +47,8 @@ pub struct TenantState {
     pub notifications: Option<StoredNotifications>,
     /// Alerts that fire, those from outside included, in groups, and what was told of them.
     pub dispatch: Dispatch,
+    /// What receivers with a throttle were told, and what is held back.
+    pub throttles: Throttles,
     /// Silences.
     pub silences: Silences,
     /// Messages that are to be sent, by their numbers.
@@ -188,8 +191,12 @@ pub struct IntegrationHealth {
     pub sent_at: Option<Timestamp>,
     /// Messages that were given up since.
     pub failures: u64,
-    /// Why the last of them was.
+    /// Why it did not take one, last; none since it took one.
     pub last_error: Option<String>,
+    /// When that was.
+    pub failed_at: Option<Timestamp>,
+    /// When it failed first since it took a message.
+    pub failing_since: Option<Timestamp>,
 }
 
 /// What became of an alert of a rule.
@@ -203,6 +210,20 @@ pub struct Transition {
     pub change: Change,
     /// The value that its series had when it was told last.
     pub value: f64,
+}
+
+impl IntegrationHealth {
+    /// It took a message.
+    pub(super) fn took(&mut self, now: Timestamp) {
+        *self = IntegrationHealth { sent_at: Some(now), ..IntegrationHealth::default() };
+    }
+
+    /// It did not take one.
+    pub(super) fn failed(&mut self, error: String, now: Timestamp) {
+        self.last_error = Some(error);
+        self.failed_at = Some(now);
+        self.failing_since.get_or_insert(now);
+    }
 }
 
 impl RuleShape {
@@ -304,7 +325,8 @@ impl TenantState {
 
     /// When something is to be looked at next.
     pub fn next(&self) -> Option<Timestamp> {
-        [self.dispatch.next(), self.silences.next_forgotten(SILENCE_RETENTION_MS)].into_iter().flatten().min()
+        let forgotten = self.silences.next_forgotten(SILENCE_RETENTION_MS);
+        [self.dispatch.next(), self.throttles.next(), forgotten].into_iter().flatten().min()
     }
 
     /// The configuration by which alerts are told.

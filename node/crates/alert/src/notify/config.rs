@@ -11,6 +11,7 @@ mod inhibitions;
 mod intervals;
 pub mod kinds;
 mod label_matchers;
+mod own;
 mod routes;
 mod schema;
 mod secret;
@@ -24,6 +25,7 @@ use bellwether_model::PatternBudget;
 use super::inhibition::{Inhibition, circle};
 use super::interval::Intervals;
 use super::route::Routes;
+use super::throttle::Throttle;
 use crate::yaml::fields::{Fields, Placed};
 use crate::yaml::problems::{Problem, Problems};
 use crate::yaml::{self, Node, Place};
@@ -67,6 +69,8 @@ pub struct Config {
 pub struct Receiver {
     /// By which ways; none is a receiver that tells nobody.
     pub integrations: Vec<Integration>,
+    /// How much it is told, if there is a bound.
+    pub throttle: Option<Throttle>,
     /// Where the receiver stands.
     pub place: Place,
 }
@@ -148,7 +152,7 @@ impl Reader {
         if nodes.len() > RECEIVERS_MAX {
             self.problems.add(fields.key_place("receivers"), format!("more than {RECEIVERS_MAX} receivers"));
         }
-        let mut known = vec!["name"];
+        let mut known = vec!["name", "throttle"];
         known.extend(KINDS.iter().map(|(_, setting)| *setting));
         let mut receivers: BTreeMap<String, Receiver> = BTreeMap::new();
         for node in nodes.iter().take(RECEIVERS_MAX) {
@@ -159,7 +163,8 @@ impl Reader {
                 continue;
             };
             self.problems.set_context(format!("receiver {:?}: ", name.value));
-            let mut receiver = Receiver { integrations: Vec::new(), place: node.place };
+            let throttle = self.throttle(&fields);
+            let mut receiver = Receiver { integrations: Vec::new(), throttle, place: node.place };
             for (kind, setting) in KINDS {
                 for node in fields.list(setting, &mut self.problems) {
                     let schema = kind.schema();

@@ -12,12 +12,14 @@
 //! A message of which nobody knows yet whether it was sent is left alone while it still says what is to be said, so that whoever
 //! gets it twice can tell; otherwise another takes its place ([`Look`]).
 //!
-//! One group's message holds all its alerts, so that a storm of one group is one message. Nothing here reads a clock or decides
+//! One group's message holds all its alerts, so that a storm of one group is one message; of a storm of groups a receiver is told
+//! as much as its [`Throttles`](super::throttle::Throttles) let through. Nothing here reads a clock or decides
 //! by chance: whoever replays the same inputs gets the same messages.
 
 pub(crate) mod log;
 mod look;
 mod receive;
+mod storm;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -2,8 +2,8 @@
 //!
 //! Reading order: [`config`] reads a file into values, with the place of everything that is wrong; [`route`] says which receivers
 //! an alert goes to and how alerts are grouped, [`interval`] when nobody is told, [`inhibition`] which alerts keep others quiet;
-//! [`matchers`] is how all of them choose alerts. [`dispatch`] puts them together: groups, and when whom is told what of them;
-//! [`timeline`] plays alerts that somebody wrote down, and [`templates`] make texts of messages. What time it is comes in as an argument. **Must never know** how a message
+//! [`matchers`] is how all of them choose alerts, [`throttle`] how much a receiver is told. [`dispatch`] puts them together: groups, and when whom is told what of them;
+//! [`timeline`] plays alerts that somebody wrote down, and [`templates`] make texts of messages, [`summary`] a line of many alerts. What time it is comes in as an argument. **Must never know** how a message
 //! is sent.
 
 pub mod config;
@@ -16,8 +16,11 @@ pub mod matchers;
 mod message_data;
 pub mod route;
 pub mod silence;
+pub mod summary;
 pub mod templates;
+pub mod throttle;
 pub mod timeline;
 
 pub use bellwether_model::Labels;
 pub use config::Config;
+pub use message_data::Extras;

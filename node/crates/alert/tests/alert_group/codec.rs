@@ -12,7 +12,7 @@ use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
 use crate::draw::Draw;
-use crate::play::{CONFIG, MINUTE, Play, outside, tenant};
+use crate::play::{CONFIG, MINUTE, Play, SECOND, outside, tenant};
 
 const COMMANDS: usize = 80;
 
@@ -176,9 +176,9 @@ fn what_a_newer_program_wrote_is_refused_with_both_versions() {
     let mut bytes = states::encode(&beginning());
     bytes.truncate(bytes.len() - 8);
     // A section of the next version, empty.
-    bytes.extend_from_slice(&[4, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+    bytes.extend_from_slice(&[5, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
     bytes.extend_from_slice(&xxhash_rust::xxh3::xxh3_64(&bytes).to_le_bytes());
-    let newer = "a section of the state of an alert group has format version 4, this program reads up to 3: start a newer bellwether";
+    let newer = "a section of the state of an alert group has format version 5, this program reads up to 4: start a newer bellwether";
     assert_eq!(states::decode(&bytes).unwrap_err().to_string(), newer);
 }
 
@@ -264,6 +264,7 @@ fn the_bytes_of_commands_are_golden() {
         &request(Command::Told { tenant: tenant(), intent: 7, result }),
         expect!["010d0c0000000000000c0100000074070000000000000001020000006e6f"],
     );
+    golden(&request(Command::Failing { tenant: tenant(), intent: 7, error: "no".into() }), expect!["010d0c0000000000001401000000740700000000000000020000006e6f"]);
 }
 
 #[test]
@@ -327,4 +328,39 @@ fn a_state_goes_between_threads() {
     fn check<T: Send + Sync + Clone + 'static>() {}
     check::<AlertGroupState>();
     check::<Command>();
+}
+
+/// Section 4 alone.
+#[track_caller]
+fn golden_people(play: &Play, expected: Expect) {
+    let bytes = states::encode(&play.state);
+    let mut at = 5;
+    for _ in 0..3 {
+        let length: [u8; 8] = bytes[at + 3..at + 11].try_into().unwrap();
+        at += 11 + u64::from_le_bytes(length) as usize;
+    }
+    golden(&bytes[at..bytes.len() - 8], expected);
+    let again = states::decode(&bytes).unwrap();
+    assert_eq!(states::encode(&again), bytes);
+}
+
+#[test]
+fn the_bytes_of_what_is_known_of_people_are_golden() {
+    let mut play = Play::new();
+    play.set_config(CONFIG).unwrap();
+    play.receive(outside("1")).unwrap();
+    golden_people(&play, expect![[""]]);
+    play.look_until(play.now + MINUTE);
+    play.apply(Command::Failing { tenant: tenant(), intent: 0, error: "no".into() }).unwrap();
+    golden_people(&play, expect![[r#"
+        0400012f000000000000000100000001000000740100000004000000636861740000000001a02c10000000000001a02c1000
+        0000000000000000"#]]);
+    let throttled = CONFIG.replace("{name: chat, ", "{name: chat, throttle: {messages: 1, per: 10m}, ");
+    play.set_config(&throttled.replace("[alertname]", "[x]")).unwrap();
+    play.receive(outside("2")).unwrap();
+    play.look_until(play.now + 10 * SECOND);
+    golden_people(&play, expect![[r#"
+        0400016b000000000000000100000001000000740100000004000000636861740000000001a02c10000000000001a02c1000
+        0000000001000000040000006368617401000000a02c10000000000001000000000000000a00000001000000780100000032
+        010000000000000001707b19000000000001"#]]);
 }

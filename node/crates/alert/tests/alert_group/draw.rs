@@ -35,7 +35,8 @@ impl Draw {
         let edit = [("[alertname]", "[alertname]"), ("[alertname]", "[x]"), ("10s", "0s"), ("[alertname]", "['...']")];
         let (from, to) = self.one(&edit);
         let more = self.one(&["", "inhibit_rules: [{source_matchers: [x=1], target_matchers: [x=~'[23]']}]\n"]);
-        CONFIG.replace(from, to) + more
+        let throttle = self.one(&["{name: chat, ", "{name: chat, throttle: {messages: 2, per: 20m}, "]);
+        CONFIG.replace(from, to).replace("{name: chat, ", throttle) + more
     }
 
     /// A command that fits what the play knows, most of the time.
@@ -81,6 +82,10 @@ impl Draw {
             10..=12 => Command::Advance { tenant: tenant() },
             13 | 14 => {
                 let known = play.state.tenants.get(&tenant()).and_then(|tenant| tenant.intents.keys().next());
+                if self.below(4) == 0 {
+                    let (intent, error) = (known.copied().unwrap_or(7), "refused".into());
+                    return Command::Failing { tenant: tenant(), intent, error };
+                }
                 let result = if self.below(4) == 0 { Delivery::Failed("no".into()) } else { Delivery::Sent };
                 Command::Told { tenant: tenant(), intent: known.copied().unwrap_or(7), result }
             }

@@ -10,3 +10,4 @@ mod play;
 mod random;
 mod rules;
 mod silences;
+mod storms;

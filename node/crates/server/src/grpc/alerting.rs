@@ -10,15 +10,16 @@ use bellwether_model::{Labels, Tenant};
 use bellwether_placement::EvaluatorRing;
 use bellwether_proto::v1::{
     Alert, DeleteNotificationsRequest, DeleteNotificationsResponse, DeleteRuleGroupRequest, DeleteRuleGroupResponse,
-    ExpireSilenceRequest, ExpireSilenceResponse, GetNotificationsRequest, GetNotificationsResponse, Label,
+    ExpireSilenceRequest, ExpireSilenceResponse, GetNotificationsRequest, GetNotificationsResponse, IntegrationStatus, Label,
     ListAlertsRequest, ListAlertsResponse, ListRuleGroupsRequest, ListRuleGroupsResponse, ListSilencesRequest,
-    ListSilencesResponse, RuleGroup, RuleStatus, SetNotificationsRequest, SetNotificationsResponse,
+    ListReceiversRequest, ListReceiversResponse, ListSilencesResponse, ReceiverStatus, RuleGroup, RuleStatus, SetNotificationsRequest, SetNotificationsResponse,
     SetRuleGroupRequest, SetRuleGroupResponse, SetSilenceRequest, SetSilenceResponse, Silence, alerting_server,
 };
 use tonic::{Request, Response, Status};
 
 use super::GrpcState;
 use crate::alerting::desk::alerts::{AlertFilter, FiringAlert};
+use crate::alerting::desk::notifications;
 use crate::alerting::desk::{Desk, DeskError, NamedGroup, NamedSilence, SilenceWish, evaluator, read_matchers};
 use crate::gateway::DEFINITIONS_NAMESPACE;
 
@@ -128,6 +129,15 @@ impl alerting_server::Alerting for Alerting {
         let (desk, tenant) = self.admit(&request)?;
         desk.delete_notifications(&tenant).await?;
         Ok(Response::new(DeleteNotificationsResponse {}))
+    }
+
+    async fn list_receivers(
+        &self,
+        request: Request<ListReceiversRequest>,
+    ) -> Result<Response<ListReceiversResponse>, Status> {
+        let (desk, tenant) = self.admit(&request)?;
+        let receivers = desk.receiver_statuses(&tenant).into_iter().map(receiver_message).collect();
+        Ok(Response::new(ListReceiversResponse { receivers }))
     }
 
     async fn list_alerts(&self, request: Request<ListAlertsRequest>) -> Result<Response<ListAlertsResponse>, Status> {
@@ -276,6 +286,23 @@ fn labels_message(labels: &Labels) -> Vec<Label> {
     let label =
         |label: bellwether_model::Label<'_>| Label { name: label.name.to_owned(), value: label.value.to_owned() };
     labels.iter().map(label).collect()
+}
+
+fn receiver_message(receiver: notifications::ReceiverStatus) -> ReceiverStatus {
+    let integrations = receiver.integrations.into_iter().map(|integration| IntegrationStatus {
+        kind: integration.kind.name().to_owned(),
+        health: integration.word().to_owned(),
+        sent_ms: integration.health.sent_at.unwrap_or(0),
+        failing_since_ms: integration.health.failing_since.unwrap_or(0),
+        failed_ms: integration.health.failed_at.unwrap_or(0),
+        last_error: integration.health.last_error.unwrap_or_default(),
+        given_up: integration.health.failures,
+        waiting: integration.waiting,
+        waiting_since_ms: integration.waiting_since.unwrap_or(0),
+    });
+    let (held_back_groups, held_back_messages) = receiver.held_back;
+    let integrations = integrations.collect();
+    ReceiverStatus { name: receiver.name, integrations, held_back_groups, held_back_messages }
 }
 
 fn silence_message(named: NamedSilence) -> Silence {

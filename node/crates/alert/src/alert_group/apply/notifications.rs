@@ -45,6 +45,7 @@ impl TenantState {
     pub(in crate::alert_group) fn regroup(&mut self, now: Timestamp) {
         let config = StoredNotifications::effective(&self.notifications);
         self.untold = self.untold.saturating_add(self.dispatch.regroup(config, now) as u64);
+        self.throttles.regroup();
         let there = |receiver: &str, integration: usize| config.receivers.get(receiver)?.integrations.get(integration);
         self.integrations.retain(|(receiver, integration), _| there(receiver, *integration).is_some());
         if self.intents.is_empty() {

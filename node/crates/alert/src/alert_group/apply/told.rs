@@ -7,7 +7,7 @@ use crate::alert_group::command::{Delivery, Outcome};
 use crate::alert_group::evaluated::shortened;
 use crate::alert_group::limits::{INTENTS_MAX, SILENCE_RETENTION_MS};
 use crate::alert_group::state::{Intent, StoredNotifications, TenantState};
-use crate::notify::dispatch::{Looking, Message, Way};
+use crate::notify::dispatch::{Looking, Message, Way, Why};
 use crate::notify::silence::{SilenceState, StoredSilence};
 
 impl TenantState {
@@ -28,7 +28,7 @@ impl TenantState {
         };
         let messages_max = INTENTS_MAX.saturating_sub(intents.len());
         let looking = Looking { is_silenced: &is_silenced, pending: &pending, messages_max };
-        let look = self.dispatch.advance(config, &looking, now);
+        let look = self.dispatch.advance(config, &looking, &mut self.throttles, now);
         for number in look.dropped {
             self.remove_intent(number);
         }
@@ -43,16 +43,26 @@ impl TenantState {
         let health = self.integrations.entry((message.receiver.clone(), message.integration)).or_default();
         match result {
             Delivery::Sent => {
-                health.sent_at = Some(now);
-                health.failures = 0;
-                health.last_error = None;
+                health.took(now);
                 self.dispatch.sent(config, &message, now);
             }
             // The group remembers that the way does not know, so that its next look tells it again.
             Delivery::Failed(error) => {
                 health.failures = health.failures.saturating_add(1);
-                health.last_error = Some(shortened(error));
+                health.failed(shortened(error), now);
+                if matches!(message.why, Why::HeldBack { .. }) {
+                    self.throttles.not_told(&message.receiver, now);
+                }
             }
+        }
+        Outcome::Done
+    }
+
+    /// An attempt failed, and the intent goes on waiting.
+    pub(super) fn failing(&mut self, number: u64, error: String, now: Timestamp) -> Outcome {
+        if let Some(Intent { message, .. }) = self.intents.get(&number) {
+            let health = self.integrations.entry((message.receiver.clone(), message.integration)).or_default();
+            health.failed(shortened(error), now);
         }
         Outcome::Done
     }

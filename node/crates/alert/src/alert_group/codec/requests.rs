@@ -22,6 +22,7 @@ const SET_SILENCE: u8 = 9;
 const EXPIRE_SILENCE: u8 = 10;
 const ADVANCE: u8 = 11;
 const TOLD: u8 = 12;
+const FAILING: u8 = 20;
 
 /// The bytes of a request.
 pub fn encode(request: &Request) -> Vec<u8> {
@@ -110,6 +111,12 @@ impl Encoder {
                 let error = if let Delivery::Failed(error) = result { Some(error) } else { None };
                 self.option(error, |to, error| to.text(error));
             }
+            Command::Failing { tenant, intent, error } => {
+                self.u8(FAILING);
+                self.tenant(tenant);
+                self.u64(*intent);
+                self.text(error);
+            }
         }
     }
 
@@ -194,6 +201,7 @@ impl Decoder<'_> {
                 intent: self.u64()?,
                 result: self.option(Decoder::text)?.map_or(Delivery::Sent, Delivery::Failed),
             },
+            FAILING => Command::Failing { tenant: self.tenant()?, intent: self.u64()?, error: self.text()? },
             _ => return unknown("an unknown command"),
         })
     }

@@ -5,6 +5,7 @@
 //! places, and are shared again when they are read.
 
 mod dispatch;
+mod people;
 mod tenants;
 
 use bellwether_model::Labels;
@@ -18,11 +19,12 @@ const VERSION: u8 = 1;
 const CHECKSUM_BYTES: usize = 8;
 const SECTION_VERSION: u8 = 1;
 
-/// Parts of the state, in their order. All are always there.
+/// Parts of the state, in their order. Those in `SECTIONS` are always there, the last one if there is something to say.
 const GROUP: u16 = 1;
 const LABELS: u16 = 2;
 const TENANTS: u16 = 3;
 const SECTIONS: [u16; 3] = [GROUP, LABELS, TENANTS];
+const PEOPLE: u16 = 4;
 
 /// The bytes of a state.
 pub fn encode(state: &AlertGroupState) -> Vec<u8> {
@@ -42,6 +44,15 @@ pub fn encode(state: &AlertGroupState) -> Vec<u8> {
             to.tenant_state(state, &table);
         });
     });
+    let people: Vec<_> = state.tenants.iter().filter(|(_, tenant)| people::is_there(tenant)).collect();
+    if !people.is_empty() {
+        to.section(PEOPLE, |to| {
+            to.list(people.into_iter(), |to, (tenant, state)| {
+                to.tenant(tenant);
+                to.people(state);
+            });
+        });
+    }
     let checksum = xxh3_64(&to.0);
     to.u64(checksum);
     to.0
@@ -64,8 +75,10 @@ pub fn decode(bytes: &[u8]) -> Result<AlertGroupState, DecodeError> {
     for (number, content) in SECTIONS.into_iter().zip(&mut contents) {
         *content = from.section(number)?;
     }
+    let is_there = from.0.first_chunk() == Some(&PEOPLE.to_le_bytes());
+    let people = if is_there { Some(from.section(PEOPLE)?) } else { None };
     if !from.0.is_empty() {
-        let (found, supported) = (from.u16()?.into(), SECTIONS.len() as u32);
+        let (found, supported) = (from.u16()?.into(), PEOPLE.into());
         return Err(DecodeError::NewerFormat { what: "a section of the state of an alert group", found, supported });
     }
     let [group, labels, tenants] = contents;
@@ -80,6 +93,16 @@ pub fn decode(bytes: &[u8]) -> Result<AlertGroupState, DecodeError> {
     let (time, next_intent) = (state.time, state.next_intent);
     state.tenants = from.list(|from| Ok((from.tenant()?, from.tenant_state(&table, time, next_intent)?)))?;
     from.end()?;
+    if let Some(people) = people {
+        let mut from = Decoder(people);
+        let read: Vec<()> = from.list(|from| {
+            let tenant = from.tenant()?;
+            let known = state.tenants.get_mut(&tenant).ok_or(damaged("a tenant is not there"))?;
+            from.people(known)
+        })?;
+        drop(read);
+        from.end()?;
+    }
     Ok(state)
 }
 

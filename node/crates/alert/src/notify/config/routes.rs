@@ -14,7 +14,7 @@ use crate::yaml::Node;
 use crate::yaml::fields::Fields;
 
 const FORMS: Forms = Forms { equal: "match", regex: "match_re", matchers: "matchers" };
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 13] = [
     "receiver",
     "group_by",
     "match",
@@ -27,6 +27,7 @@ const FIELDS: [&str; 12] = [
     "group_wait",
     "group_interval",
     "repeat_interval",
+    "summary",
 ];
 
 /// What there is to name.
@@ -88,6 +89,7 @@ impl Reader {
                 .is_some_and(|node| truth(node, "continue", &mut self.problems).unwrap_or_default()),
             mute: self.names_of(&fields, "mute_time_intervals", "time interval", is_interval),
             active: self.names_of(&fields, "active_time_intervals", "time interval", is_interval),
+            summary: self.summary(&fields).or(above.summary),
         };
         if route.repeat_interval_ms < route.group_interval_ms {
             let message = "repeat_interval is shorter than group_interval, which is how often a group is looked at";
@@ -167,6 +169,7 @@ fn handed_down(route: &Route) -> Route {
         group_wait_ms: route.group_wait_ms,
         group_interval_ms: route.group_interval_ms,
         repeat_interval_ms: route.repeat_interval_ms,
+        summary: route.summary.clone(),
         ..root()
     }
 }
@@ -185,5 +188,6 @@ fn root() -> Route {
         continues: false,
         mute: Vec::new(),
         active: Vec::new(),
+        summary: None,
     }
 }

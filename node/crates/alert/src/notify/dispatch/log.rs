@@ -23,6 +23,13 @@ pub enum Why {
     Resolved,
     /// Nothing is new, and `repeat_interval` is over.
     Repeated,
+    /// The receiver's throttle holds messages back: so many, of so many groups; or none any longer.
+    HeldBack {
+        /// How often a group was held back.
+        messages: u64,
+        /// Groups that are.
+        groups: u64,
+    },
 }
 
 impl Why {
@@ -33,6 +40,7 @@ impl Why {
             Why::Changed => "changed",
             Why::Resolved => "resolved",
             Why::Repeated => "repeated",
+            Why::HeldBack { .. } => "held back",
         }
     }
 }

@@ -5,6 +5,8 @@ use bellwether_model::{Labels, Timestamp};
 use super::{Alert, Dispatch, GroupId, LOOKS_MAX, Message, Way, Why, is_over};
 use crate::notify::Config;
 use crate::notify::config::Receiver;
+use crate::notify::route::Route;
+use crate::notify::throttle::Throttles;
 
 /// What looks are told beside what they look at.
 pub struct Looking<'l> {
@@ -27,24 +29,35 @@ pub struct Look {
 
 impl Dispatch {
     /// Looks at the groups whose time has come, [`LOOKS_MAX`] at most, and says what is to be sent.
-    pub fn advance(&mut self, config: &Config, looking: &Looking<'_>, now: Timestamp) -> Look {
+    pub fn advance(
+        &mut self,
+        config: &Config,
+        looking: &Looking<'_>,
+        throttles: &mut Throttles,
+        now: Timestamp,
+    ) -> Look {
         let due: Vec<GroupId> =
             self.due.iter().take_while(|(next, _)| *next <= now).take(LOOKS_MAX).map(|(_, id)| id.clone()).collect();
         let mut look = Look::default();
         for id in due {
-            let unsent = self.look_at(&id, config, looking, now, &mut look);
+            let unsent = self.look_at(&id, config, (looking, throttles), now, &mut look);
             let next = now.saturating_add(config.routes.get(id.0).group_interval_ms);
             let group = self.schedule(&id, next);
             (group.looked_at, group.unsent) = (Some(now), unsent.into_iter().collect());
             self.settle(config, &id);
         }
+        self.tell_held_back(config, looking, throttles, now, &mut look);
         self.log.forget(now);
         look
     }
 
     /// Notes that a message was sent.
     pub fn sent(&mut self, config: &Config, message: &Message, now: Timestamp) {
-        self.log.note(message, config.routes.get(message.route).repeat_interval_ms, now);
+        // It is of no group.
+        if matches!(message.why, Why::HeldBack { .. }) {
+            return;
+        }
+        self.log.note(message, config.routes.get(message.route).remembered_ms(message), now);
         let id = (message.route, message.group.clone());
         if let Some(group) = self.groups.get_mut(&id) {
             group.unsent.remove(&message.integration);
@@ -57,7 +70,7 @@ impl Dispatch {
         &mut self,
         id: &GroupId,
         config: &Config,
-        looking: &Looking<'_>,
+        (looking, throttles): (&Looking<'_>, &mut Throttles),
         now: Timestamp,
         look: &mut Look,
     ) -> Vec<usize> {
@@ -73,12 +86,14 @@ impl Dispatch {
                 let way = Way { group_key: group_key.clone(), receiver: route.receiver.clone(), integration };
                 look.dropped.extend((looking.pending)(&way).map(|(number, _)| number));
             }
+            throttles.let_go(&route.receiver, id);
             return Vec::new();
         }
         let (resolved, mut firing): (Vec<Alert>, Vec<Alert>) = heard.into_iter().partition(|alert| is_over(alert, now));
         // As time goes on, what fires in a message must not end in it.
         firing.iter_mut().for_each(|alert| alert.ends_at = None);
         let mut unsent = Vec::new();
+        let before = (look.messages.len(), look.dropped.len());
         for (integration, kind) in receiver.integrations.iter().map(|integration| integration.kind).enumerate() {
             let message = Message {
                 group_key: group_key.clone(),
@@ -91,9 +106,20 @@ impl Dispatch {
                 firing: firing.clone(),
                 resolved: resolved.clone(),
             };
-            if self.tell(message, receiver, route.repeat_interval_ms, looking, now, look) {
+            if self.tell(message, receiver, route, looking, now, look) {
                 unsent.push(integration);
             }
+        }
+        let (is_news, replaces) = (look.messages.len() > before.0, look.dropped.len() > before.1);
+        match receiver.throttle {
+            // What takes the place of a message that waits, or tells of ends alone, goes in any case.
+            Some(throttle) if is_news && !replaces && !firing.is_empty() => {
+                if !throttles.takes(&route.receiver, throttle, id, now) {
+                    look.messages.truncate(before.0);
+                }
+            }
+            Some(_) if is_news || unsent.is_empty() => throttles.let_go(&route.receiver, id),
+            _ => {}
         }
         unsent
     }
@@ -103,13 +129,13 @@ impl Dispatch {
         &mut self,
         mut message: Message,
         receiver: &Receiver,
-        repeat_ms: i64,
+        route: &Route,
         looking: &Looking<'_>,
         now: Timestamp,
         look: &mut Look,
     ) -> bool {
         let tells_resolved = receiver.integrations[message.integration].settings.flag("send_resolved");
-        let mut why = self.log.why(&message, tells_resolved, repeat_ms, now);
+        let mut why = self.log.why(&message, tells_resolved, route.repeat_ms(&message), now);
         let all_resolved = std::mem::take(&mut message.resolved);
         if tells_resolved {
             message.resolved = all_resolved.clone();
@@ -128,7 +154,7 @@ impl Dispatch {
         if message.firing.is_empty() && !tells_resolved {
             // Nothing to say, but what fires again later is new.
             message.resolved = all_resolved;
-            self.log.note(&message, repeat_ms, now);
+            self.log.note(&message, route.remembered_ms(&message), now);
             return false;
         }
         if look.messages.len() < looking.messages_max {

@@ -4,7 +4,7 @@
 //! this node's copy. Reading order: the [`Desk`], then [`rules`], [`alerts`], [`silences`], [`notifications`].
 
 pub mod alerts;
-mod notifications;
+pub mod notifications;
 mod rules;
 mod silences;
 

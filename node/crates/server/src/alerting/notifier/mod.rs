@@ -15,6 +15,7 @@
 mod delivery;
 mod lanes;
 pub mod metrics;
+pub mod totals;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,7 @@ use crate::env::WallClock;
 use delivery::{Delivery, UnderWay};
 use lanes::{Lane, Lanes};
 use metrics::NotifierMetrics;
+use totals::Totals;
 
 /// How often is looked whether this node leads, and at the least at what is due.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
@@ -53,6 +55,7 @@ pub struct Notifier {
     clock: Arc<dyn WallClock>,
     metrics: Arc<NotifierMetrics>,
     under_way: UnderWay,
+    totals: Arc<dyn Totals>,
 }
 
 /// What a leader knows beside the state.
@@ -69,13 +72,13 @@ impl Notifier {
     /// Of one alert group. `external_url` is where people reach the cluster.
     pub fn new(
         group: AlertGroup,
-        sender: Arc<Sender>,
+        (sender, totals): (Arc<Sender>, Arc<dyn Totals>),
         external_url: &str,
         clock: Arc<dyn WallClock>,
         metrics: Arc<NotifierMetrics>,
     ) -> Notifier {
         let under_way = UnderWay::default();
-        Notifier { group, sender, external_url: external_url.into(), clock, metrics, under_way }
+        Notifier { group, sender, external_url: external_url.into(), clock, metrics, under_way, totals }
     }
 
     /// Tells them whenever this node leads, until told to stop.
@@ -174,6 +177,7 @@ impl Notifier {
                 tenant: lane.tenant.clone(),
                 number,
                 under_way: self.under_way.clone(),
+                totals: self.totals.clone(),
             };
             term.deliveries.spawn(async move {
                 sleep(wait).await;

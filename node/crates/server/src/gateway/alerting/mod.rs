@@ -7,6 +7,7 @@ mod alertmanager;
 mod definitions;
 mod notifications;
 mod posted;
+mod receivers;
 mod ruler;
 mod rules;
 
@@ -65,6 +66,7 @@ pub(super) fn routes(gateway: &Arc<Gateway>) -> Router<Arc<Gateway>> {
         .route("/v1/alerts", define().get(definitions::list))
         .route("/v1/alerts/{id}", defined())
         .route("/api/v1/alertmanager/config", config)
+        .route("/api/v1/alertmanager/receivers", get(receivers::statuses))
         .route("/api/v2/status", get(alertmanager::status))
         .route("/api/v2/receivers", get(alertmanager::receivers))
         .route("/api/v2/silences", silences)

@@ -1,0 +1,58 @@
+//! The bytes of what is known of people who are told, beside what they were told: section 4. A tenant of whom there is nothing to
+//! say is not in it.
+
+use super::super::{DecodeError, Decoder, Encoder};
+use crate::alert_group::state::{IntegrationHealth, TenantState};
+use crate::notify::throttle::{Throttled, Throttles};
+
+/// Whether there is something to say.
+pub(super) fn is_there(tenant: &TenantState) -> bool {
+    failing(tenant).next().is_some() || !tenant.throttles.0.is_empty()
+}
+
+fn failing(tenant: &TenantState) -> impl Iterator<Item = (&(String, usize), &IntegrationHealth)> {
+    tenant.integrations.iter().filter(|(_, health)| health.failed_at.is_some() || health.failing_since.is_some())
+}
+
+impl Encoder {
+    pub(super) fn people(&mut self, tenant: &TenantState) {
+        let failing: Vec<_> = failing(tenant).collect();
+        self.list(failing.into_iter(), |to, ((receiver, integration), health)| {
+            to.text(receiver);
+            to.size(*integration);
+            to.option(health.failed_at, Encoder::i64);
+            to.option(health.failing_since, Encoder::i64);
+        });
+        self.list(tenant.throttles.0.iter(), |to, (receiver, known)| {
+            to.text(receiver);
+            to.list(known.made.iter().copied(), Encoder::i64);
+            to.list(known.held.iter(), |to, (route, labels)| {
+                to.size(*route);
+                to.labels(labels);
+            });
+            to.u64(known.messages);
+            to.option(known.next, Encoder::i64);
+            to.flag(known.is_told);
+        });
+    }
+}
+
+impl Decoder<'_> {
+    pub(super) fn people(&mut self, tenant: &mut TenantState) -> Result<(), DecodeError> {
+        let failing: Vec<((String, usize), _)> = self.list(|from| {
+            let key = (from.text()?, from.size()?);
+            Ok((key, (from.option(Decoder::i64)?, from.option(Decoder::i64)?)))
+        })?;
+        for (key, times) in failing {
+            let health = tenant.integrations.get_mut(&key).ok_or(DecodeError::Damaged("an integration is not there"))?;
+            (health.failed_at, health.failing_since) = times;
+        }
+        tenant.throttles = Throttles(self.list(|from| {
+            let (receiver, made) = (from.text()?, from.list(Decoder::i64)?);
+            let held = from.list(|from| Ok((from.size()?, from.labels()?)))?;
+            let (messages, next, is_told) = (from.u64()?, from.option(Decoder::i64)?, from.flag()?);
+            Ok((receiver, Throttled { made, held, messages, next, is_told }))
+        })?);
+        Ok(())
+    }
+}
