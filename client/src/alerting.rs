@@ -8,10 +8,10 @@ use crate::Error;
 use crate::call::{Client, Repeat, ask};
 use crate::v1::alerting_client::AlertingClient;
 use crate::v1::{
-    Alert, DeleteNotificationsRequest, DeleteRuleGroupRequest, ExpireSilenceRequest, GetNotificationsRequest,
-    GetNotificationsResponse, ListAlertsRequest, ListReceiversRequest, ListRuleGroupsRequest, ListSilencesRequest, ReceiverStatus, RuleGroup,
-    SetNotificationsRequest, SetNotificationsResponse, SetRuleGroupRequest, SetRuleGroupResponse, SetSilenceRequest,
-    Silence,
+    AcknowledgeAlertsRequest, Alert, DeleteNotificationsRequest, DeleteRuleGroupRequest, ExpireSilenceRequest,
+    GetNotificationsRequest, GetNotificationsResponse, ListAlertsRequest, ListReceiversRequest, ListRuleGroupsRequest,
+    ListSilencesRequest, ReceiverStatus, RuleGroup, SetNotificationsRequest, SetNotificationsResponse,
+    SetRuleGroupRequest, SetRuleGroupResponse, SetSilenceRequest, Silence,
 };
 
 /// Alerting. From [`Client::alerting`].
@@ -73,6 +73,12 @@ impl Alerting<'_> {
     /// Alerts that fire or are pending and meet all of these matchers.
     pub async fn alerts(&self, filter: &[String]) -> Result<Vec<Alert>, Error> {
         Ok(ask!(self, Always, list_alerts, ListAlertsRequest { filter: filter.to_vec() })?.0.alerts)
+    }
+
+    /// Says that somebody takes care of the alerts that fire and meet all of these matchers; of how many nobody did.
+    pub async fn acknowledge(&self, filter: &[String], by: &str) -> Result<u64, Error> {
+        let request = AcknowledgeAlertsRequest { filter: filter.to_vec(), by: by.to_owned() };
+        Ok(ask!(self, Always, acknowledge_alerts, request)?.0.alerts)
     }
 
     /// Takes a silence, new or changed, and returns its id.

@@ -4,7 +4,7 @@
 
 mod support;
 
-use bellwether_client::v1::{Alert, Label, RuleGroup, RuleStatus, Silence};
+use bellwether_client::v1::{Alert, IntegrationStatus, Label, ReceiverStatus, RuleGroup, RuleStatus, Silence};
 use expect_test::expect;
 use support::command::{bwctl, check};
 use support::{FakeNode, Script};
@@ -273,4 +273,35 @@ async fn alerts_and_silences_are_listed() {
     let asked = node.with(|script| std::mem::take(&mut script.asked));
     let expected = ["alerts [\"severity=critical\"]", "silence host=a,x=~b from 0 by bwctl: why", "expire an-id"];
     assert_eq!(asked, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn receivers_are_listed_with_how_they_fare_and_alerts_acknowledged() {
+    let integration = |kind: &str, health: &str| IntegrationStatus {
+        kind: kind.to_owned(),
+        health: health.to_owned(),
+        sent_ms: 1_795_161_600_000,
+        ..IntegrationStatus::default()
+    };
+    let failing = IntegrationStatus {
+        failed_ms: 1_795_161_700_000,
+        last_error: "no such host".to_owned(),
+        given_up: 3,
+        waiting: 1,
+        ..integration("sms", "failing")
+    };
+    let receiver = |name: &str, integrations| ReceiverStatus {
+        name: name.to_owned(),
+        integrations,
+        held_back_groups: 7,
+        ..ReceiverStatus::default()
+    };
+    let receivers =
+        vec![receiver("chat", vec![integration("slack", "ok")]), receiver("phone", vec![failing]), receiver("none", vec![])];
+    let node = FakeNode::start(Script::default()).await;
+    node.with(|script| script.alerting.receivers = receivers);
+    check(&node.address, "notify status", expect![[""]]);
+    check(&node.address, "notify status --failing", expect![[""]]);
+    check(&node.address, "alerts acknowledge alertname=A --author me", expect![[""]]);
+    assert_eq!(node.with(|script| script.asked.pop().unwrap()), "acknowledge [\"alertname=A\"] by me");
 }

@@ -12,6 +12,7 @@ pub struct Alerting {
     pub notifications: GetNotificationsResponse,
     pub alerts: Vec<Alert>,
     pub silences: Vec<Silence>,
+    pub receivers: Vec<ReceiverStatus>,
 }
 
 fn name_of(text: &str) -> String {
@@ -85,6 +86,24 @@ impl alerting_server::Alerting for FakeNode {
         self.answer(|script| {
             script.asked.push("delete notifications".to_owned());
             DeleteNotificationsResponse {}
+        })
+    }
+
+    async fn list_receivers(
+        &self,
+        _: Request<ListReceiversRequest>,
+    ) -> Result<Response<ListReceiversResponse>, Status> {
+        self.answer(|script| ListReceiversResponse { receivers: script.alerting.receivers.clone() })
+    }
+
+    async fn acknowledge_alerts(
+        &self,
+        request: Request<AcknowledgeAlertsRequest>,
+    ) -> Result<Response<AcknowledgeAlertsResponse>, Status> {
+        self.answer(|script| {
+            let AcknowledgeAlertsRequest { filter, by } = request.into_inner();
+            script.asked.push(format!("acknowledge {filter:?} by {by}"));
+            AcknowledgeAlertsResponse { alerts: 2 }
         })
     }
 

@@ -555,6 +555,17 @@ pub enum AlertsCommand {
         #[command(flatten)]
         of: TenantOption,
     },
+    /// Say that somebody takes care of alerts that fire: nobody is reminded of them
+    Acknowledge {
+        /// What they must meet, such as alertname=DiskFull
+        #[arg(required = true, value_name = "MATCHER")]
+        matchers: Vec<String>,
+        /// Who takes care
+        #[arg(long, value_name = "NAME", env = "USER", default_value = "")]
+        author: String,
+        #[command(flatten)]
+        of: TenantOption,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -202,7 +202,9 @@ const HOUR_MS: i64 = 3_600_000;
 impl Play {
     fn until(&mut self, end: i64) {
         while let Some(now) = self.dispatch.next().filter(|now| *now < end) {
-            let looking = Looking { is_silenced: &|_| false, pending: &|_| None, messages_max: usize::MAX };
+            let no = |_: &Labels| false;
+            let looking =
+                Looking { is_silenced: &no, is_acknowledged: &no, pending: &|_| None, messages_max: usize::MAX };
             for message in self.dispatch.advance(&self.config, &looking, &mut Throttles::default(), now).messages {
                 self.dispatch.sent(&self.config, &message, now);
                 self.check(now, message);

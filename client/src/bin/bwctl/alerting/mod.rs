@@ -26,9 +26,17 @@ fn client_of(context: &Context, option: &TenantOption) -> Result<Client, Failure
 
 /// `bwctl alerts`
 pub async fn run(context: &Context, command: AlertsCommand) -> Result<(), Failure> {
-    let AlertsCommand::List { matchers, of } = command;
-    let alerts = client_of(context, &of)?.alerting().alerts(&matchers).await?;
-    Ok(context.output.print(|| table(&alerts), || alerts.iter().map(alert_json).collect())?)
+    match command {
+        AlertsCommand::List { matchers, of } => {
+            let alerts = client_of(context, &of)?.alerting().alerts(&matchers).await?;
+            Ok(context.output.print(|| table(&alerts), || alerts.iter().map(alert_json).collect())?)
+        }
+        AlertsCommand::Acknowledge { matchers, author, of } => {
+            let count = client_of(context, &of)?.alerting().acknowledge(&matchers, &author).await?;
+            let line = format!("{count} alert{} acknowledged now", if count == 1 { " is" } else { "s are" });
+            Ok(context.output.print_line(&line, &json!({"acknowledged": count}))?)
+        }
+    }
 }
 
 fn table(alerts: &[Alert]) -> Table {
@@ -44,14 +52,11 @@ fn table(alerts: &[Alert]) -> Table {
             (None, Some(fingerprint)) => format!("nobody: inhibited by {fingerprint}"),
             (None, None) => alert.receivers.join(", "),
         };
-        table.row([
-            name.to_owned(),
-            alert.state.clone(),
-            print_time(alert.active_since_ms),
-            value,
-            quiet,
-            others.join(" "),
-        ]);
+        let state = match alert.acknowledged_ms {
+            0 => alert.state.clone(),
+            _ => format!("{}, {} takes care", alert.state, alert.acknowledged_by),
+        };
+        table.row([name.to_owned(), state, print_time(alert.active_since_ms), value, quiet, others.join(" ")]);
     }
     table
 }
@@ -69,6 +74,8 @@ fn alert_json(alert: &Alert) -> Value {
         "receivers": alert.receivers,
         "silenced_by": alert.silenced_by,
         "inhibited_by": alert.inhibited_by,
+        "acknowledged_by": alert.acknowledged_by,
+        "acknowledged_ms": alert.acknowledged_ms,
     })
 }
 

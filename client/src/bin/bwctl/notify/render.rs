@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use bellwether_alert::notify::{Config, Extras};
 use bellwether_alert::notify::dispatch::Message;
 use bellwether_alert::notify::templates::{Library, Text};
+use bellwether_alert::notify::{Config, Extras};
 use bellwether_alert::template::ExpandError;
 use serde_json::{Map, Value, json};
 

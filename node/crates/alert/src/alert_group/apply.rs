@@ -1,6 +1,7 @@
 //! How a request changes the state: a function of the two. No clock, no randomness, no configuration: whatever else a command
 //! depends on is in it.
 
+mod acknowledgements;
 mod evaluations;
 mod notifications;
 mod rule_groups;
@@ -10,7 +11,7 @@ use bellwether_model::{Tenant, Timestamp};
 
 use super::command::{Command, Limited, Outcome, Refusal, Reply, Request};
 use super::limits::TENANTS_MAX;
-use super::state::{AlertGroupState, Ring, TenantState};
+use super::state::{AlertGroupState, LinkKey, Ring, TenantState};
 
 /// Applies the request of log entry `index` and says what came of it. A refused one changes nothing but the time.
 pub fn apply(state: &mut AlertGroupState, request: Request, index: u64) -> Reply {
@@ -69,6 +70,11 @@ impl TenantState {
             },
             Command::Advance { .. } => Ok(self.advance(entry)),
             Command::Told { intent, result, .. } => Ok(self.told(intent, result, now)),
+            Command::SetLinkKey { key, .. } => {
+                self.link_key.get_or_insert(LinkKey(key));
+                Ok(Outcome::Done)
+            }
+            Command::Acknowledge { alerts, by, .. } => self.acknowledge(alerts, &by, entry),
             Command::Failing { intent, error, .. } => Ok(self.failing(intent, error, now)),
         }
     }

@@ -122,6 +122,22 @@ pub enum Command {
         /// Why it failed.
         error: String,
     },
+    /// What links in messages are signed with; the first that is set stays.
+    SetLinkKey {
+        /// Whose.
+        tenant: Tenant,
+        /// Drawn by the proposer.
+        key: [u8; 32],
+    },
+    /// Somebody takes care of alerts. Of those that do not fire nothing is noted.
+    Acknowledge {
+        /// Whose.
+        tenant: Tenant,
+        /// Which.
+        alerts: BTreeSet<Labels>,
+        /// Who.
+        by: String,
+    },
 }
 
 /// What became of a message.
@@ -191,6 +207,11 @@ pub enum Outcome {
     Received {
         /// How many had no room.
         refused: u64,
+    },
+    /// Alerts were acknowledged.
+    Acknowledged {
+        /// How many that were not yet.
+        alerts: u64,
     },
     /// Groups of alerts were looked at.
     Advanced {
@@ -316,11 +337,15 @@ pub enum Limited {
     AlertBytes = 16,
     /// See [`super::limits::EVALUATION_AHEAD_MS_MAX`].
     EvaluationAheadMs = 17,
+    /// See [`super::limits::ACKNOWLEDGED_MAX`].
+    Acknowledged = 32,
+    /// See [`super::limits::AUTHOR_BYTES_MAX`].
+    AuthorBytes = 33,
 }
 
 impl Limited {
     /// All there are.
-    pub(super) const ALL: [Limited; 17] = [
+    pub(super) const ALL: [Limited; 19] = [
         Limited::Tenants,
         Limited::Namespaces,
         Limited::NameBytes,
@@ -338,6 +363,8 @@ impl Limited {
         Limited::SilenceBytes,
         Limited::AlertBytes,
         Limited::EvaluationAheadMs,
+        Limited::Acknowledged,
+        Limited::AuthorBytes,
     ];
 }
 
@@ -360,6 +387,8 @@ impl std::fmt::Display for Limited {
             Limited::Silences => "silences",
             Limited::SilenceBytes => "bytes of the silence",
             Limited::AlertBytes => "bytes of an alert",
+            Limited::Acknowledged => "acknowledged alerts",
+            Limited::AuthorBytes => "bytes of the name of who acknowledges",
             Limited::EvaluationAheadMs => "milliseconds that the evaluation is ahead of the alert group's clock",
         })
     }
@@ -419,7 +448,9 @@ impl Command {
             | Command::ExpireSilence { tenant, .. }
             | Command::Advance { tenant }
             | Command::Told { tenant, .. }
-            | Command::Failing { tenant, .. } => Some(tenant),
+            | Command::Failing { tenant, .. }
+            | Command::SetLinkKey { tenant, .. }
+            | Command::Acknowledge { tenant, .. } => Some(tenant),
         }
     }
 }

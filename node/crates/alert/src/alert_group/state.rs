@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::limits::SILENCE_RETENTION_MS;
 use crate::notify::config::Config;
-use crate::notify::dispatch::{Dispatch, Message, Way};
+use crate::notify::dispatch::{Dispatch, Message, Way, is_over};
 use crate::notify::silence::Silences;
 use crate::notify::templates::Library;
 use crate::notify::throttle::Throttles;
@@ -49,6 +49,11 @@ pub struct TenantState {
     pub dispatch: Dispatch,
     /// What receivers with a throttle were told, and what is held back.
     pub throttles: Throttles,
+    /// Alerts of which somebody takes care.
+    // Invariant: when the tenant was looked at last each fired, and had begun before.
+    pub acknowledged: BTreeMap<Labels, Acknowledgement>,
+    /// What links in messages are signed with, once there was one to sign.
+    pub link_key: Option<LinkKey>,
     /// Silences.
     pub silences: Silences,
     /// Messages that are to be sent, by their numbers.
@@ -182,6 +187,25 @@ pub struct Intent {
     pub made_at: Timestamp,
     /// The same whenever it is sent, and no other intent's.
     pub dedup_key: String,
+}
+
+/// Somebody takes care of an alert.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acknowledgement {
+    /// Since when.
+    pub at: Timestamp,
+    /// Who.
+    pub by: Arc<str>,
+}
+
+/// What a tenant's links are signed with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct LinkKey(pub [u8; 32]);
+
+impl std::fmt::Debug for LinkKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LinkKey")
+    }
 }
 
 /// How sending by an integration goes.
@@ -327,6 +351,13 @@ impl TenantState {
     pub fn next(&self) -> Option<Timestamp> {
         let forgotten = self.silences.next_forgotten(SILENCE_RETENTION_MS);
         [self.dispatch.next(), self.throttles.next(), forgotten].into_iter().flatten().min()
+    }
+
+    /// Who takes care of an alert, if it is still the one that he saw.
+    pub fn acknowledgement(&self, labels: &Labels, now: Timestamp) -> Option<&Acknowledgement> {
+        let known = self.acknowledged.get(labels)?;
+        let alert = &self.dispatch.alert(labels)?.alert;
+        (!is_over(alert, now) && alert.begins_at <= known.at).then_some(known)
     }
 
     /// The configuration by which alerts are told.

@@ -16,6 +16,7 @@
 //! as much as its [`Throttles`](super::throttle::Throttles) let through. Nothing here reads a clock or decides
 //! by chance: whoever replays the same inputs gets the same messages.
 
+mod acknowledged;
 pub(crate) mod log;
 mod look;
 mod receive;
@@ -147,7 +148,11 @@ pub struct Group {
 impl Message {
     /// By which way it goes.
     pub fn way(&self) -> Way {
-        let (group_key, receiver) = (self.group_key.clone(), self.receiver.clone());
+        let (mut group_key, receiver) = (self.group_key.clone(), self.receiver.clone());
+        if self.why == Why::Acknowledged {
+            // It waits beside what else is to be told of the group; keys of groups begin with a brace.
+            group_key.insert_str(0, "acknowledged: ");
+        }
         Way { group_key, receiver, integration: self.integration }
     }
 

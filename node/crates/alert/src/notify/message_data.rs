@@ -46,6 +46,8 @@ impl Message {
                 ("CommonAnnotations", labels_value(entries(&self.common_annotations()))),
                 ("ExternalURL", Value::text(external_url)),
                 ("Summary", extras.summary.as_ref().map_or(Value::Missing, summary_value)),
+                ("AcknowledgeURL", Value::text(extras.acknowledge_url.as_str())),
+                ("SilenceURL", Value::text(extras.silence_url.as_str())),
                 ("HeldBack", held_back_value(self.why)),
             ],
         )
@@ -57,6 +59,10 @@ impl Message {
 pub struct Extras {
     /// It summed up, if its route says so.
     pub summary: Option<Summed>,
+    /// Where somebody says that he takes care of the alerts; empty if nowhere.
+    pub acknowledge_url: String,
+    /// Where he silences them.
+    pub silence_url: String,
 }
 
 impl Extras {
@@ -64,7 +70,8 @@ impl Extras {
     pub fn of(config: &Config, message: &Message) -> Extras {
         let summary = config.routes.get(message.route).summary.as_ref();
         let summary = summary.filter(|_| !matches!(message.why, Why::HeldBack { .. }));
-        Extras { summary: summary.map(|summary| summary.of(message, None, &|_| None)) }
+        let summary = summary.map(|summary| summary.of(message, None, &|_| None));
+        Extras { summary, ..Extras::default() }
     }
 }
 

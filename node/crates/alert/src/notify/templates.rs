@@ -7,9 +7,9 @@ use std::fmt;
 
 use bellwether_model::{Labels, Timestamp};
 
-use super::{Config, Extras};
 use super::config::settings::{Settings, WrittenTemplate};
 use super::dispatch::Message;
+use super::{Config, Extras};
 use crate::limits::TEMPLATE_BYTES_MAX;
 use crate::template::{ExpandError, Functions, Surroundings, Template, TemplateError, TextKind, Value};
 use crate::yaml::Place;

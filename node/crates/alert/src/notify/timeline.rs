@@ -99,7 +99,12 @@ impl Timeline {
             }
             silences.retain(|silence| silence.ends_at > now);
             let is_silenced = |labels: &Labels| silences.iter().any(|silence| silence.silences(labels, now));
-            let looking = Looking { is_silenced: &is_silenced, pending: &|_| None, messages_max: MESSAGES_MAX };
+            let looking = Looking {
+                is_silenced: &is_silenced,
+                is_acknowledged: &|_| false,
+                pending: &|_| None,
+                messages_max: MESSAGES_MAX,
+            };
             for message in dispatch.advance(config, &looking, &mut throttles, now).messages {
                 dispatch.sent(config, &message, now);
                 if sent.len() >= MESSAGES_MAX {

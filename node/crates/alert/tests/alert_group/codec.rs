@@ -145,6 +145,7 @@ fn every_reply_is_read_back() {
         Ok(Outcome::Silence { id: id.clone() }),
         Ok(Outcome::Received { refused: 3 }),
         Ok(Outcome::Advanced { intents: vec![4, 5] }),
+        Ok(Outcome::Acknowledged { alerts: 6 }),
         Err(Refusal::NoRuleGroup { namespace: namespace.clone(), group }),
         Err(Refusal::NoNamespace { namespace }),
         Err(Refusal::OldRing { current: 2, got: 1 }),
@@ -155,7 +156,7 @@ fn every_reply_is_read_back() {
         Err(Refusal::SilenceExists { id }),
         Err(Refusal::SilenceOver { ends_at: -1 }),
     ];
-    let limits = (1..=17).map(|number| {
+    let limits = (1..=17).chain([32, 33]).map(|number| {
         let bytes = [&[1, 1, 7, number][..], &1u64.to_le_bytes(), &0u64.to_le_bytes()].concat();
         replies::decode(&bytes).unwrap()
     });
@@ -264,7 +265,15 @@ fn the_bytes_of_commands_are_golden() {
         &request(Command::Told { tenant: tenant(), intent: 7, result }),
         expect!["010d0c0000000000000c0100000074070000000000000001020000006e6f"],
     );
-    golden(&request(Command::Failing { tenant: tenant(), intent: 7, error: "no".into() }), expect!["010d0c0000000000001401000000740700000000000000020000006e6f"]);
+    let alerts = [outside("1").labels].into();
+    golden(&request(Command::Acknowledge { tenant: tenant(), alerts, by: "me".into() }), expect![[r#"
+        010d0c000000000000160100000074010000001e00000009000000616c6572746e616d65030000004f757401000000780100
+        000031020000006d65"#]]);
+    golden(&request(Command::SetLinkKey { tenant: tenant(), key: [7; 32] }), expect!["010d0c0000000000001501000000740707070707070707070707070707070707070707070707070707070707070707"]);
+    golden(
+        &request(Command::Failing { tenant: tenant(), intent: 7, error: "no".into() }),
+        expect!["010d0c0000000000001401000000740700000000000000020000006e6f"],
+    );
 }
 
 #[test]
@@ -352,15 +361,30 @@ fn the_bytes_of_what_is_known_of_people_are_golden() {
     golden_people(&play, expect![[""]]);
     play.look_until(play.now + MINUTE);
     play.apply(Command::Failing { tenant: tenant(), intent: 0, error: "no".into() }).unwrap();
-    golden_people(&play, expect![[r#"
-        0400012f000000000000000100000001000000740100000004000000636861740000000001a02c10000000000001a02c1000
-        0000000000000000"#]]);
+    golden_people(
+        &play,
+        expect![[r#"
+            04000134000000000000000100000001000000740100000004000000636861740000000001a02c10000000000001a02c1000
+            00000000000000000000000000"#]],
+    );
     let throttled = CONFIG.replace("{name: chat, ", "{name: chat, throttle: {messages: 1, per: 10m}, ");
     play.set_config(&throttled.replace("[alertname]", "[x]")).unwrap();
     play.receive(outside("2")).unwrap();
     play.look_until(play.now + 10 * SECOND);
+    golden_people(
+        &play,
+        expect![[r#"
+            04000170000000000000000100000001000000740100000004000000636861740000000001a02c10000000000001a02c1000
+            0000000001000000040000006368617401000000a02c10000000000001000000000000000a00000001000000780100000032
+            010000000000000001707b190000000000010000000000"#]],
+    );
+    let alerts = [outside("2").labels].into();
+    play.apply(Command::Acknowledge { tenant: tenant(), alerts, by: "me".into() }).unwrap();
+    play.apply(Command::SetLinkKey { tenant: tenant(), key: [7; 32] }).unwrap();
     golden_people(&play, expect![[r#"
-        0400016b000000000000000100000001000000740100000004000000636861740000000001a02c10000000000001a02c1000
+        040001c0000000000000000100000001000000740100000004000000636861740000000001a02c10000000000001a02c1000
         0000000001000000040000006368617401000000a02c10000000000001000000000000000a00000001000000780100000032
-        010000000000000001707b19000000000001"#]]);
+        010000000000000001707b19000000000001010000001e00000009000000616c6572746e616d65030000004f757401000000
+        780100000032b053100000000000020000006d65010707070707070707070707070707070707070707070707070707070707
+        070707"#]]);
 }

@@ -36,7 +36,8 @@ impl Draw {
         let (from, to) = self.one(&edit);
         let more = self.one(&["", "inhibit_rules: [{source_matchers: [x=1], target_matchers: [x=~'[23]']}]\n"]);
         let throttle = self.one(&["{name: chat, ", "{name: chat, throttle: {messages: 2, per: 20m}, "]);
-        CONFIG.replace(from, to).replace("{name: chat, ", throttle) + more
+        let kind = self.one(&["webhook_configs: [{", "pagerduty_configs: [{routing_key: k, "]);
+        CONFIG.replace(from, to).replace("{name: chat, ", throttle).replace("webhook_configs: [{", kind) + more
     }
 
     /// A command that fits what the play knows, most of the time.
@@ -82,6 +83,14 @@ impl Draw {
             10..=12 => Command::Advance { tenant: tenant() },
             13 | 14 => {
                 let known = play.state.tenants.get(&tenant()).and_then(|tenant| tenant.intents.keys().next());
+                if self.below(4) == 0 {
+                    let alerts = NAMES.into_iter().filter(|_| self.below(2) == 0);
+                    let alerts = alerts.map(|x| outside(x).labels).collect();
+                    return Command::Acknowledge { tenant: tenant(), alerts, by: "ä".into() };
+                }
+                if self.below(40) == 0 {
+                    return Command::SetLinkKey { tenant: tenant(), key: [self.below(256) as u8; 32] };
+                }
                 if self.below(4) == 0 {
                     let (intent, error) = (known.copied().unwrap_or(7), "refused".into());
                     return Command::Failing { tenant: tenant(), intent, error };

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // tests may stop where they fail, their helpers included
 
+mod acknowledgements;
 mod codec;
 mod draw;
 mod evaluations;

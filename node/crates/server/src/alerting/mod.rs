@@ -9,6 +9,7 @@
 
 pub mod desk;
 pub mod evaluator;
+pub mod links;
 pub mod machine;
 pub mod notifier;
 mod scheduler;

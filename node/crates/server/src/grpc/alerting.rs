@@ -9,11 +9,13 @@ use bellwether_alert::state::alerting::Phase;
 use bellwether_model::{Labels, Tenant};
 use bellwether_placement::EvaluatorRing;
 use bellwether_proto::v1::{
-    Alert, DeleteNotificationsRequest, DeleteNotificationsResponse, DeleteRuleGroupRequest, DeleteRuleGroupResponse,
-    ExpireSilenceRequest, ExpireSilenceResponse, GetNotificationsRequest, GetNotificationsResponse, IntegrationStatus, Label,
-    ListAlertsRequest, ListAlertsResponse, ListRuleGroupsRequest, ListRuleGroupsResponse, ListSilencesRequest,
-    ListReceiversRequest, ListReceiversResponse, ListSilencesResponse, ReceiverStatus, RuleGroup, RuleStatus, SetNotificationsRequest, SetNotificationsResponse,
-    SetRuleGroupRequest, SetRuleGroupResponse, SetSilenceRequest, SetSilenceResponse, Silence, alerting_server,
+    AcknowledgeAlertsRequest, AcknowledgeAlertsResponse, Alert, DeleteNotificationsRequest,
+    DeleteNotificationsResponse, DeleteRuleGroupRequest, DeleteRuleGroupResponse, ExpireSilenceRequest,
+    ExpireSilenceResponse, GetNotificationsRequest, GetNotificationsResponse, IntegrationStatus, Label,
+    ListAlertsRequest, ListAlertsResponse, ListReceiversRequest, ListReceiversResponse, ListRuleGroupsRequest,
+    ListRuleGroupsResponse, ListSilencesRequest, ListSilencesResponse, ReceiverStatus, RuleGroup, RuleStatus,
+    SetNotificationsRequest, SetNotificationsResponse, SetRuleGroupRequest, SetRuleGroupResponse, SetSilenceRequest,
+    SetSilenceResponse, Silence, alerting_server,
 };
 use tonic::{Request, Response, Status};
 
@@ -27,7 +29,8 @@ use crate::gateway::DEFINITIONS_NAMESPACE;
 pub struct Alerting(pub GrpcState);
 
 /// Calls that change something or show secrets: for those who administer.
-pub const ADMINISTRATION: [&str; 7] = [
+pub const ADMINISTRATION: [&str; 8] = [
+    "/bellwether.v1.Alerting/AcknowledgeAlerts",
     "/bellwether.v1.Alerting/SetRuleGroup",
     "/bellwether.v1.Alerting/DeleteRuleGroup",
     "/bellwether.v1.Alerting/SetNotifications",
@@ -153,6 +156,17 @@ impl alerting_server::Alerting for Alerting {
         Ok(Response::new(ListAlertsResponse { alerts }))
     }
 
+    async fn acknowledge_alerts(
+        &self,
+        request: Request<AcknowledgeAlertsRequest>,
+    ) -> Result<Response<AcknowledgeAlertsResponse>, Status> {
+        let (desk, tenant) = self.admit(&request)?;
+        let AcknowledgeAlertsRequest { filter, by } = request.into_inner();
+        let matchers = read_matchers(filter.iter().map(String::as_str))?;
+        let alerts = desk.acknowledge(&tenant, &matchers, &by).await?;
+        Ok(Response::new(AcknowledgeAlertsResponse { alerts }))
+    }
+
     async fn set_silence(&self, request: Request<SetSilenceRequest>) -> Result<Response<SetSilenceResponse>, Status> {
         let (desk, tenant) = self.admit(&request)?;
         let silence = request.into_inner().silence.ok_or_else(|| Status::invalid_argument("there is no silence"))?;
@@ -276,6 +290,10 @@ fn add_firing(alerts: &mut Alerts, firing: FiringAlert) {
     });
     if is_suppressed {
         alert.state = "suppressed".to_owned();
+    }
+    if let Some(acknowledged) = firing.acknowledged {
+        alert.acknowledged_by = acknowledged.by.to_string();
+        alert.acknowledged_ms = acknowledged.at;
     }
     alert.receivers = firing.receivers;
     alert.silenced_by = firing.silenced_by;

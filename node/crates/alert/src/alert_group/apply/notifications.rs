@@ -65,11 +65,14 @@ impl TenantState {
             let kind = there(&message.receiver, message.integration).map(|integration| integration.kind);
             let key = (message.group_key.clone(), message.receiver.clone());
             let (Some(group), Some(route)) = (groups.get_mut(&key), routes.get(&key)) else { return false };
+            let is_of_look = message.why.is_of_look();
             if kind != Some(message.kind) {
                 return false;
             }
             message.route = *route;
-            group.unsent.insert(message.integration);
+            if is_of_look {
+                group.unsent.insert(message.integration);
+            }
             true
         });
         self.ways = self.intents.iter().map(|(number, intent)| (intent.message.way(), *number)).collect();

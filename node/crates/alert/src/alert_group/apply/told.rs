@@ -13,6 +13,7 @@ use crate::notify::silence::{SilenceState, StoredSilence};
 impl TenantState {
     pub(super) fn advance(&mut self, entry: &mut Entry<'_>) -> Outcome {
         let now = entry.now;
+        self.forget_acknowledgements(now);
         let config = StoredNotifications::effective(&self.notifications);
         let (intents, ways) = (&self.intents, &self.ways);
         let active: Vec<&StoredSilence> = self
@@ -27,7 +28,10 @@ impl TenantState {
             Some((number, &intents.get(&number)?.message))
         };
         let messages_max = INTENTS_MAX.saturating_sub(intents.len());
-        let looking = Looking { is_silenced: &is_silenced, pending: &pending, messages_max };
+        let acknowledged = &self.acknowledged;
+        let is_acknowledged = |labels: &Labels| acknowledged.contains_key(labels);
+        let looking =
+            Looking { is_silenced: &is_silenced, is_acknowledged: &is_acknowledged, pending: &pending, messages_max };
         let look = self.dispatch.advance(config, &looking, &mut self.throttles, now);
         for number in look.dropped {
             self.remove_intent(number);
@@ -67,7 +71,7 @@ impl TenantState {
         Outcome::Done
     }
 
-    fn intend(&mut self, message: Message, entry: &mut Entry<'_>) -> u64 {
+    pub(super) fn intend(&mut self, message: Message, entry: &mut Entry<'_>) -> u64 {
         let number = *entry.next_intent;
         *entry.next_intent = number.wrapping_add(1);
         // The time tells it from that of another cluster.

@@ -23,6 +23,8 @@ const EXPIRE_SILENCE: u8 = 10;
 const ADVANCE: u8 = 11;
 const TOLD: u8 = 12;
 const FAILING: u8 = 20;
+const SET_LINK_KEY: u8 = 21;
+const ACKNOWLEDGE: u8 = 22;
 
 /// The bytes of a request.
 pub fn encode(request: &Request) -> Vec<u8> {
@@ -117,6 +119,17 @@ impl Encoder {
                 self.u64(*intent);
                 self.text(error);
             }
+            Command::SetLinkKey { tenant, key } => {
+                self.u8(SET_LINK_KEY);
+                self.tenant(tenant);
+                self.0.extend_from_slice(key);
+            }
+            Command::Acknowledge { tenant, alerts, by } => {
+                self.u8(ACKNOWLEDGE);
+                self.tenant(tenant);
+                self.list(alerts.iter(), Encoder::labels);
+                self.text(by);
+            }
         }
     }
 
@@ -202,6 +215,11 @@ impl Decoder<'_> {
                 result: self.option(Decoder::text)?.map_or(Delivery::Sent, Delivery::Failed),
             },
             FAILING => Command::Failing { tenant: self.tenant()?, intent: self.u64()?, error: self.text()? },
+            SET_LINK_KEY => Command::SetLinkKey { tenant: self.tenant()?, key: self.array()? },
+            ACKNOWLEDGE => {
+                let (tenant, alerts) = (self.tenant()?, self.ascending(Decoder::labels)?);
+                Command::Acknowledge { tenant, alerts, by: self.text()? }
+            }
             _ => return unknown("an unknown command"),
         })
     }

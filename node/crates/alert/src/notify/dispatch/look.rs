@@ -5,6 +5,7 @@ use bellwether_model::{Labels, Timestamp};
 use super::{Alert, Dispatch, GroupId, LOOKS_MAX, Message, Way, Why, is_over};
 use crate::notify::Config;
 use crate::notify::config::Receiver;
+use crate::notify::config::kinds::Kind;
 use crate::notify::route::Route;
 use crate::notify::throttle::Throttles;
 
@@ -12,6 +13,8 @@ use crate::notify::throttle::Throttles;
 pub struct Looking<'l> {
     /// Whether a silence keeps an alert quiet.
     pub is_silenced: &'l dyn Fn(&Labels) -> bool,
+    /// Whether somebody takes care of an alert: nobody is reminded of it.
+    pub is_acknowledged: &'l dyn Fn(&Labels) -> bool,
     /// The message of a way of which nobody knows yet whether it was sent, with its number.
     pub pending: &'l dyn Fn(&Way) -> Option<(u64, &'l Message)>,
     /// How many messages may be made; what has no room is made by a later look.
@@ -53,8 +56,7 @@ impl Dispatch {
 
     /// Notes that a message was sent.
     pub fn sent(&mut self, config: &Config, message: &Message, now: Timestamp) {
-        // It is of no group.
-        if matches!(message.why, Why::HeldBack { .. }) {
+        if !message.why.is_of_look() {
             return;
         }
         self.log.note(message, config.routes.get(message.route).remembered_ms(message), now);
@@ -136,6 +138,12 @@ impl Dispatch {
     ) -> bool {
         let tells_resolved = receiver.integrations[message.integration].settings.flag("send_resolved");
         let mut why = self.log.why(&message, tells_resolved, route.repeat_ms(&message), now);
+        let is_taken_care_of = || message.firing.iter().all(|alert| (looking.is_acknowledged)(&alert.labels));
+        // Another Alertmanager takes what it is not told of for over.
+        if why == Some(Why::Repeated) && message.kind != Kind::Alertmanager && is_taken_care_of() {
+            why = None;
+            self.log.remember(&message.way(), route.remembered_ms(&message), now);
+        }
         let all_resolved = std::mem::take(&mut message.resolved);
         if tells_resolved {
             message.resolved = all_resolved.clone();

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bellwether_alert::alert_group::{Command, Outcome, ReceivedAlert, StoredNotifications, TenantState};
+use bellwether_alert::alert_group::{
+    Acknowledgement, Command, Outcome, ReceivedAlert, StoredNotifications, TenantState,
+};
 use bellwether_alert::notify::Config;
 use bellwether_alert::notify::dispatch::{KnownAlert, is_over};
 use bellwether_alert::notify::fingerprint::Fingerprint;
@@ -32,6 +34,8 @@ pub struct FiringAlert {
     pub generator_url: Arc<str>,
     /// Who is told of it.
     pub receivers: Vec<String>,
+    /// Who takes care of it.
+    pub acknowledged: Option<Acknowledgement>,
     /// Silences that keep it quiet.
     pub silenced_by: Vec<String>,
     /// Alerts that do.
@@ -210,6 +214,7 @@ fn firing(state: &TenantState, config: &Config, known: &KnownAlert, now: Timesta
         updated_at: known.updated_at,
         generator_url: alert.generator_url.clone(),
         receivers,
+        acknowledged: state.acknowledgement(&alert.labels, now).cloned(),
         silenced_by: state.silences.silencing(&alert.labels, now).map(|(id, _)| id.clone()).collect(),
         inhibited_by: inhibited_by.map(|(_, labels)| Fingerprint::of(labels)).into_iter().collect(),
         muted_by: Vec::new(),

@@ -3,6 +3,7 @@
 //! What somebody writes is checked here, before it is proposed, with all that is wrong with it; what somebody asks is answered from
 //! this node's copy. Reading order: the [`Desk`], then [`rules`], [`alerts`], [`silences`], [`notifications`].
 
+pub mod acknowledgements;
 pub mod alerts;
 pub mod notifications;
 mod rules;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_alert::alert_group::state::Notifications;
-use bellwether_alert::alert_group::{self, Command, Intent, TenantState};
+use bellwether_alert::alert_group::{self, Command, Intent, LinkKey, TenantState};
 use bellwether_alert::notify::Extras;
 use bellwether_alert::notify::templates::Library;
 use bellwether_alert::state::alerting::ALERT_NAME;
@@ -13,12 +13,13 @@ use bellwether_alert::template::TextKind;
 use bellwether_model::{Labels, Tenant, Timestamp};
 use parking_lot::Mutex;
 use tokio::time::sleep;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::metrics::NotifierMetrics;
 use super::totals::Totals;
-use crate::alerting::AlertGroup;
 use crate::alerting::send::{Failure, Notification, Sender};
-use crate::env::{Seed, WallClock};
+use crate::alerting::{AlertGroup, links};
+use crate::env::{SecretKey, Seed, WallClock};
 
 /// Before the second attempt; doubled before each further one.
 const RETRY_PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -27,6 +28,8 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(60);
 const GIVE_UP_MS_MIN: i64 = 60_000;
 /// That attempts of an integration fail is noted so often.
 const FAILING_NOTED_MS: i64 = 30_000;
+/// Keys of links are the secrets of numbers from here up to twice this: below it are tokens, and at the other end ids of silences.
+const LINK_KEYS: u64 = 1 << 62;
 /// Attempts to propose a result: whoever leads next would send again.
 const PROPOSALS_MAX: u32 = 5;
 const PROPOSAL_PAUSE: Duration = Duration::from_millis(200);
@@ -42,6 +45,8 @@ pub struct Delivery {
     pub number: u64,
     pub under_way: UnderWay,
     pub totals: Arc<dyn Totals>,
+    /// What keys of links are drawn from; none if it is not known where people reach the cluster.
+    pub links: Option<SecretKey>,
 }
 
 /// The numbers of intents that this node is sending, also those of an earlier term: a leader that lost its office and has it
@@ -140,13 +145,34 @@ impl Delivery {
             let values = values.unwrap_or_default();
             extras.summary = Some(summary.of(&intent.message, total, &|labels| values.get(labels).copied()));
         }
+        if let Some(key) = self.link_key().await {
+            let Intent { message, made_at, .. } = intent;
+            [extras.acknowledge_url, extras.silence_url] =
+                links::of_message(&self.external_url, key, &self.tenant, message, *made_at);
+        }
         extras
+    }
+
+    /// What links are signed with, if there are links; drawn for the tenant's first message.
+    async fn link_key(&self) -> Option<LinkKey> {
+        let known = || self.group.read(|state| state.tenants.get(&self.tenant)?.link_key);
+        let links = self.links.as_ref()?;
+        if let Some(key) = known() {
+            return Some(key);
+        }
+        let number = LINK_KEYS | (xxh3_64(self.tenant.as_str().as_bytes()) & (LINK_KEYS - 1));
+        let command = Command::SetLinkKey { tenant: self.tenant.clone(), key: links.draw(number) };
+        if let Err(error) = self.group.propose(command).await {
+            tracing::debug!(tenant = %self.tenant, %error, "a message has no links");
+        }
+        known()
     }
 
     /// How many there are of what is summed up.
     async fn total(&self, intent: &Intent, (library, extras): (&Library, &Extras), total: &str) -> Option<f64> {
         let Intent { message, made_at, .. } = intent;
-        let text = library.over((message, extras), &self.external_url, *made_at).expand("total", total, TextKind::Plain);
+        let text =
+            library.over((message, extras), &self.external_url, *made_at).expand("total", total, TextKind::Plain);
         let asked = match text {
             Ok(text) => self.totals.total(&self.tenant, &text, *made_at).await,
             Err(error) => Err(error.to_string()),

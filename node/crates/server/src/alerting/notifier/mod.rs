@@ -28,7 +28,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::AlertGroup;
 use super::send::Sender;
-use crate::env::WallClock;
+use crate::env::{SecretKey, WallClock};
 use delivery::{Delivery, UnderWay};
 use lanes::{Lane, Lanes};
 use metrics::NotifierMetrics;
@@ -56,6 +56,7 @@ pub struct Notifier {
     metrics: Arc<NotifierMetrics>,
     under_way: UnderWay,
     totals: Arc<dyn Totals>,
+    links: Option<SecretKey>,
 }
 
 /// What a leader knows beside the state.
@@ -69,16 +70,16 @@ struct Term {
 }
 
 impl Notifier {
-    /// Of one alert group. `external_url` is where people reach the cluster.
+    /// Of one alert group. `external_url` is where people reach the cluster; with `links` messages have some, and their keys are drawn from it.
     pub fn new(
         group: AlertGroup,
         (sender, totals): (Arc<Sender>, Arc<dyn Totals>),
-        external_url: &str,
+        (external_url, links): (&str, Option<SecretKey>),
         clock: Arc<dyn WallClock>,
         metrics: Arc<NotifierMetrics>,
     ) -> Notifier {
         let under_way = UnderWay::default();
-        Notifier { group, sender, external_url: external_url.into(), clock, metrics, under_way, totals }
+        Notifier { group, sender, external_url: external_url.into(), clock, metrics, under_way, totals, links }
     }
 
     /// Tells them whenever this node leads, until told to stop.
@@ -178,6 +179,7 @@ impl Notifier {
                 number,
                 under_way: self.under_way.clone(),
                 totals: self.totals.clone(),
+                links: self.links.clone(),
             };
             term.deliveries.spawn(async move {
                 sleep(wait).await;

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use bellwether_alert::notify::config::settings::{Setting, Settings};
 use bellwether_alert::notify::config::Secret;
+use bellwether_alert::notify::config::settings::{Setting, Settings};
 use bellwether_alert::notify::dispatch::Message;
 use bellwether_alert::notify::templates::Expansion;
 use bellwether_alert::template::TextKind;

@@ -225,6 +225,9 @@ fn alert_json(alert: &FiringAlert) -> Value {
         },
         "updatedAt": format_rfc3339(alert.updated_at),
     });
+    if let Some(acknowledged) = &alert.acknowledged {
+        shown["status"]["acknowledged"] = json!({ "at": format_rfc3339(acknowledged.at), "by": &*acknowledged.by });
+    }
     if !alert.generator_url.is_empty() {
         shown["generatorURL"] = Value::String(alert.generator_url.to_string());
     }

@@ -5,6 +5,7 @@
 
 mod alertmanager;
 mod definitions;
+mod links;
 mod notifications;
 mod posted;
 mod receivers;
@@ -67,6 +68,7 @@ pub(super) fn routes(gateway: &Arc<Gateway>) -> Router<Arc<Gateway>> {
         .route("/v1/alerts/{id}", defined())
         .route("/api/v1/alertmanager/config", config)
         .route("/api/v1/alertmanager/receivers", get(receivers::statuses))
+        .route("/alerting/{token}", get(links::show).post(links::follow))
         .route("/api/v2/status", get(alertmanager::status))
         .route("/api/v2/receivers", get(alertmanager::receivers))
         .route("/api/v2/silences", silences)

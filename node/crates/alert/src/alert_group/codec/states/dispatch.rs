@@ -75,6 +75,7 @@ impl Encoder {
             Why::Resolved => 2,
             Why::Repeated => 3,
             Why::HeldBack { .. } => 4,
+            Why::Acknowledged => 5,
         });
         if let Why::HeldBack { messages, groups } = message.why {
             self.u64(messages);
@@ -171,6 +172,7 @@ impl Decoder<'_> {
                 1 => Why::Changed,
                 2 => Why::Resolved,
                 3 => Why::Repeated,
+                5 => Why::Acknowledged,
                 4 => Why::HeldBack { messages: self.u64()?, groups: self.u64()? },
                 _ => return unknown("a message is sent for an unknown reason"),
             },

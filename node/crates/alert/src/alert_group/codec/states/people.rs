@@ -2,12 +2,15 @@
 //! say is not in it.
 
 use super::super::{DecodeError, Decoder, Encoder};
-use crate::alert_group::state::{IntegrationHealth, TenantState};
+use crate::alert_group::state::{Acknowledgement, IntegrationHealth, LinkKey, TenantState};
 use crate::notify::throttle::{Throttled, Throttles};
 
 /// Whether there is something to say.
 pub(super) fn is_there(tenant: &TenantState) -> bool {
-    failing(tenant).next().is_some() || !tenant.throttles.0.is_empty()
+    failing(tenant).next().is_some()
+        || !tenant.throttles.0.is_empty()
+        || !tenant.acknowledged.is_empty()
+        || tenant.link_key.is_some()
 }
 
 fn failing(tenant: &TenantState) -> impl Iterator<Item = (&(String, usize), &IntegrationHealth)> {
@@ -34,6 +37,12 @@ impl Encoder {
             to.option(known.next, Encoder::i64);
             to.flag(known.is_told);
         });
+        self.list(tenant.acknowledged.iter(), |to, (labels, known)| {
+            to.labels(labels);
+            to.i64(known.at);
+            to.text(&known.by);
+        });
+        self.option(tenant.link_key, |to, key| to.0.extend_from_slice(&key.0));
     }
 }
 
@@ -44,7 +53,8 @@ impl Decoder<'_> {
             Ok((key, (from.option(Decoder::i64)?, from.option(Decoder::i64)?)))
         })?;
         for (key, times) in failing {
-            let health = tenant.integrations.get_mut(&key).ok_or(DecodeError::Damaged("an integration is not there"))?;
+            let health =
+                tenant.integrations.get_mut(&key).ok_or(DecodeError::Damaged("an integration is not there"))?;
             (health.failed_at, health.failing_since) = times;
         }
         tenant.throttles = Throttles(self.list(|from| {
@@ -53,6 +63,11 @@ impl Decoder<'_> {
             let (messages, next, is_told) = (from.u64()?, from.option(Decoder::i64)?, from.flag()?);
             Ok((receiver, Throttled { made, held, messages, next, is_told }))
         })?);
+        tenant.acknowledged = self.list(|from| {
+            let (labels, at) = (from.labels()?, from.i64()?);
+            Ok((labels, Acknowledgement { at, by: from.str()?.into() }))
+        })?;
+        tenant.link_key = self.option(Decoder::array)?.map(LinkKey);
         Ok(())
     }
 }

@@ -3,7 +3,8 @@
 use super::web::FROM_GLOBAL;
 use crate::notify::config::http::HTTP;
 use crate::notify::config::schema::{
-    Rule, Schema, Shape, duration_or, field, file, flag, map_or, secret, template, template_or, text, text_or, url, url_or,
+    Rule, Schema, Shape, duration_or, field, file, flag, map_or, secret, template, template_or, text, text_or, url,
+    url_or,
 };
 
 /// Its address is `url`, with the prefix under which it is served.

@@ -1,0 +1,86 @@
+//! Services are told that somebody takes care of what they were told.
+
+use std::collections::BTreeSet;
+
+use bellwether_model::{Labels, Timestamp};
+
+use super::{Alert, Dispatch, Message, Way, Why, is_over};
+use crate::notify::Config;
+use crate::notify::config::kinds::Kind;
+
+impl Kind {
+    /// Whether it knows that somebody takes care of something.
+    fn knows_acknowledgement(self) -> bool {
+        matches!(self, Kind::Opsgenie | Kind::Pagerduty)
+    }
+}
+
+impl Dispatch {
+    /// Messages to those who were told of groups that have one of the alerts, and of which all that fires is acknowledged now.
+    pub(crate) fn acknowledged(
+        &self,
+        config: &Config,
+        alerts: &BTreeSet<Labels>,
+        is_acknowledged: &dyn Fn(&Labels) -> bool,
+        now: Timestamp,
+    ) -> Vec<Message> {
+        let ids: BTreeSet<_> = alerts
+            .iter()
+            .flat_map(|labels| {
+                let at = config.routes.take(labels).into_iter();
+                at.map(|at| (at, config.routes.group_labels(at, labels)))
+            })
+            .collect();
+        let mut messages = Vec::new();
+        for id in ids {
+            let Some(group) = self.groups.get(&id) else { continue };
+            let name = &config.routes.get(id.0).receiver;
+            let Some(receiver) = config.receivers.get(name) else { continue };
+            let known = group.alerts.iter().filter_map(|labels| self.alerts.get(labels)).map(|known| &known.alert);
+            let firing: Vec<Alert> = known
+                .filter(|alert| !is_over(alert, now))
+                .map(|alert| Alert { ends_at: None, ..alert.clone() })
+                .collect();
+            if firing.is_empty() || firing.iter().any(|alert| !is_acknowledged(&alert.labels)) {
+                continue;
+            }
+            let group_key = config.routes.group_key(id.0, &id.1);
+            for (integration, kind) in receiver.integrations.iter().map(|integration| integration.kind).enumerate() {
+                let way = Way { group_key: group_key.clone(), receiver: name.clone(), integration };
+                if !kind.knows_acknowledgement() || !self.log.tells_firing(&way) {
+                    continue;
+                }
+                messages.push(Message {
+                    group_key: group_key.clone(),
+                    group: id.1.clone(),
+                    route: id.0,
+                    receiver: name.clone(),
+                    integration,
+                    kind,
+                    why: Why::Acknowledged,
+                    firing: firing.clone(),
+                    resolved: Vec::new(),
+                });
+            }
+        }
+        messages
+    }
+
+    /// The alerts that fire in the groups of a key.
+    pub fn firing_in(&self, config: &Config, group_key: &str, now: Timestamp) -> BTreeSet<Labels> {
+        let mut firing = BTreeSet::new();
+        for (at, _) in config.routes.iter() {
+            // A key is that of its route, and labels.
+            if !group_key.strip_prefix(&config.routes.key(at)).is_some_and(|rest| rest.starts_with(":{")) {
+                continue;
+            }
+            let of_route = self.groups.range((at, Labels::empty())..).take_while(|((route, _), _)| *route == at);
+            for (_, group) in of_route.filter(|(id, _)| config.routes.group_key(at, &id.1) == group_key) {
+                let known = group.alerts.iter().filter_map(|labels| self.alerts.get(labels));
+                firing
+                    .extend(known.filter(|known| !is_over(&known.alert, now)).map(|known| known.alert.labels.clone()));
+            }
+        }
+        firing
+    }
+}
