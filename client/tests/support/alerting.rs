@@ -13,6 +13,7 @@ pub struct Alerting {
     pub alerts: Vec<Alert>,
     pub silences: Vec<Silence>,
     pub receivers: Vec<ReceiverStatus>,
+    pub on_call: Vec<OnCall>,
 }
 
 fn name_of(text: &str) -> String {
@@ -94,6 +95,31 @@ impl alerting_server::Alerting for FakeNode {
         _: Request<ListReceiversRequest>,
     ) -> Result<Response<ListReceiversResponse>, Status> {
         self.answer(|script| ListReceiversResponse { receivers: script.alerting.receivers.clone() })
+    }
+
+    async fn list_on_call(&self, _: Request<ListOnCallRequest>) -> Result<Response<ListOnCallResponse>, Status> {
+        self.answer(|script| ListOnCallResponse { schedules: script.alerting.on_call.clone() })
+    }
+
+    async fn set_override(
+        &self,
+        request: Request<SetOverrideRequest>,
+    ) -> Result<Response<SetOverrideResponse>, Status> {
+        self.answer(|script| {
+            let Override { schedule, user, begins_ms, created_by, .. } = request.into_inner().r#override.unwrap();
+            script.asked.push(format!("{user} for {schedule} from {begins_ms} by {created_by}"));
+            SetOverrideResponse { id: "an-id".to_owned() }
+        })
+    }
+
+    async fn delete_override(
+        &self,
+        request: Request<DeleteOverrideRequest>,
+    ) -> Result<Response<DeleteOverrideResponse>, Status> {
+        self.answer(|script| {
+            script.asked.push(format!("delete override {}", request.into_inner().id));
+            DeleteOverrideResponse {}
+        })
     }
 
     async fn acknowledge_alerts(

@@ -106,6 +106,9 @@ pub enum Command {
     /// Alerts that fire or are pending
     #[command(subcommand)]
     Alerts(AlertsCommand),
+    /// Who is on call
+    #[command(subcommand)]
+    Oncall(OncallCommand),
     /// Keep alerts quiet for a time
     #[command(subcommand)]
     Silence(SilenceCommand),
@@ -566,6 +569,50 @@ pub enum AlertsCommand {
         #[command(flatten)]
         of: TenantOption,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum OncallCommand {
+    /// Who is on call by each schedule, with overrides
+    Show {
+        /// At another time than now
+        #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true)]
+        at: Option<TimeArgument>,
+        #[command(flatten)]
+        of: TenantOption,
+    },
+    /// Have somebody on call instead of another for a while; prints the override's id
+    Override(OverrideArguments),
+    /// End overrides
+    Delete {
+        /// Their ids
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<String>,
+        #[command(flatten)]
+        of: TenantOption,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct OverrideArguments {
+    /// The schedule
+    pub schedule: String,
+    /// Who is on call: a receiver
+    pub user: String,
+    /// For how long
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "8h")]
+    pub duration: Duration,
+    /// From when; without, from now
+    #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true)]
+    pub begin: Option<TimeArgument>,
+    /// Until when
+    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "duration")]
+    pub end: Option<TimeArgument>,
+    /// Who wants it
+    #[arg(long, default_value = "bwctl")]
+    pub author: String,
+    #[command(flatten)]
+    pub of: TenantOption,
 }
 
 #[derive(Debug, Subcommand)]

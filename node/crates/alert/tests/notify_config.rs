@@ -420,10 +420,7 @@ fn what_alertmanager_does_not_have_is_read_with_places_too() {
         3:35: order: "up" is none of highest, lowest
     "#]],
     );
-    check(
-        &route("{of: host, total: 'count(up{job=\"{{ .GroupLabels.job }}\"})'}"),
-        expect![""],
-    );
+    check(&route("{of: host, total: 'count(up{job=\"{{ .GroupLabels.job }}\"})'}"), expect![""]);
     let config = read(
         &route("{of: host, noun: hosts, total: 'count(up)', worst: 3, order: lowest}")
             .replace("receivers", "  routes: [{matchers: [a=b]}]\nreceivers"),

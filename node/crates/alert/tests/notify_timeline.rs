@@ -203,8 +203,13 @@ impl Play {
     fn until(&mut self, end: i64) {
         while let Some(now) = self.dispatch.next().filter(|now| *now < end) {
             let no = |_: &Labels| false;
-            let looking =
-                Looking { is_silenced: &no, is_acknowledged: &no, pending: &|_| None, messages_max: usize::MAX };
+            let looking = Looking {
+                is_silenced: &no,
+                is_acknowledged: &no,
+                overrides: &Default::default(),
+                pending: &|_| None,
+                messages_max: usize::MAX,
+            };
             for message in self.dispatch.advance(&self.config, &looking, &mut Throttles::default(), now).messages {
                 self.dispatch.sent(&self.config, &message, now);
                 self.check(now, message);

@@ -1,7 +1,8 @@
 //! What nodes know of alerting: `bwctl rules load|list|show|delete|status`, `bwctl notify load|show|status|delete`, `bwctl alerts`, `bwctl
-//! silence`. What is done to files without a node is in [`rules`](crate::rules) and [`notify`](crate::notify).
+//! silence`, `bwctl oncall`. What is done to files without a node is in [`rules`](crate::rules) and [`notify`](crate::notify).
 
 pub mod notifications;
+pub mod on_call;
 mod receivers;
 pub mod rules;
 pub mod silences;

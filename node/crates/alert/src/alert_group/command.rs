@@ -12,6 +12,7 @@ use bellwether_model::{Labels, NodeId, PatternBudget, Tenant, Timestamp};
 use super::evaluated::Evaluated;
 use super::state::{Notifications, RuleShape};
 use crate::notify::matchers::parse_matchers;
+use crate::notify::on_call::Shift;
 use crate::notify::templates::check_settings;
 use crate::rules;
 use crate::yaml::problems::Problem;
@@ -137,6 +138,26 @@ pub enum Command {
         alerts: BTreeSet<Labels>,
         /// Who.
         by: String,
+    },
+    /// Somebody is on call instead of another, from now on if it has begun. The same id again changes it.
+    SetOverride {
+        /// Whose.
+        tenant: Tenant,
+        /// Drawn by the proposer.
+        id: String,
+        /// The schedule.
+        schedule: String,
+        /// Who, and when.
+        shift: Shift,
+        /// Who wants it.
+        by: String,
+    },
+    /// An override is no more. One that is not there changes nothing.
+    DeleteOverride {
+        /// Whose.
+        tenant: Tenant,
+        /// Its id.
+        id: String,
     },
 }
 
@@ -341,11 +362,13 @@ pub enum Limited {
     Acknowledged = 32,
     /// See [`super::limits::AUTHOR_BYTES_MAX`].
     AuthorBytes = 33,
+    /// See [`crate::notify::on_call::OVERRIDES_MAX`].
+    Overrides = 34,
 }
 
 impl Limited {
     /// All there are.
-    pub(super) const ALL: [Limited; 19] = [
+    pub(super) const ALL: [Limited; 20] = [
         Limited::Tenants,
         Limited::Namespaces,
         Limited::NameBytes,
@@ -365,6 +388,7 @@ impl Limited {
         Limited::EvaluationAheadMs,
         Limited::Acknowledged,
         Limited::AuthorBytes,
+        Limited::Overrides,
     ];
 }
 
@@ -388,7 +412,8 @@ impl std::fmt::Display for Limited {
             Limited::SilenceBytes => "bytes of the silence",
             Limited::AlertBytes => "bytes of an alert",
             Limited::Acknowledged => "acknowledged alerts",
-            Limited::AuthorBytes => "bytes of the name of who acknowledges",
+            Limited::AuthorBytes => "bytes of names",
+            Limited::Overrides => "overrides",
             Limited::EvaluationAheadMs => "milliseconds that the evaluation is ahead of the alert group's clock",
         })
     }
@@ -450,7 +475,9 @@ impl Command {
             | Command::Told { tenant, .. }
             | Command::Failing { tenant, .. }
             | Command::SetLinkKey { tenant, .. }
-            | Command::Acknowledge { tenant, .. } => Some(tenant),
+            | Command::Acknowledge { tenant, .. }
+            | Command::SetOverride { tenant, .. }
+            | Command::DeleteOverride { tenant, .. } => Some(tenant),
         }
     }
 }

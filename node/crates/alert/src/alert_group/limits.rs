@@ -52,7 +52,7 @@ pub const INTENTS_MAX: usize = 50_000;
 
 /// Alerts of one tenant that are acknowledged, and alerts that one command acknowledges.
 pub const ACKNOWLEDGED_MAX: usize = 10_000;
-/// Bytes of who acknowledges.
+/// Bytes of who acknowledges, or overrides who is on call, and of the names in an override.
 pub const AUTHOR_BYTES_MAX: usize = 1024;
 
 /// How long an expired silence is remembered; Alertmanager's retention.

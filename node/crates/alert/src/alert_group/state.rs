@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::limits::SILENCE_RETENTION_MS;
 use crate::notify::config::Config;
 use crate::notify::dispatch::{Dispatch, Message, Way, is_over};
+use crate::notify::on_call::Overrides;
 use crate::notify::silence::Silences;
 use crate::notify::templates::Library;
 use crate::notify::throttle::Throttles;
@@ -52,6 +53,8 @@ pub struct TenantState {
     /// Alerts of which somebody takes care.
     // Invariant: when the tenant was looked at last each fired, and had begun before.
     pub acknowledged: BTreeMap<Labels, Acknowledgement>,
+    /// Who is on call instead of others, as people said.
+    pub overrides: Overrides,
     /// What links in messages are signed with, once there was one to sign.
     pub link_key: Option<LinkKey>,
     /// Silences.
@@ -345,6 +348,7 @@ impl TenantState {
             && self.dispatch.alerts().len() == 0
             && self.silences.is_empty()
             && self.intents.is_empty()
+            && self.overrides.0.is_empty()
     }
 
     /// When something is to be looked at next.

@@ -17,6 +17,7 @@
 //! by chance: whoever replays the same inputs gets the same messages.
 
 mod acknowledged;
+mod escalate;
 pub(crate) mod log;
 mod look;
 mod receive;
@@ -29,6 +30,7 @@ use bellwether_model::{Labels, Timestamp};
 
 use super::Config;
 use super::config::kinds::Kind;
+use super::escalation::Escalation;
 use super::inhibition::{Inhibition, Sources};
 use super::route::RouteAt;
 pub use log::{Log, Why};
@@ -113,6 +115,9 @@ pub struct Dispatch {
     // Invariant: made of `alerts`.
     sources: Sources,
     pub(crate) log: Log,
+    /// How far groups have been escalated, by their keys.
+    // Invariant: each is of a group.
+    pub(crate) escalations: BTreeMap<String, Escalation>,
 }
 
 /// A group: its route, and the labels that its alerts share.

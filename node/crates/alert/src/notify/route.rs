@@ -64,6 +64,8 @@ pub struct Route {
     pub mute: Vec<String>,
     /// Intervals outside of which nobody is told, if there are any.
     pub active: Vec<String>,
+    /// The policy by which others are told if nobody takes care.
+    pub escalation: Option<String>,
     /// What its messages are summed up by.
     pub summary: Option<Arc<Summary>>,
 }

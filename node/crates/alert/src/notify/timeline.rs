@@ -18,6 +18,7 @@ use bellwether_model::{Labels, LabelsBuilder, PatternBudget, Timestamp};
 use super::Config;
 use super::dispatch::{Alert, Dispatch, DispatchError, Looking, Message};
 use super::matchers::{Matchers, parse_matchers};
+use super::on_call::Overrides;
 use super::silence::Silence;
 use super::throttle::Throttles;
 use crate::yaml::fields::{Fields, text};
@@ -102,6 +103,7 @@ impl Timeline {
             let looking = Looking {
                 is_silenced: &is_silenced,
                 is_acknowledged: &|_| false,
+                overrides: &Overrides::default(),
                 pending: &|_| None,
                 messages_max: MESSAGES_MAX,
             };

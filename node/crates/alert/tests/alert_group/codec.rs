@@ -6,6 +6,7 @@ use bellwether_alert::alert_group::{
     AlertGroupState, Command, Delivery, Limited, Outcome, Refusal, Reply, Request, SilenceDraft, TenantState, apply,
     replies, requests, states,
 };
+use bellwether_alert::notify::on_call::Shift;
 use bellwether_alert::state::alerting::Phase;
 use bellwether_model::Labels;
 use expect_test::{Expect, expect};
@@ -156,7 +157,7 @@ fn every_reply_is_read_back() {
         Err(Refusal::SilenceExists { id }),
         Err(Refusal::SilenceOver { ends_at: -1 }),
     ];
-    let limits = (1..=17).chain([32, 33]).map(|number| {
+    let limits = (1..=17).chain(32..=34).map(|number| {
         let bytes = [&[1, 1, 7, number][..], &1u64.to_le_bytes(), &0u64.to_le_bytes()].concat();
         replies::decode(&bytes).unwrap()
     });
@@ -266,10 +267,23 @@ fn the_bytes_of_commands_are_golden() {
         expect!["010d0c0000000000000c0100000074070000000000000001020000006e6f"],
     );
     let alerts = [outside("1").labels].into();
-    golden(&request(Command::Acknowledge { tenant: tenant(), alerts, by: "me".into() }), expect![[r#"
+    golden(
+        &request(Command::Acknowledge { tenant: tenant(), alerts, by: "me".into() }),
+        expect![[r#"
         010d0c000000000000160100000074010000001e00000009000000616c6572746e616d65030000004f757401000000780100
-        000031020000006d65"#]]);
-    golden(&request(Command::SetLinkKey { tenant: tenant(), key: [7; 32] }), expect!["010d0c0000000000001501000000740707070707070707070707070707070707070707070707070707070707070707"]);
+        000031020000006d65"#]],
+    );
+    golden(
+        &request(Command::SetLinkKey { tenant: tenant(), key: [7; 32] }),
+        expect!["010d0c0000000000001501000000740707070707070707070707070707070707070707070707070707070707070707"],
+    );
+    let shift = Shift { user: "u".into(), begins_at: 1, ends_at: 2 };
+    let (id, schedule, by) = ("i".to_owned(), "s".to_owned(), "me".to_owned());
+    let set = Command::SetOverride { tenant: tenant(), id: id.clone(), schedule, shift, by };
+    golden(&request(set), expect![[r#"
+        010d0c0000000000001701000000740100000069010000007301000000750100000000000000020000000000000002000000
+        6d65"#]]);
+    golden(&request(Command::DeleteOverride { tenant: tenant(), id }), expect!["010d0c0000000000001801000000740100000069"]);
     golden(
         &request(Command::Failing { tenant: tenant(), intent: 7, error: "no".into() }),
         expect!["010d0c0000000000001401000000740700000000000000020000006e6f"],
@@ -364,8 +378,8 @@ fn the_bytes_of_what_is_known_of_people_are_golden() {
     golden_people(
         &play,
         expect![[r#"
-            04000134000000000000000100000001000000740100000004000000636861740000000001a02c10000000000001a02c1000
-            00000000000000000000000000"#]],
+            0400013c000000000000000100000001000000740100000004000000636861740000000001a02c10000000000001a02c1000
+            000000000000000000000000000000000000000000"#]],
     );
     let throttled = CONFIG.replace("{name: chat, ", "{name: chat, throttle: {messages: 1, per: 10m}, ");
     play.set_config(&throttled.replace("[alertname]", "[x]")).unwrap();
@@ -374,17 +388,33 @@ fn the_bytes_of_what_is_known_of_people_are_golden() {
     golden_people(
         &play,
         expect![[r#"
-            04000170000000000000000100000001000000740100000004000000636861740000000001a02c10000000000001a02c1000
+            04000178000000000000000100000001000000740100000004000000636861740000000001a02c10000000000001a02c1000
             0000000001000000040000006368617401000000a02c10000000000001000000000000000a00000001000000780100000032
-            010000000000000001707b190000000000010000000000"#]],
+            010000000000000001707b1900000000000100000000000000000000000000"#]],
     );
     let alerts = [outside("2").labels].into();
     play.apply(Command::Acknowledge { tenant: tenant(), alerts, by: "me".into() }).unwrap();
     play.apply(Command::SetLinkKey { tenant: tenant(), key: [7; 32] }).unwrap();
-    golden_people(&play, expect![[r#"
-        040001c0000000000000000100000001000000740100000004000000636861740000000001a02c10000000000001a02c1000
+    golden_people(
+        &play,
+        expect![[r#"
+        040001c8000000000000000100000001000000740100000004000000636861740000000001a02c10000000000001a02c1000
         0000000001000000040000006368617401000000a02c10000000000001000000000000000a00000001000000780100000032
         010000000000000001707b19000000000001010000001e00000009000000616c6572746e616d65030000004f757401000000
         780100000032b053100000000000020000006d65010707070707070707070707070707070707070707070707070707070707
-        070707"#]]);
+        0707070000000000000000"#]],
+    );
+    let policy = "escalation_policies: [{name: e, steps: [{notify: chat, after: 1m}]}]\n";
+    let escalated = CONFIG.replace("  group_wait", "  escalation: e\n  group_wait") + policy;
+    play.set_config(&escalated).unwrap();
+    play.look_until(play.now + MINUTE);
+    let shift = Shift { user: "u".into(), begins_at: play.now, ends_at: play.now + 2 };
+    let (id, schedule, by) = ("i".into(), "s".into(), "me".into());
+    play.apply(Command::SetOverride { tenant: tenant(), id, schedule, shift, by }).unwrap();
+    golden_people(&play, expect![[r#"
+        040001de000000000000000100000001000000740100000004000000636861740000000001a02c10000000000001a02c1000
+        0000000000000000010000001e00000009000000616c6572746e616d65030000004f757401000000780100000032b0531000
+        00000000020000006d6501070707070707070707070707070707070707070707070707070707070707070701000000140000
+        007b7d3a7b616c6572746e616d653d224f7574227d0100000000000000000000000001000000010000006901000000730100
+        000075103e110000000000123e110000000000020000006d650f00000000000000"#]]);
 }

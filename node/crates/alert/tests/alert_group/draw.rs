@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bellwether_alert::alert_group::{Command, Delivery, ReceivedAlert, Request, SilenceDraft};
+use bellwether_alert::notify::on_call::Shift;
 use bellwether_model::{Labels, NodeId};
 
 use crate::play::{CONFIG, MINUTE, Play, SECOND, outside, tenant};
@@ -36,8 +37,16 @@ impl Draw {
         let (from, to) = self.one(&edit);
         let more = self.one(&["", "inhibit_rules: [{source_matchers: [x=1], target_matchers: [x=~'[23]']}]\n"]);
         let throttle = self.one(&["{name: chat, ", "{name: chat, throttle: {messages: 2, per: 20m}, "]);
+        let policies = "escalation_policies: [{name: e, repeat: 2, steps: [{notify: chat, after: 1m}, {notify: deputy, after: 2m}]}]\n";
+        let policies = if self.below(2) == 0 { policies } else { "" };
         let kind = self.one(&["webhook_configs: [{", "pagerduty_configs: [{routing_key: k, "]);
-        CONFIG.replace(from, to).replace("{name: chat, ", throttle).replace("webhook_configs: [{", kind) + more
+        let config = CONFIG.replace(from, to);
+        let config =
+            if policies.is_empty() { config } else { config.replace("  group_wait", "  escalation: e\n  group_wait") };
+        config.replace("{name: chat, ", throttle).replace("webhook_configs: [{", kind)
+            + if policies.is_empty() { "" } else { "- {name: deputy, webhook_configs: [{url: 'http://deputy'}]}\n" }
+            + policies
+            + more
     }
 
     /// A command that fits what the play knows, most of the time.
@@ -87,6 +96,14 @@ impl Draw {
                     let alerts = NAMES.into_iter().filter(|_| self.below(2) == 0);
                     let alerts = alerts.map(|x| outside(x).labels).collect();
                     return Command::Acknowledge { tenant: tenant(), alerts, by: "ä".into() };
+                }
+                if self.below(8) == 0 {
+                    let shift = Shift { user: "chat".into(), begins_at: now, ends_at: now + MINUTE };
+                    let (id, schedule, by) = (self.below(3).to_string(), "s".into(), "ä".into());
+                    return Command::SetOverride { tenant: tenant(), id, schedule, shift, by };
+                }
+                if self.below(8) == 0 {
+                    return Command::DeleteOverride { tenant: tenant(), id: self.below(3).to_string() };
                 }
                 if self.below(40) == 0 {
                     return Command::SetLinkKey { tenant: tenant(), key: [self.below(256) as u8; 32] };

@@ -5,6 +5,7 @@
 mod acknowledgements;
 mod codec;
 mod draw;
+mod escalations;
 mod evaluations;
 mod notifications;
 mod play;

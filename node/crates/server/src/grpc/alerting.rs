@@ -3,6 +3,7 @@
 use bellwether_alert::alert_group::{Health, RuleProgress};
 use bellwether_alert::notify::fingerprint::Fingerprint;
 use bellwether_alert::notify::matchers::Matchers;
+use bellwether_alert::notify::on_call::Shift;
 use bellwether_alert::notify::silence::SilenceState;
 use bellwether_alert::rules::Rule;
 use bellwether_alert::state::alerting::Phase;
@@ -10,18 +11,20 @@ use bellwether_model::{Labels, Tenant};
 use bellwether_placement::EvaluatorRing;
 use bellwether_proto::v1::{
     AcknowledgeAlertsRequest, AcknowledgeAlertsResponse, Alert, DeleteNotificationsRequest,
-    DeleteNotificationsResponse, DeleteRuleGroupRequest, DeleteRuleGroupResponse, ExpireSilenceRequest,
-    ExpireSilenceResponse, GetNotificationsRequest, GetNotificationsResponse, IntegrationStatus, Label,
-    ListAlertsRequest, ListAlertsResponse, ListReceiversRequest, ListReceiversResponse, ListRuleGroupsRequest,
-    ListRuleGroupsResponse, ListSilencesRequest, ListSilencesResponse, ReceiverStatus, RuleGroup, RuleStatus,
-    SetNotificationsRequest, SetNotificationsResponse, SetRuleGroupRequest, SetRuleGroupResponse, SetSilenceRequest,
-    SetSilenceResponse, Silence, alerting_server,
+    DeleteNotificationsResponse, DeleteOverrideRequest, DeleteOverrideResponse, DeleteRuleGroupRequest,
+    DeleteRuleGroupResponse, ExpireSilenceRequest, ExpireSilenceResponse, GetNotificationsRequest,
+    GetNotificationsResponse, IntegrationStatus, Label, ListAlertsRequest, ListAlertsResponse, ListOnCallRequest,
+    ListOnCallResponse, ListReceiversRequest, ListReceiversResponse, ListRuleGroupsRequest, ListRuleGroupsResponse,
+    ListSilencesRequest, ListSilencesResponse, OnCall, Override, ReceiverStatus, RuleGroup, RuleStatus,
+    SetNotificationsRequest, SetNotificationsResponse, SetOverrideRequest, SetOverrideResponse, SetRuleGroupRequest,
+    SetRuleGroupResponse, SetSilenceRequest, SetSilenceResponse, Silence, alerting_server,
 };
 use tonic::{Request, Response, Status};
 
 use super::GrpcState;
 use crate::alerting::desk::alerts::{AlertFilter, FiringAlert};
 use crate::alerting::desk::notifications;
+use crate::alerting::desk::on_call::OnCall as OnCallState;
 use crate::alerting::desk::{Desk, DeskError, NamedGroup, NamedSilence, SilenceWish, evaluator, read_matchers};
 use crate::gateway::DEFINITIONS_NAMESPACE;
 
@@ -29,7 +32,9 @@ use crate::gateway::DEFINITIONS_NAMESPACE;
 pub struct Alerting(pub GrpcState);
 
 /// Calls that change something or show secrets: for those who administer.
-pub const ADMINISTRATION: [&str; 8] = [
+pub const ADMINISTRATION: [&str; 10] = [
+    "/bellwether.v1.Alerting/SetOverride",
+    "/bellwether.v1.Alerting/DeleteOverride",
     "/bellwether.v1.Alerting/AcknowledgeAlerts",
     "/bellwether.v1.Alerting/SetRuleGroup",
     "/bellwether.v1.Alerting/DeleteRuleGroup",
@@ -141,6 +146,34 @@ impl alerting_server::Alerting for Alerting {
         let (desk, tenant) = self.admit(&request)?;
         let receivers = desk.receiver_statuses(&tenant).into_iter().map(receiver_message).collect();
         Ok(Response::new(ListReceiversResponse { receivers }))
+    }
+
+    async fn list_on_call(&self, request: Request<ListOnCallRequest>) -> Result<Response<ListOnCallResponse>, Status> {
+        let (desk, tenant) = self.admit(&request)?;
+        let at = if request.get_ref().at_ms == 0 { desk.now_ms() } else { request.get_ref().at_ms };
+        let schedules = desk.on_call(&tenant, at).into_iter().map(on_call_message).collect();
+        Ok(Response::new(ListOnCallResponse { schedules }))
+    }
+
+    async fn set_override(
+        &self,
+        request: Request<SetOverrideRequest>,
+    ) -> Result<Response<SetOverrideResponse>, Status> {
+        let (desk, tenant) = self.admit(&request)?;
+        let wanted = request.into_inner().r#override.ok_or_else(|| Status::invalid_argument("there is no override"))?;
+        let begins_at = if wanted.begins_ms == 0 { desk.now_ms() } else { wanted.begins_ms };
+        let shift = Shift { user: wanted.user, begins_at, ends_at: wanted.ends_ms };
+        let id = desk.set_override(&tenant, wanted.schedule, shift, wanted.created_by).await?;
+        Ok(Response::new(SetOverrideResponse { id }))
+    }
+
+    async fn delete_override(
+        &self,
+        request: Request<DeleteOverrideRequest>,
+    ) -> Result<Response<DeleteOverrideResponse>, Status> {
+        let (desk, tenant) = self.admit(&request)?;
+        desk.delete_override(&tenant, &request.get_ref().id).await?;
+        Ok(Response::new(DeleteOverrideResponse {}))
     }
 
     async fn list_alerts(&self, request: Request<ListAlertsRequest>) -> Result<Response<ListAlertsResponse>, Status> {
@@ -304,6 +337,18 @@ fn labels_message(labels: &Labels) -> Vec<Label> {
     let label =
         |label: bellwether_model::Label<'_>| Label { name: label.name.to_owned(), value: label.value.to_owned() };
     labels.iter().map(label).collect()
+}
+
+fn on_call_message(on_call: OnCallState) -> OnCall {
+    let overrides = on_call.overrides.into_iter().map(|(id, one)| Override {
+        id,
+        schedule: one.schedule,
+        user: one.shift.user,
+        begins_ms: one.shift.begins_at,
+        ends_ms: one.shift.ends_at,
+        created_by: one.created_by.to_string(),
+    });
+    OnCall { schedule: on_call.schedule, user: on_call.user.unwrap_or_default(), overrides: overrides.collect() }
 }
 
 fn receiver_message(receiver: notifications::ReceiverStatus) -> ReceiverStatus {

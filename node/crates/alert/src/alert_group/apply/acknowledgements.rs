@@ -25,7 +25,7 @@ impl TenantState {
         }
         let config = StoredNotifications::effective(&self.notifications);
         let is_acknowledged = |labels: &Labels| self.acknowledgement(labels, now).is_some();
-        let messages = self.dispatch.acknowledged(config, &new, &is_acknowledged, now);
+        let messages = self.dispatch.acknowledged(config, (&new, &self.overrides), &is_acknowledged, now);
         for message in messages {
             if self.ways.contains_key(&message.way()) || self.intents.len() >= INTENTS_MAX {
                 continue;

@@ -30,8 +30,13 @@ impl TenantState {
         let messages_max = INTENTS_MAX.saturating_sub(intents.len());
         let acknowledged = &self.acknowledged;
         let is_acknowledged = |labels: &Labels| acknowledged.contains_key(labels);
-        let looking =
-            Looking { is_silenced: &is_silenced, is_acknowledged: &is_acknowledged, pending: &pending, messages_max };
+        let looking = Looking {
+            is_silenced: &is_silenced,
+            is_acknowledged: &is_acknowledged,
+            overrides: &self.overrides,
+            pending: &pending,
+            messages_max,
+        };
         let look = self.dispatch.advance(config, &looking, &mut self.throttles, now);
         for number in look.dropped {
             self.remove_intent(number);

@@ -25,6 +25,8 @@ const TOLD: u8 = 12;
 const FAILING: u8 = 20;
 const SET_LINK_KEY: u8 = 21;
 const ACKNOWLEDGE: u8 = 22;
+const SET_OVERRIDE: u8 = 23;
+const DELETE_OVERRIDE: u8 = 24;
 
 /// The bytes of a request.
 pub fn encode(request: &Request) -> Vec<u8> {
@@ -124,6 +126,19 @@ impl Encoder {
                 self.tenant(tenant);
                 self.0.extend_from_slice(key);
             }
+            Command::SetOverride { tenant, id, schedule, shift, by } => {
+                self.u8(SET_OVERRIDE);
+                self.tenant(tenant);
+                self.text(id);
+                self.text(schedule);
+                self.shift(shift);
+                self.text(by);
+            }
+            Command::DeleteOverride { tenant, id } => {
+                self.u8(DELETE_OVERRIDE);
+                self.tenant(tenant);
+                self.text(id);
+            }
             Command::Acknowledge { tenant, alerts, by } => {
                 self.u8(ACKNOWLEDGE);
                 self.tenant(tenant);
@@ -216,6 +231,14 @@ impl Decoder<'_> {
             },
             FAILING => Command::Failing { tenant: self.tenant()?, intent: self.u64()?, error: self.text()? },
             SET_LINK_KEY => Command::SetLinkKey { tenant: self.tenant()?, key: self.array()? },
+            SET_OVERRIDE => Command::SetOverride {
+                tenant: self.tenant()?,
+                id: self.text()?,
+                schedule: self.text()?,
+                shift: self.shift()?,
+                by: self.text()?,
+            },
+            DELETE_OVERRIDE => Command::DeleteOverride { tenant: self.tenant()?, id: self.text()? },
             ACKNOWLEDGE => {
                 let (tenant, alerts) = (self.tenant()?, self.ascending(Decoder::labels)?);
                 Command::Acknowledge { tenant, alerts, by: self.text()? }

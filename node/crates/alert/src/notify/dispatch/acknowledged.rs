@@ -7,6 +7,7 @@ use bellwether_model::{Labels, Timestamp};
 use super::{Alert, Dispatch, Message, Way, Why, is_over};
 use crate::notify::Config;
 use crate::notify::config::kinds::Kind;
+use crate::notify::on_call::Overrides;
 
 impl Kind {
     /// Whether it knows that somebody takes care of something.
@@ -20,7 +21,7 @@ impl Dispatch {
     pub(crate) fn acknowledged(
         &self,
         config: &Config,
-        alerts: &BTreeSet<Labels>,
+        (alerts, overrides): (&BTreeSet<Labels>, &Overrides),
         is_acknowledged: &dyn Fn(&Labels) -> bool,
         now: Timestamp,
     ) -> Vec<Message> {
@@ -34,8 +35,6 @@ impl Dispatch {
         let mut messages = Vec::new();
         for id in ids {
             let Some(group) = self.groups.get(&id) else { continue };
-            let name = &config.routes.get(id.0).receiver;
-            let Some(receiver) = config.receivers.get(name) else { continue };
             let known = group.alerts.iter().filter_map(|labels| self.alerts.get(labels)).map(|known| &known.alert);
             let firing: Vec<Alert> = known
                 .filter(|alert| !is_over(alert, now))
@@ -45,8 +44,16 @@ impl Dispatch {
                 continue;
             }
             let group_key = config.routes.group_key(id.0, &id.1);
-            for (integration, kind) in receiver.integrations.iter().map(|integration| integration.kind).enumerate() {
-                let way = Way { group_key: group_key.clone(), receiver: name.clone(), integration };
+            let on_duty = config.on_duty(&config.routes.get(id.0).receiver, overrides, now);
+            let others = self.escalations.get(&group_key).into_iter().flat_map(|known| &known.receivers);
+            let names: BTreeSet<&str> = others.map(String::as_str).chain([on_duty]).collect();
+            let ways = names.into_iter().filter_map(|name| Some((name, config.receivers.get(name)?)));
+            let ways = ways.flat_map(|(name, receiver)| {
+                let kinds = receiver.integrations.iter().map(|integration| integration.kind).enumerate();
+                kinds.map(move |(integration, kind)| (name, integration, kind))
+            });
+            for (name, integration, kind) in ways {
+                let way = Way { group_key: group_key.clone(), receiver: name.to_owned(), integration };
                 if !kind.knows_acknowledgement() || !self.log.tells_firing(&way) {
                     continue;
                 }
@@ -54,7 +61,7 @@ impl Dispatch {
                     group_key: group_key.clone(),
                     group: id.1.clone(),
                     route: id.0,
-                    receiver: name.clone(),
+                    receiver: name.to_owned(),
                     integration,
                     kind,
                     why: Why::Acknowledged,

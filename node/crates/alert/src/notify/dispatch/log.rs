@@ -130,6 +130,11 @@ impl Log {
         self.forget_next = self.entries.values().map(|entry| entry.forget_at).min().unwrap_or(Timestamp::MAX);
     }
 
+    /// Forgets what a way was told.
+    pub(super) fn remove(&mut self, way: &Way) {
+        self.entries.remove(way);
+    }
+
     /// All, by way.
     pub(crate) fn entries(&self) -> impl ExactSizeIterator<Item = (&Way, &Entry)> {
         self.entries.iter()

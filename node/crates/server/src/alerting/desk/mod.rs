@@ -6,6 +6,7 @@
 pub mod acknowledgements;
 pub mod alerts;
 pub mod notifications;
+pub mod on_call;
 mod rules;
 mod silences;
 

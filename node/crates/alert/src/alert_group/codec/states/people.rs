@@ -3,6 +3,8 @@
 
 use super::super::{DecodeError, Decoder, Encoder};
 use crate::alert_group::state::{Acknowledgement, IntegrationHealth, LinkKey, TenantState};
+use crate::notify::escalation::Escalation;
+use crate::notify::on_call::{Override, Overrides};
 use crate::notify::throttle::{Throttled, Throttles};
 
 /// Whether there is something to say.
@@ -11,6 +13,8 @@ pub(super) fn is_there(tenant: &TenantState) -> bool {
         || !tenant.throttles.0.is_empty()
         || !tenant.acknowledged.is_empty()
         || tenant.link_key.is_some()
+        || !tenant.dispatch.escalations.is_empty()
+        || !tenant.overrides.0.is_empty()
 }
 
 fn failing(tenant: &TenantState) -> impl Iterator<Item = (&(String, usize), &IntegrationHealth)> {
@@ -43,6 +47,23 @@ impl Encoder {
             to.text(&known.by);
         });
         self.option(tenant.link_key, |to, key| to.0.extend_from_slice(&key.0));
+        self.list(tenant.dispatch.escalations.iter(), |to, (group_key, known)| {
+            to.text(group_key);
+            to.u32(known.step);
+            to.option(known.next, Encoder::i64);
+            to.list(known.receivers.iter(), |to, receiver| to.text(receiver));
+            to.list(known.unsent.iter(), |to, (receiver, integration)| {
+                to.text(receiver);
+                to.size(*integration);
+            });
+        });
+        self.list(tenant.overrides.0.iter(), |to, (id, one)| {
+            to.text(id);
+            to.text(&one.schedule);
+            to.shift(&one.shift);
+            to.text(&one.created_by);
+            to.u64(one.revision);
+        });
     }
 }
 
@@ -68,6 +89,17 @@ impl Decoder<'_> {
             Ok((labels, Acknowledgement { at, by: from.str()?.into() }))
         })?;
         tenant.link_key = self.option(Decoder::array)?.map(LinkKey);
+        tenant.dispatch.escalations = self.list(|from| {
+            let (group_key, step, next) = (from.text()?, from.u32()?, from.option(Decoder::i64)?);
+            let receivers = from.list(Decoder::text)?;
+            let unsent = from.list(|from| Ok((from.text()?, from.size()?)))?;
+            Ok((group_key, Escalation { step, next, receivers, unsent }))
+        })?;
+        tenant.overrides = Overrides(self.list(|from| {
+            let (id, schedule, shift) = (from.text()?, from.text()?, from.shift()?);
+            let created_by = from.str()?.into();
+            Ok((id, Override { schedule, shift, created_by, revision: from.u64()? }))
+        })?);
         Ok(())
     }
 }

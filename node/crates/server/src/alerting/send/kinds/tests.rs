@@ -684,7 +684,10 @@ fn a_status_of_success_may_hide_a_refusal() {
 fn another_alertmanager() {
     let integration = "alertmanager_configs: [{url: 'http://am:9093/prefix/'}]";
     // Told at each look: what fires is believed for four of them.
-    check(integration, 1, expect![[r#"
+    check(
+        integration,
+        1,
+        expect![[r#"
         POST http://am:9093/prefix/api/v2/alerts
         content-type: application/json
         [
@@ -713,8 +716,12 @@ fn another_alertmanager() {
             "startsAt": "2026-11-20T08:00:00.000Z"
           }
         ]
-    "#]]);
-    check(integration, 3, expect![[r#"
+    "#]],
+    );
+    check(
+        integration,
+        3,
+        expect![[r#"
         POST http://am:9093/prefix/api/v2/alerts
         content-type: application/json
         [
@@ -731,7 +738,8 @@ fn another_alertmanager() {
             "startsAt": "2026-11-20T08:00:00.000Z"
           }
         ]
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -759,10 +767,14 @@ fn short_messages() {
         message=%5BFIRING%3A2%5D+DiskFull+%28eu%29%3A+disk+%3Cfull%3E&phone=%2B49+1&priority=1
     "#]],
     );
-    check(form, 2, expect![[r#"
+    check(
+        form,
+        2,
+        expect![[r#"
         POST http://gateway/send?key=k
         content-type: application/x-www-form-urlencoded
         message=%5BRESOLVED%5D+DiskFull+%28eu+a%29%3A+disk+%3Cfull%3E&phone=%2B49+1&priority=0
-    "#]]);
+    "#]],
+    );
     check("sms_configs: [{url: 'http://gateway', to: ' '}]", 0, expect!["to is empty"]);
 }
