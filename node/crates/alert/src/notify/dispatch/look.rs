@@ -165,15 +165,15 @@ impl Dispatch {
             }
         }
         let (is_news, replaces) = (look.messages.len() > before.0, look.dropped.len() > before.1);
-        match receiver.throttle {
+        if let Some(throttle) = receiver.throttle {
             // What takes the place of a message that waits, or tells of ends alone, goes in any case.
-            Some(throttle) if is_news && !replaces && !firing.is_empty() => {
+            if is_news && !replaces && !firing.is_empty() {
                 if !throttles.takes(name, throttle, id, now) {
                     look.messages.truncate(before.0);
                 }
+            } else if is_news || unsent.is_empty() {
+                throttles.let_go(name, id);
             }
-            Some(_) if is_news || unsent.is_empty() => throttles.let_go(name, id),
-            _ => {}
         }
         unsent
     }
