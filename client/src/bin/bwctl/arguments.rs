@@ -654,6 +654,9 @@ pub struct SilenceArguments {
     /// Who wants it
     #[arg(long, default_value = "bwctl")]
     pub author: String,
+    /// Only while an alert fires that meets this, all of it, such as alertname=Maintenance
+    #[arg(long = "while", value_name = "MATCHER")]
+    pub while_firing: Vec<String>,
     /// Why
     #[arg(long, default_value = "")]
     pub comment: String,

@@ -194,6 +194,8 @@ pub struct SilenceDraft {
     pub new_id: String,
     /// Matchers as text, as [`crate::notify::matchers::Matchers`] are written.
     pub matchers: String,
+    /// Matchers as text that an alert must meet which fires, so that others are silenced; without, it holds in any case.
+    pub during: Option<String>,
     /// From when; the time at which it is set if that is later.
     pub begins_at: Timestamp,
     /// Until when, not included.
@@ -364,11 +366,13 @@ pub enum Limited {
     AuthorBytes = 33,
     /// See [`crate::notify::on_call::OVERRIDES_MAX`].
     Overrides = 34,
+    /// See [`crate::notify::silence::CONDITIONAL_SILENCES_MAX`].
+    ConditionalSilences = 35,
 }
 
 impl Limited {
     /// All there are.
-    pub(super) const ALL: [Limited; 20] = [
+    pub(super) const ALL: [Limited; 21] = [
         Limited::Tenants,
         Limited::Namespaces,
         Limited::NameBytes,
@@ -389,6 +393,7 @@ impl Limited {
         Limited::Acknowledged,
         Limited::AuthorBytes,
         Limited::Overrides,
+        Limited::ConditionalSilences,
     ];
 }
 
@@ -414,6 +419,7 @@ impl std::fmt::Display for Limited {
             Limited::Acknowledged => "acknowledged alerts",
             Limited::AuthorBytes => "bytes of names",
             Limited::Overrides => "overrides",
+            Limited::ConditionalSilences => "silences that hold while an alert fires",
             Limited::EvaluationAheadMs => "milliseconds that the evaluation is ahead of the alert group's clock",
         })
     }
@@ -422,8 +428,12 @@ impl std::fmt::Display for Limited {
 impl SilenceDraft {
     /// What is wrong with it, whatever the time is.
     pub fn check(&self) -> Result<(), String> {
-        let matchers = parse_matchers(&self.matchers, &mut PatternBudget::default());
-        let matchers = matchers.map_err(|error| format!("at character {}: {error}", error.column(&self.matchers)))?;
+        let read = |text: &str| {
+            let matchers = parse_matchers(text, &mut PatternBudget::default());
+            matchers.map_err(|error| format!("at character {}: {error}", error.column(text)))
+        };
+        let matchers = read(&self.matchers)?;
+        self.during.as_deref().map(read).transpose()?;
         if matchers.iter().all(|matcher| matcher.matches("")) {
             return Err("at least one matcher must not match the empty text: the silence would hold for all".to_owned());
         }

@@ -32,6 +32,7 @@ use super::Config;
 use super::config::kinds::Kind;
 use super::escalation::Escalation;
 use super::inhibition::{Inhibition, Sources};
+use super::matchers::Matchers;
 use super::route::RouteAt;
 pub use log::{Log, Why};
 pub use look::{Look, Looking};
@@ -184,6 +185,11 @@ impl Dispatch {
     /// All groups, by route.
     pub fn groups(&self) -> impl ExactSizeIterator<Item = (&GroupId, &Group)> {
         self.groups.iter()
+    }
+
+    /// Whether an alert fires that meets matchers.
+    pub fn fires(&self, matchers: &Matchers, now: Timestamp) -> bool {
+        self.alerts.values().any(|known| !is_over(&known.alert, now) && matchers.match_labels(&known.alert.labels))
     }
 
     /// When a group is looked at next.

@@ -157,7 +157,7 @@ fn every_reply_is_read_back() {
         Err(Refusal::SilenceExists { id }),
         Err(Refusal::SilenceOver { ends_at: -1 }),
     ];
-    let limits = (1..=17).chain(32..=34).map(|number| {
+    let limits = (1..=17).chain(32..=35).map(|number| {
         let bytes = [&[1, 1, 7, number][..], &1u64.to_le_bytes(), &0u64.to_le_bytes()].concat();
         replies::decode(&bytes).unwrap()
     });
@@ -250,6 +250,7 @@ fn the_bytes_of_commands_are_golden() {
         replaces: Some("a".into()),
         new_id: "b".into(),
         matchers: "x=1".into(),
+        during: None,
         begins_at: 1,
         ends_at: 2,
         created_by: "c".into(),
@@ -280,10 +281,16 @@ fn the_bytes_of_commands_are_golden() {
     let shift = Shift { user: "u".into(), begins_at: 1, ends_at: 2 };
     let (id, schedule, by) = ("i".to_owned(), "s".to_owned(), "me".to_owned());
     let set = Command::SetOverride { tenant: tenant(), id: id.clone(), schedule, shift, by };
-    golden(&request(set), expect![[r#"
+    golden(
+        &request(set),
+        expect![[r#"
         010d0c0000000000001701000000740100000069010000007301000000750100000000000000020000000000000002000000
-        6d65"#]]);
-    golden(&request(Command::DeleteOverride { tenant: tenant(), id }), expect!["010d0c0000000000001801000000740100000069"]);
+        6d65"#]],
+    );
+    golden(
+        &request(Command::DeleteOverride { tenant: tenant(), id }),
+        expect!["010d0c0000000000001801000000740100000069"],
+    );
     golden(
         &request(Command::Failing { tenant: tenant(), intent: 7, error: "no".into() }),
         expect!["010d0c0000000000001401000000740700000000000000020000006e6f"],
@@ -304,6 +311,7 @@ fn the_bytes_of_a_state_are_golden() {
         replaces: None,
         new_id: "a".into(),
         matchers: "x=1".into(),
+        during: None,
         begins_at: play.now,
         ends_at: play.now + 1,
         created_by: "c".into(),
@@ -378,8 +386,8 @@ fn the_bytes_of_what_is_known_of_people_are_golden() {
     golden_people(
         &play,
         expect![[r#"
-            0400013c000000000000000100000001000000740100000004000000636861740000000001a02c10000000000001a02c1000
-            000000000000000000000000000000000000000000"#]],
+            04000140000000000000000100000001000000740100000004000000636861740000000001a02c10000000000001a02c1000
+            00000000000000000000000000000000000000000000000000"#]],
     );
     let throttled = CONFIG.replace("{name: chat, ", "{name: chat, throttle: {messages: 1, per: 10m}, ");
     play.set_config(&throttled.replace("[alertname]", "[x]")).unwrap();
@@ -388,9 +396,9 @@ fn the_bytes_of_what_is_known_of_people_are_golden() {
     golden_people(
         &play,
         expect![[r#"
-            04000178000000000000000100000001000000740100000004000000636861740000000001a02c10000000000001a02c1000
+            0400017c000000000000000100000001000000740100000004000000636861740000000001a02c10000000000001a02c1000
             0000000001000000040000006368617401000000a02c10000000000001000000000000000a00000001000000780100000032
-            010000000000000001707b1900000000000100000000000000000000000000"#]],
+            010000000000000001707b190000000000010000000000000000000000000000000000"#]],
     );
     let alerts = [outside("2").labels].into();
     play.apply(Command::Acknowledge { tenant: tenant(), alerts, by: "me".into() }).unwrap();
@@ -398,11 +406,11 @@ fn the_bytes_of_what_is_known_of_people_are_golden() {
     golden_people(
         &play,
         expect![[r#"
-        040001c8000000000000000100000001000000740100000004000000636861740000000001a02c10000000000001a02c1000
-        0000000001000000040000006368617401000000a02c10000000000001000000000000000a00000001000000780100000032
-        010000000000000001707b19000000000001010000001e00000009000000616c6572746e616d65030000004f757401000000
-        780100000032b053100000000000020000006d65010707070707070707070707070707070707070707070707070707070707
-        0707070000000000000000"#]],
+            040001cc000000000000000100000001000000740100000004000000636861740000000001a02c10000000000001a02c1000
+            0000000001000000040000006368617401000000a02c10000000000001000000000000000a00000001000000780100000032
+            010000000000000001707b19000000000001010000001e00000009000000616c6572746e616d65030000004f757401000000
+            780100000032b053100000000000020000006d65010707070707070707070707070707070707070707070707070707070707
+            070707000000000000000000000000"#]],
     );
     let policy = "escalation_policies: [{name: e, steps: [{notify: chat, after: 1m}]}]\n";
     let escalated = CONFIG.replace("  group_wait", "  escalation: e\n  group_wait") + policy;
@@ -411,10 +419,39 @@ fn the_bytes_of_what_is_known_of_people_are_golden() {
     let shift = Shift { user: "u".into(), begins_at: play.now, ends_at: play.now + 2 };
     let (id, schedule, by) = ("i".into(), "s".into(), "me".into());
     play.apply(Command::SetOverride { tenant: tenant(), id, schedule, shift, by }).unwrap();
-    golden_people(&play, expect![[r#"
-        040001de000000000000000100000001000000740100000004000000636861740000000001a02c10000000000001a02c1000
+    golden_people(
+        &play,
+        expect![[r#"
+            040001e2000000000000000100000001000000740100000004000000636861740000000001a02c10000000000001a02c1000
+            0000000000000000010000001e00000009000000616c6572746e616d65030000004f757401000000780100000032b0531000
+            00000000020000006d6501070707070707070707070707070707070707070707070707070707070707070701000000140000
+            007b7d3a7b616c6572746e616d653d224f7574227d0100000000000000000000000001000000010000006901000000730100
+            000075103e110000000000123e110000000000020000006d650f0000000000000000000000"#]],
+    );
+    let silence = SilenceDraft {
+        replaces: None,
+        new_id: "a".into(),
+        matchers: "x=1".into(),
+        during: Some("x=2".into()),
+        begins_at: play.now,
+        ends_at: play.now + 9,
+        created_by: "c".into(),
+        comment: "d".into(),
+    };
+    golden(
+        &request(Command::SetSilence { tenant: tenant(), silence: silence.clone() }),
+        expect![[r#"
+        010d0c00000000000019010000007400010000006103000000783d31103e110000000000193e110000000000010000006301
+        0000006403000000783d32"#]],
+    );
+    play.apply(Command::SetSilence { tenant: tenant(), silence }).unwrap();
+    golden_people(
+        &play,
+        expect![[r#"
+        040001ee000000000000000100000001000000740100000004000000636861740000000001a02c10000000000001a02c1000
         0000000000000000010000001e00000009000000616c6572746e616d65030000004f757401000000780100000032b0531000
         00000000020000006d6501070707070707070707070707070707070707070707070707070707070707070701000000140000
         007b7d3a7b616c6572746e616d653d224f7574227d0100000000000000000000000001000000010000006901000000730100
-        000075103e110000000000123e110000000000020000006d650f00000000000000"#]]);
+        000075103e110000000000123e110000000000020000006d650f0000000000000001000000010000006103000000783d32"#]],
+    );
 }

@@ -81,6 +81,7 @@ impl Draw {
                     replaces,
                     new_id: self.below(6).to_string(),
                     matchers,
+                    during: (self.below(3) == 0).then(|| "x=2".into()),
                     begins_at,
                     ends_at: begins_at + self.below(9) as i64 * MINUTE,
                     created_by: "ä".into(),

@@ -206,6 +206,10 @@ impl alerting_server::Alerting for Alerting {
         let wish = SilenceWish {
             id: Some(silence.id).filter(|id| !id.is_empty()),
             matchers: read_matchers([silence.matchers.as_str()])?,
+            during: match silence.while_firing.as_str() {
+                "" => None,
+                during => Some(read_matchers([during])?),
+            },
             begins_at: if silence.begins_ms == 0 { desk.now_ms() } else { silence.begins_ms },
             ends_at: silence.ends_ms,
             created_by: silence.created_by,
@@ -384,5 +388,6 @@ fn silence_message(named: NamedSilence) -> Silence {
         comment: silence.comment.to_string(),
         state: state.to_owned(),
         updated_ms: silence.updated_at,
+        while_firing: silence.during.map(|(text, _)| text.to_string()).unwrap_or_default(),
     }
 }

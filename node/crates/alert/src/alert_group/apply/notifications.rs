@@ -13,7 +13,7 @@ use crate::alert_group::limits::{
 use crate::alert_group::state::{StoredNotifications, TenantState};
 use crate::notify::config::Config;
 use crate::notify::dispatch;
-use crate::notify::silence::{SILENCES_MAX, SetError, StoredSilence};
+use crate::notify::silence::{CONDITIONAL_SILENCES_MAX, SILENCES_MAX, SetError, StoredSilence};
 
 impl TenantState {
     pub(super) fn set_notifications(
@@ -99,10 +99,16 @@ impl TenantState {
     }
 
     pub(super) fn set_silence(&mut self, draft: &SilenceDraft, now: Timestamp) -> Reply {
-        let SilenceDraft { replaces, new_id, matchers, begins_at, ends_at, created_by, comment } = draft;
-        let texts = [replaces.as_deref().unwrap_or_default(), new_id, matchers, created_by, comment];
+        let SilenceDraft { replaces, new_id, matchers, during, begins_at, ends_at, created_by, comment } = draft;
+        let or_none = |text: &Option<String>| text.clone().unwrap_or_default();
+        let texts = [&or_none(replaces), &or_none(during), new_id, matchers, created_by, comment];
         Refusal::check(Limited::SilenceBytes, texts.iter().map(|text| text.len()).sum(), SILENCE_BYTES_MAX)?;
-        let silence = StoredSilence::new(matchers, (*begins_at, *ends_at), created_by, comment);
+        let silence =
+            StoredSilence::new(matchers, (*begins_at, *ends_at), created_by, comment).during(during.as_deref());
+        if during.is_some() {
+            let count = self.silences.conditional(now) + 1;
+            Refusal::check(Limited::ConditionalSilences, count, CONDITIONAL_SILENCES_MAX)?;
+        }
         let set = self.silences.set(replaces.as_deref(), new_id, silence, now);
         set.map(|id| Outcome::Silence { id }).map_err(|error| match error {
             SetError::Unknown => Refusal::NoSilence { id: replaces.clone().unwrap_or_default() },

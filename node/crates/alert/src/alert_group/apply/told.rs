@@ -21,6 +21,7 @@ impl TenantState {
             .iter()
             .map(|(_, silence)| silence)
             .filter(|silence| silence.state(now) == SilenceState::Active)
+            .filter(|silence| silence.is_met(&|during| self.dispatch.fires(during, now)))
             .collect();
         let is_silenced = |labels: &Labels| active.iter().any(|silence| silence.silences(labels, now));
         let pending = |way: &Way| {

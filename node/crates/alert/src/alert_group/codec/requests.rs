@@ -27,6 +27,7 @@ const SET_LINK_KEY: u8 = 21;
 const ACKNOWLEDGE: u8 = 22;
 const SET_OVERRIDE: u8 = 23;
 const DELETE_OVERRIDE: u8 = 24;
+const SET_SILENCE_DURING: u8 = 25;
 
 /// The bytes of a request.
 pub fn encode(request: &Request) -> Vec<u8> {
@@ -95,9 +96,12 @@ impl Encoder {
                 self.list(alerts.iter(), Encoder::received);
             }
             Command::SetSilence { tenant, silence } => {
-                self.u8(SET_SILENCE);
+                self.u8(if silence.during.is_some() { SET_SILENCE_DURING } else { SET_SILENCE });
                 self.tenant(tenant);
                 self.draft(silence);
+                if let Some(during) = &silence.during {
+                    self.text(during);
+                }
             }
             Command::ExpireSilence { tenant, id } => {
                 self.u8(EXPIRE_SILENCE);
@@ -221,6 +225,11 @@ impl Decoder<'_> {
             DELETE_NOTIFICATIONS => Command::DeleteNotifications { tenant: self.tenant()? },
             EVALUATED => Command::Evaluated(Box::new(self.evaluated()?)),
             RECEIVE => Command::Receive { tenant: self.tenant()?, alerts: self.list(Decoder::received)? },
+            SET_SILENCE_DURING => {
+                let (tenant, mut silence) = (self.tenant()?, self.draft()?);
+                silence.during = Some(self.text()?);
+                Command::SetSilence { tenant, silence }
+            }
             SET_SILENCE => Command::SetSilence { tenant: self.tenant()?, silence: self.draft()? },
             EXPIRE_SILENCE => Command::ExpireSilence { tenant: self.tenant()?, id: self.text()? },
             ADVANCE => Command::Advance { tenant: self.tenant()? },
@@ -295,6 +304,7 @@ impl Decoder<'_> {
             replaces: self.option(Decoder::text)?,
             new_id: self.text()?,
             matchers: self.text()?,
+            during: None,
             begins_at: self.i64()?,
             ends_at: self.i64()?,
             created_by: self.text()?,

@@ -75,6 +75,7 @@ impl Desk {
                 let wish = SilenceWish {
                     id: None,
                     matchers: Link::matchers(&matchers).ok_or(LinkError::Forged)?,
+                    during: None,
                     begins_at,
                     ends_at: begins_at.saturating_add(SILENCE_MS),
                     created_by: by.to_owned(),

@@ -203,6 +203,7 @@ fn firing(state: &TenantState, config: &Config, known: &KnownAlert, now: Timesta
             receivers.push(receiver.clone());
         }
     }
+    let fires = |during: &Matchers| state.dispatch.fires(during, now);
     let inhibited_by = state.dispatch.inhibited_by(config, &alert.labels, now);
     Some(FiringAlert {
         labels: alert.labels.clone(),
@@ -215,7 +216,7 @@ fn firing(state: &TenantState, config: &Config, known: &KnownAlert, now: Timesta
         generator_url: alert.generator_url.clone(),
         receivers,
         acknowledged: state.acknowledgement(&alert.labels, now).cloned(),
-        silenced_by: state.silences.silencing(&alert.labels, now).map(|(id, _)| id.clone()).collect(),
+        silenced_by: state.silences.silencing(&alert.labels, &fires, now).map(|(id, _)| id.clone()).collect(),
         inhibited_by: inhibited_by.map(|(_, labels)| Fingerprint::of(labels)).into_iter().collect(),
         muted_by: Vec::new(),
     })

@@ -257,8 +257,9 @@ fn silence_json(named: &NamedSilence) -> Value {
             "value": matcher.value(),
         })
     };
+    let during = silence.during.as_ref().map(|(text, _)| &**text);
     let matchers: Value = matchers_of(named).into_iter().flat_map(Matchers::iter).map(matcher).collect();
-    json!({
+    let mut shown = json!({
         "comment": &*silence.comment,
         "createdBy": &*silence.created_by,
         "endsAt": format_rfc3339(silence.ends_at),
@@ -267,7 +268,11 @@ fn silence_json(named: &NamedSilence) -> Value {
         "startsAt": format_rfc3339(silence.begins_at),
         "status": { "state": state_of(named.state) },
         "updatedAt": format_rfc3339(silence.updated_at),
-    })
+    });
+    if let Some(during) = during {
+        shown["while"] = during.into();
+    }
+    shown
 }
 
 /// What a silence does, in a word.

@@ -15,10 +15,16 @@ pub(super) fn is_there(tenant: &TenantState) -> bool {
         || tenant.link_key.is_some()
         || !tenant.dispatch.escalations.is_empty()
         || !tenant.overrides.0.is_empty()
+        || during(tenant).next().is_some()
 }
 
 fn failing(tenant: &TenantState) -> impl Iterator<Item = (&(String, usize), &IntegrationHealth)> {
     tenant.integrations.iter().filter(|(_, health)| health.failed_at.is_some() || health.failing_since.is_some())
+}
+
+/// Silences that hold while an alert fires.
+fn during(tenant: &TenantState) -> impl Iterator<Item = (&String, &str)> {
+    tenant.silences.iter().filter_map(|(id, silence)| Some((id, &*silence.during.as_ref()?.0)))
 }
 
 impl Encoder {
@@ -64,6 +70,11 @@ impl Encoder {
             to.text(&one.created_by);
             to.u64(one.revision);
         });
+        let during: Vec<_> = during(tenant).collect();
+        self.list(during.into_iter(), |to, (id, text)| {
+            to.text(id);
+            to.text(text);
+        });
     }
 }
 
@@ -100,6 +111,11 @@ impl Decoder<'_> {
             let created_by = from.str()?.into();
             Ok((id, Override { schedule, shift, created_by, revision: from.u64()? }))
         })?);
+        let during: Vec<(String, String)> = self.list(|from| Ok((from.text()?, from.text()?)))?;
+        for (id, text) in during {
+            let silence = tenant.silences.get_mut(&id).ok_or(DecodeError::Damaged("a silence is not there"))?;
+            *silence = silence.clone().during(Some(&text));
+        }
         Ok(())
     }
 }
