@@ -8,10 +8,11 @@ use crate::Error;
 use crate::call::{Client, Repeat, ask};
 use crate::v1::alerting_client::AlertingClient;
 use crate::v1::{
-    Alert, DeleteNotificationsRequest, DeleteRuleGroupRequest, ExpireSilenceRequest, GetNotificationsRequest,
-    GetNotificationsResponse, ListAlertsRequest, ListRuleGroupsRequest, ListSilencesRequest, ListTransitionsRequest,
-    ListTransitionsResponse, RuleGroup, SetNotificationsRequest, SetNotificationsResponse, SetRuleGroupRequest,
-    SetRuleGroupResponse, SetSilenceRequest, Silence,
+    AcknowledgeAlertsRequest, Alert, DeleteNotificationsRequest, DeleteOverrideRequest, DeleteRuleGroupRequest,
+    ExpireSilenceRequest, GetNotificationsRequest, GetNotificationsResponse, ListAlertsRequest, ListOnCallRequest,
+    ListReceiversRequest, ListRuleGroupsRequest, ListSilencesRequest, ListTransitionsRequest, ListTransitionsResponse,
+    OnCall, Override, ReceiverStatus, RuleGroup, SetNotificationsRequest, SetNotificationsResponse, SetOverrideRequest,
+    SetRuleGroupRequest, SetRuleGroupResponse, SetSilenceRequest, Silence,
 };
 
 /// Alerting. From [`Client::alerting`].
@@ -65,6 +66,28 @@ impl Alerting<'_> {
         Ok(())
     }
 
+    /// How the receivers fare, by name.
+    pub async fn receivers(&self) -> Result<Vec<ReceiverStatus>, Error> {
+        Ok(ask!(self, Always, list_receivers, ListReceiversRequest {})?.0.receivers)
+    }
+
+    /// Who is on call by each schedule at a time (milliseconds since the Unix epoch; 0: now).
+    pub async fn on_call(&self, at_ms: i64) -> Result<Vec<OnCall>, Error> {
+        Ok(ask!(self, Always, list_on_call, ListOnCallRequest { at_ms })?.0.schedules)
+    }
+
+    /// Has somebody on call instead of another, and returns the override's id.
+    pub async fn set_override(&self, wanted: Override) -> Result<String, Error> {
+        let request = SetOverrideRequest { r#override: Some(wanted) };
+        Ok(ask!(self, IfUnsent, set_override, request)?.0.id)
+    }
+
+    /// Ends an override.
+    pub async fn delete_override(&self, id: &str) -> Result<(), Error> {
+        ask!(self, Always, delete_override, DeleteOverrideRequest { id: id.to_owned() })?;
+        Ok(())
+    }
+
     /// Alerts that fire or are pending and meet all of these matchers.
     pub async fn alerts(&self, filter: &[String]) -> Result<Vec<Alert>, Error> {
         Ok(ask!(self, Always, list_alerts, ListAlertsRequest { filter: filter.to_vec() })?.0.alerts)
@@ -73,6 +96,12 @@ impl Alerting<'_> {
     /// What became of alerts of rules, the latest first.
     pub async fn transitions(&self, request: ListTransitionsRequest) -> Result<ListTransitionsResponse, Error> {
         Ok(ask!(self, Always, list_transitions, request)?.0)
+    }
+
+    /// Says that somebody takes care of the alerts that fire and meet all of these matchers; of how many nobody did.
+    pub async fn acknowledge(&self, filter: &[String], by: &str) -> Result<u64, Error> {
+        let request = AcknowledgeAlertsRequest { filter: filter.to_vec(), by: by.to_owned() };
+        Ok(ask!(self, Always, acknowledge_alerts, request)?.0.alerts)
     }
 
     /// Takes a silence, new or changed, and returns its id.

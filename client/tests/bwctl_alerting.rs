@@ -4,7 +4,9 @@
 
 mod support;
 
-use bellwether_client::v1::{Alert, Label, RuleGroup, RuleStatus, Silence, Transition};
+use bellwether_client::v1::{
+    Alert, IntegrationStatus, Label, OnCall, Override, ReceiverStatus, RuleGroup, RuleStatus, Silence, Transition,
+};
 use expect_test::expect;
 use support::command::{bwctl, check};
 use support::{FakeNode, Script};
@@ -297,4 +299,60 @@ async fn alerts_and_silences_are_listed() {
         "expire an-id",
     ];
     assert_eq!(asked, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn receivers_are_listed_with_how_they_fare_and_alerts_acknowledged() {
+    let integration = |kind: &str, health: &str| IntegrationStatus {
+        kind: kind.to_owned(),
+        health: health.to_owned(),
+        sent_ms: 1_795_161_600_000,
+        ..IntegrationStatus::default()
+    };
+    let failing = IntegrationStatus {
+        failed_ms: 1_795_161_700_000,
+        last_error: "no such host".to_owned(),
+        given_up: 3,
+        waiting: 1,
+        ..integration("sms", "failing")
+    };
+    let receiver = |name: &str, integrations| ReceiverStatus {
+        name: name.to_owned(),
+        integrations,
+        held_back_groups: 7,
+        ..ReceiverStatus::default()
+    };
+    let receivers = vec![
+        receiver("chat", vec![integration("slack", "ok")]),
+        receiver("phone", vec![failing]),
+        receiver("none", vec![]),
+    ];
+    let node = FakeNode::start(Script::default()).await;
+    node.with(|script| script.alerting.receivers = receivers);
+    check(&node.address, "notify status", expect![[""]]);
+    check(&node.address, "notify status --failing", expect![[""]]);
+    check(&node.address, "alerts acknowledge alertname=A --author me", expect![[""]]);
+    assert_eq!(node.with(|script| script.asked.pop().unwrap()), "acknowledge [\"alertname=A\"] by me");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_on_call_is_listed_and_overridden() {
+    let one = Override {
+        id: "an-id".to_owned(),
+        user: "bob".to_owned(),
+        begins_ms: 1_795_161_600_000,
+        ends_ms: 1_795_165_200_000,
+        created_by: "ann".to_owned(),
+        ..Override::default()
+    };
+    let schedule =
+        |name: &str, user: &str, overrides| OnCall { schedule: name.to_owned(), user: user.to_owned(), overrides };
+    let node = FakeNode::start(Script::default()).await;
+    let schedules = vec![schedule("days", "bob", vec![one]), schedule("nights", "", vec![])];
+    node.with(|script| script.alerting.on_call = schedules);
+    check(&node.address, "oncall show", expect![[""]]);
+    check(&node.address, "oncall override days ann --duration 2h --author me", expect![[""]]);
+    check(&node.address, "oncall delete an-id", expect![[""]]);
+    let asked = node.with(|script| script.asked.split_off(script.asked.len() - 2));
+    assert_eq!(asked, ["ann for days from 0 by me", "delete override an-id"]);
 }

@@ -13,6 +13,8 @@ pub struct Alerting {
     pub alerts: Vec<Alert>,
     pub silences: Vec<Silence>,
     pub transitions: Vec<Transition>,
+    pub receivers: Vec<ReceiverStatus>,
+    pub on_call: Vec<OnCall>,
 }
 
 fn name_of(text: &str) -> String {
@@ -86,6 +88,49 @@ impl alerting_server::Alerting for FakeNode {
         self.answer(|script| {
             script.asked.push("delete notifications".to_owned());
             DeleteNotificationsResponse {}
+        })
+    }
+
+    async fn list_receivers(
+        &self,
+        _: Request<ListReceiversRequest>,
+    ) -> Result<Response<ListReceiversResponse>, Status> {
+        self.answer(|script| ListReceiversResponse { receivers: script.alerting.receivers.clone() })
+    }
+
+    async fn list_on_call(&self, _: Request<ListOnCallRequest>) -> Result<Response<ListOnCallResponse>, Status> {
+        self.answer(|script| ListOnCallResponse { schedules: script.alerting.on_call.clone() })
+    }
+
+    async fn set_override(
+        &self,
+        request: Request<SetOverrideRequest>,
+    ) -> Result<Response<SetOverrideResponse>, Status> {
+        self.answer(|script| {
+            let Override { schedule, user, begins_ms, created_by, .. } = request.into_inner().r#override.unwrap();
+            script.asked.push(format!("{user} for {schedule} from {begins_ms} by {created_by}"));
+            SetOverrideResponse { id: "an-id".to_owned() }
+        })
+    }
+
+    async fn delete_override(
+        &self,
+        request: Request<DeleteOverrideRequest>,
+    ) -> Result<Response<DeleteOverrideResponse>, Status> {
+        self.answer(|script| {
+            script.asked.push(format!("delete override {}", request.into_inner().id));
+            DeleteOverrideResponse {}
+        })
+    }
+
+    async fn acknowledge_alerts(
+        &self,
+        request: Request<AcknowledgeAlertsRequest>,
+    ) -> Result<Response<AcknowledgeAlertsResponse>, Status> {
+        self.answer(|script| {
+            let AcknowledgeAlertsRequest { filter, by } = request.into_inner();
+            script.asked.push(format!("acknowledge {filter:?} by {by}"));
+            AcknowledgeAlertsResponse { alerts: 2 }
         })
     }
 

@@ -106,6 +106,9 @@ pub enum Command {
     /// Alerts that fire or are pending
     #[command(subcommand)]
     Alerts(AlertsCommand),
+    /// Who is on call
+    #[command(subcommand)]
+    Oncall(OncallCommand),
     /// Keep alerts quiet for a time
     #[command(subcommand)]
     Silence(SilenceCommand),
@@ -557,6 +560,17 @@ pub enum AlertsCommand {
     },
     /// What became of alerts of rules, the latest last
     History(HistoryArguments),
+    /// Say that somebody takes care of alerts that fire: nobody is reminded of them
+    Acknowledge {
+        /// What they must meet, such as alertname=DiskFull
+        #[arg(required = true, value_name = "MATCHER")]
+        matchers: Vec<String>,
+        /// Who takes care
+        #[arg(long, value_name = "NAME", env = "USER", default_value = "")]
+        author: String,
+        #[command(flatten)]
+        of: TenantOption,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -573,6 +587,50 @@ pub struct HistoryArguments {
     /// So many at most, the latest
     #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,
+    #[command(flatten)]
+    pub of: TenantOption,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum OncallCommand {
+    /// Who is on call by each schedule, with overrides
+    Show {
+        /// At another time than now
+        #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true)]
+        at: Option<TimeArgument>,
+        #[command(flatten)]
+        of: TenantOption,
+    },
+    /// Have somebody on call instead of another for a while; prints the override's id
+    Override(OverrideArguments),
+    /// End overrides
+    Delete {
+        /// Their ids
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<String>,
+        #[command(flatten)]
+        of: TenantOption,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct OverrideArguments {
+    /// The schedule
+    pub schedule: String,
+    /// Who is on call: a receiver
+    pub user: String,
+    /// For how long
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "8h")]
+    pub duration: Duration,
+    /// From when; without, from now
+    #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true)]
+    pub begin: Option<TimeArgument>,
+    /// Until when
+    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "duration")]
+    pub end: Option<TimeArgument>,
+    /// Who wants it
+    #[arg(long, default_value = "bwctl")]
+    pub author: String,
     #[command(flatten)]
     pub of: TenantOption,
 }
@@ -616,6 +674,9 @@ pub struct SilenceArguments {
     /// Who wants it
     #[arg(long, default_value = "bwctl")]
     pub author: String,
+    /// Only while an alert fires that meets this, all of it, such as alertname=Maintenance
+    #[arg(long = "while", value_name = "MATCHER")]
+    pub while_firing: Vec<String>,
     /// Why
     #[arg(long, default_value = "")]
     pub comment: String,
@@ -664,6 +725,14 @@ pub enum NotifyCommand {
         #[command(flatten)]
         of: TenantOption,
     },
+    /// Say how each receiver fares: when it was told last, why not since, and what waits
+    Status {
+        /// Those that fail alone, and end with 1 if there are any
+        #[arg(long)]
+        failing: bool,
+        #[command(flatten)]
+        of: TenantOption,
+    },
     /// Delete the cluster's configuration: nobody is told
     Delete {
         #[command(flatten)]
@@ -674,7 +743,13 @@ pub enum NotifyCommand {
 impl NotifyCommand {
     /// Whether a node is asked.
     pub fn asks(&self) -> bool {
-        matches!(self, NotifyCommand::Load { .. } | NotifyCommand::Show { .. } | NotifyCommand::Delete { .. })
+        matches!(
+            self,
+            NotifyCommand::Load { .. }
+                | NotifyCommand::Show { .. }
+                | NotifyCommand::Status { .. }
+                | NotifyCommand::Delete { .. }
+        )
     }
 }
 

@@ -103,6 +103,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Rules(command) => alerting::rules::run(&context, command).await,
         Command::Notify(command) => alerting::notifications::run(&context, command).await,
         Command::Alerts(command) => alerting::run(&context, command).await,
+        Command::Oncall(command) => alerting::on_call::run(&context, command).await,
         Command::Silence(command) => alerting::silences::run(&context, command).await,
         Command::Completion { .. } | Command::Man { .. } | Command::Tls(_) => Ok(()),
     }

@@ -28,7 +28,10 @@ pub fn run(output: Output, command: NotifyCommand) -> Result<(), Failure> {
         NotifyCommand::Route(arguments) => route::route(output, &arguments)?,
         NotifyCommand::Render { file, timeline, text } => render::render(output, &file, &timeline, text.as_deref())?,
         NotifyCommand::Simulate { file, timeline } => simulate::simulate(output, &file, &timeline)?,
-        NotifyCommand::Load { .. } | NotifyCommand::Show { .. } | NotifyCommand::Delete { .. } => true,
+        NotifyCommand::Load { .. }
+        | NotifyCommand::Show { .. }
+        | NotifyCommand::Status { .. }
+        | NotifyCommand::Delete { .. } => true,
     };
     if is_good { Ok(()) } else { Err(Failure::Found) }
 }

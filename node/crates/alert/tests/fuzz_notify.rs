@@ -117,7 +117,7 @@ fn any_template_is_expanded_or_refused() {
     bolero::check!().for_each(|bytes: &[u8]| {
         let text: String = bytes.iter().map(|byte| PARTS[*byte as usize % PARTS.len()]).collect();
         if let Ok(text) = Text::parse(&text) {
-            let _ = library.expand(&text, &messages[0].1, "http://me", i64::MAX);
+            let _ = library.expand(&text, (&messages[0].1, &Default::default()), "http://me", i64::MAX);
         }
     });
 }

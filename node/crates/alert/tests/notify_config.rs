@@ -386,3 +386,45 @@ fn a_deep_or_wide_tree_is_bounded() {
     assert_eq!(config.routes.take(&labels("x=y")).len(), 5000);
     assert_eq!(PrintedLabels(&labels("x=y a=b")).to_string(), "{a=\"b\", x=\"y\"}");
 }
+
+#[test]
+fn what_alertmanager_does_not_have_is_read_with_places_too() {
+    check_receiver(
+        "  throttle: {messages: 0}\n  sms_configs: [{to: '+1', url: 'http://x', account_sid: a}]\n  alertmanager_configs: [{}]\n",
+        expect![[r#"
+            4:13: receiver "a": throttle needs per
+            4:24: receiver "a": messages: it must be at least 1
+            5:28: receiver "a": sms_configs has both account_sid and url, which exclude each other
+            5:45: receiver "a": sms_configs with account_sid needs auth_token or auth_token_file
+            6:26: receiver "a": alertmanager_configs needs url
+        "#]],
+    );
+    check_receiver(
+        "  throttle: {messages: 5000, per: 1h}\n",
+        expect![[r#"
+        4:13: receiver "a": throttle: messages is 1000 at most
+    "#]],
+    );
+    let route = |summary: &str| format!("route:\n  receiver: a\n  summary: {summary}\nreceivers: [{{name: a}}]\n");
+    check(
+        &route("{of: host, worst: 90}"),
+        expect![[r#"
+        3:12: summary: worst is 50 at most
+    "#]],
+    );
+    check(
+        &route("{total: 'sum(', order: up}"),
+        expect![[r#"
+        3:12: summary needs of
+        3:12: summary: total: 1:5: parse error: unclosed left parenthesis
+        3:35: order: "up" is none of highest, lowest
+    "#]],
+    );
+    check(&route("{of: host, total: 'count(up{job=\"{{ .GroupLabels.job }}\"})'}"), expect![""]);
+    let config = read(
+        &route("{of: host, noun: hosts, total: 'count(up)', worst: 3, order: lowest}")
+            .replace("receivers", "  routes: [{matchers: [a=b]}]\nreceivers"),
+    );
+    let summary = config.routes.get(1).summary.as_ref().unwrap();
+    assert_eq!((summary.noun.as_str(), summary.worst, summary.lowest), ("hosts", 3, true));
+}

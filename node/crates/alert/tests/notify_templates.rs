@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where its helper fails")]
 
-use bellwether_alert::notify::Config;
 use bellwether_alert::notify::templates::{Library, Text, check_settings};
 use bellwether_alert::notify::timeline::Timeline;
+use bellwether_alert::notify::{Config, Extras};
 use bellwether_alert::template::TextKind;
 use expect_test::{Expect, expect};
 
@@ -31,7 +31,8 @@ fn check_with(library: &Library, text: &str, expanded: Expect) {
     let told = match Text::parse(text) {
         Err(problem) => format!("{problem}\n"),
         Ok(text) => {
-            let expand = |(at, message): &(i64, _)| library.expand(&text, message, "http://me", *at);
+            let expand =
+                |(at, message): &(i64, _)| library.expand(&text, (message, &Default::default()), "http://me", *at);
             messages.iter().map(|message| expand(message).unwrap_or_else(|error| error.to_string()) + "\n").collect()
         }
     };
@@ -275,7 +276,7 @@ fn settings_that_say_nothing_have_texts_of_their_own() {
     for (at, message) in Timeline::read(TIMELINE).unwrap().run(&config).unwrap() {
         let settings = &config.receivers["all"].integrations[message.integration].settings;
         told.push_str(&format!("{} {}\n", message.kind.name(), message.why.as_str()));
-        for (name, text) in library.expand_settings(settings, &message, "http://me", at) {
+        for (name, text) in library.expand_settings(settings, (&message, &Default::default()), "http://me", at) {
             let text = text.unwrap_or_else(|error| panic!("{name}: {error}"));
             assert!(name != "html" || text.contains("summary = disk &lt;full&gt;<br>"), "{text}");
             // The second message shows what the first has not.
@@ -340,7 +341,7 @@ fn values_are_escaped_where_a_text_is_html() {
     let (at, message) = &messages[0];
     let mut library = Library::default();
     library.add("own.tmpl", r#"{{ define "own" }}<i>{{ .CommonAnnotations.summary }}</i>{{ end }}"#).unwrap();
-    let expansion = library.over(message, "http://me", *at);
+    let expansion = library.over((message, &Extras::default()), "http://me", *at);
     for (text, html) in [
         ("<b>{{ .CommonAnnotations.summary }}</b>", "<b>disk &lt;full&gt;</b>"),
         ("{{ .CommonAnnotations.summary | safeHtml }}", "disk <full>"),
@@ -361,7 +362,92 @@ fn an_alert_is_known_by_where_it_comes_from_and_by_a_number() {
     let text = Text::parse("{{ range .Alerts }}{{ .GeneratorURL }} {{ .Fingerprint }}\n{{ end }}").unwrap();
     message.firing[0].generator_url = "/graph?x".into();
     message.firing[1].generator_url = "http://prometheus/graph".into();
-    let expanded = library.expand(&text, &message, "http://me/", 0).unwrap();
+    let expanded = library.expand(&text, (&message, &Extras::default()), "http://me/", 0).unwrap();
     // The numbers are Alertmanager's of the same alerts.
     assert_eq!(expanded, "http://me/graph?x 108844e9302a38f5\nhttp://prometheus/graph 109244e930328d7a\n");
+}
+
+#[test]
+fn a_message_of_many_says_how_many_and_which_are_the_worst() {
+    let config = "route: {receiver: r, summary: {of: host, noun: hosts, worst: 2}}\n\
+                  receivers: [{name: r, opsgenie_configs: [{api_key: k}], email_configs: [{to: a@b, from: c@d, smarthost: 'm:25'}]}]\n";
+    let config = Config::read(config).unwrap();
+    let timeline = "begin: 2026-11-20T08:00:00Z\nuntil: 1m\nevents:\n\
+                    - {at: 0s, firing: {alertname: DiskFull, host: a, disk: x}, annotations: {value: '91.5'}}\n\
+                    - {at: 0s, firing: {alertname: DiskFull, host: a, disk: y}, annotations: {value: '93'}}\n\
+                    - {at: 0s, firing: {alertname: DiskFull, host: b}, annotations: {value: '99'}}\n\
+                    - {at: 0s, firing: {alertname: DiskFull, host: c}}\n";
+    let (at, message) = Timeline::read(timeline).unwrap().run(&config).unwrap().remove(0);
+    let summary = config.routes.get(0).summary.as_ref().unwrap();
+    let summed = |total| summary.of(&message, total, &|labels| (labels.get("host") == Some("c")).then_some(95.0));
+    assert_eq!(summed(Some(120.0)).text, "3 of 120 hosts affected");
+    assert_eq!(summed(Some(2.0)).text, "3 hosts affected", "fewer than are affected cannot be all");
+    let extras = Extras { summary: Some(summed(Some(120.0))), ..Extras::default() };
+    let mut told = String::new();
+    for integration in &config.receivers["r"].integrations {
+        for (name, text) in
+            Library::default().expand_settings(&integration.settings, (&message, &extras), "http://me", at)
+        {
+            let text = text.unwrap();
+            if ["subject", "message", "description", "html"].contains(&name.as_str()) {
+                told.push_str(&format!("{name}: {}\n", text.chars().take(400).collect::<String>()));
+            }
+        }
+    }
+    expect![[r#"
+        html: <!DOCTYPE html>
+        <html>
+        <head><meta charset="utf-8"><title>Alerts</title></head>
+        <body style="font-family: sans-serif">
+        <h2>4 alerts for </h2>
+        <p><a href="http://me/#/alerts?receiver=r">View in Bellwether</a></p>
+        <p><b>3 of 120 hosts affected</b></p>
+        <ul><li>b: 99</li><li>c: 95</li><li>and 1 more</li></ul>
+        <h3>[4] Firing</h3>
+        <p><b>Labels</b><br>
+        alertname = DiskFull<br>
+        disk = x<br>
+        host = a<br>
+        <
+        description: 
+        3 of 120 hosts affected
+         - b: 99
+         - c: 95
+         - and 1 more
+        Alerts Firing:
+        Labels:
+         - alertname = DiskFull
+         - disk = x
+         - host = a
+        Annotations:
+         - value = 91.5
+        Source: 
+        Labels:
+         - alertname = DiskFull
+         - disk = y
+         - host = a
+        Annotations:
+         - value = 93
+        Source: 
+        Labels:
+         - alertname = DiskFull
+         - host = b
+        Annotations:
+         - value = 99
+        Source: 
+        Labels:
+         - alertname = DiskFull
+         - host = c
+        Annotations:
+        Sourc
+        message: [FIRING:4]  (DiskFull) 3 of 120 hosts affected
+    "#]]
+    .assert_eq(&told);
+    // By its own: the values of annotations.
+    let text = Text::parse(
+        "{{ .Summary.Text }}, {{ range .Summary.Worst }}{{ .Name }}={{ .Value }} {{ end }}{{ .Summary.Others }}",
+    )
+    .unwrap();
+    let expanded = Library::default().expand(&text, (&message, &Extras::of(&config, &message)), "http://me", at);
+    assert_eq!(expanded.unwrap(), "3 hosts affected, b=99 a=93 1");
 }

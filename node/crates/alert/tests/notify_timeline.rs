@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use bellwether_alert::notify::dispatch::{Alert, Dispatch, Looking, Message};
+use bellwether_alert::notify::throttle::Throttles;
 use bellwether_alert::notify::timeline::Timeline;
 use bellwether_alert::notify::{Config, Labels};
 use expect_test::{Expect, expect};
@@ -201,8 +202,15 @@ const HOUR_MS: i64 = 3_600_000;
 impl Play {
     fn until(&mut self, end: i64) {
         while let Some(now) = self.dispatch.next().filter(|now| *now < end) {
-            let looking = Looking { is_silenced: &|_| false, pending: &|_| None, messages_max: usize::MAX };
-            for message in self.dispatch.advance(&self.config, &looking, now).messages {
+            let no = |_: &Labels| false;
+            let looking = Looking {
+                is_silenced: &no,
+                is_acknowledged: &no,
+                overrides: &Default::default(),
+                pending: &|_| None,
+                messages_max: usize::MAX,
+            };
+            for message in self.dispatch.advance(&self.config, &looking, &mut Throttles::default(), now).messages {
                 self.dispatch.sent(&self.config, &message, now);
                 self.check(now, message);
             }

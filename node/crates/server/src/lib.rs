@@ -55,6 +55,7 @@ use alerting::desk::Desk;
 use alerting::evaluator::{self, Evaluator};
 use alerting::notifier::Notifier;
 use alerting::notifier::metrics::NotifierMetrics;
+use alerting::notifier::totals::Totals;
 use alerting::on_write::{self, Carrier};
 use alerting::send::Sender;
 use backup::Backups;
@@ -272,9 +273,12 @@ impl Server {
         let sender = Arc::new(Sender::new(outside, files_dir, &env, &registry)?);
         let notifier_metrics = Arc::new(NotifierMetrics::new(&registry)?);
         let external_url = config.external_url(http_address);
+        let links = (!config.alerting.external_url.is_empty()).then(|| env.key.clone());
+        let totals: Arc<dyn Totals> = Arc::new(queries.clone());
         for group in alerting.groups() {
             let (clock, metrics) = (env.clock.clone(), notifier_metrics.clone());
-            let notifier = Notifier::new(group.clone(), sender.clone(), &external_url, clock, metrics);
+            let told_by = (sender.clone(), totals.clone());
+            let notifier = Notifier::new(group.clone(), told_by, (&external_url, links.clone()), clock, metrics);
             tasks.spawn(notifier.run(stopped.clone()));
         }
         let http_routes = gateway::router(GatewayState {

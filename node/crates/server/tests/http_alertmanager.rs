@@ -203,3 +203,66 @@ async fn silences_are_set_changed_and_expired() {
         assert!(expected.is_empty() || answer.shown() == expected, "{}", answer.shown());
     }
 }
+
+#[tokio::test]
+async fn a_link_acknowledges_once_its_button_is_pressed() {
+    use bellwether_alert::alert_group::{Command, LinkKey};
+    use bellwether_alert::notify::timeline::Timeline;
+    use bellwether_model::Tenant;
+    use bellwether_server::alerting::links;
+
+    let node = configured().await;
+    receive(&node, json!([{"labels": {"alertname": "A<b>", "host": "a"}}])).await;
+    let tenant = Tenant::default_tenant();
+    node.alerting.apply(Command::SetLinkKey { tenant: tenant.clone(), key: [7; 32] }).unwrap();
+    // The message as it is made of such an alert.
+    let timeline =
+        "begin: 2026-11-20T08:00:00Z\nuntil: 1m\nevents:\n- {at: 0s, firing: {alertname: 'A<b>', host: a}}\n";
+    let config = bellwether_alert::notify::Config::read(CONFIG).unwrap();
+    let (at, message) = Timeline::read(timeline).unwrap().run(&config).unwrap().remove(0);
+    let [acknowledge, silence] = links::of_message("", LinkKey([7; 32]), &tenant, &message, at);
+    let [forged, _] = links::of_message("", LinkKey([8; 32]), &tenant, &message, at);
+    let [old, _] = links::of_message("", LinkKey([7; 32]), &tenant, &message, at - links::LINK_LIFETIME_MS - 60_000);
+
+    let page = node.get(&acknowledge).await;
+    assert_eq!((page.status, page.header("content-type")), (StatusCode::OK, Some("text/html; charset=utf-8")));
+    assert!(
+        page.text().contains("1 fire in {}:{alertname=&quot;A&lt;b&gt;&quot;}, 1 not acknowledged yet."),
+        "{}",
+        page.text()
+    );
+    // Whoever only looks changes nothing.
+    assert!(!node.get("/api/v2/alerts").await.text().contains("acknowledged"));
+    let done = node.form(&acknowledge, &[("by", "Ann")]).await;
+    assert!(done.text().contains("1 alert is acknowledged now"), "{}", done.text());
+    let alerts = node.get("/api/v2/alerts").await;
+    assert!(
+        alerts.text().contains(r#""acknowledged":{"at":"2026-11-20T08:00:00.000Z","by":"Ann"}"#),
+        "{}",
+        alerts.text()
+    );
+    assert!(node.get(&acknowledge).await.text().contains("acknowledged already"));
+
+    for (link, status, text) in [
+        (&forged, StatusCode::FORBIDDEN, "this link is not right"),
+        (&old, StatusCode::GONE, "this link is over"),
+        (&"/alerting/x".to_owned(), StatusCode::FORBIDDEN, "this link is not right"),
+    ] {
+        for answer in [node.get(link).await, node.post(link).await] {
+            assert_eq!(answer.status, status);
+            assert!(answer.text().contains(text), "{}", answer.text());
+        }
+    }
+    assert!(node.get(&silence).await.text().contains("Silence alerts?"));
+    assert_eq!(node.get("/api/v2/silences").await.text(), "[]");
+    assert!(node.post(&silence).await.text().contains("<h1>Silenced</h1>"));
+    let alerts = node.get("/api/v2/alerts").await;
+    assert!(alerts.text().contains(r#""state":"suppressed""#), "{}", alerts.text());
+}
+
+#[tokio::test]
+async fn how_receivers_fare_is_told() {
+    let node = configured().await;
+    let shown = node.get("/api/v1/alertmanager/receivers").await;
+    expect![[r#"{"data":{"receivers":[{"held_back":{"groups":0,"messages":0},"integrations":[{"failed_at":null,"failing_since":null,"given_up":0,"health":"unknown","kind":"slack","last_error":null,"sent_at":null,"waiting":0,"waiting_since":null}],"name":"chat"},{"held_back":{"groups":0,"messages":0},"integrations":[{"failed_at":null,"failing_since":null,"given_up":0,"health":"unknown","kind":"webhook","last_error":null,"sent_at":null,"waiting":0,"waiting_since":null}],"name":"pager"}]},"status":"success"}"#]].assert_eq(shown.text());
+}

@@ -1,8 +1,10 @@
-//! What nodes know of alerting: `bwctl rules load|list|show|delete|status`, `bwctl notify load|show|delete`, `bwctl alerts`, `bwctl
-//! silence`. What is done to files without a node is in [`rules`](crate::rules) and [`notify`](crate::notify).
+//! What nodes know of alerting: `bwctl rules load|list|show|delete|status`, `bwctl notify load|show|status|delete`, `bwctl alerts`, `bwctl
+//! silence`, `bwctl oncall`. What is done to files without a node is in [`rules`](crate::rules) and [`notify`](crate::notify).
 
 mod history;
 pub mod notifications;
+pub mod on_call;
+mod receivers;
 pub mod rules;
 pub mod silences;
 
@@ -32,6 +34,11 @@ pub async fn run(context: &Context, command: AlertsCommand) -> Result<(), Failur
             Ok(context.output.print(|| table(&alerts), || alerts.iter().map(alert_json).collect())?)
         }
         AlertsCommand::History(arguments) => history::run(context, arguments).await,
+        AlertsCommand::Acknowledge { matchers, author, of } => {
+            let count = client_of(context, &of)?.alerting().acknowledge(&matchers, &author).await?;
+            let line = format!("{count} alert{} acknowledged now", if count == 1 { " is" } else { "s are" });
+            Ok(context.output.print_line(&line, &json!({"acknowledged": count}))?)
+        }
     }
 }
 
@@ -49,14 +56,11 @@ fn table(alerts: &[Alert]) -> Table {
             (None, None) if !alert.muted_by.is_empty() => format!("nobody: muted by {}", alert.muted_by.join(", ")),
             (None, None) => alert.receivers.join(", "),
         };
-        table.row([
-            name.to_owned(),
-            alert.state.clone(),
-            print_time(alert.active_since_ms),
-            value,
-            quiet,
-            others.join(" "),
-        ]);
+        let state = match alert.acknowledged_ms {
+            0 => alert.state.clone(),
+            _ => format!("{}, {} takes care", alert.state, alert.acknowledged_by),
+        };
+        table.row([name.to_owned(), state, print_time(alert.active_since_ms), value, quiet, others.join(" ")]);
     }
     table
 }
@@ -75,6 +79,8 @@ fn alert_json(alert: &Alert) -> Value {
         "silenced_by": alert.silenced_by,
         "inhibited_by": alert.inhibited_by,
         "muted_by": alert.muted_by,
+        "acknowledged_by": alert.acknowledged_by,
+        "acknowledged_ms": alert.acknowledged_ms,
     })
 }
 

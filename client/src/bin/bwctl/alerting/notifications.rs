@@ -28,6 +28,7 @@ pub async fn run(context: &Context, command: NotifyCommand) -> Result<(), Failur
             }
             Ok(context.output.print_text(&stored.config)?)
         }
+        NotifyCommand::Status { failing, of } => super::receivers::status(context, failing, &of).await,
         NotifyCommand::Delete { of } => {
             confirm(context.yes, "this deletes the notification configuration: nobody will be told of alerts")?;
             client_of(context, &of)?.alerting().delete_notifications().await?;

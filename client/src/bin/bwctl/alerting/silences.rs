@@ -29,7 +29,7 @@ pub async fn run(context: &Context, command: SilenceCommand) -> Result<(), Failu
 }
 
 async fn add(context: &Context, arguments: SilenceArguments) -> Result<(), Failure> {
-    let SilenceArguments { matchers, duration, begin, end, author, comment, id, of } = arguments;
+    let SilenceArguments { matchers, while_firing, duration, begin, end, author, comment, id, of } = arguments;
     let now = now_ms();
     let begins_ms = begin.map_or(now, |begin| begin.resolve(now));
     let lasts_ms = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
@@ -40,6 +40,7 @@ async fn add(context: &Context, arguments: SilenceArguments) -> Result<(), Failu
         // The cluster's clock says what is now.
         begins_ms: if begin.is_some() { begins_ms } else { 0 },
         ends_ms,
+        while_firing: while_firing.join(","),
         created_by: author,
         comment,
         ..Silence::default()
@@ -55,7 +56,10 @@ fn table(silences: &[Silence]) -> Table {
         table.row([
             silence.id.clone(),
             silence.state.clone(),
-            silence.matchers.clone(),
+            match silence.while_firing.as_str() {
+                "" => silence.matchers.clone(),
+                during => format!("{} while {during}", silence.matchers),
+            },
             print_time(silence.begins_ms),
             print_time(silence.ends_ms),
             silence.created_by.clone(),
@@ -70,6 +74,7 @@ fn silence_json(silence: &Silence) -> Value {
         "id": silence.id,
         "state": silence.state,
         "matchers": silence.matchers,
+        "while": silence.while_firing,
         "begins_ms": silence.begins_ms,
         "ends_ms": silence.ends_ms,
         "created_by": silence.created_by,

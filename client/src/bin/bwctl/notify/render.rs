@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use bellwether_alert::notify::Config;
 use bellwether_alert::notify::dispatch::Message;
 use bellwether_alert::notify::templates::{Library, Text};
+use bellwether_alert::notify::{Config, Extras};
 use bellwether_alert::template::ExpandError;
 use serde_json::{Map, Value, json};
 
@@ -29,9 +29,10 @@ pub fn render(output: Output, config_path: &Path, timeline_path: &Path, text: Op
     let (mut lines, mut list) = (String::new(), Vec::new());
     for (at, message) in messages(&config, timeline_path)? {
         let by = message.kind.name();
+        let extras = Extras::of(&config, &message);
         let expanded = match &text {
-            Some(text) => vec![("text".to_owned(), found.library.expand(text, &message, EXTERNAL_URL, at))],
-            None => own_settings(&config, &found.library, &message, at),
+            Some(text) => vec![("text".to_owned(), found.library.expand(text, (&message, &extras), EXTERNAL_URL, at))],
+            None => own_settings(&config, &found.library, (&message, &extras), at),
         };
         is_good &= expanded.iter().all(|(_, text)| text.is_ok());
         let (mut texts, mut errors) = (Map::new(), Map::new());
@@ -68,7 +69,7 @@ pub fn render(output: Output, config_path: &Path, timeline_path: &Path, text: Op
 fn own_settings(
     config: &Config,
     library: &Library,
-    message: &Message,
+    (message, extras): (&Message, &Extras),
     at: i64,
 ) -> Vec<(String, Result<String, ExpandError>)> {
     let integrations = &config.receivers[&message.receiver].integrations;
@@ -77,5 +78,5 @@ fn own_settings(
     if !integration.kind.is_sent() {
         return Vec::new();
     }
-    library.expand_settings(&integration.settings, message, EXTERNAL_URL, at)
+    library.expand_settings(&integration.settings, (message, extras), EXTERNAL_URL, at)
 }

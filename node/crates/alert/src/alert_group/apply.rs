@@ -1,8 +1,10 @@
 //! How a request changes the state: a function of the two. No clock, no randomness, no configuration: whatever else a command
 //! depends on is in it.
 
+mod acknowledgements;
 mod evaluations;
 mod notifications;
+mod overrides;
 mod rule_groups;
 mod told;
 
@@ -10,7 +12,8 @@ use bellwether_model::{Tenant, Timestamp};
 
 use super::command::{Command, Limited, Outcome, Refusal, Reply, Request};
 use super::limits::TENANTS_MAX;
-use super::state::{AlertGroupState, Ring, TenantState};
+use super::state::{AlertGroupState, LinkKey, Ring, TenantState};
+use crate::notify::on_call::Override;
 
 /// Applies the request of log entry `index` and says what came of it. A refused one changes nothing but the time.
 pub fn apply(state: &mut AlertGroupState, request: Request, index: u64) -> Reply {
@@ -69,6 +72,21 @@ impl TenantState {
             },
             Command::Advance { .. } => Ok(self.advance(entry)),
             Command::Told { intent, result, .. } => Ok(self.told(intent, result, now)),
+            Command::SetLinkKey { key, .. } => {
+                self.link_key.get_or_insert(LinkKey(key));
+                Ok(Outcome::Done)
+            }
+            Command::Acknowledge { alerts, by, .. } => self.acknowledge(alerts, &by, entry),
+            Command::SetOverride { id, schedule, shift, by, .. } => {
+                let created_by = by.into();
+                let one = Override { schedule, shift, created_by, revision: entry.index };
+                self.set_override(id, one, entry.now)
+            }
+            Command::DeleteOverride { id, .. } => {
+                self.overrides.0.remove(&id);
+                Ok(Outcome::Done)
+            }
+            Command::Failing { intent, error, .. } => Ok(self.failing(intent, error, now)),
         }
     }
 }

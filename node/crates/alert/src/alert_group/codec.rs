@@ -10,6 +10,8 @@ pub mod states;
 mod alerts;
 mod watched;
 
+use std::collections::BTreeSet;
+
 use bellwether_model::{Labels, NodeId, Tenant};
 
 /// Why bytes could not be read.
@@ -161,6 +163,16 @@ impl<'a> Decoder<'a> {
             return Err(DecodeError::Damaged("a list has more elements than bytes"));
         }
         (0..count).map(|_| read(self)).collect()
+    }
+
+    /// A list that is written back as it was read.
+    fn ascending<T: Ord>(
+        &mut self,
+        read: impl FnMut(&mut Decoder<'a>) -> Result<T, DecodeError>,
+    ) -> Result<BTreeSet<T>, DecodeError> {
+        let list: Vec<T> = self.list(read)?;
+        let ascends = list.windows(2).all(|pair| pair[0] < pair[1]);
+        if ascends { Ok(list.into_iter().collect()) } else { Err(DecodeError::Damaged("a list does not ascend")) }
     }
 
     fn bytes(&mut self) -> Result<&'a [u8], DecodeError> {

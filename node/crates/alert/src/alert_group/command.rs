@@ -12,6 +12,7 @@ use bellwether_model::{Labels, NodeId, PatternBudget, Tenant, Timestamp};
 use super::evaluated::Evaluated;
 use super::state::{Notifications, RuleShape};
 use crate::notify::matchers::parse_matchers;
+use crate::notify::on_call::Shift;
 use crate::notify::templates::check_settings;
 use crate::rules;
 use crate::yaml::problems::Problem;
@@ -113,6 +114,51 @@ pub enum Command {
         /// Whether it was sent.
         result: Delivery,
     },
+    /// An attempt to send an intent failed, and there will be others: so that people see it meanwhile.
+    Failing {
+        /// Whose.
+        tenant: Tenant,
+        /// The intent's number.
+        intent: u64,
+        /// Why it failed.
+        error: String,
+    },
+    /// What links in messages are signed with; the first that is set stays.
+    SetLinkKey {
+        /// Whose.
+        tenant: Tenant,
+        /// Drawn by the proposer.
+        key: [u8; 32],
+    },
+    /// Somebody takes care of alerts. Of those that do not fire nothing is noted.
+    Acknowledge {
+        /// Whose.
+        tenant: Tenant,
+        /// Which.
+        alerts: BTreeSet<Labels>,
+        /// Who.
+        by: String,
+    },
+    /// Somebody is on call instead of another, from now on if it has begun. The same id again changes it.
+    SetOverride {
+        /// Whose.
+        tenant: Tenant,
+        /// Drawn by the proposer.
+        id: String,
+        /// The schedule.
+        schedule: String,
+        /// Who, and when.
+        shift: Shift,
+        /// Who wants it.
+        by: String,
+    },
+    /// An override is no more. One that is not there changes nothing.
+    DeleteOverride {
+        /// Whose.
+        tenant: Tenant,
+        /// Its id.
+        id: String,
+    },
 }
 
 /// What became of a message.
@@ -148,6 +194,8 @@ pub struct SilenceDraft {
     pub new_id: String,
     /// Matchers as text, as [`crate::notify::matchers::Matchers`] are written.
     pub matchers: String,
+    /// Matchers as text that an alert must meet which fires, so that others are silenced; without, it holds in any case.
+    pub during: Option<String>,
     /// From when; the time at which it is set if that is later.
     pub begins_at: Timestamp,
     /// Until when, not included.
@@ -182,6 +230,11 @@ pub enum Outcome {
     Received {
         /// How many had no room.
         refused: u64,
+    },
+    /// Alerts were acknowledged.
+    Acknowledged {
+        /// How many that were not yet.
+        alerts: u64,
     },
     /// Groups of alerts were looked at.
     Advanced {
@@ -307,11 +360,19 @@ pub enum Limited {
     AlertBytes = 16,
     /// See [`super::limits::EVALUATION_AHEAD_MS_MAX`].
     EvaluationAheadMs = 17,
+    /// See [`super::limits::ACKNOWLEDGED_MAX`].
+    Acknowledged = 32,
+    /// See [`super::limits::AUTHOR_BYTES_MAX`].
+    AuthorBytes = 33,
+    /// See [`crate::notify::on_call::OVERRIDES_MAX`].
+    Overrides = 34,
+    /// See [`crate::notify::silence::CONDITIONAL_SILENCES_MAX`].
+    ConditionalSilences = 35,
 }
 
 impl Limited {
     /// All there are.
-    pub(super) const ALL: [Limited; 17] = [
+    pub(super) const ALL: [Limited; 21] = [
         Limited::Tenants,
         Limited::Namespaces,
         Limited::NameBytes,
@@ -329,6 +390,10 @@ impl Limited {
         Limited::SilenceBytes,
         Limited::AlertBytes,
         Limited::EvaluationAheadMs,
+        Limited::Acknowledged,
+        Limited::AuthorBytes,
+        Limited::Overrides,
+        Limited::ConditionalSilences,
     ];
 }
 
@@ -351,6 +416,10 @@ impl std::fmt::Display for Limited {
             Limited::Silences => "silences",
             Limited::SilenceBytes => "bytes of the silence",
             Limited::AlertBytes => "bytes of an alert",
+            Limited::Acknowledged => "acknowledged alerts",
+            Limited::AuthorBytes => "bytes of names",
+            Limited::Overrides => "overrides",
+            Limited::ConditionalSilences => "silences that hold while an alert fires",
             Limited::EvaluationAheadMs => "milliseconds that the evaluation is ahead of the alert group's clock",
         })
     }
@@ -359,8 +428,12 @@ impl std::fmt::Display for Limited {
 impl SilenceDraft {
     /// What is wrong with it, whatever the time is.
     pub fn check(&self) -> Result<(), String> {
-        let matchers = parse_matchers(&self.matchers, &mut PatternBudget::default());
-        let matchers = matchers.map_err(|error| format!("at character {}: {error}", error.column(&self.matchers)))?;
+        let read = |text: &str| {
+            let matchers = parse_matchers(text, &mut PatternBudget::default());
+            matchers.map_err(|error| format!("at character {}: {error}", error.column(text)))
+        };
+        let matchers = read(&self.matchers)?;
+        self.during.as_deref().map(read).transpose()?;
         if matchers.iter().all(|matcher| matcher.matches("")) {
             return Err("at least one matcher must not match the empty text: the silence would hold for all".to_owned());
         }
@@ -409,7 +482,12 @@ impl Command {
             | Command::SetSilence { tenant, .. }
             | Command::ExpireSilence { tenant, .. }
             | Command::Advance { tenant }
-            | Command::Told { tenant, .. } => Some(tenant),
+            | Command::Told { tenant, .. }
+            | Command::Failing { tenant, .. }
+            | Command::SetLinkKey { tenant, .. }
+            | Command::Acknowledge { tenant, .. }
+            | Command::SetOverride { tenant, .. }
+            | Command::DeleteOverride { tenant, .. } => Some(tenant),
         }
     }
 }

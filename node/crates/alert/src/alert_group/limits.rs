@@ -50,6 +50,11 @@ pub const RECEIVED_LABELS_MAX: usize = 128;
 /// Messages of one tenant that wait to be sent.
 pub const INTENTS_MAX: usize = 50_000;
 
+/// Alerts of one tenant that are acknowledged, and alerts that one command acknowledges.
+pub const ACKNOWLEDGED_MAX: usize = 10_000;
+/// Bytes of who acknowledges, or overrides who is on call, and of the names in an override.
+pub const AUTHOR_BYTES_MAX: usize = 1024;
+
 /// How long an expired silence is remembered; Alertmanager's retention.
 pub const SILENCE_RETENTION_MS: i64 = 120 * 3600 * 1000;
 /// Bytes of a silence: matchers, comment, author.

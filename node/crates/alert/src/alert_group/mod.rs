@@ -21,6 +21,6 @@ pub use codec::{DecodeError, replies, requests, states};
 pub use command::{Command, Delivery, Limited, Outcome, ReceivedAlert, Refusal, Reply, Request, SilenceDraft};
 pub use evaluated::{Evaluated, Evaluation, Found, RuleDifference, RuleResult};
 pub use state::{
-    AlertGroupState, GroupProgress, Health, IntegrationHealth, Intent, Ring, RuleKind, RuleProgress, RuleShape,
-    StoredGroup, StoredNotifications, TenantState, Totals, Transition,
+    Acknowledgement, AlertGroupState, GroupProgress, Health, IntegrationHealth, Intent, LinkKey, Ring, RuleKind,
+    RuleProgress, RuleShape, StoredGroup, StoredNotifications, TenantState, Totals, Transition,
 };

@@ -8,9 +8,11 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::limits::SILENCE_RETENTION_MS;
 use crate::notify::config::Config;
-use crate::notify::dispatch::{Dispatch, Message, Way};
+use crate::notify::dispatch::{Dispatch, Message, Way, is_over};
+use crate::notify::on_call::Overrides;
 use crate::notify::silence::Silences;
 use crate::notify::templates::Library;
+use crate::notify::throttle::Throttles;
 use crate::rules::composite::Reference;
 use crate::rules::{self, Composite, Rule, RuleGroup};
 use crate::state::alerting::{Alerts, Change, Phase, Timing};
@@ -49,6 +51,15 @@ pub struct TenantState {
     pub notifications: Option<StoredNotifications>,
     /// Alerts that fire, those from outside included, in groups, and what was told of them.
     pub dispatch: Dispatch,
+    /// What receivers with a throttle were told, and what is held back.
+    pub throttles: Throttles,
+    /// Alerts of which somebody takes care.
+    // Invariant: when the tenant was looked at last each fired, and had begun before.
+    pub acknowledged: BTreeMap<Labels, Acknowledgement>,
+    /// Who is on call instead of others, as people said.
+    pub overrides: Overrides,
+    /// What links in messages are signed with, once there was one to sign.
+    pub link_key: Option<LinkKey>,
     /// Silences.
     pub silences: Silences,
     /// Messages that are to be sent, by their numbers.
@@ -194,6 +205,25 @@ pub struct Intent {
     pub dedup_key: String,
 }
 
+/// Somebody takes care of an alert.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acknowledgement {
+    /// Since when.
+    pub at: Timestamp,
+    /// Who.
+    pub by: Arc<str>,
+}
+
+/// What a tenant's links are signed with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct LinkKey(pub [u8; 32]);
+
+impl std::fmt::Debug for LinkKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LinkKey")
+    }
+}
+
 /// How sending by an integration goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IntegrationHealth {
@@ -201,8 +231,12 @@ pub struct IntegrationHealth {
     pub sent_at: Option<Timestamp>,
     /// Messages that were given up since.
     pub failures: u64,
-    /// Why the last of them was.
+    /// Why it did not take one, last; none since it took one.
     pub last_error: Option<String>,
+    /// When that was.
+    pub failed_at: Option<Timestamp>,
+    /// When it failed first since it took a message.
+    pub failing_since: Option<Timestamp>,
 }
 
 /// What became of an alert of a rule.
@@ -216,6 +250,20 @@ pub struct Transition {
     pub change: Change,
     /// The value that its series had when it was told last.
     pub value: f64,
+}
+
+impl IntegrationHealth {
+    /// It took a message.
+    pub(super) fn took(&mut self, now: Timestamp) {
+        *self = IntegrationHealth { sent_at: Some(now), ..IntegrationHealth::default() };
+    }
+
+    /// It did not take one.
+    pub(super) fn failed(&mut self, error: String, now: Timestamp) {
+        self.last_error = Some(error);
+        self.failed_at = Some(now);
+        self.failing_since.get_or_insert(now);
+    }
 }
 
 impl RuleShape {
@@ -326,11 +374,20 @@ impl TenantState {
             && self.dispatch.alerts().len() == 0
             && self.silences.is_empty()
             && self.intents.is_empty()
+            && self.overrides.0.is_empty()
     }
 
     /// When something is to be looked at next.
     pub fn next(&self) -> Option<Timestamp> {
-        [self.dispatch.next(), self.silences.next_forgotten(SILENCE_RETENTION_MS)].into_iter().flatten().min()
+        let forgotten = self.silences.next_forgotten(SILENCE_RETENTION_MS);
+        [self.dispatch.next(), self.throttles.next(), forgotten].into_iter().flatten().min()
+    }
+
+    /// Who takes care of an alert, if it is still the one that he saw.
+    pub fn acknowledgement(&self, labels: &Labels, now: Timestamp) -> Option<&Acknowledgement> {
+        let known = self.acknowledged.get(labels)?;
+        let alert = &self.dispatch.alert(labels)?.alert;
+        (!is_over(alert, now) && alert.begins_at <= known.at).then_some(known)
     }
 
     /// Whether the condition of each composite rule holds by the states of the tenant's rules, or which rule of it is not there.

@@ -11,6 +11,8 @@ mod inhibitions;
 mod intervals;
 pub mod kinds;
 mod label_matchers;
+mod on_call;
+mod own;
 mod routes;
 mod schema;
 mod secret;
@@ -19,11 +21,14 @@ pub mod settings;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use bellwether_model::PatternBudget;
+use bellwether_model::{PatternBudget, Timestamp};
 
+use super::escalation::Policy;
 use super::inhibition::{Inhibition, circle};
 use super::interval::Intervals;
+use super::on_call::{Overrides, Schedule};
 use super::route::Routes;
+use super::throttle::Throttle;
 use crate::yaml::fields::{Fields, Placed};
 use crate::yaml::problems::{Problem, Problems};
 use crate::yaml::{self, Node, Place};
@@ -40,8 +45,17 @@ pub const ROUTES_MAX: usize = 100_000;
 /// Inhibition rules of one configuration: each pair of them is looked at.
 pub const INHIBITIONS_MAX: usize = 1_000;
 
-const FIELDS: [&str; 7] =
-    ["global", "route", "inhibit_rules", "receivers", "templates", "mute_time_intervals", "time_intervals"];
+const FIELDS: [&str; 9] = [
+    "global",
+    "route",
+    "inhibit_rules",
+    "receivers",
+    "templates",
+    "mute_time_intervals",
+    "time_intervals",
+    "on_call",
+    "escalation_policies",
+];
 
 /// A configuration that is right.
 #[derive(Debug)]
@@ -56,6 +70,10 @@ pub struct Config {
     pub inhibitions: Vec<Inhibition>,
     /// Times, by name.
     pub intervals: Intervals,
+    /// Who is on call, by name.
+    pub on_call: BTreeMap<String, Schedule>,
+    /// Who is told if nobody takes care, by name.
+    pub escalations: BTreeMap<String, Policy>,
     /// Patterns of names of files with templates.
     pub templates: Vec<Placed<String>>,
     /// What is right and yet not as it should be.
@@ -67,6 +85,10 @@ pub struct Config {
 pub struct Receiver {
     /// By which ways; none is a receiver that tells nobody.
     pub integrations: Vec<Integration>,
+    /// The schedule by which another receiver is told, that of who is on call; this one if nobody is.
+    pub on_call: Option<String>,
+    /// How much it is told, if there is a bound.
+    pub throttle: Option<Throttle>,
     /// Where the receiver stands.
     pub place: Place,
 }
@@ -103,6 +125,19 @@ impl Config {
         self.global.ms("resolve_timeout").unwrap_or(global::RESOLVE_TIMEOUT_MS_DEFAULT)
     }
 
+    /// The receiver that is told for another: that of who is on call, if that one names a schedule.
+    pub fn on_duty<'c>(&'c self, receiver: &'c str, overrides: &'c Overrides, at: Timestamp) -> &'c str {
+        let schedule = self.receivers.get(receiver).and_then(|receiver| receiver.on_call.as_deref());
+        schedule.and_then(|schedule| self.who_is_on_call(schedule, overrides, at)).unwrap_or(receiver)
+    }
+
+    /// The receiver of who is on call by a schedule.
+    pub fn who_is_on_call<'c>(&'c self, schedule: &str, overrides: &'c Overrides, at: Timestamp) -> Option<&'c str> {
+        let on_call = self.on_call.get(schedule)?.at(schedule, overrides, &self.intervals, at)?;
+        // An override may name whom there was once.
+        self.receivers.contains_key(on_call).then_some(on_call)
+    }
+
     /// Reads a file.
     pub fn read(text: &str) -> Result<Config, Vec<Problem>> {
         let root = yaml::read(text).map_err(|problem| vec![problem])?;
@@ -137,10 +172,22 @@ impl Reader {
         let receivers = self.receivers(&fields, &global);
         let intervals = self.intervals(&fields);
         let inhibitions = self.inhibitions(&fields, text);
-        let routes = self.routes(&fields, text, &receivers, &intervals);
+        let on_call = self.schedules(&fields, &receivers, &intervals);
+        let escalations = self.escalations(&fields, &receivers, &on_call);
+        let routes = self.routes(&fields, text, (&receivers, &escalations), &intervals);
         let templates = fields.texts("templates", &mut self.problems);
         let warnings = Vec::new();
-        routes.map(|routes| Config { global, routes, receivers, inhibitions, intervals, templates, warnings })
+        routes.map(|routes| Config {
+            global,
+            routes,
+            receivers,
+            inhibitions,
+            intervals,
+            on_call,
+            escalations,
+            templates,
+            warnings,
+        })
     }
 
     fn receivers(&mut self, fields: &Fields<'_>, global: &Settings) -> BTreeMap<String, Receiver> {
@@ -148,7 +195,7 @@ impl Reader {
         if nodes.len() > RECEIVERS_MAX {
             self.problems.add(fields.key_place("receivers"), format!("more than {RECEIVERS_MAX} receivers"));
         }
-        let mut known = vec!["name"];
+        let mut known = vec!["name", "throttle", "on_call"];
         known.extend(KINDS.iter().map(|(_, setting)| *setting));
         let mut receivers: BTreeMap<String, Receiver> = BTreeMap::new();
         for node in nodes.iter().take(RECEIVERS_MAX) {
@@ -159,7 +206,9 @@ impl Reader {
                 continue;
             };
             self.problems.set_context(format!("receiver {:?}: ", name.value));
-            let mut receiver = Receiver { integrations: Vec::new(), place: node.place };
+            let throttle = self.throttle(&fields);
+            let on_call = fields.text("on_call", &mut self.problems).map(|schedule| schedule.value);
+            let mut receiver = Receiver { integrations: Vec::new(), on_call, throttle, place: node.place };
             for (kind, setting) in KINDS {
                 for node in fields.list(setting, &mut self.problems) {
                     let schema = kind.schema();

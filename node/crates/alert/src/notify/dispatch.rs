@@ -12,12 +12,16 @@
 //! A message of which nobody knows yet whether it was sent is left alone while it still says what is to be said, so that whoever
 //! gets it twice can tell; otherwise another takes its place ([`Look`]).
 //!
-//! One group's message holds all its alerts, so that a storm of one group is one message. Nothing here reads a clock or decides
+//! One group's message holds all its alerts, so that a storm of one group is one message; of a storm of groups a receiver is told
+//! as much as its [`Throttles`](super::throttle::Throttles) let through. Nothing here reads a clock or decides
 //! by chance: whoever replays the same inputs gets the same messages.
 
+mod acknowledged;
+mod escalate;
 pub(crate) mod log;
 mod look;
 mod receive;
+mod storm;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,7 +30,9 @@ use bellwether_model::{Labels, Timestamp};
 
 use super::Config;
 use super::config::kinds::Kind;
+use super::escalation::Escalation;
 use super::inhibition::{Inhibition, Sources};
+use super::matchers::Matchers;
 use super::route::RouteAt;
 pub use log::{Log, Why};
 pub use look::{Look, Looking};
@@ -110,6 +116,9 @@ pub struct Dispatch {
     // Invariant: made of `alerts`.
     sources: Sources,
     pub(crate) log: Log,
+    /// How far groups have been escalated, by their keys.
+    // Invariant: each is of a group.
+    pub(crate) escalations: BTreeMap<String, Escalation>,
 }
 
 /// A group: its route, and the labels that its alerts share.
@@ -145,7 +154,11 @@ pub struct Group {
 impl Message {
     /// By which way it goes.
     pub fn way(&self) -> Way {
-        let (group_key, receiver) = (self.group_key.clone(), self.receiver.clone());
+        let (mut group_key, receiver) = (self.group_key.clone(), self.receiver.clone());
+        if self.why == Why::Acknowledged {
+            // It waits beside what else is to be told of the group; keys of groups begin with a brace.
+            group_key.insert_str(0, "acknowledged: ");
+        }
         Way { group_key, receiver, integration: self.integration }
     }
 
@@ -172,6 +185,11 @@ impl Dispatch {
     /// All groups, by route.
     pub fn groups(&self) -> impl ExactSizeIterator<Item = (&GroupId, &Group)> {
         self.groups.iter()
+    }
+
+    /// Whether an alert fires that meets matchers.
+    pub fn fires(&self, matchers: &Matchers, now: Timestamp) -> bool {
+        self.alerts.values().any(|known| !is_over(&known.alert, now) && matchers.match_labels(&known.alert.labels))
     }
 
     /// When a group is looked at next.

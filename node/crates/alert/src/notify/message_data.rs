@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use bellwether_model::Labels;
 
-use super::dispatch::{Alert, Message};
+use super::Config;
+use super::dispatch::{Alert, Message, Why};
 use super::fingerprint::Fingerprint;
+use super::summary::Summed;
 use crate::template::{Object, Record, Value, labels_value, time_value};
 
 /// The end of an alert that has none: Go's zero time, the beginning of the year 1.
@@ -30,7 +32,7 @@ impl Message {
     }
 
     /// The data.
-    pub fn data(&self, external_url: &str) -> Value {
+    pub fn data(&self, external_url: &str, extras: &Extras) -> Value {
         let firing: Vec<Value> = self.firing.iter().map(|alert| alert_value(alert, true, external_url)).collect();
         let resolved: Vec<Value> = self.resolved.iter().map(|alert| alert_value(alert, false, external_url)).collect();
         record(
@@ -43,9 +45,58 @@ impl Message {
                 ("CommonLabels", labels_value(entries(&self.common_labels()))),
                 ("CommonAnnotations", labels_value(entries(&self.common_annotations()))),
                 ("ExternalURL", Value::text(external_url)),
+                ("Summary", extras.summary.as_ref().map_or(Value::Missing, summary_value)),
+                ("AcknowledgeURL", Value::text(extras.acknowledge_url.as_str())),
+                ("SilenceURL", Value::text(extras.silence_url.as_str())),
+                ("HeldBack", held_back_value(self.why)),
             ],
         )
     }
+}
+
+/// What is known of a message beside it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Extras {
+    /// It summed up, if its route says so.
+    pub summary: Option<Summed>,
+    /// Where somebody says that he takes care of the alerts; empty if nowhere.
+    pub acknowledge_url: String,
+    /// Where he silences them.
+    pub silence_url: String,
+}
+
+impl Extras {
+    /// What follows from the configuration alone.
+    pub fn of(config: &Config, message: &Message) -> Extras {
+        let summary = config.routes.get(message.route).summary.as_ref();
+        let summary = summary.filter(|_| !matches!(message.why, Why::HeldBack { .. }));
+        let summary = summary.map(|summary| summary.of(message, None, &|_| None));
+        Extras { summary, ..Extras::default() }
+    }
+}
+
+fn summary_value(summary: &Summed) -> Value {
+    let number = |number: Option<f64>| number.map_or(Value::Missing, Value::Float);
+    let worst = summary.worst.iter().map(|(name, value)| {
+        record("template.Affected", vec![("Name", Value::text(name.as_str())), ("Value", number(*value))])
+    });
+    record(
+        "template.Summary",
+        vec![
+            ("Text", Value::text(summary.text.as_str())),
+            ("Noun", Value::text(summary.noun.as_str())),
+            ("Affected", Value::Int(summary.affected as i64)),
+            ("Total", number(summary.total)),
+            ("Worst", Value::list(worst.collect())),
+            ("Others", Value::Int(summary.others as i64)),
+        ],
+    )
+}
+
+fn held_back_value(why: Why) -> Value {
+    let Why::HeldBack { messages, groups } = why else { return Value::Missing };
+    let number = |number: u64| Value::Int(i64::try_from(number).unwrap_or(i64::MAX));
+    record("template.HeldBack", vec![("Messages", number(messages)), ("Groups", number(groups))])
 }
 
 fn record(type_name: &'static str, fields: Vec<(&'static str, Value)>) -> Value {

@@ -6,11 +6,16 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use bellwether_model::{Labels, Timestamp};
 
+use super::config::kinds::Kind;
+use super::dispatch::Message;
 use super::interval::Intervals;
 use super::matchers::{Matchers, Quoted};
+use super::summary::Summary;
+use crate::duration::parse_duration_ms;
 
 /// How long a group waits at first, unless the root says otherwise.
 pub const GROUP_WAIT_MS_DEFAULT: i64 = 30 * 1000;
@@ -18,6 +23,9 @@ pub const GROUP_WAIT_MS_DEFAULT: i64 = 30 * 1000;
 pub const GROUP_INTERVAL_MS_DEFAULT: i64 = 5 * 60 * 1000;
 /// How long a group waits until it repeats what has not changed, unless the root says otherwise.
 pub const REPEAT_INTERVAL_MS_DEFAULT: i64 = 4 * 3600 * 1000;
+
+/// The annotation by which an alert says how often it is told again: a duration, or `never`.
+pub const REMIND_EVERY: &str = "remind_every";
 
 /// A route's number.
 pub type RouteAt = usize;
@@ -56,6 +64,39 @@ pub struct Route {
     pub mute: Vec<String>,
     /// Intervals outside of which nobody is told, if there are any.
     pub active: Vec<String>,
+    /// The policy by which others are told if nobody takes care.
+    pub escalation: Option<String>,
+    /// What its messages are summed up by.
+    pub summary: Option<Arc<Summary>>,
+}
+
+impl Route {
+    /// How long a way of a kind waits until it tells the same again. What another Alertmanager is not told of again it takes for
+    /// over, so that it is told whenever the group is looked at.
+    pub(super) fn repeat_ms(&self, message: &Message) -> i64 {
+        match message.kind {
+            Kind::Alertmanager => self.repeat_interval_ms.min(self.group_interval_ms / 2),
+            // Of two looks the one that is nearer.
+            _ => match reminder_ms(message) {
+                Some(reminder_ms) => reminder_ms.saturating_sub(self.group_interval_ms / 2).max(0),
+                None => self.repeat_interval_ms,
+            },
+        }
+    }
+
+    /// The interval by which what was told is remembered.
+    pub(super) fn remembered_ms(&self, message: &Message) -> i64 {
+        self.repeat_interval_ms.max(reminder_ms(message).unwrap_or_default())
+    }
+}
+
+/// How often those that fire want to be told again: the shortest that one of them asks for.
+fn reminder_ms(message: &Message) -> Option<i64> {
+    let asked = message.firing.iter().filter_map(|alert| match alert.annotations.get(REMIND_EVERY)?.trim() {
+        "never" => Some(i64::MAX),
+        text => parse_duration_ms(text).ok().filter(|ms| *ms > 0),
+    });
+    asked.min()
 }
 
 /// Why a route tells nobody at a time.

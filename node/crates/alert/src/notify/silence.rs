@@ -7,6 +7,8 @@ use bellwether_model::{Labels, Timestamp};
 use super::matchers::Matchers;
 pub use stored::{SetError, Silences, StoredSilence};
 
+/// Silences at a time that hold while an alert fires: each looks at all alerts.
+pub const CONDITIONAL_SILENCES_MAX: usize = 100;
 /// Silences at a time.
 pub const SILENCES_MAX: usize = 10_000;
 

@@ -7,9 +7,9 @@ use std::fmt;
 
 use bellwether_model::{Labels, Timestamp};
 
-use super::Config;
 use super::config::settings::{Settings, WrittenTemplate};
 use super::dispatch::Message;
+use super::{Config, Extras};
 use crate::limits::TEMPLATE_BYTES_MAX;
 use crate::template::{ExpandError, Functions, Surroundings, Template, TemplateError, TextKind, Value};
 use crate::yaml::Place;
@@ -42,11 +42,11 @@ impl Library {
     pub fn expand_settings(
         &self,
         settings: &Settings,
-        message: &Message,
+        (message, extras): (&Message, &Extras),
         external_url: &str,
         now: Timestamp,
     ) -> Vec<(String, Result<String, ExpandError>)> {
-        let expansion = self.over(message, external_url, now);
+        let expansion = self.over((message, extras), external_url, now);
         let expand = |(name, text): (String, &str)| {
             let kind = if settings.is_html(&name) { TextKind::Html } else { TextKind::Plain };
             let expanded = expansion.expand(&name, text, kind);
@@ -60,17 +60,23 @@ impl Library {
     pub fn expand(
         &self,
         text: &Text,
-        message: &Message,
+        (message, extras): (&Message, &Extras),
         external_url: &str,
         now: Timestamp,
     ) -> Result<String, ExpandError> {
         let surroundings = At { external_url, now };
-        text.0.expand_with(&self.0, &message.data(external_url), &surroundings, TextKind::Plain)
+        text.0.expand_with(&self.0, &message.data(external_url, extras), &surroundings, TextKind::Plain)
     }
 
     /// For many texts of one message at a time.
-    pub fn over<'a>(&'a self, message: &Message, external_url: &'a str, now: Timestamp) -> Expansion<'a> {
-        Expansion { library: &self.0, data: message.data(external_url), surroundings: At { external_url, now } }
+    pub fn over<'a>(
+        &'a self,
+        (message, extras): (&Message, &Extras),
+        external_url: &'a str,
+        now: Timestamp,
+    ) -> Expansion<'a> {
+        let data = message.data(external_url, extras);
+        Expansion { library: &self.0, data, surroundings: At { external_url, now } }
     }
 }
 

@@ -18,7 +18,9 @@ use bellwether_model::{Labels, LabelsBuilder, PatternBudget, Timestamp};
 use super::Config;
 use super::dispatch::{Alert, Dispatch, DispatchError, Looking, Message};
 use super::matchers::{Matchers, parse_matchers};
+use super::on_call::Overrides;
 use super::silence::Silence;
+use super::throttle::Throttles;
 use crate::yaml::fields::{Fields, text};
 use crate::yaml::problems::{Problem, Problems};
 use crate::yaml::{self, Kind, Node, Place};
@@ -72,13 +74,13 @@ impl Timeline {
 
     /// Plays it: each message with its time. All messages are sent at once.
     pub fn run(&self, config: &Config) -> Result<Vec<(Timestamp, Message)>, RunError> {
-        let mut dispatch = Dispatch::default();
+        let (mut dispatch, mut throttles) = (Dispatch::default(), Throttles::default());
         let mut silences: Vec<&Silence> = Vec::new();
         let mut sent = Vec::new();
         let mut events = self.events.iter().peekable();
         for _ in 0..LOOKS_MAX {
             let event_at = events.peek().map(|(at, _)| *at);
-            let look_at = dispatch.next();
+            let look_at = [dispatch.next(), throttles.next()].into_iter().flatten().min();
             let now = [event_at, look_at].into_iter().flatten().min().filter(|now| *now < self.until);
             let Some(now) = now else { return Ok(sent) };
             // Of what happens at one time, alerts come before looks.
@@ -98,8 +100,14 @@ impl Timeline {
             }
             silences.retain(|silence| silence.ends_at > now);
             let is_silenced = |labels: &Labels| silences.iter().any(|silence| silence.silences(labels, now));
-            let looking = Looking { is_silenced: &is_silenced, pending: &|_| None, messages_max: MESSAGES_MAX };
-            for message in dispatch.advance(config, &looking, now).messages {
+            let looking = Looking {
+                is_silenced: &is_silenced,
+                is_acknowledged: &|_| false,
+                overrides: &Overrides::default(),
+                pending: &|_| None,
+                messages_max: MESSAGES_MAX,
+            };
+            for message in dispatch.advance(config, &looking, &mut throttles, now).messages {
                 dispatch.sent(config, &message, now);
                 if sent.len() >= MESSAGES_MAX {
                     return Err(RunError::TooManyMessages);

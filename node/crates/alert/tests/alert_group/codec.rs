@@ -6,13 +6,14 @@ use bellwether_alert::alert_group::{
     AlertGroupState, Command, Delivery, Limited, Outcome, Refusal, Reply, Request, SilenceDraft, TenantState, apply,
     replies, requests, states,
 };
+use bellwether_alert::notify::on_call::Shift;
 use bellwether_alert::state::alerting::Phase;
 use bellwether_model::Labels;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
 use crate::draw::Draw;
-use crate::play::{CONFIG, MINUTE, Play, outside, tenant};
+use crate::play::{CONFIG, MINUTE, Play, SECOND, outside, tenant};
 
 const COMMANDS: usize = 80;
 
@@ -146,6 +147,7 @@ fn every_reply_is_read_back() {
         Ok(Outcome::Silence { id: id.clone() }),
         Ok(Outcome::Received { refused: 3 }),
         Ok(Outcome::Advanced { intents: vec![4, 5] }),
+        Ok(Outcome::Acknowledged { alerts: 6 }),
         Err(Refusal::NoRuleGroup { namespace: namespace.clone(), group }),
         Err(Refusal::NoNamespace { namespace }),
         Err(Refusal::OldRing { current: 2, got: 1 }),
@@ -156,7 +158,7 @@ fn every_reply_is_read_back() {
         Err(Refusal::SilenceExists { id }),
         Err(Refusal::SilenceOver { ends_at: -1 }),
     ];
-    let limits = (1..=17).map(|number| {
+    let limits = (1..=17).chain(32..=35).map(|number| {
         let bytes = [&[1, 1, 7, number][..], &1u64.to_le_bytes(), &0u64.to_le_bytes()].concat();
         replies::decode(&bytes).unwrap()
     });
@@ -177,9 +179,9 @@ fn what_a_newer_program_wrote_is_refused_with_both_versions() {
     let mut bytes = states::encode(&beginning());
     bytes.truncate(bytes.len() - 8);
     // A section of the next version, empty.
-    bytes.extend_from_slice(&[5, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+    bytes.extend_from_slice(&[6, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
     bytes.extend_from_slice(&xxhash_rust::xxh3::xxh3_64(&bytes).to_le_bytes());
-    let newer = "a section of the state of an alert group has format version 5, this program reads up to 4: start a newer bellwether";
+    let newer = "a section of the state of an alert group has format version 6, this program reads up to 5: start a newer bellwether";
     assert_eq!(states::decode(&bytes).unwrap_err().to_string(), newer);
 }
 
@@ -249,6 +251,7 @@ fn the_bytes_of_commands_are_golden() {
         replaces: Some("a".into()),
         new_id: "b".into(),
         matchers: "x=1".into(),
+        during: None,
         begins_at: 1,
         ends_at: 2,
         created_by: "c".into(),
@@ -264,6 +267,34 @@ fn the_bytes_of_commands_are_golden() {
     golden(
         &request(Command::Told { tenant: tenant(), intent: 7, result }),
         expect!["010d0c0000000000000c0100000074070000000000000001020000006e6f"],
+    );
+    let alerts = [outside("1").labels].into();
+    golden(
+        &request(Command::Acknowledge { tenant: tenant(), alerts, by: "me".into() }),
+        expect![[r#"
+        010d0c000000000000160100000074010000001e00000009000000616c6572746e616d65030000004f757401000000780100
+        000031020000006d65"#]],
+    );
+    golden(
+        &request(Command::SetLinkKey { tenant: tenant(), key: [7; 32] }),
+        expect!["010d0c0000000000001501000000740707070707070707070707070707070707070707070707070707070707070707"],
+    );
+    let shift = Shift { user: "u".into(), begins_at: 1, ends_at: 2 };
+    let (id, schedule, by) = ("i".to_owned(), "s".to_owned(), "me".to_owned());
+    let set = Command::SetOverride { tenant: tenant(), id: id.clone(), schedule, shift, by };
+    golden(
+        &request(set),
+        expect![[r#"
+        010d0c0000000000001701000000740100000069010000007301000000750100000000000000020000000000000002000000
+        6d65"#]],
+    );
+    golden(
+        &request(Command::DeleteOverride { tenant: tenant(), id }),
+        expect!["010d0c0000000000001801000000740100000069"],
+    );
+    golden(
+        &request(Command::Failing { tenant: tenant(), intent: 7, error: "no".into() }),
+        expect!["010d0c0000000000001401000000740700000000000000020000006e6f"],
     );
 }
 
@@ -330,6 +361,7 @@ fn the_bytes_of_a_state_are_golden() {
         replaces: None,
         new_id: "a".into(),
         matchers: "x=1".into(),
+        during: None,
         begins_at: play.now,
         ends_at: play.now + 1,
         created_by: "c".into(),
@@ -377,4 +409,99 @@ fn a_state_goes_between_threads() {
     fn check<T: Send + Sync + Clone + 'static>() {}
     check::<AlertGroupState>();
     check::<Command>();
+}
+
+/// Section 4 alone.
+#[track_caller]
+fn golden_people(play: &Play, expected: Expect) {
+    let bytes = states::encode(&play.state);
+    let mut at = 5;
+    for _ in 0..3 {
+        let length: [u8; 8] = bytes[at + 3..at + 11].try_into().unwrap();
+        at += 11 + u64::from_le_bytes(length) as usize;
+    }
+    golden(&bytes[at..bytes.len() - 8], expected);
+    let again = states::decode(&bytes).unwrap();
+    assert_eq!(states::encode(&again), bytes);
+}
+
+#[test]
+fn the_bytes_of_what_is_known_of_people_are_golden() {
+    let mut play = Play::new();
+    play.set_config(CONFIG).unwrap();
+    play.receive(outside("1")).unwrap();
+    golden_people(&play, expect![[""]]);
+    play.look_until(play.now + MINUTE);
+    play.apply(Command::Failing { tenant: tenant(), intent: 0, error: "no".into() }).unwrap();
+    golden_people(
+        &play,
+        expect![[r#"
+            04000140000000000000000100000001000000740100000004000000636861740000000001a02c10000000000001a02c1000
+            00000000000000000000000000000000000000000000000000"#]],
+    );
+    let throttled = CONFIG.replace("{name: chat, ", "{name: chat, throttle: {messages: 1, per: 10m}, ");
+    play.set_config(&throttled.replace("[alertname]", "[x]")).unwrap();
+    play.receive(outside("2")).unwrap();
+    play.look_until(play.now + 10 * SECOND);
+    golden_people(
+        &play,
+        expect![[r#"
+            0400017c000000000000000100000001000000740100000004000000636861740000000001a02c10000000000001a02c1000
+            0000000001000000040000006368617401000000a02c10000000000001000000000000000a00000001000000780100000032
+            010000000000000001707b190000000000010000000000000000000000000000000000"#]],
+    );
+    let alerts = [outside("2").labels].into();
+    play.apply(Command::Acknowledge { tenant: tenant(), alerts, by: "me".into() }).unwrap();
+    play.apply(Command::SetLinkKey { tenant: tenant(), key: [7; 32] }).unwrap();
+    golden_people(
+        &play,
+        expect![[r#"
+            040001cc000000000000000100000001000000740100000004000000636861740000000001a02c10000000000001a02c1000
+            0000000001000000040000006368617401000000a02c10000000000001000000000000000a00000001000000780100000032
+            010000000000000001707b19000000000001010000001e00000009000000616c6572746e616d65030000004f757401000000
+            780100000032b053100000000000020000006d65010707070707070707070707070707070707070707070707070707070707
+            070707000000000000000000000000"#]],
+    );
+    let policy = "escalation_policies: [{name: e, steps: [{notify: chat, after: 1m}]}]\n";
+    let escalated = CONFIG.replace("  group_wait", "  escalation: e\n  group_wait") + policy;
+    play.set_config(&escalated).unwrap();
+    play.look_until(play.now + MINUTE);
+    let shift = Shift { user: "u".into(), begins_at: play.now, ends_at: play.now + 2 };
+    let (id, schedule, by) = ("i".into(), "s".into(), "me".into());
+    play.apply(Command::SetOverride { tenant: tenant(), id, schedule, shift, by }).unwrap();
+    golden_people(
+        &play,
+        expect![[r#"
+            040001e2000000000000000100000001000000740100000004000000636861740000000001a02c10000000000001a02c1000
+            0000000000000000010000001e00000009000000616c6572746e616d65030000004f757401000000780100000032b0531000
+            00000000020000006d6501070707070707070707070707070707070707070707070707070707070707070701000000140000
+            007b7d3a7b616c6572746e616d653d224f7574227d0100000000000000000000000001000000010000006901000000730100
+            000075103e110000000000123e110000000000020000006d650f0000000000000000000000"#]],
+    );
+    let silence = SilenceDraft {
+        replaces: None,
+        new_id: "a".into(),
+        matchers: "x=1".into(),
+        during: Some("x=2".into()),
+        begins_at: play.now,
+        ends_at: play.now + 9,
+        created_by: "c".into(),
+        comment: "d".into(),
+    };
+    golden(
+        &request(Command::SetSilence { tenant: tenant(), silence: silence.clone() }),
+        expect![[r#"
+        010d0c00000000000019010000007400010000006103000000783d31103e110000000000193e110000000000010000006301
+        0000006403000000783d32"#]],
+    );
+    play.apply(Command::SetSilence { tenant: tenant(), silence }).unwrap();
+    golden_people(
+        &play,
+        expect![[r#"
+        040001ee000000000000000100000001000000740100000004000000636861740000000001a02c10000000000001a02c1000
+        0000000000000000010000001e00000009000000616c6572746e616d65030000004f757401000000780100000032b0531000
+        00000000020000006d6501070707070707070707070707070707070707070707070707070707070707070701000000140000
+        007b7d3a7b616c6572746e616d653d224f7574227d0100000000000000000000000001000000010000006901000000730100
+        000075103e110000000000123e110000000000020000006d650f0000000000000001000000010000006103000000783d32"#]],
+    );
 }

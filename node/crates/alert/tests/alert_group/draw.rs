@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bellwether_alert::alert_group::{Command, Delivery, ReceivedAlert, Request, SilenceDraft};
+use bellwether_alert::notify::on_call::Shift;
 use bellwether_model::{Labels, NodeId};
 
 use crate::play::{CONFIG, MINUTE, Play, SECOND, outside, tenant};
@@ -37,7 +38,17 @@ impl Draw {
         let edit = [("[alertname]", "[alertname]"), ("[alertname]", "[x]"), ("10s", "0s"), ("[alertname]", "['...']")];
         let (from, to) = self.one(&edit);
         let more = self.one(&["", "inhibit_rules: [{source_matchers: [x=1], target_matchers: [x=~'[23]']}]\n"]);
-        CONFIG.replace(from, to) + more
+        let throttle = self.one(&["{name: chat, ", "{name: chat, throttle: {messages: 2, per: 20m}, "]);
+        let policies = "escalation_policies: [{name: e, repeat: 2, steps: [{notify: chat, after: 1m}, {notify: deputy, after: 2m}]}]\n";
+        let policies = if self.below(2) == 0 { policies } else { "" };
+        let kind = self.one(&["webhook_configs: [{", "pagerduty_configs: [{routing_key: k, "]);
+        let config = CONFIG.replace(from, to);
+        let config =
+            if policies.is_empty() { config } else { config.replace("  group_wait", "  escalation: e\n  group_wait") };
+        config.replace("{name: chat, ", throttle).replace("webhook_configs: [{", kind)
+            + if policies.is_empty() { "" } else { "- {name: deputy, webhook_configs: [{url: 'http://deputy'}]}\n" }
+            + policies
+            + more
     }
 
     /// A command that fits what the play knows, most of the time.
@@ -72,6 +83,7 @@ impl Draw {
                     replaces,
                     new_id: self.below(6).to_string(),
                     matchers,
+                    during: (self.below(3) == 0).then(|| "x=2".into()),
                     begins_at,
                     ends_at: begins_at + self.below(9) as i64 * MINUTE,
                     created_by: "ä".into(),
@@ -83,6 +95,26 @@ impl Draw {
             10..=12 => Command::Advance { tenant: tenant() },
             13 | 14 => {
                 let known = play.state.tenants.get(&tenant()).and_then(|tenant| tenant.intents.keys().next());
+                if self.below(4) == 0 {
+                    let alerts = NAMES.into_iter().filter(|_| self.below(2) == 0);
+                    let alerts = alerts.map(|x| outside(x).labels).collect();
+                    return Command::Acknowledge { tenant: tenant(), alerts, by: "ä".into() };
+                }
+                if self.below(8) == 0 {
+                    let shift = Shift { user: "chat".into(), begins_at: now, ends_at: now + MINUTE };
+                    let (id, schedule, by) = (self.below(3).to_string(), "s".into(), "ä".into());
+                    return Command::SetOverride { tenant: tenant(), id, schedule, shift, by };
+                }
+                if self.below(8) == 0 {
+                    return Command::DeleteOverride { tenant: tenant(), id: self.below(3).to_string() };
+                }
+                if self.below(40) == 0 {
+                    return Command::SetLinkKey { tenant: tenant(), key: [self.below(256) as u8; 32] };
+                }
+                if self.below(4) == 0 {
+                    let (intent, error) = (known.copied().unwrap_or(7), "refused".into());
+                    return Command::Failing { tenant: tenant(), intent, error };
+                }
                 let result = if self.below(4) == 0 { Delivery::Failed("no".into()) } else { Delivery::Sent };
                 Command::Told { tenant: tenant(), intent: known.copied().unwrap_or(7), result }
             }

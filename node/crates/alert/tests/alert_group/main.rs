@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used)] // tests may stop where they fail, their helpers included
 
+mod acknowledgements;
 mod codec;
 mod draw;
+mod escalations;
 mod evaluations;
 mod notifications;
 mod play;
 mod random;
 mod rules;
 mod silences;
+mod storms;
 mod thresholds;

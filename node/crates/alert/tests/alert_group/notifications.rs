@@ -82,6 +82,42 @@ fn what_was_given_up_is_tried_by_the_next_look() {
 }
 
 #[test]
+fn that_attempts_fail_is_known_while_the_message_waits() {
+    let mut play = play();
+    play.evaluate("g", &[Ok(&["1"])]);
+    play.look_until(play.now + 10 * SECOND);
+    let begun = play.now;
+    for error in ["no such host", "refused"] {
+        play.apply(Command::Failing { tenant: tenant(), intent: 0, error: error.into() }).unwrap();
+        play.now += SECOND;
+    }
+    let health = play.tenant().integrations[&("chat".to_owned(), 0)].clone();
+    assert_eq!((health.failing_since, health.failed_at), (Some(begun), Some(begun + SECOND)));
+    assert_eq!((health.failures, health.last_error.as_deref()), (0, Some("refused")));
+    play.send_all();
+    let health = play.tenant().integrations[&("chat".to_owned(), 0)].clone();
+    assert_eq!((health.failing_since, health.failed_at, health.last_error), (None, None, None));
+    // Of one that is not there any more nothing is noted.
+    play.apply(Command::Failing { tenant: tenant(), intent: 0, error: "late".into() }).unwrap();
+    assert_eq!(play.tenant().integrations[&("chat".to_owned(), 0)].last_error, None);
+}
+
+#[test]
+fn another_alertmanager_is_told_at_each_look() {
+    let mut play = play();
+    play.set_config(&CONFIG.replace("webhook_configs", "alertmanager_configs")).unwrap();
+    play.evaluate("g", &[Ok(&["1"])]);
+    for why in ["new", "repeated", "repeated"] {
+        let next = play.state.next().unwrap().0;
+        assert_eq!(play.look_until(next).len(), 1);
+        assert_eq!(play.send_all(), [format!("{why} [1] []")]);
+    }
+    play.evaluate("g", &[Ok(&[])]);
+    play.look_until(play.now + MINUTE);
+    assert_eq!(play.send_all(), ["resolved [] [1]"]);
+}
+
+#[test]
 fn another_configuration_puts_alerts_into_other_groups_and_remembers_what_was_told() {
     let mut play = play();
     play.evaluate("g", &[Ok(&["1", "2"])]);

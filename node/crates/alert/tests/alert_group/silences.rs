@@ -10,6 +10,7 @@ fn set(play: &mut Play, replaces: Option<&str>, id: &str, matchers: &str, times:
         replaces: replaces.map(str::to_owned),
         new_id: id.into(),
         matchers: matchers.into(),
+        during: None,
         begins_at: times.0,
         ends_at: times.1,
         created_by: "me".into(),
@@ -79,6 +80,7 @@ fn what_is_wrong_with_a_silence_is_told_before_it_is_proposed() {
             replaces: None,
             new_id: "a".into(),
             matchers: matchers.into(),
+            during: None,
             begins_at: 1,
             ends_at,
             created_by: String::new(),
@@ -91,4 +93,36 @@ fn what_is_wrong_with_a_silence_is_told_before_it_is_proposed() {
     assert!(check("", 2).starts_with("at least one matcher"));
     assert!(check("x=~\"(\"", 2).starts_with("at character 4"), "{}", check("x=~\"(\"", 2));
     assert_eq!(check("x=1", 1), "the silence ends before it begins");
+}
+
+#[test]
+fn a_silence_holds_while_another_alert_fires() {
+    let mut play = Play::new();
+    play.set_config(&CONFIG.replace("[alertname]", "[x]").replace("3m", "2d")).unwrap();
+    let silence = SilenceDraft {
+        replaces: None,
+        new_id: "s".into(),
+        matchers: "x=~.+".into(),
+        during: Some("x=maintenance".into()),
+        begins_at: play.now,
+        ends_at: play.now + 600 * MINUTE,
+        created_by: "me".into(),
+        comment: String::new(),
+    };
+    assert_eq!(silence.check(), Ok(()));
+    play.apply(Command::SetSilence { tenant: tenant(), silence }).unwrap();
+    ["maintenance", "1"].into_iter().for_each(|x| drop(play.receive(outside(x)).unwrap()));
+    play.look_until(play.now + MINUTE);
+    // What it waits for it does not silence.
+    assert_eq!(play.send_all(), ["new [maintenance] []"]);
+    let over = bellwether_alert::alert_group::ReceivedAlert {
+        begins_at: Some(0),
+        ends_at: Some(play.now),
+        ..outside("maintenance")
+    };
+    play.receive(over).unwrap();
+    play.look_until(play.now + 2 * MINUTE);
+    let mut told = play.send_all();
+    told.sort_unstable();
+    assert_eq!(told, ["new [1] []", "resolved [] [maintenance]"]);
 }

@@ -10,6 +10,7 @@
 
 pub mod desk;
 pub mod evaluator;
+pub mod links;
 pub mod machine;
 pub mod notifier;
 pub mod on_write;

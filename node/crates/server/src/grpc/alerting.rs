@@ -3,24 +3,30 @@
 use bellwether_alert::alert_group::{self, Health, RuleProgress};
 use bellwether_alert::notify::fingerprint::Fingerprint;
 use bellwether_alert::notify::matchers::Matchers;
+use bellwether_alert::notify::on_call::Shift;
 use bellwether_alert::notify::silence::SilenceState;
 use bellwether_alert::rules::Rule;
 use bellwether_alert::state::alerting::Phase;
 use bellwether_model::{Labels, Tenant};
 use bellwether_placement::EvaluatorRing;
 use bellwether_proto::v1::{
-    Alert, DeleteNotificationsRequest, DeleteNotificationsResponse, DeleteRuleGroupRequest, DeleteRuleGroupResponse,
-    ExpireSilenceRequest, ExpireSilenceResponse, GetNotificationsRequest, GetNotificationsResponse, Label,
-    ListAlertsRequest, ListAlertsResponse, ListRuleGroupsRequest, ListRuleGroupsResponse, ListSilencesRequest,
-    ListSilencesResponse, ListTransitionsRequest, ListTransitionsResponse, RuleGroup, RuleStatus,
-    SetNotificationsRequest, SetNotificationsResponse, SetRuleGroupRequest, SetRuleGroupResponse, SetSilenceRequest,
-    SetSilenceResponse, Silence, Transition, alerting_server,
+    AcknowledgeAlertsRequest, AcknowledgeAlertsResponse, Alert, DeleteNotificationsRequest,
+    DeleteNotificationsResponse, DeleteOverrideRequest, DeleteOverrideResponse, DeleteRuleGroupRequest,
+    DeleteRuleGroupResponse, ExpireSilenceRequest, ExpireSilenceResponse, GetNotificationsRequest,
+    GetNotificationsResponse, IntegrationStatus, Label, ListAlertsRequest, ListAlertsResponse, ListOnCallRequest,
+    ListOnCallResponse, ListReceiversRequest, ListReceiversResponse, ListRuleGroupsRequest, ListRuleGroupsResponse,
+    ListSilencesRequest, ListSilencesResponse, ListTransitionsRequest, ListTransitionsResponse, OnCall, Override,
+    ReceiverStatus, RuleGroup, RuleStatus, SetNotificationsRequest, SetNotificationsResponse, SetOverrideRequest,
+    SetOverrideResponse, SetRuleGroupRequest, SetRuleGroupResponse, SetSilenceRequest, SetSilenceResponse, Silence,
+    Transition, alerting_server,
 };
 use tonic::{Request, Response, Status};
 
 use super::GrpcState;
 use crate::alerting::desk::alerts::{AlertFilter, FiringAlert};
 use crate::alerting::desk::history::{HistoryFilter, name_of};
+use crate::alerting::desk::notifications;
+use crate::alerting::desk::on_call::OnCall as OnCallState;
 use crate::alerting::desk::{Desk, DeskError, NamedGroup, NamedSilence, SilenceWish, evaluator, read_matchers};
 use crate::gateway::DEFINITIONS_NAMESPACE;
 
@@ -28,7 +34,10 @@ use crate::gateway::DEFINITIONS_NAMESPACE;
 pub struct Alerting(pub GrpcState);
 
 /// Calls that change something or show secrets: for those who administer.
-pub const ADMINISTRATION: [&str; 7] = [
+pub const ADMINISTRATION: [&str; 10] = [
+    "/bellwether.v1.Alerting/SetOverride",
+    "/bellwether.v1.Alerting/DeleteOverride",
+    "/bellwether.v1.Alerting/AcknowledgeAlerts",
     "/bellwether.v1.Alerting/SetRuleGroup",
     "/bellwether.v1.Alerting/DeleteRuleGroup",
     "/bellwether.v1.Alerting/SetNotifications",
@@ -132,6 +141,43 @@ impl alerting_server::Alerting for Alerting {
         Ok(Response::new(DeleteNotificationsResponse {}))
     }
 
+    async fn list_receivers(
+        &self,
+        request: Request<ListReceiversRequest>,
+    ) -> Result<Response<ListReceiversResponse>, Status> {
+        let (desk, tenant) = self.admit(&request)?;
+        let receivers = desk.receiver_statuses(&tenant).into_iter().map(receiver_message).collect();
+        Ok(Response::new(ListReceiversResponse { receivers }))
+    }
+
+    async fn list_on_call(&self, request: Request<ListOnCallRequest>) -> Result<Response<ListOnCallResponse>, Status> {
+        let (desk, tenant) = self.admit(&request)?;
+        let at = if request.get_ref().at_ms == 0 { desk.now_ms() } else { request.get_ref().at_ms };
+        let schedules = desk.on_call(&tenant, at).into_iter().map(on_call_message).collect();
+        Ok(Response::new(ListOnCallResponse { schedules }))
+    }
+
+    async fn set_override(
+        &self,
+        request: Request<SetOverrideRequest>,
+    ) -> Result<Response<SetOverrideResponse>, Status> {
+        let (desk, tenant) = self.admit(&request)?;
+        let wanted = request.into_inner().r#override.ok_or_else(|| Status::invalid_argument("there is no override"))?;
+        let begins_at = if wanted.begins_ms == 0 { desk.now_ms() } else { wanted.begins_ms };
+        let shift = Shift { user: wanted.user, begins_at, ends_at: wanted.ends_ms };
+        let id = desk.set_override(&tenant, wanted.schedule, shift, wanted.created_by).await?;
+        Ok(Response::new(SetOverrideResponse { id }))
+    }
+
+    async fn delete_override(
+        &self,
+        request: Request<DeleteOverrideRequest>,
+    ) -> Result<Response<DeleteOverrideResponse>, Status> {
+        let (desk, tenant) = self.admit(&request)?;
+        desk.delete_override(&tenant, &request.get_ref().id).await?;
+        Ok(Response::new(DeleteOverrideResponse {}))
+    }
+
     async fn list_alerts(&self, request: Request<ListAlertsRequest>) -> Result<Response<ListAlertsResponse>, Status> {
         let (desk, tenant) = self.admit(&request)?;
         let matchers = read_matchers(request.get_ref().filter.iter().map(String::as_str))?;
@@ -165,12 +211,27 @@ impl alerting_server::Alerting for Alerting {
         Ok(Response::new(ListTransitionsResponse { transitions, truncated: history.is_cut }))
     }
 
+    async fn acknowledge_alerts(
+        &self,
+        request: Request<AcknowledgeAlertsRequest>,
+    ) -> Result<Response<AcknowledgeAlertsResponse>, Status> {
+        let (desk, tenant) = self.admit(&request)?;
+        let AcknowledgeAlertsRequest { filter, by } = request.into_inner();
+        let matchers = read_matchers(filter.iter().map(String::as_str))?;
+        let alerts = desk.acknowledge(&tenant, &matchers, &by).await?;
+        Ok(Response::new(AcknowledgeAlertsResponse { alerts }))
+    }
+
     async fn set_silence(&self, request: Request<SetSilenceRequest>) -> Result<Response<SetSilenceResponse>, Status> {
         let (desk, tenant) = self.admit(&request)?;
         let silence = request.into_inner().silence.ok_or_else(|| Status::invalid_argument("there is no silence"))?;
         let wish = SilenceWish {
             id: Some(silence.id).filter(|id| !id.is_empty()),
             matchers: read_matchers([silence.matchers.as_str()])?,
+            during: match silence.while_firing.as_str() {
+                "" => None,
+                during => Some(read_matchers([during])?),
+            },
             begins_at: if silence.begins_ms == 0 { desk.now_ms() } else { silence.begins_ms },
             ends_at: silence.ends_ms,
             created_by: silence.created_by,
@@ -290,6 +351,10 @@ fn add_firing(alerts: &mut Alerts, firing: FiringAlert) {
     if is_suppressed {
         alert.state = "suppressed".to_owned();
     }
+    if let Some(acknowledged) = firing.acknowledged {
+        alert.acknowledged_by = acknowledged.by.to_string();
+        alert.acknowledged_ms = acknowledged.at;
+    }
     alert.receivers = firing.receivers;
     alert.silenced_by = firing.silenced_by;
     alert.muted_by = firing.muted_by;
@@ -300,6 +365,35 @@ fn labels_message(labels: &Labels) -> Vec<Label> {
     let label =
         |label: bellwether_model::Label<'_>| Label { name: label.name.to_owned(), value: label.value.to_owned() };
     labels.iter().map(label).collect()
+}
+
+fn on_call_message(on_call: OnCallState) -> OnCall {
+    let overrides = on_call.overrides.into_iter().map(|(id, one)| Override {
+        id,
+        schedule: one.schedule,
+        user: one.shift.user,
+        begins_ms: one.shift.begins_at,
+        ends_ms: one.shift.ends_at,
+        created_by: one.created_by.to_string(),
+    });
+    OnCall { schedule: on_call.schedule, user: on_call.user.unwrap_or_default(), overrides: overrides.collect() }
+}
+
+fn receiver_message(receiver: notifications::ReceiverStatus) -> ReceiverStatus {
+    let integrations = receiver.integrations.into_iter().map(|integration| IntegrationStatus {
+        kind: integration.kind.name().to_owned(),
+        health: integration.word().to_owned(),
+        sent_ms: integration.health.sent_at.unwrap_or(0),
+        failing_since_ms: integration.health.failing_since.unwrap_or(0),
+        failed_ms: integration.health.failed_at.unwrap_or(0),
+        last_error: integration.health.last_error.unwrap_or_default(),
+        given_up: integration.health.failures,
+        waiting: integration.waiting,
+        waiting_since_ms: integration.waiting_since.unwrap_or(0),
+    });
+    let (held_back_groups, held_back_messages) = receiver.held_back;
+    let integrations = integrations.collect();
+    ReceiverStatus { name: receiver.name, integrations, held_back_groups, held_back_messages }
 }
 
 fn silence_message(named: NamedSilence) -> Silence {
@@ -318,5 +412,6 @@ fn silence_message(named: NamedSilence) -> Silence {
         comment: silence.comment.to_string(),
         state: state.to_owned(),
         updated_ms: silence.updated_at,
+        while_firing: silence.during.map(|(text, _)| text.to_string()).unwrap_or_default(),
     }
 }

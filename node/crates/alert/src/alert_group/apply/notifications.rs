@@ -13,7 +13,7 @@ use crate::alert_group::limits::{
 use crate::alert_group::state::{StoredNotifications, TenantState};
 use crate::notify::config::Config;
 use crate::notify::dispatch;
-use crate::notify::silence::{SILENCES_MAX, SetError, StoredSilence};
+use crate::notify::silence::{CONDITIONAL_SILENCES_MAX, SILENCES_MAX, SetError, StoredSilence};
 
 impl TenantState {
     pub(super) fn set_notifications(
@@ -45,6 +45,7 @@ impl TenantState {
     pub(in crate::alert_group) fn regroup(&mut self, now: Timestamp) {
         let config = StoredNotifications::effective(&self.notifications);
         self.untold = self.untold.saturating_add(self.dispatch.regroup(config, now) as u64);
+        self.throttles.regroup();
         let there = |receiver: &str, integration: usize| config.receivers.get(receiver)?.integrations.get(integration);
         self.integrations.retain(|(receiver, integration), _| there(receiver, *integration).is_some());
         if self.intents.is_empty() {
@@ -64,11 +65,14 @@ impl TenantState {
             let kind = there(&message.receiver, message.integration).map(|integration| integration.kind);
             let key = (message.group_key.clone(), message.receiver.clone());
             let (Some(group), Some(route)) = (groups.get_mut(&key), routes.get(&key)) else { return false };
+            let is_of_look = message.why.is_of_look();
             if kind != Some(message.kind) {
                 return false;
             }
             message.route = *route;
-            group.unsent.insert(message.integration);
+            if is_of_look {
+                group.unsent.insert(message.integration);
+            }
             true
         });
         self.ways = self.intents.iter().map(|(number, intent)| (intent.message.way(), *number)).collect();
@@ -95,10 +99,16 @@ impl TenantState {
     }
 
     pub(super) fn set_silence(&mut self, draft: &SilenceDraft, now: Timestamp) -> Reply {
-        let SilenceDraft { replaces, new_id, matchers, begins_at, ends_at, created_by, comment } = draft;
-        let texts = [replaces.as_deref().unwrap_or_default(), new_id, matchers, created_by, comment];
+        let SilenceDraft { replaces, new_id, matchers, during, begins_at, ends_at, created_by, comment } = draft;
+        let or_none = |text: &Option<String>| text.clone().unwrap_or_default();
+        let texts = [&or_none(replaces), &or_none(during), new_id, matchers, created_by, comment];
         Refusal::check(Limited::SilenceBytes, texts.iter().map(|text| text.len()).sum(), SILENCE_BYTES_MAX)?;
-        let silence = StoredSilence::new(matchers, (*begins_at, *ends_at), created_by, comment);
+        let silence =
+            StoredSilence::new(matchers, (*begins_at, *ends_at), created_by, comment).during(during.as_deref());
+        if during.is_some() {
+            let count = self.silences.conditional(now) + 1;
+            Refusal::check(Limited::ConditionalSilences, count, CONDITIONAL_SILENCES_MAX)?;
+        }
         let set = self.silences.set(replaces.as_deref(), new_id, silence, now);
         set.map(|id| Outcome::Silence { id }).map_err(|error| match error {
             SetError::Unknown => Refusal::NoSilence { id: replaces.clone().unwrap_or_default() },

@@ -7,12 +7,13 @@ use crate::alert_group::command::{Delivery, Outcome};
 use crate::alert_group::evaluated::shortened;
 use crate::alert_group::limits::{INTENTS_MAX, SILENCE_RETENTION_MS};
 use crate::alert_group::state::{Intent, StoredNotifications, TenantState};
-use crate::notify::dispatch::{Looking, Message, Way};
+use crate::notify::dispatch::{Looking, Message, Way, Why};
 use crate::notify::silence::{SilenceState, StoredSilence};
 
 impl TenantState {
     pub(super) fn advance(&mut self, entry: &mut Entry<'_>) -> Outcome {
         let now = entry.now;
+        self.forget_acknowledgements(now);
         let config = StoredNotifications::effective(&self.notifications);
         let (intents, ways) = (&self.intents, &self.ways);
         let active: Vec<&StoredSilence> = self
@@ -20,6 +21,7 @@ impl TenantState {
             .iter()
             .map(|(_, silence)| silence)
             .filter(|silence| silence.state(now) == SilenceState::Active)
+            .filter(|silence| silence.is_met(&|during| self.dispatch.fires(during, now)))
             .collect();
         let muted = self.muted();
         let is_silenced =
@@ -29,8 +31,16 @@ impl TenantState {
             Some((number, &intents.get(&number)?.message))
         };
         let messages_max = INTENTS_MAX.saturating_sub(intents.len());
-        let looking = Looking { is_silenced: &is_silenced, pending: &pending, messages_max };
-        let look = self.dispatch.advance(config, &looking, now);
+        let acknowledged = &self.acknowledged;
+        let is_acknowledged = |labels: &Labels| acknowledged.contains_key(labels);
+        let looking = Looking {
+            is_silenced: &is_silenced,
+            is_acknowledged: &is_acknowledged,
+            overrides: &self.overrides,
+            pending: &pending,
+            messages_max,
+        };
+        let look = self.dispatch.advance(config, &looking, &mut self.throttles, now);
         for number in look.dropped {
             self.remove_intent(number);
         }
@@ -45,21 +55,31 @@ impl TenantState {
         let health = self.integrations.entry((message.receiver.clone(), message.integration)).or_default();
         match result {
             Delivery::Sent => {
-                health.sent_at = Some(now);
-                health.failures = 0;
-                health.last_error = None;
+                health.took(now);
                 self.dispatch.sent(config, &message, now);
             }
             // The group remembers that the way does not know, so that its next look tells it again.
             Delivery::Failed(error) => {
                 health.failures = health.failures.saturating_add(1);
-                health.last_error = Some(shortened(error));
+                health.failed(shortened(error), now);
+                if matches!(message.why, Why::HeldBack { .. }) {
+                    self.throttles.not_told(&message.receiver, now);
+                }
             }
         }
         Outcome::Done
     }
 
-    fn intend(&mut self, message: Message, entry: &mut Entry<'_>) -> u64 {
+    /// An attempt failed, and the intent goes on waiting.
+    pub(super) fn failing(&mut self, number: u64, error: String, now: Timestamp) -> Outcome {
+        if let Some(Intent { message, .. }) = self.intents.get(&number) {
+            let health = self.integrations.entry((message.receiver.clone(), message.integration)).or_default();
+            health.failed(shortened(error), now);
+        }
+        Outcome::Done
+    }
+
+    pub(super) fn intend(&mut self, message: Message, entry: &mut Entry<'_>) -> u64 {
         let number = *entry.next_intent;
         *entry.next_intent = number.wrapping_add(1);
         // The time tells it from that of another cluster.

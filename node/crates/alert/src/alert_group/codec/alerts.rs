@@ -2,6 +2,7 @@
 
 use super::{DecodeError, Decoder, Encoder, unknown};
 use crate::alert_group::state::{Health, RuleKind, RuleShape};
+use crate::notify::on_call::Shift;
 use crate::state::alerting::{Annotations, Change, Phase, Seen, Timing};
 
 /// Beside the kind of a rule that is critical.
@@ -17,6 +18,12 @@ impl Encoder {
             to.text(name);
             to.text(text);
         });
+    }
+
+    pub(super) fn shift(&mut self, shift: &Shift) {
+        self.text(&shift.user);
+        self.i64(shift.begins_at);
+        self.i64(shift.ends_at);
     }
 
     pub(super) fn seen(&mut self, seen: &Seen) {
@@ -76,6 +83,10 @@ impl Decoder<'_> {
     pub(super) fn annotations(&mut self) -> Result<Annotations, DecodeError> {
         let pairs: Vec<(String, String)> = self.list(|from| Ok((from.text()?, from.text()?)))?;
         Ok(pairs.into())
+    }
+
+    pub(super) fn shift(&mut self) -> Result<Shift, DecodeError> {
+        Ok(Shift { user: self.text()?, begins_at: self.i64()?, ends_at: self.i64()? })
     }
 
     pub(super) fn seen(&mut self) -> Result<Seen, DecodeError> {

@@ -58,6 +58,10 @@ impl Encoder {
                 self.u8(4);
                 self.u64(*refused);
             }
+            Outcome::Acknowledged { alerts } => {
+                self.u8(20);
+                self.u64(*alerts);
+            }
             Outcome::Advanced { intents } => {
                 self.u8(5);
                 self.list(intents.iter().copied(), Encoder::u64);
@@ -127,6 +131,7 @@ impl Decoder<'_> {
             3 => Outcome::Silence { id: self.text()? },
             4 => Outcome::Received { refused: self.u64()? },
             5 => Outcome::Advanced { intents: self.list(Decoder::u64)? },
+            20 => Outcome::Acknowledged { alerts: self.u64()? },
             _ => return unknown("an unknown outcome"),
         })
     }

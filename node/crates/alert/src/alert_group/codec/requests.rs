@@ -24,6 +24,12 @@ const SET_SILENCE: u8 = 9;
 const EXPIRE_SILENCE: u8 = 10;
 const ADVANCE: u8 = 11;
 const TOLD: u8 = 12;
+const FAILING: u8 = 20;
+const SET_LINK_KEY: u8 = 21;
+const ACKNOWLEDGE: u8 = 22;
+const SET_OVERRIDE: u8 = 23;
+const DELETE_OVERRIDE: u8 = 24;
+const SET_SILENCE_DURING: u8 = 25;
 
 /// The bytes of a request.
 pub fn encode(request: &Request) -> Vec<u8> {
@@ -128,9 +134,12 @@ impl Encoder {
                 self.list(alerts.iter(), Encoder::received);
             }
             Command::SetSilence { tenant, silence } => {
-                self.u8(SET_SILENCE);
+                self.u8(if silence.during.is_some() { SET_SILENCE_DURING } else { SET_SILENCE });
                 self.tenant(tenant);
                 self.draft(silence);
+                if let Some(during) = &silence.during {
+                    self.text(during);
+                }
             }
             Command::ExpireSilence { tenant, id } => {
                 self.u8(EXPIRE_SILENCE);
@@ -147,6 +156,36 @@ impl Encoder {
                 self.u64(*intent);
                 let error = if let Delivery::Failed(error) = result { Some(error) } else { None };
                 self.option(error, |to, error| to.text(error));
+            }
+            Command::Failing { tenant, intent, error } => {
+                self.u8(FAILING);
+                self.tenant(tenant);
+                self.u64(*intent);
+                self.text(error);
+            }
+            Command::SetLinkKey { tenant, key } => {
+                self.u8(SET_LINK_KEY);
+                self.tenant(tenant);
+                self.0.extend_from_slice(key);
+            }
+            Command::SetOverride { tenant, id, schedule, shift, by } => {
+                self.u8(SET_OVERRIDE);
+                self.tenant(tenant);
+                self.text(id);
+                self.text(schedule);
+                self.shift(shift);
+                self.text(by);
+            }
+            Command::DeleteOverride { tenant, id } => {
+                self.u8(DELETE_OVERRIDE);
+                self.tenant(tenant);
+                self.text(id);
+            }
+            Command::Acknowledge { tenant, alerts, by } => {
+                self.u8(ACKNOWLEDGE);
+                self.tenant(tenant);
+                self.list(alerts.iter(), Encoder::labels);
+                self.text(by);
             }
         }
     }
@@ -224,6 +263,11 @@ impl Decoder<'_> {
             DELETE_NOTIFICATIONS => Command::DeleteNotifications { tenant: self.tenant()? },
             EVALUATED => Command::Evaluated(Box::new(self.evaluated()?)),
             RECEIVE => Command::Receive { tenant: self.tenant()?, alerts: self.list(Decoder::received)? },
+            SET_SILENCE_DURING => {
+                let (tenant, mut silence) = (self.tenant()?, self.draft()?);
+                silence.during = Some(self.text()?);
+                Command::SetSilence { tenant, silence }
+            }
             SET_SILENCE => Command::SetSilence { tenant: self.tenant()?, silence: self.draft()? },
             EXPIRE_SILENCE => Command::ExpireSilence { tenant: self.tenant()?, id: self.text()? },
             ADVANCE => Command::Advance { tenant: self.tenant()? },
@@ -232,6 +276,20 @@ impl Decoder<'_> {
                 intent: self.u64()?,
                 result: self.option(Decoder::text)?.map_or(Delivery::Sent, Delivery::Failed),
             },
+            FAILING => Command::Failing { tenant: self.tenant()?, intent: self.u64()?, error: self.text()? },
+            SET_LINK_KEY => Command::SetLinkKey { tenant: self.tenant()?, key: self.array()? },
+            SET_OVERRIDE => Command::SetOverride {
+                tenant: self.tenant()?,
+                id: self.text()?,
+                schedule: self.text()?,
+                shift: self.shift()?,
+                by: self.text()?,
+            },
+            DELETE_OVERRIDE => Command::DeleteOverride { tenant: self.tenant()?, id: self.text()? },
+            ACKNOWLEDGE => {
+                let (tenant, alerts) = (self.tenant()?, self.ascending(Decoder::labels)?);
+                Command::Acknowledge { tenant, alerts, by: self.text()? }
+            }
             _ => return unknown("an unknown command"),
         })
     }
@@ -286,6 +344,7 @@ impl Decoder<'_> {
             replaces: self.option(Decoder::text)?,
             new_id: self.text()?,
             matchers: self.text()?,
+            during: None,
             begins_at: self.i64()?,
             ends_at: self.i64()?,
             created_by: self.text()?,

@@ -5,6 +5,7 @@
 //! places, and are shared again when they are read.
 
 mod dispatch;
+mod people;
 mod tenants;
 mod watched;
 
@@ -19,13 +20,15 @@ const VERSION: u8 = 1;
 const CHECKSUM_BYTES: usize = 8;
 const SECTION_VERSION: u8 = 1;
 
-/// Parts of the state, in their order. All are always there.
+/// Parts of the state, in their order. Those in `SECTIONS` are always there, the others if there is something to say.
 const GROUP: u16 = 1;
 const LABELS: u16 = 2;
 const TENANTS: u16 = 3;
 const SECTIONS: [u16; 3] = [GROUP, LABELS, TENANTS];
 /// Series that threshold rules watch, and rules that are muted; there only if there are any, so that programs that know of none read all else.
 const WATCHED: u16 = 4;
+/// Acknowledgements and all else of people, likewise.
+const PEOPLE: u16 = 5;
 
 /// The bytes of a state.
 pub fn encode(state: &AlertGroupState) -> Vec<u8> {
@@ -49,6 +52,15 @@ pub fn encode(state: &AlertGroupState) -> Vec<u8> {
     if !watched.is_empty() {
         to.section(WATCHED, |to| to.list(watched.iter(), |to, of_rule| to.watched_of_rule(of_rule, &table)));
     }
+    let people: Vec<_> = state.tenants.iter().filter(|(_, tenant)| people::is_there(tenant)).collect();
+    if !people.is_empty() {
+        to.section(PEOPLE, |to| {
+            to.list(people.into_iter(), |to, (tenant, state)| {
+                to.tenant(tenant);
+                to.people(state);
+            });
+        });
+    }
     let checksum = xxh3_64(&to.0);
     to.u64(checksum);
     to.0
@@ -71,9 +83,13 @@ pub fn decode(bytes: &[u8]) -> Result<AlertGroupState, DecodeError> {
     for (number, content) in SECTIONS.into_iter().zip(&mut contents) {
         *content = from.section(number)?;
     }
-    let watched = if from.0.starts_with(&WATCHED.to_le_bytes()) { Some(from.section(WATCHED)?) } else { None };
+    let mut optional = |number: u16| match from.0.first_chunk() == Some(&number.to_le_bytes()) {
+        true => from.section(number).map(Some),
+        false => Ok(None),
+    };
+    let (watched, people) = (optional(WATCHED)?, optional(PEOPLE)?);
     if !from.0.is_empty() {
-        let (found, supported) = (from.u16()?.into(), WATCHED.into());
+        let (found, supported) = (from.u16()?.into(), PEOPLE.into());
         return Err(DecodeError::NewerFormat { what: "a section of the state of an alert group", found, supported });
     }
     let [group, labels, tenants] = contents;
@@ -91,6 +107,16 @@ pub fn decode(bytes: &[u8]) -> Result<AlertGroupState, DecodeError> {
     if let Some(watched) = watched {
         let mut from = Decoder(watched);
         from.watched_section(&mut state, &table)?;
+        from.end()?;
+    }
+    if let Some(people) = people {
+        let mut from = Decoder(people);
+        let read: Vec<()> = from.list(|from| {
+            let tenant = from.tenant()?;
+            let known = state.tenants.get_mut(&tenant).ok_or(damaged("a tenant is not there"))?;
+            from.people(known)
+        })?;
+        drop(read);
         from.end()?;
     }
     Ok(state)

@@ -3,6 +3,7 @@
 
 mod chat;
 mod pager;
+mod relay;
 mod web;
 
 use super::schema::Schema;
@@ -10,6 +11,8 @@ use super::schema::Schema;
 /// A kind of receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
+    /// Another Alertmanager, which tells whom it will.
+    Alertmanager,
     /// Discord.
     Discord,
     /// E-mail.
@@ -34,6 +37,8 @@ pub enum Kind {
     Rocketchat,
     /// Slack.
     Slack,
+    /// A gateway that sends short messages to telephones.
+    Sms,
     /// Amazon's Simple Notification Service.
     Sns,
     /// Telegram.
@@ -48,8 +53,9 @@ pub enum Kind {
     Wechat,
 }
 
-/// All kinds, with the setting of a receiver that lists its integrations of the kind.
-pub const KINDS: [(Kind, &str); 18] = [
+/// All kinds, with the setting of a receiver that lists its integrations of the kind. What is known of integrations is by their
+/// numbers in this order: new kinds come last.
+pub const KINDS: [(Kind, &str); 20] = [
     (Kind::Discord, "discord_configs"),
     (Kind::Email, "email_configs"),
     (Kind::Incidentio, "incidentio_configs"),
@@ -68,6 +74,8 @@ pub const KINDS: [(Kind, &str); 18] = [
     (Kind::Webex, "webex_configs"),
     (Kind::Webhook, "webhook_configs"),
     (Kind::Wechat, "wechat_configs"),
+    (Kind::Alertmanager, "alertmanager_configs"),
+    (Kind::Sms, "sms_configs"),
 ];
 
 impl Kind {
@@ -85,6 +93,7 @@ impl Kind {
     /// What it can be told.
     pub fn schema(self) -> &'static Schema {
         match self {
+            Kind::Alertmanager => &relay::ALERTMANAGER,
             Kind::Discord => &chat::DISCORD,
             Kind::Email => &web::EMAIL,
             Kind::Incidentio => &pager::INCIDENTIO,
@@ -97,6 +106,7 @@ impl Kind {
             Kind::Pushover => &pager::PUSHOVER,
             Kind::Rocketchat => &chat::ROCKETCHAT,
             Kind::Slack => &chat::SLACK,
+            Kind::Sms => &relay::SMS,
             Kind::Sns => &web::SNS,
             Kind::Telegram => &chat::TELEGRAM,
             Kind::Victorops => &pager::VICTOROPS,

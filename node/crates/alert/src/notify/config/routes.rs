@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::label_matchers::{Forms, twice};
 use super::settings::truth;
 use super::{ROUTES_MAX, Reader, Receiver};
+use crate::notify::escalation::Policy;
 use crate::notify::interval::Intervals;
 use crate::notify::matchers::Matchers;
 use crate::notify::route::{
@@ -14,7 +15,7 @@ use crate::yaml::Node;
 use crate::yaml::fields::Fields;
 
 const FORMS: Forms = Forms { equal: "match", regex: "match_re", matchers: "matchers" };
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 14] = [
     "receiver",
     "group_by",
     "match",
@@ -27,6 +28,8 @@ const FIELDS: [&str; 12] = [
     "group_wait",
     "group_interval",
     "repeat_interval",
+    "summary",
+    "escalation",
 ];
 
 /// What there is to name.
@@ -34,6 +37,7 @@ struct Names<'c> {
     file: &'c str,
     receivers: &'c BTreeMap<String, Receiver>,
     intervals: &'c Intervals,
+    escalations: &'c BTreeMap<String, Policy>,
 }
 
 impl Reader {
@@ -42,7 +46,7 @@ impl Reader {
         &mut self,
         fields: &Fields<'_>,
         file: &str,
-        receivers: &BTreeMap<String, Receiver>,
+        (receivers, escalations): (&BTreeMap<String, Receiver>, &BTreeMap<String, Policy>),
         intervals: &Intervals,
     ) -> Option<Routes> {
         let Some(node) = fields.get("route") else {
@@ -50,7 +54,7 @@ impl Reader {
             return None;
         };
         let mut routes = Vec::new();
-        self.route(node, None, &Names { file, receivers, intervals }, &mut routes);
+        self.route(node, None, &Names { file, receivers, intervals, escalations }, &mut routes);
         (!routes.is_empty()).then(|| Routes::new(routes))
     }
 
@@ -88,6 +92,8 @@ impl Reader {
                 .is_some_and(|node| truth(node, "continue", &mut self.problems).unwrap_or_default()),
             mute: self.names_of(&fields, "mute_time_intervals", "time interval", is_interval),
             active: self.names_of(&fields, "active_time_intervals", "time interval", is_interval),
+            escalation: self.escalation(&fields, names).or(above.escalation),
+            summary: self.summary(&fields).or(above.summary),
         };
         if route.repeat_interval_ms < route.group_interval_ms {
             let message = "repeat_interval is shorter than group_interval, which is how often a group is looked at";
@@ -133,6 +139,14 @@ impl Reader {
         Some(receiver.value)
     }
 
+    fn escalation(&mut self, fields: &Fields<'_>, names: &Names<'_>) -> Option<String> {
+        let policy = fields.text("escalation", &mut self.problems)?;
+        if !names.escalations.contains_key(&policy.value) {
+            self.problems.add(policy.place, format!("there is no escalation policy {:?}", policy.value));
+        }
+        Some(policy.value)
+    }
+
     /// None if it is not said, or an empty list, which says nothing.
     fn group_by(&mut self, fields: &Fields<'_>) -> Option<GroupBy> {
         let names = self.label_names(fields, "group_by");
@@ -167,6 +181,8 @@ fn handed_down(route: &Route) -> Route {
         group_wait_ms: route.group_wait_ms,
         group_interval_ms: route.group_interval_ms,
         repeat_interval_ms: route.repeat_interval_ms,
+        escalation: route.escalation.clone(),
+        summary: route.summary.clone(),
         ..root()
     }
 }
@@ -185,5 +201,7 @@ fn root() -> Route {
         continues: false,
         mute: Vec::new(),
         active: Vec::new(),
+        escalation: None,
+        summary: None,
     }
 }

@@ -23,6 +23,15 @@ pub enum Why {
     Resolved,
     /// Nothing is new, and `repeat_interval` is over.
     Repeated,
+    /// Somebody takes care of all that fires.
+    Acknowledged,
+    /// The receiver's throttle holds messages back: so many, of so many groups; or none any longer.
+    HeldBack {
+        /// How often a group was held back.
+        messages: u64,
+        /// Groups that are.
+        groups: u64,
+    },
 }
 
 impl Why {
@@ -33,7 +42,14 @@ impl Why {
             Why::Changed => "changed",
             Why::Resolved => "resolved",
             Why::Repeated => "repeated",
+            Why::Acknowledged => "acknowledged",
+            Why::HeldBack { .. } => "held back",
         }
+    }
+
+    /// Whether it is what a look at a group found to tell: these are noted in the log.
+    pub(crate) fn is_of_look(self) -> bool {
+        !matches!(self, Why::Acknowledged | Why::HeldBack { .. })
     }
 }
 
@@ -76,6 +92,18 @@ impl Log {
         (now.saturating_sub(repeat_ms) > last.sent_at).then_some(Why::Repeated)
     }
 
+    /// Whether a way was told last of alerts that fire.
+    pub(super) fn tells_firing(&self, way: &Way) -> bool {
+        self.entries.get(way).is_some_and(|last| !last.firing.is_empty())
+    }
+
+    /// What was told last is told still, though not again.
+    pub(super) fn remember(&mut self, way: &Way, repeat_ms: i64, now: Timestamp) {
+        if let Some(entry) = self.entries.get_mut(way) {
+            entry.forget_at = now.saturating_add(repeat_ms.saturating_mul(REPEATS_KEPT));
+        }
+    }
+
     /// Notes that a message was sent.
     pub fn note(&mut self, message: &Message, repeat_ms: i64, now: Timestamp) {
         let entry = Entry {
@@ -100,6 +128,11 @@ impl Log {
         }
         self.entries.retain(|_, entry| entry.forget_at > now);
         self.forget_next = self.entries.values().map(|entry| entry.forget_at).min().unwrap_or(Timestamp::MAX);
+    }
+
+    /// Forgets what a way was told.
+    pub(super) fn remove(&mut self, way: &Way) {
+        self.entries.remove(way);
     }
 
     /// All, by way.

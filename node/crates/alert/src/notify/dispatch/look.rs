@@ -1,19 +1,37 @@
 //! Looks at groups: who is to be told what of them.
 
+use std::collections::BTreeSet;
+
 use bellwether_model::{Labels, Timestamp};
 
+use super::escalate::Looked;
 use super::{Alert, Dispatch, GroupId, LOOKS_MAX, Message, Way, Why, is_over};
 use crate::notify::Config;
 use crate::notify::config::Receiver;
+use crate::notify::config::kinds::Kind;
+use crate::notify::on_call::Overrides;
+use crate::notify::route::Route;
+use crate::notify::throttle::Throttles;
 
 /// What looks are told beside what they look at.
 pub struct Looking<'l> {
     /// Whether a silence keeps an alert quiet.
     pub is_silenced: &'l dyn Fn(&Labels) -> bool,
+    /// Who is on call instead of others.
+    pub overrides: &'l Overrides,
+    /// Whether somebody takes care of an alert: nobody is reminded of it.
+    pub is_acknowledged: &'l dyn Fn(&Labels) -> bool,
     /// The message of a way of which nobody knows yet whether it was sent, with its number.
     pub pending: &'l dyn Fn(&Way) -> Option<(u64, &'l Message)>,
     /// How many messages may be made; what has no room is made by a later look.
     pub messages_max: usize,
+}
+
+/// A receiver that is told of a group.
+struct Whom<'w> {
+    id: &'w GroupId,
+    group_key: &'w str,
+    name: &'w str,
 }
 
 /// What comes of looks.
@@ -27,26 +45,39 @@ pub struct Look {
 
 impl Dispatch {
     /// Looks at the groups whose time has come, [`LOOKS_MAX`] at most, and says what is to be sent.
-    pub fn advance(&mut self, config: &Config, looking: &Looking<'_>, now: Timestamp) -> Look {
+    pub fn advance(
+        &mut self,
+        config: &Config,
+        looking: &Looking<'_>,
+        throttles: &mut Throttles,
+        now: Timestamp,
+    ) -> Look {
         let due: Vec<GroupId> =
             self.due.iter().take_while(|(next, _)| *next <= now).take(LOOKS_MAX).map(|(_, id)| id.clone()).collect();
         let mut look = Look::default();
         for id in due {
-            let unsent = self.look_at(&id, config, looking, now, &mut look);
-            let next = now.saturating_add(config.routes.get(id.0).group_interval_ms);
+            let unsent = self.look_at(&id, config, (looking, throttles), now, &mut look);
+            let next = self.next_look(config, &id, now);
             let group = self.schedule(&id, next);
             (group.looked_at, group.unsent) = (Some(now), unsent.into_iter().collect());
             self.settle(config, &id);
         }
+        self.tell_held_back(config, looking, throttles, now, &mut look);
         self.log.forget(now);
         look
     }
 
     /// Notes that a message was sent.
     pub fn sent(&mut self, config: &Config, message: &Message, now: Timestamp) {
-        self.log.note(message, config.routes.get(message.route).repeat_interval_ms, now);
+        if !message.why.is_of_look() {
+            return;
+        }
+        self.log.note(message, config.routes.get(message.route).remembered_ms(message), now);
         let id = (message.route, message.group.clone());
-        if let Some(group) = self.groups.get_mut(&id) {
+        let of_step = (message.receiver.clone(), message.integration);
+        let escalation = self.escalations.get_mut(&message.group_key);
+        let is_of_step = escalation.is_some_and(|known| known.unsent.remove(&of_step));
+        if let Some(group) = self.groups.get_mut(&id).filter(|_| !is_of_step) {
             group.unsent.remove(&message.integration);
         }
         self.settle(config, &id);
@@ -57,42 +88,91 @@ impl Dispatch {
         &mut self,
         id: &GroupId,
         config: &Config,
-        looking: &Looking<'_>,
+        (looking, throttles): (&Looking<'_>, &mut Throttles),
         now: Timestamp,
         look: &mut Look,
     ) -> Vec<usize> {
         let route = config.routes.get(id.0);
-        let Some(receiver) = config.receivers.get(&route.receiver) else { return Vec::new() };
+        let name = config.on_duty(&route.receiver, looking.overrides, now);
         let group_key = config.routes.group_key(id.0, &id.1);
         let is_quiet =
             |labels: &Labels| self.inhibited_by(config, labels, now).is_some() || (looking.is_silenced)(labels);
         let heard = self.groups[id].alerts.iter().filter(|labels| !is_quiet(labels));
         let heard: Vec<Alert> = heard.map(|labels| self.alerts[labels].alert.clone()).collect();
-        if heard.is_empty() || config.routes.muted(id.0, &config.intervals, now).is_some() {
-            for integration in 0..receiver.integrations.len() {
-                let way = Way { group_key: group_key.clone(), receiver: route.receiver.clone(), integration };
-                look.dropped.extend((looking.pending)(&way).map(|(number, _)| number));
-            }
-            return Vec::new();
-        }
+        let is_muted = heard.is_empty() || config.routes.muted(id.0, &config.intervals, now).is_some();
         let (resolved, mut firing): (Vec<Alert>, Vec<Alert>) = heard.into_iter().partition(|alert| is_over(alert, now));
         // As time goes on, what fires in a message must not end in it.
         firing.iter_mut().for_each(|alert| alert.ends_at = None);
+        let fires = if is_muted { &[][..] } else { &firing[..] };
+        let looked = Looked { route, group_key: &group_key, receiver: name, firing: fires };
+        let others = self.escalate(config, &looked, looking, now);
+        if is_muted {
+            for name in others.iter().map(String::as_str).chain([name]) {
+                let ways = config.receivers.get(name).map_or(0, |receiver| receiver.integrations.len());
+                for integration in 0..ways {
+                    let way = Way { group_key: group_key.clone(), receiver: name.to_owned(), integration };
+                    look.dropped.extend((looking.pending)(&way).map(|(number, _)| number));
+                }
+                throttles.let_go(name, id);
+            }
+            if let Some(known) = self.escalations.get_mut(&group_key) {
+                known.unsent.clear();
+            }
+            return Vec::new();
+        }
+        let mut unsent_of_others = BTreeSet::new();
+        for other in others {
+            let whom = Whom { id, group_key: &group_key, name: &other };
+            let unsent = self.tell_receiver(config, &whom, (&firing, &resolved), (looking, throttles), now, look);
+            unsent_of_others.extend(unsent.into_iter().map(|integration| (other.clone(), integration)));
+        }
+        if let Some(known) = self.escalations.get_mut(&group_key) {
+            known.unsent = unsent_of_others;
+        }
+        let whom = Whom { id, group_key: &group_key, name };
+        self.tell_receiver(config, &whom, (&firing, &resolved), (looking, throttles), now, look)
+    }
+
+    /// Adds what the ways of a receiver are to be told of a group; the ways that do not know it yet.
+    fn tell_receiver(
+        &mut self,
+        config: &Config,
+        whom: &Whom<'_>,
+        (firing, resolved): (&[Alert], &[Alert]),
+        (looking, throttles): (&Looking<'_>, &mut Throttles),
+        now: Timestamp,
+        look: &mut Look,
+    ) -> Vec<usize> {
+        let Whom { id, group_key, name } = *whom;
+        let route = config.routes.get(id.0);
+        let Some(receiver) = config.receivers.get(name) else { return Vec::new() };
         let mut unsent = Vec::new();
+        let before = (look.messages.len(), look.dropped.len());
         for (integration, kind) in receiver.integrations.iter().map(|integration| integration.kind).enumerate() {
             let message = Message {
-                group_key: group_key.clone(),
+                group_key: group_key.to_owned(),
                 group: id.1.clone(),
                 route: id.0,
-                receiver: route.receiver.clone(),
+                receiver: name.to_owned(),
                 integration,
                 kind,
                 why: Why::New,
-                firing: firing.clone(),
-                resolved: resolved.clone(),
+                firing: firing.to_vec(),
+                resolved: resolved.to_vec(),
             };
-            if self.tell(message, receiver, route.repeat_interval_ms, looking, now, look) {
+            if self.tell(message, receiver, route, looking, now, look) {
                 unsent.push(integration);
+            }
+        }
+        let (is_news, replaces) = (look.messages.len() > before.0, look.dropped.len() > before.1);
+        if let Some(throttle) = receiver.throttle {
+            // What takes the place of a message that waits, or tells of ends alone, goes in any case.
+            if is_news && !replaces && !firing.is_empty() {
+                if !throttles.takes(name, throttle, id, now) {
+                    look.messages.truncate(before.0);
+                }
+            } else if is_news || unsent.is_empty() {
+                throttles.let_go(name, id);
             }
         }
         unsent
@@ -103,13 +183,19 @@ impl Dispatch {
         &mut self,
         mut message: Message,
         receiver: &Receiver,
-        repeat_ms: i64,
+        route: &Route,
         looking: &Looking<'_>,
         now: Timestamp,
         look: &mut Look,
     ) -> bool {
         let tells_resolved = receiver.integrations[message.integration].settings.flag("send_resolved");
-        let mut why = self.log.why(&message, tells_resolved, repeat_ms, now);
+        let mut why = self.log.why(&message, tells_resolved, route.repeat_ms(&message), now);
+        let is_taken_care_of = || message.firing.iter().all(|alert| (looking.is_acknowledged)(&alert.labels));
+        // Another Alertmanager takes what it is not told of for over.
+        if why == Some(Why::Repeated) && message.kind != Kind::Alertmanager && is_taken_care_of() {
+            why = None;
+            self.log.remember(&message.way(), route.remembered_ms(&message), now);
+        }
         let all_resolved = std::mem::take(&mut message.resolved);
         if tells_resolved {
             message.resolved = all_resolved.clone();
@@ -128,7 +214,7 @@ impl Dispatch {
         if message.firing.is_empty() && !tells_resolved {
             // Nothing to say, but what fires again later is new.
             message.resolved = all_resolved;
-            self.log.note(&message, repeat_ms, now);
+            self.log.note(&message, route.remembered_ms(&message), now);
             return false;
         }
         if look.messages.len() < looking.messages_max {
@@ -140,6 +226,12 @@ impl Dispatch {
 
     /// Once everybody knows, alerts that were over when the group was looked at leave it.
     fn settle(&mut self, config: &Config, id: &GroupId) {
+        if !self.escalations.is_empty() {
+            let known = self.escalations.get(&config.routes.group_key(id.0, &id.1));
+            if known.is_some_and(|known| !known.unsent.is_empty()) {
+                return;
+            }
+        }
         let Some(group) = self.groups.get_mut(id) else { return };
         let Some(looked_at) = group.looked_at.filter(|_| group.unsent.is_empty()) else { return };
         let (alerts, all, sources) = (&mut group.alerts, &mut self.alerts, &mut self.sources);
@@ -157,6 +249,9 @@ impl Dispatch {
         });
         if alerts.is_empty() {
             self.remove_group(id);
+            if !self.escalations.is_empty() {
+                self.escalations.remove(&config.routes.group_key(id.0, &id.1));
+            }
         }
     }
 }

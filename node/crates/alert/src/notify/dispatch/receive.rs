@@ -82,6 +82,13 @@ impl Dispatch {
         for known in alerts.into_values() {
             self.put(config, KnownAlert { groups: 0, ..known }, now, (true, false));
         }
+        if !self.escalations.is_empty() {
+            let keys = self.groups.keys().map(|(at, labels)| config.routes.group_key(*at, labels));
+            let keys: std::collections::BTreeSet<String> = keys.collect();
+            self.escalations.retain(|key, _| keys.contains(key));
+            // Their messages are made anew.
+            self.escalations.values_mut().for_each(|known| known.unsent.clear());
+        }
         before - self.alerts.len()
     }
 

@@ -15,6 +15,8 @@ pub struct StoredSilence {
     pub matchers: Arc<str>,
     /// What holds; the problem if the matchers mean nothing to this program: it silences nothing then.
     pub parsed: Result<Matchers, String>,
+    /// What must meet an alert that fires, so that others are silenced, as it was written; with what that means, as of `parsed`.
+    pub during: Option<(Arc<str>, Result<Matchers, String>)>,
     /// From when.
     pub begins_at: Timestamp,
     /// Until when, not included.
@@ -58,7 +60,21 @@ impl StoredSilence {
     ) -> StoredSilence {
         let parsed = parse_matchers(matchers, &mut PatternBudget::default()).map_err(|error| error.to_string());
         let (matchers, created_by, comment) = (matchers.into(), created_by.into(), comment.into());
-        StoredSilence { matchers, parsed, begins_at, ends_at, created_by, comment, updated_at: begins_at }
+        StoredSilence { matchers, parsed, during: None, begins_at, ends_at, created_by, comment, updated_at: begins_at }
+    }
+
+    /// The same while an alert fires that meets these matchers.
+    pub fn during(mut self, matchers: Option<&str>) -> StoredSilence {
+        self.during = matchers.map(|text| {
+            let parsed = parse_matchers(text, &mut PatternBudget::default());
+            (text.into(), parsed.map_err(|error| error.to_string()))
+        });
+        self
+    }
+
+    /// Whether what it waits for is so. `fires` tells whether an alert fires that meets matchers.
+    pub fn is_met(&self, fires: &dyn Fn(&Matchers) -> bool) -> bool {
+        self.during.as_ref().is_none_or(|(_, during)| during.as_ref().is_ok_and(fires))
     }
 
     /// What it does at a time.
@@ -66,14 +82,19 @@ impl StoredSilence {
         Silence::state_between(self.begins_at, self.ends_at, now)
     }
 
-    /// Whether it silences an alert at a time.
+    /// Whether it silences an alert at a time, if what it waits for is so. What it waits for it does not silence itself.
     pub fn silences(&self, labels: &Labels, now: Timestamp) -> bool {
         let holds = |matchers: &Matchers| matchers.match_labels(labels);
-        self.state(now) == SilenceState::Active && self.parsed.as_ref().is_ok_and(holds)
+        let is_awaited = |during: &(Arc<str>, Result<Matchers, String>)| during.1.as_ref().is_ok_and(holds);
+        !self.during.as_ref().is_some_and(is_awaited)
+            && self.state(now) == SilenceState::Active
+            && self.parsed.as_ref().is_ok_and(holds)
     }
 
     fn is_same_but_for_begin(&self, other: &StoredSilence) -> bool {
-        let of = |one: &StoredSilence| (one.matchers.clone(), one.ends_at, one.created_by.clone(), one.comment.clone());
+        let of = |one: &StoredSilence| {
+            (one.matchers.clone(), one.during.clone(), one.ends_at, one.created_by.clone(), one.comment.clone())
+        };
         of(self) == of(other)
     }
 
@@ -81,6 +102,7 @@ impl StoredSilence {
     fn can_become(&self, other: &StoredSilence, now: Timestamp) -> bool {
         let same_second = self.begins_at.div_euclid(1000) == other.begins_at.div_euclid(1000);
         self.matchers == other.matchers
+            && self.during == other.during
             && match self.state(now) {
                 SilenceState::Active => same_second && other.ends_at >= now,
                 SilenceState::Pending => other.begins_at >= now,
@@ -105,9 +127,14 @@ impl Silences {
         self.0.is_empty()
     }
 
-    /// Those that silence an alert at a time.
-    pub fn silencing(&self, labels: &Labels, now: Timestamp) -> impl Iterator<Item = (&String, &StoredSilence)> {
-        self.0.iter().filter(move |(_, silence)| silence.silences(labels, now))
+    /// Those that silence an alert at a time. `fires` tells whether an alert fires that meets matchers.
+    pub fn silencing(
+        &self,
+        labels: &Labels,
+        fires: &dyn Fn(&Matchers) -> bool,
+        now: Timestamp,
+    ) -> impl Iterator<Item = (&String, &StoredSilence)> {
+        self.0.iter().filter(move |(_, silence)| silence.silences(labels, now) && silence.is_met(fires))
     }
 
     /// Sets a silence, or changes the one that it replaces; its id. What cannot be changed without changing what was silenced ends
@@ -156,6 +183,17 @@ impl Silences {
     /// Forgets those that ended so long ago.
     pub fn forget(&mut self, retention_ms: i64, now: Timestamp) {
         self.0.retain(|_, silence| silence.ends_at.saturating_add(retention_ms) > now);
+    }
+
+    /// One that was stored.
+    pub(crate) fn get_mut(&mut self, id: &str) -> Option<&mut StoredSilence> {
+        self.0.get_mut(id)
+    }
+
+    /// How many hold while an alert fires, and are not over.
+    pub fn conditional(&self, now: Timestamp) -> usize {
+        let conditional = self.0.values().filter(|silence| silence.during.is_some());
+        conditional.filter(|silence| silence.state(now) != SilenceState::Expired).count()
     }
 
     /// Adds one that was stored.

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bellwether_alert::alert_group::{Command, Outcome, ReceivedAlert, StoredNotifications, TenantState};
+use bellwether_alert::alert_group::{
+    Acknowledgement, Command, Outcome, ReceivedAlert, StoredNotifications, TenantState,
+};
 use bellwether_alert::notify::Config;
 use bellwether_alert::notify::dispatch::{KnownAlert, is_over};
 use bellwether_alert::notify::fingerprint::Fingerprint;
@@ -33,6 +35,8 @@ pub struct FiringAlert {
     pub generator_url: Arc<str>,
     /// Who is told of it.
     pub receivers: Vec<String>,
+    /// Who takes care of it.
+    pub acknowledged: Option<Acknowledgement>,
     /// Silences that keep it quiet.
     pub silenced_by: Vec<String>,
     /// Alerts that do.
@@ -212,6 +216,7 @@ fn firing(
             receivers.push(receiver.clone());
         }
     }
+    let fires = |during: &Matchers| state.dispatch.fires(during, now);
     let inhibited_by = state.dispatch.inhibited_by(config, &alert.labels, now);
     Some(FiringAlert {
         labels: alert.labels.clone(),
@@ -223,7 +228,8 @@ fn firing(
         updated_at: known.updated_at,
         generator_url: alert.generator_url.clone(),
         receivers,
-        silenced_by: state.silences.silencing(&alert.labels, now).map(|(id, _)| id.clone()).collect(),
+        acknowledged: state.acknowledgement(&alert.labels, now).cloned(),
+        silenced_by: state.silences.silencing(&alert.labels, &fires, now).map(|(id, _)| id.clone()).collect(),
         inhibited_by: inhibited_by.map(|(_, labels)| Fingerprint::of(labels)).into_iter().collect(),
         muted_by: muted
             .get(&alert.labels)

@@ -3,9 +3,11 @@
 //! What somebody writes is checked here, before it is proposed, with all that is wrong with it; what somebody asks is answered from
 //! this node's copy. Reading order: the [`Desk`], then [`rules`], [`alerts`], [`history`], [`silences`], [`notifications`].
 
+pub mod acknowledgements;
 pub mod alerts;
 pub mod history;
-mod notifications;
+pub mod notifications;
+pub mod on_call;
 mod rules;
 mod silences;
 

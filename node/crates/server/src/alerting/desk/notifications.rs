@@ -2,15 +2,82 @@
 
 use std::collections::BTreeMap;
 
-use bellwether_alert::alert_group::{Command, Outcome, StoredNotifications};
+use bellwether_alert::alert_group::{Command, IntegrationHealth, Outcome, StoredNotifications};
 use bellwether_alert::notify::Config;
+use bellwether_alert::notify::config::kinds::Kind;
 use bellwether_alert::yaml::problems::Problem;
-use bellwether_model::Tenant;
+use bellwether_model::{Tenant, Timestamp};
 
 use super::{Desk, DeskError};
 use crate::alerting::send::refusal::refusals;
 
+/// How a receiver fares.
+#[derive(Debug, Clone)]
+pub struct ReceiverStatus {
+    /// Its name.
+    pub name: String,
+    /// Groups that its throttle holds back now, and how often one was held back since none was.
+    pub held_back: (u64, u64),
+    /// How each of its integrations does, in their order.
+    pub integrations: Vec<IntegrationStatus>,
+}
+
+/// How an integration fares.
+#[derive(Debug, Clone)]
+pub struct IntegrationStatus {
+    /// Its kind.
+    pub kind: Kind,
+    /// How sending goes.
+    pub health: IntegrationHealth,
+    /// Messages that wait to be sent, those included that are being sent.
+    pub waiting: u64,
+    /// When the first of them was made.
+    pub waiting_since: Option<Timestamp>,
+}
+
+impl IntegrationStatus {
+    /// In a word.
+    pub fn word(&self) -> &'static str {
+        match (self.health.failing_since, self.health.sent_at) {
+            (Some(_), _) => "failing",
+            (None, Some(_)) => "ok",
+            (None, None) => "unknown",
+        }
+    }
+}
+
 impl Desk {
+    /// How the receivers of the configuration fare, by name.
+    pub fn receiver_statuses(&self, tenant: &Tenant) -> Vec<ReceiverStatus> {
+        self.look(tenant, |state| {
+            let Some(state) = state else { return Vec::new() };
+            let mut waiting: BTreeMap<(&str, usize), (u64, Timestamp)> = BTreeMap::new();
+            for intent in state.intents.values() {
+                let key = (intent.message.receiver.as_str(), intent.message.integration);
+                let (count, since) = waiting.entry(key).or_insert((0, intent.made_at));
+                (*count, *since) = (*count + 1, intent.made_at.min(*since));
+            }
+            let status = |name: &str, (number, kind): (usize, Kind)| {
+                let health = state.integrations.get(&(name.to_owned(), number)).cloned().unwrap_or_default();
+                let waits = waiting.get(&(name, number));
+                IntegrationStatus {
+                    kind,
+                    health,
+                    waiting: waits.map_or(0, |(count, _)| *count),
+                    waiting_since: waits.map(|(_, since)| *since),
+                }
+            };
+            let receivers = state.config().receivers.iter();
+            let receivers = receivers.map(|(name, receiver)| {
+                let kinds = receiver.integrations.iter().map(|integration| integration.kind).enumerate();
+                let held_back = state.throttles.held_back(name);
+                let integrations = kinds.map(|one| status(name, one)).collect();
+                ReceiverStatus { name: name.clone(), held_back, integrations }
+            });
+            receivers.collect()
+        })
+    }
+
     /// Takes a configuration: its revision, and what is right and yet not as it should be.
     pub async fn set_notifications(
         &self,

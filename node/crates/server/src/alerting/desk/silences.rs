@@ -25,6 +25,8 @@ pub struct SilenceWish {
     pub id: Option<String>,
     /// Which alerts.
     pub matchers: Matchers,
+    /// What an alert must meet that fires, so that others are silenced.
+    pub during: Option<Matchers>,
     /// From when.
     pub begins_at: Timestamp,
     /// Until when.
@@ -52,6 +54,7 @@ impl Desk {
             replaces: wish.id,
             new_id: self.draw_id(),
             matchers: wish.matchers.to_string(),
+            during: wish.during.map(|during| during.to_string()),
             begins_at: wish.begins_at,
             ends_at: wish.ends_at,
             created_by: wish.created_by,

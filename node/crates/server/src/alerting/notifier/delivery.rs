@@ -1,25 +1,35 @@
 //! One intent: sent, again if that failed and may pass, and its result proposed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_alert::alert_group::state::Notifications;
-use bellwether_alert::alert_group::{self, Command, Intent};
-use bellwether_model::{Tenant, Timestamp};
+use bellwether_alert::alert_group::{self, Command, Intent, LinkKey, TenantState};
+use bellwether_alert::notify::Extras;
+use bellwether_alert::notify::templates::Library;
+use bellwether_alert::state::alerting::ALERT_NAME;
+use bellwether_alert::template::TextKind;
+use bellwether_model::{Labels, Tenant, Timestamp};
 use parking_lot::Mutex;
 use tokio::time::sleep;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::metrics::NotifierMetrics;
-use crate::alerting::AlertGroup;
+use super::totals::Totals;
 use crate::alerting::send::{Failure, Notification, Sender};
-use crate::env::{Seed, WallClock};
+use crate::alerting::{AlertGroup, links};
+use crate::env::{SecretKey, Seed, WallClock};
 
 /// Before the second attempt; doubled before each further one.
 const RETRY_PAUSE_MIN: Duration = Duration::from_secs(1);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// A message is given up after its group's interval, and not before that time.
 const GIVE_UP_MS_MIN: i64 = 60_000;
+/// That attempts of an integration fail is noted so often.
+const FAILING_NOTED_MS: i64 = 30_000;
+/// Keys of links are the secrets of numbers from here up to twice this: below it are tokens, and at the other end ids of silences.
+const LINK_KEYS: u64 = 1 << 62;
 /// Attempts to propose a result: whoever leads next would send again.
 const PROPOSALS_MAX: u32 = 5;
 const PROPOSAL_PAUSE: Duration = Duration::from_millis(200);
@@ -34,6 +44,9 @@ pub struct Delivery {
     pub tenant: Tenant,
     pub number: u64,
     pub under_way: UnderWay,
+    pub totals: Arc<dyn Totals>,
+    /// What keys of links are drawn from; none if it is not known where people reach the cluster.
+    pub links: Option<SecretKey>,
 }
 
 /// The numbers of intents that this node is sending, also those of an earlier term: a leader that lost its office and has it
@@ -79,6 +92,7 @@ impl Delivery {
             if gives_up {
                 return self.tell(alert_group::Delivery::Failed(failure.to_string())).await;
             }
+            self.note_failing(&intent, &failure).await;
             sleep(self.pause(attempt)).await;
             attempt += 1;
             if !self.group.leads() {
@@ -109,8 +123,61 @@ impl Delivery {
         };
         let library = &notifications.library;
         let external_url = &*self.external_url;
-        let notification = Notification { integration, message, library, external_url, at: *made_at, dedup_key };
+        let interval_ms = notifications.config.routes.get(message.route).group_interval_ms;
+        let extras = &self.extras(intent, notifications).await;
+        let at = *made_at;
+        let notification =
+            Notification { integration, message, extras, library, external_url, interval_ms, at, dedup_key };
         self.sender.send(&notification).await
+    }
+
+    /// What a message says beside its alerts. What cannot be found out is left out: whoever waits for an alert waits for no query.
+    async fn extras(&self, intent: &Intent, notifications: &Notifications) -> Extras {
+        let Notifications { config, library } = notifications;
+        let mut extras = Extras::of(config, &intent.message);
+        let summary = config.routes.get(intent.message.route).summary.as_ref();
+        if let Some(summary) = summary.filter(|_| extras.summary.is_some()) {
+            let total = match &summary.total {
+                Some(total) => self.total(intent, (library, &extras), total).await,
+                None => None,
+            };
+            let values = self.group.read(|state| state.tenants.get(&self.tenant).map(|known| values(known, intent)));
+            let values = values.unwrap_or_default();
+            extras.summary = Some(summary.of(&intent.message, total, &|labels| values.get(labels).copied()));
+        }
+        if let Some(key) = self.link_key().await {
+            let Intent { message, made_at, .. } = intent;
+            [extras.acknowledge_url, extras.silence_url] =
+                links::of_message(&self.external_url, key, &self.tenant, message, *made_at);
+        }
+        extras
+    }
+
+    /// What links are signed with, if there are links; drawn for the tenant's first message.
+    async fn link_key(&self) -> Option<LinkKey> {
+        let known = || self.group.read(|state| state.tenants.get(&self.tenant)?.link_key);
+        let links = self.links.as_ref()?;
+        if let Some(key) = known() {
+            return Some(key);
+        }
+        let number = LINK_KEYS | (xxh3_64(self.tenant.as_str().as_bytes()) & (LINK_KEYS - 1));
+        let command = Command::SetLinkKey { tenant: self.tenant.clone(), key: links.draw(number) };
+        if let Err(error) = self.group.propose(command).await {
+            tracing::debug!(tenant = %self.tenant, %error, "a message has no links");
+        }
+        known()
+    }
+
+    /// How many there are of what is summed up.
+    async fn total(&self, intent: &Intent, (library, extras): (&Library, &Extras), total: &str) -> Option<f64> {
+        let Intent { message, made_at, .. } = intent;
+        let text =
+            library.over((message, extras), &self.external_url, *made_at).expand("total", total, TextKind::Plain);
+        let asked = match text {
+            Ok(text) => self.totals.total(&self.tenant, &text, *made_at).await,
+            Err(error) => Err(error.to_string()),
+        };
+        asked.map_err(|error| tracing::info!(tenant = %self.tenant, %error, "a summary's total is not known")).ok()
     }
 
     async fn tell(&self, result: alert_group::Delivery) {
@@ -125,6 +192,19 @@ impl Delivery {
             sleep(PROPOSAL_PAUSE).await;
         }
         tracing::warn!(tenant = %self.tenant, intent = self.number, "what became of a notification could not be noted");
+    }
+
+    /// Has it known that an attempt failed, unless that is known: many messages may wait for one receiver.
+    async fn note_failing(&self, intent: &Intent, failure: &Failure) {
+        let key = (intent.message.receiver.clone(), intent.message.integration);
+        let known = self.group.read(|state| state.tenants.get(&self.tenant)?.integrations.get(&key)?.failed_at);
+        if known.is_some_and(|at| self.clock.now_ms() < at.saturating_add(FAILING_NOTED_MS)) {
+            return;
+        }
+        let (tenant, error) = (self.tenant.clone(), failure.to_string());
+        if let Err(error) = self.group.propose(Command::Failing { tenant, intent: self.number, error }).await {
+            tracing::debug!(tenant = %self.tenant, intent = self.number, %error, "that an attempt failed is not noted");
+        }
     }
 
     fn succeeded(&self, intent: &Intent, attempt: u32) {
@@ -153,6 +233,26 @@ impl Delivery {
         let part = (drawn % 1024) as f64 / 1024.0;
         pause.mul_f64(0.5 + part / 2.0)
     }
+}
+
+/// The values of a message's alerts that rules have. A rule's alerts have its name, so that the others' are not looked at.
+fn values(known: &TenantState, intent: &Intent) -> BTreeMap<Labels, f64> {
+    let mut values = BTreeMap::new();
+    let names: BTreeSet<&str> = intent.message.firing.iter().filter_map(|alert| alert.labels.get(ALERT_NAME)).collect();
+    for group in known.namespaces.values().flat_map(BTreeMap::values) {
+        let Ok(parsed) = &group.parsed else { continue };
+        for (rule, progress) in parsed.rules.iter().zip(&group.progress.rules) {
+            if progress.alerts.is_empty() || !names.contains(rule.name()) {
+                continue;
+            }
+            for alert in &intent.message.firing {
+                if let Some(known) = progress.alerts.get(&alert.labels) {
+                    values.insert(alert.labels.clone(), known.value);
+                }
+            }
+        }
+    }
+    values
 }
 
 /// Once its group has been looked at anew: the look after that makes another message of it.

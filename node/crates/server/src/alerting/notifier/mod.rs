@@ -15,6 +15,7 @@
 mod delivery;
 mod lanes;
 pub mod metrics;
+pub mod totals;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,10 +28,11 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::AlertGroup;
 use super::send::Sender;
-use crate::env::WallClock;
+use crate::env::{SecretKey, WallClock};
 use delivery::{Delivery, UnderWay};
 use lanes::{Lane, Lanes};
 use metrics::NotifierMetrics;
+use totals::Totals;
 
 /// How often is looked whether this node leads, and at the least at what is due.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
@@ -53,6 +55,8 @@ pub struct Notifier {
     clock: Arc<dyn WallClock>,
     metrics: Arc<NotifierMetrics>,
     under_way: UnderWay,
+    totals: Arc<dyn Totals>,
+    links: Option<SecretKey>,
 }
 
 /// What a leader knows beside the state.
@@ -66,16 +70,16 @@ struct Term {
 }
 
 impl Notifier {
-    /// Of one alert group. `external_url` is where people reach the cluster.
+    /// Of one alert group. `external_url` is where people reach the cluster; with `links` messages have some, and their keys are drawn from it.
     pub fn new(
         group: AlertGroup,
-        sender: Arc<Sender>,
-        external_url: &str,
+        (sender, totals): (Arc<Sender>, Arc<dyn Totals>),
+        (external_url, links): (&str, Option<SecretKey>),
         clock: Arc<dyn WallClock>,
         metrics: Arc<NotifierMetrics>,
     ) -> Notifier {
         let under_way = UnderWay::default();
-        Notifier { group, sender, external_url: external_url.into(), clock, metrics, under_way }
+        Notifier { group, sender, external_url: external_url.into(), clock, metrics, under_way, totals, links }
     }
 
     /// Tells them whenever this node leads, until told to stop.
@@ -174,6 +178,8 @@ impl Notifier {
                 tenant: lane.tenant.clone(),
                 number,
                 under_way: self.under_way.clone(),
+                totals: self.totals.clone(),
+                links: self.links.clone(),
             };
             term.deliveries.spawn(async move {
                 sleep(wait).await;

@@ -3,24 +3,26 @@
 
 use std::collections::BTreeMap;
 
+use bellwether_alert::notify::config::Secret;
 use bellwether_alert::notify::config::settings::{Setting, Settings};
-use bellwether_alert::notify::config::{Integration, Secret};
 use bellwether_alert::notify::dispatch::Message;
-use bellwether_alert::notify::templates::{Expansion, Library};
+use bellwether_alert::notify::templates::Expansion;
 use bellwether_alert::template::TextKind;
 use bellwether_model::Timestamp;
 use sha2::{Digest, Sha256};
 use url::Url;
 
+use super::Notification;
 use super::failure::{Failure, Reason};
 use super::files::SettingFiles;
 
 /// Settings that name a file with what another one holds.
-const OF_FILES: [&str; 12] = [
+const OF_FILES: [&str; 13] = [
     "api_key",
     "api_url",
     "auth_password",
     "auth_secret",
+    "auth_token",
     "bot_token",
     "chat_id",
     "routing_key",
@@ -39,18 +41,18 @@ pub struct Given<'a> {
     pub message: &'a Message,
     /// Where people reach the cluster.
     pub external_url: &'a str,
+    /// When the message was made.
+    pub at: Timestamp,
+    /// How often its group is looked at.
+    pub interval_ms: i64,
     expansion: Expansion<'a>,
     files: BTreeMap<&'static str, String>,
 }
 
 impl<'a> Given<'a> {
-    /// Of an integration and a message at a time, with the files that the settings name.
-    pub async fn read(
-        integration: &'a Integration,
-        message: &'a Message,
-        (library, external_url, now): (&'a Library, &'a str, Timestamp),
-        files: &SettingFiles,
-    ) -> Result<Given<'a>, Failure> {
+    /// Of a notification, with the files that the settings name.
+    pub async fn read(notification: &Notification<'a>, files: &SettingFiles) -> Result<Given<'a>, Failure> {
+        let Notification { integration, message, extras, library, external_url, interval_ms, at, .. } = *notification;
         let settings = &integration.settings;
         let mut contents = BTreeMap::new();
         for name in OF_FILES {
@@ -58,8 +60,8 @@ impl<'a> Given<'a> {
                 contents.insert(name, files.read_text(file).await?);
             }
         }
-        let expansion = library.over(message, external_url, now);
-        Ok(Given { settings, message, external_url, expansion, files: contents })
+        let expansion = library.over((message, extras), external_url, at);
+        Ok(Given { settings, message, external_url, at, interval_ms, expansion, files: contents })
     }
 
     /// A text, expanded if it is a template; empty if it is not there.

@@ -28,6 +28,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bellwether_alert::notify::Extras;
 use bellwether_alert::notify::config::Integration;
 use bellwether_alert::notify::config::kinds::Kind;
 use bellwether_alert::notify::dispatch::Message;
@@ -65,10 +66,14 @@ pub struct Notification<'a> {
     pub integration: &'a Integration,
     /// The message.
     pub message: &'a Message,
+    /// What is known beside it.
+    pub extras: &'a Extras,
     /// The tenant's templates.
     pub library: &'a Library,
     /// Where people reach the cluster.
     pub external_url: &'a str,
+    /// How often its group is looked at.
+    pub interval_ms: i64,
     /// When the message was made. Attempts that follow each other say the same.
     pub at: Timestamp,
     /// The same whenever this message is sent, and no other's.
@@ -105,8 +110,8 @@ impl Sender {
     }
 
     async fn attempt(&self, notification: &Notification<'_>) -> Result<(), Failure> {
-        let Notification { integration, message, library, external_url, at, dedup_key } = *notification;
-        let given = Given::read(integration, message, (library, external_url, at), &self.files).await?;
+        let Notification { integration, at, dedup_key, .. } = *notification;
+        let given = Given::read(notification, &self.files).await?;
         if integration.kind == Kind::Email {
             return email::send(&given, (at, dedup_key), &self.net, (&self.tls, &self.files)).await;
         }

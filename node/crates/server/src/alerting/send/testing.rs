@@ -136,6 +136,17 @@ impl World {
         let library = Library::default();
         let external_url = "http://me";
         let (library, dedup_key) = (&library, "default-1");
-        sender.send(&Notification { integration, message, library, external_url, at: *at, dedup_key }).await
+        sender
+            .send(&Notification {
+                integration,
+                message,
+                extras: &Default::default(),
+                library,
+                external_url,
+                interval_ms: 60_000,
+                at: *at,
+                dedup_key,
+            })
+            .await
     }
 }

@@ -225,6 +225,9 @@ fn alert_json(alert: &FiringAlert) -> Value {
         },
         "updatedAt": format_rfc3339(alert.updated_at),
     });
+    if let Some(acknowledged) = &alert.acknowledged {
+        shown["status"]["acknowledged"] = json!({ "at": format_rfc3339(acknowledged.at), "by": &*acknowledged.by });
+    }
     if !alert.generator_url.is_empty() {
         shown["generatorURL"] = Value::String(alert.generator_url.to_string());
     }
@@ -254,8 +257,9 @@ fn silence_json(named: &NamedSilence) -> Value {
             "value": matcher.value(),
         })
     };
+    let during = silence.during.as_ref().map(|(text, _)| &**text);
     let matchers: Value = matchers_of(named).into_iter().flat_map(Matchers::iter).map(matcher).collect();
-    json!({
+    let mut shown = json!({
         "comment": &*silence.comment,
         "createdBy": &*silence.created_by,
         "endsAt": format_rfc3339(silence.ends_at),
@@ -264,7 +268,11 @@ fn silence_json(named: &NamedSilence) -> Value {
         "startsAt": format_rfc3339(silence.begins_at),
         "status": { "state": state_of(named.state) },
         "updatedAt": format_rfc3339(silence.updated_at),
-    })
+    });
+    if let Some(during) = during {
+        shown["while"] = during.into();
+    }
+    shown
 }
 
 /// What a silence does, in a word.

@@ -6,8 +6,10 @@
 mod alertmanager;
 mod definitions;
 mod history;
+mod links;
 mod notifications;
 mod posted;
+mod receivers;
 mod ruler;
 mod rules;
 
@@ -68,6 +70,8 @@ pub(super) fn routes(gateway: &Arc<Gateway>) -> Router<Arc<Gateway>> {
         .route("/v1/alerts/history", get(history::history))
         .route("/v1/alerts/{id}", defined())
         .route("/api/v1/alertmanager/config", config)
+        .route("/api/v1/alertmanager/receivers", get(receivers::statuses))
+        .route("/alerting/{token}", get(links::show).post(links::follow))
         .route("/api/v2/status", get(alertmanager::status))
         .route("/api/v2/receivers", get(alertmanager::receivers))
         .route("/api/v2/silences", silences)

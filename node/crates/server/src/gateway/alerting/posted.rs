@@ -8,7 +8,7 @@ use bellwether_model::{Labels, LabelsBuilder, MatchOp, Matcher, PatternBudget, T
 use serde::Deserialize;
 
 use super::super::calendar::parse_rfc3339;
-use crate::alerting::desk::SilenceWish;
+use crate::alerting::desk::{SilenceWish, read_matchers};
 
 /// An alert.
 #[derive(Debug, Deserialize)]
@@ -29,6 +29,7 @@ pub struct PostedAlert {
 pub struct PostedSilence {
     id: Option<String>,
     matchers: Vec<PostedMatcher>,
+    r#while: Option<String>,
     starts_at: String,
     ends_at: String,
     created_by: String,
@@ -90,12 +91,19 @@ impl PostedSilence {
         Ok(SilenceWish {
             id: self.id.filter(|id| !id.is_empty()),
             matchers: Matchers::new(matchers),
+            during: during(self.r#while)?,
             begins_at: needed("startsAt", self.starts_at)?,
             ends_at: needed("endsAt", self.ends_at)?,
             created_by: self.created_by,
             comment: self.comment,
         })
     }
+}
+
+/// Not of Alertmanager: matchers as text; empty ones are none.
+fn during(text: Option<String>) -> Result<Option<Matchers>, String> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    read_matchers([text.as_str()]).map(Some).map_err(|error| format!("while: {error}"))
 }
 
 /// Go's zero time is none.

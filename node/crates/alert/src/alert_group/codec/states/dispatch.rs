@@ -74,7 +74,13 @@ impl Encoder {
             Why::Changed => 1,
             Why::Resolved => 2,
             Why::Repeated => 3,
+            Why::HeldBack { .. } => 4,
+            Why::Acknowledged => 5,
         });
+        if let Why::HeldBack { messages, groups } = message.why {
+            self.u64(messages);
+            self.u64(groups);
+        }
         for alerts in [&message.firing, &message.resolved] {
             self.list(alerts.iter(), |to, alert| to.told(alert, table));
         }
@@ -166,6 +172,8 @@ impl Decoder<'_> {
                 1 => Why::Changed,
                 2 => Why::Resolved,
                 3 => Why::Repeated,
+                5 => Why::Acknowledged,
+                4 => Why::HeldBack { messages: self.u64()?, groups: self.u64()? },
                 _ => return unknown("a message is sent for an unknown reason"),
             },
             firing: self.list(|from| from.told(table))?,

@@ -118,7 +118,8 @@ impl Decoder<'_> {
         tenant.integrations = self.list(|from| {
             let key = (from.text()?, from.size()?);
             let (sent_at, failures) = (from.option(Decoder::i64)?, from.u64()?);
-            Ok((key, IntegrationHealth { sent_at, failures, last_error: from.option(Decoder::text)? }))
+            let last_error = from.option(Decoder::text)?;
+            Ok((key, IntegrationHealth { sent_at, failures, last_error, ..IntegrationHealth::default() }))
         })?;
         tenant.history = self.list(|from| {
             let (at, labels) = (from.i64()?, from.known(table)?);

@@ -5,7 +5,9 @@ mod chat;
 mod opsgenie;
 mod pager;
 mod pagerduty;
+mod relay;
 mod slack;
+mod sms;
 mod teams;
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,7 @@ use super::request::{Answer, Request};
 pub fn requests(kind: Kind, given: &Given<'_>) -> Result<Vec<Request>, Failure> {
     let one = |request: Result<Request, Failure>| Ok(vec![request?]);
     match kind {
+        Kind::Alertmanager => relay::requests(given),
         Kind::Discord => one(chat::discord(given)),
         Kind::Msteams => one(teams::connector(given)),
         Kind::Msteamsv2 => one(teams::workflow(given)),
@@ -30,6 +33,7 @@ pub fn requests(kind: Kind, given: &Given<'_>) -> Result<Vec<Request>, Failure> 
         Kind::Pagerduty => one(pagerduty::request(given)),
         Kind::Pushover => one(pager::pushover(given)),
         Kind::Slack => one(slack::request(given)),
+        Kind::Sms => one(sms::request(given)),
         Kind::Telegram => one(chat::telegram(given)),
         Kind::Victorops => one(pager::victorops(given)),
         Kind::Webex => one(chat::webex(given)),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::http::{Method, header};
+use bellwether_alert::notify::dispatch::Why;
 use serde::Serialize;
 
 use crate::alerting::send::failure::Failure;
@@ -49,9 +50,11 @@ pub fn requests(given: &Given<'_>) -> Result<Vec<Request>, Failure> {
     let alias = given.group_hash();
     let mut requests = Vec::new();
     let source = given.text("source")?;
-    if !given.is_firing() {
+    let is_acknowledged = given.message.why == Why::Acknowledged;
+    if is_acknowledged || !given.is_firing() {
         let body = BTreeMap::from([("source", source)]);
-        requests.push(request(given, Method::POST, &format!("/{alias}/close"), true, &body)?);
+        let what = if is_acknowledged { "acknowledge" } else { "close" };
+        requests.push(request(given, Method::POST, &format!("/{alias}/{what}"), true, &body)?);
         return Ok(requests);
     }
     let message = truncated(given.text("message")?, MESSAGE_CHARS_MAX);

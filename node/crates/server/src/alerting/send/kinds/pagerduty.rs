@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bellwether_alert::notify::dispatch::Why;
 use serde::Serialize;
 use url::Url;
 
@@ -80,7 +81,11 @@ struct OldEvent {
 }
 
 pub fn request(given: &Given<'_>) -> Result<Request, Failure> {
-    let action = if given.is_firing() { "trigger" } else { "resolve" };
+    let action = match given.message.why {
+        Why::Acknowledged => "acknowledge",
+        _ if given.is_firing() => "trigger",
+        _ => "resolve",
+    };
     let details = given.map("details")?;
     match given.secret("service_key")? {
         Some(key) => version_1(given, action, details, key.reveal()),

@@ -1,14 +1,18 @@
 //! What each kind of receiver is sent, word for word.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use bellwether_alert::notify::Config;
+use bellwether_alert::notify::config::Integration;
+use bellwether_alert::notify::dispatch::Message;
 use bellwether_alert::notify::templates::Library;
 use bellwether_alert::notify::timeline::Timeline;
+use bellwether_alert::notify::{Config, Extras};
+use bellwether_model::Timestamp;
 use expect_test::{Expect, expect};
 use futures::FutureExt;
 use serde_json::Value;
 
+use crate::alerting::send::Notification;
 use crate::alerting::send::files::SettingFiles;
 use crate::alerting::send::given::Given;
 use crate::alerting::send::kinds;
@@ -39,6 +43,19 @@ fn files() -> TestFiles {
     files
 }
 
+fn read<'a>(
+    integration: &'a Integration,
+    (at, message): (Timestamp, &'a Message),
+    library: &'a Library,
+    files: &SettingFiles,
+) -> Given<'a> {
+    let (external_url, interval_ms, dedup_key) = (EXTERNAL_URL, 300_000, "k");
+    static EXTRAS: LazyLock<Extras> = LazyLock::new(Extras::default);
+    let extras = &*EXTRAS;
+    let notification = Notification { integration, message, extras, library, external_url, interval_ms, at, dedup_key };
+    Given::read(&notification, files).now_or_never().unwrap().unwrap()
+}
+
 /// What the integration sends for the message of this number.
 fn sent(integration: &str, message: usize) -> String {
     let config = format!(
@@ -52,8 +69,7 @@ fn sent(integration: &str, message: usize) -> String {
     let integration = &config.receivers["r"].integrations[0];
     let files = SettingFiles::new(Arc::new(files()), inline(), Some("/f".into()));
     let library = Library::default();
-    let given = Given::read(integration, message, (&library, EXTERNAL_URL, *at), &files);
-    let given = given.now_or_never().unwrap().unwrap();
+    let given = read(integration, (*at, message), &library, &files);
     match kinds::requests(integration.kind, &given) {
         Ok(requests) => requests.iter().map(printed).collect(),
         Err(failure) => failure.to_string(),
@@ -620,8 +636,7 @@ fn wechat() {
     let (at, message) = &messages[0];
     let library = Library::default();
     let integration = &config.receivers["r"].integrations[0];
-    let given = Given::read(integration, message, (&library, EXTERNAL_URL, *at), &files);
-    let given = given.now_or_never().unwrap().unwrap();
+    let given = read(integration, (*at, message), &library, &files);
     let answer = |body: &str| Answer { status: 200, body: body.as_bytes().to_vec() };
     let token = kinds::wechat::token(&answer(r#"{"access_token":"tok"}"#)).unwrap();
     let request = kinds::wechat::request(&given, &token).unwrap();
@@ -663,4 +678,103 @@ fn a_status_of_success_may_hide_a_refusal() {
     let refused = check(Kind::Slack, r#"{"ok":false,"error":"channel_not_found"}"#).unwrap_err();
     assert!(!refused.retryable && refused.to_string().contains("channel_not_found"));
     assert_eq!(check(Kind::Webhook, r#"{"ok":false}"#), Ok(()));
+}
+
+#[test]
+fn another_alertmanager() {
+    let integration = "alertmanager_configs: [{url: 'http://am:9093/prefix/'}]";
+    // Told at each look: what fires is believed for four of them.
+    check(
+        integration,
+        1,
+        expect![[r#"
+        POST http://am:9093/prefix/api/v2/alerts
+        content-type: application/json
+        [
+          {
+            "annotations": {
+              "summary": "disk <full>"
+            },
+            "endsAt": "2026-11-20T08:25:30.000Z",
+            "labels": {
+              "alertname": "DiskFull",
+              "cluster": "eu",
+              "host": "a"
+            },
+            "startsAt": "2026-11-20T08:00:00.000Z"
+          },
+          {
+            "annotations": {
+              "summary": "disk <full>"
+            },
+            "endsAt": "2026-11-20T08:25:30.000Z",
+            "labels": {
+              "alertname": "DiskFull",
+              "cluster": "eu",
+              "host": "b"
+            },
+            "startsAt": "2026-11-20T08:00:00.000Z"
+          }
+        ]
+    "#]],
+    );
+    check(
+        integration,
+        3,
+        expect![[r#"
+        POST http://am:9093/prefix/api/v2/alerts
+        content-type: application/json
+        [
+          {
+            "annotations": {
+              "summary": "disk <full>"
+            },
+            "endsAt": "2026-11-20T08:12:00.000Z",
+            "labels": {
+              "alertname": "DiskFull",
+              "cluster": "eu",
+              "host": "a"
+            },
+            "startsAt": "2026-11-20T08:00:00.000Z"
+          }
+        ]
+    "#]],
+    );
+}
+
+#[test]
+fn short_messages() {
+    let twilio =
+        "sms_configs: [{account_sid: AC1, auth_token: s3cret, from: '+1', to: '+2 {{ .Status }}', max_characters: 20}]";
+    check(
+        twilio,
+        0,
+        expect![[r#"
+        POST https://api.twilio.com/2010-04-01/Accounts/AC1/Messages.json
+        content-type: application/x-www-form-urlencoded
+        authorization: Basic QUMxOnMzY3JldA==
+        Body=%5BFIRING%3A2%5D+DiskFull%E2%80%A6&From=%2B1&To=%2B2+firing
+    "#]],
+    );
+    let form = "sms_configs:\n- url: http://gateway/send?key=k\n  to: '+49 1'\n  names: {to: phone, text: message, from: ''}\n  \
+                form: {priority: '{{ if eq .Status \"firing\" }}1{{ else }}0{{ end }}'}\n  from: nobody";
+    check(
+        form,
+        0,
+        expect![[r#"
+        POST http://gateway/send?key=k
+        content-type: application/x-www-form-urlencoded
+        message=%5BFIRING%3A2%5D+DiskFull+%28eu%29%3A+disk+%3Cfull%3E&phone=%2B49+1&priority=1
+    "#]],
+    );
+    check(
+        form,
+        2,
+        expect![[r#"
+        POST http://gateway/send?key=k
+        content-type: application/x-www-form-urlencoded
+        message=%5BRESOLVED%5D+DiskFull+%28eu+a%29%3A+disk+%3Cfull%3E&phone=%2B49+1&priority=0
+    "#]],
+    );
+    check("sms_configs: [{url: 'http://gateway', to: ' '}]", 0, expect!["to is empty"]);
 }

@@ -87,7 +87,7 @@ fn body_of<'m>(alert: &'m Alert, is_firing: bool, external_url: &str) -> AlertBo
     }
 }
 
-fn borrowed(labels: &Labels) -> BTreeMap<&str, &str> {
+pub fn borrowed(labels: &Labels) -> BTreeMap<&str, &str> {
     labels.iter().map(|label| (label.name, label.value)).collect()
 }
 

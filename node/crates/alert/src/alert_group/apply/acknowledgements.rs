@@ -1,0 +1,46 @@
+//! Somebody takes care of alerts: services that know such a thing are told, and nobody is reminded.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bellwether_model::{Labels, Timestamp};
+
+use super::Entry;
+use crate::alert_group::command::{Limited, Outcome, Refusal, Reply};
+use crate::alert_group::limits::{ACKNOWLEDGED_MAX, AUTHOR_BYTES_MAX, INTENTS_MAX};
+use crate::alert_group::state::{Acknowledgement, StoredNotifications, TenantState};
+use crate::notify::dispatch::is_over;
+
+impl TenantState {
+    pub(super) fn acknowledge(&mut self, alerts: BTreeSet<Labels>, by: &str, entry: &mut Entry<'_>) -> Reply {
+        let now = entry.now;
+        Refusal::check(Limited::AuthorBytes, by.len(), AUTHOR_BYTES_MAX)?;
+        Refusal::check(Limited::Acknowledged, self.acknowledged.len() + alerts.len(), ACKNOWLEDGED_MAX)?;
+        let fires = |labels: &Labels| self.dispatch.alert(labels).is_some_and(|known| !is_over(&known.alert, now));
+        let is_new = |labels: &Labels| fires(labels) && self.acknowledgement(labels, now).is_none();
+        let new: BTreeSet<Labels> = alerts.into_iter().filter(is_new).collect();
+        let by: Arc<str> = by.into();
+        for labels in &new {
+            self.acknowledged.insert(labels.clone(), Acknowledgement { at: now, by: by.clone() });
+        }
+        let config = StoredNotifications::effective(&self.notifications);
+        let is_acknowledged = |labels: &Labels| self.acknowledgement(labels, now).is_some();
+        let messages = self.dispatch.acknowledged(config, (&new, &self.overrides), &is_acknowledged, now);
+        for message in messages {
+            if self.ways.contains_key(&message.way()) || self.intents.len() >= INTENTS_MAX {
+                continue;
+            }
+            self.intend(message, entry);
+        }
+        Ok(Outcome::Acknowledged { alerts: new.len() as u64 })
+    }
+
+    /// Who took care of what is over, or began anew, takes care of it no longer.
+    pub(super) fn forget_acknowledgements(&mut self, now: Timestamp) {
+        let over: Vec<Labels> =
+            self.acknowledged.keys().filter(|labels| self.acknowledgement(labels, now).is_none()).cloned().collect();
+        for labels in over {
+            self.acknowledged.remove(&labels);
+        }
+    }
+}

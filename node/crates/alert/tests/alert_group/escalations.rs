@@ -1,0 +1,121 @@
+//! Who is told if nobody takes care, and who is on call.
+
+use bellwether_alert::alert_group::{Command, Delivery, ReceivedAlert, states};
+use bellwether_alert::notify::on_call::Shift;
+
+use crate::play::{MINUTE, Play, SECOND, outside, tenant};
+
+/// 1970-01-01 is the begin; a play begins at 00:16:40.
+const CONFIG: &str = "\
+global: {resolve_timeout: 2d}
+route:
+  receiver: team
+  group_by: [alertname]
+  group_wait: 10s
+  group_interval: 1m
+  repeat_interval: 1d
+  escalation: page
+receivers:
+- {name: team, on_call: days}
+- {name: ann, webhook_configs: [{url: 'http://ann'}]}
+- {name: bob, webhook_configs: [{url: 'http://bob'}]}
+- {name: boss, webhook_configs: [{url: 'http://boss'}]}
+on_call:
+- {name: days, time_zone: UTC, rotations: [{users: [ann, bob], begins: 1970-01-01, length: 1h}]}
+escalation_policies:
+- {name: page, steps: [{on_call: days, after: 5m}, {notify: boss, after: 10m}], repeat: 1}
+";
+
+fn play() -> Play {
+    let mut play = Play::new();
+    play.set_config(CONFIG).unwrap();
+    play.receive(outside("1")).unwrap();
+    play.look_until(play.now + 10 * SECOND);
+    play
+}
+
+/// What is sent, and to whom.
+fn sent(play: &mut Play) -> Vec<String> {
+    let intents: Vec<(u64, String)> =
+        play.tenant().intents.iter().map(|(number, intent)| (*number, intent.message.receiver.clone())).collect();
+    intents.into_iter().map(|(number, whom)| format!("{whom}: {}", play.tell(number, Delivery::Sent))).collect()
+}
+
+/// What is sent until then, with the minutes that have passed.
+fn sent_within(play: &mut Play, minutes: i64) -> Vec<String> {
+    let begin = play.now;
+    let mut all = Vec::new();
+    while let Some(next) = play.state.next().map(|(at, _)| at).filter(|at| *at <= begin + minutes * MINUTE) {
+        play.look_until(next);
+        all.extend(sent(play).into_iter().map(|sent| format!("{} {sent}", (play.now - begin) / MINUTE)));
+        // As after a failover.
+        play.state = states::decode(&states::encode(&play.state)).unwrap();
+    }
+    play.now = begin + minutes * MINUTE;
+    all
+}
+
+fn acknowledge(play: &mut Play) {
+    let alerts = [outside("1").labels].into();
+    play.apply(Command::Acknowledge { tenant: tenant(), alerts, by: "me".into() }).unwrap();
+}
+
+fn end(play: &mut Play, x: &str) {
+    play.receive(ReceivedAlert { begins_at: Some(0), ends_at: Some(play.now), ..outside(x) }).unwrap();
+}
+
+#[test]
+fn while_nobody_takes_care_step_follows_step() {
+    let mut play = play();
+    assert_eq!(sent(&mut play), ["ann: new [1] []"]);
+    // Twice all of them: who has heard hears again.
+    let all = sent_within(&mut play, 40);
+    assert_eq!(all, ["5 ann: new [1] []", "15 boss: new [1] []", "20 ann: new [1] []", "30 boss: new [1] []"]);
+    end(&mut play, "1");
+    assert_eq!(sent_within(&mut play, 2), ["1 boss: resolved [] [1]", "1 ann: resolved [] [1]"]);
+    assert!(play.tenant().dispatch.alerts().len() == 0 && play.state.next().is_none());
+}
+
+#[test]
+fn with_the_acknowledgement_the_steps_end_and_with_what_fires_anew_they_begin_again() {
+    let mut play = play();
+    sent(&mut play);
+    assert_eq!(sent_within(&mut play, 16), ["5 ann: new [1] []", "15 boss: new [1] []"]);
+    acknowledge(&mut play);
+    assert_eq!(sent_within(&mut play, 20), [] as [&str; 0]);
+    // Whoever was told of the group is told what changes.
+    play.receive(outside("2")).unwrap();
+    let all = sent_within(&mut play, 6);
+    assert_eq!(all[..2], ["1 boss: changed [1 2] []", "1 ann: changed [1 2] []"]);
+    // Five minutes later a step; by then somebody else may be on call.
+    assert_eq!(all.len(), 3, "{all:?}");
+}
+
+#[test]
+fn who_is_on_call_is_told_and_his_successor_too() {
+    let mut play = Play::new();
+    play.set_config(&CONFIG.replace("  escalation: page\n", "")).unwrap();
+    play.receive(outside("1")).unwrap();
+    play.look_until(play.now + 10 * SECOND);
+    assert_eq!(sent(&mut play), ["ann: new [1] []"]);
+    // At one o'clock.
+    assert_eq!(sent_within(&mut play, 60), ["44 bob: new [1] []"]);
+    let shift = Shift { user: "boss".into(), begins_at: play.now, ends_at: play.now + 10 * MINUTE };
+    let (id, schedule, by) = ("o".to_owned(), "days".to_owned(), "me".to_owned());
+    play.apply(Command::SetOverride { tenant: tenant(), id: id.clone(), schedule, shift, by }).unwrap();
+    assert_eq!(sent_within(&mut play, 2), ["1 boss: new [1] []"]);
+    play.apply(Command::DeleteOverride { tenant: tenant(), id }).unwrap();
+    end(&mut play, "1");
+    assert_eq!(sent_within(&mut play, 2), ["1 bob: resolved [] [1]"]);
+}
+
+#[test]
+fn another_configuration_goes_on_with_the_steps() {
+    let mut play = play();
+    sent(&mut play);
+    assert_eq!(sent_within(&mut play, 6), ["5 ann: new [1] []"]);
+    play.set_config(&CONFIG.replace("1d", "2d")).unwrap();
+    assert_eq!(sent_within(&mut play, 10), ["9 boss: new [1] []"]);
+    play.set_config(&CONFIG.replace("  escalation: page\n", "")).unwrap();
+    assert_eq!(sent_within(&mut play, 60), ["28 bob: new [1] []"]);
+}
