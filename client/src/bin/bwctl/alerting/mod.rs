@@ -1,8 +1,9 @@
-//! What nodes know of alerting: `bwctl rules load|list|show|delete|status`, `bwctl notify load|show|delete`, `bwctl alerts`, `bwctl
+//! What nodes know of alerting: `bwctl rules load|list|show|delete|status|replay`, `bwctl notify load|show|delete`, `bwctl alerts`, `bwctl
 //! silence`. What is done to files without a node is in [`rules`](crate::rules) and [`notify`](crate::notify).
 
 mod history;
 pub mod notifications;
+mod replay;
 pub mod rules;
 pub mod silences;
 
