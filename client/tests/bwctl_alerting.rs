@@ -302,6 +302,115 @@ async fn alerts_and_silences_are_listed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rule_file_is_replayed_over_what_is_stored() {
+    let node = FakeNode::start(Script::default()).await;
+    let file = format!("{DIRECTORY}/rules/replay.rules.yml");
+    let (from, to) = ("2026-11-20T08:00:00Z", "2026-11-20T08:05:30Z");
+    check(
+        &node.address,
+        &format!("rules replay {file} --from {from} --to {to} --tenant t"),
+        expect![[r#"
+        GROUP  RULE    KIND    EVALUATED  FAILED  FIRED  ALERTS  FIRING FOR  ERROR
+        g      x:sum   record          6       0
+        g      High    alert           6       0      1       1         90s
+        g      Always  alert           6       0      1       1        330s
+
+        ALERT   PENDING SINCE             FIRING SINCE              OVER  LABELS
+        High    2026-11-20T08:03:00.000Z  2026-11-20T08:04:00.000Z  -     severity="page"
+        Always  2026-11-20T08:00:00.000Z  2026-11-20T08:00:00.000Z  -
+        -> 0
+    "#]],
+    );
+    assert!(node.with(|script| script.tenants.iter().all(|tenant| tenant.as_deref() == Some("t"))));
+    check(
+        &node.address,
+        &format!("--json rules replay {file} --from {from} --to {to} --step 150s"),
+        expect![[r#"
+        {
+          "from_ms": 1795161600000,
+          "groups": [
+            {
+              "group": "g",
+              "rules": [
+                {
+                  "evaluations": 3,
+                  "failures": 0,
+                  "first_error": null,
+                  "kind": "record",
+                  "name": "x:sum",
+                  "template_error": null
+                },
+                {
+                  "alerts": 1,
+                  "episodes": [
+                    {
+                      "firing_ms": 1795161900000,
+                      "labels": {
+                        "alertname": "High",
+                        "severity": "page"
+                      },
+                      "over_ms": null,
+                      "pending_ms": 1795161750000
+                    }
+                  ],
+                  "evaluations": 3,
+                  "failures": 0,
+                  "fired": 1,
+                  "firing_for_ms": 30000,
+                  "first_error": null,
+                  "kind": "alert",
+                  "name": "High",
+                  "template_error": null
+                },
+                {
+                  "alerts": 1,
+                  "episodes": [
+                    {
+                      "firing_ms": 1795161600000,
+                      "labels": {
+                        "alertname": "Always"
+                      },
+                      "over_ms": null,
+                      "pending_ms": 1795161600000
+                    }
+                  ],
+                  "evaluations": 3,
+                  "failures": 0,
+                  "fired": 1,
+                  "firing_for_ms": 330000,
+                  "first_error": null,
+                  "kind": "alert",
+                  "name": "Always",
+                  "template_error": null
+                }
+              ],
+              "step_ms": 150000
+            }
+          ],
+          "to_ms": 1795161930000
+        }
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        &format!("rules replay {file} --from {to} --to {from}"),
+        expect![[r#"
+        bwctl: --from is after --to
+        -> 2
+    "#]],
+    );
+    check(
+        &node.address,
+        &format!("rules replay {file} --from -10y --to now --step 1ms"),
+        expect![[r#"
+        bwctl: the replay would evaluate rules 946080000003 times, the limit is 5000000: take a longer --step, or less time
+        -> 1
+    "#]],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn receivers_are_listed_with_how_they_fare_and_alerts_acknowledged() {
     let integration = |kind: &str, health: &str| IntegrationStatus {
         kind: kind.to_owned(),

@@ -480,6 +480,8 @@ pub enum RulesCommand {
         #[arg(long)]
         diff: bool,
     },
+    /// Say when the alerts of a rule file would have fired, over what the cluster has stored; nothing is stored or told
+    Replay(ReplayArguments),
     /// Load the groups of rule files into the cluster: in place of those of the same names, once all files are right
     Load(LoadArguments),
     /// The rule groups of the cluster: how often they are evaluated, by which node, and how long that takes
@@ -528,6 +530,24 @@ pub struct TenantOption {
     /// Whose; a node follows this where it listens on loopback alone
     #[arg(long)]
     pub tenant: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ReplayArguments {
+    /// A rule file as Prometheus has it
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The first time
+    #[arg(long, value_parser = parse_time, allow_hyphen_values = true, default_value = "-1d")]
+    pub from: TimeArgument,
+    /// The last time
+    #[arg(long, value_parser = parse_time, allow_hyphen_values = true, default_value = "now")]
+    pub to: TimeArgument,
+    /// The time between evaluations of all groups; without, each group's interval, or 15s
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub step: Option<Duration>,
+    #[command(flatten)]
+    pub of: TenantOption,
 }
 
 #[derive(Debug, Args)]

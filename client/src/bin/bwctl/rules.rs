@@ -19,7 +19,8 @@ pub fn run(output: Output, command: RulesCommand) -> Result<(), Failure> {
     let is_good = match command {
         RulesCommand::Check { files, lint_fatal } => check(output, &files, lint_fatal)?,
         RulesCommand::Test { files, run, diff } => test(output, &files, &run, Options { diff })?,
-        RulesCommand::Load(_)
+        RulesCommand::Replay(_)
+        | RulesCommand::Load(_)
         | RulesCommand::List { .. }
         | RulesCommand::Show { .. }
         | RulesCommand::Delete { .. }

@@ -8,6 +8,7 @@
 //! - [`state`]: what becomes of a rule's alerts and series with each evaluation.
 //! - [`evaluate`]: one evaluation of a group: query, step, samples to store.
 //! - [`unit`]: Prometheus's unit tests of rules, run over samples in memory.
+//! - [`replay`]: when rules would have fired, over what somebody else has stored.
 //! - [`definition`]: alerts in a dialect with thresholds, as rules.
 //! - [`notify`]: Alertmanager's configuration: whom alerts are told to, and when.
 //! - [`alert_group`]: all that is known of a tenant's alerting, replicated: rules, alerts, silences, what was told.
@@ -19,7 +20,9 @@ pub mod duration;
 pub mod evaluate;
 pub mod limits;
 pub mod notify;
+pub mod replay;
 pub mod rules;
+mod samples;
 pub mod state;
 pub mod template;
 pub mod unit;

@@ -47,3 +47,10 @@ pub const RESOLVED_RETENTION_MS: i64 = 15 * 60 * 1000;
 pub const UNIT_TEST_EVALUATIONS_MAX: i64 = 1_000_000;
 /// Samples that the input series of one unit test have together.
 pub const UNIT_TEST_SAMPLES_MAX: usize = 20_000_000;
+
+/// Evaluations of rules in one replay.
+pub const REPLAY_EVALUATIONS_MAX: u64 = 5_000_000;
+/// Samples that the rules of one replay record, and that are held at a time of what is asked.
+pub const REPLAY_SAMPLES_MAX: usize = 20_000_000;
+/// Alerts of one replay, each as often as it begins.
+pub const REPLAY_EPISODES_MAX: usize = 200_000;

@@ -1,10 +1,11 @@
-//! What nodes know of alerting: `bwctl rules load|list|show|delete|status`, `bwctl notify load|show|status|delete`, `bwctl alerts`, `bwctl
+//! What nodes know of alerting: `bwctl rules load|list|show|delete|status|replay`, `bwctl notify load|show|status|delete`, `bwctl alerts`, `bwctl
 //! silence`, `bwctl oncall`. What is done to files without a node is in [`rules`](crate::rules) and [`notify`](crate::notify).
 
 mod history;
 pub mod notifications;
 pub mod on_call;
 mod receivers;
+mod replay;
 pub mod rules;
 pub mod silences;
 

@@ -7,7 +7,7 @@ use bellwether_alert::rules::{RuleFile, read_group, write_file, write_group};
 use bellwether_client::v1::{ListRuleGroupsRequest, RuleGroup, RuleStatus};
 use serde_json::{Value, json};
 
-use super::client_of;
+use super::{client_of, replay};
 use crate::Context;
 use crate::arguments::{LoadArguments, RulesCommand, TenantOption};
 use crate::ask::confirm;
@@ -19,6 +19,7 @@ use crate::times::print_time;
 /// Runs a command that asks a node.
 pub async fn run(context: &Context, command: RulesCommand) -> Result<(), Failure> {
     match command {
+        RulesCommand::Replay(arguments) => replay::run(context, &arguments).await,
         RulesCommand::Load(arguments) => load(context, &arguments).await,
         RulesCommand::List { namespace, of } => {
             let groups = groups(context, &of, request(namespace, None, true)).await?;

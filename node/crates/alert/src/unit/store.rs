@@ -1,18 +1,17 @@
 //! Samples in memory: those of a test's series, as its time goes on, and those that its rules store.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use bellwether_model::{Histogram, Labels, Matcher, TimeRange, Timestamp};
+use bellwether_model::{Histogram, Labels, Matcher, Timestamp};
 use bellwether_promql::series_notation::{NotedSeries, NotedValue};
 use bellwether_promql::{
-    EvalTimes, Expr, FetchedHistograms, FetchedSeries, Limits, Plan, PlanOptions, QueryAccount, Selection, Value,
-    VectorSample, evaluate,
+    EvalTimes, Expr, FetchedSeries, Limits, Plan, PlanOptions, QueryAccount, Selection, Value, VectorSample, evaluate,
 };
 
 use super::UnitTest;
 use crate::evaluate::{Querier, QueryError};
+use crate::samples::Samples;
 use crate::state::{RuleSample, RuleValue};
 
 /// See the module's documentation.
@@ -26,59 +25,6 @@ pub(super) struct Store<'t> {
     loaded: usize,
     /// The step of subqueries that name none.
     subquery_step_ms: i64,
-}
-
-#[derive(Default)]
-struct Samples {
-    timestamps: Vec<i64>,
-    values: Vec<f64>,
-    histogram_timestamps: Vec<i64>,
-    histograms: Vec<Histogram>,
-}
-
-impl Samples {
-    /// Samples come in order; one that does not is left out, as Prometheus does.
-    fn is_next(&self, timestamp: Timestamp) -> bool {
-        [&self.timestamps, &self.histogram_timestamps].iter().all(|column| column.last() < Some(&timestamp))
-    }
-
-    fn push(&mut self, timestamp: Timestamp, value: f64) {
-        if self.is_next(timestamp) {
-            self.timestamps.push(timestamp);
-            self.values.push(value);
-        }
-    }
-
-    fn push_histogram(&mut self, timestamp: Timestamp, histogram: Histogram) {
-        if self.is_next(timestamp) {
-            self.histogram_timestamps.push(timestamp);
-            self.histograms.push(histogram);
-        }
-    }
-
-    /// What there is from one time to another, both included.
-    fn within(&self, labels: &Labels, range: TimeRange) -> Option<FetchedSeries> {
-        let part = |column: &[i64]| {
-            let from = column.partition_point(|time| *time < range.first);
-            from..column.partition_point(|time| *time <= range.last).max(from)
-        };
-        let (floats, histograms) = (part(&self.timestamps), part(&self.histogram_timestamps));
-        if floats.is_empty() && histograms.is_empty() {
-            return None;
-        }
-        let histograms = (!histograms.is_empty()).then(|| {
-            Box::new(FetchedHistograms {
-                timestamps: Arc::from(&self.histogram_timestamps[histograms.clone()]),
-                histograms: self.histograms[histograms.clone()].to_vec(),
-            })
-        });
-        Some(FetchedSeries {
-            labels: labels.clone(),
-            timestamps: Arc::from(&self.timestamps[floats.clone()]),
-            values: self.values[floats].to_vec(),
-            histograms,
-        })
-    }
 }
 
 impl<'t> Store<'t> {
