@@ -224,6 +224,7 @@ async fn alerts_and_silences_are_listed() {
     let quiet =
         Alert { state: "suppressed".to_owned(), value: None, silenced_by: vec!["an-id".to_owned()], ..alert.clone() };
     let silence = Silence {
+        while_firing: String::new(),
         id: "an-id".to_owned(),
         matchers: "{host=\"a\"}".to_owned(),
         begins_ms: 1_795_161_600_000,
@@ -438,9 +439,34 @@ async fn receivers_are_listed_with_how_they_fare_and_alerts_acknowledged() {
     ];
     let node = FakeNode::start(Script::default()).await;
     node.with(|script| script.alerting.receivers = receivers);
-    check(&node.address, "notify status", expect![[""]]);
-    check(&node.address, "notify status --failing", expect![[""]]);
-    check(&node.address, "alerts acknowledge alertname=A --author me", expect![[""]]);
+    check(
+        &node.address,
+        "notify status",
+        expect![[r#"
+        RECEIVER  BY      HEALTH   TOLD LAST                 FAILED LAST               GIVEN UP  WAITING  HELD BACK  WHY
+        chat      slack   ok       2026-11-20T08:00:00.000Z  -                                0        0          7
+        phone     sms     failing  2026-11-20T08:00:00.000Z  2026-11-20T08:01:40.000Z         3        1          7  no such host
+        none      nobody  -        -                         -                                -        -          -
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "notify status --failing",
+        expect![[r#"
+        RECEIVER  BY   HEALTH   TOLD LAST                 FAILED LAST               GIVEN UP  WAITING  HELD BACK  WHY
+        phone     sms  failing  2026-11-20T08:00:00.000Z  2026-11-20T08:01:40.000Z         3        1          7  no such host
+        -> 1
+    "#]],
+    );
+    check(
+        &node.address,
+        "alerts acknowledge alertname=A --author me",
+        expect![[r#"
+        2 alerts are acknowledged now
+        -> 0
+    "#]],
+    );
     assert_eq!(node.with(|script| script.asked.pop().unwrap()), "acknowledge [\"alertname=A\"] by me");
 }
 
@@ -459,9 +485,32 @@ async fn who_is_on_call_is_listed_and_overridden() {
     let node = FakeNode::start(Script::default()).await;
     let schedules = vec![schedule("days", "bob", vec![one]), schedule("nights", "", vec![])];
     node.with(|script| script.alerting.on_call = schedules);
-    check(&node.address, "oncall show", expect![[""]]);
-    check(&node.address, "oncall override days ann --duration 2h --author me", expect![[""]]);
-    check(&node.address, "oncall delete an-id", expect![[""]]);
+    check(
+        &node.address,
+        "oncall show",
+        expect![[r#"
+        SCHEDULE  ON CALL  OVERRIDE  WHO  BEGINS                    ENDS                      BY
+        days      bob      an-id     bob  2026-11-20T08:00:00.000Z  2026-11-20T09:00:00.000Z  ann
+        nights    nobody
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "oncall override days ann --duration 2h --author me",
+        expect![[r#"
+        an-id
+        -> 0
+    "#]],
+    );
+    check(
+        &node.address,
+        "oncall delete an-id",
+        expect![[r#"
+        an-id is deleted
+        -> 0
+    "#]],
+    );
     let asked = node.with(|script| script.asked.split_off(script.asked.len() - 2));
     assert_eq!(asked, ["ann for days from 0 by me", "delete override an-id"]);
 }
