@@ -174,13 +174,23 @@ say "what the node collects itself is there"
 eventually "$DATA_SECONDS_MAX" "the host's metrics" is_at_least "$address" 'count({__name__=~"node_.+",job="node"})' 200
 eventually "$DATA_SECONDS_MAX" "the node's own metrics" is_at_least "$address" 'count({__name__=~"bellwether_.+"})' 10
 
+# What promtool answers has a line like this. All of it is read: a pipe that ends early would kill promtool.
+promtool_has() {
+  local pattern="$1"
+  shift
+  promtool query "$@" >"$work/promtool.txt" 2>&1
+  grep -q -- "$pattern" "$work/promtool.txt"
+}
+
 say "promtool asks"
 sleep 5
-promtool query instant "$address" 'sum by (mode) (rate(node_cpu_seconds_total{job="exporter"}[30s]))' | grep -q 'mode="idle"'
-promtool query range --start="$start_time" --end="$(date +%s)" --step=1s "$address" 'node_load1{job="exporter"}' |
-  grep -q '@\['
-promtool query series --match='up{job="exporter"}' "$address" | grep -q "127.0.0.1:$exporter_port"
-promtool query labels "$address" job | grep -qx exporter
+eventually "$DATA_SECONDS_MAX" "promtool's instant query" promtool_has 'mode="idle"' \
+  instant "$address" 'sum by (mode) (rate(node_cpu_seconds_total{job="exporter"}[30s]))'
+eventually "$DATA_SECONDS_MAX" "promtool's range query" promtool_has '@\[' \
+  range --start="$start_time" --end="$(date +%s)" --step=1s "$address" 'node_load1{job="exporter"}'
+eventually "$DATA_SECONDS_MAX" "promtool's series" promtool_has "127.0.0.1:$exporter_port" \
+  series --match='up{job="exporter"}' "$address"
+eventually "$DATA_SECONDS_MAX" "promtool's labels" promtool_has '^exporter$' labels "$address" job
 
 say "Grafana's data source asks"
 get "$address/api/v1/status/buildinfo" | jq --exit-status '.data.version' >/dev/null
