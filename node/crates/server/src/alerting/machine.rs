@@ -25,7 +25,7 @@ pub const ALERTING_PATH: &str = "alerting";
 /// See the module.
 pub struct AlertMachine {
     store: StateStore,
-    live: RwLock<Live>,
+    memory: RwLock<Memory>,
     /// Held from the look at what is to be written until it is: of a flush and an installed copy the newer one stays.
     writing: Mutex<()>,
     /// The last entry that is applied.
@@ -38,18 +38,37 @@ struct Live {
     applied: Applied,
 }
 
+struct Memory {
+    live: Live,
+    /// What was applied before the log is applied again from what the disk holds: it is what is seen until that has come as far.
+    // Invariant: further than `live`.
+    ahead: Option<Live>,
+}
+
+impl Memory {
+    fn of(live: Live, ahead: Option<Live>) -> Memory {
+        let ahead = ahead.filter(|ahead| index_of(&ahead.applied) > index_of(&live.applied));
+        Memory { live, ahead }
+    }
+
+    /// What is seen: it only goes forward.
+    fn seen(&self) -> &Live {
+        self.ahead.as_ref().unwrap_or(&self.live)
+    }
+}
+
 impl AlertMachine {
     /// Reads what the disk holds of group `number`; nothing, at first.
     pub fn open(disk: Arc<dyn KvDisk>, fatal: Fatal, number: u32) -> Result<AlertMachine, StateFileError> {
         let store = StateStore::open(disk, fatal, format!("{ALERTING_PATH}/{number}"))?;
         let live = stored(&store)?;
         let (index, _) = watch::channel(index_of(&live.applied));
-        Ok(AlertMachine { store, live: RwLock::new(live), writing: Mutex::default(), index })
+        Ok(AlertMachine { store, memory: RwLock::new(Memory::of(live, None)), writing: Mutex::default(), index })
     }
 
     /// Looks at the state as it is applied here. Nothing is applied meanwhile.
     pub fn read<T>(&self, look: impl FnOnce(&AlertGroupState) -> T) -> T {
-        look(&self.live.read().state)
+        look(&self.memory.read().seen().state)
     }
 
     /// The last entry that is applied here, and its changes.
@@ -59,14 +78,14 @@ impl AlertMachine {
 
     /// How far the log is applied, and a hash of the state.
     pub fn fingerprint(&self) -> (Option<LogPosition>, u64) {
-        let Live { state, applied } = self.live.read().clone();
+        let Live { state, applied } = self.memory.read().seen().clone();
         (applied.log, xxh3_64(&states::encode(&state)))
     }
 }
 
 impl StateMachine for AlertMachine {
     fn applied(&self) -> Applied {
-        self.live.read().applied.clone()
+        self.memory.read().live.applied.clone()
     }
 
     /// Evaluators wait until they see here what they proposed.
@@ -75,7 +94,8 @@ impl StateMachine for AlertMachine {
     }
 
     fn apply(&self, entries: Vec<CommittedEntry>) -> Result<Vec<Bytes>, FatalError> {
-        let mut live = self.live.write();
+        let mut memory = self.memory.write();
+        let Memory { live, ahead } = &mut *memory;
         let mut answers = Vec::with_capacity(entries.len());
         for CommittedEntry { position, payload } in entries {
             match payload {
@@ -92,8 +112,11 @@ impl StateMachine for AlertMachine {
             }
             live.applied.log = Some(position);
         }
-        let index = index_of(&live.applied);
-        drop(live);
+        if ahead.as_ref().is_some_and(|ahead| index_of(&ahead.applied) <= index_of(&live.applied)) {
+            *ahead = None;
+        }
+        let index = index_of(&memory.seen().applied);
+        drop(memory);
         self.index.send_replace(index);
         Ok(answers)
     }
@@ -101,7 +124,7 @@ impl StateMachine for AlertMachine {
     fn flush(&self) -> Result<Applied, FatalError> {
         let _writing = self.writing.lock();
         // What is large in it is shared, so that applying waits for no encoding.
-        let Live { state, applied } = self.live.read().clone();
+        let Live { state, applied } = self.memory.read().live.clone();
         if applied.log.is_none() {
             return Ok(applied);
         }
@@ -123,8 +146,10 @@ impl StateMachine for AlertMachine {
             state_file::decode(&content).map_err(|error| FatalError(format!("a copy of an alert group: {error}")))?;
         let _writing = self.writing.lock();
         self.store.take(&checkpoint, &content)?;
-        let index = index_of(&applied);
-        *self.live.write() = Live { state, applied };
+        let mut memory = self.memory.write();
+        *memory = Memory::of(Live { state, applied }, memory.ahead.take());
+        let index = index_of(&memory.seen().applied);
+        drop(memory);
         self.index.send_replace(index);
         Ok(())
     }
@@ -134,7 +159,9 @@ impl CommonMachine for AlertMachine {
     fn reload(&self) -> Result<(), String> {
         let _writing = self.writing.lock();
         let stored = stored(&self.store).map_err(|error| error.to_string())?;
-        *self.live.write() = stored;
+        let mut memory = self.memory.write();
+        let seen = memory.seen().clone();
+        *memory = Memory::of(stored, Some(seen));
         Ok(())
     }
 
@@ -165,4 +192,38 @@ fn stored(store: &StateStore) -> Result<Live, StateFileError> {
 
 fn index_of(applied: &Applied) -> u64 {
     applied.log.map_or(0, |position| position.index)
+}
+
+#[cfg(test)]
+mod tests {
+    use bellwether_alert::alert_group::{Command, Request};
+    use bellwether_kv::MemDisk;
+    use bellwether_model::NodeId;
+    use bellwether_raft::ReplicaId;
+
+    use super::*;
+
+    fn ring_of(index: u64) -> CommittedEntry {
+        let command = Command::SetRing { nodes: [NodeId(index)].into() };
+        let payload = requests::encode(&Request { proposed_ms: 0, command }).into();
+        let position = LogPosition { term: 1, leader: ReplicaId(1), index };
+        CommittedEntry { position, payload: EntryPayload::Normal(payload) }
+    }
+
+    #[test]
+    fn what_is_seen_does_not_go_back_when_the_log_is_applied_again() {
+        let machine = AlertMachine::open(Arc::new(MemDisk::new()), Arc::new(|reason| panic!("{reason}")), 0).unwrap();
+        let epoch = |machine: &AlertMachine| machine.read(|state| state.ring.epoch);
+        let seen = |machine: &AlertMachine| machine.fingerprint().0.unwrap().index;
+        machine.apply(vec![ring_of(1)]).unwrap();
+        machine.flush().unwrap();
+        machine.apply(vec![ring_of(2), ring_of(3)]).unwrap();
+        machine.reload().unwrap();
+        for next in [2, 3, 4] {
+            assert_eq!(machine.applied().log.unwrap().index, next - 1);
+            assert_eq!((epoch(&machine), seen(&machine), machine.index()), (3, 3, 3), "before {next}");
+            machine.apply(vec![ring_of(next)]).unwrap();
+        }
+        assert_eq!((epoch(&machine), seen(&machine), machine.index()), (4, 4, 4));
+    }
 }
