@@ -18,6 +18,7 @@ use node_process::{Node, now_ms};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use remote_write::live::write_live;
 use remote_write::{METRICS_PER_HOST, SAMPLES_PER_BODY, Target, metric, series};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -112,25 +113,6 @@ fn question(random: &mut StdRng, hosts: usize) -> [(&'static str, String); 4] {
     ]
 }
 
-/// A sample of every series each interval, spread evenly over it.
-async fn write_live(target: Arc<Target>, options: Options) {
-    let hosts = options.samples * INTERVAL.as_secs() as usize / METRICS_PER_HOST;
-    let hosts_per_body = SAMPLES_PER_BODY / METRICS_PER_HOST;
-    let bodies = hosts.div_ceil(hosts_per_body);
-    let began = Instant::now();
-    for round in 0_u32.. {
-        for body in 0..bodies {
-            sleep_until(began + INTERVAL * round + INTERVAL * body as u32 / bodies as u32).await;
-            let time = now_ms();
-            let of_body = body * hosts_per_body..((body + 1) * hosts_per_body).min(hosts);
-            let all = of_body.flat_map(|host| (0..METRICS_PER_HOST).map(move |number| (host, number)));
-            let all = all.map(|(host, number)| series(host, number, std::iter::once(time))).collect();
-            let target = target.clone();
-            tokio::spawn(async move { target.write(all).await });
-        }
-    }
-}
-
 #[derive(Default)]
 struct Seen {
     seconds: Mutex<Vec<f64>>,
@@ -186,7 +168,8 @@ async fn main() {
     let began = Instant::now();
     write_history(&target, &options, now_ms()).await;
     println!("history: {} series, a day each, written in {:.1?}", options.hosts * METRICS_PER_HOST, began.elapsed());
-    let live = tokio::spawn(write_live(target.clone(), options.clone()));
+    let live_series = options.samples * INTERVAL.as_secs() as usize;
+    let live = tokio::spawn(write_live(target.clone(), live_series, INTERVAL));
     // Two rounds, so that no series is new any more.
     sleep(2 * INTERVAL).await;
     let (before, began) = (own(), Instant::now());
