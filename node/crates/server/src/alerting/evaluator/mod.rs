@@ -131,8 +131,13 @@ impl Evaluator {
         // Those that are left when it stops end where they wait.
         let mut running: JoinSet<Ended> = JoinSet::new();
         let mut between: JoinSet<Ended> = JoinSet::new();
+        let mut before = self.clock.now_ms();
         loop {
             let now = self.clock.now_ms();
+            if now < std::mem::replace(&mut before, now) {
+                self.schedule.clock_went_back(now);
+                self.touched.clock_went_back(now);
+            }
             self.begin_touched(now, &mut running, &mut between);
             while running.len() < self.at_once
                 && let Some((key, time)) = self.schedule.start(now)

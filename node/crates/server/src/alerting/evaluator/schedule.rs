@@ -176,6 +176,20 @@ impl Schedule {
         self.queue.insert((next, key));
     }
 
+    /// The clock went back to `now`: what was to wait until a time that was too late waits no longer than its tick.
+    pub fn clock_went_back(&mut self, now: Timestamp) {
+        let Schedule { entries, queue } = self;
+        queue.clear();
+        for (key, entry) in entries {
+            entry.since = entry.since.min(now);
+            entry.began = entry.began.filter(|began| *began <= now);
+            if let Some(next) = &mut entry.next {
+                *next = entry.known.ticks.next(entry.known.last, entry.since);
+                queue.insert((*next, key.clone()));
+            }
+        }
+    }
+
     /// When there is something to start next.
     pub fn next(&self) -> Option<Timestamp> {
         self.queue.first().map(|(at, _)| *at)
@@ -254,6 +268,25 @@ mod tests {
         schedule.end(key("a"), None, false, now + 500);
         assert_eq!(schedule.start(now + 600), None);
         assert_eq!(schedule.start(now + 500 + RETRY_PAUSE_MS).unwrap().1, first);
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_for_a_while_makes_nothing_wait() {
+        const AHEAD_MS: i64 = 3_600_000;
+        let mut schedule = Schedule::default();
+        schedule.set(known(&["failed", "running"], 100_000), 100_000);
+        let mut all = known(&["failed", "running"], 100_000);
+        all.insert(key("new"), Known { ticks: ticks("new"), last: None, critical: None });
+        schedule.set(all, 100_000 + AHEAD_MS);
+        let started = [schedule.start(100_000 + AHEAD_MS), schedule.start(100_000 + AHEAD_MS)];
+        assert_eq!(names(started.into_iter().flatten()), ["failed", "running"]);
+        schedule.end(key("failed"), None, false, 100_000 + AHEAD_MS);
+        let now = 101_000;
+        schedule.clock_went_back(now);
+        schedule.end(key("running"), None, false, now);
+        let mut started = names(std::iter::from_fn(|| schedule.start(now + INTERVAL_MS)));
+        started.sort();
+        assert_eq!(started, ["failed", "new", "running"]);
     }
 
     #[test]

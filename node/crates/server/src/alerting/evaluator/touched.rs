@@ -81,6 +81,13 @@ impl TouchedGroups {
         self.groups.retain(|key, group| is_wanted(key) || group.is_running);
     }
 
+    /// The clock went back to `now`: no group rests until a time that was too late.
+    pub fn clock_went_back(&mut self, now: Timestamp) {
+        for group in self.groups.values_mut() {
+            group.rests_until = group.rests_until.min(now);
+        }
+    }
+
     /// When there is something to start next.
     pub fn next(&self) -> Option<Timestamp> {
         self.groups.values().filter_map(Group::due).min()
@@ -195,10 +202,12 @@ mod tests {
         assert_eq!(groups.next(), Some(1300));
         assert_eq!(start(&mut groups, 1299), None);
         assert_eq!(start(&mut groups, 1300).unwrap().1.touch, Some(touch(began, 20, &[3], 0)));
-        // One that takes no time rests all the same.
+        // One that takes no time rests all the same, but for no longer than the clock says.
         groups.ended(&key("b"), &Wanted::default(), 0, 0, 1300);
         groups.touch(key("b"), touch(began, 30, &[3], 0));
         assert_eq!(groups.next(), Some(1300 + REST_MS_MIN));
+        groups.clock_went_back(1000);
+        assert_eq!(groups.next(), Some(1000));
     }
 
     #[test]
