@@ -71,10 +71,14 @@ pub enum RequestError {
 const QUERIES: u64 = bytes_field(1);
 const ACCEPTED: u64 = varint_field(2);
 const ACCEPTED_PACKED: u64 = bytes_field(2);
-// prometheus.Query; hints (4) are for storage that is slow to select.
+// prometheus.Query
 const START: u64 = varint_field(1);
 const END: u64 = varint_field(2);
 const MATCHERS: u64 = bytes_field(3);
+const HINTS: u64 = bytes_field(4);
+// prometheus.ReadHints; what the client does with the samples (1, 2, 5 to 7) changes none of them.
+const HINTED_START: u64 = varint_field(3);
+const HINTED_END: u64 = varint_field(4);
 // prometheus.LabelMatcher
 const TYPE: u64 = varint_field(1);
 const NAME: u64 = bytes_field(2);
@@ -132,18 +136,35 @@ impl Accepted {
 
 fn query(mut message: Message<'_>) -> Result<SamplesRead, RequestError> {
     let mut matchers = Vec::new();
-    let (mut start, mut end) = (0, 0);
+    let (mut start, mut end, mut hinted) = (0, 0, None);
     while !message.is_at_end() {
         match message.tag()? {
             START => start = message.varint()? as i64,
             END => end = message.varint()? as i64,
+            HINTS => hinted = Some(hinted_range(message.message()?)?),
             MATCHERS if matchers.len() == MATCHERS_PER_SELECTOR_MAX => return Err(RequestError::Matchers),
             MATCHERS => matchers.push(matcher(message.message()?)?),
             other => message.skip(other)?,
         }
     }
+    if let Some((first, last)) = hinted.filter(|(first, last)| start.max(*first) <= end.min(*last)) {
+        (start, end) = (start.max(first), end.min(last));
+    }
     let range = TimeRange::new(start.clamp(TIME_MIN, TIME_MAX), end.clamp(TIME_MIN, TIME_MAX));
     Ok(SamplesRead { matchers, range })
+}
+
+/// The part of the time range that this selector needs: Prometheus asks for that of all selectors of its query.
+fn hinted_range(mut message: Message<'_>) -> Result<(i64, i64), RequestError> {
+    let (mut start, mut end) = (0, 0);
+    while !message.is_at_end() {
+        match message.tag()? {
+            HINTED_START => start = message.varint()? as i64,
+            HINTED_END => end = message.varint()? as i64,
+            other => message.skip(other)?,
+        }
+    }
+    Ok((start, end))
 }
 
 fn matcher(mut message: Message<'_>) -> Result<MatcherText, RequestError> {
@@ -209,6 +230,20 @@ mod tests {
         assert_eq!(read.form, Form::XorChunks);
         let up = SamplesRead { matchers: vec![matcher(MatchOp::Equal, "__name__", "up")], range: TimeRange::new(1, 2) };
         assert_eq!(read.queries, [up]);
+    }
+
+    #[test]
+    fn hints_narrow_the_time_range_and_never_leave_it() {
+        let range = |start: u8, end: u8, hints: &[u8]| {
+            let query = [&[8, start, 16, end, 34, hints.len() as u8], hints].concat();
+            let read = decode(&[&[10, query.len() as u8], &query[..]].concat()).unwrap();
+            read.queries[0].range
+        };
+        assert_eq!(range(10, 90, &[24, 20, 32, 80]), TimeRange::new(20, 80));
+        assert_eq!(range(10, 90, &[24, 5, 32, 80]), TimeRange::new(10, 80));
+        // They are of no use, or there are none in them.
+        assert_eq!(range(10, 90, &[24, 95, 32, 99]), TimeRange::new(10, 90));
+        assert_eq!(range(10, 90, &[8, 1]), TimeRange::new(10, 90));
     }
 
     #[test]
