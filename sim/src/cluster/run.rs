@@ -6,6 +6,8 @@ mod restoring;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -50,6 +52,10 @@ const EXAMINATION_MAX: Duration = Duration::from_secs(120);
 const GIVEN_BACK_MAX: Duration = Duration::from_secs(30);
 /// Nodes join within this after the first one began.
 const JOIN_WITHIN_MS: u64 = 4_000;
+/// A step of everybody that takes longer than so many of these, by the real clock, never ends: code waits for a lock that it
+/// holds, or turns in a circle.
+const STEP_PAUSE: Duration = Duration::from_secs(10);
+const STEP_PAUSES_MAX: u32 = 12;
 /// First events that are kept where two runs are compared.
 const EVENTS_COMPARED: usize = 300_000;
 /// Events in a report of a failure: of everybody, and of each node.
@@ -137,31 +143,67 @@ pub fn replay(case: Case, manner: Manner) -> Result<Report, Box<Failure>> {
     };
     align_task_ids().map_err(failed)?;
     panics::note();
-    let run = thread.spawn(move || guarded(case, manner)).map_err(|error| failed(error.to_string()))?;
+    let trace = Trace::keeping(manner.echo, if manner.keep { EVENTS_COMPARED } else { 0 });
+    let begun = Begun { trace: Arc::new(Mutex::new(trace)), steps: Arc::default() };
+    let (end, ended) = mpsc::channel();
+    let (case_of_run, begun_of_run) = (case.clone(), begun.clone());
+    let run = move || {
+        // Dropped at the end, also by a panic.
+        let _end: mpsc::Sender<()> = end;
+        guarded(case_of_run, manner, &begun_of_run)
+    };
+    let run = thread.spawn(run).map_err(|error| failed(error.to_string()))?;
+    if !begun.ends(&ended) {
+        return Err(begun.failure(&case.options, &case.schedule, "every step of a simulation ends".to_owned()));
+    }
     run.join().unwrap_or_else(|_| Err(failed("the simulator panicked, see above".to_owned())))
+}
+
+/// A run, as others see it.
+#[derive(Clone)]
+struct Begun {
+    trace: SharedTrace,
+    /// Steps that have ended.
+    steps: Arc<AtomicU64>,
+}
+
+impl Begun {
+    /// Waits for the end; false if there will be none.
+    fn ends(&self, ended: &Receiver<()>) -> bool {
+        let (mut steps, mut pauses) = (0, 0);
+        // Pauses are counted, not time: whoever stops the whole process stops both.
+        while pauses < STEP_PAUSES_MAX {
+            if ended.recv_timeout(STEP_PAUSE) != Err(RecvTimeoutError::Timeout) {
+                return true;
+            }
+            let before = std::mem::replace(&mut steps, self.steps.load(Ordering::Relaxed));
+            pauses = if steps == before { pauses + 1 } else { 0 };
+        }
+        false
+    }
+
+    fn failure(&self, options: &Options, schedule: &[Event], reason: String) -> Box<Failure> {
+        let mut trace = lock(&self.trace);
+        let details = details(options, schedule, &trace);
+        let first_events = std::mem::take(&mut trace.events);
+        Box::new(Failure { seed: options.seed, reason, details, trace_hash: trace.hash(), first_events })
+    }
 }
 
 /// Futures of development builds are large.
 const STACK_BYTES: usize = 64 << 20;
 
-fn guarded(case: Case, manner: Manner) -> Result<Report, Box<Failure>> {
+fn guarded(case: Case, manner: Manner, begun: &Begun) -> Result<Report, Box<Failure>> {
     let _clocks = os_clock::begin();
     let Case { options, schedule, .. } = case;
     let (seed, options) = (options.seed, Arc::new(options));
-    let trace = Trace::keeping(manner.echo, if manner.keep { EVENTS_COMPARED } else { 0 });
-    let trace: SharedTrace = Arc::new(Mutex::new(trace));
     let probe = Rc::new(SimProbe::new(seed, manner.planted));
     let _installed = bellwether_probe::install(probe.clone());
-    let run = || Run::new(options.clone(), trace.clone(), probe.clone()).complete(schedule.clone());
+    let run = || Run::new(options.clone(), begun.clone(), probe.clone()).complete(schedule.clone());
     let run = catch_unwind(AssertUnwindSafe(run));
     let result = run.unwrap_or_else(|_| Err("nobody panics: see above".to_owned()));
     let result = panics::take().map_or(result, Err);
-    result.map_err(|reason| {
-        let mut trace = lock(&trace);
-        let details = details(&options, &schedule, &trace);
-        let first_events = std::mem::take(&mut trace.events);
-        Box::new(Failure { seed, reason, details, trace_hash: trace.hash(), first_events })
-    })
+    result.map_err(|reason| begun.failure(&options, &schedule, reason))
 }
 
 fn details(options: &Options, schedule: &[Event], trace: &Trace) -> String {
@@ -198,10 +240,11 @@ struct Run {
     nemesis: Nemesis,
     operators: Arc<Operators>,
     probe: Rc<SimProbe>,
+    steps: Arc<AtomicU64>,
 }
 
 impl Run {
-    fn new(options: Arc<Options>, trace: SharedTrace, probe: Rc<SimProbe>) -> Run {
+    fn new(options: Arc<Options>, Begun { trace, steps }: Begun, probe: Rc<SimProbe>) -> Run {
         let shared = Arc::new(Shared::new(options.clone(), trace.clone()));
         let operators = Arc::new(Operators::new(options.clone(), trace.clone()));
         let (clients, administration) = (clients::run(shared.clone()), operator::run(operators.clone()));
@@ -222,6 +265,7 @@ impl Run {
             nemesis,
             operators,
             probe,
+            steps,
         }
     }
 
@@ -289,6 +333,7 @@ impl Run {
     fn step(&mut self) -> Result<(), String> {
         self.nemesis.act(&mut self.world, &mut self.marks)?;
         self.world.step()?;
+        self.steps.fetch_add(1, Ordering::Relaxed);
         os_clock::set(self.world.now());
         self.nemesis.strike(&mut self.world, &mut self.marks);
         if let Some(panic) = panics::take() {

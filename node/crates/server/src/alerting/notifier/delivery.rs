@@ -59,7 +59,8 @@ struct Begun<'u>(&'u UnderWay, u64);
 impl UnderWay {
     /// Marks one, until the mark is dropped; none if it is marked.
     fn begin(&self, number: u64) -> Option<Begun<'_>> {
-        self.0.lock().insert(number).then_some(Begun(self, number))
+        // Made only if it was not marked: its end takes the mark away.
+        self.0.lock().insert(number).then(|| Begun(self, number))
     }
 }
 
@@ -260,4 +261,20 @@ fn give_up_at(intent: &Intent, notifications: Option<&Notifications>) -> Timesta
     let interval = notifications.map(|notifications| notifications.config.routes.get(intent.message.route));
     let interval_ms = interval.map_or(GIVE_UP_MS_MIN, |route| route.group_interval_ms.max(GIVE_UP_MS_MIN));
     intent.made_at.saturating_add(interval_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_number_is_under_way_once_at_a_time() {
+        let under_way = UnderWay::default();
+        let first = under_way.begin(1);
+        assert!(first.is_some());
+        assert!(under_way.begin(1).is_none() && under_way.begin(2).is_some());
+        assert!(under_way.begin(1).is_none(), "who was refused takes no mark away");
+        drop(first);
+        assert!(under_way.begin(1).is_some());
+    }
 }
