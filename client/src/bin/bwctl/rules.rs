@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bellwether_alert::limits::FILE_BYTES_MAX;
-use bellwether_alert::rules::{self, Duplicate, RuleFile};
+use bellwether_alert::rules::{self, Duplicate, RuleFile, RuleGroup, composite};
 use bellwether_alert::unit::{self, Options, TestOutcome, UnitTestFile};
 use bellwether_alert::yaml::problems::Problem;
 use regex::Regex;
@@ -52,8 +52,12 @@ pub fn read_rules(path: &Path) -> Result<RuleFile, Vec<String>> {
 }
 
 fn check(output: Output, paths: &[PathBuf], lint_fatal: bool) -> Result<bool, Failure> {
-    let checked: Vec<(&PathBuf, Result<RuleFile, Vec<String>>)> =
+    let mut checked: Vec<(&PathBuf, Result<RuleFile, Vec<String>>)> =
         paths.iter().map(|path| (path, read_rules(path))).collect();
+    for (file, problems) in misfits(&checked) {
+        let (path, result) = &mut checked[file];
+        *result = Err(placed(path, problems));
+    }
     let (good_paths, good): (Vec<&PathBuf>, Vec<&RuleFile>) =
         checked.iter().filter_map(|(path, rules)| Some((*path, rules.as_ref().ok()?))).unzip();
     let duplicates = rules::duplicates(&good);
@@ -86,6 +90,18 @@ fn check(output: Output, paths: &[PathBuf], lint_fatal: bool) -> Result<bool, Fa
     }
     output.print_text(&text)?;
     Ok(is_good)
+}
+
+/// Files whose composite rules depend on themselves, if all are loaded.
+fn misfits(checked: &[(&PathBuf, Result<RuleFile, Vec<String>>)]) -> BTreeMap<usize, Vec<Problem>> {
+    let good = checked.iter().enumerate().filter_map(|(file, (_, rules))| Some((file, rules.as_ref().ok()?)));
+    let (files, groups): (Vec<usize>, Vec<&RuleGroup>) =
+        good.flat_map(|(file, rules)| rules.groups.iter().map(move |group| (file, group))).unzip();
+    let mut found: BTreeMap<usize, Vec<Problem>> = BTreeMap::new();
+    for (number, misfit) in composite::check_together(&groups) {
+        found.entry(files[number]).or_default().push(misfit.problem(&groups[number].name));
+    }
+    found
 }
 
 fn places(found: &Duplicate, paths: &[&PathBuf]) -> Vec<String> {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use bellwether_alert::rules::{RuleFile, read_group, write_file, write_group};
+use bellwether_alert::rules::composite::{check_together, dependencies_first};
+use bellwether_alert::rules::{self, RuleFile, read_group, write_file, write_group};
 use bellwether_client::v1::{ListRuleGroupsRequest, RuleGroup, RuleStatus};
 use serde_json::{Value, json};
 
@@ -69,8 +70,8 @@ struct Loaded {
     what: &'static str,
 }
 
-/// Groups of files by namespace and name; each text is that of a document of its own.
-type Wanted = BTreeMap<(String, String), (String, usize)>;
+/// Groups by namespace and name, with the files that have them.
+type Wanted = BTreeMap<(String, String), (PathBuf, rules::RuleGroup)>;
 
 async fn load(context: &Context, arguments: &LoadArguments) -> Result<(), Failure> {
     let wanted = wanted(arguments)?;
@@ -80,16 +81,20 @@ async fn load(context: &Context, arguments: &LoadArguments) -> Result<(), Failur
     let known: BTreeMap<(String, String), String> =
         known.into_iter().map(|group| ((group.namespace, group.name), group.text)).collect();
     let mut loaded = Vec::new();
-    for (id, (text, rules)) in &wanted {
+    let groups: Vec<&rules::RuleGroup> = wanted.values().map(|(_, group)| group).collect();
+    let ids: Vec<&(String, String)> = wanted.keys().collect();
+    // A composite rule is taken once what it speaks of is there.
+    for (id, group) in dependencies_first(&groups).into_iter().map(|number| (ids[number], groups[number])) {
+        let text = write_group(group);
         let what = match known.get(id) {
-            Some(known) if known == text => "unchanged",
+            Some(known) if *known == text => "unchanged",
             Some(_) => "changed",
             None => "new",
         };
         if what != "unchanged" && !arguments.dry_run {
-            alerting.set_rule_group(&id.0, text).await?;
+            alerting.set_rule_group(&id.0, &text).await?;
         }
-        loaded.push(Loaded { namespace: id.0.clone(), group: id.1.clone(), rules: *rules, what });
+        loaded.push(Loaded { namespace: id.0.clone(), group: id.1.clone(), rules: group.rules.len(), what });
     }
     let is_gone =
         |id: &&(String, String)| !wanted.contains_key(*id) && wanted.keys().any(|(namespace, _)| *namespace == id.0);
@@ -126,13 +131,18 @@ fn wanted(arguments: &LoadArguments) -> Result<Wanted, Failure> {
             }
         };
         let namespace = arguments.namespace.clone().unwrap_or_else(|| namespace_of(path));
-        for group in &file.groups {
-            let id = (namespace.clone(), group.name.clone());
-            if wanted.insert(id, (write_group(group), group.rules.len())).is_some() {
-                wrong.push(format!("{}: the group {:?} of {namespace:?} is there twice", path.display(), group.name));
+        for group in file.groups {
+            let (id, name) = ((namespace.clone(), group.name.clone()), group.name.clone());
+            if wanted.insert(id, (path.clone(), group)).is_some() {
+                wrong.push(format!("{}: the group {name:?} of {namespace:?} is there twice", path.display()));
             }
         }
     }
+    let (files, groups): (Vec<_>, Vec<_>) = wanted.values().map(|(path, group)| (path.display(), group)).unzip();
+    wrong.extend(check_together(&groups).into_iter().map(|(number, misfit)| {
+        let problem = misfit.problem(&groups[number].name);
+        format!("{}:{problem}", files[number])
+    }));
     if wrong.is_empty() { Ok(wanted) } else { Err(Failure::Refused(wrong.join("\n       "))) }
 }
 

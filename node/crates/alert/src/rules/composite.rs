@@ -12,7 +12,7 @@ use crate::notify::matchers::{Matchers, parse_matchers};
 use crate::state::alerting::{ALERT_NAME, ALERTS};
 use crate::yaml::Place;
 
-pub use check::{Misfit, Others, check};
+pub use check::{Misfit, Others, check, check_together, dependencies_first};
 
 /// Bytes of a condition.
 pub const COMPOSITE_BYTES_MAX: usize = 8 << 10;

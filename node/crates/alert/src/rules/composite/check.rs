@@ -73,6 +73,43 @@ impl Misfit {
 /// What is wrong with the composite rules of a group beside a tenant's other rules.
 pub fn check(group: &RuleGroup, mut others: Others) -> Vec<Misfit> {
     others.add(group);
+    let is_unknown = |name: &str| !others.0.contains_key(name);
+    misfits(group, &others, &is_unknown)
+}
+
+/// What is wrong with the composite rules of some groups beside each other, with the number of the group. A name that none of them
+/// has may be known elsewhere.
+pub fn check_together(groups: &[&RuleGroup]) -> Vec<(usize, Misfit)> {
+    let mut all = Others::default();
+    groups.iter().for_each(|group| all.add(group));
+    let of_group = |(number, group): (usize, &&RuleGroup)| {
+        misfits(group, &all, &|_| false).into_iter().map(move |misfit| (number, misfit)).collect::<Vec<_>>()
+    };
+    groups.iter().enumerate().flat_map(of_group).collect()
+}
+
+/// An order of some groups, by their numbers, in which each comes after those that its composite rules speak of, if there is one.
+pub fn dependencies_first(groups: &[&RuleGroup]) -> Vec<usize> {
+    let of_group = |group: &&RuleGroup| {
+        let mut own = Others::default();
+        own.add(group);
+        own.0
+    };
+    let mut waiting: Vec<(usize, BTreeMap<String, BTreeSet<String>>)> =
+        groups.iter().map(of_group).enumerate().collect();
+    let mut order = Vec::with_capacity(waiting.len());
+    while !waiting.is_empty() {
+        let waits = |(number, own): &(usize, BTreeMap<String, BTreeSet<String>>)| {
+            let mut others = waiting.iter().filter(|(other, _)| other != number);
+            others.any(|(_, other)| own.values().flatten().any(|name| other.contains_key(name)))
+        };
+        let next = waiting.iter().position(|group| !waits(group)).unwrap_or(0);
+        order.push(waiting.remove(next).0);
+    }
+    order
+}
+
+fn misfits(group: &RuleGroup, all: &Others, is_unknown: &dyn Fn(&str) -> bool) -> Vec<Misfit> {
     let mut misfits = Vec::new();
     for rule in &group.rules {
         let Rule::Alerting(rule) = rule else { continue };
@@ -81,10 +118,10 @@ pub fn check(group: &RuleGroup, mut others: Others) -> Vec<Misfit> {
             let (offset, place) = at.map_or((0, rule.place), |at| (at.offset, at.place));
             misfits.push(Misfit { alert: rule.alert.clone(), message, offset, place });
         };
-        for reference in composite.references.iter().filter(|reference| !others.0.contains_key(&reference.name)) {
+        for reference in composite.references.iter().filter(|reference| is_unknown(&reference.name)) {
             add(Some(reference), format!("there is no alerting rule {:?}", reference.name));
         }
-        let Some(way) = others.way(&rule.alert) else { continue };
+        let Some(way) = all.way(&rule.alert) else { continue };
         let first = composite.references.iter().find(|reference| way.get(1) == Some(&reference.name.as_str()));
         add(
             first,
@@ -129,6 +166,24 @@ mod tests {
         let expected = ["3:26: group \"g\", \"A\": composite: it depends on itself: A, B, C, A"];
         assert_eq!(told(&[("A", "B")], &[("B", "C || D"), ("C", "A"), ("D", "")]), expected);
         assert!(told(&[("A", "B && C")], &[("B", "C"), ("C", "")]).is_empty());
+    }
+
+    #[test]
+    fn groups_are_checked_beside_each_other_and_ordered() {
+        let (a, b, c) = (group(&[("A", "B && Elsewhere")]), group(&[("B", "C")]), group(&[("C", "")]));
+        assert_eq!(check_together(&[&a, &b, &c]), []);
+        assert_eq!(dependencies_first(&[&a, &b, &c]), [2, 1, 0]);
+        let circle = group(&[("C", "A")]);
+        let found = check_together(&[&a, &b, &circle]);
+        let told = |(number, misfit): &(usize, Misfit)| (*number, misfit.message.clone());
+        let expected = [(0, "A, B, C, A"), (1, "B, C, A, B"), (2, "C, A, B, C")];
+        let expected = expected.map(|(number, way)| (number, format!("it depends on itself: {way}")));
+        assert_eq!(found.iter().map(told).collect::<Vec<_>>(), expected);
+        assert_eq!(
+            dependencies_first(&[&a, &b, &circle]),
+            [0, 2, 1],
+            "there is no such order: all the same all of them"
+        );
     }
 
     #[test]
