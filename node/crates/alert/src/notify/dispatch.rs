@@ -21,6 +21,7 @@ mod escalate;
 pub(crate) mod log;
 mod look;
 mod receive;
+mod regroup;
 mod storm;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -92,6 +92,19 @@ fn with_the_acknowledgement_the_steps_end_and_with_what_fires_anew_they_begin_ag
 }
 
 #[test]
+fn what_waits_for_who_is_on_call_is_sent_after_another_configuration_too() {
+    let mut play = play();
+    let waiting = play.tenant().intents.clone();
+    assert_eq!(waiting.len(), 1);
+    play.set_config(&CONFIG.replace("1d", "2d")).unwrap();
+    assert_eq!(play.tenant().intents, waiting);
+    assert_eq!(sent(&mut play), ["ann: new [1] []"]);
+    end(&mut play, "1");
+    assert_eq!(sent_within(&mut play, 2), ["0 ann: resolved [] [1]"]);
+    assert!(play.tenant().dispatch.alerts().len() == 0 && play.state.next().is_none());
+}
+
+#[test]
 fn who_is_on_call_is_told_and_his_successor_too() {
     let mut play = Play::new();
     play.set_config(&CONFIG.replace("  escalation: page\n", "")).unwrap();
@@ -115,7 +128,13 @@ fn another_configuration_goes_on_with_the_steps() {
     sent(&mut play);
     assert_eq!(sent_within(&mut play, 6), ["5 ann: new [1] []"]);
     play.set_config(&CONFIG.replace("1d", "2d")).unwrap();
-    assert_eq!(sent_within(&mut play, 10), ["9 boss: new [1] []"]);
+    play.look_until(play.now + 10 * MINUTE);
+    assert_eq!(play.state.tenants[&tenant()].intents.len(), 1);
+    // What waits then is sent, under the name that it has.
+    let waiting = play.tenant().intents.clone();
+    play.set_config(&CONFIG.replace("1d", "3d")).unwrap();
+    assert_eq!(play.tenant().intents, waiting);
+    assert_eq!(sent(&mut play), ["boss: new [1] []"]);
     play.set_config(&CONFIG.replace("  escalation: page\n", "")).unwrap();
     assert_eq!(sent_within(&mut play, 60), ["28 bob: new [1] []"]);
 }

@@ -51,29 +51,16 @@ impl TenantState {
         if self.intents.is_empty() {
             return;
         }
-        let key = |(at, group): &dispatch::GroupId| {
-            (config.routes.group_key(*at, group), config.routes.get(*at).receiver.clone())
-        };
-        let mut groups: BTreeMap<(String, String), &mut dispatch::Group> = BTreeMap::new();
-        let mut routes = BTreeMap::new();
-        for (id, group) in &mut self.dispatch.groups {
-            routes.insert(key(id), id.0);
-            groups.insert(key(id), group);
-        }
+        let groups = self.dispatch.groups_by_key(config);
         self.intents.retain(|_, intent| {
             let message = &mut intent.message;
             let kind = there(&message.receiver, message.integration).map(|integration| integration.kind);
-            let key = (message.group_key.clone(), message.receiver.clone());
-            let (Some(group), Some(route)) = (groups.get_mut(&key), routes.get(&key)) else { return false };
-            let is_of_look = message.why.is_of_look();
             if kind != Some(message.kind) {
                 return false;
             }
-            message.route = *route;
-            if is_of_look {
-                group.unsent.insert(message.integration);
-            }
-            true
+            let route = self.dispatch.take_over(config, &groups, message);
+            message.route = route.unwrap_or(message.route);
+            route.is_some()
         });
         self.ways = self.intents.iter().map(|(number, intent)| (intent.message.way(), *number)).collect();
     }

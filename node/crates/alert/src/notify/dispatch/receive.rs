@@ -72,26 +72,6 @@ impl Dispatch {
         self.take(config, new, now, false)
     }
 
-    /// Puts all alerts into the groups of another configuration; how many have no room in any.
-    pub fn regroup(&mut self, config: &Config, now: Timestamp) -> usize {
-        let alerts = std::mem::take(&mut self.alerts);
-        self.groups.clear();
-        self.due.clear();
-        self.sources = Default::default();
-        let before = alerts.len();
-        for known in alerts.into_values() {
-            self.put(config, KnownAlert { groups: 0, ..known }, now, (true, false));
-        }
-        if !self.escalations.is_empty() {
-            let keys = self.groups.keys().map(|(at, labels)| config.routes.group_key(*at, labels));
-            let keys: std::collections::BTreeSet<String> = keys.collect();
-            self.escalations.retain(|key, _| keys.contains(key));
-            // Their messages are made anew.
-            self.escalations.values_mut().for_each(|known| known.unsent.clear());
-        }
-        before - self.alerts.len()
-    }
-
     fn take(
         &mut self,
         config: &Config,
@@ -110,7 +90,7 @@ impl Dispatch {
     }
 
     /// Puts an alert into its groups; whether all had room. New groups are made for one that is news alone.
-    fn put(
+    pub(super) fn put(
         &mut self,
         config: &Config,
         mut known: KnownAlert,
