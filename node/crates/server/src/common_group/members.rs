@@ -160,8 +160,16 @@ fn next(state: &MetaState, group: &GroupState, mut wanted: BTreeSet<NodeId>, own
     let replicas: BTreeMap<NodeId, bellwether_raft::ReplicaId> =
         state.present_nodes().map(|(id, node)| (id, bellwether_raft::ReplicaId(node.meta_replica.0))).collect();
     let voting = voting(group);
+    let present: BTreeSet<_> = group.voters.keys().chain(group.learners.keys()).copied().collect();
+    let new = wanted.iter().filter_map(|node| Some((*replicas.get(node)?, node.0)));
+    let new: BTreeMap<_, _> = new.filter(|(replica, _)| !present.contains(replica)).collect();
+    if !new.is_empty() && !group.is_joint && present.len() + new.len() <= MEMBERS_MAX {
+        // Who is to vote learns first.
+        let learners = group.learners.clone().into_iter().chain(new).collect();
+        return Step::Change(Members { voters: group.voters.clone(), learners });
+    }
     // Nobody is better than who is there, and only a member can vote.
-    wanted.retain(|node| replicas.contains_key(node));
+    wanted.retain(|node| replicas.get(node).is_some_and(|replica| present.contains(replica)));
     if wanted.is_empty() {
         wanted = voting.intersection(&replicas.keys().copied().collect()).copied().collect();
     }
@@ -181,7 +189,6 @@ fn next(state: &MetaState, group: &GroupState, mut wanted: BTreeSet<NodeId>, own
         wanted.iter().filter_map(|node| Some((*replicas.get(node)?, node.0))).chain(own_replica).collect();
     let learners = replicas.iter().map(|(node, replica)| (*replica, node.0));
     let mut learners: BTreeMap<_, _> = learners.filter(|(replica, _)| !voters.contains_key(replica)).collect();
-    let present: BTreeSet<_> = group.voters.keys().chain(group.learners.keys()).copied().collect();
     if present.iter().chain(voters.keys()).chain(learners.keys()).collect::<BTreeSet<_>>().len() > MEMBERS_MAX {
         // Those that come and those that go do not fit into one membership: first the ones go.
         learners.retain(|replica, _| present.contains(replica));

@@ -112,6 +112,23 @@ fn where_those_that_come_do_not_fit_beside_those_that_go_these_go_first() {
 }
 
 #[test]
+fn who_votes_elsewhere_learns_before_voting_here() {
+    // Node 4 has taken the place of node 1, and votes in the other group already.
+    let mut state = state(4);
+    state.nodes.get_mut(&NodeId(1)).unwrap().state = NodeState::Removed;
+    let wanted = || [2, 3, 4].map(NodeId).into();
+    let change = |group: &GroupState| match next(&state, group, wanted(), NodeId(2)) {
+        Step::Change(Members { voters, learners }) => (voters, learners),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(change(&group(2, &[1, 2, 3], &[])), (members(&[1, 2, 3]), members(&[4])));
+    assert_eq!(change(&group(2, &[1, 2, 3], &[4])), (members(&[2, 3, 4]), members(&[])));
+    // A change that is half done is ended first, with who is a member.
+    let half_done = GroupState { is_joint: true, ..group(2, &[1, 2, 3], &[]) };
+    assert_eq!(change(&half_done), (members(&[2, 3]), members(&[4])));
+}
+
+#[test]
 fn the_third_node_makes_three_voters() {
     check(&state(1), &group(1, &[1], &[]), &[], expect!["nothing"]);
     check(&state(2), &group(1, &[1], &[]), &[], expect!["vote [1], learn [2]"]);
