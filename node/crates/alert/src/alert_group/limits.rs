@@ -49,6 +49,10 @@ pub const RECEIVED_LABELS_MAX: usize = 128;
 
 /// Messages of one tenant that wait to be sent.
 pub const INTENTS_MAX: usize = 50_000;
+/// Messages of one tenant that were given up and whose keys are remembered; more are not.
+pub const GIVEN_UP_MAX: usize = 10_000;
+/// For how long: receivers forget keys after a day.
+pub const GIVEN_UP_KEPT_MS: i64 = 24 * 3600 * 1000;
 
 /// Alerts of one tenant that are acknowledged, and alerts that one command acknowledges.
 pub const ACKNOWLEDGED_MAX: usize = 10_000;

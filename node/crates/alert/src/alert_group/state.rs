@@ -67,6 +67,8 @@ pub struct TenantState {
     /// Of which intent a way waits to know whether it was sent.
     // Invariant: the way of each of `intents`, and nothing else.
     pub ways: BTreeMap<Way, u64>,
+    /// What was not sent in the end, by its way, until something is made for that.
+    pub given_up: BTreeMap<Way, GivenUp>,
     /// How sending goes, by receiver and integration.
     pub integrations: BTreeMap<(String, usize), IntegrationHealth>,
     /// What became of alerts of rules, the latest last.
@@ -201,8 +203,19 @@ pub struct Intent {
     pub message: Message,
     /// When it was made: the time that its texts are expanded for.
     pub made_at: Timestamp,
-    /// The same whenever it is sent, and no other intent's.
+    /// The same whenever it is sent, also by a later intent that tells the same in place of one that was given up; no other's.
     pub dedup_key: String,
+}
+
+/// An intent that was given up: nobody knows whether its receiver has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GivenUp {
+    /// Its key.
+    pub dedup_key: String,
+    /// What it told: [`Message::content_hash`].
+    pub content: u64,
+    /// Since when.
+    pub at: Timestamp,
 }
 
 /// Somebody takes care of an alert.

@@ -163,6 +163,11 @@ impl Message {
         Way { group_key, receiver, integration: self.integration }
     }
 
+    /// A hash of the alerts that it tells of.
+    pub fn content_hash(&self) -> u64 {
+        log::content_hash(self)
+    }
+
     /// Whether it tells of the same alerts as the other.
     fn tells_the_same(&self, other: &Message) -> bool {
         let same = |some: &[Alert], others: &[Alert]| {

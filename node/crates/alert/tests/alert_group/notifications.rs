@@ -1,6 +1,6 @@
 //! Who is told of what, and what becomes of messages.
 
-use bellwether_alert::alert_group::{Command, Delivery, Outcome};
+use bellwether_alert::alert_group::{Command, Delivery, Outcome, states};
 use bellwether_model::Labels;
 
 use crate::play::{CONFIG, MINUTE, Play, SECOND, outside, tenant};
@@ -100,6 +100,36 @@ fn that_attempts_fail_is_known_while_the_message_waits() {
     // Of one that is not there any more nothing is noted.
     play.apply(Command::Failing { tenant: tenant(), intent: 0, error: "late".into() }).unwrap();
     assert_eq!(play.tenant().integrations[&("chat".to_owned(), 0)].last_error, None);
+}
+
+#[test]
+fn what_was_given_up_keeps_its_key_while_it_says_the_same() {
+    let mut play = play();
+    play.evaluate("g", &[Ok(&["1"])]);
+    let key = |play: &Play| match play.tenant().intents.values().collect::<Vec<_>>()[..] {
+        [intent] => intent.dedup_key.clone(),
+        ref other => panic!("{other:?}"),
+    };
+    let give_up = |play: &mut Play| {
+        let number = *play.tenant().intents.keys().next().unwrap();
+        play.tell(number, Delivery::Failed("no answer".into()));
+        play.state = states::decode(&states::encode(&play.state)).unwrap();
+    };
+    play.look_until(play.now + MINUTE);
+    let first = key(&play);
+    // The receiver may have it: only the answer was lost.
+    give_up(&mut play);
+    play.look_until(play.now + MINUTE);
+    assert_eq!((key(&play), play.tenant().intents.contains_key(&0)), (first.clone(), false));
+    give_up(&mut play);
+    play.evaluate("g", &[Ok(&["1", "2"])]);
+    play.look_until(play.now + MINUTE);
+    let second = key(&play);
+    assert_ne!(second, first, "it says something else");
+    assert_eq!(play.send_all(), ["new [1 2] []"]);
+    play.evaluate("g", &[Ok(&[])]);
+    play.look_until(play.now + MINUTE);
+    assert!(key(&play) != first && key(&play) != second && play.tenant().given_up.is_empty());
 }
 
 #[test]

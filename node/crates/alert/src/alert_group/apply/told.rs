@@ -5,8 +5,8 @@ use bellwether_model::{Labels, Timestamp};
 use super::Entry;
 use crate::alert_group::command::{Delivery, Outcome};
 use crate::alert_group::evaluated::shortened;
-use crate::alert_group::limits::{INTENTS_MAX, SILENCE_RETENTION_MS};
-use crate::alert_group::state::{Intent, StoredNotifications, TenantState};
+use crate::alert_group::limits::{GIVEN_UP_KEPT_MS, GIVEN_UP_MAX, INTENTS_MAX, SILENCE_RETENTION_MS};
+use crate::alert_group::state::{GivenUp, Intent, StoredNotifications, TenantState};
 use crate::notify::dispatch::{Looking, Message, Way, Why};
 use crate::notify::silence::{SilenceState, StoredSilence};
 
@@ -42,7 +42,9 @@ impl TenantState {
         };
         let look = self.dispatch.advance(config, &looking, &mut self.throttles, now);
         for number in look.dropped {
-            self.remove_intent(number);
+            if let Some(dropped) = self.remove_intent(number) {
+                self.give_up(dropped, now);
+            }
         }
         let made = look.messages.into_iter().map(|message| self.intend(message, entry)).collect();
         self.silences.forget(SILENCE_RETENTION_MS, now);
@@ -50,13 +52,14 @@ impl TenantState {
     }
 
     pub(super) fn told(&mut self, number: u64, result: Delivery, now: Timestamp) -> Outcome {
-        let Some(Intent { message, .. }) = self.remove_intent(number) else { return Outcome::Done };
+        let Some(intent) = self.remove_intent(number) else { return Outcome::Done };
+        let message = &intent.message;
         let config = StoredNotifications::effective(&self.notifications);
         let health = self.integrations.entry((message.receiver.clone(), message.integration)).or_default();
         match result {
             Delivery::Sent => {
                 health.took(now);
-                self.dispatch.sent(config, &message, now);
+                self.dispatch.sent(config, message, now);
             }
             // The group remembers that the way does not know, so that its next look tells it again.
             Delivery::Failed(error) => {
@@ -65,6 +68,7 @@ impl TenantState {
                 if matches!(message.why, Why::HeldBack { .. }) {
                     self.throttles.not_told(&message.receiver, now);
                 }
+                self.give_up(intent, now);
             }
         }
         Outcome::Done
@@ -82,11 +86,28 @@ impl TenantState {
     pub(super) fn intend(&mut self, message: Message, entry: &mut Entry<'_>) -> u64 {
         let number = *entry.next_intent;
         *entry.next_intent = number.wrapping_add(1);
-        // The time tells it from that of another cluster.
-        let dedup_key = format!("{}-{:x}-{number}", entry.tenant, entry.now);
-        self.ways.insert(message.way(), number);
+        let way = message.way();
+        let given_up = self.given_up.remove(&way).filter(|known| known.content == message.content_hash());
+        let dedup_key = match given_up.filter(|_| message.why.is_of_look()) {
+            Some(known) => known.dedup_key,
+            // The time tells it from that of another cluster.
+            None => format!("{}-{:x}-{number}", entry.tenant, entry.now),
+        };
+        self.ways.insert(way, number);
         self.intents.insert(number, Intent { message, made_at: entry.now, dedup_key });
         number
+    }
+
+    /// Remembers what was not sent as far as anybody knows: its receiver may have it all the same, and tells the next attempt by the key.
+    fn give_up(&mut self, intent: Intent, now: Timestamp) {
+        if !intent.message.why.is_of_look() {
+            return;
+        }
+        self.given_up.retain(|_, known| now.saturating_sub(known.at) < GIVEN_UP_KEPT_MS);
+        let (way, content) = (intent.message.way(), intent.message.content_hash());
+        if self.given_up.len() < GIVEN_UP_MAX || self.given_up.contains_key(&way) {
+            self.given_up.insert(way, GivenUp { dedup_key: intent.dedup_key, content, at: now });
+        }
     }
 
     fn remove_intent(&mut self, number: u64) -> Option<Intent> {

@@ -154,6 +154,13 @@ fn hashes(alerts: &[Alert]) -> Vec<u64> {
     hashes
 }
 
+/// A hash of the alerts of a message.
+pub(super) fn content_hash(message: &Message) -> u64 {
+    let (firing, resolved) = (hashes(&message.firing), hashes(&message.resolved));
+    let parts = [firing.len() as u64].into_iter().chain(firing).chain(resolved);
+    xxh3_64(&parts.flat_map(u64::to_le_bytes).collect::<Vec<u8>>())
+}
+
 fn is_subset(some: &[u64], of: &[u64]) -> bool {
     some.iter().all(|hash| of.binary_search(hash).is_ok())
 }

@@ -38,9 +38,7 @@ impl Encoder {
             to.list(group.unsent.iter().copied(), Encoder::size);
         });
         self.list(tenant.dispatch.log.entries(), |to, (way, entry)| {
-            to.text(&way.group_key);
-            to.text(&way.receiver);
-            to.size(way.integration);
+            to.way(way);
             to.list(entry.firing.iter().copied(), Encoder::u64);
             to.list(entry.resolved.iter().copied(), Encoder::u64);
             to.i64(entry.sent_at);
@@ -52,6 +50,12 @@ impl Encoder {
             to.text(&intent.dedup_key);
             to.message(&intent.message, table);
         });
+    }
+
+    pub(super) fn way(&mut self, way: &Way) {
+        self.text(&way.group_key);
+        self.text(&way.receiver);
+        self.size(way.integration);
     }
 
     fn told(&mut self, alert: &Alert, table: &Table<'_>) {
@@ -142,7 +146,7 @@ impl Decoder<'_> {
         })
     }
 
-    fn way(&mut self) -> Result<Way, DecodeError> {
+    pub(super) fn way(&mut self) -> Result<Way, DecodeError> {
         Ok(Way { group_key: self.text()?, receiver: self.text()?, integration: self.size()? })
     }
 

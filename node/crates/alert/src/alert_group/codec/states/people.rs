@@ -2,7 +2,7 @@
 //! say is not in it.
 
 use super::super::{DecodeError, Decoder, Encoder};
-use crate::alert_group::state::{Acknowledgement, IntegrationHealth, LinkKey, TenantState};
+use crate::alert_group::state::{Acknowledgement, GivenUp, IntegrationHealth, LinkKey, TenantState};
 use crate::notify::escalation::Escalation;
 use crate::notify::on_call::{Override, Overrides};
 use crate::notify::throttle::{Throttled, Throttles};
@@ -16,6 +16,7 @@ pub(super) fn is_there(tenant: &TenantState) -> bool {
         || !tenant.dispatch.escalations.is_empty()
         || !tenant.overrides.0.is_empty()
         || during(tenant).next().is_some()
+        || !tenant.given_up.is_empty()
 }
 
 fn failing(tenant: &TenantState) -> impl Iterator<Item = (&(String, usize), &IntegrationHealth)> {
@@ -75,6 +76,12 @@ impl Encoder {
             to.text(id);
             to.text(text);
         });
+        self.list(tenant.given_up.iter(), |to, (way, known)| {
+            to.way(way);
+            to.text(&known.dedup_key);
+            to.u64(known.content);
+            to.i64(known.at);
+        });
     }
 }
 
@@ -116,6 +123,10 @@ impl Decoder<'_> {
             let silence = tenant.silences.get_mut(&id).ok_or(DecodeError::Damaged("a silence is not there"))?;
             *silence = silence.clone().during(Some(&text));
         }
+        tenant.given_up = self.list(|from| {
+            let (way, dedup_key) = (from.way()?, from.text()?);
+            Ok((way, GivenUp { dedup_key, content: from.u64()?, at: from.i64()? }))
+        })?;
         Ok(())
     }
 }
