@@ -141,7 +141,7 @@ fn query(mut message: Message<'_>) -> Result<SamplesRead, RequestError> {
         match message.tag()? {
             START => start = message.varint()? as i64,
             END => end = message.varint()? as i64,
-            HINTS => hinted = Some(hinted_range(message.message()?)?),
+            HINTS => hinted = hinted_range(message.message()?)?,
             MATCHERS if matchers.len() == MATCHERS_PER_SELECTOR_MAX => return Err(RequestError::Matchers),
             MATCHERS => matchers.push(matcher(message.message()?)?),
             other => message.skip(other)?,
@@ -154,8 +154,8 @@ fn query(mut message: Message<'_>) -> Result<SamplesRead, RequestError> {
     Ok(SamplesRead { matchers, range })
 }
 
-/// The part of the time range that this selector needs: Prometheus asks for that of all selectors of its query.
-fn hinted_range(mut message: Message<'_>) -> Result<(i64, i64), RequestError> {
+/// The part of the time range that this selector needs, if it is named: Prometheus asks for that of all selectors of its query.
+fn hinted_range(mut message: Message<'_>) -> Result<Option<(i64, i64)>, RequestError> {
     let (mut start, mut end) = (0, 0);
     while !message.is_at_end() {
         match message.tag()? {
@@ -164,7 +164,7 @@ fn hinted_range(mut message: Message<'_>) -> Result<(i64, i64), RequestError> {
             other => message.skip(other)?,
         }
     }
-    Ok((start, end))
+    Ok(Some((start, end)).filter(|range| *range != (0, 0)))
 }
 
 fn matcher(mut message: Message<'_>) -> Result<MatcherText, RequestError> {
@@ -244,6 +244,7 @@ mod tests {
         // They are of no use, or there are none in them.
         assert_eq!(range(10, 90, &[24, 95, 32, 99]), TimeRange::new(10, 90));
         assert_eq!(range(10, 90, &[8, 1]), TimeRange::new(10, 90));
+        assert_eq!(range(0, 90, &[8, 1]), TimeRange::new(0, 90));
     }
 
     #[test]
