@@ -87,8 +87,8 @@ impl TenantState {
         let number = *entry.next_intent;
         *entry.next_intent = number.wrapping_add(1);
         let way = message.way();
-        let given_up = self.given_up.remove(&way).filter(|known| known.content == message.content_hash());
-        let dedup_key = match given_up.filter(|_| message.why.is_of_look()) {
+        let given_up = if message.why.is_of_look() { self.given_up.remove(&way) } else { None };
+        let dedup_key = match given_up.filter(|known| known.content == message.content_hash()) {
             Some(known) => known.dedup_key,
             // The time tells it from that of another cluster.
             None => format!("{}-{:x}-{number}", entry.tenant, entry.now),
