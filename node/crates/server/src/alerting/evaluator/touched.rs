@@ -81,10 +81,12 @@ impl TouchedGroups {
         self.groups.retain(|key, group| is_wanted(key) || group.is_running);
     }
 
-    /// The clock went back to `now`: no group rests until a time that was too late.
+    /// The clock went back to `now`: no group rests until a time that was too late, and none is looked at only then. One look too many
+    /// finds out when the next one is due.
     pub fn clock_went_back(&mut self, now: Timestamp) {
         for group in self.groups.values_mut() {
             group.rests_until = group.rests_until.min(now);
+            group.look_at = group.look_at.map(|at| at.min(now));
         }
     }
 
@@ -208,6 +210,9 @@ mod tests {
         assert_eq!(groups.next(), Some(1300 + REST_MS_MIN));
         groups.clock_went_back(1000);
         assert_eq!(groups.next(), Some(1000));
+        groups.look_at(key("c"), 5000);
+        groups.clock_went_back(900);
+        assert_eq!(start(&mut groups, 900).map(|(name, _)| name), Some("c".to_owned()));
     }
 
     #[test]
