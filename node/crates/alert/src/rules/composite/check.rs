@@ -93,16 +93,15 @@ pub fn dependencies_first(groups: &[&RuleGroup]) -> Vec<usize> {
     let of_group = |group: &&RuleGroup| {
         let mut own = Others::default();
         own.add(group);
-        own.0
+        own
     };
-    let mut waiting: Vec<(usize, BTreeMap<String, BTreeSet<String>>)> =
-        groups.iter().map(of_group).enumerate().collect();
+    let mut waiting: Vec<(usize, Others)> = groups.iter().map(of_group).enumerate().collect();
     let mut order = Vec::with_capacity(waiting.len());
     while !waiting.is_empty() {
-        let waits = |(number, own): &(usize, BTreeMap<String, BTreeSet<String>>)| {
-            let mut others = waiting.iter().filter(|(other, _)| other != number);
-            others.any(|(_, other)| own.values().flatten().any(|name| other.contains_key(name)))
+        let is_of_others = |number: usize, name: &String| {
+            waiting.iter().any(|(other, rules)| *other != number && rules.0.contains_key(name))
         };
+        let waits = |(number, own): &(usize, Others)| own.0.values().flatten().any(|name| is_of_others(*number, name));
         let next = waiting.iter().position(|group| !waits(group)).unwrap_or(0);
         order.push(waiting.remove(next).0);
     }
