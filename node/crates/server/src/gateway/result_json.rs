@@ -273,6 +273,9 @@ fn push_inside(out: &mut Vec<u8>, point: Point) {
     out.push(b'"');
 }
 
+/// A time and a value.
+const SAMPLE_BYTES: u64 = 16;
+
 /// Prometheus's names; what it measures apart and we do not is zero.
 fn push_stats(out: &mut Vec<u8>, stats: &Statistics, samples_per_step: &[u64]) {
     let cost = &stats.cost;
@@ -294,7 +297,9 @@ fn push_stats(out: &mut Vec<u8>, stats: &Statistics, samples_per_step: &[u64]) {
         }
         out.extend_from_slice(b"],");
     }
-    let (total, peak) = (samples_per_step.iter().sum::<u64>(), cost.samples);
+    let total = samples_per_step.iter().sum::<u64>();
+    // What is aggregated where it is stored was never here all at once.
+    let peak = cost.samples.min(cost.peak_bytes / SAMPLE_BYTES);
     out.extend_from_slice(format!("\"totalQueryableSamples\":{total},\"peakSamples\":{peak}}}}}").as_bytes());
 }
 
@@ -456,19 +461,19 @@ mod tests {
             cached_steps: 0,
             series: 1,
             samples: 7,
-            peak_bytes: 0,
+            peak_bytes: 5 * SAMPLE_BYTES + 1,
             queue: Duration::from_millis(1),
             fetch: Duration::from_millis(2),
             evaluate: Duration::from_millis(3),
         };
         let stats = |steps| Some(Statistics { cost, steps });
         let (result, _) = QueryResult::new(outcome(Value::Scalar(point(0, 1.0))), None, stats(None));
-        expect![[r#"{"resultType":"scalar","result":[0,"1"],"stats":{"timings":{"evalTotalTime":0.005000,"resultSortTime":0,"queryPreparationTime":0.002000,"innerEvalTime":0.003000,"execQueueTime":0.001000,"execTotalTime":0.006000},"samples":{"totalQueryableSamples":7,"peakSamples":7}}}"#]]
+        expect![[r#"{"resultType":"scalar","result":[0,"1"],"stats":{"timings":{"evalTotalTime":0.005000,"resultSortTime":0,"queryPreparationTime":0.002000,"innerEvalTime":0.003000,"execQueueTime":0.001000,"execTotalTime":0.006000},"samples":{"totalQueryableSamples":7,"peakSamples":5}}}"#]]
             .assert_eq(&whole(result, 100));
         let times = EvalTimes::range(1000, 2500, 1500).unwrap();
         let (result, _) = QueryResult::new(outcome(Value::Matrix(Vec::new())), None, stats(Some(times)));
         let text = whole(result, 100);
-        let samples = r#""samples":{"totalQueryableSamplesPerStep":[[1,3],[2.500,4]],"totalQueryableSamples":7,"peakSamples":7}}}"#;
+        let samples = r#""samples":{"totalQueryableSamplesPerStep":[[1,3],[2.500,4]],"totalQueryableSamples":7,"peakSamples":5}}}"#;
         assert!(text.ends_with(samples), "{text}");
     }
 }
