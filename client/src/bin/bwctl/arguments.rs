@@ -12,7 +12,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-pub use alerts::{AlertsCommand, HistoryArguments, OncallCommand, OverrideArguments, SilenceArguments, SilenceCommand};
+pub use alerts::{
+    AlertsCommand, HistoryArguments, OncallCommand, OverrideArguments, SilenceArguments, SilenceCommand, SpanOptions,
+};
 pub use cluster::{
     BackupCommand, ClusterCommand, ConfigCommand, GroupCommand, NodeCommand, OperationCommand, RestoreArguments,
     ShardCommand, TlsCommand, TokenCommand, TokenPurpose,

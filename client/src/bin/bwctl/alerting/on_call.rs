@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::client_of;
 use crate::Context;
-use crate::arguments::{OncallCommand, OverrideArguments};
+use crate::arguments::{OncallCommand, OverrideArguments, SpanOptions};
 use crate::failure::Failure;
 use crate::table::{Column, Table};
 use crate::times::{now_ms, print_time};
@@ -30,7 +30,8 @@ pub async fn run(context: &Context, command: OncallCommand) -> Result<(), Failur
 }
 
 async fn add(context: &Context, arguments: OverrideArguments) -> Result<(), Failure> {
-    let OverrideArguments { schedule, user, duration, begin, end, author, of } = arguments;
+    let OverrideArguments { schedule, user, duration, span, of } = arguments;
+    let SpanOptions { begin, end, author } = span;
     let now = now_ms();
     let begins_ms = begin.map_or(now, |begin| begin.resolve(now));
     let lasts_ms = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);

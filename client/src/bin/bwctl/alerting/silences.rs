@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::client_of;
 use crate::Context;
-use crate::arguments::{SilenceArguments, SilenceCommand};
+use crate::arguments::{SilenceArguments, SilenceCommand, SpanOptions};
 use crate::failure::Failure;
 use crate::table::{Column, Table};
 use crate::times::{now_ms, print_time};
@@ -29,7 +29,8 @@ pub async fn run(context: &Context, command: SilenceCommand) -> Result<(), Failu
 }
 
 async fn add(context: &Context, arguments: SilenceArguments) -> Result<(), Failure> {
-    let SilenceArguments { matchers, while_firing, duration, begin, end, author, comment, id, of } = arguments;
+    let SilenceArguments { matchers, while_firing, duration, span, comment, id, of } = arguments;
+    let SpanOptions { begin, end, author } = span;
     let now = now_ms();
     let begins_ms = begin.map_or(now, |begin| begin.resolve(now));
     let lasts_ms = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);

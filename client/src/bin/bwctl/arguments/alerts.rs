@@ -81,15 +81,8 @@ pub struct OverrideArguments {
     /// For how long
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "8h")]
     pub duration: Duration,
-    /// From when; without, from now
-    #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true)]
-    pub begin: Option<TimeArgument>,
-    /// Until when
-    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "duration")]
-    pub end: Option<TimeArgument>,
-    /// Who wants it
-    #[arg(long, default_value = "bwctl")]
-    pub author: String,
+    #[command(flatten)]
+    pub span: SpanOptions,
     #[command(flatten)]
     pub of: TenantOption,
 }
@@ -124,15 +117,8 @@ pub struct SilenceArguments {
     /// For how long
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "1h")]
     pub duration: Duration,
-    /// From when; without, from now
-    #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true)]
-    pub begin: Option<TimeArgument>,
-    /// Until when
-    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "duration")]
-    pub end: Option<TimeArgument>,
-    /// Who wants it
-    #[arg(long, default_value = "bwctl")]
-    pub author: String,
+    #[command(flatten)]
+    pub span: SpanOptions,
     /// Only while an alert fires that meets this, all of it, such as alertname=Maintenance
     #[arg(long = "while", value_name = "MATCHER")]
     pub while_firing: Vec<String>,
@@ -144,4 +130,18 @@ pub struct SilenceArguments {
     pub id: Option<String>,
     #[command(flatten)]
     pub of: TenantOption,
+}
+
+/// When something holds that somebody wants, beside its `duration`.
+#[derive(Debug, Args)]
+pub struct SpanOptions {
+    /// From when; without, from now
+    #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true)]
+    pub begin: Option<TimeArgument>,
+    /// Until when
+    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "duration")]
+    pub end: Option<TimeArgument>,
+    /// Who wants it
+    #[arg(long, default_value = "bwctl")]
+    pub author: String,
 }
