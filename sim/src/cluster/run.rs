@@ -1,5 +1,6 @@
 //! One run of a seed: its phases, and what it comes to.
 
+mod begun;
 mod losing;
 mod restoring;
 
@@ -7,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,12 +18,12 @@ use bellwether_server::Server;
 use bellwether_server::meta::MetaState;
 use tokio::runtime::Builder;
 
+use self::begun::Begun;
 use super::case::Case;
 use super::clients::{self, Counts, Phase, Shared};
 use super::coverage::{Mark, Marks};
 use super::machine::Process;
 use super::nemesis::Nemesis;
-use super::net::SharedTrace;
 use super::observe::{NodeSeen, is_common, metric, observe};
 use super::operator::{self, Operators};
 use super::options::Options;
@@ -52,15 +53,8 @@ const EXAMINATION_MAX: Duration = Duration::from_secs(120);
 const GIVEN_BACK_MAX: Duration = Duration::from_secs(30);
 /// Nodes join within this after the first one began.
 const JOIN_WITHIN_MS: u64 = 4_000;
-/// A step of everybody that takes longer than so many of these, by the real clock, never ends: code waits for a lock that it
-/// holds, or turns in a circle.
-const STEP_PAUSE: Duration = Duration::from_secs(10);
-const STEP_PAUSES_MAX: u32 = 12;
 /// First events that are kept where two runs are compared.
 const EVENTS_COMPARED: usize = 300_000;
-/// Events in a report of a failure: of everybody, and of each node.
-const EVENTS_REPORTED: usize = 40;
-const EVENTS_REPORTED_OF_NODE: usize = 10;
 
 /// What a run came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,37 +153,6 @@ pub fn replay(case: Case, manner: Manner) -> Result<Report, Box<Failure>> {
     run.join().unwrap_or_else(|_| Err(failed("the simulator panicked, see above".to_owned())))
 }
 
-/// A run, as others see it.
-#[derive(Clone)]
-struct Begun {
-    trace: SharedTrace,
-    /// Steps that have ended.
-    steps: Arc<AtomicU64>,
-}
-
-impl Begun {
-    /// Waits for the end; false if there will be none.
-    fn ends(&self, ended: &Receiver<()>) -> bool {
-        let (mut steps, mut pauses) = (0, 0);
-        // Pauses are counted, not time: whoever stops the whole process stops both.
-        while pauses < STEP_PAUSES_MAX {
-            if ended.recv_timeout(STEP_PAUSE) != Err(RecvTimeoutError::Timeout) {
-                return true;
-            }
-            let before = std::mem::replace(&mut steps, self.steps.load(Ordering::Relaxed));
-            pauses = if steps == before { pauses + 1 } else { 0 };
-        }
-        false
-    }
-
-    fn failure(&self, options: &Options, schedule: &[Event], reason: String) -> Box<Failure> {
-        let mut trace = lock(&self.trace);
-        let details = details(options, schedule, &trace);
-        let first_events = std::mem::take(&mut trace.events);
-        Box::new(Failure { seed: options.seed, reason, details, trace_hash: trace.hash(), first_events })
-    }
-}
-
 /// Futures of development builds are large.
 const STACK_BYTES: usize = 64 << 20;
 
@@ -204,25 +167,6 @@ fn guarded(case: Case, manner: Manner, begun: &Begun) -> Result<Report, Box<Fail
     let result = run.unwrap_or_else(|_| Err("nobody panics: see above".to_owned()));
     let result = panics::take().map_or(result, Err);
     result.map_err(|reason| begun.failure(&options, &schedule, reason))
-}
-
-fn details(options: &Options, schedule: &[Event], trace: &Trace) -> String {
-    let mut text = format!("{options:#?}\nschedule, from the beginning of the chaos:\n");
-    for event in schedule {
-        text += &format!("  {:>9.3?} {:?} for {:?}\n", event.at, event.fault, event.lasts);
-    }
-    for number in 1..=options.nodes {
-        let of_node = format!(" n{number} ");
-        text += &format!("last events of node {number}:\n");
-        for event in trace.last(EVENTS_REPORTED_OF_NODE, |event| event.contains(&of_node)) {
-            text += &format!("  {event}\n");
-        }
-    }
-    text += "last events:\n";
-    for event in trace.last(EVENTS_REPORTED, |_| true) {
-        text += &format!("  {event}\n");
-    }
-    text
 }
 
 struct Run {
