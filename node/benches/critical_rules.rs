@@ -16,7 +16,7 @@ use std::time::Duration;
 use clap::Parser;
 use node_process::{Node, now_ms};
 use parking_lot::Mutex;
-use remote_write::live::{Readings, write_live};
+use remote_write::live::{Readings, stop, write_live};
 use remote_write::{Label, METRICS_PER_HOST, Sample, Series, Target, metric};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -187,7 +187,7 @@ async fn main() {
     for probe in probes {
         latencies.push(probe.await.expect("a probe ends").expect("the receiver is told of each probe"));
     }
-    live.abort();
+    stop(live).await;
     let counted = |series: &str| after.value(series) - before.value(series);
     let samples = counted("bellwether_write_samples_total");
     println!(

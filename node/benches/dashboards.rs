@@ -18,7 +18,7 @@ use node_process::{Node, now_ms};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use remote_write::live::write_live;
+use remote_write::live::{stop, write_live};
 use remote_write::{METRICS_PER_HOST, SAMPLES_PER_BODY, Target, metric, series};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -175,7 +175,7 @@ async fn main() {
     let (before, began) = (own(), Instant::now());
     let seen = ask_all(&target, &options).await;
     let (used, took) = (own() - before, began.elapsed().as_secs_f64());
-    live.abort();
+    stop(live).await;
 
     let mut seconds = std::mem::take(&mut *seen.seconds.lock());
     seconds.sort_by(f64::total_cmp);

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use node_process::Node;
-use remote_write::live::{Readings, write_live};
+use remote_write::live::{Readings, stop, write_live};
 use remote_write::{METRICS_PER_HOST, Target, metric};
 use tokio::time::{Instant, sleep};
 
@@ -113,7 +113,7 @@ async fn main() {
     sleep(Duration::from_secs(options.seconds)).await;
     let (used, took) = (node.cpu_seconds() - cpu, began.elapsed().as_secs_f64());
     let after = Readings::take(&target).await;
-    live.abort();
+    stop(live).await;
     let counted = |series: &str| after.value(series) - before.value(series);
     println!("the node used {:.2} cores for {took:.0} s", used / took);
     let evaluations = counted("bellwether_rule_evaluations_total");

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use super::{METRICS_PER_HOST, SAMPLES_PER_BODY, Target, series};
@@ -14,6 +15,7 @@ pub async fn write_live(target: Arc<Target>, series_count: usize, interval: Dura
     let hosts_per_body = SAMPLES_PER_BODY / METRICS_PER_HOST;
     let bodies = hosts.div_ceil(hosts_per_body);
     let began = Instant::now();
+    let mut writes = JoinSet::new();
     for round in 0_u32.. {
         for body in 0..bodies {
             sleep_until(began + interval * round + interval * body as u32 / bodies as u32).await;
@@ -22,9 +24,19 @@ pub async fn write_live(target: Arc<Target>, series_count: usize, interval: Dura
             let all = of_body.flat_map(|host| (0..METRICS_PER_HOST).map(move |number| (host, number)));
             let all = all.map(|(host, number)| series(host, number, std::iter::once(time))).collect();
             let target = target.clone();
-            tokio::spawn(async move { target.write(all).await });
+            writes.spawn(async move { target.write(all).await });
+            while let Some(written) = writes.try_join_next() {
+                written.expect("what is written is taken");
+            }
         }
     }
+}
+
+/// Ends [`write_live`] while the node still runs, so that no write under way finds it gone.
+pub async fn stop(live: JoinHandle<()>) {
+    live.abort();
+    let ended = live.await;
+    assert!(ended.is_err_and(|error| error.is_cancelled()), "all that was written meanwhile was taken");
 }
 
 /// What the node says of itself.
