@@ -8,12 +8,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bellwether_model::{NodeId, Timestamp};
 use bellwether_probe::reached;
 use bellwether_raft::{RaftNode, Standing};
+use parking_lot::Mutex;
 use prometheus::{IntGauge, Registry};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -30,8 +30,9 @@ pub const CLOCK_OFF_MS_MAX: i64 = 5_000;
 const CLOCK_RIGHT_AGAIN_MS: i64 = CLOCK_OFF_MS_MAX / 2;
 /// How often clocks are judged.
 const TICK: Duration = Duration::from_millis(500);
-/// For how long a start waits for its clock to be compared before it may lead all the same.
-const FIRST_JUDGEMENT_WAIT: Duration = Duration::from_secs(3);
+/// For how long a clock of which nothing is known, at a start or after a jump, waits to be compared before it is taken as
+/// it is.
+const JUDGEMENT_WAIT: Duration = Duration::from_secs(3);
 /// How long others may take to take over what a node with a wrong clock leads.
 const HAND_OVER_WAIT: Duration = Duration::from_secs(5);
 /// In a cluster of fewer nodes no clock is outvoted.
@@ -80,23 +81,51 @@ impl Judgement {
     }
 }
 
-/// A node's clock, put right by as much as the others contradict it.
+/// A node's clock, put right by as much as the others contradict it. One that jumps, to a wrong time or back from it, goes
+/// on as before until it is judged again.
 pub struct CorrectedClock {
     own: Arc<dyn WallClock>,
-    off_ms: AtomicI64,
+    judged: Mutex<Judged>,
+}
+
+/// What the node's own clock showed when it was judged last, and by how much that was ahead.
+#[derive(Debug, Clone, Copy)]
+struct Judged {
+    at: Instant,
+    own_ms: Timestamp,
+    off_ms: i64,
+}
+
+impl Judged {
+    /// What the node's own clock shows now unless it has jumped.
+    fn expected_ms(&self) -> Timestamp {
+        self.own_ms.saturating_add(self.at.elapsed().as_millis() as i64)
+    }
 }
 
 impl CorrectedClock {
     /// The node's own clock, for now.
     pub fn new(own: Arc<dyn WallClock>) -> Arc<CorrectedClock> {
-        Arc::new(CorrectedClock { own, off_ms: AtomicI64::new(0) })
+        let judged = Mutex::new(Judged { at: Instant::now(), own_ms: own.now_ms(), off_ms: 0 });
+        Arc::new(CorrectedClock { own, judged })
+    }
+
+    fn is_judged(&self, off_ms: i64) {
+        *self.judged.lock() = Judged { at: Instant::now(), own_ms: self.own.now_ms(), off_ms };
     }
 }
 
 impl WallClock for CorrectedClock {
     fn now_ms(&self) -> Timestamp {
-        self.own.now_ms().saturating_sub(self.off_ms.load(Ordering::Relaxed))
+        let judged = *self.judged.lock();
+        let (own_ms, expected_ms) = (self.own.now_ms(), judged.expected_ms());
+        let shown_ms = if has_jumped(own_ms, expected_ms) { expected_ms } else { own_ms };
+        shown_ms.saturating_sub(judged.off_ms)
     }
+}
+
+fn has_jumped(shown_ms: Timestamp, expected_ms: Timestamp) -> bool {
+    shown_ms.abs_diff(expected_ms) > CLOCK_OFF_MS_MAX.unsigned_abs()
 }
 
 /// What keeps a node from leading while its clock is wrong.
@@ -155,7 +184,7 @@ impl ClockRule {
     async fn judge(&self) {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let waits_until = Instant::now() + FIRST_JUDGEMENT_WAIT;
+        let mut waits_until = Instant::now() + JUDGEMENT_WAIT;
         let mut is_first = true;
         let mut notes = JoinSet::new();
         let mut looked = (Instant::now(), self.clock.own.now_ms());
@@ -163,17 +192,22 @@ impl ClockRule {
             ticks.tick().await;
             let (at, own_ms) = std::mem::replace(&mut looked, (Instant::now(), self.clock.own.now_ms()));
             let expected_ms = own_ms.saturating_add(at.elapsed().as_millis() as i64);
-            if looked.1.abs_diff(expected_ms) > CLOCK_OFF_MS_MAX.unsigned_abs() {
+            if has_jumped(looked.1, expected_ms) {
                 self.peers.forget_clocks();
+                waits_until = Instant::now() + JUDGEMENT_WAIT;
             }
             let node_count = self.meta.now().present_nodes().count();
             let offsets = self.peers.clock_offsets();
             let before = self.judgement.borrow().clone();
             let judged = before.next(&offsets, node_count);
-            if is_first && judged.is_none() && node_count >= JUDGES_MIN && Instant::now() < waits_until {
+            let waits = judged.is_none() && node_count >= JUDGES_MIN && Instant::now() < waits_until;
+            if is_first && waits {
                 continue;
             }
             let next = judged.unwrap_or_else(|| before.clone());
+            if !waits {
+                self.clock.is_judged(next.off_ms.unwrap_or(0));
+            }
             if next != before || is_first || next.off_ms.is_some() {
                 self.raft.set_standing(next.standing());
             }
@@ -195,7 +229,6 @@ impl ClockRule {
 
     /// Tells what has changed; what is worth an event is returned.
     fn tell(&self, before: &Judgement, now: &Judgement) -> Option<String> {
-        self.clock.off_ms.store(now.off_ms.unwrap_or(0), Ordering::Relaxed);
         self.off_ms.set(now.off_ms.unwrap_or(0));
         self.is_wrong.set(i64::from(now.off_ms.is_some()));
         match (before.off_ms, now.off_ms) {
@@ -237,6 +270,8 @@ pub fn standing_at_start(state: &MetaState) -> Standing {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
     use super::*;
 
     const HOUR_MS: i64 = 3_600_000;
@@ -281,6 +316,35 @@ mod tests {
         assert_eq!(off, wrong(Some(-CLOCK_OFF_MS_MAX - 1), &[]));
         assert_eq!(judged(&off, &[4_000, 4_000], 3), wrong(Some(-4_000), &[]));
         assert_eq!(judged(&off, &[2_000, 2_000], 3), none);
+    }
+
+    struct SetClock(AtomicI64);
+
+    impl WallClock for SetClock {
+        fn now_ms(&self) -> Timestamp {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_jumps_goes_on_as_before_until_it_is_judged() {
+        let own = Arc::new(SetClock(AtomicI64::new(HOUR_MS)));
+        let clock = CorrectedClock::new(own.clone());
+        let set = |to_ms| own.0.store(to_ms, Ordering::Relaxed);
+        assert_eq!(clock.now_ms(), HOUR_MS);
+        set(HOUR_MS + CLOCK_OFF_MS_MAX);
+        assert_eq!(clock.now_ms(), HOUR_MS + CLOCK_OFF_MS_MAX, "so much is no jump");
+        set(2 * HOUR_MS);
+        assert_eq!(clock.now_ms(), HOUR_MS);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        set(2 * HOUR_MS + 1_000);
+        assert_eq!(clock.now_ms(), HOUR_MS + 1_000);
+        clock.is_judged(HOUR_MS);
+        assert_eq!(clock.now_ms(), HOUR_MS + 1_000, "it is known to be wrong");
+        set(HOUR_MS + 1_000);
+        assert_eq!(clock.now_ms(), HOUR_MS + 1_000, "it is set right");
+        clock.is_judged(0);
+        assert_eq!(clock.now_ms(), HOUR_MS + 1_000);
     }
 
     #[test]
