@@ -316,9 +316,9 @@ async fn a_rule_file_is_replayed_over_what_is_stored() {
         g      High    alert           6       0      1       1         90s
         g      Always  alert           6       0      1       1        330s
 
-        ALERT   PENDING SINCE             FIRING SINCE              OVER  LABELS
-        High    2026-11-20T08:03:00.000Z  2026-11-20T08:04:00.000Z  -     severity="page"
-        Always  2026-11-20T08:00:00.000Z  2026-11-20T08:00:00.000Z  -
+        ALERT   PENDING SINCE             FIRING SINCE              TOLD FROM                 OVER  LABELS
+        High    2026-11-20T08:03:00.000Z  2026-11-20T08:04:00.000Z  2026-11-20T08:04:00.000Z  -     severity="page"
+        Always  2026-11-20T08:00:00.000Z  2026-11-20T08:00:00.000Z  2026-11-20T08:00:00.000Z  -
         -> 0
     "#]],
     );
@@ -351,7 +351,8 @@ async fn a_rule_file_is_replayed_over_what_is_stored() {
                         "severity": "page"
                       },
                       "over_ms": null,
-                      "pending_ms": 1795161750000
+                      "pending_ms": 1795161750000,
+                      "told_ms": 1795161900000
                     }
                   ],
                   "evaluations": 3,
@@ -372,7 +373,8 @@ async fn a_rule_file_is_replayed_over_what_is_stored() {
                         "alertname": "Always"
                       },
                       "over_ms": null,
-                      "pending_ms": 1795161600000
+                      "pending_ms": 1795161600000,
+                      "told_ms": 1795161600000
                     }
                   ],
                   "evaluations": 3,

@@ -125,7 +125,7 @@ fn to_text(replay: &Replay, span: Span) -> String {
         Column::Left("ERROR"),
     ];
     let mut rules = Table::new(columns);
-    let columns = ["ALERT", "PENDING SINCE", "FIRING SINCE", "OVER", "LABELS"].map(Column::Left);
+    let columns = ["ALERT", "PENDING SINCE", "FIRING SINCE", "TOLD FROM", "OVER", "LABELS"].map(Column::Left);
     let (mut episodes, mut count) = (Table::new(columns), 0);
     for (group, _, reports) in replay.reports() {
         for (rule, report) in group.rules.iter().zip(reports) {
@@ -143,7 +143,7 @@ fn to_text(replay: &Replay, span: Span) -> String {
                 alerting(format!("{}s", firing_ms as f64 / 1e3)),
                 failed.or_else(|| report.template_error.clone()).unwrap_or_default(),
             ]);
-            for Episode { labels, pending, firing, end } in &report.episodes {
+            for Episode { labels, pending, firing, told, end } in &report.episodes {
                 count += 1;
                 let or_dash = |time: &Option<i64>| time.map_or("-".to_owned(), print_time);
                 let others = labels.iter().filter(|label| label.name != "alertname");
@@ -152,6 +152,7 @@ fn to_text(replay: &Replay, span: Span) -> String {
                     rule.name().to_owned(),
                     print_time(*pending),
                     or_dash(firing),
+                    or_dash(told),
                     or_dash(end),
                     others.join(" "),
                 ]);
@@ -165,10 +166,10 @@ fn to_text(replay: &Replay, span: Span) -> String {
 }
 
 fn to_json(replay: &Replay, span: Span) -> Value {
-    let episode = |Episode { labels, pending, firing, end }: &Episode| {
+    let episode = |Episode { labels, pending, firing, told, end }: &Episode| {
         let pairs = labels.iter().map(|label| (label.name.to_owned(), Value::from(label.value)));
         let labels = Value::Object(pairs.collect::<Map<_, _>>());
-        json!({ "labels": labels, "pending_ms": pending, "firing_ms": firing, "over_ms": end })
+        json!({ "labels": labels, "pending_ms": pending, "firing_ms": firing, "told_ms": told, "over_ms": end })
     };
     let rule = |(rule, report): (&Rule, &RuleReport)| {
         let mut shown = json!({

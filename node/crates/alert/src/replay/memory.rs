@@ -9,7 +9,8 @@ use bellwether_promql::{
     evaluate,
 };
 
-use super::questions::{answer_of, recorded_of};
+use super::questions::answer_of;
+use super::recorded::Recorded;
 use crate::evaluate::{Querier, QueryError};
 use crate::limits::REPLAY_SAMPLES_MAX;
 use crate::samples::Samples;
@@ -53,7 +54,7 @@ pub enum AnswerError {
 
 /// See the module.
 pub struct Memory {
-    recorded: BTreeSet<String>,
+    recorded: Recorded,
     /// Answers that are what alerting rules ask as a whole: there a histogram is as good as a number.
     whole: BTreeSet<usize>,
     series: BTreeMap<Labels, Samples>,
@@ -63,8 +64,8 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Nothing yet, of a replay that records these metrics.
-    pub fn new(recorded: BTreeSet<String>, whole: BTreeSet<usize>) -> Memory {
+    /// Nothing yet, of a replay that makes these series.
+    pub fn new(recorded: Recorded, whole: BTreeSet<usize>) -> Memory {
         Memory { recorded, whole, series: BTreeMap::new(), answers: BTreeMap::new(), samples: (0, 0) }
     }
 
@@ -109,7 +110,7 @@ impl Memory {
             // What was there at the time, and nothing of before: it has been looked back where it was asked.
             return Ok(self.at(number, selection.range.last)?.iter().map(fetched).collect());
         }
-        if recorded_of(&selection.matchers, &self.recorded).is_none() {
+        if !self.recorded.is_read(&selection.matchers) {
             return Err("what templates ask is not asked in a replay".to_owned());
         }
         let matches = |labels: &Labels| {
@@ -162,8 +163,7 @@ impl Querier for Memory {
 
     fn store(&mut self, samples: Vec<RuleSample>) {
         for RuleSample { labels, timestamp, value } in samples {
-            // What says which alerts there are is told by the episodes.
-            if !labels.metric_name().is_some_and(|name| self.recorded.contains(name)) {
+            if !self.recorded.keeps(&labels) {
                 continue;
             }
             let series = self.series.entry(labels).or_default();

@@ -6,24 +6,27 @@
 //!    later rules: nothing is stored.
 //! 3. What became of each alert is an [`Episode`].
 //!
-//! What was recorded while the rules were in use is not read: a recorded metric is the replay's own, and empty at its beginning.
+//! What was stored while the rules were in use is not read: a recorded metric is the replay's own and empty at its beginning, and so is what
+//! says which alerts of a rule there are, which composite rules ask.
 
 mod memory;
 mod questions;
+mod recorded;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bellwether_model::{Labels, Timestamp};
 
 use crate::evaluate::{External, RuleError, RuleState, evaluate_group};
 use crate::limits::{REPLAY_EPISODES_MAX, REPLAY_EVALUATIONS_MAX};
-use crate::rules::{Rule, RuleFile, RuleGroup};
+use crate::rules::{RuleFile, RuleGroup};
 use crate::state::StepError;
 use crate::state::alerting::{AlertEvent, Change};
 use crate::yaml::problems::Problem;
 use memory::Memory;
 pub use memory::{AnswerError, Answered};
 use questions::Questions;
+use recorded::Recorded;
 
 /// The times of a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +65,8 @@ pub struct Episode {
     pub pending: Timestamp,
     /// Since when it fired, if it did.
     pub firing: Option<Timestamp>,
+    /// When it first fired while its rule was not muted: from then on people would have been told, as far as their routes say so.
+    pub told: Option<Timestamp>,
     /// When it was over: resolved, or gone before it fired. None if it was not at the end of the replay.
     pub end: Option<Timestamp>,
 }
@@ -126,13 +131,7 @@ struct Group {
 impl Replay {
     /// A replay of a file's groups; what cannot be replayed is a problem of the file.
     pub fn new(file: &RuleFile, span: Span) -> Result<Replay, Vec<Problem>> {
-        let rules = || file.groups.iter().flat_map(|group| &group.rules);
-        let recorded: BTreeSet<String> = rules()
-            .filter_map(|rule| match rule {
-                Rule::Recording(rule) => Some(rule.record.clone()),
-                Rule::Alerting(_) => None,
-            })
-            .collect();
+        let recorded = Recorded::of(file);
         let (mut groups, mut problems, mut first) = (Vec::new(), Vec::new(), 0);
         for group in &file.groups {
             let mut rules = group.clone();
@@ -196,6 +195,7 @@ impl Replay {
             let evaluated = evaluate_group(&group.rules, &mut group.states, now, &self.external, &mut self.memory);
             self.memory.check()?;
             for (rule, evaluated) in evaluated.into_iter().enumerate() {
+                let is_muted = group.rules.rules[rule].is_muted(now);
                 let (report, open) = (&mut group.reports[rule], &mut group.open[rule]);
                 report.evaluations += 1;
                 if let Some(error) = evaluated.template_errors.into_iter().next() {
@@ -204,6 +204,9 @@ impl Replay {
                 match evaluated.result {
                     Ok(events) => self.episodes += report.note(events, open, now),
                     Err(error) => report.fail(&error, open, now),
+                }
+                if !is_muted {
+                    report.tell(open, now);
                 }
             }
             if self.episodes > REPLAY_EPISODES_MAX {
@@ -268,7 +271,7 @@ impl RuleReport {
             match (change, known) {
                 (Change::Pending, _) => {
                     open.insert(labels.clone(), self.episodes.len());
-                    self.episodes.push(Episode { labels, pending: now, firing: None, end: None });
+                    self.episodes.push(Episode { labels, pending: now, firing: None, told: None, end: None });
                 }
                 (Change::Firing, Some(episode)) => episode.firing = Some(now),
                 (Change::Resolved | Change::Dropped, Some(episode)) => {
@@ -279,6 +282,15 @@ impl RuleReport {
             }
         }
         self.episodes.len() - before
+    }
+
+    /// People are told of what fires.
+    fn tell(&mut self, open: &BTreeMap<Labels, usize>, now: Timestamp) {
+        for at in open.values() {
+            if let Episode { firing: Some(_), told: told @ None, .. } = &mut self.episodes[*at] {
+                *told = Some(now);
+            }
+        }
     }
 
     fn fail(&mut self, error: &RuleError, open: &mut BTreeMap<Labels, usize>, now: Timestamp) {

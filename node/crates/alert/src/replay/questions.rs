@@ -3,13 +3,12 @@
 //! The largest parts that are vectors and read nothing that the replay records become questions. A question's place in the expression is taken by
 //! a selector of a label that no series has; [`Memory`](super::memory::Memory) knows the answer by its value.
 
-use std::collections::BTreeSet;
-
-use bellwether_model::{METRIC_NAME, MatchOp, Matcher, Timestamp};
+use bellwether_model::{Matcher, Timestamp};
 use bellwether_promql::ast::{At, Expr, VectorSelector};
 use bellwether_promql::{Span, ValueType};
 
 use super::Question;
+use super::recorded::Recorded;
 use crate::rules::{Rule, RuleGroup};
 use crate::yaml::problems::Problem;
 
@@ -26,12 +25,7 @@ pub struct Questions {
 
 impl Questions {
     /// Cuts all expressions of a group.
-    pub fn cut(
-        group: &mut RuleGroup,
-        recorded: &BTreeSet<String>,
-        first: usize,
-        problems: &mut Vec<Problem>,
-    ) -> Questions {
+    pub fn cut(group: &mut RuleGroup, recorded: &Recorded, first: usize, problems: &mut Vec<Problem>) -> Questions {
         let mut questions = Questions { first, texts: Vec::new(), whole: Vec::new() };
         for rule in &mut group.rules {
             let place = rule.place();
@@ -81,21 +75,15 @@ pub fn answer_of(matchers: &[Matcher]) -> Option<usize> {
     matcher.value().parse().ok()
 }
 
-/// The metric that a selector selects, if the replay records it.
-pub fn recorded_of<'m>(matchers: &'m [Matcher], recorded: &BTreeSet<String>) -> Option<&'m str> {
-    let is_name = |matcher: &&Matcher| matcher.name() == METRIC_NAME && matcher.op() == MatchOp::Equal;
-    matchers.iter().find(is_name).map(Matcher::value).filter(|name| recorded.contains(*name))
-}
-
 struct Cutter<'c> {
-    recorded: &'c BTreeSet<String>,
+    recorded: &'c Recorded,
     questions: &'c mut Questions,
 }
 
 impl Cutter<'_> {
     fn cut(&mut self, expr: &mut Expr, in_subquery: bool) -> Result<(), &'static str> {
         let selectors = expr.selectors();
-        let reads_recorded = selectors.iter().any(|of| recorded_of(&of.matchers, self.recorded).is_some());
+        let reads_recorded = selectors.iter().any(|of| self.recorded.is_read(&of.matchers));
         if selectors.is_empty() {
             return Ok(());
         }

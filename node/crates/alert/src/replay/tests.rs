@@ -29,9 +29,13 @@ fn shown(replay: &Replay) -> String {
                 format!(", {} failed, first at {}: {error}", report.failures, minutes(*at))
             });
             text += &format!("  {}: {} evaluations{failed}\n", rule.name(), report.evaluations);
-            for Episode { labels, pending, firing, end } in &report.episodes {
+            for Episode { labels, pending, firing, told, end } in &report.episodes {
+                let of_muted = if told == firing { None } else { Some(told) };
                 let [firing, end] = [firing, end].map(|time| time.map_or("-".to_owned(), minutes));
-                text += &format!("    {labels} pending {} firing {firing} end {end}\n", minutes(*pending));
+                text += &format!("    {labels} pending {} firing {firing} end {end}", minutes(*pending));
+                text +=
+                    &of_muted.map_or(String::new(), |told| format!(" told {}", told.map_or("-".to_owned(), minutes)));
+                text += "\n";
             }
             text += &report.template_error.as_ref().map_or(String::new(), |error| format!("    {error}\n"));
         }
@@ -128,6 +132,69 @@ groups:
                 {alertname="Asks", x="1"} pending 2m firing 2m end 4m
                 error executing template __alert_Asks: template: __alert_Asks:1:115: executing "__alert_Asks" at <query "b">: error calling query: what templates ask is not asked in a replay
         "#]],
+    );
+}
+
+#[test]
+fn composite_rules_ask_after_the_alerts_of_the_replay() {
+    let rules = "
+groups:
+- name: g
+  rules:
+  - {alert: Slow, expr: a > 1, for: 1m}
+  - {alert: Both, composite: 'Slow{x=\"1\"} && !Deploying'}
+";
+    let (there, none) = (Some(2.0), None);
+    let answer = |query: &str| match query {
+        "a > 1" => vec![series(&[("x", "1")], &[none, there, there, there, there, there, none])],
+        // No rule of the file: what was stored of it is asked.
+        query if query.contains("alertname=\"Deploying\"") && !query.contains("Slow") => {
+            vec![series(&[], &[Some(1.0), Some(1.0), Some(1.0), none, Some(1.0), Some(1.0), Some(1.0)])]
+        }
+        other => panic!("{other}"),
+    };
+    check(
+        replay(rules, 6),
+        6,
+        answer,
+        &expect![[r#"
+        g every 1m
+          Slow: 7 evaluations
+            {alertname="Slow", x="1"} pending 1m firing 2m end 6m
+          Both: 7 evaluations
+            {alertname="Both"} pending 2m firing 2m end 3m
+            {alertname="Both"} pending 4m firing 4m end 6m
+    "#]],
+    );
+}
+
+#[test]
+fn who_is_told_when_a_mute_ends_is_said() {
+    let rules = "
+groups:
+- name: g
+  rules:
+  - {alert: Long, expr: a, mute: [{schedule: '00:01 - 00:03'}]}
+  - {alert: Short, expr: b, mute: [{schedule: '00:01 - 00:03'}]}
+";
+    let (there, none) = (Some(2.0), None);
+    let answer = |query: &str| match query {
+        "a" => vec![series(&[("x", "1")], &[there; 5]), series(&[("x", "2")], &[none, there, there, there, there])],
+        "b" => vec![series(&[("x", "1")], &[none, there, none, none, none])],
+        other => panic!("{other}"),
+    };
+    check(
+        replay(rules, 4),
+        4,
+        answer,
+        &expect![[r#"
+        g every 1m
+          Long: 5 evaluations
+            {alertname="Long", x="1"} pending 0m firing 0m end -
+            {alertname="Long", x="2"} pending 1m firing 1m end - told 3m
+          Short: 5 evaluations
+            {alertname="Short", x="1"} pending 1m firing 1m end 2m told -
+    "#]],
     );
 }
 
