@@ -89,10 +89,11 @@ impl Cluster {
         Ok(())
     }
 
-    /// Reads who the node is, or makes it somebody, and starts its replica of the meta group.
+    /// Reads who the node is, or makes it somebody, and starts its replica of the meta group. Clocks are compared by `own`, which
+    /// has the node's own.
     pub async fn enter(
         config: &Config,
-        env: &Env,
+        (env, own): (&Env, &Env),
         registry: &Registry,
         http: SocketAddr,
         grpc: SocketAddr,
@@ -103,7 +104,7 @@ impl Cluster {
         let store = MetaStore::open(identity, env).await?;
         let alert_store = AlertStore::open(env).await?;
         check_reach(&store.state().borrow(), identity.node, &facts)?;
-        let peers = Peers::new(env, NodeId(identity.node), store.addresses(), identity.cluster, registry)?;
+        let peers = Peers::new(own, NodeId(identity.node), store.addresses(), identity.cluster, registry)?;
         peers.tell(raft.clone());
         raft.set_standing(standing_at_start(&store.state().borrow()));
         let transport = peers.transport();

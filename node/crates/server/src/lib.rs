@@ -216,17 +216,17 @@ impl Server {
         let refusing = maintenance::look_before_start(&config, &env).await;
         let data = |source: DataError| StartError::Data { path: config.data_dir.display().to_string(), source };
         let storage_metrics = Arc::new(StorageMetrics::new(&registry)?);
-        let cluster = Cluster::enter(&config, &env, &registry, http_address, grpc_address).await;
+        // What is done by a clock from here on is done by one that the cluster agrees with.
+        let clock = CorrectedClock::new(env.clock.clone());
+        let own_env = env.clone();
+        let env = Env { clock: clock.clone(), ..env };
+        let cluster = Cluster::enter(&config, (&env, &own_env), &registry, http_address, grpc_address).await;
         let Cluster { meta, alerting, peers, replication } =
             cluster.map_err(|error| StartError::of_cluster(&config, error))?;
         if let Some(order) = order {
             order.choose(&meta, &config, env.clock.now_ms()).await;
         }
         let identity = meta.identity();
-        // What is done by a clock from here on is done by one that the cluster agrees with.
-        let clock = CorrectedClock::new(env.clock.clone());
-        let own_env = env.clone();
-        let env = Env { clock: clock.clone(), ..env };
         let clock_rule = ClockRule::new(meta.clone(), peers.clone(), replication.raft.clone(), clock, &registry)?;
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
