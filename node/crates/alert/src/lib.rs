@@ -11,6 +11,7 @@
 //! - [`replay`]: when rules would have fired, over what somebody else has stored.
 //! - [`definition`]: alerts in a dialect with thresholds, as rules.
 //! - [`notify`]: Alertmanager's configuration: whom alerts are told to, and when.
+//! - [`set_back`]: a time that was wrong.
 //! - [`alert_group`]: all that is known of a tenant's alerting, replicated: rules, alerts, silences, what was told.
 
 pub mod alert_group;
@@ -23,6 +24,7 @@ pub mod notify;
 pub mod replay;
 pub mod rules;
 mod samples;
+pub mod set_back;
 pub mod state;
 pub mod template;
 pub mod unit;

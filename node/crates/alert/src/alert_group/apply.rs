@@ -6,6 +6,7 @@ mod evaluations;
 mod notifications;
 mod overrides;
 mod rule_groups;
+mod set_back;
 mod told;
 
 use bellwether_model::{Tenant, Timestamp};
@@ -14,11 +15,15 @@ use super::command::{Command, Limited, Outcome, Refusal, Reply, Request};
 use super::limits::TENANTS_MAX;
 use super::state::{AlertGroupState, LinkKey, Ring, TenantState};
 use crate::notify::on_call::Override;
+use crate::set_back::SetBack;
 
 /// Applies the request of log entry `index` and says what came of it. A refused one changes nothing but the time.
 pub fn apply(state: &mut AlertGroupState, request: Request, index: u64) -> Reply {
     let Request { proposed_ms, command } = request;
-    state.time = state.time.max(proposed_ms);
+    match SetBack::of(state.time, proposed_ms) {
+        Some(back) => state.set_back(back),
+        None => state.time = state.time.max(proposed_ms),
+    }
     if let Command::SetRing { nodes } = command {
         if state.ring.nodes != nodes {
             state.ring = Ring { epoch: index, nodes };

@@ -27,7 +27,7 @@ pub struct AlertGroupState {
     pub ring: Ring,
     /// Its tenants, those of whom there is something to know.
     pub tenants: BTreeMap<Tenant, TenantState>,
-    /// The highest clock of a leader that was seen: the time of all that happens here.
+    /// The time of all that happens here: the highest clock of a leader that was seen, unless that was set right since.
     pub time: Timestamp,
     /// The number of the next intent. Numbers are not used again.
     pub next_intent: u64,

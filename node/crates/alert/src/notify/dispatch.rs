@@ -35,6 +35,7 @@ use super::escalation::Escalation;
 use super::inhibition::{Inhibition, Sources};
 use super::matchers::Matchers;
 use super::route::RouteAt;
+use crate::set_back::SetBack;
 pub use log::{Log, Why};
 pub use look::{Look, Looking};
 
@@ -244,6 +245,25 @@ impl Dispatch {
         self.due.insert((next, id.clone()));
         group.next = next;
         group
+    }
+
+    /// Its times were wrong.
+    pub(crate) fn set_back(&mut self, back: SetBack) {
+        for KnownAlert { alert, updated_at, times_out, .. } in self.alerts.values_mut() {
+            back.happened(&mut alert.begins_at);
+            back.happened(updated_at);
+            if *times_out || is_over(alert, back.before()) {
+                alert.ends_at.iter_mut().for_each(|at| back.awaited(at));
+            }
+        }
+        for group in self.groups.values_mut() {
+            back.awaited(&mut group.next);
+            group.looked_at.iter_mut().for_each(|at| back.happened(at));
+        }
+        self.due = self.groups.iter().map(|(id, group)| (group.next, id.clone())).collect();
+        let escalations = self.escalations.values_mut();
+        escalations.filter_map(|known| known.next.as_mut()).for_each(|at| back.awaited(at));
+        self.log.set_back(back);
     }
 
     fn remove_group(&mut self, id: &GroupId) {

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bellwether_model::Timestamp;
 
 use super::dispatch::GroupId;
+use crate::set_back::SetBack;
 
 /// Messages that a throttle can let through: the time of each is remembered.
 pub const THROTTLE_MESSAGES_MAX: usize = 1_000;
@@ -80,6 +81,14 @@ impl Throttles {
     /// Groups are others now.
     pub(crate) fn regroup(&mut self) {
         self.0.values_mut().for_each(|known| known.held.clear());
+    }
+
+    /// Its times were wrong.
+    pub(crate) fn set_back(&mut self, back: SetBack) {
+        for known in self.0.values_mut() {
+            known.made.iter_mut().for_each(|at| back.happened(at));
+            known.next.iter_mut().for_each(|at| back.awaited(at));
+        }
     }
 
     /// The message that said what is held back did not arrive.

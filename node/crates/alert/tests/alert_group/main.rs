@@ -11,6 +11,7 @@ mod notifications;
 mod play;
 mod random;
 mod rules;
+mod set_back;
 mod silences;
 mod storms;
 mod thresholds;

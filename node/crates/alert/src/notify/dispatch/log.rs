@@ -6,6 +6,7 @@ use bellwether_model::Timestamp;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Alert, Message, Way};
+use crate::set_back::SetBack;
 
 /// An entry is forgotten after so many times the route's `repeat_interval`.
 const REPEATS_KEPT: i64 = 2;
@@ -127,6 +128,15 @@ impl Log {
             return;
         }
         self.entries.retain(|_, entry| entry.forget_at > now);
+        self.forget_next = self.entries.values().map(|entry| entry.forget_at).min().unwrap_or(Timestamp::MAX);
+    }
+
+    /// Its times were wrong.
+    pub(super) fn set_back(&mut self, back: SetBack) {
+        for Entry { sent_at, forget_at, .. } in self.entries.values_mut() {
+            back.happened(sent_at);
+            back.awaited(forget_at);
+        }
         self.forget_next = self.entries.values().map(|entry| entry.forget_at).min().unwrap_or(Timestamp::MAX);
     }
 

@@ -90,7 +90,8 @@ impl Schedule {
                 entries.insert(key, Entry { known, next: Some(next), began: None, is_wanted: true, since });
                 continue;
             };
-            let last = entry.known.last.max(known.last);
+            // One that lies ahead was of a clock that has been set right: what the group says counts.
+            let last = entry.known.last.filter(|last| *last <= now).max(known.last);
             let known = Known { last, ..known };
             if known == entry.known {
                 continue;
@@ -287,6 +288,22 @@ mod tests {
         let mut started = names(std::iter::from_fn(|| schedule.start(now + INTERVAL_MS)));
         started.sort();
         assert_eq!(started, ["failed", "new", "running"]);
+    }
+
+    #[test]
+    fn an_evaluation_that_is_ahead_counts_no_longer_than_its_group_says() {
+        const AHEAD_MS: i64 = 3_600_000;
+        let mut schedule = Schedule::default();
+        schedule.set(known(&["a"], 100_000), 100_000);
+        let (_, time) = schedule.start(100_000 + AHEAD_MS).unwrap();
+        assert!(time > 100_000 + INTERVAL_MS);
+        let now = 101_000;
+        schedule.clock_went_back(now);
+        schedule.end(key("a"), Some(time), true, now);
+        schedule.set(known(&["a"], time), now);
+        assert_eq!(schedule.start(now + INTERVAL_MS), None, "it is the last one");
+        schedule.set(known(&["a"], now), now);
+        assert_eq!(names(schedule.start(now + INTERVAL_MS)), ["a"], "the group's time is set back");
     }
 
     #[test]

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_alert::alert_group::{AlertGroupState, Command};
+use bellwether_alert::set_back::SetBack;
 use bellwether_model::{Tenant, Timestamp};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -203,7 +204,11 @@ impl Term {
 
 /// Tenants with groups that are due, the first ones.
 fn due(state: &AlertGroupState, now: Timestamp) -> Vec<Tenant> {
-    // The state's time may be ahead of this node's clock: then it counts.
+    if SetBack::of(state.time, now).is_some() {
+        // Any command sets the time right.
+        return state.tenants.keys().take(1).cloned().collect();
+    }
+    // The state's time may be a little ahead of this node's clock: then it counts.
     let now = now.max(state.time);
     let is_due = |next: Option<Timestamp>| next.is_some_and(|next| next <= now);
     let due = state.tenants.iter().filter(|(_, known)| is_due(known.next())).map(|(tenant, _)| tenant.clone());
