@@ -30,8 +30,8 @@ pub struct Group {
     pub hold: Duration,
     /// Whether a silence that was set before it covers it.
     pub is_silenced: bool,
-    /// Since when its alert is active, as the first node said that told it.
-    pub active_at: Option<String>,
+    /// Since when its alert is active, as nodes have said.
+    pub active_at: BTreeSet<String>,
     /// The keys of messages that said that it fires, and that it does no longer.
     pub told: BTreeMap<bool, BTreeSet<String>>,
 }
@@ -50,7 +50,7 @@ pub enum Fate {
 impl Alerts {
     /// A group is about to be set.
     pub fn begin(&mut self, name: &str, hold: Duration, is_silenced: bool) {
-        let group = Group { fate: Fate::Unknown, hold, is_silenced, active_at: None, told: BTreeMap::new() };
+        let group = Group { fate: Fate::Unknown, hold, is_silenced, active_at: BTreeSet::new(), told: BTreeMap::new() };
         self.groups.insert(name.to_owned(), group);
     }
 
@@ -72,10 +72,9 @@ impl Alerts {
     }
 
     /// A node says since when an alert is active.
-    pub fn active(&mut self, name: &str, at: &str) -> Result<(), String> {
+    pub fn active(&mut self, name: &str, at: &str, may_be_set_back: bool) -> Result<(), String> {
         let Some(group) = self.groups.get_mut(name) else { return Err(format!("nobody has set a group {name}")) };
-        let known = group.active_at.get_or_insert_with(|| at.to_owned());
-        alert_kept::check(name, known, at)
+        alert_kept::check(name, &mut group.active_at, at, may_be_set_back)
     }
 
     /// The receiver is told that an alert fires, or does not any more, by a message with this key.
