@@ -1,9 +1,11 @@
 //! A clock that was far ahead is set right, and everything goes on.
 
 use bellwether_alert::alert_group::{Command, Refusal, states};
+use bellwether_alert::notify::silence::SilenceState;
 use bellwether_alert::set_back::TIME_SET_BACK_MS_MIN;
 
 use crate::play::{CONFIG, MINUTE, Play, SECOND, outside, tenant};
+use crate::silences::set;
 
 const HOUR: i64 = 60 * MINUTE;
 const RULES: &str = "\
@@ -70,6 +72,28 @@ fn who_was_told_is_reminded_after_as_long_as_ever() {
     // What nobody tells of any more ends when that is due, not an hour later.
     play.look_until(play.now + 5 * MINUTE);
     assert_eq!(play.send_all(), ["resolved [] [1]"]);
+}
+
+#[test]
+fn what_is_silenced_stays_so_and_what_was_expired_is_over() {
+    let mut play = play();
+    let (created, now) = (play.now - 10 * HOUR, play.now - HOUR);
+    for (id, of, times) in [
+        ("active", "x=\"1\"", (created, now + 2 * HOUR)),
+        ("expired", "x=\"2\"", (created, now + 2 * HOUR)),
+        ("later", "x=\"3\"", (play.now + MINUTE, now + 2 * HOUR)),
+    ] {
+        set(&mut play, None, id, of, times).unwrap();
+    }
+    play.now += SECOND;
+    play.apply(Command::ExpireSilence { tenant: tenant(), id: "expired".into() }).unwrap();
+    play.now -= HOUR;
+    play.apply(Command::Advance { tenant: tenant() }).unwrap();
+    let state = |id: &str, at| play.tenant().silences.get(id).unwrap().state(at);
+    let states = |at| ["active", "expired", "later"].map(|id| state(id, at));
+    assert_eq!(states(play.now), [SilenceState::Active, SilenceState::Expired, SilenceState::Pending]);
+    assert_eq!(states(now + HOUR + MINUTE), [SilenceState::Active, SilenceState::Expired, SilenceState::Active]);
+    assert_eq!(state("active", now + 2 * HOUR), SilenceState::Expired, "as it was said");
 }
 
 #[test]

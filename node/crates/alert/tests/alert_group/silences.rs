@@ -5,7 +5,7 @@ use bellwether_model::Timestamp;
 
 use crate::play::{CONFIG, MINUTE, Play, outside, tenant};
 
-fn set(play: &mut Play, replaces: Option<&str>, id: &str, matchers: &str, times: (Timestamp, Timestamp)) -> Reply {
+pub fn set(play: &mut Play, replaces: Option<&str>, id: &str, matchers: &str, times: (Timestamp, Timestamp)) -> Reply {
     let silence = SilenceDraft {
         replaces: replaces.map(str::to_owned),
         new_id: id.into(),

@@ -1,8 +1,8 @@
 //! The group's time is set back where the leader's clock is far behind it: without this nothing would be evaluated and nobody told
 //! before that wrong time has come.
 //!
-//! What people or senders gave as times of their own (silences, shifts, ends of alerts from outside) stays, and so does the
-//! history: it says what was seen then.
+//! What people or senders gave as times of their own (when a silence is to begin and end, shifts, ends of alerts from outside) stays,
+//! and so does the history: it says what was seen then.
 
 use std::sync::Arc;
 
@@ -27,6 +27,7 @@ impl TenantState {
         }
         self.dispatch.set_back(back);
         self.throttles.set_back(back);
+        self.silences.set_back(back);
         self.acknowledged.values_mut().for_each(|known| back.happened(&mut known.at));
         self.intents.values_mut().for_each(|intent| back.happened(&mut intent.made_at));
         self.given_up.values_mut().for_each(|known| back.happened(&mut known.at));

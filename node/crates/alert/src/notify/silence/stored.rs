@@ -7,6 +7,7 @@ use bellwether_model::{Labels, PatternBudget, Timestamp};
 
 use super::{SILENCES_MAX, Silence, SilenceState};
 use crate::notify::matchers::{Matchers, parse_matchers};
+use crate::set_back::SetBack;
 
 /// A silence, with what people know of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +126,15 @@ impl Silences {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Their time was wrong: what had begun has begun, and what was over is over. When others begin and end people have said.
+    pub(crate) fn set_back(&mut self, back: SetBack) {
+        for StoredSilence { begins_at, ends_at, updated_at, .. } in self.0.values_mut() {
+            back.happened(updated_at);
+            let passed = [begins_at, ends_at].into_iter().filter(|at| **at <= back.before());
+            passed.for_each(|at| back.happened(at));
+        }
     }
 
     /// Those that silence an alert at a time. `fires` tells whether an alert fires that meets matchers.
