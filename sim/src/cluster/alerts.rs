@@ -19,6 +19,7 @@ pub fn tenant() -> Tenant {
 #[derive(Debug, Default)]
 pub struct Alerts {
     groups: BTreeMap<String, Group>,
+    is_set_back: bool,
 }
 
 /// A rule group.
@@ -30,8 +31,8 @@ pub struct Group {
     pub hold: Duration,
     /// Whether a silence that was set before it covers it.
     pub is_silenced: bool,
-    /// Since when its alert is active, as nodes have said.
-    pub active_at: BTreeSet<String>,
+    /// Since when its alert is active, as the first node said that told it.
+    pub active_at: Option<String>,
     /// The keys of messages that said that it fires, and that it does no longer.
     pub told: BTreeMap<bool, BTreeSet<String>>,
 }
@@ -50,7 +51,7 @@ pub enum Fate {
 impl Alerts {
     /// A group is about to be set.
     pub fn begin(&mut self, name: &str, hold: Duration, is_silenced: bool) {
-        let group = Group { fate: Fate::Unknown, hold, is_silenced, active_at: BTreeSet::new(), told: BTreeMap::new() };
+        let group = Group { fate: Fate::Unknown, hold, is_silenced, active_at: None, told: BTreeMap::new() };
         self.groups.insert(name.to_owned(), group);
     }
 
@@ -66,15 +67,25 @@ impl Alerts {
         self.groups.clear();
     }
 
+    /// The time of an alert group was set back. At the time that it has now a rule may not find what it has recorded for later: its
+    /// alert may be gone, begin anew, and be told of again.
+    pub fn time_is_set_back(&mut self) {
+        self.is_set_back = true;
+    }
+
     /// All groups.
     pub fn groups(&self) -> &BTreeMap<String, Group> {
         &self.groups
     }
 
     /// A node says since when an alert is active.
-    pub fn active(&mut self, name: &str, at: &str, may_be_set_back: bool) -> Result<(), String> {
+    pub fn active(&mut self, name: &str, at: &str) -> Result<(), String> {
         let Some(group) = self.groups.get_mut(name) else { return Err(format!("nobody has set a group {name}")) };
-        alert_kept::check(name, &mut group.active_at, at, may_be_set_back)
+        if self.is_set_back {
+            return Ok(());
+        }
+        let known = group.active_at.get_or_insert_with(|| at.to_owned());
+        alert_kept::check(name, known, at)
     }
 
     /// The receiver is told that an alert fires, or does not any more, by a message with this key.
@@ -85,7 +96,7 @@ impl Alerts {
         }
         let keys = group.told.entry(is_resolved).or_default();
         keys.insert(key.to_owned());
-        told_once::check(name, keys)
+        if self.is_set_back { Ok(()) } else { told_once::check(name, keys) }
     }
 }
 

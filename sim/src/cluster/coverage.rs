@@ -195,6 +195,7 @@ pub const TOLD: &[&str] = &[
     "steps of a query were taken from the cache",
     "the end of a log was cut off",
     "the map is followed late",
+    "the time of an alert group is set back",
 ];
 
 /// The marks of a run, or of a sweep.

@@ -78,11 +78,6 @@ pub struct Options {
 }
 
 impl Options {
-    /// Whether clocks show another time than they should, or will.
-    pub fn has_wrong_clocks(&self) -> bool {
-        self.kinds.contains(&Kind::ClockJump) || self.clocks.iter().any(|(offset_ms, _)| *offset_ms != 0)
-    }
-
     /// The options of a seed for so many nodes.
     pub fn of(seed: u64, nodes: usize) -> Options {
         let mut random = Random::of(seed, "options");

@@ -102,6 +102,11 @@ impl SimProbe {
         self.sprung.borrow_mut().push(Sprung { number: machine.number, ambush, lasts });
     }
 
+    /// Whether the code has come to a place.
+    pub fn has_reached(&self, mark: &str) -> bool {
+        self.reached.borrow().contains(mark)
+    }
+
     /// The places that the code came to, and the sites that fired.
     pub fn reached_so_far(&self) -> Vec<&'static str> {
         self.reached.borrow().iter().copied().collect()

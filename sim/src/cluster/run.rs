@@ -280,6 +280,9 @@ impl Run {
         self.steps.fetch_add(1, Ordering::Relaxed);
         os_clock::set(self.world.now());
         self.nemesis.strike(&mut self.world, &mut self.marks);
+        if self.probe.has_reached("the time of an alert group is set back") {
+            lock(&self.shared.alerts).time_is_set_back();
+        }
         if let Some(panic) = panics::take() {
             return Err(panic);
         }

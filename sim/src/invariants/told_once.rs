@@ -1,5 +1,5 @@
 //! Whatever dies and whatever is lost, a receiver that knows a message by its key is told of an alert's begin once, and of its end
-//! once: there may be copies of a message, all with one key.
+//! once: there may be copies of a message, all with one key. As of [`super::alert_kept`], nothing is claimed once time was set back.
 
 use std::collections::BTreeSet;
 

@@ -146,7 +146,7 @@ impl Client {
             let name = group["name"].as_str().unwrap_or_default().to_owned();
             let alert = &group["rules"][0]["alerts"][0];
             if let Some(at) = alert["activeAt"].as_str()
-                && let Err(wrong) = lock(&self.shared.alerts).active(&name, at, self.shared.options.has_wrong_clocks())
+                && let Err(wrong) = lock(&self.shared.alerts).active(&name, at)
             {
                 self.shared.violated(format!("{wrong}, says node {node}"));
             }

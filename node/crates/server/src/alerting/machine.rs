@@ -8,6 +8,7 @@ use std::time::Duration;
 use bellwether_alert::alert_group::{self, AlertGroupState, replies, requests, states};
 use bellwether_kv::KvDisk;
 use bellwether_model::Timestamp;
+use bellwether_probe::reached;
 use bellwether_raft::{Applied, Checkpoint, CommittedEntry, EntryPayload, FatalError, LogPosition, StateMachine};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -106,7 +107,13 @@ impl StateMachine for AlertMachine {
                     let request = requests::decode(&payload).map_err(|error| {
                         FatalError(format!("entry {} of an alert group's log: {error}", position.index))
                     })?;
+                    let before = live.state.time;
                     let reply = alert_group::apply(&mut live.state, request, position.index);
+                    if live.state.time < before {
+                        reached("the time of an alert group is set back");
+                        let by_ms = before - live.state.time;
+                        tracing::warn!(by_ms, "an alert group's time is set back: clocks were ahead and are set right");
+                    }
                     answers.push(replies::encode(&reply).into());
                 }
             }
