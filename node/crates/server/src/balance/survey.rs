@@ -88,8 +88,9 @@ impl Seen {
             let Some(known) = led_of(node, report) else { continue };
             for replica in &group.replicas {
                 // A node keeps the member that it has until the group goes on without it, also one that the map does not know
-                // any more: no other replica of the group runs there before.
-                let is_kept_out = known.nodes.iter().any(|(id, node)| *node == replica.node && *id != replica.id);
+                // any more: no other replica of the group runs there before, unless that one is lost.
+                let has_another = known.nodes.iter().any(|(id, node)| *node == replica.node && *id != replica.id);
+                let is_kept_out = has_another && !runs(&reports, replica.node, group.id, replica.id);
                 let caught_up = known.caught_up.contains(&replica.id) && !is_kept_out;
                 placement.observe_caught_up(group.id, replica.id, caught_up);
             }
@@ -168,6 +169,12 @@ impl Seen {
     }
 }
 
+/// Whether a node says that it runs a replica.
+fn runs(reports: &BTreeMap<NodeId, ReportAnswer>, node: NodeId, group: ShardGroupId, replica: ReplicaId) -> bool {
+    let is_it = |report: &ReplicaReport| report.group == group.0 && report.replica == replica.0;
+    reports.get(&node).is_some_and(|report| report.replicas.iter().any(is_it))
+}
+
 /// The report of the replica that leads; of several that believe so, the one with the newest term.
 pub fn leader_of(group: ShardGroupId, reports: &BTreeMap<NodeId, ReportAnswer>) -> Option<(NodeId, &ReplicaReport)> {
     let of_group = reports.iter().flat_map(|(node, report)| report.replicas.iter().map(|replica| (*node, replica)));
@@ -240,12 +247,12 @@ mod tests {
     }
 
     #[test]
-    fn no_replica_has_caught_up_where_another_one_still_is_a_member() {
-        let caught_up = |member: u64| {
+    fn no_replica_has_caught_up_where_another_one_that_is_a_member_runs() {
+        let caught_up = |member: u64, runs: u64| {
             let voters = vec![Member { replica: member, node: NODE.0 }];
             let replica = ReplicaReport {
                 group: 0,
-                replica: member,
+                replica: runs,
                 leads: true,
                 members: Some(Members { voters, learners: Vec::new() }),
                 membership: Some(wire_position(LogPosition {
@@ -260,8 +267,9 @@ mod tests {
             let survey = Seen::default().survey(1, &state(), vec![(NODE, report)]);
             survey.placement.group(GROUP).unwrap().on(NODE).unwrap().caught_up
         };
-        assert!(caught_up(1));
-        assert!(!caught_up(9), "the map says 1, and the node has 9");
+        assert!(caught_up(1, 1));
+        assert!(!caught_up(9, 9), "the map says 1, and the node has 9");
+        assert!(caught_up(9, 1), "9 is a member still, and lost");
     }
 
     #[tokio::test(start_paused = true)]
