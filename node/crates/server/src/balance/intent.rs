@@ -22,6 +22,8 @@ pub enum Correction {
     /// These replicas are to learn, and no others: some were given out that the group does not know yet, or struck off that
     /// it still has.
     Learn(BTreeSet<ReplicaId>),
+    /// These lose their votes and leave: the map does not know them, and each keeps the one out that it has on their node.
+    Unseat(BTreeSet<ReplicaId>),
     /// The map is to say who votes and who learns.
     Record(MapMembers),
 }
@@ -43,7 +45,8 @@ pub struct MapMembers {
     pub learners: BTreeSet<ReplicaId>,
 }
 
-/// What differs. Voters that the map does not know are left to the group's next change of voters.
+/// What differs. Voters that the map does not know are left to the group's next change of voters, unless that would wait for
+/// who is to come in their place: then they leave, where the others are enough to go on.
 pub fn correction(placed: &PlacedGroup, led: &Led) -> Option<Correction> {
     if led.is_joint {
         return Some(Correction::End);
@@ -57,6 +60,11 @@ pub fn correction(placed: &PlacedGroup, led: &Led) -> Option<Correction> {
     // Never a map on which nobody votes: then the group's members are all strangers, and somebody must look.
     if voters.is_empty() {
         return None;
+    }
+    let keeps_out = |replica: &&ReplicaId| led.nodes.get(*replica).is_some_and(|node| placed.on(*node).is_some());
+    let unseated: BTreeSet<ReplicaId> = led.voters.difference(&all).filter(keeps_out).copied().collect();
+    if !unseated.is_empty() && (led.voters.len() - unseated.len()) * 2 > led.voters.len() {
+        return Some(Correction::Unseat(unseated));
     }
     let learners: BTreeSet<ReplicaId> = all.difference(&voters).copied().collect();
     if learners != led.learners {
@@ -129,6 +137,11 @@ impl Mover {
                 self.change_members(survey, placed, led, &led.voters, &led.learners).await
             }
             Correction::Learn(learners) => self.change_members(survey, placed, led, &led.voters, learners).await,
+            Correction::Unseat(unseated) => {
+                reached("a voter that is not on the map made room");
+                let voters = led.voters.difference(unseated).copied().collect();
+                self.change_members(survey, placed, led, &voters, &led.learners).await
+            }
             Correction::Record(_) => Ok(()),
         }
     }
@@ -212,6 +225,19 @@ mod tests {
         let placement = placement();
         let placed = placement.group(GROUP).unwrap();
         assert_eq!(correction(placed, &led(&[2], &[1])), Some(Correction::Record(members(&[2], &[1]))));
+    }
+
+    #[test]
+    fn a_voter_that_is_not_on_the_map_makes_room_for_the_one_that_is_where_the_others_can_go_on() {
+        let placement = placement();
+        let placed = placement.group(GROUP).unwrap();
+        let with = |voters: &[u64], at: u64| {
+            let nodes = BTreeMap::from([(ReplicaId(8), NodeId(at))]);
+            correction(placed, &Led { nodes, ..led(voters, &[2]) })
+        };
+        assert_eq!(with(&[1, 7, 8], 2), Some(Correction::Unseat(ids(&[8]))));
+        assert_eq!(with(&[1, 7, 8], 3), None, "nobody is to come there");
+        assert_eq!(with(&[1, 8], 2), None, "one of two is no majority");
     }
 
     #[test]

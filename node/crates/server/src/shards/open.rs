@@ -136,16 +136,19 @@ impl Shards {
     }
 }
 
-/// The replicas that this node is to run: those of the ring, and those that have a log here all the same. Such a one goes
-/// only when its group says that it does not have it any more.
+/// The replicas that this node is to run: those of the ring, and those that have a log here all the same, also where the ring has
+/// another one that has none yet. Such a one goes only when its group says that it does not have it any more: it may vote, and
+/// have acknowledged what others lack.
 fn replicas_here<'a>(
     ring: &'a Ring,
     node: NodeId,
     stored: &BTreeSet<(ShardGroupId, ReplicaId)>,
 ) -> Vec<(&'a RingGroup, ReplicaId)> {
     let of_group = |group: &RingGroup| {
-        let mut stored = stored.range((group.id, ReplicaId(0))..=(group.id, ReplicaId(u64::MAX)));
-        group.replica_on(node).or_else(|| stored.next_back().map(|(_, replica)| *replica))
+        let of_ring = group.replica_on(node);
+        let mut stored = stored.range((group.id, ReplicaId(0))..=(group.id, ReplicaId(u64::MAX))).rev();
+        let has_log = of_ring.filter(|replica| stored.clone().any(|(_, stored)| stored == replica));
+        has_log.or_else(|| stored.next().map(|(_, replica)| *replica)).or(of_ring)
     };
     ring.groups().iter().filter_map(|group| Some((group, of_group(group)?))).collect()
 }
