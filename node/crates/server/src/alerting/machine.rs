@@ -25,6 +25,7 @@ pub const ALERTING_PATH: &str = "alerting";
 
 /// See the module.
 pub struct AlertMachine {
+    number: u32,
     store: StateStore,
     memory: RwLock<Memory>,
     /// Held from the look at what is to be written until it is: of a flush and an installed copy the newer one stays.
@@ -64,7 +65,13 @@ impl AlertMachine {
         let store = StateStore::open(disk, fatal, format!("{ALERTING_PATH}/{number}"))?;
         let live = stored(&store)?;
         let (index, _) = watch::channel(index_of(&live.applied));
-        Ok(AlertMachine { store, memory: RwLock::new(Memory::of(live, None)), writing: Mutex::default(), index })
+        Ok(AlertMachine {
+            number,
+            store,
+            memory: RwLock::new(Memory::of(live, None)),
+            writing: Mutex::default(),
+            index,
+        })
     }
 
     /// Looks at the state as it is applied here. Nothing is applied meanwhile.
@@ -112,7 +119,11 @@ impl StateMachine for AlertMachine {
                     if live.state.time < before {
                         reached("the time of an alert group is set back");
                         let by_ms = before - live.state.time;
-                        tracing::warn!(by_ms, "an alert group's time is set back: clocks were ahead and are set right");
+                        tracing::warn!(
+                            group = self.number,
+                            by_ms,
+                            "an alert group's time is set back: clocks were ahead and are set right"
+                        );
                     }
                     answers.push(replies::encode(&reply).into());
                 }

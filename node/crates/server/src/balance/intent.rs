@@ -46,8 +46,8 @@ pub struct MapMembers {
 }
 
 /// What differs. Voters that the map does not know are left to the group's next change of voters, unless that would wait for
-/// who is to come in their place: then they leave, where the others are enough to go on.
-pub fn correction(placed: &PlacedGroup, led: &Led) -> Option<Correction> {
+/// who is to come in their place: then they leave, where the good ones of the others can go on without them.
+pub fn correction(placed: &PlacedGroup, led: &Led, is_good: impl Fn(&ReplicaId) -> bool) -> Option<Correction> {
     if led.is_joint {
         return Some(Correction::End);
     }
@@ -63,7 +63,7 @@ pub fn correction(placed: &PlacedGroup, led: &Led) -> Option<Correction> {
     }
     let keeps_out = |replica: &&ReplicaId| led.nodes.get(*replica).is_some_and(|node| placed.on(*node).is_some());
     let unseated: BTreeSet<ReplicaId> = led.voters.difference(&all).filter(keeps_out).copied().collect();
-    if !unseated.is_empty() && (led.voters.len() - unseated.len()) * 2 > led.voters.len() {
+    if !unseated.is_empty() && led.can_part_with(&unseated, is_good) {
         return Some(Correction::Unseat(unseated));
     }
     let learners: BTreeSet<ReplicaId> = all.difference(&voters).copied().collect();
@@ -97,7 +97,7 @@ impl Mover {
     pub(super) async fn settle_intent(&self, survey: &Survey) -> Touched {
         let due = survey.placement.groups().iter().filter_map(|placed| {
             let led = survey.led.get(&placed.id)?;
-            Some((placed, led, correction(placed, led)?))
+            Some((placed, led, correction(placed, led, |replica| survey.is_good(led, replica))?))
         });
         let due: Vec<(&PlacedGroup, &Led, Correction)> = due.collect();
         let changes = due.iter().map(|(placed, led, correction)| self.correct(survey, placed, led, correction).boxed());
@@ -195,8 +195,12 @@ mod tests {
 
     fn led(voters: &[u64], learners: &[u64]) -> Led {
         let membership = LogPosition { term: 1, leader: bellwether_raft::ReplicaId(1), index: 1 };
-        let (voters, learners, caught_up) = (ids(voters), ids(learners), BTreeSet::new());
+        let (voters, learners, caught_up) = (ids(voters), ids(learners), ids(voters));
         Led { node: NodeId(1), membership, is_joint: false, voters, learners, nodes: BTreeMap::new(), caught_up }
+    }
+
+    fn decide(placed: &PlacedGroup, led: &Led) -> Option<Correction> {
+        correction(placed, led, |_| true)
     }
 
     fn placement() -> Placement {
@@ -209,56 +213,58 @@ mod tests {
     fn a_replica_that_was_given_out_is_added_and_then_nothing_is_left_to_do() {
         let placement = placement();
         let placed = placement.group(GROUP).unwrap();
-        assert_eq!(correction(placed, &led(&[1], &[])), Some(Correction::Learn(ids(&[2]))));
-        assert_eq!(correction(placed, &led(&[1], &[2])), None);
+        assert_eq!(decide(placed, &led(&[1], &[])), Some(Correction::Learn(ids(&[2]))));
+        assert_eq!(decide(placed, &led(&[1], &[2])), None);
     }
 
     #[test]
     fn a_learner_that_was_struck_off_leaves_the_group() {
         let placement = placement();
         let placed = placement.group(GROUP).unwrap();
-        assert_eq!(correction(placed, &led(&[1], &[2, 3])), Some(Correction::Learn(ids(&[2]))));
+        assert_eq!(decide(placed, &led(&[1], &[2, 3])), Some(Correction::Learn(ids(&[2]))));
     }
 
     #[test]
     fn a_change_that_was_committed_and_not_recorded_is_recorded() {
         let placement = placement();
         let placed = placement.group(GROUP).unwrap();
-        assert_eq!(correction(placed, &led(&[2], &[1])), Some(Correction::Record(members(&[2], &[1]))));
+        assert_eq!(decide(placed, &led(&[2], &[1])), Some(Correction::Record(members(&[2], &[1]))));
     }
 
     #[test]
     fn a_voter_that_is_not_on_the_map_makes_room_for_the_one_that_is_where_the_others_can_go_on() {
         let placement = placement();
         let placed = placement.group(GROUP).unwrap();
-        let with = |voters: &[u64], at: u64| {
+        let with = |voters: &[u64], at: u64, good: &[u64]| {
             let nodes = BTreeMap::from([(ReplicaId(8), NodeId(at))]);
-            correction(placed, &Led { nodes, ..led(voters, &[2]) })
+            let led = Led { nodes, ..led(voters, &[2]) };
+            correction(placed, &led, |replica| good.contains(&replica.0))
         };
-        assert_eq!(with(&[1, 7, 8], 2), Some(Correction::Unseat(ids(&[8]))));
-        assert_eq!(with(&[1, 7, 8], 3), None, "nobody is to come there");
-        assert_eq!(with(&[1, 8], 2), None, "one of two is no majority");
+        assert_eq!(with(&[1, 7, 8], 2, &[1, 7]), Some(Correction::Unseat(ids(&[8]))));
+        assert_eq!(with(&[1, 7, 8], 3, &[1, 7]), None, "nobody is to come there");
+        assert_eq!(with(&[1, 7, 8], 2, &[1, 8]), None, "1 and 7 could not go on while 7 is down");
+        assert_eq!(with(&[1, 8], 2, &[1, 8]), None, "one of two is no majority");
     }
 
     #[test]
     fn a_change_of_voters_that_was_interrupted_is_ended_before_anything_else() {
         let placement = placement();
         let half_done = Led { is_joint: true, ..led(&[1, 2], &[]) };
-        assert_eq!(correction(placement.group(GROUP).unwrap(), &half_done), Some(Correction::End));
+        assert_eq!(decide(placement.group(GROUP).unwrap(), &half_done), Some(Correction::End));
     }
 
     #[test]
     fn members_stay_while_a_group_is_split() {
         let mut placement = placement();
         placement.begin_split(GROUP, bellwether_model::PlacementKey(9), RefEpoch(2)).unwrap();
-        assert_eq!(correction(placement.group(GROUP).unwrap(), &led(&[1], &[])), None);
+        assert_eq!(decide(placement.group(GROUP).unwrap(), &led(&[1], &[])), None);
     }
 
     #[test]
     fn a_group_of_strangers_is_left_alone() {
         let placement = placement();
         let placed = placement.group(GROUP).unwrap();
-        assert_eq!(correction(placed, &led(&[8], &[1, 2])), None);
+        assert_eq!(decide(placed, &led(&[8], &[1, 2])), None);
     }
 
     #[test]

@@ -22,10 +22,9 @@ impl Mover {
         let due = survey.damaged.iter().filter(|(group, _)| !touched.contains(group)).filter_map(|(group, damaged)| {
             let placed = survey.placement.group(*group).filter(|placed| placed.split.is_none())?;
             let led = survey.led.get(group)?;
-            let is_up = |replica: &ReplicaId| led.nodes.get(replica).is_some_and(|node| survey.inventory.is_up(*node));
             // The last good copies are what the next ones are made of.
-            let is_good = |replica: &ReplicaId| is_up(replica) && !survey.said_damaged.contains(replica);
-            Some((placed, led, *damaged, without(led, *damaged, is_good)?))
+            let left = without(led, *damaged, |replica| survey.is_good(led, replica))?;
+            Some((placed, led, *damaged, left))
         });
         let due: Vec<(&PlacedGroup, &Led, ReplicaId, MapMembers)> = due.collect();
         let changes = due.iter().map(|(placed, led, _, left)| {
@@ -50,15 +49,13 @@ impl Mover {
     }
 }
 
-/// The members without a damaged one, if enough of those that vote are there and up to date: they decide it as they are
-/// now, and must be able to go on as they are then.
+/// The members without a damaged one, if they can part with it.
 fn without(led: &Led, damaged: ReplicaId, is_good: impl Fn(&ReplicaId) -> bool) -> Option<MapMembers> {
     let left = |of: &BTreeSet<ReplicaId>| of.iter().copied().filter(|replica| *replica != damaged).collect();
     let (voters, learners): (BTreeSet<ReplicaId>, BTreeSet<ReplicaId>) = (left(&led.voters), left(&led.learners));
-    let good = voters.iter().filter(|replica| led.caught_up.contains(replica) && is_good(replica)).count();
     let is_member = led.voters.contains(&damaged) || led.learners.contains(&damaged);
-    let is_decided = good * 2 > led.voters.len() && good * 2 > voters.len();
-    (is_member && is_decided).then_some(MapMembers { voters, learners })
+    let can_go = is_member && led.can_part_with(&BTreeSet::from([damaged]), is_good);
+    can_go.then_some(MapMembers { voters, learners })
 }
 
 #[cfg(test)]

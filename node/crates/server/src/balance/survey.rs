@@ -54,6 +54,24 @@ pub struct Led {
     pub caught_up: BTreeSet<ReplicaId>,
 }
 
+impl Led {
+    /// Whether members can go: enough of the voters that stay are good to decide it as they are now, and to go on as they are
+    /// then.
+    pub fn can_part_with(&self, gone: &BTreeSet<ReplicaId>, is_good: impl Fn(&ReplicaId) -> bool) -> bool {
+        let stay: Vec<&ReplicaId> = self.voters.difference(gone).collect();
+        let good = stay.iter().filter(|replica| self.caught_up.contains(**replica) && is_good(replica)).count();
+        good * 2 > self.voters.len() && good * 2 > stay.len()
+    }
+}
+
+impl Survey {
+    /// Whether a member's node is up and nobody says that its copy is damaged.
+    pub fn is_good(&self, led: &Led, replica: &ReplicaId) -> bool {
+        let is_up = led.nodes.get(replica).is_some_and(|node| self.inventory.is_up(*node));
+        is_up && !self.said_damaged.contains(replica)
+    }
+}
+
 /// What one round leaves to the next.
 #[derive(Default)]
 pub struct Seen {
