@@ -4,6 +4,7 @@
 //! which it is not known whether it was set or deleted is left alone from then on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use bellwether_model::Tenant;
@@ -33,8 +34,44 @@ pub struct Group {
     pub is_silenced: bool,
     /// Since when its alert is active, as the first node said that told it.
     pub active_at: Option<String>,
-    /// The keys of messages that said that it fires, and that it does no longer.
-    pub told: BTreeMap<bool, BTreeSet<String>>,
+    /// Whether somebody takes care of its alert.
+    pub care: Care,
+    /// The keys of messages that said to somebody that it fires, and that it does no longer.
+    pub told: BTreeMap<(Receiver, bool), BTreeSet<String>>,
+}
+
+/// Who is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Receiver {
+    /// Whom the route names.
+    Team,
+    /// Whom the escalation's step names.
+    Boss,
+}
+
+impl Receiver {
+    /// Both.
+    pub const ALL: [Receiver; 2] = [Receiver::Team, Receiver::Boss];
+}
+
+impl fmt::Display for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Receiver::Team => "team",
+            Receiver::Boss => "boss",
+        })
+    }
+}
+
+/// Whether somebody takes care of an alert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Care {
+    /// Nobody has said so.
+    Nobody,
+    /// Somebody has, and it is not known whether that was heard.
+    Unknown,
+    /// Somebody does.
+    Taken,
 }
 
 /// Whether a rule group is there.
@@ -51,14 +88,21 @@ pub enum Fate {
 impl Alerts {
     /// A group is about to be set.
     pub fn begin(&mut self, name: &str, hold: Duration, is_silenced: bool) {
-        let group = Group { fate: Fate::Unknown, hold, is_silenced, active_at: None, told: BTreeMap::new() };
-        self.groups.insert(name.to_owned(), group);
+        let (fate, care, told) = (Fate::Unknown, Care::Nobody, BTreeMap::new());
+        self.groups.insert(name.to_owned(), Group { fate, hold, is_silenced, active_at: None, care, told });
     }
 
     /// What became of a group is known, or not known any more.
     pub fn settle(&mut self, name: &str, fate: Fate) {
         if let Some(group) = self.groups.get_mut(name) {
             group.fate = fate;
+        }
+    }
+
+    /// Whether somebody takes care of a group's alert.
+    pub fn care(&mut self, name: &str, care: Care) {
+        if let Some(group) = self.groups.get_mut(name) {
+            group.care = care;
         }
     }
 
@@ -71,6 +115,11 @@ impl Alerts {
     /// alert may be gone, begin anew, and be told of again.
     pub fn time_is_set_back(&mut self) {
         self.is_set_back = true;
+    }
+
+    /// Whether [`Alerts::time_is_set_back`].
+    pub fn is_set_back(&self) -> bool {
+        self.is_set_back
     }
 
     /// All groups.
@@ -88,21 +137,21 @@ impl Alerts {
         alert_kept::check(name, known, at)
     }
 
-    /// The receiver is told that an alert fires, or does not any more, by a message with this key.
-    pub fn told(&mut self, name: &str, is_resolved: bool, key: &str) -> Result<(), String> {
+    /// Somebody is told that an alert fires, or does not any more, by a message with this key.
+    pub fn told(&mut self, name: &str, receiver: Receiver, is_resolved: bool, key: &str) -> Result<(), String> {
         let Some(group) = self.groups.get_mut(name) else { return Err(format!("nobody has set a group {name}")) };
         if group.is_silenced {
             return Err(format!("a silence keeps quiet what it covers: of {name} a message was sent"));
         }
-        let keys = group.told.entry(is_resolved).or_default();
+        let keys = group.told.entry((receiver, is_resolved)).or_default();
         keys.insert(key.to_owned());
         if self.is_set_back { Ok(()) } else { told_once::check(name, keys) }
     }
 }
 
 impl Group {
-    /// Whether the receiver was told that it fires, or is over.
-    pub fn was_told(&self, is_resolved: bool) -> bool {
-        self.told.contains_key(&is_resolved)
+    /// Whether somebody was told that it fires, or is over.
+    pub fn was_told(&self, receiver: Receiver, is_resolved: bool) -> bool {
+        self.told.contains_key(&(receiver, is_resolved))
     }
 }

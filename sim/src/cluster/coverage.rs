@@ -91,11 +91,15 @@ pub enum Mark {
     RuleGroupDeleted,
     /// A receiver was told of an alert.
     Notified,
+    /// An alert was acknowledged.
+    Acknowledged,
+    /// Somebody else was told of an alert that nobody had acknowledged.
+    Escalated,
 }
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Mark; 43] = [
+    pub const ALL: [Mark; 45] = [
         Mark::Crash,
         Mark::Stop,
         Mark::PowerLoss,
@@ -139,6 +143,8 @@ impl Mark {
         Mark::RuleGroupSet,
         Mark::RuleGroupDeleted,
         Mark::Notified,
+        Mark::Acknowledged,
+        Mark::Escalated,
     ];
 }
 

@@ -3,7 +3,7 @@
 //! Reading order: [`options`] (what a seed switches on), [`schedule`] (what goes wrong, and when), [`case`] (both as a
 //! file), [`machine`] with
 //! [`clock`], [`net`] (what a node is given instead of the real world), [`world`] (all machines and the network between
-//! them), [`nemesis`] (makes the schedule happen), [`workload`], [`http`], [`clients`] and [`history`] (who writes and reads, and what
+//! them), [`nemesis`] (makes the schedule happen), [`workload`], [`http`], [`library`], [`clients`] and [`history`] (who writes and reads, and what
 //! may be read), [`alerts`] and [`receiver`] (rules, and who is told of their alerts), [`operator`] (who administers), [`observe`] (what is looked at from outside), [`probing`] (what the code itself asks
 //! and tells), [`run`] (the
 //! phases of a run), [`coverage`] (what must have happened in a sweep).
@@ -19,6 +19,7 @@ pub mod clock;
 pub mod coverage;
 pub mod history;
 pub mod http;
+pub mod library;
 pub mod machine;
 pub mod nemesis;
 pub mod net;

@@ -1,4 +1,4 @@
-//! Who is told of alerts: a webhook on the clients' host that now and then answers an error, nothing, or too late.
+//! Who is told of alerts: webhooks on the clients' host that now and then answer an error, nothing, or too late.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 use turmoil::net::{TcpListener, TcpStream};
 
+use super::alerts::Receiver;
 use super::clients::{Phase, Shared};
 use super::coverage::Mark;
 use super::net::now_ms;
@@ -55,14 +56,17 @@ pub async fn receive(shared: Arc<Shared>) -> turmoil::Result {
 
 async fn serve(mut stream: TcpStream, manner: Manner, shared: Arc<Shared>) {
     let Ok(Some(request)) = timeout(REQUEST_MAX, request(&mut stream)).await else { return };
-    let (name, is_resolved, key) = &request;
-    shared.event("receiver", &format!("{manner:?} {key}: {name} is over: {is_resolved}"));
+    let Message { name, receiver, is_resolved, key } = &request;
+    shared.event(&receiver.to_string(), &format!("{manner:?} {key}: {name} is over: {is_resolved}"));
     if manner == Manner::Refuses {
         answer(&mut stream, "500 Internal Server Error").await;
         return;
     }
-    shared.reach(Mark::Notified);
-    let told = lock(&shared.alerts).told(name, *is_resolved, key);
+    shared.reach(match receiver {
+        Receiver::Team => Mark::Notified,
+        Receiver::Boss => Mark::Escalated,
+    });
+    let told = lock(&shared.alerts).told(name, *receiver, *is_resolved, key);
     if let Err(wrong) = told {
         shared.violated(format!("{wrong} (at {} ms)", now_ms()));
     }
@@ -81,8 +85,16 @@ async fn answer(stream: &mut TcpStream, status: &str) {
     let _ = stream.shutdown().await;
 }
 
-/// A message: the name of its rule group, whether it says that the alert is over, and its key.
-async fn request(stream: &mut TcpStream) -> Option<(String, bool, String)> {
+/// What somebody is told of the alert of a rule group.
+#[derive(Debug, PartialEq, Eq)]
+struct Message {
+    name: String,
+    receiver: Receiver,
+    is_resolved: bool,
+    key: String,
+}
+
+async fn request(stream: &mut TcpStream) -> Option<Message> {
     let mut bytes = Vec::new();
     loop {
         if let Some(message) = message(&bytes) {
@@ -98,7 +110,7 @@ async fn request(stream: &mut TcpStream) -> Option<(String, bool, String)> {
 }
 
 /// `None`: it is not whole yet. `Some(None)`: it is no message.
-fn message(bytes: &[u8]) -> Option<Option<(String, bool, String)>> {
+fn message(bytes: &[u8]) -> Option<Option<Message>> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let header = |name: &str| {
@@ -109,8 +121,13 @@ fn message(bytes: &[u8]) -> Option<Option<(String, bool, String)>> {
     let body = bytes.get(end + 4..end + 4 + length)?;
     let read = || {
         let body: Value = serde_json::from_slice(body).ok()?;
-        let name = body["groupLabels"]["of"].as_str()?.to_owned();
-        Some((name, body["status"] == "resolved", header("idempotency-key")?))
+        let path = head.split(' ').nth(1)?;
+        Some(Message {
+            name: body["groupLabels"]["of"].as_str()?.to_owned(),
+            receiver: Receiver::ALL.into_iter().find(|receiver| path == format!("/{receiver}"))?,
+            is_resolved: body["status"] == "resolved",
+            key: header("idempotency-key")?,
+        })
     };
     Some(read())
 }
@@ -122,9 +139,11 @@ mod tests {
     #[test]
     fn a_message_is_read_once_it_is_whole() {
         let body = r#"{"status":"resolved","groupLabels":{"of":"g1"}}"#;
-        let text = format!("POST / HTTP/1.1\r\nIdempotency-Key: \"k\"\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let text =
+            format!("POST /boss HTTP/1.1\r\nIdempotency-Key: \"k\"\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         let read = message(text.as_bytes()).unwrap();
-        assert_eq!(read, Some(("g1".to_owned(), true, "\"k\"".to_owned())));
+        let (name, key) = ("g1".to_owned(), "\"k\"".to_owned());
+        assert_eq!(read, Some(Message { name, receiver: Receiver::Boss, is_resolved: true, key }));
         assert_eq!(message(&text.as_bytes()[..text.len() - 1]), None);
     }
 }

@@ -9,6 +9,8 @@ const TENANTS_MAX: u64 = 4;
 
 /// How often there is somebody who sets rules, in per cent.
 const ALERTERS_PERCENT: u64 = 50;
+/// How often that is one who uses more of alerting than rules and silences, in per cent.
+const PAGES_PERCENT: u64 = 60;
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +34,9 @@ pub struct Workload {
     /// Clients that set and delete rules.
     #[serde(default)]
     pub alerters: usize,
+    /// Whether their rules are of all sorts, some alerts are acknowledged, and of others somebody else is told in the end.
+    #[serde(default)]
+    pub pages: bool,
 }
 
 impl Workload {
@@ -49,6 +54,7 @@ impl Workload {
             hot_percent: [0, 0, 5, 50][random.below(4) as usize],
             // A stream of its own: what other clients do stays what it was.
             alerters: usize::from(Random::of(seed, "alerting").percent(ALERTERS_PERCENT)),
+            pages: Random::of(seed, "pages").percent(PAGES_PERCENT),
         }
     }
 }

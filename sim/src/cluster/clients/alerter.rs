@@ -1,17 +1,21 @@
-//! A client that sets rule groups and deletes them, silences some beforehand, and looks at what nodes say of them.
+//! A client that sets rule groups and deletes them, silences some beforehand, takes care of the alerts of others, and looks at what
+//! nodes say of them.
 
 use std::time::Duration;
 
+use bellwether_client::Client as Library;
 use serde_json::Value;
 use tokio::time::sleep;
 
 use super::{Client, DEADLINE, Phase};
-use crate::cluster::alerts::{Fate, Group, tenant};
+use crate::cluster::alerts::{Care, Fate, Group, Receiver, tenant};
 use crate::cluster::coverage::Mark;
-use crate::cluster::http::{Answer, ask};
+use crate::cluster::http::{Answer, ask, encoded};
+use crate::cluster::library;
 use crate::cluster::net::now_ms;
 use crate::cluster::receiver::RECEIVER_PORT;
 use crate::cluster::world::CLIENTS_ADDRESS;
+use crate::random::Random;
 use crate::work::lock;
 
 /// Groups that are there at a time: each is evaluated every few seconds.
@@ -20,6 +24,9 @@ const GROUPS_MAX: usize = 4;
 const HOLD_SECONDS_MAX: u64 = 20;
 /// How long after the end of `for` an alert must fire.
 const FIRES_WITHIN: Duration = Duration::from_secs(20);
+/// After how long somebody else is told of an alert that nobody takes care of, and how much later that may be.
+const ESCALATES_AFTER: Duration = Duration::from_secs(20);
+const ESCALATES_WITHIN: Duration = Duration::from_secs(20);
 /// Attempts of a request until its outcome counts as unknown.
 const ATTEMPTS_MAX: usize = 4;
 const NAMESPACE: &str = "sim";
@@ -30,6 +37,12 @@ impl Client {
         while !self.configure().await {
             sleep(Duration::from_secs(1)).await;
         }
+        let seed = Random::of(self.shared.options.seed, "acknowledging").bits();
+        let library = library::builder(self.shared.options.nodes, seed, &self.shared.trace);
+        let library = match library.tenant(tenant().as_str()).build() {
+            Ok(library) => library,
+            Err(error) => return self.shared.violated(format!("no client for alerts: {error}")),
+        };
         let mut groups = 0;
         loop {
             self.work().await;
@@ -44,6 +57,7 @@ impl Client {
                     let name = there[self.below(there.len())].clone();
                     self.delete(&name).await;
                 }
+                5..7 if self.shared.options.workload.pages => self.acknowledge(&library).await,
                 _ => {
                     let node = self.node();
                     // A node that does not answer now says nothing wrong.
@@ -61,9 +75,21 @@ impl Client {
     }
 
     async fn configure(&mut self) -> bool {
+        let (escalation, policies) = if self.shared.options.workload.pages {
+            let after = ESCALATES_AFTER.as_secs();
+            let steps = format!("[{{notify: boss, after: {after}s}}]");
+            (", escalation: page", format!("escalation_policies: [{{name: page, steps: {steps}}}]\n"))
+        } else {
+            ("", String::new())
+        };
+        let receivers = Receiver::ALL.map(|receiver| {
+            let url = format!("http://127.0.0.{CLIENTS_ADDRESS}:{RECEIVER_PORT}/{receiver}");
+            format!("- {{name: {receiver}, webhook_configs: [{{url: '{url}'}}]}}\n")
+        });
         let config = format!(
-            "route: {{receiver: hook, group_by: [of], group_wait: 1s, group_interval: 5s, repeat_interval: 10d}}\n\
-             receivers: [{{name: hook, webhook_configs: [{{url: 'http://127.0.0.{CLIENTS_ADDRESS}:{RECEIVER_PORT}/'}}]}}]\n"
+            "route: {{receiver: team, group_by: [of], group_wait: 1s, group_interval: 5s, repeat_interval: 10d{escalation}}}\n\
+             {policies}receivers:\n{}",
+            receivers.concat()
         );
         self.change("PUT", "/api/v1/alertmanager/config", &config).await.is_some()
     }
@@ -79,11 +105,44 @@ impl Client {
         let text = format!(
             "name: {name}\ninterval: {interval}s\nrules:\n\
              - {{record: 'sim:beat', expr: vector(time()), labels: {{of: {name}}}}}\n\
-             - {{alert: Beats, expr: 'sim:beat{{of=\"{name}\"}} > 0', for: {hold}s, labels: {{of: {name}}}}}\n"
+             - {{alert: Beats, for: {hold}s, labels: {{of: {name}}}, {}}}\n",
+            self.condition(name)
         );
         if self.change("POST", &format!("/api/v1/rules/{NAMESPACE}"), &text).await.is_some() {
             lock(&self.shared.alerts).settle(name, Fate::Set(Duration::from_millis(now_ms() as u64)));
             self.shared.reach(Mark::RuleGroupSet);
+        }
+    }
+
+    /// When the alert of a group fires: always, in one of the ways in which rules are evaluated.
+    fn condition(&mut self, name: &str) -> String {
+        let beat = format!("sim:beat{{of=\"{name}\"}}");
+        let way = if self.shared.options.workload.pages { self.below(3) } else { 0 };
+        match way {
+            0 => format!("expr: '{beat} > 0'"),
+            1 => format!("expr: '{beat} > 0', critical: true"),
+            _ => format!(
+                "expr: '{beat} > bool 0', thresholds: {{critical: 0.7, warning: 0.3}}, checks: {{at_least: 2, of: 3}}, \
+                 no_data: {{behavior: keep}}"
+            ),
+        }
+    }
+
+    /// Takes care of an alert of which the team was told.
+    async fn acknowledge(&mut self, library: &Library) {
+        let is_due = |group: &Group| {
+            matches!(group.fate, Fate::Set(_)) && group.care == Care::Nobody && group.was_told(Receiver::Team, false)
+        };
+        let due =
+            lock(&self.shared.alerts).groups().iter().find(|(_, group)| is_due(group)).map(|(name, _)| name.clone());
+        let Some(name) = due else { return };
+        lock(&self.shared.alerts).care(&name, Care::Unknown);
+        let answer = library.alerting().acknowledge(&[format!("of={name}")], &self.name).await;
+        self.event(&format!("acknowledges {name}: {answer:?}"));
+        // None: an attempt before was heard, and its answer lost.
+        if answer.is_ok_and(|alerts| alerts > 0) {
+            lock(&self.shared.alerts).care(&name, Care::Taken);
+            self.shared.reach(Mark::Acknowledged);
         }
     }
 
@@ -166,7 +225,31 @@ impl Client {
             let state = found.iter().find(|(found, _)| found == name).map(|(_, state)| state.as_deref());
             is_as_it_should(group, state).map_err(|reason| format!("rule group {name}: {reason}"))?;
         }
+        let escalates = self.shared.options.workload.pages;
+        let taken = groups.iter().filter(|(_, group)| matches!(group.fate, Fate::Set(_)) && group.care == Care::Taken);
+        for (name, group) in groups.iter().filter(|_| escalates) {
+            has_escalated(group).map_err(|reason| format!("rule group {name}: {reason}"))?;
+        }
+        // An alert that begins anew is another one.
+        let is_set_back = lock(&self.shared.alerts).is_set_back();
+        for (name, _) in taken.filter(|_| !is_set_back) {
+            self.is_taken_care_of(node, name).await?;
+        }
         Ok(())
+    }
+
+    /// Whether a node knows that this client takes care of an alert.
+    async fn is_taken_care_of(&self, node: usize, name: &str) -> Result<(), String> {
+        let path = format!("/api/v2/alerts?filter={}", encoded(&format!("of={name}")));
+        let answer = ask(node, "GET", &path, &tenant(), &[], DEADLINE).await?;
+        if answer.status != 200 {
+            return Err(format!("alerts are answered {}", answer.status));
+        }
+        let body: Value = serde_json::from_slice(&answer.body).map_err(|error| error.to_string())?;
+        if body[0]["status"]["acknowledged"]["by"].is_string() {
+            return Ok(());
+        }
+        Err(format!("the alert of rule group {name} was acknowledged, and is {}", body[0]["status"]))
     }
 }
 
@@ -176,8 +259,10 @@ fn is_as_it_should(group: &Group, state: Option<Option<&str>>) -> Result<(), Str
         (Fate::Unknown, _) => {}
         (Fate::Deleted, Some(_)) => return Err("it was deleted, and is there".to_owned()),
         (Fate::Deleted, None) => {
-            if group.was_told(false) && !group.was_told(true) {
-                return Err("nobody was told that its alert is over".to_owned());
+            for receiver in Receiver::ALL {
+                if group.was_told(receiver, false) && !group.was_told(receiver, true) {
+                    return Err(format!("the {receiver} was not told that its alert is over"));
+                }
             }
         }
         (Fate::Set(_), None) => return Err("it was set, and is not there".to_owned()),
@@ -185,11 +270,22 @@ fn is_as_it_should(group: &Group, state: Option<Option<&str>>) -> Result<(), Str
             if state != Some("firing") {
                 return Err(format!("its alert should fire and is {state:?}"));
             }
-            if !group.is_silenced && !group.was_told(false) {
+            if !group.is_silenced && !group.was_told(Receiver::Team, false) {
                 return Err("nobody was told that its alert fires".to_owned());
             }
         }
         (Fate::Set(_), Some(_)) => {}
+    }
+    Ok(())
+}
+
+/// Whether the boss was told of an alert that fires, and that nobody takes care of.
+fn has_escalated(group: &Group) -> Result<(), String> {
+    let Fate::Set(at) = group.fate else { return Ok(()) };
+    let by = at + group.hold + FIRES_WITHIN + ESCALATES_AFTER + ESCALATES_WITHIN;
+    let is_due = Duration::from_millis(now_ms() as u64) > by && group.care == Care::Nobody && !group.is_silenced;
+    if is_due && !group.was_told(Receiver::Boss, false) {
+        return Err("the boss was not told that its alert fires".to_owned());
     }
     Ok(())
 }

@@ -1,26 +1,17 @@
 //! How the tasks are done.
 
-use std::future::Future;
-use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_client::v1::{NodeInfo, NodeState, Operation, OperationState, ReplicaInfo, Restore, ShardInfo};
-use bellwether_client::{Client, Connect, Error, RefusalKind, Stream};
+use bellwether_client::{Client, Error, RefusalKind};
 use tokio::time::{Instant, sleep};
-use turmoil::net::TcpStream;
 
 use super::{Operators, Task};
 use crate::cluster::coverage::Mark;
-use crate::cluster::machine::GRPC_PORT;
-use crate::cluster::net::{Traced, host, loopback};
+use crate::cluster::library::{self, machine_of};
 use crate::random::Random;
 
-/// How long a call may take, all attempts included, and one attempt.
-const CALL_MAX: Duration = Duration::from_secs(10);
-const ATTEMPT_MAX: Duration = Duration::from_secs(4);
 /// Pause between two looks at what takes long.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long is waited for the end of a split.
@@ -34,43 +25,11 @@ const PLACE: &str = "sim://backups";
 /// How often a backup is begun.
 const BACKUPS_MAX: u32 = 3;
 
-/// Makes connections from the clients' host.
-struct Connector(Arc<Operators>);
-
-impl Connect for Connector {
-    fn connect(&self, address: String) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send + 'static>> {
-        let trace = self.0.trace.clone();
-        Box::pin(async move {
-            let number = machine_of(&address);
-            let number = number.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no node's address"))?;
-            let stream = TcpStream::connect(SocketAddr::new(host(number), GRPC_PORT)).await?;
-            Ok(Box::new(Traced::whole(stream, trace)) as Box<dyn Stream>)
-        })
-    }
-}
-
-/// The machine behind what a node believes its address to be.
-fn machine_of(address: &str) -> Option<usize> {
-    let address: SocketAddr = address.parse().ok()?;
-    match address.ip() {
-        std::net::IpAddr::V4(ip) => Some(usize::from(ip.octets()[3])),
-        std::net::IpAddr::V6(_) => None,
-    }
-}
-
 /// All operators. Ends with its host alone.
 pub async fn run(operators: Arc<Operators>) {
     let Some(mut tasks) = crate::work::lock(&operators.waiting).take() else { return };
     let mut random = Random::of(operators.options.seed, "operators");
-    let addresses = (1..=operators.options.nodes).map(|number| loopback(number, GRPC_PORT).to_string());
-    let client = Client::builder()
-        .addresses(addresses)
-        .connector(Connector(operators.clone()))
-        .seed(random.bits())
-        .timeout(CALL_MAX)
-        .attempt_timeout(ATTEMPT_MAX)
-        .discovery_interval(None)
-        .build();
+    let client = library::builder(operators.options.nodes, random.bits(), &operators.trace).build();
     let client = match client {
         Ok(client) => client,
         Err(error) => return operators.violated(format!("no client for operators: {error}")),
@@ -264,7 +223,7 @@ impl Operator {
         loop {
             let kept = async {
                 self.take_back(machine).await?;
-                sleep(CALL_MAX).await;
+                sleep(library::CALL_MAX).await;
                 Ok::<bool, NotDone>(self.node_of(machine).await?.state() == NodeState::Active)
             };
             match kept.await {
@@ -282,7 +241,7 @@ impl Operator {
         loop {
             let reset = async {
                 self.client.cluster().set_setting(name, None).await?;
-                sleep(CALL_MAX).await;
+                sleep(library::CALL_MAX).await;
                 let found = self.client.cluster().settings(&[name.to_owned()]).await?;
                 Ok::<bool, NotDone>(found.iter().all(|setting| !setting.chosen))
             };
