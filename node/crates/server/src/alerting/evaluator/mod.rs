@@ -5,12 +5,13 @@
 //! 2. An [evaluation] asks the rules' queries, one after the other, and [stores](store) what is recorded.
 //! 3. What the alert group does not know is proposed. Once it is applied here, the series of alerts are stored.
 //!
-//! Groups with critical rules are evaluated between their ticks as well, as [touched] says.
+//! Groups with critical rules are evaluated between their ticks as well, as [touched] says; composite ones as [composites] says.
 //!
 //! There is no task per group: so many groups as the machine has use for are evaluated at a time, the one first that has been due
 //! longest. Nothing is remembered that has to outlive the node: the next evaluator goes on from the alert group's state.
 
 mod answers;
+mod composites;
 mod dependencies;
 mod evaluation;
 mod expansion;
@@ -30,7 +31,7 @@ use std::time::Duration;
 
 use bellwether_alert::alert_group::AlertGroupState;
 use bellwether_alert::evaluate::External;
-use bellwether_model::Timestamp;
+use bellwether_model::{Tenant, Timestamp};
 use bellwether_placement::EvaluatorRing;
 use prometheus::Registry;
 use tokio::sync::watch;
@@ -38,10 +39,12 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use super::Alerting;
+use super::on_write::critical_groups;
 use crate::config::AlertingConfig;
 use crate::env::WallClock;
 use crate::query::Coordinator;
 use crate::write::WritePath;
+use composites::Composites;
 use evaluation::Evaluations;
 use metrics::EvaluatorMetrics;
 use patience::Patience;
@@ -82,6 +85,7 @@ pub struct Evaluator {
     touched: TouchedGroups,
     /// The revisions of groups with critical rules that were looked at once.
     critical: BTreeMap<GroupKey, u64>,
+    composites: Composites,
     /// What is remembered of groups that are not evaluated just now.
     memories: BTreeMap<GroupKey, Memory>,
     /// The ring of each alert group, as it was looked at last.
@@ -109,6 +113,7 @@ impl Evaluator {
             schedule: Schedule::default(),
             touched: TouchedGroups::default(),
             critical: BTreeMap::new(),
+            composites: Composites::default(),
             memories: BTreeMap::new(),
             rings,
         })
@@ -125,6 +130,7 @@ impl Evaluator {
         let mut changes: Vec<watch::Receiver<u64>> =
             self.turns.alerting.groups().iter().map(|group| group.changes()).collect();
         changes.iter_mut().for_each(watch::Receiver::mark_changed);
+        let mut applied = changes.clone();
         let touches = self.turns.alerting.touches().clone();
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -168,6 +174,7 @@ impl Evaluator {
                         self.touched.touch(key, touch);
                     }
                 }
+                () = any_changed(&mut applied), if !self.composites.is_empty() => self.touch_composites(),
                 _ = looks.tick() => {
                     self.observe();
                     if changes.iter().any(|changes| changes.has_changed().unwrap_or(false)) {
@@ -197,6 +204,19 @@ impl Evaluator {
         }
     }
 
+    /// Has composite rules evaluated that ask after alerts of which something has become.
+    fn touch_composites(&mut self) {
+        let tenants: Vec<Tenant> = self.composites.tenants().cloned().collect();
+        for tenant in tenants {
+            let composites = &mut self.composites;
+            let touched = self.turns.alerting.read(&tenant, |state| {
+                let of_tenant = state.tenants.get(&tenant);
+                of_tenant.map_or_else(Vec::new, |of_tenant| composites.touched(&tenant, &of_tenant.history))
+            });
+            touched.into_iter().for_each(|(key, touch)| self.touched.touch(key, touch));
+        }
+    }
+
     fn begin(&mut self, key: GroupKey, time: Timestamp, wanted: Option<Wanted>, running: &mut JoinSet<Ended>) {
         let memory = self.memories.remove(&key).unwrap_or_default();
         let epoch = self.rings[self.turns.alerting.group(&key.tenant).number() as usize].0;
@@ -207,16 +227,21 @@ impl Evaluator {
     fn look(&mut self, running: &mut JoinSet<Ended>) {
         let node = self.turns.node();
         let default_interval_ms = self.default_interval_ms;
-        let mut wanted = BTreeMap::new();
+        let (mut wanted, mut critical) = (BTreeMap::new(), Vec::new());
         for (group, (epoch, ring)) in self.turns.alerting.groups().iter().zip(&mut self.rings) {
             group.read(|state| {
                 if *epoch != state.ring.epoch {
                     (*epoch, *ring) = (state.ring.epoch, EvaluatorRing::new(state.ring.nodes.clone()));
                 }
-                let key_of = |key: &GroupKey| ring.evaluator(key.to_string().as_bytes()) == Some(node);
-                wanted.extend(evaluated(state, default_interval_ms).filter(|(key, _)| key_of(key)));
+                let is_here = |key: &GroupKey| ring.evaluator(key.to_string().as_bytes()) == Some(node);
+                wanted.extend(evaluated(state, default_interval_ms).filter(|(key, _)| is_here(key)));
+                critical.extend(critical_groups(state).filter(|(key, _)| is_here(key)));
             });
         }
+        let alerting = &self.turns.alerting;
+        self.composites.set(critical.iter().map(|(key, group)| (key, group)), |tenant| {
+            alerting.read(tenant, |state| state.tenants.get(tenant)?.history.back().cloned())
+        });
         let now = self.clock.now_ms();
         // What was stored before its rule was known, or told to who evaluated before, is looked for once.
         let critical = wanted.iter().filter_map(|(key, known)| Some((key.clone(), known.critical?))).collect();
@@ -260,6 +285,19 @@ impl Evaluator {
         let behind_ms = self.schedule.next().map_or(0, |next| (now - next).max(0));
         self.turns.metrics().oldest_due_seconds.set(behind_ms as f64 / 1000.0);
     }
+}
+
+/// Waits until one of them has changed; it counts as seen then.
+async fn any_changed(all: &mut [watch::Receiver<u64>]) {
+    let changed = all.iter_mut().map(|one| {
+        Box::pin(async move {
+            // What never changes again is waited for without end.
+            if one.changed().await.is_err() {
+                std::future::pending().await
+            }
+        })
+    });
+    futures::future::select_all(changed).await;
 }
 
 /// The rule groups of an alert group that can be evaluated.

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 use super::evaluator::GroupKey;
 pub use carrier::{Carrier, Parts};
+pub use table::critical_groups;
 
 /// Samples that critical rules of a group may see were stored.
 #[derive(Debug, Clone, PartialEq, Eq)]

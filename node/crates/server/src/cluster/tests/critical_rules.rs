@@ -144,6 +144,30 @@ async fn a_rule_that_is_loaded_sees_at_once_what_is_there() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_composite_rule_follows_the_alerts_that_it_asks_after() {
+    let net = TestNet::default();
+    let mut machines = [machine(1, &[])];
+    let server = machines[0].start(&net).await.unwrap();
+    let _clocks = run_clocks(&machines);
+    let clock = machines[0].clock.clone();
+    let rules = "- {alert: High, expr: a > 10, critical: true}\n- {alert: Low, expr: b < 10, critical: true}\n";
+    set_rules(&server, "g", rules).await;
+    let rules = "- {alert: Both, composite: 'High{n=\"1\"} && Low', critical: true}\n- {alert: Slow, composite: Low}\n\
+                 - {alert: Next, composite: Both, critical: true}\n";
+    set_rules(&server, "h", rules).await;
+    all_follow(&[&server], 2).await;
+    write(&server, &[("__name__", "a"), ("n", "1")], &clock, 12.0).await;
+    soon("one fires", || phases(&server, "g", 0) == ["1 firing"]).await;
+    write(&server, &[("__name__", "b")], &clock, 1.0).await;
+    soon("both do", || phases(&server, "h", 0) == ["- firing"]).await;
+    soon("and what asks after that", || phases(&server, "h", 2) == ["- firing"]).await;
+    assert!(phases(&server, "h", 1).is_empty(), "the other rule waits for its tick");
+    write(&server, &[("__name__", "a"), ("n", "1")], &clock, 3.0).await;
+    soon("it is over", || phases(&server, "h", 0) == ["- resolved"]).await;
+    soon("and that, too", || phases(&server, "h", 2) == ["- resolved"]).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_does_not_matter_where_a_sample_is_stored_and_who_evaluates() {
     const GROUPS: usize = 12;
     let net = TestNet::default();
