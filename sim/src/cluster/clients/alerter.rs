@@ -221,19 +221,19 @@ impl Client {
         }
         let found = self.look_at_alerts(node).await?;
         let groups = lock(&self.shared.alerts).groups().clone();
+        let pages = self.shared.options.workload.pages;
         for (name, group) in &groups {
             let state = found.iter().find(|(found, _)| found == name).map(|(_, state)| state.as_deref());
-            is_as_it_should(group, state).map_err(|reason| format!("rule group {name}: {reason}"))?;
-        }
-        let escalates = self.shared.options.workload.pages;
-        let taken = groups.iter().filter(|(_, group)| matches!(group.fate, Fate::Set(_)) && group.care == Care::Taken);
-        for (name, group) in groups.iter().filter(|_| escalates) {
-            has_escalated(group).map_err(|reason| format!("rule group {name}: {reason}"))?;
+            let escalated = || if pages { has_escalated(group) } else { Ok(()) };
+            let judged = is_as_it_should(group, state).and_then(|()| escalated());
+            judged.map_err(|reason| format!("rule group {name}: {reason}"))?;
         }
         // An alert that begins anew is another one.
-        let is_set_back = lock(&self.shared.alerts).is_set_back();
-        for (name, _) in taken.filter(|_| !is_set_back) {
-            self.is_taken_care_of(node, name).await?;
+        if !lock(&self.shared.alerts).is_set_back() {
+            let is_taken = |group: &Group| matches!(group.fate, Fate::Set(_)) && group.care == Care::Taken;
+            for (name, _) in groups.iter().filter(|(_, group)| is_taken(group)) {
+                self.is_taken_care_of(node, name).await?;
+            }
         }
         Ok(())
     }
