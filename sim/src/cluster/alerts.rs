@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bellwether_model::Tenant;
 
-use crate::invariants::{alert_kept, told_once};
+use crate::invariants::{alert_kept, cared_for, told_once};
 
 /// The tenant whose rules these are: what they store is in nobody's way.
 pub fn tenant() -> Tenant {
@@ -70,8 +70,8 @@ pub enum Care {
     Nobody,
     /// Somebody has, and it is not known whether that was heard.
     Unknown,
-    /// Somebody does.
-    Taken,
+    /// Somebody does, since this simulated time.
+    Taken(Duration),
 }
 
 /// Whether a rule group is there.
@@ -137,11 +137,21 @@ impl Alerts {
         alert_kept::check(name, known, at)
     }
 
-    /// Somebody is told that an alert fires, or does not any more, by a message with this key.
-    pub fn told(&mut self, name: &str, receiver: Receiver, is_resolved: bool, key: &str) -> Result<(), String> {
+    /// Somebody is told at a simulated time that an alert fires, or does not any more, by a message with this key.
+    pub fn told(
+        &mut self,
+        name: &str,
+        receiver: Receiver,
+        is_resolved: bool,
+        (key, at): (&str, Duration),
+    ) -> Result<(), String> {
         let Some(group) = self.groups.get_mut(name) else { return Err(format!("nobody has set a group {name}")) };
         if group.is_silenced {
             return Err(format!("a silence keeps quiet what it covers: of {name} a message was sent"));
+        }
+        let is_first = !group.was_told(receiver, is_resolved);
+        if let (Receiver::Boss, false, Care::Taken(since), true) = (receiver, is_resolved, group.care, is_first) {
+            cared_for::check(name, since, at)?;
         }
         let keys = group.told.entry((receiver, is_resolved)).or_default();
         keys.insert(key.to_owned());

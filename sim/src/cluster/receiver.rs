@@ -66,7 +66,8 @@ async fn serve(mut stream: TcpStream, manner: Manner, shared: Arc<Shared>) {
         Receiver::Team => Mark::Notified,
         Receiver::Boss => Mark::Escalated,
     });
-    let told = lock(&shared.alerts).told(name, *receiver, *is_resolved, key);
+    let at = Duration::from_millis(now_ms() as u64);
+    let told = lock(&shared.alerts).told(name, *receiver, *is_resolved, (key, at));
     if let Err(wrong) = told {
         shared.violated(format!("{wrong} (at {} ms)", now_ms()));
     }

@@ -7,6 +7,7 @@
 pub mod acknowledged;
 pub mod alert_kept;
 pub mod bounded;
+pub mod cared_for;
 pub mod committed_once;
 pub mod computed;
 pub mod content_equal;

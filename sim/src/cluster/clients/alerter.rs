@@ -78,9 +78,13 @@ impl Client {
         let (escalation, policies) = if self.shared.options.workload.pages {
             let after = ESCALATES_AFTER.as_secs();
             let steps = format!("[{{notify: boss, after: {after}s}}]");
-            (", escalation: page", format!("escalation_policies: [{{name: page, steps: {steps}}}]\n"))
+            let routes = "routes: [{matchers: [alertname=\"Pulse\"], receiver: nobody}]";
+            (
+                format!(", escalation: page, {routes}"),
+                format!("escalation_policies: [{{name: page, steps: {steps}}}]\n"),
+            )
         } else {
-            ("", String::new())
+            (String::new(), String::new())
         };
         let receivers = Receiver::ALL.map(|receiver| {
             let url = format!("http://127.0.0.{CLIENTS_ADDRESS}:{RECEIVER_PORT}/{receiver}");
@@ -88,7 +92,7 @@ impl Client {
         });
         let config = format!(
             "route: {{receiver: team, group_by: [of], group_wait: 1s, group_interval: 5s, repeat_interval: 10d{escalation}}}\n\
-             {policies}receivers:\n{}",
+             {policies}receivers:\n- {{name: nobody}}\n{}",
             receivers.concat()
         );
         self.change("PUT", "/api/v1/alertmanager/config", &config).await.is_some()
@@ -105,7 +109,7 @@ impl Client {
         let text = format!(
             "name: {name}\ninterval: {interval}s\nrules:\n\
              - {{record: 'sim:beat', expr: vector(time()), labels: {{of: {name}}}}}\n\
-             - {{alert: Beats, for: {hold}s, labels: {{of: {name}}}, {}}}\n",
+             - {{alert: Beats, for: {hold}s, labels: {{of: {name}}}, {}\n",
             self.condition(name)
         );
         if self.change("POST", &format!("/api/v1/rules/{NAMESPACE}"), &text).await.is_some() {
@@ -114,16 +118,21 @@ impl Client {
         }
     }
 
-    /// When the alert of a group fires: always, in one of the ways in which rules are evaluated.
+    /// When the alert of a group fires, as the rest of the text: always, in one of the ways in which rules are evaluated.
     fn condition(&mut self, name: &str) -> String {
         let beat = format!("sim:beat{{of=\"{name}\"}}");
-        let way = if self.shared.options.workload.pages { self.below(3) } else { 0 };
+        let way = if self.shared.options.workload.pages { self.below(4) } else { 0 };
         match way {
-            0 => format!("expr: '{beat} > 0'"),
-            1 => format!("expr: '{beat} > 0', critical: true"),
-            _ => format!(
+            0 => format!("expr: '{beat} > 0'}}"),
+            1 => format!("expr: '{beat} > 0', critical: true}}"),
+            2 => format!(
                 "expr: '{beat} > bool 0', thresholds: {{critical: 0.7, warning: 0.3}}, checks: {{at_least: 2, of: 3}}, \
-                 no_data: {{behavior: keep}}"
+                 no_data: {{behavior: keep}}}}"
+            ),
+            // Nobody is told of the alert that it asks after.
+            _ => format!(
+                "composite: 'Pulse{{from=\"{name}\"}}', critical: true}}\n\
+                 - {{alert: Pulse, expr: '{beat} > 0', critical: true, labels: {{from: {name}}}}}"
             ),
         }
     }
@@ -137,11 +146,12 @@ impl Client {
             lock(&self.shared.alerts).groups().iter().find(|(_, group)| is_due(group)).map(|(name, _)| name.clone());
         let Some(name) = due else { return };
         lock(&self.shared.alerts).care(&name, Care::Unknown);
-        let answer = library.alerting().acknowledge(&[format!("of={name}")], &self.name).await;
+        let answer =
+            library.alerting().acknowledge(&["alertname=Beats".to_owned(), format!("of={name}")], &self.name).await;
         self.event(&format!("acknowledges {name}: {answer:?}"));
         // None: an attempt before was heard, and its answer lost.
         if answer.is_ok_and(|alerts| alerts > 0) {
-            lock(&self.shared.alerts).care(&name, Care::Taken);
+            lock(&self.shared.alerts).care(&name, Care::Taken(Duration::from_millis(now_ms() as u64)));
             self.shared.reach(Mark::Acknowledged);
         }
     }
@@ -230,7 +240,7 @@ impl Client {
         }
         // An alert that begins anew is another one.
         if !lock(&self.shared.alerts).is_set_back() {
-            let is_taken = |group: &Group| matches!(group.fate, Fate::Set(_)) && group.care == Care::Taken;
+            let is_taken = |group: &Group| matches!(group.fate, Fate::Set(_)) && matches!(group.care, Care::Taken(_));
             for (name, _) in groups.iter().filter(|(_, group)| is_taken(group)) {
                 self.is_taken_care_of(node, name).await?;
             }
@@ -240,7 +250,7 @@ impl Client {
 
     /// Whether a node knows that this client takes care of an alert.
     async fn is_taken_care_of(&self, node: usize, name: &str) -> Result<(), String> {
-        let path = format!("/api/v2/alerts?filter={}", encoded(&format!("of={name}")));
+        let path = format!("/api/v2/alerts?filter=alertname%3DBeats&filter={}", encoded(&format!("of={name}")));
         let answer = ask(node, "GET", &path, &tenant(), &[], DEADLINE).await?;
         if answer.status != 200 {
             return Err(format!("alerts are answered {}", answer.status));

@@ -64,8 +64,8 @@ impl TenantState {
             Command::SetRuleGroup { namespace, group, text, rules, .. } => {
                 self.set_rule_group(namespace, group, text, &rules, entry)
             }
-            Command::DeleteRuleGroup { namespace, group, .. } => self.delete_rule_group(namespace, group, now),
-            Command::DeleteNamespace { namespace, .. } => self.delete_namespace(namespace, now),
+            Command::DeleteRuleGroup { namespace, group, .. } => self.delete_rule_group(namespace, group, entry),
+            Command::DeleteNamespace { namespace, .. } => self.delete_namespace(namespace, entry),
             Command::SetNotifications { config, templates, .. } => self.set_notifications(config, templates, entry),
             Command::DeleteNotifications { .. } => Ok(self.delete_notifications(now)),
             Command::Evaluated(evaluated) => self.evaluated(*evaluated, entry),

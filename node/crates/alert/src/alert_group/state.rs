@@ -263,6 +263,8 @@ pub struct Transition {
     pub change: Change,
     /// The value that its series had when it was told last.
     pub value: f64,
+    /// The index of the log's entry that made it so; 0 if that was read, which says it of all that it has.
+    pub index: u64,
 }
 
 impl IntegrationHealth {

@@ -1,5 +1,7 @@
 //! Somebody takes care of alerts.
 
+use std::collections::BTreeSet;
+
 use bellwether_alert::alert_group::{Command, Outcome, ReceivedAlert};
 use bellwether_model::Labels;
 
@@ -68,6 +70,21 @@ fn an_acknowledgement_ends_with_its_alert() {
     assert!(!is_acknowledged(&play, "1"));
     play.look_until(play.now + MINUTE);
     assert_eq!(play.tenant().acknowledged.len(), 1);
+}
+
+#[test]
+fn an_alert_can_be_acknowledged_that_began_by_a_clock_that_is_ahead() {
+    let mut play = play();
+    play.set_rules("name: g\ninterval: 10s\nrules:\n- {alert: A, expr: a, critical: true}\n").unwrap();
+    let evaluated = play.evaluation("g", play.now + 2 * SECOND, &[Ok(&["7"])]);
+    play.apply(Command::Evaluated(evaluated.into())).unwrap();
+    let alerts: BTreeSet<Labels> = play.tenant().dispatch.alerts().map(|known| known.alert.labels.clone()).collect();
+    let labels = alerts.iter().find(|labels| labels.get("x") == Some("7")).unwrap().clone();
+    let acknowledge = Command::Acknowledge { tenant: tenant(), alerts: [labels.clone()].into(), by: "me".into() };
+    assert_eq!(play.apply(acknowledge), Ok(Outcome::Acknowledged { alerts: 1 }));
+    assert!(play.tenant().acknowledgement(&labels, play.now).is_some());
+    play.look_until(play.now + MINUTE);
+    assert!(play.tenant().acknowledgement(&labels, play.now).is_some());
 }
 
 #[test]

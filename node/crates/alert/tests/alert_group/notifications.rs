@@ -36,6 +36,25 @@ fn alerts_of_rules_are_told_and_told_as_resolved() {
 }
 
 #[test]
+fn an_end_that_comes_to_be_known_while_the_begin_is_sent_is_told() {
+    // The alert ended before the group was looked at, in the same moment, and after it.
+    for (ended_at, known_at) in [(9, 12), (10, 10), (11, 12)] {
+        let mut play = play();
+        let begin = play.now;
+        play.evaluate("g", &[Ok(&["1"])]);
+        play.look_until(begin + 10 * SECOND);
+        let evaluated = play.evaluation("g", begin + ended_at * SECOND, &[Ok(&[])]);
+        play.now = begin + known_at * SECOND;
+        assert_eq!(play.apply(Command::Evaluated(evaluated.into())), Ok(Outcome::Done));
+        assert_eq!(play.send_all(), ["new [1] []"]);
+        play.look_until(play.now + 2 * MINUTE);
+        assert_eq!(play.send_all(), ["resolved [] [1]"], "ended after {ended_at} s, known after {known_at} s");
+        play.look_until(play.now + 2 * MINUTE);
+        assert_eq!(play.tenant().dispatch.groups().count(), 0);
+    }
+}
+
+#[test]
 fn the_first_alert_of_a_critical_rule_waits_for_no_group() {
     let mut play = play();
     play.set_rules("name: g\nrules:\n- {alert: A, expr: a}\n- {alert: B, expr: b, critical: true}\n").unwrap();

@@ -5,9 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bellwether_alert::alert_group::limits::HISTORY_MAX;
 use bellwether_alert::alert_group::{self, AlertGroupState, replies, requests, states};
+use bellwether_alert::state::alerting::Change;
 use bellwether_kv::KvDisk;
-use bellwether_model::Timestamp;
+use bellwether_model::{Labels, Tenant, Timestamp};
 use bellwether_probe::reached;
 use bellwether_raft::{Applied, Checkpoint, CommittedEntry, EntryPayload, FatalError, LogPosition, StateMachine};
 use bytes::Bytes;
@@ -32,12 +34,23 @@ pub struct AlertMachine {
     writing: Mutex<()>,
     /// The last entry that is applied.
     index: watch::Sender<u64>,
+    /// The last entry by which something became of an alert of a rule.
+    turned: watch::Sender<u64>,
 }
 
 #[derive(Clone, Default)]
 struct Live {
     state: AlertGroupState,
     applied: Applied,
+    /// The last entry that was applied when the state was read.
+    read_at: u64,
+}
+
+impl Live {
+    fn read(state: AlertGroupState, applied: Applied) -> Live {
+        let read_at = index_of(&applied);
+        Live { state, applied, read_at }
+    }
 }
 
 struct Memory {
@@ -64,13 +77,14 @@ impl AlertMachine {
     pub fn open(disk: Arc<dyn KvDisk>, fatal: Fatal, number: u32) -> Result<AlertMachine, StateFileError> {
         let store = StateStore::open(disk, fatal, format!("{ALERTING_PATH}/{number}"))?;
         let live = stored(&store)?;
-        let (index, _) = watch::channel(index_of(&live.applied));
+        let (index, turned) = (watch::Sender::new(live.read_at), watch::Sender::new(live.read_at));
         Ok(AlertMachine {
             number,
             store,
             memory: RwLock::new(Memory::of(live, None)),
             writing: Mutex::default(),
             index,
+            turned,
         })
     }
 
@@ -84,9 +98,28 @@ impl AlertMachine {
         self.index.subscribe()
     }
 
+    /// The last entry by which something became of an alert of a rule, and its changes.
+    pub fn turns(&self) -> watch::Receiver<u64> {
+        self.turned.subscribe()
+    }
+
+    /// Alerts of a tenant's rules that began or ceased to fire by entries after this one; none if that is not known any more. And the last
+    /// entry that is applied here.
+    pub fn turned_since(&self, tenant: &Tenant, index: u64) -> (Option<Vec<Labels>>, u64) {
+        let memory = self.memory.read();
+        let live = memory.seen();
+        let history = live.state.tenants.get(tenant).map(|known| &known.history);
+        let new = history.into_iter().flat_map(|history| history.iter().rev().take_while(|one| one.index > index));
+        // Of a full history the first may be forgotten.
+        let is_cut = history.is_some_and(|all| all.len() >= HISTORY_MAX && all[0].index > index);
+        let turns = new.filter(|one| matches!(one.change, Change::Firing | Change::Resolved));
+        let turned = (index >= live.read_at && !is_cut).then(|| turns.map(|one| one.labels.clone()).collect());
+        (turned, index_of(&live.applied))
+    }
+
     /// How far the log is applied, and a hash of the state.
     pub fn fingerprint(&self) -> (Option<LogPosition>, u64) {
-        let Live { state, applied } = self.memory.read().seen().clone();
+        let Live { state, applied, .. } = self.memory.read().seen().clone();
         (applied.log, xxh3_64(&states::encode(&state)))
     }
 }
@@ -105,6 +138,7 @@ impl StateMachine for AlertMachine {
         let mut memory = self.memory.write();
         let Memory { live, ahead } = &mut *memory;
         let mut answers = Vec::with_capacity(entries.len());
+        let mut turned = None;
         for CommittedEntry { position, payload } in entries {
             match payload {
                 EntryPayload::Blank => {}
@@ -114,7 +148,7 @@ impl StateMachine for AlertMachine {
                     let request = requests::decode(&payload).map_err(|error| {
                         FatalError(format!("entry {} of an alert group's log: {error}", position.index))
                     })?;
-                    let before = live.state.time;
+                    let (before, tenant) = (live.state.time, request.command.tenant().cloned());
                     let reply = alert_group::apply(&mut live.state, request, position.index);
                     if live.state.time < before {
                         reached("the time of an alert group is set back");
@@ -125,6 +159,9 @@ impl StateMachine for AlertMachine {
                             "an alert group's time is set back: clocks were ahead and are set right"
                         );
                     }
+                    let history = tenant.and_then(|tenant| live.state.tenants.get(&tenant)).map(|known| &known.history);
+                    let last = history.and_then(|history| history.back());
+                    turned = last.filter(|last| last.index == position.index).map(|last| last.index).or(turned);
                     answers.push(replies::encode(&reply).into());
                 }
             }
@@ -136,13 +173,16 @@ impl StateMachine for AlertMachine {
         let index = index_of(&memory.seen().applied);
         drop(memory);
         self.index.send_replace(index);
+        if let Some(index) = turned {
+            self.turned.send_replace(index);
+        }
         Ok(answers)
     }
 
     fn flush(&self) -> Result<Applied, FatalError> {
         let _writing = self.writing.lock();
         // What is large in it is shared, so that applying waits for no encoding.
-        let Live { state, applied } = self.memory.read().live.clone();
+        let Live { state, applied, .. } = self.memory.read().live.clone();
         if applied.log.is_none() {
             return Ok(applied);
         }
@@ -165,10 +205,11 @@ impl StateMachine for AlertMachine {
         let _writing = self.writing.lock();
         self.store.take(&checkpoint, &content)?;
         let mut memory = self.memory.write();
-        *memory = Memory::of(Live { state, applied }, memory.ahead.take());
+        *memory = Memory::of(Live::read(state, applied), memory.ahead.take());
         let index = index_of(&memory.seen().applied);
         drop(memory);
         self.index.send_replace(index);
+        self.turned.send_replace(index);
         Ok(())
     }
 }
@@ -205,7 +246,7 @@ impl CommonMachine for AlertMachine {
 fn stored(store: &StateStore) -> Result<Live, StateFileError> {
     let Some(bytes) = store.read()? else { return Ok(Live::default()) };
     let (state, applied) = state_file::decode(&bytes)?;
-    Ok(Live { state, applied })
+    Ok(Live::read(state, applied))
 }
 
 fn index_of(applied: &Applied) -> u64 {

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_alert::alert_group::{AlertGroupState, Command, Outcome, Refusal, Request, replies, requests};
-use bellwether_model::{NodeId, Tenant};
+use bellwether_model::{Labels, NodeId, Tenant};
 use bellwether_raft::{GroupId, LogPosition, StartError};
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -237,6 +237,16 @@ impl AlertGroup {
     /// The last entry that is applied on this node, and its changes.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.machine.changes()
+    }
+
+    /// The last entry applied on this node by which something became of an alert of a rule, and its changes.
+    pub fn turns(&self) -> watch::Receiver<u64> {
+        self.machine.turns()
+    }
+
+    /// See [`AlertMachine::turned_since`].
+    pub fn turned_since(&self, tenant: &Tenant, index: u64) -> (Option<Vec<Labels>>, u64) {
+        self.machine.turned_since(tenant, index)
     }
 
     /// How far the log is applied on this node, and a hash of what that came to: the same on every node.

@@ -31,7 +31,7 @@ pub struct Survey {
     pub led: BTreeMap<ShardGroupId, Led>,
     /// Copies on the map that have been damaged for a while; one of each group.
     pub damaged: BTreeMap<ShardGroupId, ReplicaId>,
-    /// All copies of which that is said at the moment.
+    /// All copies of which that is said at the moment, also those that are not on the map.
     pub said_damaged: BTreeSet<ReplicaId>,
 }
 
@@ -114,7 +114,8 @@ impl Seen {
             }
             led.insert(group.id, known);
         }
-        let said_damaged = self.damaged.keys().map(|(_, replica)| *replica).collect();
+        let said = reports.values().flat_map(|report| &report.replicas).filter(|replica| replica.damaged);
+        let said_damaged = said.map(|replica| ReplicaId(replica.replica)).collect();
         Survey { mover_epoch, placement, inventory, led, damaged, said_damaged }
     }
 

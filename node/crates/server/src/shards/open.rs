@@ -92,7 +92,7 @@ impl Shards {
         let opener = Opener::new(node, groups, replication, config, env, registry);
         let stored = opener.raft().stored_replicas().await.map_err(OpenError::StoredReplicas)?;
         let stored = stored.into_iter().map(|(group, replica)| (ShardGroupId(group.0), replica)).collect();
-        let here = opener.without_unmade(replicas_here(&now, node, &stored)).await;
+        let here = opener.without_unmade(opener.replicas_here(&now, &stored).await).await;
         opener.clear_leftovers(&now, stored).await?;
         let opened = join_all(here.into_iter().map(|(group, replica)| {
             let (opener, start) = (&opener, Start::of(group));
@@ -136,21 +136,16 @@ impl Shards {
     }
 }
 
-/// The replicas that this node is to run: those of the ring, and those that have a log here all the same, also where the ring has
-/// another one that has none yet. Such a one goes only when its group says that it does not have it any more: it may vote, and
-/// have acknowledged what others lack.
-fn replicas_here<'a>(
-    ring: &'a Ring,
-    node: NodeId,
-    stored: &BTreeSet<(ShardGroupId, ReplicaId)>,
-) -> Vec<(&'a RingGroup, ReplicaId)> {
-    let of_group = |group: &RingGroup| {
-        let of_ring = group.replica_on(node);
-        let mut stored = stored.range((group.id, ReplicaId(0))..=(group.id, ReplicaId(u64::MAX))).rev();
-        let has_log = of_ring.filter(|replica| stored.clone().any(|(_, stored)| stored == replica));
-        has_log.or_else(|| stored.next().map(|(_, replica)| *replica)).or(of_ring)
-    };
-    ring.groups().iter().filter_map(|group| Some((group, of_group(group)?))).collect()
+/// The replica of a group that a node is to run: the ring's, or one that has a log here all the same. Such a one goes only when
+/// its group says that it does not have it any more: it may vote, and have acknowledged what others lack. So it stands also above
+/// the ring's one that has nothing yet; `of_ring_has_data` without a log is the beginning of a group that goes on without the others.
+fn replica_here(
+    of_ring: Option<ReplicaId>,
+    of_ring_has_data: bool,
+    mut stored: impl DoubleEndedIterator<Item = ReplicaId>,
+) -> Option<ReplicaId> {
+    let of_ring_begun = of_ring.filter(|_| of_ring_has_data);
+    of_ring_begun.or_else(|| stored.next_back()).or(of_ring)
 }
 
 /// How a replica begins that has no log yet.
@@ -272,6 +267,25 @@ impl Opener {
     /// Memory of decoded packs.
     pub fn cache_bytes(&self) -> u64 {
         self.cache.bytes() as u64
+    }
+
+    async fn replicas_here<'a>(
+        &self,
+        ring: &'a Ring,
+        stored: &BTreeSet<(ShardGroupId, ReplicaId)>,
+    ) -> Vec<(&'a RingGroup, ReplicaId)> {
+        let mut here = Vec::new();
+        for group in ring.groups() {
+            let of_ring = group.replica_on(self.node);
+            let has_data = match of_ring {
+                Some(replica) => stored.contains(&(group.id, replica)) || self.has_data(group.id, replica).await,
+                None => false,
+            };
+            let of_group = stored.range((group.id, ReplicaId(0))..=(group.id, ReplicaId(u64::MAX)));
+            let replica = replica_here(of_ring, has_data, of_group.map(|(_, replica)| *replica));
+            here.extend(replica.map(|replica| (group, replica)));
+        }
+        here
     }
 
     /// Leaves replicas out that a parent's replica is to make once it has applied its log so far: they are started then.
@@ -473,4 +487,22 @@ impl Transport for NoPeers {
 fn unreachable(to: Peer) -> BoxFuture<'static, Result<Bytes, TransportError>> {
     let reason = format!("this node is alone, node {} is not known", to.node);
     Box::pin(std::future::ready(Err(TransportError::Unreachable(reason))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_that_may_vote_stands_above_one_that_has_nothing_yet() {
+        let here = |of_ring: Option<u64>, has_data, stored: &[u64]| {
+            replica_here(of_ring.map(ReplicaId), has_data, stored.iter().copied().map(ReplicaId)).map(|one| one.0)
+        };
+        assert_eq!(here(None, false, &[]), None);
+        assert_eq!(here(Some(9), false, &[]), Some(9));
+        assert_eq!(here(Some(9), true, &[4, 9]), Some(9));
+        assert_eq!(here(None, false, &[4, 5]), Some(5), "its group has not said yet that it is gone");
+        assert_eq!(here(Some(9), false, &[4]), Some(4), "nor here");
+        assert_eq!(here(Some(9), true, &[4]), Some(9), "its group goes on with this one");
+    }
 }

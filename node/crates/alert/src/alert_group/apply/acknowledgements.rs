@@ -21,7 +21,9 @@ impl TenantState {
         let new: BTreeSet<Labels> = alerts.into_iter().filter(is_new).collect();
         let by: Arc<str> = by.into();
         for labels in &new {
-            self.acknowledged.insert(labels.clone(), Acknowledgement { at: now, by: by.clone() });
+            // The clock of who evaluates may be ahead.
+            let at = self.dispatch.alert(labels).map_or(now, |known| now.max(known.alert.begins_at));
+            self.acknowledged.insert(labels.clone(), Acknowledgement { at, by: by.clone() });
         }
         let config = StoredNotifications::effective(&self.notifications);
         let is_acknowledged = |labels: &Labels| self.acknowledgement(labels, now).is_some();

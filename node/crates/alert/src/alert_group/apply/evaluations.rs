@@ -56,13 +56,14 @@ impl TenantState {
         }
         let progress = &mut Arc::make_mut(group).progress;
         let news = progress.take(evaluated, &mut self.totals);
-        self.tell(news, entry.now);
+        self.tell(news, entry);
         Ok(Outcome::Done)
     }
 
     /// Tells of alerts of rules, and remembers what became of them.
-    pub(super) fn tell(&mut self, news: News, now: Timestamp) {
-        self.history.extend(news.transitions);
+    pub(super) fn tell(&mut self, news: News, entry: &Entry<'_>) {
+        let Entry { now, index, .. } = *entry;
+        self.history.extend(news.transitions.into_iter().map(|transition| Transition { index, ..transition }));
         let more = self.history.len().saturating_sub(HISTORY_MAX);
         self.history.drain(..more);
         let config = StoredNotifications::effective(&self.notifications);
@@ -177,7 +178,7 @@ impl RuleProgress {
                 (Change::Resolved, _) => news.ended.push((event.labels.clone(), at)),
                 _ => {}
             }
-            news.transitions.push(Transition { at, labels: event.labels, change: event.change, value });
+            news.transitions.push(Transition { at, labels: event.labels, change: event.change, value, index: 0 });
         }
         let refreshed = refreshed.filter_map(|labels| alerts.get_key_value(labels));
         news.refreshed.extend(refreshed.filter_map(|(labels, alert)| told(labels, alert, &self.generator_url)));
@@ -195,7 +196,7 @@ impl RuleProgress {
             if change == Change::Resolved {
                 news.ended.push((labels.clone(), at));
             }
-            news.transitions.push(Transition { at, labels: labels.clone(), change, value: alert.value });
+            news.transitions.push(Transition { at, labels: labels.clone(), change, value: alert.value, index: 0 });
         }
         news
     }

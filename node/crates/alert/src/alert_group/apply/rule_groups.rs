@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use bellwether_model::Timestamp;
-
 use super::Entry;
 use crate::alert_group::command::{Limited, Outcome, Refusal, Reply};
 use crate::alert_group::limits::{
@@ -49,11 +47,11 @@ impl TenantState {
         let stored = StoredGroup::new(text, entry.index, progress);
         self.namespaces.entry(namespace).or_default().insert(group, Arc::new(stored));
         self.totals = after;
-        self.end(gone, entry.now);
+        self.end(gone, entry);
         Ok(Outcome::Revision(entry.index))
     }
 
-    pub(super) fn delete_rule_group(&mut self, namespace: String, group: String, now: Timestamp) -> Reply {
+    pub(super) fn delete_rule_group(&mut self, namespace: String, group: String, entry: &Entry<'_>) -> Reply {
         let groups = self.namespaces.get_mut(&namespace);
         let Some(removed) = groups.and_then(|groups| groups.remove(&group)) else {
             return Err(Refusal::NoRuleGroup { namespace, group });
@@ -61,31 +59,31 @@ impl TenantState {
         if self.namespaces.get(&namespace).is_some_and(BTreeMap::is_empty) {
             self.namespaces.remove(&namespace);
         }
-        self.removed(&removed, now);
+        self.removed(&removed, entry);
         Ok(Outcome::Done)
     }
 
-    pub(super) fn delete_namespace(&mut self, namespace: String, now: Timestamp) -> Reply {
+    pub(super) fn delete_namespace(&mut self, namespace: String, entry: &Entry<'_>) -> Reply {
         let Some(groups) = self.namespaces.remove(&namespace) else { return Err(Refusal::NoNamespace { namespace }) };
-        groups.values().for_each(|group| self.removed(group, now));
+        groups.values().for_each(|group| self.removed(group, entry));
         Ok(Outcome::Done)
     }
 
-    fn removed(&mut self, group: &StoredGroup, now: Timestamp) {
+    fn removed(&mut self, group: &StoredGroup, entry: &Entry<'_>) {
         let of = Totals::of(group);
         self.totals.groups -= of.groups;
         self.totals.rules -= of.rules;
         self.totals.text_bytes -= of.text_bytes;
-        self.end(group.progress.rules.clone(), now);
+        self.end(group.progress.rules.clone(), entry);
     }
 
     /// Alerts of rules that are no more.
-    fn end(&mut self, gone: Vec<RuleProgress>, now: Timestamp) {
+    fn end(&mut self, gone: Vec<RuleProgress>, entry: &Entry<'_>) {
         for rule in gone {
             self.totals.alerts -= rule.alerts.len();
             self.totals.watched -= rule.watched.len();
-            let news = rule.ended(now);
-            self.tell(news, now);
+            let news = rule.ended(entry.now);
+            self.tell(news, entry);
         }
     }
 }

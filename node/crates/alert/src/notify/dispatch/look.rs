@@ -224,7 +224,8 @@ impl Dispatch {
         true
     }
 
-    /// Once everybody knows, alerts that were over when the group was looked at leave it.
+    /// Once everybody knows, alerts leave the group that were known to be over when it was looked at. An end that came to be known
+    /// later may lie before the look, which told that the alert fires; one of the same moment waits for the next look.
     fn settle(&mut self, config: &Config, id: &GroupId) {
         if !self.escalations.is_empty() {
             let known = self.escalations.get(&config.routes.group_key(id.0, &id.1));
@@ -237,7 +238,7 @@ impl Dispatch {
         let (alerts, all, sources) = (&mut group.alerts, &mut self.alerts, &mut self.sources);
         alerts.retain(|labels| {
             let Some(known) = all.get_mut(labels) else { return false };
-            if !is_over(&known.alert, looked_at) {
+            if !is_over(&known.alert, looked_at) || known.updated_at >= looked_at {
                 return true;
             }
             known.groups -= 1;

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use bellwether_alert::alert_group::AlertGroupState;
 use bellwether_alert::evaluate::External;
-use bellwether_model::{Tenant, Timestamp};
+use bellwether_model::Timestamp;
 use bellwether_placement::EvaluatorRing;
 use prometheus::Registry;
 use tokio::sync::watch;
@@ -130,7 +130,8 @@ impl Evaluator {
         let mut changes: Vec<watch::Receiver<u64>> =
             self.turns.alerting.groups().iter().map(|group| group.changes()).collect();
         changes.iter_mut().for_each(watch::Receiver::mark_changed);
-        let mut applied = changes.clone();
+        let mut turns: Vec<watch::Receiver<u64>> =
+            self.turns.alerting.groups().iter().map(|group| group.turns()).collect();
         let touches = self.turns.alerting.touches().clone();
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -174,7 +175,6 @@ impl Evaluator {
                         self.touched.touch(key, touch);
                     }
                 }
-                () = any_changed(&mut applied), if !self.composites.is_empty() => self.touch_composites(),
                 _ = looks.tick() => {
                     self.observe();
                     if changes.iter().any(|changes| changes.has_changed().unwrap_or(false)) {
@@ -182,6 +182,7 @@ impl Evaluator {
                         self.look(&mut running);
                     }
                 }
+                () = any_changed(&mut turns), if !self.composites.is_empty() => self.touch_composites(),
                 () = tokio::time::sleep(pause.unwrap_or(LOOK)) => {}
             }
         }
@@ -206,15 +207,9 @@ impl Evaluator {
 
     /// Has composite rules evaluated that ask after alerts of which something has become.
     fn touch_composites(&mut self) {
-        let tenants: Vec<Tenant> = self.composites.tenants().cloned().collect();
-        for tenant in tenants {
-            let composites = &mut self.composites;
-            let touched = self.turns.alerting.read(&tenant, |state| {
-                let of_tenant = state.tenants.get(&tenant);
-                of_tenant.map_or_else(Vec::new, |of_tenant| composites.touched(&tenant, &of_tenant.history))
-            });
-            touched.into_iter().for_each(|(key, touch)| self.touched.touch(key, touch));
-        }
+        let alerting = &self.turns.alerting;
+        let touched = self.composites.touched(&|tenant, index| alerting.group(tenant).turned_since(tenant, index));
+        touched.into_iter().for_each(|(key, touch)| self.touched.touch(key, touch));
     }
 
     fn begin(&mut self, key: GroupKey, time: Timestamp, wanted: Option<Wanted>, running: &mut JoinSet<Ended>) {
@@ -239,9 +234,7 @@ impl Evaluator {
             });
         }
         let alerting = &self.turns.alerting;
-        self.composites.set(critical.iter().map(|(key, group)| (key, group)), |tenant| {
-            alerting.read(tenant, |state| state.tenants.get(tenant)?.history.back().cloned())
-        });
+        self.composites.set(&critical, &|tenant| *alerting.group(tenant).changes().borrow());
         let now = self.clock.now_ms();
         // What was stored before its rule was known, or told to who evaluated before, is looked for once.
         let critical = wanted.iter().filter_map(|(key, known)| Some((key.clone(), known.critical?))).collect();

@@ -123,7 +123,7 @@ impl Decoder<'_> {
         })?;
         tenant.history = self.list(|from| {
             let (at, labels) = (from.i64()?, from.known(table)?);
-            Ok(Transition { at, labels, change: from.change()?, value: from.f64()? })
+            Ok(Transition { at, labels, change: from.change()?, value: from.f64()?, index: 0 })
         })?;
         tenant.untold = self.u64()?;
         for of in tenant.namespaces.values().flat_map(BTreeMap::values).map(|group| Totals::of(group)) {
