@@ -257,11 +257,11 @@ impl Evaluator {
         let EndedTurn { key, memory, last, succeeded, wanted, took, offset_ms, next_change } = *ended;
         let (is_wanted, now) = (self.schedule.wants(&key), self.clock.now_ms());
         self.schedule.end(key.clone(), last, succeeded, now);
-        if let Some(wanted) = wanted {
-            match succeeded {
-                true => self.touched.ended(&key, &wanted, took.as_millis() as i64, offset_ms, now),
-                false => self.touched.failed(&key, wanted, now),
-            }
+        match (wanted, succeeded) {
+            (Some(wanted), true) => self.touched.ended(&key, &wanted, took.as_millis() as i64, offset_ms, now),
+            (Some(wanted), false) => self.touched.failed(&key, wanted, now),
+            (None, true) => {}
+            (None, false) => self.touched.tick_failed(&key, now),
         }
         if let Some(at) = next_change.filter(|_| is_wanted) {
             self.touched.look_at(key.clone(), at);

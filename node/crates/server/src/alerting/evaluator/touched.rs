@@ -128,6 +128,11 @@ impl TouchedGroups {
     /// An evaluation came to nothing.
     pub fn failed(&mut self, key: &GroupKey, wanted: Wanted, now: Timestamp) {
         self.put_back(key, wanted, now);
+        self.tick_failed(key, now);
+    }
+
+    /// The evaluation of a group's tick came to nothing. It is still to be done before all that was touched, which rests with it.
+    pub fn tick_failed(&mut self, key: &GroupKey, now: Timestamp) {
         if let Some(group) = self.groups.get_mut(key) {
             group.rests_until = now.saturating_add(RETRY_PAUSE_MS);
         }
@@ -238,6 +243,10 @@ mod tests {
         let (_, wanted) = start(&mut groups, 1000).unwrap();
         groups.put_back(&key("a"), wanted.clone(), 1000);
         assert_eq!(start(&mut groups, 1000).unwrap().1, wanted);
+        groups.put_back(&key("a"), wanted.clone(), 1000);
+        groups.tick_failed(&key("a"), 1000);
+        assert_eq!(start(&mut groups, 1000), None, "its tick would come to nothing again");
+        assert_eq!(start(&mut groups, 1000 + RETRY_PAUSE_MS).unwrap().1, wanted);
         groups.retain(|_| false);
         assert_eq!(groups.next(), None);
     }
