@@ -75,23 +75,21 @@ impl Client {
     }
 
     async fn configure(&mut self) -> bool {
-        let (escalation, policies) = if self.shared.options.workload.pages {
+        let (routes, policies) = if self.shared.options.workload.pages {
             let after = ESCALATES_AFTER.as_secs();
-            let steps = format!("[{{notify: boss, after: {after}s}}]");
-            let routes = "routes: [{matchers: [alertname=\"Pulse\"], receiver: nobody}]";
             (
-                format!(", escalation: page, {routes}"),
-                format!("escalation_policies: [{{name: page, steps: {steps}}}]\n"),
+                "routes: [{matchers: [alertname=\"Pulse\"], receiver: nobody}, {receiver: team, escalation: page}]",
+                format!("escalation_policies: [{{name: page, steps: [{{notify: boss, after: {after}s}}]}}]\n"),
             )
         } else {
-            (String::new(), String::new())
+            ("routes: []", String::new())
         };
         let receivers = Receiver::ALL.map(|receiver| {
             let url = format!("http://127.0.0.{CLIENTS_ADDRESS}:{RECEIVER_PORT}/{receiver}");
             format!("- {{name: {receiver}, webhook_configs: [{{url: '{url}'}}]}}\n")
         });
         let config = format!(
-            "route: {{receiver: team, group_by: [of], group_wait: 1s, group_interval: 5s, repeat_interval: 10d{escalation}}}\n\
+            "route: {{receiver: team, group_by: [of], group_wait: 1s, group_interval: 5s, repeat_interval: 10d, {routes}}}\n\
              {policies}receivers:\n- {{name: nobody}}\n{}",
             receivers.concat()
         );

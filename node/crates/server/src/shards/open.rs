@@ -365,11 +365,13 @@ impl Opener {
                 Ok(Arc::new(ShardGroup::new(group.id, started.machine, started.raft, self.env.fatal.clone())))
             }
             Err(trouble) => {
+                // What its log says could not be done for want of room.
+                let no_room = started.machine.no_room().filter(|_| matches!(trouble, GroupTrouble::Failed(_)));
                 if let GroupTrouble::DiskFull(_) = trouble {
                     // It cannot even be stopped before its vote is written, and goes on by itself once it is.
                     self.waiting.lock().insert(group.id, started);
                 }
-                Err(trouble)
+                Err(no_room.map_or(trouble, GroupTrouble::DiskFull))
             }
         }
     }

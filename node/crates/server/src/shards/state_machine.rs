@@ -44,6 +44,8 @@ pub struct ShardStateMachine {
     fatal: Fatal,
     /// What was found damaged in the data since they were opened.
     damage: Mutex<Option<Arc<str>>>,
+    /// What the disk had no room for when an entry could not be applied.
+    no_room: Mutex<Option<String>>,
     replay: Replay,
     /// Taken by apply alone; a mutex because the trait shares the machine.
     applying: Mutex<Applying>,
@@ -105,8 +107,8 @@ impl ShardStateMachine {
         let generations = Mutex::new(Generations { live, old: Vec::new() });
         let shard = RwLock::new(Arc::new(shard));
         let replay = Replay::over();
-        let damage = Mutex::default();
-        Ok(ShardStateMachine { shard, store, generations, owned, time, fatal, damage, replay, applying })
+        let (damage, no_room) = (Mutex::default(), Mutex::default());
+        Ok(ShardStateMachine { shard, store, generations, owned, time, fatal, damage, no_room, replay, applying })
     }
 
     /// The same, about to apply its log again.
@@ -154,6 +156,11 @@ impl ShardStateMachine {
         self.damage.lock().clone()
     }
 
+    /// What the disk had no room for, if that is why an entry could not be applied: the replica can go on once there is room.
+    pub fn no_room(&self) -> Option<String> {
+        self.no_room.lock().clone()
+    }
+
     /// A copy of what is in runs, as it is: damaged, too.
     pub fn copy(&self) -> Result<Checkpoint, FatalError> {
         let target = self.store.fresh_copy();
@@ -164,6 +171,9 @@ impl ShardStateMachine {
 
     fn failed(&self, error: &StorageError) -> FatalError {
         self.note(error);
+        if error.is_disk_full() {
+            *self.no_room.lock() = Some(error.to_string());
+        }
         end_if_sync_failed(error, &self.fatal);
         FatalError(error.to_string())
     }
