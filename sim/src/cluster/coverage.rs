@@ -189,7 +189,6 @@ pub const TOLD: &[&str] = &[
     "an early flush",
     "an early merge",
     "an early seal",
-    "a voter that is not on the map made room",
     "damage was found in a copy that served",
     "few entries in a message",
     "few frames in a call",

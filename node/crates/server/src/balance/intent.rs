@@ -138,7 +138,6 @@ impl Mover {
             }
             Correction::Learn(learners) => self.change_members(survey, placed, led, &led.voters, learners).await,
             Correction::Unseat(unseated) => {
-                reached("a voter that is not on the map made room");
                 let voters = led.voters.difference(unseated).copied().collect();
                 self.change_members(survey, placed, led, &voters, &led.learners).await
             }
