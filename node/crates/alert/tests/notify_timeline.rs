@@ -208,6 +208,7 @@ impl Play {
                 is_acknowledged: &no,
                 overrides: &Default::default(),
                 pending: &|_| None,
+                is_given_up: &|_| false,
                 messages_max: usize::MAX,
             };
             for message in self.dispatch.advance(&self.config, &looking, &mut Throttles::default(), now).messages {

@@ -105,6 +105,7 @@ impl Timeline {
                 is_acknowledged: &|_| false,
                 overrides: &Overrides::default(),
                 pending: &|_| None,
+                is_given_up: &|_| false,
                 messages_max: MESSAGES_MAX,
             };
             for message in dispatch.advance(config, &looking, &mut throttles, now).messages {

@@ -101,6 +101,27 @@ fn what_was_given_up_is_tried_by_the_next_look() {
 }
 
 #[test]
+fn an_end_is_told_although_nobody_knows_whether_the_begin_came() {
+    // The end comes, or does not either.
+    for comes in [true, false] {
+        let mut play = play();
+        play.evaluate("g", &[Ok(&["1"])]);
+        play.look_until(play.now + MINUTE);
+        play.evaluate("g", &[Ok(&[])]);
+        assert_eq!(play.tell(0, Delivery::Failed("no answer".into())), "new [1] []");
+        assert_eq!(play.look_until(play.now + MINUTE), [1]);
+        let result = if comes { Delivery::Sent } else { Delivery::Failed("no answer".into()) };
+        assert_eq!(play.tell(1, result), "resolved [] [1]");
+        assert_eq!(play.look_until(play.now + 9 * MINUTE), [] as [u64; 0], "once");
+        assert_eq!((play.tenant().dispatch.alerts().len(), play.state.next()), (0, None));
+        // What fires again is new.
+        play.evaluate("g", &[Ok(&["1"])]);
+        play.look_until(play.now + MINUTE);
+        assert_eq!(play.send_all(), ["new [1] []"]);
+    }
+}
+
+#[test]
 fn that_attempts_fail_is_known_while_the_message_waits() {
     let mut play = play();
     play.evaluate("g", &[Ok(&["1"])]);

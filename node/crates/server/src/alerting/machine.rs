@@ -60,6 +60,14 @@ struct Memory {
     ahead: Option<Live>,
 }
 
+/// What has become of alerts since an entry of the log.
+pub struct Turned {
+    /// Those that began or ceased to fire; none if that is not known any more.
+    pub alerts: Option<Vec<Labels>>,
+    /// The last entry that is applied.
+    pub until: u64,
+}
+
 impl Memory {
     fn of(live: Live, ahead: Option<Live>) -> Memory {
         let ahead = ahead.filter(|ahead| index_of(&ahead.applied) > index_of(&live.applied));
@@ -103,9 +111,8 @@ impl AlertMachine {
         self.turned.subscribe()
     }
 
-    /// Alerts of a tenant's rules that began or ceased to fire by entries after this one; none if that is not known any more. And the last
-    /// entry that is applied here.
-    pub fn turned_since(&self, tenant: &Tenant, index: u64) -> (Option<Vec<Labels>>, u64) {
+    /// What has become of alerts of a tenant's rules by entries after this one.
+    pub fn turned_since(&self, tenant: &Tenant, index: u64) -> Turned {
         let memory = self.memory.read();
         let live = memory.seen();
         let history = live.state.tenants.get(tenant).map(|known| &known.history);
@@ -113,8 +120,8 @@ impl AlertMachine {
         // Of a full history the first may be forgotten.
         let is_cut = history.is_some_and(|all| all.len() >= HISTORY_MAX && all[0].index > index);
         let turns = new.filter(|one| matches!(one.change, Change::Firing | Change::Resolved));
-        let turned = (index >= live.read_at && !is_cut).then(|| turns.map(|one| one.labels.clone()).collect());
-        (turned, index_of(&live.applied))
+        let alerts = (index >= live.read_at && !is_cut).then(|| turns.map(|one| one.labels.clone()).collect());
+        Turned { alerts, until: index_of(&live.applied) }
     }
 
     /// How far the log is applied, and a hash of the state.

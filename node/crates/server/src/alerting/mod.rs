@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_alert::alert_group::{AlertGroupState, Command, Outcome, Refusal, Request, replies, requests};
-use bellwether_model::{Labels, NodeId, Tenant};
+use bellwether_model::{NodeId, Tenant};
 use bellwether_raft::{GroupId, LogPosition, StartError};
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -35,7 +35,7 @@ use crate::common_group::{CommonGroup, Voters, WeakGroup, World};
 use crate::env::{Env, Seed, WallClock};
 use crate::meta::{META_GROUP, Meta};
 use crate::replication::Stopping;
-use machine::AlertMachine;
+use machine::{AlertMachine, Turned};
 use on_write::Touches;
 pub use state_file::StateFileError;
 
@@ -245,7 +245,7 @@ impl AlertGroup {
     }
 
     /// See [`AlertMachine::turned_since`].
-    pub fn turned_since(&self, tenant: &Tenant, index: u64) -> (Option<Vec<Labels>>, u64) {
+    pub fn turned_since(&self, tenant: &Tenant, index: u64) -> Turned {
         self.machine.turned_since(tenant, index)
     }
 

@@ -30,6 +30,7 @@ impl TenantState {
             let number = *ways.get(way)?;
             Some((number, &intents.get(&number)?.message))
         };
+        let is_given_up = |way: &Way| self.given_up.contains_key(way);
         let messages_max = INTENTS_MAX.saturating_sub(intents.len());
         let acknowledged = &self.acknowledged;
         let is_acknowledged = |labels: &Labels| acknowledged.contains_key(labels);
@@ -38,6 +39,7 @@ impl TenantState {
             is_acknowledged: &is_acknowledged,
             overrides: &self.overrides,
             pending: &pending,
+            is_given_up: &is_given_up,
             messages_max,
         };
         let look = self.dispatch.advance(config, &looking, &mut self.throttles, now);
@@ -104,6 +106,10 @@ impl TenantState {
             return;
         }
         self.given_up.retain(|_, known| now.saturating_sub(known.at) < GIVEN_UP_KEPT_MS);
+        // An end is tried for as long as a message is, where nobody knows whether the begin came.
+        if intent.message.firing.is_empty() && !self.dispatch.log.tells_firing(&intent.message.way()) {
+            return;
+        }
         let (way, content) = (intent.message.way(), intent.message.content_hash());
         if self.given_up.len() < GIVEN_UP_MAX || self.given_up.contains_key(&way) {
             self.given_up.insert(way, GivenUp { dedup_key: intent.dedup_key, content, at: now });

@@ -94,7 +94,7 @@ impl Log {
     }
 
     /// Whether a way was told last of alerts that fire.
-    pub(super) fn tells_firing(&self, way: &Way) -> bool {
+    pub(crate) fn tells_firing(&self, way: &Way) -> bool {
         self.entries.get(way).is_some_and(|last| !last.firing.is_empty())
     }
 

@@ -23,6 +23,8 @@ pub struct Looking<'l> {
     pub is_acknowledged: &'l dyn Fn(&Labels) -> bool,
     /// The message of a way of which nobody knows yet whether it was sent, with its number.
     pub pending: &'l dyn Fn(&Way) -> Option<(u64, &'l Message)>,
+    /// Whether the last message of a way was given up: nobody knows whether it came.
+    pub is_given_up: &'l dyn Fn(&Way) -> bool,
     /// How many messages may be made; what has no room is made by a later look.
     pub messages_max: usize,
 }
@@ -200,15 +202,17 @@ impl Dispatch {
         if tells_resolved {
             message.resolved = all_resolved.clone();
         }
+        // Whoever may have been told of a begin is told of the end.
+        let mut may_know = (looking.is_given_up)(&message.way());
         if let Some((number, pending)) = (looking.pending)(&message.way()) {
             if pending.tells_the_same(&message) {
                 return true;
             }
             look.dropped.push(number);
-            // It may have been sent: whoever was told of a begin is told of the end.
-            if why.is_none() && message.firing.is_empty() && !pending.firing.is_empty() {
-                why = Some(Why::Resolved);
-            }
+            may_know |= !pending.firing.is_empty();
+        }
+        if why.is_none() && message.firing.is_empty() && may_know {
+            why = Some(Why::Resolved);
         }
         let Some(why) = why else { return false };
         if message.firing.is_empty() && !tells_resolved {

@@ -14,6 +14,7 @@ use bellwether_model::{Labels, Tenant, Timestamp};
 use tokio::time::Instant;
 
 use super::schedule::GroupKey;
+use crate::alerting::machine::Turned;
 use crate::alerting::on_write::Touch;
 
 /// See the module.
@@ -79,17 +80,14 @@ impl Composites {
         self.tenants.is_empty()
     }
 
-    /// The rules that are to be evaluated for what has become of alerts since they were looked at last: `turned_since` tells of a tenant the
-    /// alerts that fire or do no longer by entries after one, none if that is not known any more, and the last entry.
-    pub fn touched(
-        &mut self,
-        turned_since: &dyn Fn(&Tenant, u64) -> (Option<Vec<Labels>>, u64),
-    ) -> Vec<(GroupKey, Touch)> {
+    /// The rules that are to be evaluated for what has become of alerts since they were looked at last; `turned_since` tells that of a
+    /// tenant and an entry of its alert group's log.
+    pub fn touched(&mut self, turned_since: &dyn Fn(&Tenant, u64) -> Turned) -> Vec<(GroupKey, Touch)> {
         let mut touched = Vec::new();
         for (tenant, of_tenant) in &mut self.tenants {
-            let (turned, seen) = turned_since(tenant, of_tenant.seen);
-            of_tenant.seen = seen;
-            let numbers = match turned {
+            let Turned { alerts, until } = turned_since(tenant, of_tenant.seen);
+            of_tenant.seen = until;
+            let numbers = match alerts {
                 Some(turned) => of_tenant.concerned(&turned),
                 None => (0..of_tenant.rules.len()).collect(),
             };
@@ -170,7 +168,7 @@ mod tests {
         let turned_since = |_: &Tenant, index: u64| {
             assert_eq!(index, after);
             let labels = |(name, n): &(&str, &str)| Labels::of(&[("alertname", name), ("n", n)]);
-            (turned.map(|turned| turned.iter().map(labels).collect()), after + 1)
+            Turned { alerts: turned.map(|turned| turned.iter().map(labels).collect()), until: after + 1 }
         };
         let touched = composites.touched(&turned_since);
         assert!(touched.iter().all(|(key, touch)| &*key.group == "g" && touch.revision == 7));
