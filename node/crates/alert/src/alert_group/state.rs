@@ -263,7 +263,7 @@ pub struct Transition {
     pub change: Change,
     /// The value that its series had when it was told last.
     pub value: f64,
-    /// The index of the log's entry that made it so; 0 if that was read, which says it of all that it has.
+    /// The index of the log's entry that made it so; 0 once it was read from a stored state, which does not have it.
     pub index: u64,
 }
 

@@ -44,7 +44,7 @@ pub struct ShardStateMachine {
     fatal: Fatal,
     /// What was found damaged in the data since they were opened.
     damage: Mutex<Option<Arc<str>>>,
-    /// What the disk had no room for when an entry could not be applied.
+    /// What the disk had no room for last, of all that is written for the log.
     no_room: Mutex<Option<String>>,
     replay: Replay,
     /// Taken by apply alone; a mutex because the trait shares the machine.
@@ -156,7 +156,7 @@ impl ShardStateMachine {
         self.damage.lock().clone()
     }
 
-    /// What the disk had no room for, if that is why an entry could not be applied: the replica can go on once there is room.
+    /// What the disk had no room for last: a replica that stopped for that can go on once there is room.
     pub fn no_room(&self) -> Option<String> {
         self.no_room.lock().clone()
     }
