@@ -217,6 +217,12 @@ async fn an_alert_with_thresholds_is_defined_looked_at_and_deleted() {
     check(&node, "POST", "/v1/alerts", &other, expect![[r#"409 {"status":"error","errorType":"conflict","error":"there is an alert \"High errors\" already: PUT /v1/alerts/f79efb5413c9d467 changes it"}"#]]).await;
     assert_eq!(node.call("PUT", &format!("/v1/alerts/{id}"), &other).await.status, StatusCode::OK);
     assert_eq!(node.call("POST", "/api/v1/rules/v1_alerts", GROUP).await.status, StatusCode::BAD_REQUEST);
+    for path in ["/api/v1/rules/v1_alerts".to_owned(), format!("/api/v1/rules/v1_alerts/{id}")] {
+        assert_eq!(node.call("DELETE", &path, "").await.status, StatusCode::BAD_REQUEST);
+    }
+    let listed = node.call("GET", "/prometheus/config/v1/rules", "").await;
+    let listed = listed.text();
+    assert!(!listed.contains("v1_alerts"), "who deletes what his files do not have must not see it: {listed}");
     assert_eq!(node.call("DELETE", &format!("/api/v1/alerts/{id}"), "").await.status, StatusCode::NO_CONTENT);
     assert_eq!(node.call("DELETE", &format!("/v1/alerts/{id}"), "").await.status, StatusCode::NOT_FOUND);
     check(&node, "GET", "/v1/alerts", "", expect![[r#"200 {"alerts":[]}"#]]).await;

@@ -66,6 +66,15 @@ impl Alerting {
     }
 }
 
+/// What `/v1/alerts` keeps is changed there.
+fn refuse_definitions(namespace: &str) -> Result<(), Status> {
+    if namespace != DEFINITIONS_NAMESPACE {
+        return Ok(());
+    }
+    let message = format!("the namespace {namespace:?} is that of /v1/alerts: change its alerts there");
+    Err(Status::invalid_argument(message))
+}
+
 #[tonic::async_trait]
 impl alerting_server::Alerting for Alerting {
     async fn set_rule_group(
@@ -74,10 +83,7 @@ impl alerting_server::Alerting for Alerting {
     ) -> Result<Response<SetRuleGroupResponse>, Status> {
         let (desk, tenant) = self.admit(&request)?;
         let SetRuleGroupRequest { namespace, text } = request.into_inner();
-        if namespace == DEFINITIONS_NAMESPACE {
-            let message = format!("the namespace {namespace:?} is that of /v1/alerts: change its alerts there");
-            return Err(Status::invalid_argument(message));
-        }
+        refuse_definitions(&namespace)?;
         let (group, revision) = desk.set_rule_group(&tenant, &namespace, &text).await?;
         Ok(Response::new(SetRuleGroupResponse { group, revision }))
     }
@@ -101,6 +107,7 @@ impl alerting_server::Alerting for Alerting {
     ) -> Result<Response<DeleteRuleGroupResponse>, Status> {
         let (desk, tenant) = self.admit(&request)?;
         let DeleteRuleGroupRequest { namespace, group } = request.into_inner();
+        refuse_definitions(&namespace)?;
         match group.as_str() {
             "" => desk.delete_namespace(&tenant, &namespace).await?,
             group => desk.delete_rule_group(&tenant, &namespace, group).await?,

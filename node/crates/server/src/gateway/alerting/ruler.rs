@@ -22,10 +22,7 @@ pub async fn set(
     request: Request,
 ) -> Result<Response, TextError> {
     let tenant = gateway.tenant(request.headers())?;
-    if namespace == NAMESPACE {
-        let message = format!("the namespace {NAMESPACE:?} is that of /v1/alerts: change its alerts there");
-        return Err(ApiError::bad_data(message).into());
-    }
+    refuse_definitions(&namespace)?;
     let text = gateway.text_of(request).await?;
     gateway.state.desk.set_rule_group(&tenant, &namespace, &text).await.map_err(ApiError::from)?;
     Ok(json(StatusCode::ACCEPTED, DONE))
@@ -38,6 +35,7 @@ pub async fn delete(
     headers: HeaderMap,
 ) -> Result<Response, TextError> {
     let tenant = gateway.tenant(&headers)?;
+    refuse_definitions(&namespace)?;
     gateway.state.desk.delete_rule_group(&tenant, &namespace, &group).await.map_err(ApiError::from)?;
     Ok(json(StatusCode::ACCEPTED, DONE))
 }
@@ -49,14 +47,18 @@ pub async fn delete_namespace(
     headers: HeaderMap,
 ) -> Result<Response, TextError> {
     let tenant = gateway.tenant(&headers)?;
+    refuse_definitions(&namespace)?;
     gateway.state.desk.delete_namespace(&tenant, &namespace).await.map_err(ApiError::from)?;
     Ok(json(StatusCode::ACCEPTED, DONE))
 }
 
-/// `GET /prometheus/config/v1/rules`: all groups by namespace.
+/// `GET /prometheus/config/v1/rules`: all groups by namespace, but for what `/v1/alerts` keeps: who makes the cluster equal to
+/// his files deletes whatever is listed here and is in none of them.
 pub async fn all(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Result<Response, TextError> {
     let tenant = gateway.tenant(&headers)?;
-    Ok(yaml(listed(&gateway.state.desk.rule_groups(&tenant, None))))
+    let mut groups = gateway.state.desk.rule_groups(&tenant, None);
+    groups.retain(|named| named.namespace != NAMESPACE);
+    Ok(yaml(listed(&groups)))
 }
 
 /// `GET /api/v1/rules/<namespace>`
@@ -84,6 +86,14 @@ pub async fn one(
         return Err(ApiError::new(ErrorKind::NotFound, "group does not exist").into());
     };
     Ok(yaml(stored.parsed.as_ref().map_or_else(|_| stored.text.to_string(), |group| write_group(group))))
+}
+
+/// What `/v1/alerts` keeps is changed there.
+fn refuse_definitions(namespace: &str) -> Result<(), ApiError> {
+    if namespace != NAMESPACE {
+        return Ok(());
+    }
+    Err(ApiError::bad_data(format!("the namespace {NAMESPACE:?} is that of /v1/alerts: change its alerts there")))
 }
 
 /// Groups come sorted by namespace. What this program cannot read is left out: it could not be told apart from the list.
