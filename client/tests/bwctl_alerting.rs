@@ -84,6 +84,13 @@ async fn rule_files_are_loaded_once_all_are_right() {
     "#]],
     );
     assert_eq!(node.with(|script| std::mem::take(&mut script.asked)), ["delete n/old"]);
+    // The last group of a file was taken out of it.
+    let empty = format!("{DIRECTORY}/rules/empty.rules.yml");
+    let (code, text) = bwctl(&node.address, &format!("rules load {empty} --namespace n --prune"));
+    assert!(code == 0 && text.contains("nodes"), "{text}");
+    let deleted = node.with(|script| std::mem::take(&mut script.asked));
+    assert_eq!(deleted, ["delete n/broken_templates", "delete n/nodes", "delete n/templates"]);
+    bwctl(&node.address, &format!("rules load {good} --namespace n"));
     // What is shown is a rule file that can be loaded again.
     let (code, text) = bwctl(&node.address, "rules show n");
     let first = text.lines().take(3).collect::<Vec<_>>().join("\n");

@@ -1,6 +1,6 @@
 //! Rules in the cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use bellwether_alert::rules::composite::{check_together, dependencies_first};
@@ -96,8 +96,8 @@ async fn load(context: &Context, arguments: &LoadArguments) -> Result<(), Failur
         }
         loaded.push(Loaded { namespace: id.0.clone(), group: id.1.clone(), rules: group.rules.len(), what });
     }
-    let is_gone =
-        |id: &&(String, String)| !wanted.contains_key(*id) && wanted.keys().any(|(namespace, _)| *namespace == id.0);
+    let namespaces: BTreeSet<String> = arguments.files.iter().map(|path| namespace_in(arguments, path)).collect();
+    let is_gone = |id: &&(String, String)| !wanted.contains_key(*id) && namespaces.contains(&id.0);
     for (namespace, group) in known.keys().filter(is_gone).filter(|_| arguments.prune) {
         if !arguments.dry_run {
             alerting.delete_rule_group(namespace, Some(group)).await?;
@@ -130,7 +130,7 @@ fn wanted(arguments: &LoadArguments) -> Result<Wanted, Failure> {
                 continue;
             }
         };
-        let namespace = arguments.namespace.clone().unwrap_or_else(|| namespace_of(path));
+        let namespace = namespace_in(arguments, path);
         for group in file.groups {
             let (id, name) = ((namespace.clone(), group.name.clone()), group.name.clone());
             if wanted.insert(id, (path.clone(), group)).is_some() {
@@ -144,6 +144,11 @@ fn wanted(arguments: &LoadArguments) -> Result<Wanted, Failure> {
         format!("{}:{problem}", files[number])
     }));
     if wrong.is_empty() { Ok(wanted) } else { Err(Failure::Refused(wrong.join("\n       "))) }
+}
+
+/// The namespace of a file's groups.
+fn namespace_in(arguments: &LoadArguments, path: &Path) -> String {
+    arguments.namespace.clone().unwrap_or_else(|| namespace_of(path))
 }
 
 fn namespace_of(path: &Path) -> String {
