@@ -227,6 +227,9 @@ impl ShardStateMachine {
                     }
                     Command::Control(command) => {
                         let mut writer = shard.writer();
+                        if let ControlCommand::ExpireSeries { .. } = &command {
+                            applying.watched.look_again();
+                        }
                         let reply = control(&mut writer, owned.range, command, index);
                         (writer, reply)
                     }

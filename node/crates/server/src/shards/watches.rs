@@ -148,6 +148,12 @@ impl Watched {
         }
     }
 
+    /// Some series are gone: all selectors are looked for anew, when the next entry is applied.
+    pub fn look_again(&mut self) {
+        self.series_of.clear();
+        self.revision = 0;
+    }
+
     fn rebuild(&mut self) {
         self.by_metric.clear();
         self.of_any_metric.clear();
@@ -349,6 +355,22 @@ mod tests {
         replica.want(&[]);
         assert_eq!(replica.apply(&[A2, A1], 13), []);
         assert!(replica.watched.bits.is_empty());
+    }
+
+    #[test]
+    fn series_that_are_gone_are_not_remembered() {
+        let mut replica = Replica::new();
+        replica.apply(&[A1, A2], 5);
+        replica.want(&[(1, "default", &[("__name__", "a")])]);
+        replica.apply(&[B1], 6);
+        assert_eq!(replica.watched.series_of[&WatchId(1)].len(), 2);
+        let day = 86_400_000;
+        replica.shard.writer().raise_floor(day);
+        assert_eq!(replica.shard.writer().expire_series(2 * day), 3);
+        replica.watched.look_again();
+        assert_eq!(replica.apply(&[B1], 3 * day), [], "of nothing that is left there may have been samples");
+        assert!(replica.watched.series_of[&WatchId(1)].is_empty());
+        assert_eq!(replica.apply(&[A1], 3 * day), [(1, 3 * day)]);
     }
 
     #[test]
