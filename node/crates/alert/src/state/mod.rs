@@ -10,7 +10,7 @@ pub mod threshold;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bellwether_model::{Labels, Timestamp, stale_marker};
+use bellwether_model::{Labels, Timestamp, is_stale_marker, stale_marker};
 use bellwether_promql::FloatHistogram;
 
 /// A sample to be stored.
@@ -36,6 +36,11 @@ pub enum RuleValue {
 impl RuleSample {
     fn float(labels: Labels, timestamp: Timestamp, value: f64) -> RuleSample {
         RuleSample { labels, timestamp, value: RuleValue::Float(value) }
+    }
+
+    /// Whether it ends its series.
+    pub fn is_end(&self) -> bool {
+        matches!(&self.value, RuleValue::Float(value) if is_stale_marker(*value))
     }
 }
 

@@ -23,7 +23,7 @@ use super::metrics::EvaluatorMetrics;
 use super::patience::Patience;
 use super::prepared::Prepared;
 use super::schedule::GroupKey;
-use super::store::{StoreError, store};
+use super::store::{StoreError, leave_out_vain_ends, store};
 use super::written::Written;
 use crate::query::{Coordinator, QueryError, RuleQuery};
 use crate::shards::SelectError;
@@ -183,12 +183,12 @@ impl Evaluations {
     async fn store_samples(&self, tenant: &Tenant, samples: &[&RuleSample]) -> Result<(), StoreError> {
         let wait = self.patience.wait(STORE_MAX);
         let stored = timeout(wait, store(&self.write, tenant, samples)).await;
-        let stored =
-            stored.unwrap_or_else(|_| Err(StoreError::Unavailable(format!("not acknowledged within {wait:?}"))));
-        if let Err(StoreError::Unavailable(_)) = &stored {
-            self.patience.note_missing();
+        match &stored {
+            Ok(Err(StoreError::Unavailable(_))) => self.patience.note_missing(),
+            Ok(_) => {}
+            Err(_) => self.patience.note_waited(wait, STORE_MAX),
         }
-        stored
+        stored.unwrap_or_else(|_| Err(StoreError::Unavailable(format!("not acknowledged within {wait:?}"))))
     }
 
     async fn record(
@@ -204,27 +204,31 @@ impl Evaluations {
                 .map_err(|error| error.to_string()),
             Err(error) => Err(error),
         };
-        match stepped {
+        // One that failed stands among the others: rules that are known by the same take their series over in their order.
+        let (found, recorded) = match stepped {
             Ok((next, samples)) => {
-                progress.waiting.push(Recorded { rule: number, identity, samples, before, next });
-                Ok(Found::Alerts(Present::default()))
+                (Ok(Found::Alerts(Present::default())), Recorded { rule: number, identity, samples, before, next })
             }
             Err(error) => {
-                progress.written.add_recorded(identity, before);
-                Err(error)
+                let (samples, none) = (Vec::new(), RecordingState::default());
+                (Err(error), Recorded { rule: number, identity, samples, before: none, next: before })
             }
-        }
+        };
+        progress.waiting.push(recorded);
+        found
     }
 
     /// Stores what waits. Rules whose series could not be stored have failed.
     async fn store(&self, tenant: &Tenant, progress: &mut Progress) {
-        let waiting = std::mem::take(&mut progress.waiting);
+        let mut waiting = std::mem::take(&mut progress.waiting);
+        leave_out_vain_ends(waiting.iter_mut().map(|recorded| &mut recorded.samples), progress.written.series());
         let together: Vec<&RuleSample> = waiting.iter().flat_map(|recorded| &recorded.samples).collect();
         let stored = self.store_samples(tenant, &together).await;
         drop(together);
         let is_one = waiting.len() == 1;
         for Recorded { rule, identity, samples, before, next } in waiting {
             let stored = match &stored {
+                _ if samples.is_empty() => Ok(()),
                 // Whose samples were refused shows when each rule's are stored alone.
                 Err(StoreError::Refused(_)) if !is_one => {
                     self.store_samples(tenant, &samples.iter().collect::<Vec<_>>()).await

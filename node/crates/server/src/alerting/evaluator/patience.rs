@@ -23,6 +23,14 @@ impl Patience {
         *self.0.lock() = Some(Instant::now());
     }
 
+    /// Something was waited for in vain. What takes longer than the short time may be slow and not missing: impatience must not feed
+    /// itself.
+    pub fn note_waited(&self, waited: Duration, most: Duration) {
+        if waited >= most {
+            self.note_missing();
+        }
+    }
+
     /// How long to wait for what may take `most`.
     pub fn wait(&self, most: Duration) -> Duration {
         let is_missing = self.0.lock().is_some_and(|noted| noted.elapsed() < CAUTION);
@@ -42,7 +50,11 @@ mod tests {
         patience.note_missing();
         assert_eq!(patience.wait(most), SHORT);
         assert_eq!(patience.wait(SHORT / 2), SHORT / 2);
-        tokio::time::advance(CAUTION).await;
-        assert_eq!(patience.wait(most), most);
+        tokio::time::advance(CAUTION / 2).await;
+        patience.note_waited(patience.wait(most), most);
+        tokio::time::advance(CAUTION / 2).await;
+        assert_eq!(patience.wait(most), most, "a short wait in vain says nothing");
+        patience.note_waited(patience.wait(most), most);
+        assert_eq!(patience.wait(most), SHORT);
     }
 }

@@ -1,9 +1,10 @@
 //! Stores the samples of rules: they take the same way in as everybody's.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bellwether_alert::state::{RuleSample, RuleValue};
-use bellwether_model::{Histogram, Tenant};
+use bellwether_model::{Histogram, Labels, Tenant};
 
 use crate::write::{ContentEncoding, RemoteWriteVersion, WriteError, WritePath, own_body};
 
@@ -30,16 +31,45 @@ impl From<WriteError> for StoreError {
     }
 }
 
-/// Stores samples for a tenant. On an error some of them may be stored.
+/// Stores samples for a tenant. What is refused keeps nothing else out; where something is unavailable, some of them may be stored.
 pub async fn store(write: &Arc<WritePath>, tenant: &Tenant, samples: &[&RuleSample]) -> Result<(), StoreError> {
+    let mut refused = None;
     for body in bodies(samples) {
         let (version, encoding) = (RemoteWriteVersion::V1, ContentEncoding::Identity);
-        let outcome = write.remote_write(tenant, version, encoding, body.into()).await?;
-        if !outcome.refused.is_empty() {
-            return Err(StoreError::Refused(outcome.refused.to_string()));
-        }
+        let stored = write.remote_write(tenant, version, encoding, body.into()).await.map_err(StoreError::from);
+        let of_body = match stored {
+            Ok(outcome) if outcome.refused.is_empty() => None,
+            Ok(outcome) => Some(StoreError::Refused(outcome.refused.to_string())),
+            Err(refused @ StoreError::Refused(_)) => Some(refused),
+            Err(unavailable @ StoreError::Unavailable(_)) => return Err(unavailable),
+        };
+        refused = refused.or(of_body);
     }
-    Ok(())
+    refused.map_or(Ok(()), Err)
+}
+
+/// Leaves out the ends of series to which another sample, or a rule that has recorded some of `also`, gives a value at the same
+/// time: the end would be stored in the value's place. As in Prometheus, such a series goes on.
+pub fn leave_out_vain_ends<'s, 'a>(
+    samples: impl Iterator<Item = &'s mut Vec<RuleSample>>,
+    also: impl Iterator<Item = &'a Labels>,
+) {
+    let mut samples: Vec<&mut Vec<RuleSample>> = samples.collect();
+    let all = || samples.iter().flat_map(|of_rule| of_rule.iter());
+    let mut ends: BTreeSet<Labels> =
+        all().filter(|sample| sample.is_end()).map(|sample| sample.labels.clone()).collect();
+    if ends.is_empty() {
+        return;
+    }
+    let mut in_vain = BTreeSet::new();
+    let mut goes_on = |labels: &Labels| in_vain.extend(ends.take(labels));
+    all().filter(|sample| !sample.is_end()).for_each(|sample| goes_on(&sample.labels));
+    also.for_each(goes_on);
+    if !in_vain.is_empty() {
+        samples.iter_mut().for_each(|of_rule| {
+            of_rule.retain(|sample| !(sample.is_end() && in_vain.contains(&sample.labels)));
+        });
+    }
 }
 
 /// Remote-write 1.0 bodies with all of the samples, in their order.
@@ -67,7 +97,7 @@ fn body(samples: &[&RuleSample]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use bellwether_ingest::ControlCommand;
-    use bellwether_model::{Labels, Matcher, TimeRange, is_stale_marker, stale_marker};
+    use bellwether_model::{Matcher, TimeRange, is_stale_marker, stale_marker};
     use bellwether_promql::series_notation::{NotedValue, parse_values};
     use bellwether_promql::{FloatHistogram, Limits, QueryAccount};
 
@@ -106,6 +136,36 @@ mod tests {
         let future = sample("number", i64::MAX / 2, RuleValue::Float(1.0));
         let refused = store(&storage.write, &tenant, &[&future]).await.unwrap_err();
         assert!(matches!(&refused, StoreError::Refused(why) if why.contains("too far in the future")), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_keeps_nothing_else_out() {
+        let storage = Storage::open(bellwether_kv::MemDisk::new(), |_| {}).await;
+        let now = storage.clock.now_ms();
+        let sample = |name: &str, timestamp| RuleSample {
+            labels: Labels::of(&[("__name__", name)]),
+            timestamp,
+            value: RuleValue::Float(1.0),
+        };
+        let mut samples = vec![sample("refused", i64::MAX / 2)];
+        samples.extend((1..SAMPLES_PER_REQUEST_MAX).map(|_| sample("taken", now)));
+        samples.push(sample("of_the_next_request", now));
+        let stored = store(&storage.write, &Tenant::default_tenant(), &samples.iter().collect::<Vec<_>>()).await;
+        assert!(matches!(&stored, Err(StoreError::Refused(why)) if why.starts_with("1 refused")), "{stored:?}");
+        assert_eq!(storage.values("of_the_next_request").await.unwrap(), [1.0]);
+    }
+
+    #[test]
+    fn an_end_is_left_out_where_another_rule_gives_a_value() {
+        let labels = |name: &str| Labels::of(&[("__name__", name)]);
+        let sample =
+            |name: &str, value| RuleSample { labels: labels(name), timestamp: 1, value: RuleValue::Float(value) };
+        let end = |name: &str| sample(name, stale_marker());
+        let mut rules = [vec![sample("a", 1.0), end("b")], vec![end("a"), end("c"), end("d"), sample("e", 2.0)]];
+        leave_out_vain_ends(rules.iter_mut(), [labels("d")].iter());
+        assert_eq!(rules[0].len(), 2);
+        let names: Vec<&str> = rules[1].iter().filter_map(|sample| sample.labels.metric_name()).collect();
+        assert_eq!(names, ["c", "e"]);
     }
 
     #[test]

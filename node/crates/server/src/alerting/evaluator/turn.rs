@@ -17,6 +17,7 @@ use super::evaluation::{Evaluations, Subject};
 use super::metrics::EvaluatorMetrics;
 use super::prepared::Prepared;
 use super::schedule::GroupKey;
+use super::store::leave_out_vain_ends;
 use super::touched::Wanted;
 use super::written::Written;
 use crate::alerting::{Alerting, AlertingError};
@@ -215,10 +216,12 @@ impl Turns {
         let composites = self.composites(key, &group);
         let subject = Subject { key, known: &known, group: &group, prepared: &prepared, epoch, at: time, composites };
         let before = std::mem::take(&mut memory.written);
+        let alerts = before.alerts().clone();
         let missed = prepared.ticks.missed(known.progress.last_evaluation, time);
         let (evaluated, written) = self.evaluations.evaluate(&subject, before).await;
         memory.written = written;
         if !self.commit(key, evaluated).await {
+            memory.written.keep_alerts(alerts);
             return false;
         }
         let seconds = Duration::from_millis(lag_ms.unsigned_abs()).as_secs_f64();
@@ -269,5 +272,8 @@ fn alert_samples(
 ) -> Vec<RuleSample> {
     let rules = before.progress.rules.iter().zip(&after.progress.rules).filter(which);
     let told = rules.filter(|(_, after)| !matches!(after.health, Health::Failed(_)) || after.alerts.is_empty());
-    told.flat_map(|(before, after)| samples_after(&before.alerts, &after.alerts, timestamp)).collect()
+    let mut samples =
+        told.flat_map(|(before, after)| samples_after(&before.alerts, &after.alerts, timestamp)).collect();
+    leave_out_vain_ends(std::iter::once(&mut samples), std::iter::empty());
+    samples
 }

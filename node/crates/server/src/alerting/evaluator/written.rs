@@ -18,8 +18,11 @@ pub struct Written {
     /// The time of the evaluation that wrote them.
     at: Option<Timestamp>,
     recorded: BTreeMap<u128, VecDeque<RecordingState>>,
-    alerts: BTreeMap<u128, Arc<Alerts>>,
+    alerts: AlertsByRule,
 }
+
+/// Alerts by what their rules are known by.
+pub type AlertsByRule = BTreeMap<u128, Arc<Alerts>>;
 
 impl Written {
     /// What the evaluation at `at` writes: nothing yet.
@@ -43,11 +46,27 @@ impl Written {
         self.alerts = with_alerts.map(|rule| (rule.shape.identity, rule.alerts.clone())).collect();
     }
 
-    /// Takes note of an evaluation of alerting rules alone, after the one at `last`.
+    /// Takes note of an evaluation of alerting rules alone, after the one at `last`. The series of rules that are gone end with the
+    /// next tick.
     pub fn evaluated_between(&mut self, last: Option<Timestamp>, at: Timestamp, rules: &[RuleProgress]) {
-        *self = std::mem::take(self).since(last);
+        let mut before = std::mem::take(self).since(last);
+        for rule in rules {
+            before.forget_alerts(rule.shape.identity);
+        }
+        self.recorded = std::mem::take(&mut before.recorded);
         self.at = Some(at);
         self.set_alerts(rules);
+        self.alerts.append(&mut before.alerts);
+    }
+
+    /// The alerts that there are, by what their rules are known by.
+    pub fn alerts(&self) -> &AlertsByRule {
+        &self.alerts
+    }
+
+    /// Nothing came of an evaluation: there are the alerts of before.
+    pub fn keep_alerts(&mut self, before: AlertsByRule) {
+        self.alerts = before;
     }
 
     /// Hands the series of a recording rule over to its next evaluation.
@@ -74,7 +93,8 @@ impl Written {
         ended.into_iter().map(stale).collect()
     }
 
-    fn series(&self) -> impl Iterator<Item = &Labels> {
+    /// All that is recorded.
+    pub fn series(&self) -> impl Iterator<Item = &Labels> {
         self.recorded.values().flatten().flat_map(|state| &state.series)
     }
 }
@@ -103,6 +123,16 @@ mod tests {
         assert_eq!(names(&written.ended(9, &now)), ["b", "c"]);
         assert_eq!(written.take_recorded(1), series(&["b"]));
         assert_eq!(written.take_recorded(1), series(&[]));
+    }
+
+    #[test]
+    fn alerts_of_a_rule_that_is_gone_end_with_the_next_tick() {
+        let mut written = Written::at(5);
+        written.alerts.insert(7, Arc::default());
+        written.evaluated_between(Some(5), 6, &[]);
+        assert!(written.alerts().contains_key(&7), "only a tick ends series");
+        written.evaluated_between(Some(7), 8, &[]);
+        assert!(written.alerts().is_empty(), "others have evaluated since");
     }
 
     #[test]
