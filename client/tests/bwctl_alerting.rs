@@ -89,7 +89,7 @@ async fn rule_files_are_loaded_once_all_are_right() {
     let (code, text) = bwctl(&node.address, &format!("rules load {empty} --namespace n --prune"));
     assert!(code == 0 && text.contains("nodes"), "{text}");
     let deleted = node.with(|script| std::mem::take(&mut script.asked));
-    assert_eq!(deleted, ["delete n/broken_templates", "delete n/nodes", "delete n/templates"]);
+    assert_eq!(deleted, ["delete n/broken_templates", "delete n/nodes", "delete n/old", "delete n/templates"]);
     bwctl(&node.address, &format!("rules load {good} --namespace n"));
     // What is shown is a rule file that can be loaded again.
     let (code, text) = bwctl(&node.address, "rules show n");
