@@ -1,10 +1,12 @@
 //! What an evaluation tells the alert group: what it saw that the group did not know, and nothing else.
 
+mod room;
+
 use std::sync::Arc;
 
 use bellwether_model::{Labels, Tenant, Timestamp};
 
-use super::limits::{ALERT_BYTES_MAX, ERROR_BYTES_MAX, EVALUATED_BYTES_MAX, REFRESH_MS};
+use super::limits::{ALERT_BYTES_MAX, ERROR_BYTES_MAX, REFRESH_MS};
 use super::state::RuleKind;
 use super::state::{Health, RuleProgress, StoredGroup};
 use crate::state::StepError;
@@ -117,21 +119,18 @@ impl Evaluated {
         let Evaluation { tenant, namespace, group, epoch, at, missed, duration_us } = evaluation;
         assert_eq!(known.progress.rules.len(), results.len(), "each rule has a result");
         let limit = known.parsed.as_ref().ok().and_then(|group| group.limit);
-        let mut room = EVALUATED_BYTES_MAX;
-        let mut differences = Vec::new();
+        let mut differences = Vec::with_capacity(results.len());
         let mut rule_durations_us = Vec::with_capacity(results.len());
         for (rule, (known, result)) in known.progress.rules.iter().zip(results).enumerate() {
             rule_durations_us.push(result.as_ref().map_or(known.duration_us, |result| result.duration_us));
-            let mut difference = match result {
+            let difference = match result {
                 Some(result) => RuleDifference::of(known, result, limit, at),
                 None => RuleDifference::unknown(known),
             };
-            cut(&mut difference, &mut room);
-            if !difference.is_empty() {
-                difference.rule = rule as u32;
-                differences.push(difference);
-            }
+            differences.push(RuleDifference { rule: rule as u32, ..difference });
         }
+        room::fit(&known.progress.rules, &mut differences);
+        differences.retain(|difference| !difference.is_empty());
         Evaluated {
             tenant,
             namespace,
@@ -278,29 +277,6 @@ fn too_many(
     let (mut watched, mut alerts) = ((*known.watched).clone(), (*known.alerts).clone());
     watch::advance(rule, &mut watched, &mut alerts, at, sightings);
     Ok(check_limit(limit, &alerts)?)
-}
-
-/// Leaves out what has no room.
-fn cut(difference: &mut RuleDifference, room: &mut usize) {
-    let RuleDifference { observation, sightings, .. } = difference;
-    let mut fits = |bytes: usize| {
-        let is_room = bytes <= *room;
-        *room = if is_room { *room - bytes } else { 0 };
-        is_room
-    };
-    let gone = observation.gone.iter().take_while(|labels| fits(labels.byte_len())).count();
-    let mut count = |all: &[(Labels, Seen)]| all.iter().take_while(|(labels, seen)| fits(bytes(labels, seen))).count();
-    let (refreshed, appeared) = (count(&observation.refreshed), count(&observation.appeared));
-    let told = sightings.changed.iter();
-    let told = told.take_while(|(labels, sighting)| fits(sighting_bytes(labels, sighting))).count();
-    sightings.is_cut |= told < sightings.changed.len();
-    sightings.changed.truncate(told);
-    observation.is_cut |= gone < observation.gone.len()
-        || refreshed < observation.refreshed.len()
-        || appeared < observation.appeared.len();
-    observation.gone.truncate(gone);
-    observation.refreshed.truncate(refreshed);
-    observation.appeared.truncate(appeared);
 }
 
 fn bytes(labels: &Labels, seen: &Seen) -> usize {

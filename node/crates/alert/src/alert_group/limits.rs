@@ -23,7 +23,7 @@ pub const TEMPLATE_FILES_MAX: usize = 1_000;
 
 /// Alerts of all rules of one tenant, pending, firing or resolved not long ago.
 pub const RULE_ALERTS_MAX: usize = 200_000;
-/// Bytes that one evaluation tells of alerts, as they are stored: what has no room is told by the next.
+/// Bytes that one evaluation tells of alerts, as they are stored: what has no room is told by the next, values of alerts that are known last.
 pub const EVALUATED_BYTES_MAX: usize = 2 << 20;
 /// How far an evaluation may be ahead of the group's clock: one by a clock that is far ahead would keep others from evaluating
 /// until then.

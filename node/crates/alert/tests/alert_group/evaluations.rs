@@ -1,10 +1,10 @@
 //! Evaluations: which are taken, and what becomes of alerts.
 
 use bellwether_alert::alert_group::{Command, Health, Limited, Refusal, limits};
-use bellwether_alert::state::alerting::Seen;
+use bellwether_alert::state::alerting::{Phase, Seen};
 use bellwether_model::Labels;
 
-use crate::play::{MINUTE, Play, SECOND};
+use crate::play::{MINUTE, Play, SECOND, long, texts};
 
 const RULES: &str = "\
 name: g
@@ -178,23 +178,66 @@ fn a_limit_that_is_exceeded_forgets_alerts() {
     assert_eq!(play.alerts("g", 2), "1 firing");
 }
 
+/// How many alerts of a rule fire, of which the series is there.
+fn firing(play: &Play, rule: usize) -> usize {
+    let alerts = play.group("g").progress.rules[rule].alerts.values();
+    alerts.filter(|alert| matches!(alert.phase, Phase::Firing { kept_since: None, .. })).count()
+}
+
+/// Evaluates now; whether one of the observations was cut.
+fn is_cut(play: &mut Play, rules: &[Result<&[&str], &str>]) -> bool {
+    let evaluated = play.evaluation("g", play.now, rules);
+    let is_cut = evaluated.differences.iter().any(|difference| difference.observation.is_cut);
+    play.apply(Command::Evaluated(evaluated.into())).unwrap();
+    is_cut
+}
+
 #[test]
 fn what_has_no_room_in_one_evaluation_is_told_by_the_next() {
     let mut play = Play::new();
-    play.set_rules("name: g\nrules:\n- {alert: A, expr: a}\n").unwrap();
-    let long: Vec<String> = (0..60).map(|at| format!("{at:02}{}", "x".repeat(20_000))).collect();
-    let all: Vec<&str> = long.iter().map(String::as_str).collect();
+    play.set_rules("name: g\nrules:\n- {alert: A, expr: a, keep_firing_for: 1m}\n").unwrap();
+    let all = long(60, |_| "1".to_owned());
+    let all = texts(&all);
     let mut counts = Vec::new();
-    for present in [&all[..], &all, &[], &[], &all[..1]] {
-        let evaluated = play.evaluation("g", play.now, &[Ok(present)]);
-        let cut = evaluated.differences.iter().any(|difference| difference.observation.is_cut);
-        play.apply(Command::Evaluated(evaluated.into())).unwrap();
-        let firing = play.tenant().history.iter().filter(|transition| {
-            transition.at == play.now && transition.change == bellwether_alert::state::alerting::Change::Firing
-        });
-        counts.push((play.group("g").progress.rules[0].alerts.len(), firing.count(), cut));
+    for present in [&all[..], &all, &[], &all, &all, &all[..1], &all[..1]] {
+        let is_cut = is_cut(&mut play, &[Ok(present)]);
+        counts.push((play.group("g").progress.rules[0].alerts.len(), firing(&play, 0), is_cut));
         play.now += MINUTE;
     }
-    // Of an evaluation that was cut nothing fires by time: what it does not tell may be gone.
-    assert_eq!(counts, [(52, 0, true), (60, 60, false), (60, 0, false), (60, 0, false), (60, 1, false)]);
+    // Those that are back are not ended by time before all were told: what was not told may be back as well.
+    let expected = [
+        (52, 52, false),
+        (60, 60, false),
+        (60, 0, false),
+        (60, 52, true),
+        (60, 60, false),
+        (60, 1, false),
+        (60, 1, false),
+    ];
+    assert_eq!(counts, expected);
+}
+
+#[test]
+fn values_that_change_keep_nothing_from_firing_and_are_told_in_turn() {
+    let mut play = Play::new();
+    play.set_rules("name: g\nrules:\n- {alert: A, expr: a}\n- {alert: B, expr: b}\n").unwrap();
+    let mut counts = Vec::new();
+    for tick in 0..6 {
+        let all = long(60, |_| tick.to_string());
+        // The other rule has an alert once there is no room for all values of the first.
+        let other: &[&str] = if tick > 2 { &["1"] } else { &[] };
+        let is_cut = is_cut(&mut play, &[Ok(&texts(&all)), Ok(other)]);
+        let told = play.group("g").progress.rules[0].alerts.values().map(|alert| alert.refreshed_at);
+        counts.push((firing(&play, 0), firing(&play, 1), (play.now - told.min().unwrap()) / MINUTE, is_cut));
+        play.now += MINUTE;
+    }
+    let expected = [
+        (52, 0, 0, false),
+        (60, 0, 1, false),
+        (60, 0, 1, false),
+        (60, 1, 1, false),
+        (60, 1, 1, false),
+        (60, 1, 1, false),
+    ];
+    assert_eq!(counts, expected);
 }

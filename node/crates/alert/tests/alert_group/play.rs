@@ -121,7 +121,7 @@ impl Play {
         Evaluated::of_some(evaluation, known, parsed.rules.iter().zip(rules).map(result).collect())
     }
 
-    /// What is found of a rule. Of a threshold rule, `x` may say the value, `x=value`; otherwise that changes with the time.
+    /// What is found of a rule. `x` may say the value, `x=value`; otherwise that of a threshold rule changes with the time.
     fn found(&self, group: &str, rule: &Rule, all: &[&str], at: Timestamp) -> Found {
         let (known, number) = (self.group(group), |known: &&RuleProgress| known.shape == RuleShape::of(rule));
         let known = known.progress.rules.iter().find(number).unwrap();
@@ -213,6 +213,16 @@ impl Play {
     }
 }
 
+/// So many values of `x`, of 20,000 bytes each: an evaluation has room for 52 with an annotation that repeats them.
+pub fn long(count: usize, value: impl Fn(usize) -> String) -> Vec<String> {
+    (0..count).map(|at| format!("{at:02}{}={}", "x".repeat(20_000), value(at))).collect()
+}
+
+/// As texts of an evaluation.
+pub fn texts(all: &[String]) -> Vec<&str> {
+    all.iter().map(String::as_str).collect()
+}
+
 pub fn tenant() -> Tenant {
     Tenant::new("t").unwrap()
 }
@@ -228,7 +238,8 @@ pub fn outside(x: &str) -> ReceivedAlert {
 }
 
 fn seen(rule: &str, x: &str) -> (Labels, Seen) {
-    let seen = Seen { value: x.len() as f64, annotations: [("x".to_owned(), x.to_owned())].into() };
+    let (x, value) = x.split_once('=').map_or((x, x.len() as f64), |(x, value)| (x, value.parse().unwrap()));
+    let seen = Seen { value, annotations: [("x".to_owned(), x.to_owned())].into() };
     (Labels::of(&[("alertname", rule), ("x", x)]), seen)
 }
 

@@ -9,7 +9,7 @@ use bellwether_model::Labels;
 use bellwether_promql::{Point, VectorSample};
 use proptest::prelude::*;
 
-use crate::play::{CONFIG, MINUTE, Nowhere, Play, SECOND};
+use crate::play::{CONFIG, MINUTE, Nowhere, Play, SECOND, long, texts};
 
 const RULES: &str = "name: g\nrules:\n- {alert: A, expr: a, annotations: {v: '{{ $value }}'}, thresholds: {critical: 4, warning: 2, critical_recovery: 3}";
 
@@ -95,21 +95,43 @@ fn a_limit_and_a_failure_are_as_for_other_rules() {
     assert!(rule.alerts.is_empty() && rule.watched.is_empty());
 }
 
+/// How many alerts of this severity fire.
+fn firing(play: &Play, severity: &str) -> usize {
+    let alerts = play.group("g").progress.rules[0].alerts.iter();
+    let firing = alerts.filter(|(_, alert)| matches!(alert.phase, Phase::Firing { .. }));
+    firing.filter(|(labels, _)| labels.get("severity") == Some(severity)).count()
+}
+
 #[test]
-fn an_evaluation_that_had_no_room_for_all_counts_as_no_check() {
+fn values_that_change_keep_no_series_from_its_grade() {
     let mut play = Play::new();
     play.set_rules(&rules("").replace("{{ $value }}", "{{ $labels.x }}")).unwrap();
-    let long: Vec<String> = (0..60).map(|at| format!("{at:02}{}=5", "x".repeat(20_000))).collect();
-    let all: Vec<&str> = long.iter().map(String::as_str).collect();
     let mut counts = Vec::new();
-    for present in [&all[..], &all, &all[..1]] {
-        play.evaluate("g", &[Ok(present)]);
-        let rule = &play.group("g").progress.rules[0];
-        let firing = rule.alerts.values().filter(|alert| matches!(alert.phase, Phase::Firing { .. }));
-        counts.push((rule.watched.len(), firing.count()));
+    for tick in 0..6 {
+        // In the third one series gets better, in the fourth all do.
+        let value = |at| if tick > 2 || (tick == 2 && at == 59) { 2.5 } else { 5.0 };
+        let all = long(60, |at| format!("{}", value(at) + f64::from(tick) / 100.0));
+        play.evaluate("g", &[Ok(&texts(&all))]);
+        counts.push((firing(&play, "critical"), firing(&play, "warning")));
         play.now += MINUTE;
     }
-    assert_eq!(counts, [(52, 0), (60, 60), (1, 1)]);
+    // Where there is no room for all that got better, the evaluation counts as no check.
+    assert_eq!(counts, [(52, 0), (60, 0), (59, 1), (59, 1), (0, 60), (0, 60)]);
+}
+
+#[test]
+fn of_however_many_series_are_gone_people_are_told() {
+    let mut play = Play::new();
+    let no_data = ", no_data: {behavior: alert, after: 1m}";
+    play.set_rules(&rules(no_data).replace("{{ $value }}", "{{ $labels.x }}")).unwrap();
+    let all = long(60, |_| "1".to_owned());
+    let mut counts = Vec::new();
+    for present in [&texts(&all)[..], &["z=1"], &["z=1"], &["z=1"], &["z=1"]] {
+        play.evaluate("g", &[Ok(present)]);
+        counts.push((play.group("g").progress.rules[0].watched.len(), firing(&play, "no_data")));
+        play.now += MINUTE;
+    }
+    assert_eq!(counts, [(60, 0), (61, 0), (61, 0), (61, 60), (61, 60)]);
 }
 
 fn phases(alerts: &Alerts) -> BTreeMap<String, Phase> {

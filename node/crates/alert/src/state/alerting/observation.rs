@@ -34,7 +34,8 @@ pub struct Observation {
     pub refreshed: Vec<(Labels, Seen)>,
     /// Alerts whose series was there and is not.
     pub gone: Vec<Labels>,
-    /// There was more than could be told at once: of the others nothing is known, so that none of them fires or ends by time.
+    /// What became of some alerts that are known had no room, or was not looked for: they may be gone or back, so that none fires or ends
+    /// by time.
     pub is_cut: bool,
 }
 

@@ -59,7 +59,7 @@ pub enum Sighting {
 pub struct Sightings {
     /// By labels, ascending.
     pub changed: Vec<(Labels, Sighting)>,
-    /// There was more than could be told at once. The evaluation counts as no check of any series.
+    /// What became of some series that are watched had no room, or was not looked for. The evaluation counts as no check of any series.
     pub is_cut: bool,
 }
 
@@ -109,21 +109,32 @@ impl Sightings {
 }
 
 impl Watched {
+    /// Whether a sighting says of it at most another value, or what is told with it.
+    pub fn stands_as(&self, sighting: &Sighting) -> bool {
+        let Standing { presence, is_whole, .. } = self.standing;
+        match (sighting, presence) {
+            (Sighting::There { zone, .. }, _) => presence == Presence::There(*zone) && !is_whole,
+            // What `no_data` says, which has no value, came when it was gone.
+            (Sighting::Gone { seen: Some(_) }, Presence::Gone { since }) => {
+                self.seen.value.is_nan() && self.refreshed_at >= since
+            }
+            (Sighting::Gone { seen: None }, Presence::Gone { .. }) => true,
+            (Sighting::Gone { .. }, Presence::There(_)) | (Sighting::Over, _) => false,
+            (Sighting::Nothing { .. }, _) => is_whole,
+        }
+    }
+
     fn knows(&self, sighting: &Sighting, now: Timestamp, refresh_ms: i64) -> bool {
-        let Standing { presence, is_whole, grade, .. } = self.standing;
-        match sighting {
-            Sighting::There { zone, seen } => {
+        let is_told = match sighting {
+            Sighting::There { zone, .. } if zone.is_good() && self.standing.grade.is_none() => true,
+            Sighting::There { seen, .. } | Sighting::Gone { seen: Some(seen) } => {
                 let is_same = self.seen.value.to_bits() == seen.value.to_bits()
                     && (self.seen.annotations == seen.annotations || seen.annotations.is_empty());
-                let is_told = is_same
-                    || (zone.is_good() && grade.is_none())
-                    || now.saturating_sub(self.refreshed_at) < refresh_ms;
-                presence == Presence::There(*zone) && !is_whole && is_told
+                is_same || now.saturating_sub(self.refreshed_at) < refresh_ms
             }
-            Sighting::Gone { seen } => matches!(presence, Presence::Gone { .. }) && seen.is_none(),
-            Sighting::Nothing { .. } => is_whole,
-            Sighting::Over => false,
-        }
+            Sighting::Gone { seen: None } | Sighting::Nothing { .. } | Sighting::Over => true,
+        };
+        self.stands_as(sighting) && is_told
     }
 }
 
