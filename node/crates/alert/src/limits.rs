@@ -23,6 +23,8 @@ pub const TEMPLATE_BYTES_MAX: usize = 1 << 20;
 pub const TEMPLATE_DEPTH_MAX: usize = 100;
 /// Templates that call templates.
 pub const TEMPLATE_CALLS_MAX: usize = 100;
+/// Depth of one expansion: blocks and parentheses of all templates that are running. Each level takes stack.
+pub const TEMPLATE_RUNNING_DEPTH_MAX: usize = 250;
 /// Nodes and arguments that one expansion visits.
 pub const TEMPLATE_STEPS_MAX: usize = 1_000_000;
 /// Maps in maps that a template makes.

@@ -207,6 +207,31 @@ fn hostile_templates_end() {
     assert!(expand(&chain).contains("nested more than"));
 }
 
+/// The stack of a thread of the runtime that evaluates rules and sends messages.
+const STACK_BYTES: usize = 2 << 20;
+
+#[test]
+fn templates_that_call_templates_do_not_exhaust_the_stack() {
+    let call = "{{ template \"t\" . }}";
+    let calls_itself = |inside: &str| format!("{{{{ define \"t\" }}}}{inside}{{{{ end }}}}{call}");
+    let nested = |begin: &str| calls_itself(&format!("{}{call}{}", begin.repeat(95), "{{ end }}".repeat(95)));
+    let parentheses = format!("{{{{ print {}1{} }}}}", "(print ".repeat(90), ")".repeat(90));
+    for text in [
+        nested("{{ if 1 }}"),
+        nested("{{ with 1 }}"),
+        nested("{{ range 1 }}"),
+        calls_itself(&format!("{parentheses}{{{{ if 1 }}}}{call}{{{{ end }}}}")),
+        calls_itself(&format!("{parentheses}{{{{ range 1 }}}}{{{{ range 1 }}}}{call}{{{{ end }}}}{{{{ end }}}}")),
+    ] {
+        let shown: String = text.chars().take(80).collect();
+        let expanding = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(move || expand(&text)).unwrap();
+        let expanded = expanding.join().unwrap();
+        assert!(expanded.contains("are nested more than 250 levels deep"), "{shown}: {expanded}");
+    }
+    let counts = "{{ if lt (len .) 90 }}{{ template \"t\" (print . \"x\") }}{{ else }}{{ . }}{{ end }}";
+    assert_eq!(expand(&calls_itself(counts).replace(call, "{{ template \"t\" \"\" }}")), "x".repeat(90));
+}
+
 proptest! {
     #[test]
     fn any_text_expands_or_is_an_error(

@@ -8,7 +8,7 @@ use super::escape::html;
 use super::functions::Call;
 use super::value::Value;
 use super::{Parts, Surroundings, Template, TextKind};
-use crate::limits::{TEMPLATE_CALLS_MAX, TEMPLATE_OUTPUT_BYTES_MAX, TEMPLATE_STEPS_MAX};
+use crate::limits::{TEMPLATE_CALLS_MAX, TEMPLATE_OUTPUT_BYTES_MAX, TEMPLATE_RUNNING_DEPTH_MAX, TEMPLATE_STEPS_MAX};
 
 pub(super) fn execute(
     parts: &Parts,
@@ -29,6 +29,7 @@ pub(super) fn execute(
         out: String::new(),
         at: At::Start,
         steps: 0,
+        depth: 0,
         calls: 0,
         call: Call::new(surroundings),
     };
@@ -89,6 +90,8 @@ pub(super) struct Execution<'t, 's> {
     out: String,
     pub(super) at: At<'t>,
     pub(super) steps: usize,
+    /// Lists and pipes that are running, those of callers included: each takes stack.
+    depth: usize,
     calls: usize,
     pub(super) call: Call<'s>,
 }
@@ -123,6 +126,16 @@ impl<'t> Execution<'t, '_> {
         Ok(())
     }
 
+    /// Nobody goes on after a failure, so that only what succeeds comes back up.
+    fn deeper(&mut self) -> Done<()> {
+        self.depth += 1;
+        if self.depth > TEMPLATE_RUNNING_DEPTH_MAX {
+            let message = "the template and those that it calls are nested more than";
+            return self.fail(format!("{message} {TEMPLATE_RUNNING_DEPTH_MAX} levels deep"));
+        }
+        Ok(())
+    }
+
     fn write(&mut self, text: &str) -> Done<()> {
         if self.out.len() + text.len() > TEMPLATE_OUTPUT_BYTES_MAX {
             return self.fail(format!("the template writes more than {TEMPLATE_OUTPUT_BYTES_MAX} bytes"));
@@ -133,9 +146,11 @@ impl<'t> Execution<'t, '_> {
 
     /// Runs a list; variables that it declares end with it.
     fn list(&mut self, list: &'t List, dot: &Value) -> Done<Flow> {
+        self.deeper()?;
+        let mut flow = Flow::Through;
         for node in list {
             self.step()?;
-            let flow = match node {
+            flow = match node {
                 Node::Text(text) => {
                     self.write(text)?;
                     Flow::Through
@@ -167,10 +182,11 @@ impl<'t> Execution<'t, '_> {
                 Node::Continue => Flow::Continue,
             };
             if flow != Flow::Through {
-                return Ok(flow);
+                break;
             }
         }
-        Ok(Flow::Through)
+        self.depth -= 1;
+        Ok(flow)
     }
 
     fn either(&mut self, control: &'t Control, dot: &Value, moves_dot: bool) -> Done<Flow> {
@@ -285,6 +301,7 @@ impl<'t> Execution<'t, '_> {
     /// Evaluates a pipe. Variables of a range are not its value's but its items'.
     pub(super) fn pipe(&mut self, pipe: &'t Pipe, dot: &Value) -> Done<Value> {
         self.at = At::Pipe(pipe);
+        self.deeper()?;
         let mut value = None;
         for command in &pipe.commands {
             value = Some(self.command(command, dot, value)?);
@@ -293,6 +310,7 @@ impl<'t> Execution<'t, '_> {
         if !pipe.of_range {
             pipe.variables.iter().try_for_each(|name| self.give(pipe, name, value.clone()))?;
         }
+        self.depth -= 1;
         Ok(value)
     }
 }
