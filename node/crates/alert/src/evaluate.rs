@@ -116,8 +116,9 @@ fn evaluate_rule(
             };
             let stepped = alerting::step(rule, state, &evaluation, &vector);
             if let Err(StepError::TooManyAlerts { .. }) = stepped {
-                // As in Prometheus, alerts begin anew; their series end when they do.
+                // As in Prometheus, alerts begin anew; their series end when they do. So do checks of series.
                 state.alerts.clear();
+                state.watched.clear();
             }
             let stepped = stepped?;
             *template_errors = stepped.template_errors;

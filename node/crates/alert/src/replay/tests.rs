@@ -217,6 +217,26 @@ fn an_exceeded_limit_is_an_error_and_its_alerts_begin_anew() {
 }
 
 #[test]
+fn an_exceeded_limit_forgets_the_checks_of_series() {
+    let rules = "groups: [{name: g, limit: 1, rules: [{alert: A, expr: a, \
+                 thresholds: {compare: '>', warning: 5}, checks: {at_least: 2, of: 2}}]}]";
+    let (bad, none) = (Some(6.0), None);
+    let answer =
+        |_: &str| vec![series(&[("x", "1")], &[bad; 6]), series(&[("x", "2")], &[none, bad, bad, none, none, none])];
+    check(
+        replay(rules, 5),
+        5,
+        answer,
+        &expect![[r#"
+            g every 1m
+              A: 6 evaluations, 1 failed, first at 2m: exceeded limit of 1 with 2 alerts
+                {alertname="A", severity="warning", x="1"} pending 1m firing 1m end 2m
+                {alertname="A", severity="warning", x="1"} pending 4m firing 4m end -
+        "#]],
+    );
+}
+
+#[test]
 fn histograms_are_what_an_alert_has_and_nothing_to_compute_with() {
     let rules = "groups: [{name: g, rules: [{alert: A, expr: a}, {record: r, expr: a}, {alert: B, expr: 'r > 1'}]}]";
     let answer = |_: &str| vec![Answered::new([("x", "1")], vec![(0, 2.0)], vec![MINUTE]).unwrap()];
