@@ -21,7 +21,7 @@ pub const NOTIFICATIONS_BYTES_MAX: usize = 2 << 20;
 /// Files of templates of one notification configuration.
 pub const TEMPLATE_FILES_MAX: usize = 1_000;
 
-/// Alerts of all rules of one tenant, pending, firing or resolved not long ago.
+/// Alerts of all rules of one tenant, pending, firing or resolved not long ago, and series that they watch: those beyond are left out.
 pub const RULE_ALERTS_MAX: usize = 200_000;
 /// Bytes that one evaluation tells of alerts, as they are stored: what has no room is told by the next, values of alerts that are known last.
 pub const EVALUATED_BYTES_MAX: usize = 2 << 20;

@@ -241,3 +241,31 @@ fn values_that_change_keep_nothing_from_firing_and_are_told_in_turn() {
     ];
     assert_eq!(counts, expected);
 }
+
+#[test]
+fn at_the_limit_of_a_tenant_what_is_new_is_left_out_and_what_is_known_goes_on() {
+    let mut play = Play::new();
+    play.set_rules("name: g\nrules:\n- {alert: A, expr: a}\n").unwrap();
+    play.evaluate("g", &[Ok(&["1", "2"])]);
+    play.now += MINUTE;
+    play.evaluate("g", &[Ok(&[])]);
+    play.leave_room(1);
+    let mut said = Vec::new();
+    let all = ["1", "2", "3", "4", "5"];
+    for (after, present) in [(1, &all[..]), (1, &all[1..]), (16, &all[1..]), (1, &all[1..]), (1, &all[1..4])] {
+        play.now += after * MINUTE;
+        play.evaluate("g", &[Ok(present)]);
+        said.push((play.alerts("g", 0), play.group("g").progress.rules[0].health.clone()));
+    }
+    let left_out =
+        |count| Health::Failed(format!("there are 200000 alerts and watched series already: {count} left out"));
+    let expected = [
+        // Those that were resolved are counted already.
+        ("1 firing, 2 firing, 3 firing", left_out(2)),
+        ("1 resolved, 2 firing, 3 firing", left_out(2)),
+        ("2 firing, 3 firing", left_out(2)),
+        ("2 firing, 3 firing, 4 firing", left_out(1)),
+        ("2 firing, 3 firing, 4 firing", Health::Ok),
+    ];
+    assert_eq!(said, expected.map(|(alerts, health)| (alerts.to_owned(), health)));
+}

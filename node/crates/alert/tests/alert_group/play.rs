@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bellwether_alert::alert_group::limits::RULE_ALERTS_MAX;
 use bellwether_alert::alert_group::{
     AlertGroupState, Command, Delivery, Evaluated, Evaluation, Found, Outcome, ReceivedAlert, Reply, Request,
     RuleProgress, RuleResult, RuleShape, StoredGroup, TenantState, apply,
@@ -152,6 +153,12 @@ impl Play {
     pub fn evaluate(&mut self, group: &str, rules: &[Result<&[&str], &str>]) {
         let evaluated = self.evaluation(group, self.now, rules);
         assert_eq!(self.apply(Command::Evaluated(evaluated.into())), Ok(Outcome::Done));
+    }
+
+    /// As if other rules had so many alerts that there is room for so many more.
+    pub fn leave_room(&mut self, room: usize) {
+        let totals = &mut self.state.tenants.get_mut(&self.tenant).unwrap().totals;
+        totals.alerts = RULE_ALERTS_MAX - room - totals.watched;
     }
 
     /// Looks at groups at all times until then; each intent that was made.

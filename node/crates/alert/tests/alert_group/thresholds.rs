@@ -134,6 +134,31 @@ fn of_however_many_series_are_gone_people_are_told() {
     assert_eq!(counts, [(60, 0), (61, 0), (61, 0), (61, 60), (61, 60)]);
 }
 
+#[test]
+fn at_the_limit_of_a_tenant_series_that_are_gone_are_forgotten() {
+    let mut play = Play::new();
+    play.set_rules(&rules(", no_data: {behavior: alert, after: 1m, forget_after: 5m}")).unwrap();
+    play.evaluate("g", &[Ok(&["1=1"])]);
+    play.leave_room(0);
+    let mut said = Vec::new();
+    for after in [1, 1, 5, 16, 1] {
+        play.now += after * MINUTE;
+        play.evaluate("g", &[Ok(&["2=1"])]);
+        let rule = &play.group("g").progress.rules[0];
+        let watched: Vec<&str> = rule.watched.keys().filter_map(|labels| labels.get("x")).collect();
+        said.push((watched.concat(), play.alerts("g", 0), rule.health.clone()));
+    }
+    let left_out = || Health::Failed("there are 200000 alerts and watched series already: 1 left out".to_owned());
+    let expected = [
+        ("1", "", left_out()),
+        ("1", "1 no_data firing", left_out()),
+        ("", "1 no_data resolved", left_out()),
+        ("", "", left_out()),
+        ("2", "", Health::Ok),
+    ];
+    assert_eq!(said, expected.map(|(watched, alerts, health)| (watched.to_owned(), alerts.to_owned(), health)));
+}
+
 fn phases(alerts: &Alerts) -> BTreeMap<String, Phase> {
     alerts.iter().map(|(labels, alert)| (labels.to_string(), alert.phase)).collect()
 }

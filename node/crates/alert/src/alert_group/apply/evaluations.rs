@@ -122,22 +122,23 @@ impl RuleProgress {
         match self.shape.kind {
             RuleKind::Recording => {}
             RuleKind::Alerting(timing) => {
-                if observation.appeared.len() > room {
-                    self.health = Health::Failed(format!("there are {RULE_ALERTS_MAX} alerts already"));
-                    observation.appeared.clear();
-                    observation.is_cut = true;
-                }
+                let left_out = leave_out(&mut observation.appeared, room, |labels| !self.alerts.contains_key(labels));
+                self.tell_left_out(left_out);
                 self.advance(timing, at, &observation, news);
             }
             RuleKind::Threshold(timing, grading) => {
-                if sightings.appeared(&self.watched) > room {
-                    self.health =
-                        Health::Failed(format!("there are {RULE_ALERTS_MAX} alerts and watched series already"));
-                    sightings.changed.retain(|(labels, _)| self.watched.contains_key(labels));
-                    sightings.is_cut = true;
-                }
+                let left_out = leave_out(&mut sightings.changed, room, |labels| !self.watched.contains_key(labels));
+                self.tell_left_out(left_out);
                 self.watch((timing, &grading), at, &sightings, news);
             }
+        }
+    }
+
+    /// The rule goes on with what it has, but not all is well.
+    fn tell_left_out(&mut self, count: usize) {
+        if count > 0 {
+            let there = format!("there are {RULE_ALERTS_MAX} alerts and watched series already");
+            self.health = Health::Failed(format!("{there}: {count} left out"));
         }
     }
 
@@ -200,6 +201,18 @@ impl RuleProgress {
         }
         news
     }
+}
+
+/// Leaves out what is new and has no room; how many.
+fn leave_out<T>(seen: &mut Vec<(Labels, T)>, mut room: usize, is_new: impl Fn(&Labels) -> bool) -> usize {
+    let before = seen.len();
+    seen.retain(|(labels, _)| {
+        let is_new = is_new(labels);
+        let is_taken = !is_new || room > 0;
+        room -= usize::from(is_new && is_taken);
+        is_taken
+    });
+    before - seen.len()
 }
 
 /// An alert of a rule as people are told of it; none of one that does not fire.

@@ -98,14 +98,6 @@ impl Sightings {
     pub fn is_empty(&self) -> bool {
         self.changed.is_empty() && !self.is_cut
     }
-
-    /// How many series are watched for the first time.
-    pub fn appeared(&self, known: &Watchlist) -> usize {
-        let is_new = |(labels, sighting): &&(Labels, Sighting)| {
-            matches!(sighting, Sighting::There { .. } | Sighting::Nothing { .. }) && !known.contains_key(labels)
-        };
-        self.changed.iter().filter(is_new).count()
-    }
 }
 
 impl Watched {
