@@ -190,6 +190,35 @@ fn what_is_wrong_with_a_timeline_is_told_with_its_place() {
     );
 }
 
+#[test]
+fn what_is_held_back_waits_while_there_is_no_room_for_a_message() {
+    let config = CONFIG.replace("{name: chat, ", "{name: chat, throttle: {messages: 1, per: 10m}, ");
+    let config = Config::read(&config).unwrap();
+    let (mut dispatch, mut throttles) = (Dispatch::default(), Throttles::default());
+    for name in ["A", "B"] {
+        let labels = Labels::of(&[("alertname", name)]);
+        let alert =
+            Alert { labels, annotations: Labels::empty(), begins_at: 0, ends_at: None, generator_url: "".into() };
+        dispatch.receive(&config, alert, 0).unwrap();
+    }
+    let mut next = |now: i64, messages_max: usize| {
+        let no = |_: &Labels| false;
+        let looking = Looking {
+            is_silenced: &no,
+            is_acknowledged: &no,
+            overrides: &Default::default(),
+            pending: &|_| None,
+            is_given_up: &|_| false,
+            messages_max,
+        };
+        let made = dispatch.advance(&config, &looking, &mut throttles, now).messages.len();
+        (made, throttles.next())
+    };
+    assert_eq!(next(30_000, 2), (2, Some(630_000)));
+    assert_eq!(next(630_000, 0), (0, Some(690_000)));
+    assert_eq!(next(690_000, 2), (1, Some(1_290_000)));
+}
+
 /// Looks at groups until a time, every message being sent, and checks what must hold of each.
 struct Play {
     config: Config,

@@ -4,7 +4,7 @@
 //!    it ends what was told.
 //! 2. A group that has no room is looked at again as always, and told once there is room.
 //! 3. While groups are held back the receiver is told so at once and then once in the time of the throttle, with their
-//!    alerts; and once more when nothing is held back any longer.
+//!    alerts; and once more when nothing is held back any longer. An integration by which that did not arrive is tried again by itself.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -15,6 +15,8 @@ use crate::set_back::SetBack;
 
 /// Messages that a throttle can let through: the time of each is remembered.
 pub const THROTTLE_MESSAGES_MAX: usize = 1_000;
+/// What is held back is told again after so long at the earliest where it did not arrive.
+pub const TOLD_AGAIN_MS_MIN: i64 = 60 * 1000;
 /// Alerts that a message of what is held back tells of; how many there are is told.
 pub const HELD_BACK_ALERTS_MAX: usize = 1_000;
 
@@ -44,6 +46,8 @@ pub struct Throttled {
     pub(crate) next: Option<Timestamp>,
     /// It was told that something is held back.
     pub(crate) is_told: bool,
+    /// Integrations by which the last message of that did not arrive, and when they are told.
+    pub(crate) again: BTreeMap<usize, Timestamp>,
 }
 
 impl Throttles {
@@ -54,7 +58,8 @@ impl Throttles {
 
     /// When somebody is to be told next of what is held back.
     pub fn next(&self) -> Option<Timestamp> {
-        self.0.values().filter(|known| !known.held.is_empty()).filter_map(|known| known.next).min()
+        let known = self.0.values().filter(|known| !known.held.is_empty());
+        known.flat_map(|known| known.next.into_iter().chain(known.again.values().copied())).min()
     }
 
     /// Whether there is room for a message of a group, which takes it then; otherwise the group is held back.
@@ -80,21 +85,24 @@ impl Throttles {
 
     /// Groups are others now.
     pub(crate) fn regroup(&mut self) {
-        self.0.values_mut().for_each(|known| known.held.clear());
+        for known in self.0.values_mut() {
+            known.held.clear();
+            known.again.clear();
+        }
     }
 
     /// Its times were wrong.
     pub(crate) fn set_back(&mut self, back: SetBack) {
         for known in self.0.values_mut() {
             known.made.iter_mut().for_each(|at| back.happened(at));
-            known.next.iter_mut().for_each(|at| back.awaited(at));
+            known.next.iter_mut().chain(known.again.values_mut()).for_each(|at| back.awaited(at));
         }
     }
 
-    /// The message that said what is held back did not arrive.
-    pub(crate) fn not_told(&mut self, receiver: &str, now: Timestamp) {
-        if let Some(known) = self.0.get_mut(receiver) {
-            known.next = Some(now);
+    /// The message that said what is held back did not arrive by an integration; others may have it.
+    pub(crate) fn not_told(&mut self, receiver: &str, integration: usize, again_at: Timestamp) {
+        if let Some(known) = self.0.get_mut(receiver).filter(|known| !known.held.is_empty()) {
+            known.again.insert(integration, again_at);
         }
     }
 }

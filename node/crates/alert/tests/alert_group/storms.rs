@@ -1,6 +1,6 @@
 //! What is held back from a receiver that is told too much, and how often it is reminded.
 
-use bellwether_alert::alert_group::{Command, Delivery, ReceivedAlert};
+use bellwether_alert::alert_group::{Command, Delivery, ReceivedAlert, states};
 use bellwether_alert::notify::dispatch::Why;
 use bellwether_model::Labels;
 
@@ -65,14 +65,44 @@ fn an_end_is_told_whatever_the_throttle_says_and_what_ended_untold_is_held_back_
 }
 
 #[test]
-fn a_message_of_a_storm_that_did_not_arrive_is_made_again() {
+fn a_message_of_a_storm_that_did_not_arrive_is_made_again_for_its_way_alone_and_not_at_once() {
+    let mut play = Play::new();
+    let config = CONFIG.replace("[alertname]", "[x]").replace("3m", "2d");
+    let two_ways = "throttle: {messages: 2, per: 10m}, webhook_configs: [{url: 'http://other'}, ";
+    play.set_config(&config.replace("webhook_configs: [", two_ways)).unwrap();
+    fire(&mut play, &["1", "2", "3"]);
+    play.look_until(play.now + 10 * SECOND);
+    let begin = play.now;
+    let ways = |play: &Play| -> Vec<(u64, usize)> {
+        play.tenant().intents.iter().map(|(number, intent)| (*number, intent.message.integration)).collect()
+    };
+    assert_eq!(ways(&play), [(0, 0), (1, 1), (2, 0), (3, 1), (4, 0), (5, 1)]);
+    play.tell(4, Delivery::Failed("no such host".into()));
+    assert_eq!(play.send_all().last().unwrap(), "held back [3] []");
+    for number in 6..14 {
+        play.look_until(play.now + 59 * SECOND);
+        assert_eq!(ways(&play), []);
+        play.look_until(play.now + SECOND);
+        assert_eq!(ways(&play), [(number, 0)]);
+        assert_eq!(play.tell(number, Delivery::Failed("no such host".into())), "held back [3] []");
+        play.state = states::decode(&states::encode(&play.state)).unwrap();
+    }
+    play.look_until(begin + 9 * MINUTE);
+    assert_eq!(play.send_all(), ["held back [3] []"]);
+    // All ways, as always; and once it is over nobody is told again.
+    play.look_until(begin + 10 * MINUTE);
+    assert_eq!(play.send_all(), ["new [3] []", "new [3] []", "held back [] []", "held back [] []"]);
+    assert_eq!(play.look_until(begin + 20 * MINUTE), [] as [u64; 0]);
+}
+
+#[test]
+fn with_another_configuration_what_is_held_back_is_counted_anew() {
     let mut play = play();
     fire(&mut play, &["1", "2", "3"]);
     play.look_until(play.now + 10 * SECOND);
     play.tell(2, Delivery::Failed("no".into()));
-    play.look_until(play.now);
-    assert_eq!(storms(&play), [(1, 1)]);
-    // Another configuration: what is held back is counted anew.
+    play.look_until(play.now + MINUTE);
+    assert_eq!(storms(&play), [(2, 1)]);
     play.set_config(CONFIG).unwrap();
     assert_eq!(storms(&play), [] as [(u64, u64); 0]);
     play.apply(Command::Advance { tenant: tenant() }).unwrap();

@@ -8,7 +8,9 @@ use crate::alert_group::evaluated::shortened;
 use crate::alert_group::limits::{GIVEN_UP_KEPT_MS, GIVEN_UP_MAX, INTENTS_MAX, SILENCE_RETENTION_MS};
 use crate::alert_group::state::{GivenUp, Intent, StoredNotifications, TenantState};
 use crate::notify::dispatch::{Looking, Message, Way, Why};
+use crate::notify::route::Routes;
 use crate::notify::silence::{SilenceState, StoredSilence};
+use crate::notify::throttle::TOLD_AGAIN_MS_MIN;
 
 impl TenantState {
     pub(super) fn advance(&mut self, entry: &mut Entry<'_>) -> Outcome {
@@ -68,7 +70,9 @@ impl TenantState {
                 health.failures = health.failures.saturating_add(1);
                 health.failed(shortened(error), now);
                 if matches!(message.why, Why::HeldBack { .. }) {
-                    self.throttles.not_told(&message.receiver, now);
+                    let wait_ms = config.routes.get(Routes::ROOT).group_interval_ms.max(TOLD_AGAIN_MS_MIN);
+                    let again_at = now.saturating_add(wait_ms);
+                    self.throttles.not_told(&message.receiver, message.integration, again_at);
                 }
                 self.give_up(intent, now);
             }

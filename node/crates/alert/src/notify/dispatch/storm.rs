@@ -8,7 +8,7 @@ use super::{Alert, Dispatch, Look, Looking, Message, Why, is_over};
 use crate::notify::Config;
 use crate::notify::config::Receiver;
 use crate::notify::route::Routes;
-use crate::notify::throttle::{HELD_BACK_ALERTS_MAX, Throttled, Throttles};
+use crate::notify::throttle::{HELD_BACK_ALERTS_MAX, TOLD_AGAIN_MS_MIN, Throttled, Throttles};
 
 impl Dispatch {
     /// Adds what is to be said, and forgets receivers of which there is nothing to remember.
@@ -29,11 +29,19 @@ impl Dispatch {
                 true => known.is_told,
                 false => known.next.is_none_or(|next| next <= now),
             };
-            let has_room = look.messages.len() + receiver.integrations.len() <= looking.messages_max;
-            if is_due && has_room {
-                self.tell_storm((name, receiver), known, looking, now, look);
-                known.is_told = !known.held.is_empty();
-                known.next = known.is_told.then(|| now.saturating_add(throttle.per_ms));
+            let is_due_again = |way: &usize| known.again.get(way).is_some_and(|at| *at <= now);
+            let ways: Vec<usize> = (0..receiver.integrations.len()).filter(|way| is_due || is_due_again(way)).collect();
+            if look.messages.len() + ways.len() > looking.messages_max {
+                // What stays due is looked at without end.
+                let later = now.saturating_add(TOLD_AGAIN_MS_MIN);
+                known.next.iter_mut().chain(known.again.values_mut()).for_each(|at| *at = later.max(*at));
+            } else {
+                self.tell_storm((name, receiver), &ways, known, looking, now, look);
+                known.again.retain(|_, at| !is_due && *at > now);
+                if is_due {
+                    known.is_told = !known.held.is_empty();
+                    known.next = known.is_told.then(|| now.saturating_add(throttle.per_ms));
+                }
             }
             if known.held.is_empty() && !known.is_told {
                 known.messages = 0;
@@ -45,18 +53,22 @@ impl Dispatch {
     fn tell_storm(
         &self,
         (name, receiver): (&str, &Receiver),
+        ways: &[usize],
         known: &Throttled,
         looking: &Looking<'_>,
         now: Timestamp,
         look: &mut Look,
     ) {
+        if ways.is_empty() {
+            return;
+        }
         let labels = known.held.iter().filter_map(|id| self.groups.get(id)).flat_map(|group| &group.alerts);
         let firing = labels.filter_map(|labels| self.alerts.get(labels)).map(|known| &known.alert);
         let firing = firing.filter(|alert| !is_over(alert, now)).take(HELD_BACK_ALERTS_MAX);
         let firing: BTreeMap<&Labels, Alert> =
             firing.map(|alert| (&alert.labels, Alert { ends_at: None, ..alert.clone() })).collect();
         let firing: Vec<Alert> = firing.into_values().collect();
-        for (integration, kind) in receiver.integrations.iter().map(|integration| integration.kind).enumerate() {
+        for integration in ways.iter().copied() {
             let message = Message {
                 // No group's, since those begin with a brace.
                 group_key: format!("held back: {name}"),
@@ -64,7 +76,7 @@ impl Dispatch {
                 route: Routes::ROOT,
                 receiver: name.to_owned(),
                 integration,
-                kind,
+                kind: receiver.integrations[integration].kind,
                 why: Why::HeldBack { messages: known.messages, groups: known.held.len() as u64 },
                 firing: firing.clone(),
                 resolved: Vec::new(),

@@ -47,6 +47,10 @@ impl Encoder {
             to.u64(known.messages);
             to.option(known.next, Encoder::i64);
             to.flag(known.is_told);
+            to.list(known.again.iter(), |to, (integration, at)| {
+                to.size(*integration);
+                to.i64(*at);
+            });
         });
         self.list(tenant.acknowledged.iter(), |to, (labels, known)| {
             to.labels(labels);
@@ -100,7 +104,8 @@ impl Decoder<'_> {
             let (receiver, made) = (from.text()?, from.list(Decoder::i64)?);
             let held = from.list(|from| Ok((from.size()?, from.labels()?)))?;
             let (messages, next, is_told) = (from.u64()?, from.option(Decoder::i64)?, from.flag()?);
-            Ok((receiver, Throttled { made, held, messages, next, is_told }))
+            let again = from.list(|from| Ok((from.size()?, from.i64()?)))?;
+            Ok((receiver, Throttled { made, held, messages, next, is_told, again }))
         })?);
         tenant.acknowledged = self.list(|from| {
             let (labels, at) = (from.labels()?, from.i64()?);
