@@ -118,9 +118,9 @@ pub struct Dispatch {
     // Invariant: made of `alerts`.
     sources: Sources,
     pub(crate) log: Log,
-    /// How far groups have been escalated, by their keys.
+    /// How far groups have been escalated.
     // Invariant: each is of a group.
-    pub(crate) escalations: BTreeMap<String, Escalation>,
+    pub(crate) escalations: BTreeMap<GroupId, Escalation>,
 }
 
 /// A group: its route, and the labels that its alerts share.
@@ -269,6 +269,7 @@ impl Dispatch {
     fn remove_group(&mut self, id: &GroupId) {
         if let Some(group) = self.groups.remove(id) {
             self.due.remove(&(group.next, id.clone()));
+            self.escalations.remove(id);
         }
     }
 }

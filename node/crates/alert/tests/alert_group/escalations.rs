@@ -138,3 +138,28 @@ fn another_configuration_goes_on_with_the_steps() {
     play.set_config(&CONFIG.replace("  escalation: page\n", "")).unwrap();
     assert_eq!(sent_within(&mut play, 60), ["28 bob: new [1] []"]);
 }
+
+#[test]
+fn groups_of_routes_with_the_same_matchers_have_steps_of_their_own() {
+    let routes = "  routes:\n  - {matchers: [x=1], receiver: team, escalation: page, continue: true}\n  - {matchers: [x=1], receiver: bob}\n";
+    let siblings = CONFIG.replace("  escalation: page\n", routes);
+    let first = "  routes:\n  - {matchers: [x=1], receiver: log, continue: true}\n";
+    let three = siblings.replace("  routes:\n", first).replace("receivers:\n", "receivers:\n- name: log\n");
+    for config in [siblings.replace("1d", "2d"), three] {
+        let mut play = Play::new();
+        play.set_config(&siblings).unwrap();
+        play.receive(outside("1")).unwrap();
+        play.look_until(play.now + 10 * SECOND);
+        assert_eq!(sent(&mut play), ["ann: new [1] []", "bob: new [1] []"]);
+        assert_eq!(sent_within(&mut play, 7), ["5 ann: new [1] []"]);
+        // Where the group's route has another number, the steps go on too.
+        play.set_config(&config).unwrap();
+        assert_eq!(sent_within(&mut play, 9), ["8 boss: new [1] []"]);
+        acknowledge(&mut play);
+        assert_eq!(sent_within(&mut play, 20), [] as [&str; 0]);
+        end(&mut play, "1");
+        let all = sent_within(&mut play, 2);
+        assert_eq!(all, ["1 boss: resolved [] [1]", "1 ann: resolved [] [1]", "1 bob: resolved [] [1]"]);
+        assert!(play.tenant().dispatch.alerts().len() == 0 && play.state.next().is_none());
+    }
+}

@@ -29,22 +29,24 @@ impl TenantState {
         let files = templates.iter().map(|(name, text)| name.len() + text.len());
         Refusal::check(Limited::TemplateFiles, templates.len(), TEMPLATE_FILES_MAX)?;
         Refusal::check(Limited::NotificationsBytes, config.len() + files.sum::<usize>(), NOTIFICATIONS_BYTES_MAX)?;
-        self.notifications = Some(StoredNotifications::new(&config, templates, entry.index));
-        self.regroup(entry.now);
+        let before = self.notifications.replace(StoredNotifications::new(&config, templates, entry.index));
+        self.regroup(&before, entry.now);
         Ok(Outcome::Revision(entry.index))
     }
 
     pub(super) fn delete_notifications(&mut self, now: Timestamp) -> Outcome {
-        if self.notifications.take().is_some() {
-            self.regroup(now);
+        let before = self.notifications.take();
+        if before.is_some() {
+            self.regroup(&before, now);
         }
         Outcome::Done
     }
 
     /// Puts alerts into the groups of the configuration that holds now. Messages that wait are kept where the same way is there.
-    pub(in crate::alert_group) fn regroup(&mut self, now: Timestamp) {
+    pub(in crate::alert_group) fn regroup(&mut self, before: &Option<StoredNotifications>, now: Timestamp) {
         let config = StoredNotifications::effective(&self.notifications);
-        self.untold = self.untold.saturating_add(self.dispatch.regroup(config, now) as u64);
+        let untold = self.dispatch.regroup(StoredNotifications::effective(before), config, now);
+        self.untold = self.untold.saturating_add(untold as u64);
         self.throttles.regroup();
         let there = |receiver: &str, integration: usize| config.receivers.get(receiver)?.integrations.get(integration);
         self.integrations.retain(|(receiver, integration), _| there(receiver, *integration).is_some());

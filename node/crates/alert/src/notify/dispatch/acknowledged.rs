@@ -45,7 +45,7 @@ impl Dispatch {
             }
             let group_key = config.routes.group_key(id.0, &id.1);
             let on_duty = config.on_duty(&config.routes.get(id.0).receiver, overrides, now);
-            let others = self.escalations.get(&group_key).into_iter().flat_map(|known| &known.receivers);
+            let others = self.escalations.get(&id).into_iter().flat_map(|known| &known.receivers);
             let names: BTreeSet<&str> = others.map(String::as_str).chain([on_duty]).collect();
             let ways = names.into_iter().filter_map(|name| Some((name, config.receivers.get(name)?)));
             let ways = ways.flat_map(|(name, receiver)| {

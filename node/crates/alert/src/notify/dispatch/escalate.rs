@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 
 use bellwether_model::Timestamp;
 
-use super::{Alert, Dispatch, Looking, Way};
+use super::{Alert, Dispatch, GroupId, Looking, Way};
 use crate::notify::Config;
 use crate::notify::escalation::Whom;
 use crate::notify::route::Route;
 
 /// A group that is looked at.
 pub(super) struct Looked<'l> {
+    /// Which.
+    pub id: &'l GroupId,
     /// Its route.
     pub route: &'l Route,
     /// Its name.
@@ -30,13 +32,13 @@ impl Dispatch {
         looking: &Looking<'_>,
         now: Timestamp,
     ) -> BTreeSet<String> {
-        let Looked { route, group_key, receiver, firing } = *looked;
+        let Looked { id, route, group_key, receiver, firing } = *looked;
         let is_open = firing.iter().any(|alert| !(looking.is_acknowledged)(&alert.labels));
         let policy = route.escalation.as_ref().and_then(|policy| config.escalations.get(policy));
-        if policy.is_some() && is_open && !self.escalations.contains_key(group_key) {
-            self.escalations.insert(group_key.to_owned(), Default::default());
+        if policy.is_some() && is_open && !self.escalations.contains_key(id) {
+            self.escalations.insert(id.clone(), Default::default());
         }
-        let Some(known) = self.escalations.get_mut(group_key) else { return BTreeSet::new() };
+        let Some(known) = self.escalations.get_mut(id) else { return BTreeSet::new() };
         // Who was told while there was another configuration.
         known.receivers.retain(|name| name != receiver && config.receivers.contains_key(name));
         let Some(policy) = policy.filter(|_| is_open) else {
@@ -69,13 +71,9 @@ impl Dispatch {
     }
 
     /// When a group is looked at next, if nothing happens before.
-    pub(super) fn next_look(&self, config: &Config, id: &super::GroupId, now: Timestamp) -> Timestamp {
+    pub(super) fn next_look(&self, config: &Config, id: &GroupId, now: Timestamp) -> Timestamp {
         let next = now.saturating_add(config.routes.get(id.0).group_interval_ms);
-        if self.escalations.is_empty() {
-            return next;
-        }
-        let key = config.routes.group_key(id.0, &id.1);
-        let step = self.escalations.get(&key).and_then(|known| known.next);
+        let step = self.escalations.get(id).and_then(|known| known.next);
         step.map_or(next, |step| step.max(now).min(next))
     }
 }

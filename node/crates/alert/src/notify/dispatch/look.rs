@@ -77,7 +77,7 @@ impl Dispatch {
         self.log.note(message, config.routes.get(message.route).remembered_ms(message), now);
         let id = (message.route, message.group.clone());
         let of_step = (message.receiver.clone(), message.integration);
-        let escalation = self.escalations.get_mut(&message.group_key);
+        let escalation = self.escalations.get_mut(&id);
         let is_of_step = escalation.is_some_and(|known| known.unsent.remove(&of_step));
         if let Some(group) = self.groups.get_mut(&id).filter(|_| !is_of_step) {
             group.unsent.remove(&message.integration);
@@ -106,7 +106,7 @@ impl Dispatch {
         // As time goes on, what fires in a message must not end in it.
         firing.iter_mut().for_each(|alert| alert.ends_at = None);
         let fires = if is_muted { &[][..] } else { &firing[..] };
-        let looked = Looked { route, group_key: &group_key, receiver: name, firing: fires };
+        let looked = Looked { id, route, group_key: &group_key, receiver: name, firing: fires };
         let others = self.escalate(config, &looked, looking, now);
         if is_muted {
             for name in others.iter().map(String::as_str).chain([name]) {
@@ -117,7 +117,7 @@ impl Dispatch {
                 }
                 throttles.let_go(name, id);
             }
-            if let Some(known) = self.escalations.get_mut(&group_key) {
+            if let Some(known) = self.escalations.get_mut(id) {
                 known.unsent.clear();
             }
             return Vec::new();
@@ -128,7 +128,7 @@ impl Dispatch {
             let unsent = self.tell_receiver(config, &whom, (&firing, &resolved), (looking, throttles), now, look);
             unsent_of_others.extend(unsent.into_iter().map(|integration| (other.clone(), integration)));
         }
-        if let Some(known) = self.escalations.get_mut(&group_key) {
+        if let Some(known) = self.escalations.get_mut(id) {
             known.unsent = unsent_of_others;
         }
         let whom = Whom { id, group_key: &group_key, name };
@@ -231,11 +231,8 @@ impl Dispatch {
     /// Once everybody knows, alerts leave the group that were known to be over when it was looked at. An end that came to be known
     /// later may lie before the look, which told that the alert fires; one of the same moment waits for the next look.
     fn settle(&mut self, config: &Config, id: &GroupId) {
-        if !self.escalations.is_empty() {
-            let known = self.escalations.get(&config.routes.group_key(id.0, &id.1));
-            if known.is_some_and(|known| !known.unsent.is_empty()) {
-                return;
-            }
+        if self.escalations.get(id).is_some_and(|known| !known.unsent.is_empty()) {
+            return;
         }
         let Some(group) = self.groups.get_mut(id) else { return };
         let Some(looked_at) = group.looked_at.filter(|_| group.unsent.is_empty()) else { return };
@@ -254,9 +251,6 @@ impl Dispatch {
         });
         if alerts.is_empty() {
             self.remove_group(id);
-            if !self.escalations.is_empty() {
-                self.escalations.remove(&config.routes.group_key(id.0, &id.1));
-            }
         }
     }
 }

@@ -9,23 +9,39 @@ use crate::notify::Config;
 use crate::notify::route::RouteAt;
 
 impl Dispatch {
-    /// Puts all alerts into the groups of another configuration; how many have no room in any.
-    pub fn regroup(&mut self, config: &Config, now: Timestamp) -> usize {
+    /// Puts all alerts into the groups of another configuration than the one before; how many have no room in any.
+    pub fn regroup(&mut self, before: &Config, config: &Config, now: Timestamp) -> usize {
         let alerts = std::mem::take(&mut self.alerts);
         self.groups.clear();
         self.due.clear();
         self.sources = Default::default();
-        let before = alerts.len();
+        let count = alerts.len();
         for known in alerts.into_values() {
             self.put(config, KnownAlert { groups: 0, ..known }, now, (true, false));
         }
-        if !self.escalations.is_empty() {
-            let groups = self.groups_by_key(config);
-            self.escalations.retain(|key, _| groups.contains_key(key));
-            // Those of them that still wait are taken over after this.
-            self.escalations.values_mut().for_each(|known| known.unsent.clear());
+        self.regroup_escalations(before, config);
+        count - self.alerts.len()
+    }
+
+    /// Steps go on with the group that has the same name. Of several the one that tells the same receiver, or else has a policy.
+    fn regroup_escalations(&mut self, before: &Config, config: &Config) {
+        let escalations = std::mem::take(&mut self.escalations);
+        if escalations.is_empty() {
+            return;
         }
-        before - self.alerts.len()
+        let groups = self.groups_by_key(config);
+        for (old, mut known) in escalations {
+            let receiver = &before.routes.get(old.0).receiver;
+            let named = groups.get(&before.routes.group_key(old.0, &old.1)).into_iter().flatten();
+            let fits = |id: &&GroupId| {
+                let route = config.routes.get(id.0);
+                (route.receiver != *receiver, route.escalation.is_none())
+            };
+            let Some(id) = named.filter(|id| !self.escalations.contains_key(*id)).min_by_key(fits) else { continue };
+            // Those of them that still wait are taken over after this.
+            known.unsent.clear();
+            self.escalations.insert(id.clone(), known);
+        }
     }
 
     /// The groups, by their names for receivers.
@@ -49,12 +65,14 @@ impl Dispatch {
         let ids = groups.get(group_key)?;
         let told = |id: &GroupId| &config.routes.get(id.0).receiver;
         let own = ids.iter().find(|id| told(id) == receiver);
-        let step = self.escalations.get_mut(group_key).filter(|known| known.receivers.contains(receiver));
-        if let (None, Some(step)) = (own, step) {
+        let is_step = |id: &&GroupId| self.escalations.get(id).is_some_and(|known| known.receivers.contains(receiver));
+        if own.is_none()
+            && let Some(id) = ids.iter().find(is_step)
+        {
             if message.why.is_of_look() {
-                step.unsent.insert((receiver.clone(), *integration));
+                self.escalations.get_mut(id)?.unsent.insert((receiver.clone(), *integration));
             }
-            return ids.first().map(|id| id.0);
+            return Some(id.0);
         }
         let is_on_call = |id: &GroupId| config.receivers.get(told(id)).is_some_and(|told| told.on_call.is_some());
         let id = own.or_else(|| ids.iter().find(|id| is_on_call(id)))?;

@@ -3,6 +3,7 @@
 
 use super::super::{DecodeError, Decoder, Encoder};
 use crate::alert_group::state::{Acknowledgement, GivenUp, IntegrationHealth, LinkKey, TenantState};
+use crate::notify::dispatch::GroupId;
 use crate::notify::escalation::Escalation;
 use crate::notify::on_call::{Override, Overrides};
 use crate::notify::throttle::{Throttled, Throttles};
@@ -58,8 +59,9 @@ impl Encoder {
             to.text(&known.by);
         });
         self.option(tenant.link_key, |to, key| to.0.extend_from_slice(&key.0));
-        self.list(tenant.dispatch.escalations.iter(), |to, (group_key, known)| {
-            to.text(group_key);
+        self.list(tenant.dispatch.escalations.iter(), |to, ((route, labels), known)| {
+            to.size(*route);
+            to.labels(labels);
             to.u32(known.step);
             to.option(known.next, Encoder::i64);
             to.list(known.receivers.iter(), |to, receiver| to.text(receiver));
@@ -112,12 +114,15 @@ impl Decoder<'_> {
             Ok((labels, Acknowledgement { at, by: from.str()?.into() }))
         })?;
         tenant.link_key = self.option(Decoder::array)?.map(LinkKey);
-        tenant.dispatch.escalations = self.list(|from| {
-            let (group_key, step, next) = (from.text()?, from.u32()?, from.option(Decoder::i64)?);
-            let receivers = from.list(Decoder::text)?;
+        let escalations: Vec<(GroupId, Escalation)> = self.list(|from| {
+            let id = (from.size()?, from.labels()?);
+            let (step, next, receivers) = (from.u32()?, from.option(Decoder::i64)?, from.list(Decoder::text)?);
             let unsent = from.list(|from| Ok((from.text()?, from.size()?)))?;
-            Ok((group_key, Escalation { step, next, receivers, unsent }))
+            Ok((id, Escalation { step, next, receivers, unsent }))
         })?;
+        // Where the configuration is read otherwise than by the program that wrote them, groups are others.
+        let there = escalations.into_iter().filter(|(id, _)| tenant.dispatch.groups.contains_key(id)).collect();
+        tenant.dispatch.escalations = there;
         tenant.overrides = Overrides(self.list(|from| {
             let (id, schedule, shift) = (from.text()?, from.text()?, from.shift()?);
             let created_by = from.str()?.into();

@@ -134,7 +134,7 @@ impl Decoder<'_> {
         }
         if !was_grouped {
             // This program reads the configuration otherwise than the one that wrote the state.
-            tenant.regroup(time);
+            tenant.regroup(&None, time);
         }
         Ok(tenant)
     }
