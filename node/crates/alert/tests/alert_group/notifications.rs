@@ -122,6 +122,74 @@ fn an_end_is_told_although_nobody_knows_whether_the_begin_came() {
 }
 
 #[test]
+fn what_fires_again_is_told_where_its_end_may_have_come() {
+    // All alerts end, or one of them. The end is given up, or still waits when the begin is known.
+    for (left, end) in [(&[][..], "resolved [] [1]"), (&["0"], "resolved [0] [1]")] {
+        for is_given_up in [true, false] {
+            let all = [left, &["1"]].concat();
+            let mut play = play();
+            play.evaluate("g", &[Ok(&all)]);
+            play.look_until(play.now + MINUTE);
+            play.send_all();
+            play.evaluate("g", &[Ok(left)]);
+            play.look_until(play.now + MINUTE);
+            assert_eq!(play.tenant().intents.len(), 1);
+            if is_given_up {
+                assert_eq!(play.tell(1, Delivery::Failed("no answer".into())), end);
+            }
+            play.evaluate("g", &[Ok(&all)]);
+            let again = format!("changed [{}] []", all.join(" "));
+            // Until it is known to have come.
+            for number in [2, 3] {
+                play.look_until(play.now + MINUTE);
+                play.state = states::decode(&states::encode(&play.state)).unwrap();
+                assert_eq!(play.tell(number, Delivery::Failed("no answer".into())), again);
+            }
+            play.look_until(play.now + MINUTE);
+            assert_eq!(play.send_all(), [again]);
+            assert_eq!(play.look_until(play.now + 9 * MINUTE), [] as [u64; 0]);
+        }
+    }
+}
+
+#[test]
+fn what_ends_again_is_told_where_its_second_begin_may_have_come() {
+    for is_given_up in [true, false] {
+        let mut play = play();
+        for present in [&["0", "1"][..], &["0"]] {
+            play.evaluate("g", &[Ok(present)]);
+            play.look_until(play.now + MINUTE);
+            play.send_all();
+        }
+        play.evaluate("g", &[Ok(&["0", "1"])]);
+        play.look_until(play.now + MINUTE);
+        if is_given_up {
+            assert_eq!(play.tell(2, Delivery::Failed("no answer".into())), "changed [0 1] []");
+        }
+        play.evaluate("g", &[Ok(&["0"])]);
+        play.look_until(play.now + MINUTE);
+        assert_eq!(play.send_all(), ["changed [0] [1]"]);
+    }
+}
+
+#[test]
+fn an_end_is_told_although_nobody_knows_whether_the_begin_or_another_end_came() {
+    let mut play = play();
+    play.evaluate("g", &[Ok(&["1"])]);
+    play.look_until(play.now + MINUTE);
+    play.tell(0, Delivery::Failed("no answer".into()));
+    play.evaluate("g", &[Ok(&[])]);
+    assert_eq!(play.look_until(play.now + MINUTE), [1]);
+    // Nobody is told of the second one's begin.
+    play.evaluate("g", &[Ok(&["2"])]);
+    play.now += SECOND;
+    play.evaluate("g", &[Ok(&[])]);
+    play.look_until(play.now + MINUTE);
+    assert_eq!(play.send_all(), ["resolved [] [1 2]"]);
+    assert_eq!((play.tenant().dispatch.alerts().len(), play.state.next()), (0, None));
+}
+
+#[test]
 fn that_attempts_fail_is_known_while_the_message_waits() {
     let mut play = play();
     play.evaluate("g", &[Ok(&["1"])]);

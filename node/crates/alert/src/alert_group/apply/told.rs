@@ -109,6 +109,7 @@ impl TenantState {
         if !intent.message.why.is_of_look() {
             return;
         }
+        self.dispatch.log.doubt(&intent.message);
         self.given_up.retain(|_, known| now.saturating_sub(known.at) < GIVEN_UP_KEPT_MS);
         // An end is tried for as long as a message is, where nobody knows whether the begin came.
         if intent.message.firing.is_empty() && !self.dispatch.log.tells_firing(&intent.message.way()) {

@@ -71,6 +71,8 @@ pub(crate) struct Entry {
     pub(crate) resolved: Vec<u64>,
     pub(crate) sent_at: Timestamp,
     pub(crate) forget_at: Timestamp,
+    /// Something else was to be told since, and nobody knows whether it came.
+    pub(crate) is_uncertain: bool,
 }
 
 impl Log {
@@ -89,6 +91,9 @@ impl Log {
         }
         if tells_resolved && !is_subset(&resolved, &last.resolved) {
             return Some(Why::Resolved);
+        }
+        if last.is_uncertain {
+            return Some(Why::Changed);
         }
         (now.saturating_sub(repeat_ms) > last.sent_at).then_some(Why::Repeated)
     }
@@ -112,6 +117,7 @@ impl Log {
             resolved: hashes(&message.resolved),
             sent_at: now,
             forget_at: now.saturating_add(repeat_ms.saturating_mul(REPEATS_KEPT)),
+            is_uncertain: false,
         };
         if self.entries.len() >= LOG_ENTRIES_MAX
             && let Some((first, _)) = self.entries.iter().min_by_key(|(_, entry)| entry.forget_at)
@@ -120,6 +126,13 @@ impl Log {
             self.entries.remove(&first);
         }
         self.insert(message.way(), entry);
+    }
+
+    /// Notes that nobody knows whether a message came.
+    pub(crate) fn doubt(&mut self, message: &Message) {
+        if let Some(last) = self.entries.get_mut(&message.way()) {
+            last.is_uncertain |= last.firing != hashes(&message.firing) || last.resolved != hashes(&message.resolved);
+        }
     }
 
     /// Forgets what is too old to matter.

@@ -202,17 +202,17 @@ impl Dispatch {
         if tells_resolved {
             message.resolved = all_resolved.clone();
         }
-        // Whoever may have been told of a begin is told of the end.
-        let mut may_know = (looking.is_given_up)(&message.way());
+        // Whoever may have been told of a begin is told of the end, and whoever may have been told something else of what is so.
+        let mut may_know = message.firing.is_empty() && (looking.is_given_up)(&message.way());
         if let Some((number, pending)) = (looking.pending)(&message.way()) {
             if pending.tells_the_same(&message) {
                 return true;
             }
             look.dropped.push(number);
-            may_know |= !pending.firing.is_empty();
+            may_know = true;
         }
-        if why.is_none() && message.firing.is_empty() && may_know {
-            why = Some(Why::Resolved);
+        if why.is_none() && may_know {
+            why = Some(if message.firing.is_empty() { Why::Resolved } else { Why::Changed });
         }
         let Some(why) = why else { return false };
         if message.firing.is_empty() && !tells_resolved {

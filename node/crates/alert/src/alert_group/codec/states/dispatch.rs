@@ -43,6 +43,7 @@ impl Encoder {
             to.list(entry.resolved.iter().copied(), Encoder::u64);
             to.i64(entry.sent_at);
             to.i64(entry.forget_at);
+            to.flag(entry.is_uncertain);
         });
         self.list(tenant.intents.iter(), |to, (number, intent)| {
             to.u64(*number);
@@ -156,6 +157,7 @@ impl Decoder<'_> {
             resolved: self.list(Decoder::u64)?,
             sent_at: self.i64()?,
             forget_at: self.i64()?,
+            is_uncertain: self.flag()?,
         })
     }
 
