@@ -70,7 +70,10 @@ fn while_nobody_takes_care_step_follows_step() {
     assert_eq!(sent(&mut play), ["ann: new [1] []"]);
     // Twice all of them: who has heard hears again.
     let all = sent_within(&mut play, 40);
-    assert_eq!(all, ["5 ann: new [1] []", "15 boss: new [1] []", "20 ann: new [1] []", "30 boss: new [1] []"]);
+    assert_eq!(
+        all,
+        ["5 ann: repeated [1] []", "15 boss: new [1] []", "20 ann: repeated [1] []", "30 boss: repeated [1] []"]
+    );
     end(&mut play, "1");
     assert_eq!(sent_within(&mut play, 2), ["1 boss: resolved [] [1]", "1 ann: resolved [] [1]"]);
     assert!(play.tenant().dispatch.alerts().len() == 0 && play.state.next().is_none());
@@ -80,7 +83,7 @@ fn while_nobody_takes_care_step_follows_step() {
 fn with_the_acknowledgement_the_steps_end_and_with_what_fires_anew_they_begin_again() {
     let mut play = play();
     sent(&mut play);
-    assert_eq!(sent_within(&mut play, 16), ["5 ann: new [1] []", "15 boss: new [1] []"]);
+    assert_eq!(sent_within(&mut play, 16), ["5 ann: repeated [1] []", "15 boss: new [1] []"]);
     acknowledge(&mut play);
     assert_eq!(sent_within(&mut play, 20), [] as [&str; 0]);
     // Whoever was told of the group is told what changes.
@@ -126,7 +129,7 @@ fn who_is_on_call_is_told_and_his_successor_too() {
 fn another_configuration_goes_on_with_the_steps() {
     let mut play = play();
     sent(&mut play);
-    assert_eq!(sent_within(&mut play, 6), ["5 ann: new [1] []"]);
+    assert_eq!(sent_within(&mut play, 6), ["5 ann: repeated [1] []"]);
     play.set_config(&CONFIG.replace("1d", "2d")).unwrap();
     play.look_until(play.now + 10 * MINUTE);
     assert_eq!(play.state.tenants[&tenant()].intents.len(), 1);
@@ -151,7 +154,7 @@ fn groups_of_routes_with_the_same_matchers_have_steps_of_their_own() {
         play.receive(outside("1")).unwrap();
         play.look_until(play.now + 10 * SECOND);
         assert_eq!(sent(&mut play), ["ann: new [1] []", "bob: new [1] []"]);
-        assert_eq!(sent_within(&mut play, 7), ["5 ann: new [1] []"]);
+        assert_eq!(sent_within(&mut play, 7), ["5 ann: repeated [1] []"]);
         // Where the group's route has another number, the steps go on too.
         play.set_config(&config).unwrap();
         assert_eq!(sent_within(&mut play, 9), ["8 boss: new [1] []"]);
@@ -162,4 +165,17 @@ fn groups_of_routes_with_the_same_matchers_have_steps_of_their_own() {
         assert_eq!(all, ["1 boss: resolved [] [1]", "1 ann: resolved [] [1]", "1 bob: resolved [] [1]"]);
         assert!(play.tenant().dispatch.alerts().len() == 0 && play.state.next().is_none());
     }
+}
+
+#[test]
+fn an_end_is_told_to_whom_there_was_no_room_to_tell_again() {
+    let mut play = Play::new();
+    let throttled = CONFIG.replace("{name: ann, ", "{name: ann, throttle: {messages: 1, per: 2h}, ");
+    play.set_config(&throttled).unwrap();
+    play.receive(outside("1")).unwrap();
+    play.look_until(play.now + 10 * SECOND);
+    assert_eq!(sent(&mut play), ["ann: new [1] []"]);
+    assert_eq!(sent_within(&mut play, 6), ["5 ann: held back [1] []"]);
+    end(&mut play, "1");
+    assert_eq!(sent_within(&mut play, 2), ["1 ann: resolved [] [1]", "1 ann: held back [] []"]);
 }

@@ -153,9 +153,11 @@ impl Log {
         self.forget_next = self.entries.values().map(|entry| entry.forget_at).min().unwrap_or(Timestamp::MAX);
     }
 
-    /// Forgets what a way was told.
-    pub(super) fn remove(&mut self, way: &Way) {
-        self.entries.remove(way);
+    /// What a way was told is to be told again, however long ago that was.
+    pub(super) fn repeat(&mut self, way: &Way) {
+        if let Some(entry) = self.entries.get_mut(way) {
+            entry.sent_at = Timestamp::MIN;
+        }
     }
 
     /// All, by way.
