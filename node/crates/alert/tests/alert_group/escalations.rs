@@ -179,3 +179,17 @@ fn an_end_is_told_to_whom_there_was_no_room_to_tell_again() {
     end(&mut play, "1");
     assert_eq!(sent_within(&mut play, 2), ["1 ann: resolved [] [1]", "1 ann: held back [] []"]);
 }
+
+#[test]
+fn a_policy_that_is_shortened_is_over_and_goes_on_when_it_is_longer() {
+    let mut play = play();
+    sent(&mut play);
+    assert_eq!(sent_within(&mut play, 16), ["5 ann: repeated [1] []", "15 boss: new [1] []"]);
+    play.set_config(&CONFIG.replace(", {notify: boss, after: 10m}], repeat: 1", "]")).unwrap();
+    play.now += 10 * MINUTE;
+    play.apply(Command::Advance { tenant: tenant() }).unwrap();
+    assert_eq!(play.state.next().map(|(at, _)| at), Some(play.now + MINUTE));
+    assert_eq!(sent_within(&mut play, 5), [] as [&str; 0]);
+    play.set_config(CONFIG).unwrap();
+    assert_eq!(sent_within(&mut play, 6), ["5 ann: repeated [1] []"]);
+}

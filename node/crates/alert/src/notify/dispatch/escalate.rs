@@ -45,8 +45,11 @@ impl Dispatch {
             (known.step, known.next) = (0, None);
             return known.receivers.clone();
         };
-        if known.next.is_none() && known.step == 0 {
-            known.next = Some(now.saturating_add(policy.step(0).after_ms));
+        if known.step >= policy.count() {
+            // Another configuration may have shortened the policy; if it is longer again, it goes on.
+            known.next = None;
+        } else if known.next.is_none() {
+            known.next = Some(now.saturating_add(policy.step(known.step).after_ms));
         }
         while known.step < policy.count() && known.next.is_some_and(|next| next <= now) {
             let on_call = match &policy.step(known.step).whom {
