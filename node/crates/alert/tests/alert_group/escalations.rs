@@ -2,6 +2,7 @@
 
 use bellwether_alert::alert_group::{Command, Delivery, ReceivedAlert, states};
 use bellwether_alert::notify::on_call::Shift;
+use bellwether_model::Labels;
 
 use crate::play::{MINUTE, Play, SECOND, outside, tenant};
 
@@ -192,4 +193,19 @@ fn a_policy_that_is_shortened_is_over_and_goes_on_when_it_is_longer() {
     assert_eq!(sent_within(&mut play, 5), [] as [&str; 0]);
     play.set_config(CONFIG).unwrap();
     assert_eq!(sent_within(&mut play, 6), ["5 ann: repeated [1] []"]);
+}
+
+#[test]
+fn who_is_off_duty_is_not_told_of_what_was_held_back_from_him() {
+    let mut play = Play::new();
+    let throttled = CONFIG.replace("{name: ann, ", "{name: ann, throttle: {messages: 1, per: 1h}, ");
+    play.set_config(&throttled.replace("  escalation: page\n", "")).unwrap();
+    play.receive(outside("1")).unwrap();
+    let labels = Labels::of(&[("alertname", "Other"), ("x", "2")]);
+    play.receive(ReceivedAlert { labels, ..outside("2") }).unwrap();
+    play.look_until(play.now + 10 * SECOND);
+    assert_eq!(sent(&mut play), ["ann: new [2] []", "ann: held back [1] []"]);
+    // At one o'clock.
+    let all = sent_within(&mut play, 90);
+    assert_eq!(all, ["44 bob: new [2] []", "44 bob: new [1] []", "44 ann: held back [] []"]);
 }

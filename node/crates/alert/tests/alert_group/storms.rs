@@ -1,6 +1,6 @@
 //! What is held back from a receiver that is told too much, and how often it is reminded.
 
-use bellwether_alert::alert_group::{Command, Delivery, ReceivedAlert, states};
+use bellwether_alert::alert_group::{Command, Delivery, ReceivedAlert, SilenceDraft, states};
 use bellwether_alert::notify::dispatch::Why;
 use bellwether_model::Labels;
 
@@ -107,6 +107,31 @@ fn with_another_configuration_what_is_held_back_is_counted_anew() {
     assert_eq!(storms(&play), [] as [(u64, u64); 0]);
     play.apply(Command::Advance { tenant: tenant() }).unwrap();
     assert_eq!(play.tenant().throttles.held_back("chat"), (0, 0));
+}
+
+#[test]
+fn what_is_quiet_is_not_told_as_held_back() {
+    let mut play = Play::new();
+    let config =
+        CONFIG.replace("{name: chat, ", "{name: chat, throttle: {messages: 1, per: 10m}, ").replace("3m", "2d");
+    play.set_config(&(config + "inhibit_rules: [{source_matchers: [x=1], target_matchers: [x=4]}]\n")).unwrap();
+    let silence = SilenceDraft {
+        replaces: None,
+        new_id: "a".into(),
+        matchers: "x=3".into(),
+        during: None,
+        begins_at: play.now,
+        ends_at: play.now + 60 * MINUTE,
+        created_by: String::new(),
+        comment: String::new(),
+    };
+    play.apply(Command::SetSilence { tenant: tenant(), silence }).unwrap();
+    for (name, x) in [("A", "1"), ("B", "2"), ("B", "3"), ("B", "4")] {
+        let labels = Labels::of(&[("alertname", name), ("x", x)]);
+        play.receive(ReceivedAlert { labels, ..outside(x) }).unwrap();
+    }
+    play.look_until(play.now + 10 * SECOND);
+    assert_eq!(play.send_all(), ["new [1] []", "held back [2] []"]);
 }
 
 #[test]

@@ -97,9 +97,7 @@ impl Dispatch {
         let route = config.routes.get(id.0);
         let name = config.on_duty(&route.receiver, looking.overrides, now);
         let group_key = config.routes.group_key(id.0, &id.1);
-        let is_quiet =
-            |labels: &Labels| self.inhibited_by(config, labels, now).is_some() || (looking.is_silenced)(labels);
-        let heard = self.groups[id].alerts.iter().filter(|labels| !is_quiet(labels));
+        let heard = self.groups[id].alerts.iter().filter(|labels| !self.is_quiet(config, labels, looking, now));
         let heard: Vec<Alert> = heard.map(|labels| self.alerts[labels].alert.clone()).collect();
         let is_muted = heard.is_empty() || config.routes.muted(id.0, &config.intervals, now).is_some();
         let (resolved, mut firing): (Vec<Alert>, Vec<Alert>) = heard.into_iter().partition(|alert| is_over(alert, now));
@@ -133,6 +131,11 @@ impl Dispatch {
         }
         let whom = Whom { id, group_key: &group_key, name };
         self.tell_receiver(config, &whom, (&firing, &resolved), (looking, throttles), now, look)
+    }
+
+    /// Whether an alert is inhibited or silenced.
+    pub(super) fn is_quiet(&self, config: &Config, labels: &Labels, looking: &Looking<'_>, now: Timestamp) -> bool {
+        self.inhibited_by(config, labels, now).is_some() || (looking.is_silenced)(labels)
     }
 
     /// Adds what the ways of a receiver are to be told of a group; the ways that do not know it yet.
