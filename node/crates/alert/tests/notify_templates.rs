@@ -274,8 +274,8 @@ fn settings_that_say_nothing_have_texts_of_their_own() {
     let library = Library::default();
     let mut told = String::new();
     for (at, message) in Timeline::read(TIMELINE).unwrap().run(&config).unwrap() {
-        let settings = &config.receivers["all"].integrations[message.integration].settings;
-        told.push_str(&format!("{} {}\n", message.kind.name(), message.why.as_str()));
+        let settings = &config.receivers["all"].integration(message.integration).unwrap().settings;
+        told.push_str(&format!("{} {}\n", message.integration.kind.name(), message.why.as_str()));
         for (name, text) in library.expand_settings(settings, (&message, &Default::default()), "http://me", at) {
             let text = text.unwrap_or_else(|error| panic!("{name}: {error}"));
             assert!(name != "html" || text.contains("summary = disk &lt;full&gt;<br>"), "{text}");

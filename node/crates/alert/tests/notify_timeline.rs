@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use bellwether_alert::notify::config::IntegrationAt;
 use bellwether_alert::notify::dispatch::{Alert, Dispatch, Looking, Message};
 use bellwether_alert::notify::throttle::Throttles;
 use bellwether_alert::notify::timeline::Timeline;
@@ -70,12 +71,12 @@ fn alerts_that_fire_together_are_told_together_and_repeated() {
         "- {at: 0s, firing: {alertname: X, host: a}}\n\
          - {at: 20s, firing: [{alertname: X, host: b}, {alertname: Y, host: c}]}\n",
         expect![[r#"
-            000:30 chat/0 new [a b] []
-            000:50 chat/0 new [c] []
-            065:30 chat/0 repeated [a b] []
-            065:50 chat/0 repeated [c] []
-            130:30 chat/0 repeated [a b] []
-            130:50 chat/0 repeated [c] []
+            000:30 chat/webhook[0] new [a b] []
+            000:50 chat/webhook[0] new [c] []
+            065:30 chat/webhook[0] repeated [a b] []
+            065:50 chat/webhook[0] repeated [c] []
+            130:30 chat/webhook[0] repeated [a b] []
+            130:50 chat/webhook[0] repeated [c] []
         "#]],
     );
 }
@@ -90,11 +91,11 @@ fn what_changes_is_told_after_the_group_interval() {
          - {at: 20m, firing: {alertname: X, host: a}}\n\
          - {at: 21m, resolved: {alertname: X, host: a}}\n",
         expect![[r#"
-            000:30 chat/0 new [a] []
-            005:30 chat/0 changed [a b] []
-            010:30 chat/0 resolved [] [a b]
-            020:30 chat/0 new [a] []
-            025:30 chat/0 resolved [] [a]
+            000:30 chat/webhook[0] new [a] []
+            005:30 chat/webhook[0] changed [a b] []
+            010:30 chat/webhook[0] resolved [] [a b]
+            020:30 chat/webhook[0] new [a] []
+            025:30 chat/webhook[0] resolved [] [a]
         "#]],
     );
 }
@@ -107,12 +108,12 @@ fn a_way_that_is_not_told_of_the_end_is_told_of_the_next_begin() {
          - {at: 10m, firing: {alertname: X, host: a, severity: critical, zone: z}}\n\
          - {at: 11m, resolved: {alertname: X, host: a, severity: critical, zone: z}}\n",
         expect![[r#"
-            000:30 pager/0 new [a] []
-            000:30 pager/1 new [a] []
-            005:30 pager/0 resolved [] [a]
-            010:30 pager/0 new [a] []
-            010:30 pager/1 new [a] []
-            015:30 pager/0 resolved [] [a]
+            000:30 pager/webhook[0] new [a] []
+            000:30 pager/webhook[1] new [a] []
+            005:30 pager/webhook[0] resolved [] [a]
+            010:30 pager/webhook[0] new [a] []
+            010:30 pager/webhook[1] new [a] []
+            015:30 pager/webhook[0] resolved [] [a]
         "#]],
     );
 }
@@ -135,11 +136,11 @@ fn inhibited_and_silenced_alerts_wait_until_they_are_not() {
          - {at: 7m, resolved: {alertname: Down, host: a}}\n\
          - {at: 50m, resolved: [{alertname: X, host: a}, {alertname: X, host: b}]}\n",
         expect![[r#"
-            000:30 chat/0 new [a] []
-            010:30 chat/0 resolved [] [a]
-            010:30 chat/0 new [a] []
-            015:30 chat/0 changed [a b] []
-            050:30 chat/0 resolved [] [a b]
+            000:30 chat/webhook[0] new [a] []
+            010:30 chat/webhook[0] resolved [] [a]
+            010:30 chat/webhook[0] new [a] []
+            015:30 chat/webhook[0] changed [a b] []
+            050:30 chat/webhook[0] resolved [] [a b]
         "#]],
     );
 }
@@ -150,9 +151,9 @@ fn a_muted_route_tells_when_the_interval_is_over() {
         "- {at: 0s, firing: [{alertname: X, host: a, severity: night}, {alertname: X, host: b, severity: silent}]}\n\
          - {at: 80m, resolved: {alertname: X, host: a, severity: night}}\n",
         expect![[r#"
-            060:30 pager/0 new [a] []
-            060:30 pager/1 new [a] []
-            080:30 pager/0 resolved [] [a]
+            060:30 pager/webhook[0] new [a] []
+            060:30 pager/webhook[1] new [a] []
+            080:30 pager/webhook[0] resolved [] [a]
         "#]],
     );
 }
@@ -223,7 +224,7 @@ fn what_is_held_back_waits_while_there_is_no_room_for_a_message() {
 struct Play {
     config: Config,
     dispatch: Dispatch,
-    last: BTreeMap<(String, String, usize), (i64, Message)>,
+    last: BTreeMap<(String, String, IntegrationAt), (i64, Message)>,
 }
 
 const HOUR_MS: i64 = 3_600_000;
@@ -289,7 +290,7 @@ proptest! {
         }
         play.until(now + HOUR_MS);
         prop_assert_eq!(play.dispatch.next(), None);
-        for (_, (_, message)) in play.last.iter().filter(|((_, _, way), _)| *way == 0) {
+        for (_, (_, message)) in play.last.iter().filter(|((_, _, way), _)| way.number == 0) {
             prop_assert!(message.firing.is_empty(), "whoever is told of ends was told of all: {:?}", message);
         }
     }

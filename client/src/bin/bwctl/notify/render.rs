@@ -28,7 +28,7 @@ pub fn render(output: Output, config_path: &Path, timeline_path: &Path, text: Op
     let mut is_good = true;
     let (mut lines, mut list) = (String::new(), Vec::new());
     for (at, message) in messages(&config, timeline_path)? {
-        let by = message.kind.name();
+        let by = message.integration.kind.name();
         let extras = Extras::of(&config, &message);
         let expanded = match &text {
             Some(text) => vec![("text".to_owned(), found.library.expand(text, (&message, &extras), EXTERNAL_URL, at))],
@@ -72,11 +72,8 @@ fn own_settings(
     (message, extras): (&Message, &Extras),
     at: i64,
 ) -> Vec<(String, Result<String, ExpandError>)> {
-    let integrations = &config.receivers[&message.receiver].integrations;
-    let integration = &integrations[message.integration];
     // Of the other kinds there are no texts but those that somebody wrote.
-    if !integration.kind.is_sent() {
-        return Vec::new();
-    }
+    let integration = config.receivers[&message.receiver].integration(message.integration);
+    let Some(integration) = integration.filter(|integration| integration.kind.is_sent()) else { return Vec::new() };
     library.expand_settings(&integration.settings, (message, extras), EXTERNAL_URL, at)
 }

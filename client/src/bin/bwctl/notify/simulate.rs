@@ -34,7 +34,7 @@ fn table(messages: &[(i64, Message)]) -> Table {
         table.row([
             print_time(*at),
             message.receiver.clone(),
-            message.kind.name().to_owned(),
+            message.integration.kind.name().to_owned(),
             message.why.as_str().to_owned(),
             message.firing.len().to_string(),
             message.resolved.len().to_string(),
@@ -59,7 +59,7 @@ fn json_of(messages: &[(i64, Message)]) -> Value {
         json!({
             "time": print_time(*at),
             "receiver": message.receiver,
-            "by": message.kind.name(),
+            "by": message.integration.kind.name(),
             "why": message.why.as_str(),
             "groupKey": message.group_key,
             "firing": alerts(&message.firing),

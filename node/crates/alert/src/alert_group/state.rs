@@ -7,7 +7,7 @@ use bellwether_model::{Labels, NodeId, Tenant, Timestamp};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::limits::SILENCE_RETENTION_MS;
-use crate::notify::config::Config;
+use crate::notify::config::{Config, IntegrationAt};
 use crate::notify::dispatch::{Dispatch, Message, Way, is_over};
 use crate::notify::on_call::Overrides;
 use crate::notify::silence::Silences;
@@ -70,7 +70,7 @@ pub struct TenantState {
     /// What was not sent in the end, by its way, until something is made for that.
     pub given_up: BTreeMap<Way, GivenUp>,
     /// How sending goes, by receiver and integration.
-    pub integrations: BTreeMap<(String, usize), IntegrationHealth>,
+    pub integrations: BTreeMap<(String, IntegrationAt), IntegrationHealth>,
     /// What became of alerts of rules, the latest last.
     pub history: VecDeque<Transition>,
     /// What is counted along, so that limits are looked at quickly.

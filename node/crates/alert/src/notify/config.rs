@@ -19,6 +19,7 @@ mod secret;
 pub mod settings;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::LazyLock;
 
 use bellwether_model::{PatternBudget, Timestamp};
@@ -84,6 +85,7 @@ pub struct Config {
 #[derive(Debug)]
 pub struct Receiver {
     /// By which ways; none is a receiver that tells nobody.
+    // Invariant: in the order of `Integration::at`.
     pub integrations: Vec<Integration>,
     /// The schedule by which another receiver is told, that of who is on call; this one if nobody is.
     pub on_call: Option<String>,
@@ -98,8 +100,41 @@ pub struct Receiver {
 pub struct Integration {
     /// Its kind.
     pub kind: Kind,
+    /// Its number among the receiver's of that kind.
+    pub number: usize,
     /// What it is told, `global` and defaults included.
     pub settings: Settings,
+}
+
+/// Which of a receiver's integrations: the same one whatever integrations of other kinds come or go, so that what was told by it stays
+/// its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct IntegrationAt {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its number among the receiver's of that kind.
+    pub number: usize,
+}
+
+impl fmt::Display for IntegrationAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}]", self.kind.name(), self.number)
+    }
+}
+
+impl Integration {
+    /// Which it is.
+    pub fn at(&self) -> IntegrationAt {
+        IntegrationAt { kind: self.kind, number: self.number }
+    }
+}
+
+impl Receiver {
+    /// One of its integrations.
+    pub fn integration(&self, at: IntegrationAt) -> Option<&Integration> {
+        let found = self.integrations.binary_search_by_key(&at, Integration::at).ok()?;
+        self.integrations.get(found)
+    }
 }
 
 /// What readers of parts share.
@@ -123,6 +158,11 @@ impl Config {
     /// How long an alert without an end is believed.
     pub fn resolve_timeout_ms(&self) -> i64 {
         self.global.ms("resolve_timeout").unwrap_or(global::RESOLVE_TIMEOUT_MS_DEFAULT)
+    }
+
+    /// By which integrations a receiver is told, if it is there.
+    pub fn integrations_of(&self, receiver: &str) -> impl Iterator<Item = IntegrationAt> {
+        self.receivers.get(receiver).into_iter().flat_map(|receiver| receiver.integrations.iter().map(Integration::at))
     }
 
     /// The receiver that is told for another: that of who is on call, if that one names a schedule.
@@ -210,7 +250,7 @@ impl Reader {
             let on_call = fields.text("on_call", &mut self.problems).map(|schedule| schedule.value);
             let mut receiver = Receiver { integrations: Vec::new(), on_call, throttle, place: node.place };
             for (kind, setting) in KINDS {
-                for node in fields.list(setting, &mut self.problems) {
+                for (number, node) in fields.list(setting, &mut self.problems).iter().enumerate() {
                     let schema = kind.schema();
                     let mut settings = Settings::read(node, schema, &mut self.problems);
                     settings.inherit(global, schema, &mut self.problems);
@@ -218,7 +258,7 @@ impl Reader {
                         let message = format!("receiver {:?}: nothing is sent by {}", name.value, kind.name());
                         self.warn(node.place, message);
                     }
-                    receiver.integrations.push(Integration { kind, settings });
+                    receiver.integrations.push(Integration { kind, number, settings });
                 }
             }
             self.problems.set_context(String::new());

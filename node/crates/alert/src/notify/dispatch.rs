@@ -30,7 +30,7 @@ use std::sync::Arc;
 use bellwether_model::{Labels, Timestamp};
 
 use super::Config;
-use super::config::kinds::Kind;
+use super::config::IntegrationAt;
 use super::escalation::Escalation;
 use super::inhibition::{Inhibition, Sources};
 use super::matchers::Matchers;
@@ -73,9 +73,7 @@ pub struct Message {
     /// Who is told.
     pub receiver: String,
     /// By which of the receiver's ways.
-    pub integration: usize,
-    /// Its kind.
-    pub kind: Kind,
+    pub integration: IntegrationAt,
     /// What for.
     pub why: Why,
     /// Alerts that fire.
@@ -92,7 +90,7 @@ pub struct Way {
     /// Who is told.
     pub receiver: String,
     /// By which integration.
-    pub integration: usize,
+    pub integration: IntegrationAt,
 }
 
 /// Why something was not taken.
@@ -150,7 +148,7 @@ pub struct Group {
     /// When it was looked at last.
     pub looked_at: Option<Timestamp>,
     /// Ways whose messages of the last look are not sent yet.
-    pub unsent: BTreeSet<usize>,
+    pub unsent: BTreeSet<IntegrationAt>,
 }
 
 impl Message {

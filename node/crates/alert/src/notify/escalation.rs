@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 
 use bellwether_model::Timestamp;
 
+use super::config::IntegrationAt;
+
 /// Steps of a policy.
 pub const STEPS_MAX: usize = 50;
 /// How often all steps are repeated.
@@ -51,7 +53,7 @@ pub struct Escalation {
     /// Who is told beside the route's receiver.
     pub receivers: BTreeSet<String>,
     /// Integrations of these whose messages of the last look are not sent yet.
-    pub unsent: BTreeSet<(String, usize)>,
+    pub unsent: BTreeSet<(String, IntegrationAt)>,
 }
 
 impl Policy {

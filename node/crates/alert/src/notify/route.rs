@@ -74,7 +74,7 @@ impl Route {
     /// How long a way of a kind waits until it tells the same again. What another Alertmanager is not told of again it takes for
     /// over, so that it is told whenever the group is looked at.
     pub(super) fn repeat_ms(&self, message: &Message) -> i64 {
-        match message.kind {
+        match message.integration.kind {
             Kind::Alertmanager => self.repeat_interval_ms.min(self.group_interval_ms / 2),
             // Of two looks the one that is nearer.
             _ => match reminder_ms(message) {

@@ -47,7 +47,7 @@ pub struct Throttled {
     /// It was told that something is held back.
     pub(crate) is_told: bool,
     /// Integrations by which the last message of that did not arrive, and when they are told.
-    pub(crate) again: BTreeMap<usize, Timestamp>,
+    pub(crate) again: BTreeMap<IntegrationAt, Timestamp>,
 }
 
 impl Throttles {
@@ -100,7 +100,7 @@ impl Throttles {
     }
 
     /// The message that said what is held back did not arrive by an integration; others may have it.
-    pub(crate) fn not_told(&mut self, receiver: &str, integration: usize, again_at: Timestamp) {
+    pub(crate) fn not_told(&mut self, receiver: &str, integration: IntegrationAt, again_at: Timestamp) {
         if let Some(known) = self.0.get_mut(receiver).filter(|known| !known.held.is_empty()) {
             known.again.insert(integration, again_at);
         }

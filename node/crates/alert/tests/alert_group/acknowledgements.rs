@@ -43,7 +43,8 @@ fn a_pager_is_told_once_all_that_fires_is_acknowledged_and_nobody_is_reminded() 
     assert_eq!(acknowledge(&mut play, &["1", "9"]), 1);
     assert_eq!(play.send_all(), [] as [&str; 0]);
     assert_eq!(acknowledge(&mut play, &["1", "2"]), 1);
-    let kinds: Vec<&str> = play.tenant().intents.values().map(|intent| intent.message.kind.name()).collect();
+    let kinds: Vec<&str> =
+        play.tenant().intents.values().map(|intent| intent.message.integration.kind.name()).collect();
     assert_eq!(kinds, ["pagerduty"]);
     assert_eq!(play.send_all(), ["acknowledged [1 2] []"]);
     assert_eq!(acknowledge(&mut play, &["1", "2"]), 0);

@@ -1,10 +1,13 @@
 //! Who is told of what, and what becomes of messages.
 
 use bellwether_alert::alert_group::{Command, Delivery, Outcome, states};
+use bellwether_alert::notify::config::IntegrationAt;
+use bellwether_alert::notify::config::kinds::Kind;
 use bellwether_model::Labels;
 
 use crate::play::{CONFIG, MINUTE, Play, SECOND, outside, tenant};
 
+const WEBHOOK: IntegrationAt = IntegrationAt { kind: Kind::Webhook, number: 0 };
 const RULES: &str = "name: g\nrules:\n- {alert: A, expr: a}\n";
 
 fn play() -> Play {
@@ -92,11 +95,11 @@ fn what_was_given_up_is_tried_by_the_next_look() {
     play.evaluate("g", &[Ok(&["1"])]);
     play.look_until(play.now + MINUTE);
     play.tell(0, Delivery::Failed("no such host".into()));
-    let health = &play.tenant().integrations[&("chat".to_owned(), 0)];
+    let health = &play.tenant().integrations[&("chat".to_owned(), WEBHOOK)];
     assert_eq!((health.failures, health.last_error.as_deref()), (1, Some("no such host")));
     assert_eq!(play.look_until(play.now + MINUTE), [1]);
     assert_eq!(play.send_all(), ["new [1] []"]);
-    let health = &play.tenant().integrations[&("chat".to_owned(), 0)];
+    let health = &play.tenant().integrations[&("chat".to_owned(), WEBHOOK)];
     assert_eq!((health.failures, health.last_error.as_deref(), health.sent_at), (0, None, Some(play.now)));
 }
 
@@ -199,15 +202,15 @@ fn that_attempts_fail_is_known_while_the_message_waits() {
         play.apply(Command::Failing { tenant: tenant(), intent: 0, error: error.into() }).unwrap();
         play.now += SECOND;
     }
-    let health = play.tenant().integrations[&("chat".to_owned(), 0)].clone();
+    let health = play.tenant().integrations[&("chat".to_owned(), WEBHOOK)].clone();
     assert_eq!((health.failing_since, health.failed_at), (Some(begun), Some(begun + SECOND)));
     assert_eq!((health.failures, health.last_error.as_deref()), (0, Some("refused")));
     play.send_all();
-    let health = play.tenant().integrations[&("chat".to_owned(), 0)].clone();
+    let health = play.tenant().integrations[&("chat".to_owned(), WEBHOOK)].clone();
     assert_eq!((health.failing_since, health.failed_at, health.last_error), (None, None, None));
     // Of one that is not there any more nothing is noted.
     play.apply(Command::Failing { tenant: tenant(), intent: 0, error: "late".into() }).unwrap();
-    assert_eq!(play.tenant().integrations[&("chat".to_owned(), 0)].last_error, None);
+    assert_eq!(play.tenant().integrations[&("chat".to_owned(), WEBHOOK)].last_error, None);
 }
 
 #[test]
@@ -274,6 +277,55 @@ fn another_configuration_puts_alerts_into_other_groups_and_remembers_what_was_to
     play.set_config(&CONFIG.replace("chat", "other")).unwrap();
     assert!(play.tenant().intents.is_empty() && play.tenant().ways.is_empty());
     assert!(play.tenant().integrations.is_empty());
+}
+
+#[test]
+fn what_an_integration_was_told_stays_its_own_whichever_others_come_and_go() {
+    let by = |play: &Play| -> Vec<String> {
+        play.tenant().intents.values().map(|intent| intent.message.integration.to_string()).collect()
+    };
+    let mut play = play();
+    play.evaluate("g", &[Ok(&["1"])]);
+    play.look_until(play.now + MINUTE);
+    assert_eq!(play.send_all(), ["new [1] []"]);
+    // The pager comes before the webhook in a receiver: it alone does not know yet.
+    let pager = CONFIG.replace("webhook_configs:", "pagerduty_configs: [{routing_key: k}], webhook_configs:");
+    play.set_config(&pager).unwrap();
+    play.look_until(play.now + MINUTE);
+    assert_eq!(by(&play), ["pagerduty[0]"]);
+    let sent_at = play.tenant().integrations[&("chat".to_owned(), WEBHOOK)].sent_at;
+    play.tell(1, Delivery::Failed("no such host".into()));
+    assert_eq!(play.tenant().integrations[&("chat".to_owned(), WEBHOOK)].sent_at, sent_at);
+    play.set_config(CONFIG).unwrap();
+    assert_eq!(play.look_until(play.now + MINUTE), [] as [u64; 0]);
+    assert_eq!(play.tenant().integrations.len(), 1);
+    // A message that waits goes on by its own.
+    play.evaluate("g", &[Ok(&["1", "2"])]);
+    play.look_until(play.now + MINUTE);
+    play.set_config(&pager).unwrap();
+    play.look_until(play.now + MINUTE);
+    assert_eq!(by(&play), ["webhook[0]", "pagerduty[0]"]);
+    assert_eq!(play.send_all(), ["changed [1 2] []", "new [1 2] []"]);
+}
+
+#[test]
+fn a_message_whose_integration_was_gone_for_a_while_keeps_its_key_and_its_end_is_told() {
+    let without = CONFIG.replace("webhook_configs: [{url: 'http://chat'}]", "slack_configs: [{api_url: 'http://x'}]");
+    for ends in [false, true] {
+        let mut play = play();
+        play.evaluate("g", &[Ok(&["1"])]);
+        play.look_until(play.now + 10 * SECOND);
+        let key = play.tenant().intents[&0].dedup_key.clone();
+        play.set_config(&without).unwrap();
+        assert!(play.tenant().intents.is_empty());
+        if ends {
+            play.evaluate("g", &[Ok(&[])]);
+        }
+        play.set_config(CONFIG).unwrap();
+        play.look_until(play.now + MINUTE);
+        assert_eq!(play.tenant().intents[&1].dedup_key == key, !ends);
+        assert_eq!(play.send_all(), [if ends { "resolved [] [1]" } else { "new [1] []" }]);
+    }
 }
 
 #[test]

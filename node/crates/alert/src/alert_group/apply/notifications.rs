@@ -11,7 +11,7 @@ use crate::alert_group::limits::{
     RECEIVED_MAX, SILENCE_BYTES_MAX, TEMPLATE_FILES_MAX,
 };
 use crate::alert_group::state::{StoredNotifications, TenantState};
-use crate::notify::config::Config;
+use crate::notify::config::{Config, IntegrationAt};
 use crate::notify::dispatch;
 use crate::notify::silence::{CONDITIONAL_SILENCES_MAX, SILENCES_MAX, SetError, StoredSilence};
 
@@ -42,28 +42,34 @@ impl TenantState {
         Outcome::Done
     }
 
-    /// Puts alerts into the groups of the configuration that holds now. Messages that wait are kept where the same way is there.
+    /// Puts alerts into the groups of the configuration that holds now. Messages that wait are kept where the same way is there; the
+    /// others are given up, since they may have been sent and their way may come back.
     pub(in crate::alert_group) fn regroup(&mut self, before: &Option<StoredNotifications>, now: Timestamp) {
         let config = StoredNotifications::effective(&self.notifications);
         let untold = self.dispatch.regroup(StoredNotifications::effective(before), config, now);
         self.untold = self.untold.saturating_add(untold as u64);
         self.throttles.regroup();
-        let there = |receiver: &str, integration: usize| config.receivers.get(receiver)?.integrations.get(integration);
-        self.integrations.retain(|(receiver, integration), _| there(receiver, *integration).is_some());
+        let is_there = |receiver: &str, at: IntegrationAt| {
+            config.receivers.get(receiver).is_some_and(|receiver| receiver.integration(at).is_some())
+        };
+        self.integrations.retain(|(receiver, at), _| is_there(receiver, *at));
         if self.intents.is_empty() {
             return;
         }
         let groups = self.dispatch.groups_by_key(config);
-        self.intents.retain(|_, intent| {
+        let mut gone = Vec::new();
+        for (number, mut intent) in std::mem::take(&mut self.intents) {
             let message = &mut intent.message;
-            let kind = there(&message.receiver, message.integration).map(|integration| integration.kind);
-            if kind != Some(message.kind) {
-                return false;
+            let there = Some(&*message).filter(|message| is_there(&message.receiver, message.integration));
+            match there.and_then(|message| self.dispatch.take_over(config, &groups, message)) {
+                Some(route) => {
+                    message.route = route;
+                    self.intents.insert(number, intent);
+                }
+                None => gone.push(intent),
             }
-            let route = self.dispatch.take_over(config, &groups, message);
-            message.route = route.unwrap_or(message.route);
-            route.is_some()
-        });
+        }
+        self.give_up(gone, now);
         self.ways = self.intents.iter().map(|(number, intent)| (intent.message.way(), *number)).collect();
     }
 

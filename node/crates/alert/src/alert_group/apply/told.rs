@@ -45,11 +45,8 @@ impl TenantState {
             messages_max,
         };
         let look = self.dispatch.advance(config, &looking, &mut self.throttles, now);
-        for number in look.dropped {
-            if let Some(dropped) = self.remove_intent(number) {
-                self.give_up(dropped, now);
-            }
-        }
+        let dropped: Vec<Intent> = look.dropped.into_iter().filter_map(|number| self.remove_intent(number)).collect();
+        self.give_up(dropped, now);
         let made = look.messages.into_iter().map(|message| self.intend(message, entry)).collect();
         self.silences.forget(SILENCE_RETENTION_MS, now);
         Outcome::Advanced { intents: made }
@@ -74,7 +71,7 @@ impl TenantState {
                     let again_at = now.saturating_add(wait_ms);
                     self.throttles.not_told(&message.receiver, message.integration, again_at);
                 }
-                self.give_up(intent, now);
+                self.give_up(vec![intent], now);
             }
         }
         Outcome::Done
@@ -105,19 +102,21 @@ impl TenantState {
     }
 
     /// Remembers what was not sent as far as anybody knows: its receiver may have it all the same, and tells the next attempt by the key.
-    fn give_up(&mut self, intent: Intent, now: Timestamp) {
-        if !intent.message.why.is_of_look() {
-            return;
+    pub(super) fn give_up(&mut self, mut intents: Vec<Intent>, now: Timestamp) {
+        intents.retain(|intent| intent.message.why.is_of_look());
+        if !intents.is_empty() {
+            self.given_up.retain(|_, known| now.saturating_sub(known.at) < GIVEN_UP_KEPT_MS);
         }
-        self.dispatch.log.doubt(&intent.message);
-        self.given_up.retain(|_, known| now.saturating_sub(known.at) < GIVEN_UP_KEPT_MS);
-        // An end is tried for as long as a message is, where nobody knows whether the begin came.
-        if intent.message.firing.is_empty() && !self.dispatch.log.tells_firing(&intent.message.way()) {
-            return;
-        }
-        let (way, content) = (intent.message.way(), intent.message.content_hash());
-        if self.given_up.len() < GIVEN_UP_MAX || self.given_up.contains_key(&way) {
-            self.given_up.insert(way, GivenUp { dedup_key: intent.dedup_key, content, at: now });
+        for Intent { message, dedup_key, .. } in intents {
+            self.dispatch.log.doubt(&message);
+            let (way, content) = (message.way(), message.content_hash());
+            // An end is tried for as long as a message is, where nobody knows whether the begin came.
+            if message.firing.is_empty() && !self.dispatch.log.tells_firing(&way) {
+                continue;
+            }
+            if self.given_up.len() < GIVEN_UP_MAX || self.given_up.contains_key(&way) {
+                self.given_up.insert(way, GivenUp { dedup_key, content, at: now });
+            }
         }
     }
 

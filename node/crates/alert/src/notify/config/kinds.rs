@@ -8,11 +8,9 @@ mod web;
 
 use super::schema::Schema;
 
-/// A kind of receiver.
+/// A kind of receiver. What was told is kept in this order, which replicas of all programs share: new kinds come last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// Another Alertmanager, which tells whom it will.
-    Alertmanager,
     /// Discord.
     Discord,
     /// E-mail.
@@ -37,8 +35,6 @@ pub enum Kind {
     Rocketchat,
     /// Slack.
     Slack,
-    /// A gateway that sends short messages to telephones.
-    Sms,
     /// Amazon's Simple Notification Service.
     Sns,
     /// Telegram.
@@ -51,10 +47,13 @@ pub enum Kind {
     Webhook,
     /// WeChat.
     Wechat,
+    /// Another Alertmanager, which tells whom it will.
+    Alertmanager,
+    /// A gateway that sends short messages to telephones.
+    Sms,
 }
 
-/// All kinds, with the setting of a receiver that lists its integrations of the kind. What is known of integrations is by their
-/// numbers in this order: new kinds come last.
+/// All kinds in their order, with the setting of a receiver that lists its integrations of the kind.
 pub const KINDS: [(Kind, &str); 20] = [
     (Kind::Discord, "discord_configs"),
     (Kind::Email, "email_configs"),
@@ -83,6 +82,11 @@ impl Kind {
     pub fn name(self) -> &'static str {
         let listed = KINDS.iter().find(|(kind, _)| *kind == self).map(|(_, setting)| *setting);
         listed.and_then(|setting| setting.strip_suffix("_configs")).unwrap_or_default()
+    }
+
+    /// The kind of a name.
+    pub fn named(name: &str) -> Option<Kind> {
+        KINDS.iter().map(|(kind, _)| *kind).find(|kind| kind.name() == name)
     }
 
     /// Whether messages will go out by it; of the others the settings are checked alone.
@@ -114,5 +118,16 @@ impl Kind {
             Kind::Webhook => &web::WEBHOOK,
             Kind::Wechat => &chat::WECHAT,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_kinds_are_listed_in_their_order() {
+        assert!(KINDS.is_sorted_by(|(one, _), (other, _)| one < other));
+        assert_eq!(KINDS.map(|(kind, _)| Kind::named(kind.name())), KINDS.map(|(kind, _)| Some(kind)));
     }
 }

@@ -47,14 +47,10 @@ impl Dispatch {
             let on_duty = config.on_duty(&config.routes.get(id.0).receiver, overrides, now);
             let others = self.escalations.get(&id).into_iter().flat_map(|known| &known.receivers);
             let names: BTreeSet<&str> = others.map(String::as_str).chain([on_duty]).collect();
-            let ways = names.into_iter().filter_map(|name| Some((name, config.receivers.get(name)?)));
-            let ways = ways.flat_map(|(name, receiver)| {
-                let kinds = receiver.integrations.iter().map(|integration| integration.kind).enumerate();
-                kinds.map(move |(integration, kind)| (name, integration, kind))
-            });
-            for (name, integration, kind) in ways {
+            let ways = names.into_iter().flat_map(|name| config.integrations_of(name).map(move |at| (name, at)));
+            for (name, integration) in ways {
                 let way = Way { group_key: group_key.clone(), receiver: name.to_owned(), integration };
-                if !kind.knows_acknowledgement() || !self.log.tells_firing(&way) {
+                if !integration.kind.knows_acknowledgement() || !self.log.tells_firing(&way) {
                     continue;
                 }
                 messages.push(Message {
@@ -63,7 +59,6 @@ impl Dispatch {
                     route: id.0,
                     receiver: name.to_owned(),
                     integration,
-                    kind,
                     why: Why::Acknowledged,
                     firing: firing.clone(),
                     resolved: Vec::new(),

@@ -61,8 +61,7 @@ impl Dispatch {
                     known.receivers.insert(name.to_owned());
                 }
                 // Who has heard of it hears of it again; what he heard stays known, since he is to hear of its end.
-                let ways = config.receivers.get(name).map_or(0, |receiver| receiver.integrations.len());
-                for integration in 0..ways {
+                for integration in config.integrations_of(name) {
                     self.log.repeat(&Way { group_key: group_key.to_owned(), receiver: name.to_owned(), integration });
                 }
             }

@@ -7,8 +7,8 @@ use bellwether_model::{Labels, Timestamp};
 use super::escalate::Looked;
 use super::{Alert, Dispatch, GroupId, LOOKS_MAX, Message, Way, Why, is_over};
 use crate::notify::Config;
-use crate::notify::config::Receiver;
 use crate::notify::config::kinds::Kind;
+use crate::notify::config::{Integration, IntegrationAt};
 use crate::notify::on_call::Overrides;
 use crate::notify::route::Route;
 use crate::notify::throttle::Throttles;
@@ -93,7 +93,7 @@ impl Dispatch {
         (looking, throttles): (&Looking<'_>, &mut Throttles),
         now: Timestamp,
         look: &mut Look,
-    ) -> Vec<usize> {
+    ) -> Vec<IntegrationAt> {
         let route = config.routes.get(id.0);
         let name = config.on_duty(&route.receiver, looking.overrides, now);
         let group_key = config.routes.group_key(id.0, &id.1);
@@ -108,8 +108,7 @@ impl Dispatch {
         let others = self.escalate(config, &looked, looking, now);
         if is_muted {
             for name in others.iter().map(String::as_str).chain([name]) {
-                let ways = config.receivers.get(name).map_or(0, |receiver| receiver.integrations.len());
-                for integration in 0..ways {
+                for integration in config.integrations_of(name) {
                     let way = Way { group_key: group_key.clone(), receiver: name.to_owned(), integration };
                     look.dropped.extend((looking.pending)(&way).map(|(number, _)| number));
                 }
@@ -147,26 +146,25 @@ impl Dispatch {
         (looking, throttles): (&Looking<'_>, &mut Throttles),
         now: Timestamp,
         look: &mut Look,
-    ) -> Vec<usize> {
+    ) -> Vec<IntegrationAt> {
         let Whom { id, group_key, name } = *whom;
         let route = config.routes.get(id.0);
         let Some(receiver) = config.receivers.get(name) else { return Vec::new() };
         let mut unsent = Vec::new();
         let before = (look.messages.len(), look.dropped.len());
-        for (integration, kind) in receiver.integrations.iter().map(|integration| integration.kind).enumerate() {
+        for integration in &receiver.integrations {
             let message = Message {
                 group_key: group_key.to_owned(),
                 group: id.1.clone(),
                 route: id.0,
                 receiver: name.to_owned(),
-                integration,
-                kind,
+                integration: integration.at(),
                 why: Why::New,
                 firing: firing.to_vec(),
                 resolved: resolved.to_vec(),
             };
-            if self.tell(message, receiver, route, looking, now, look) {
-                unsent.push(integration);
+            if self.tell(message, integration, route, looking, now, look) {
+                unsent.push(integration.at());
             }
         }
         let (is_news, replaces) = (look.messages.len() > before.0, look.dropped.len() > before.1);
@@ -187,17 +185,17 @@ impl Dispatch {
     fn tell(
         &mut self,
         mut message: Message,
-        receiver: &Receiver,
+        integration: &Integration,
         route: &Route,
         looking: &Looking<'_>,
         now: Timestamp,
         look: &mut Look,
     ) -> bool {
-        let tells_resolved = receiver.integrations[message.integration].settings.flag("send_resolved");
+        let tells_resolved = integration.settings.flag("send_resolved");
         let mut why = self.log.why(&message, tells_resolved, route.repeat_ms(&message), now);
         let is_taken_care_of = || message.firing.iter().all(|alert| (looking.is_acknowledged)(&alert.labels));
         // Another Alertmanager takes what it is not told of for over.
-        if why == Some(Why::Repeated) && message.kind != Kind::Alertmanager && is_taken_care_of() {
+        if why == Some(Why::Repeated) && integration.kind != Kind::Alertmanager && is_taken_care_of() {
             why = None;
             self.log.remember(&message.way(), route.remembered_ms(&message), now);
         }

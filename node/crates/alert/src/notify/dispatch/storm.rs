@@ -39,8 +39,8 @@ impl Dispatch {
                 true => known.is_told,
                 false => known.next.is_none_or(|next| next <= now),
             };
-            let is_due_again = |way: &usize| known.again.get(way).is_some_and(|at| *at <= now);
-            let ways: Vec<usize> = (0..receiver.integrations.len()).filter(|way| is_due || is_due_again(way)).collect();
+            let is_due_again = |way: &IntegrationAt| known.again.get(way).is_some_and(|at| *at <= now);
+            let ways: Vec<IntegrationAt> = config.integrations_of(name).filter(|way| is_due || is_due_again(way)).collect();
             if look.messages.len() + ways.len() > looking.messages_max {
                 // What stays due is looked at without end.
                 let later = now.saturating_add(TOLD_AGAIN_MS_MIN);
@@ -85,14 +85,14 @@ impl Dispatch {
 /// Tells a receiver by some of its ways what is held back; without alerts that nothing is any longer.
 fn tell_storm(
     (name, receiver): (&str, &Receiver),
-    ways: &[usize],
+    ways: &[IntegrationAt],
     known: &Throttled,
     firing: &[Alert],
     looking: &Looking<'_>,
     look: &mut Look,
 ) {
     for integration in ways.iter().copied() {
-        let Some(way) = receiver.integrations.get(integration) else { continue };
+        let Some(way) = receiver.integration(integration) else { continue };
         let message = Message {
             // No group's, since those begin with a brace.
             group_key: format!("held back: {name}"),
@@ -100,7 +100,6 @@ fn tell_storm(
             route: Routes::ROOT,
             receiver: name.to_owned(),
             integration,
-            kind: way.kind,
             why: Why::HeldBack { messages: known.messages, groups: known.held.len() as u64 },
             firing: firing.to_vec(),
             resolved: Vec::new(),

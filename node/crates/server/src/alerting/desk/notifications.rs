@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bellwether_alert::alert_group::{Command, IntegrationHealth, Outcome, StoredNotifications};
 use bellwether_alert::notify::Config;
+use bellwether_alert::notify::config::IntegrationAt;
 use bellwether_alert::notify::config::kinds::Kind;
 use bellwether_alert::yaml::problems::Problem;
 use bellwether_model::{Tenant, Timestamp};
@@ -51,17 +52,17 @@ impl Desk {
     pub fn receiver_statuses(&self, tenant: &Tenant) -> Vec<ReceiverStatus> {
         self.look(tenant, |state| {
             let Some(state) = state else { return Vec::new() };
-            let mut waiting: BTreeMap<(&str, usize), (u64, Timestamp)> = BTreeMap::new();
+            let mut waiting: BTreeMap<(&str, IntegrationAt), (u64, Timestamp)> = BTreeMap::new();
             for intent in state.intents.values() {
                 let key = (intent.message.receiver.as_str(), intent.message.integration);
                 let (count, since) = waiting.entry(key).or_insert((0, intent.made_at));
                 (*count, *since) = (*count + 1, intent.made_at.min(*since));
             }
-            let status = |name: &str, (number, kind): (usize, Kind)| {
-                let health = state.integrations.get(&(name.to_owned(), number)).cloned().unwrap_or_default();
-                let waits = waiting.get(&(name, number));
+            let status = |name: &str, at: IntegrationAt| {
+                let health = state.integrations.get(&(name.to_owned(), at)).cloned().unwrap_or_default();
+                let waits = waiting.get(&(name, at));
                 IntegrationStatus {
-                    kind,
+                    kind: at.kind,
                     health,
                     waiting: waits.map_or(0, |(count, _)| *count),
                     waiting_since: waits.map(|(_, since)| *since),
@@ -69,9 +70,8 @@ impl Desk {
             };
             let receivers = state.config().receivers.iter();
             let receivers = receivers.map(|(name, receiver)| {
-                let kinds = receiver.integrations.iter().map(|integration| integration.kind).enumerate();
                 let held_back = state.throttles.held_back(name);
-                let integrations = kinds.map(|one| status(name, one)).collect();
+                let integrations = receiver.integrations.iter().map(|one| status(name, one.at())).collect();
                 ReceiverStatus { name: name.clone(), held_back, integrations }
             });
             receivers.collect()

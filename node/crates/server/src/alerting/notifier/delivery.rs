@@ -115,8 +115,7 @@ impl Delivery {
     async fn send(&self, intent: &Intent, notifications: &Notifications) -> Result<(), Failure> {
         let Intent { message, made_at, dedup_key } = intent;
         let receiver = notifications.config.receivers.get(&message.receiver);
-        let integration = receiver.and_then(|receiver| receiver.integrations.get(message.integration));
-        let Some(integration) = integration.filter(|integration| integration.kind == message.kind) else {
+        let Some(integration) = receiver.and_then(|receiver| receiver.integration(message.integration)) else {
             return Err(Failure::of_settings(format!(
                 "receiver {:?} has no such integration any more",
                 message.receiver

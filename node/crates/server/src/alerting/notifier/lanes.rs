@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bellwether_alert::alert_group::Intent;
+use bellwether_alert::notify::config::IntegrationAt;
 use bellwether_model::Tenant;
 use tokio::time::Instant;
 
@@ -22,8 +23,8 @@ pub struct Lane {
     pub tenant: Tenant,
     /// The receiver's name.
     pub receiver: String,
-    /// Its number in the receiver.
-    pub integration: usize,
+    /// Which of the receiver's.
+    pub integration: IntegrationAt,
 }
 
 /// All lanes that something waits in or is under way in.
@@ -93,10 +94,13 @@ impl Lanes {
 
 #[cfg(test)]
 mod tests {
+    use bellwether_alert::notify::config::kinds::Kind;
+
     use super::*;
 
     fn lane(receiver: &str) -> Lane {
-        Lane { tenant: Tenant::default_tenant(), receiver: receiver.to_owned(), integration: 0 }
+        let integration = IntegrationAt { kind: Kind::Webhook, number: 0 };
+        Lane { tenant: Tenant::default_tenant(), receiver: receiver.to_owned(), integration }
     }
 
     #[tokio::test(start_paused = true)]

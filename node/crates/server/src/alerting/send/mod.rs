@@ -105,7 +105,7 @@ impl Sender {
         let sent = timeout(deadline, self.attempt(notification)).await.unwrap_or_else(|_| Err(Failure::late(deadline)));
         self.metrics.count(kind, begun.elapsed(), sent.as_ref().err());
         let Notification { message, .. } = notification;
-        let who = || format!("receiver {:?}, {}[{}]", message.receiver, kind.name(), message.integration);
+        let who = || format!("receiver {:?}, {}", message.receiver, message.integration);
         sent.map_err(|failure| failure.while_doing(&who()))
     }
 

@@ -7,6 +7,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use bellwether_alert::alert_group::{Command, IntegrationHealth, ReceivedAlert};
+use bellwether_alert::notify::config::IntegrationAt;
+use bellwether_alert::notify::config::kinds::Kind;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -132,9 +134,8 @@ fn group(server: &Server) -> &AlertGroup {
 
 fn health(server: &Server, receiver: &str) -> IntegrationHealth {
     let tenant = Tenant::default_tenant();
-    let health = group(server).read(|state| {
-        state.tenants.get(&tenant).and_then(|known| known.integrations.get(&(receiver.to_owned(), 0)).cloned())
-    });
+    let key = (receiver.to_owned(), IntegrationAt { kind: Kind::Webhook, number: 0 });
+    let health = group(server).read(|state| state.tenants.get(&tenant)?.integrations.get(&key).cloned());
     health.unwrap_or_default()
 }
 

@@ -7,7 +7,8 @@ use bellwether_model::Labels;
 use super::super::{DecodeError, Decoder, Encoder, unknown};
 use super::Table;
 use crate::alert_group::state::{Intent, TenantState};
-use crate::notify::config::kinds::KINDS;
+use crate::notify::config::IntegrationAt;
+use crate::notify::config::kinds::Kind;
 use crate::notify::dispatch::log::Entry;
 use crate::notify::dispatch::{Alert, Dispatch, Group, KnownAlert, Log, Message, Way, Why};
 
@@ -35,7 +36,7 @@ impl Encoder {
             to.list(group.alerts.iter(), |to, labels| to.known(labels, table));
             to.i64(group.next);
             to.option(group.looked_at, Encoder::i64);
-            to.list(group.unsent.iter().copied(), Encoder::size);
+            to.list(group.unsent.iter().copied(), Encoder::integration);
         });
         self.list(tenant.dispatch.log.entries(), |to, (way, entry)| {
             to.way(way);
@@ -56,7 +57,12 @@ impl Encoder {
     pub(super) fn way(&mut self, way: &Way) {
         self.text(&way.group_key);
         self.text(&way.receiver);
-        self.size(way.integration);
+        self.integration(way.integration);
+    }
+
+    pub(super) fn integration(&mut self, at: IntegrationAt) {
+        self.text(at.kind.name());
+        self.size(at.number);
     }
 
     fn told(&mut self, alert: &Alert, table: &Table<'_>) {
@@ -72,8 +78,7 @@ impl Encoder {
         self.known(&message.group, table);
         self.size(message.route);
         self.text(&message.receiver);
-        self.size(message.integration);
-        self.text(message.kind.name());
+        self.integration(message.integration);
         self.u8(match message.why {
             Why::New => 0,
             Why::Changed => 1,
@@ -109,7 +114,7 @@ impl Decoder<'_> {
         let groups: Vec<((usize, Labels), Group)> = self.list(|from| {
             let id = (from.size()?, from.known(table)?);
             let alerts: BTreeSet<Labels> = from.list(|from| from.known(table))?;
-            let (next, looked_at, unsent) = (from.i64()?, from.option(Decoder::i64)?, from.list(Decoder::size)?);
+            let (next, looked_at, unsent) = (from.i64()?, from.option(Decoder::i64)?, from.list(Decoder::integration)?);
             Ok((id, Group { alerts, next, looked_at, unsent }))
         })?;
         let mut log = Log::default();
@@ -148,7 +153,12 @@ impl Decoder<'_> {
     }
 
     pub(super) fn way(&mut self) -> Result<Way, DecodeError> {
-        Ok(Way { group_key: self.text()?, receiver: self.text()?, integration: self.size()? })
+        Ok(Way { group_key: self.text()?, receiver: self.text()?, integration: self.integration()? })
+    }
+
+    pub(super) fn integration(&mut self) -> Result<IntegrationAt, DecodeError> {
+        let kind = Kind::named(self.str()?).ok_or(DecodeError::Damaged("an unknown kind of integration"))?;
+        Ok(IntegrationAt { kind, number: self.size()? })
     }
 
     fn entry(&mut self) -> Result<Entry, DecodeError> {
@@ -167,12 +177,7 @@ impl Decoder<'_> {
             group: self.known(table)?,
             route: self.size()?,
             receiver: self.text()?,
-            integration: self.size()?,
-            kind: {
-                let name = self.str()?;
-                let kind = KINDS.iter().map(|(kind, _)| *kind).find(|kind| kind.name() == name);
-                kind.ok_or(DecodeError::Damaged("an unknown kind of integration"))?
-            },
+            integration: self.integration()?,
             why: match self.u8()? {
                 0 => Why::New,
                 1 => Why::Changed,

@@ -3,7 +3,8 @@
 
 use super::super::{DecodeError, Decoder, Encoder};
 use crate::alert_group::state::{Acknowledgement, GivenUp, IntegrationHealth, LinkKey, TenantState};
-use crate::notify::dispatch::GroupId;
+use crate::notify::config::IntegrationAt;
+use crate::notify::dispatch::{GroupId, Way};
 use crate::notify::escalation::Escalation;
 use crate::notify::on_call::{Override, Overrides};
 use crate::notify::throttle::{Throttled, Throttles};
@@ -20,7 +21,7 @@ pub(super) fn is_there(tenant: &TenantState) -> bool {
         || !tenant.given_up.is_empty()
 }
 
-fn failing(tenant: &TenantState) -> impl Iterator<Item = (&(String, usize), &IntegrationHealth)> {
+fn failing(tenant: &TenantState) -> impl Iterator<Item = (&(String, IntegrationAt), &IntegrationHealth)> {
     tenant.integrations.iter().filter(|(_, health)| health.failed_at.is_some() || health.failing_since.is_some())
 }
 
@@ -34,7 +35,7 @@ impl Encoder {
         let failing: Vec<_> = failing(tenant).collect();
         self.list(failing.into_iter(), |to, ((receiver, integration), health)| {
             to.text(receiver);
-            to.size(*integration);
+            to.integration(*integration);
             to.option(health.failed_at, Encoder::i64);
             to.option(health.failing_since, Encoder::i64);
         });
@@ -49,7 +50,7 @@ impl Encoder {
             to.option(known.next, Encoder::i64);
             to.flag(known.is_told);
             to.list(known.again.iter(), |to, (integration, at)| {
-                to.size(*integration);
+                to.integration(*integration);
                 to.i64(*at);
             });
         });
@@ -67,7 +68,7 @@ impl Encoder {
             to.list(known.receivers.iter(), |to, receiver| to.text(receiver));
             to.list(known.unsent.iter(), |to, (receiver, integration)| {
                 to.text(receiver);
-                to.size(*integration);
+                to.integration(*integration);
             });
         });
         self.list(tenant.overrides.0.iter(), |to, (id, one)| {
@@ -93,8 +94,8 @@ impl Encoder {
 
 impl Decoder<'_> {
     pub(super) fn people(&mut self, tenant: &mut TenantState) -> Result<(), DecodeError> {
-        let failing: Vec<((String, usize), _)> = self.list(|from| {
-            let key = (from.text()?, from.size()?);
+        let failing: Vec<((String, IntegrationAt), _)> = self.list(|from| {
+            let key = (from.text()?, from.integration()?);
             Ok((key, (from.option(Decoder::i64)?, from.option(Decoder::i64)?)))
         })?;
         for (key, times) in failing {
@@ -106,7 +107,7 @@ impl Decoder<'_> {
             let (receiver, made) = (from.text()?, from.list(Decoder::i64)?);
             let held = from.list(|from| Ok((from.size()?, from.labels()?)))?;
             let (messages, next, is_told) = (from.u64()?, from.option(Decoder::i64)?, from.flag()?);
-            let again = from.list(|from| Ok((from.size()?, from.i64()?)))?;
+            let again = from.list(|from| Ok((from.integration()?, from.i64()?)))?;
             Ok((receiver, Throttled { made, held, messages, next, is_told, again }))
         })?);
         tenant.acknowledged = self.list(|from| {
@@ -117,7 +118,7 @@ impl Decoder<'_> {
         let escalations: Vec<(GroupId, Escalation)> = self.list(|from| {
             let id = (from.size()?, from.labels()?);
             let (step, next, receivers) = (from.u32()?, from.option(Decoder::i64)?, from.list(Decoder::text)?);
-            let unsent = from.list(|from| Ok((from.text()?, from.size()?)))?;
+            let unsent = from.list(|from| Ok((from.text()?, from.integration()?)))?;
             Ok((id, Escalation { step, next, receivers, unsent }))
         })?;
         // Where the configuration is read otherwise than by the program that wrote them, groups are others.
@@ -133,10 +134,12 @@ impl Decoder<'_> {
             let silence = tenant.silences.get_mut(&id).ok_or(DecodeError::Damaged("a silence is not there"))?;
             *silence = silence.clone().during(Some(&text));
         }
-        tenant.given_up = self.list(|from| {
+        let given_up: Vec<(Way, GivenUp)> = self.list(|from| {
             let (way, dedup_key) = (from.way()?, from.text()?);
             Ok((way, GivenUp { dedup_key, content: from.u64()?, at: from.i64()? }))
         })?;
+        // Where alerts were put into groups anew, there are some already.
+        tenant.given_up.extend(given_up);
         Ok(())
     }
 }

@@ -47,7 +47,7 @@ impl Encoder {
         });
         self.list(tenant.integrations.iter(), |to, ((receiver, integration), health)| {
             to.text(receiver);
-            to.size(*integration);
+            to.integration(*integration);
             to.option(health.sent_at, Encoder::i64);
             to.u64(health.failures);
             to.option(health.last_error.as_deref(), Encoder::text);
@@ -116,7 +116,7 @@ impl Decoder<'_> {
         self.dispatch(&mut tenant, table, next_intent, was_grouped)?;
         tenant.silences = self.silences()?;
         tenant.integrations = self.list(|from| {
-            let key = (from.text()?, from.size()?);
+            let key = (from.text()?, from.integration()?);
             let (sent_at, failures) = (from.option(Decoder::i64)?, from.u64()?);
             let last_error = from.option(Decoder::text)?;
             Ok((key, IntegrationHealth { sent_at, failures, last_error, ..IntegrationHealth::default() }))
