@@ -173,9 +173,7 @@ impl Config {
 
     /// The receiver of who is on call by a schedule.
     pub fn who_is_on_call<'c>(&'c self, schedule: &str, overrides: &'c Overrides, at: Timestamp) -> Option<&'c str> {
-        let on_call = self.on_call.get(schedule)?.at(schedule, overrides, &self.intervals, at)?;
-        // An override may name whom there was once.
-        self.receivers.contains_key(on_call).then_some(on_call)
+        self.on_call.get(schedule)?.at(schedule, overrides, self, at)
     }
 
     /// Reads a file.

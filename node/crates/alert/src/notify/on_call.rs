@@ -1,7 +1,7 @@
 //! Who is on call: people who take turns, in the times of a place, and overrides.
 //!
 //! 1. Of the overrides that hold at a time the one that was set last says who is on call; those set by hand stand above those of the
-//!    configuration.
+//!    configuration. One that names a receiver that is not there any more says nothing.
 //! 2. Otherwise the last of the rotations says it that has begun and whose time intervals hold, if it has any.
 //! 3. A rotation's turns follow each other from its begin on. One of whole days ends at the same time of the day in its place, so that
 //!    it is longer or shorter by an hour where clocks change; another one is as long as it says.
@@ -14,7 +14,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp as Instant};
 
-use super::interval::Intervals;
+use super::Config;
 
 /// Schedules of one configuration.
 pub const SCHEDULES_MAX: usize = 1_000;
@@ -86,19 +86,16 @@ impl Shift {
 
 impl Schedule {
     /// The receiver of who is on call; none if nobody is.
-    pub fn at<'s>(
-        &'s self,
-        name: &str,
-        overrides: &'s Overrides,
-        intervals: &Intervals,
-        at: Timestamp,
-    ) -> Option<&'s str> {
+    pub fn at<'s>(&'s self, name: &str, overrides: &'s Overrides, config: &Config, at: Timestamp) -> Option<&'s str> {
         let by_hand = overrides.0.values().filter(|one| one.schedule == name && one.shift.holds(at));
+        // The users of the configuration are checked with it.
+        let by_hand = by_hand.filter(|one| config.receivers.contains_key(&one.shift.user));
         let by_hand = by_hand.max_by_key(|one| one.revision).map(|one| &one.shift);
         if let Some(shift) = by_hand.or_else(|| self.overrides.iter().rev().find(|shift| shift.holds(at))) {
             return Some(&shift.user);
         }
-        let holds = |name: &String| intervals.get(name).is_some_and(|all| all.iter().any(|one| one.contains(at)));
+        let holds =
+            |name: &String| config.intervals.get(name).is_some_and(|all| all.iter().any(|one| one.contains(at)));
         let active = self.rotations.iter().rev().filter(|one| one.active.is_empty() || one.active.iter().any(holds));
         active.filter_map(|rotation| rotation.at(&self.zone, at)).next()
     }
@@ -137,7 +134,6 @@ pub fn parse_local(text: &str) -> Result<DateTime, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::notify::Config;
 
     /// Who is on call at local times (with their offset from UTC).
     #[track_caller]
@@ -149,7 +145,7 @@ mod tests {
         let none = Overrides::default();
         for (at, user) in times {
             let at = at.parse::<Instant>().unwrap().as_millisecond();
-            let on_call = config.on_call["s"].at("s", &none, &config.intervals, at);
+            let on_call = config.on_call["s"].at("s", &none, &config, at);
             assert_eq!(on_call.unwrap_or("nobody"), *user, "{at}");
         }
     }

@@ -127,6 +127,27 @@ fn who_is_on_call_is_told_and_his_successor_too() {
 }
 
 #[test]
+fn an_override_of_a_receiver_that_is_gone_leaves_the_schedule_as_it_is() {
+    let mut play = Play::new();
+    play.set_config(CONFIG).unwrap();
+    // Bob is on call instead of Ann, and then there is no Bob any more.
+    for (id, user) in [("before", "boss"), ("last", "bob")] {
+        let shift = Shift { user: user.into(), begins_at: play.now, ends_at: play.now + 10 * MINUTE };
+        let (id, schedule, by) = (id.to_owned(), "days".to_owned(), "me".to_owned());
+        play.apply(Command::SetOverride { tenant: tenant(), id, schedule, shift, by }).unwrap();
+    }
+    play.receive(outside("1")).unwrap();
+    play.look_until(play.now + 10 * SECOND);
+    assert_eq!(sent(&mut play), ["bob: new [1] []"]);
+    let without =
+        CONFIG.replace("- {name: bob, webhook_configs: [{url: 'http://bob'}]}\n", "").replace("[ann, bob]", "[ann]");
+    play.set_config(&without).unwrap();
+    assert_eq!(sent_within(&mut play, 2), ["0 boss: new [1] []"]);
+    play.apply(Command::DeleteOverride { tenant: tenant(), id: "before".into() }).unwrap();
+    assert_eq!(sent_within(&mut play, 2), ["0 ann: new [1] []"]);
+}
+
+#[test]
 fn another_configuration_goes_on_with_the_steps() {
     let mut play = play();
     sent(&mut play);
