@@ -103,25 +103,29 @@ impl Schedule {
 
 impl Rotation {
     fn at(&self, zone: &TimeZone, at: Timestamp) -> Option<&str> {
-        // The civil clock tells the turn but for one, near where it is changed.
-        let local = zone.to_datetime(Instant::from_millisecond(at).ok()?);
-        let since_ms = local.duration_since(self.begins).as_millis();
-        let about = i64::try_from(since_ms).ok()?.div_euclid(self.length_ms);
-        let turn = [about + 1, about, about - 1]
-            .into_iter()
-            .find(|turn| self.handoff(zone, *turn).is_some_and(|handoff| handoff <= at))?;
+        let turn = match self.length_ms % DAY_MS {
+            0 => self.turn_of_days(zone, at)?,
+            _ => at.checked_sub(self.handoff(zone, 0)?)?.div_euclid(self.length_ms),
+        };
         let turn = usize::try_from(turn).ok()?;
         self.users.get(turn % self.users.len().max(1)).map(String::as_str)
     }
 
-    /// When a turn begins.
+    /// The turn of a time where turns are whole days.
+    fn turn_of_days(&self, zone: &TimeZone, at: Timestamp) -> Option<i64> {
+        // The civil clock tells the turn but for one, near where it is changed.
+        let local = zone.to_datetime(Instant::from_millisecond(at).ok()?);
+        let since_ms = local.duration_since(self.begins).as_millis();
+        let about = i64::try_from(since_ms).ok()?.div_euclid(self.length_ms);
+        let has_begun = |turn: &i64| self.handoff(zone, *turn).is_some_and(|handoff| handoff <= at);
+        [about + 1, about, about - 1].into_iter().find(has_begun)
+    }
+
+    /// When a turn begins, the first one or one of whole days.
     fn handoff(&self, zone: &TimeZone, turn: i64) -> Option<Timestamp> {
-        let begin = |local: DateTime| Some(local.to_zoned(zone.clone()).ok()?.timestamp().as_millisecond());
-        if self.length_ms % DAY_MS == 0 {
-            let days = Span::new().try_days(turn.checked_mul(self.length_ms / DAY_MS)?).ok()?;
-            return begin(self.begins.checked_add(days).ok()?);
-        }
-        begin(self.begins)?.checked_add(turn.checked_mul(self.length_ms)?)
+        let days = Span::new().try_days(turn.checked_mul(self.length_ms / DAY_MS)?).ok()?;
+        let local = self.begins.checked_add(days).ok()?;
+        Some(local.to_zoned(zone.clone()).ok()?.timestamp().as_millisecond())
     }
 }
 
@@ -191,6 +195,24 @@ mod tests {
             "rotations: [{users: [a, b], begins: 2026-10-24T20:00, length: 12h}]",
             &[("2026-10-25T06:59+01:00", "a"), ("2026-10-25T07:00+01:00", "b"), ("2026-10-25T19:00+01:00", "a")],
         );
+    }
+
+    #[test]
+    fn turns_of_minutes_go_on_where_clocks_change() {
+        let zone = crate::notify::interval::parse_location("Europe/Berlin").unwrap();
+        for (begins, length_min) in
+            [("2026-10-24T00:10", 30), ("2026-10-24T00:10", 1), ("2027-03-27T00:10", 30), ("2027-03-27T00:10", 1)]
+        {
+            let users: Vec<String> = (0..7).map(|user| user.to_string()).collect();
+            let begins = parse_local(begins).unwrap();
+            let rotation = Rotation { users, begins, length_ms: length_min * 60_000, active: vec![] };
+            let begin = rotation.handoff(&zone, 0).unwrap();
+            assert_eq!(rotation.at(&zone, begin - 1), None);
+            for minute in 0..3 * 24 * 60 {
+                let user = (minute / length_min % 7).to_string();
+                assert_eq!(rotation.at(&zone, begin + minute * 60_000), Some(user.as_str()), "{begins} {minute}");
+            }
+        }
     }
 
     #[test]
