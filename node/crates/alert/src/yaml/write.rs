@@ -71,17 +71,30 @@ impl Mapping<'_> {
     }
 }
 
-/// What stands for the value of a key, and all below it, where that is hidden.
-type Hidden<'h> = &'h dyn Fn(&str) -> Option<&'static str>;
+/// How the value of a key is shown that is hidden.
+#[derive(Clone, Copy)]
+pub enum Shown {
+    /// This stands for it and all below it.
+    As(&'static str),
+    /// Another text stands for each in it.
+    Each(fn(&str) -> String),
+}
+
+/// How the value of a key is shown, where that is hidden.
+type Hidden<'h> = &'h dyn Fn(&str) -> Option<Shown>;
 
 /// A document as it was read, but for comments, styles, and values that are hidden.
 pub fn push_document(out: &mut String, root: &Node, hidden: Hidden<'_>) {
-    push_node(out, root, 0, hidden);
+    push_node(out, root, 0, hidden, None);
     end_line(out);
 }
 
-/// A node behind what is already on its line; what has lines of its own ends with the last of them.
-fn push_node(out: &mut String, node: &Node, indent: usize, hidden: Hidden<'_>) {
+/// A node behind what is already on its line; what has lines of its own ends with the last of them. `each`: what stands for each text
+/// of a value that is hidden.
+fn push_node(out: &mut String, node: &Node, indent: usize, hidden: Hidden<'_>, each: Option<fn(&str) -> String>) {
+    if let (Kind::Scalar(scalar), Some(each)) = (&node.kind, each) {
+        return push_quoted(out, &each(&scalar.value));
+    }
     match &node.kind {
         Kind::Scalar(scalar) if scalar.style == Style::Plain && !scalar.value.contains('\n') => {
             out.push_str(if scalar.value.is_empty() { "null" } else { &scalar.value });
@@ -95,7 +108,7 @@ fn push_node(out: &mut String, node: &Node, indent: usize, hidden: Hidden<'_>) {
                     push_indent(out, indent);
                 }
                 out.push_str("- ");
-                push_node(out, item, indent + INDENT, hidden);
+                push_node(out, item, indent + INDENT, hidden, each);
                 end_line(out);
             }
         }
@@ -107,16 +120,22 @@ fn push_node(out: &mut String, node: &Node, indent: usize, hidden: Hidden<'_>) {
                 }
                 push_quoted(out, &key.value);
                 out.push(':');
-                if let Some(shown) = hidden(&key.value) {
-                    let _ = write!(out, " {shown}");
-                } else if is_block(value) {
+                // Of what is hidden already nothing is shown because of its name.
+                let each = match (each, hidden(&key.value)) {
+                    (None, Some(Shown::As(shown))) => {
+                        let _ = writeln!(out, " {shown}");
+                        continue;
+                    }
+                    (None, Some(Shown::Each(each))) | (Some(each), _) => Some(each),
+                    (None, None) => None,
+                };
+                if is_block(value) {
                     out.push('\n');
                     push_indent(out, indent + INDENT);
-                    push_node(out, value, indent + INDENT, hidden);
                 } else {
                     out.push(' ');
-                    push_node(out, value, indent + INDENT, hidden);
                 }
+                push_node(out, value, indent + INDENT, hidden, each);
                 end_line(out);
             }
         }
@@ -220,14 +239,18 @@ mod tests {
 
     fn rewritten(text: &str) -> String {
         let mut out = String::new();
-        push_document(&mut out, &read(text).unwrap().unwrap(), &|key| (key == "secret").then_some("<secret>"));
+        push_document(&mut out, &read(text).unwrap().unwrap(), &|key| match key {
+            "secret" => Some(Shown::As("<secret>")),
+            "loud" => Some(Shown::Each(str::to_uppercase)),
+            _ => None,
+        });
         out
     }
 
     #[test]
     fn a_document_is_written_without_what_is_hidden() {
-        let text = "a: [1, '2', {b: c, secret: [x, y]}, [], [[d]]]\ne: {f: {}, g: \"two\\nlines\"}\nsecret: s\nh:\n";
-        let expected = "a:\n  - 1\n  - \"2\"\n  - b: c\n    secret: <secret>\n  - []\n  - - - d\ne:\n  f: {}\n  g: \"two\\nlines\"\nsecret: <secret>\nh: null\n";
+        let text = "a: [1, '2', {b: c, secret: [x, y]}, [], [[d]]]\nloud: {secret: s, all: [a, {b: '\"'}, []]}\ne: {f: {}, g: \"two\\nlines\"}\nsecret: s\nh:\n";
+        let expected = "a:\n  - 1\n  - \"2\"\n  - b: c\n    secret: <secret>\n  - []\n  - - - d\nloud:\n  secret: S\n  all:\n    - A\n    - b: \"\\\"\"\n    - []\ne:\n  f: {}\n  g: \"two\\nlines\"\nsecret: <secret>\nh: null\n";
         assert_eq!(rewritten(text), expected);
         assert_eq!(rewritten(expected), expected);
     }

@@ -30,6 +30,22 @@ pub fn check_url(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// An address with `xxxxx` in place of its password, as Go shows it; of anything else what would be one.
+pub fn without_password(text: &str) -> String {
+    let (scheme, rest) = text.split_at(text.find("//").map_or(0, |slashes| slashes + 2));
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let is_port = |(_, port): (&str, &str)| port.bytes().all(|byte| byte.is_ascii_digit());
+    let end = match authority.rfind('@') {
+        // A password that should have been written with %2F is no less one.
+        None if !authority.rsplit_once(':').is_none_or(is_port) => rest.rfind('@'),
+        end => end,
+    };
+    match end.map(|end| rest.split_at(end)).and_then(|(user, host)| Some((user.split_once(':')?.0, host))) {
+        Some((user, host)) => format!("{scheme}{user}:xxxxx{host}"),
+        None => text.to_owned(),
+    }
+}
+
 /// Parts `host:port`, with an IPv6 address in brackets.
 pub fn host_and_port(text: &str) -> Result<(String, String), String> {
     let wrong = || format!("{text:?} is no address; write host:port");
@@ -64,6 +80,23 @@ mod tests {
             "http://:80",
         ] {
             assert!(check_url(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        for (text, shown) in [
+            ("http://a:80/b@c:d", "http://a:80/b@c:d"),
+            ("http://me@a/b", "http://me@a/b"),
+            ("https://me:p@ss@a:80/b?c#d", "https://me:xxxxx@a:80/b?c#d"),
+            ("socks5://:p@[::1]:80", "socks5://:xxxxx@[::1]:80"),
+            ("http://me:p/a?s#s@a:80/b", "http://me:xxxxx@a:80/b"),
+            ("me:p@a", "me:xxxxx@a"),
+            ("http://me:@a", "http://me:xxxxx@a"),
+            ("a:80", "a:80"),
+            ("", ""),
+        ] {
+            assert_eq!(without_password(text), shown);
         }
     }
 

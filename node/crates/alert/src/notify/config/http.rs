@@ -67,10 +67,10 @@ const OAUTH2: Schema = Schema {
         file("client_secret_file"),
         text("client_secret_ref"),
         field("scopes", Shape::Texts),
-        text("token_url"),
+        field("token_url", Shape::AnyUrl),
         field("endpoint_params", Shape::Map),
         field("tls_config", Shape::One(&TLS)),
-        text("proxy_url"),
+        field("proxy_url", Shape::AnyUrl),
         text("no_proxy"),
         flag("proxy_from_environment", false),
         field("proxy_connect_header", Shape::SecretLists),
@@ -86,7 +86,7 @@ const OAUTH2: Schema = Schema {
 
 const HEADER: Schema = Schema {
     name: "a header of http_headers",
-    fields: &[field("values", Shape::Texts), field("secrets", Shape::Texts), field("files", Shape::Texts)],
+    fields: &[field("values", Shape::Texts), field("secrets", Shape::SecretTexts), field("files", Shape::Texts)],
     rules: &[],
     inherited: &[],
 };
@@ -103,7 +103,7 @@ pub const HTTP: Schema = Schema {
         field("tls_config", Shape::One(&TLS)),
         flag("follow_redirects", true),
         flag("enable_http2", true),
-        text("proxy_url"),
+        field("proxy_url", Shape::AnyUrl),
         text("no_proxy"),
         flag("proxy_from_environment", false),
         field("proxy_connect_header", Shape::SecretLists),

@@ -38,8 +38,10 @@ pub enum Shape {
     SecretTemplate,
     /// A text that is not shown.
     Secret,
-    /// An address that begins with `http://` or `https://`.
+    /// An address that begins with `http://` or `https://`; a password in it is not shown.
     Url,
+    /// An address that is not judged; a password in it is not shown.
+    AnyUrl,
     /// One that is not shown.
     SecretUrl,
     /// One that is not shown, or a template that makes one.
@@ -58,12 +60,16 @@ pub enum Shape {
     HostPort,
     /// Texts.
     Texts,
+    /// Texts that are not shown.
+    SecretTexts,
     /// Texts that are expanded for each message.
     Templates,
     /// Texts by names.
     Map,
     /// Texts by names, expanded for each message.
     TemplateMap,
+    /// Such texts that are not shown.
+    SecretTemplateMap,
     /// Lists of secrets by names.
     SecretLists,
     /// A mapping.

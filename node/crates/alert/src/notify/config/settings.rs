@@ -38,12 +38,16 @@ pub enum Setting {
     },
     /// Texts.
     Texts(Vec<String>),
+    /// Texts that are not shown.
+    Secrets(Vec<Secret>),
     /// Texts that are expanded for each message.
     Templates(Vec<String>),
     /// Texts by names.
     Map(BTreeMap<String, String>),
     /// Texts by names that are expanded for each message.
     TemplateMap(BTreeMap<String, String>),
+    /// Such texts that are not shown.
+    SecretTemplateMap(BTreeMap<String, Secret>),
     /// Lists of secrets by names.
     SecretLists(BTreeMap<String, Vec<Secret>>),
     /// A mapping.
@@ -274,6 +278,14 @@ impl Settings {
         }
     }
 
+    /// Texts in a list that are not shown.
+    pub fn secrets(&self, name: &str) -> &[Secret] {
+        match self.get(name) {
+            Some(Setting::Secrets(list)) => list,
+            _ => &[],
+        }
+    }
+
     /// Texts by names.
     pub fn map(&self, name: &str) -> Option<&BTreeMap<String, String>> {
         match self.get(name)? {
@@ -334,13 +346,14 @@ impl Settings {
     pub fn templates(&self) -> Vec<WrittenTemplate<'_>> {
         let mut all = Vec::new();
         for (name, placed) in self.values.iter().filter(|(_, placed)| placed.is_written) {
-            let is_secret = matches!(placed.value, Setting::SecretTemplate(_));
+            let is_secret = matches!(placed.value, Setting::SecretTemplate(_) | Setting::SecretTemplateMap(_));
             let mut add = |text| all.push(WrittenTemplate { setting: name, place: placed.place, text, is_secret });
             match &placed.value {
                 Setting::Template(text) => add(text.as_str()),
                 Setting::SecretTemplate(secret) => add(secret.reveal()),
                 Setting::Templates(texts) => texts.iter().for_each(|text| add(text)),
                 Setting::TemplateMap(map) => map.values().for_each(|text| add(text)),
+                Setting::SecretTemplateMap(map) => map.values().for_each(|secret| add(secret.reveal())),
                 Setting::One(settings) => all.extend(settings.templates()),
                 Setting::Many(list) => list.iter().for_each(|settings| all.extend(settings.templates())),
                 _ => {}
@@ -372,6 +385,14 @@ fn read_setting(node: &Node, field: &Field, problems: &mut Problems) -> Option<S
         Shape::Templates => texts(node, name, problems).map(Setting::Templates),
         Shape::Map => map(node, name, problems).map(Setting::Map),
         Shape::TemplateMap => map(node, name, problems).map(Setting::TemplateMap),
+        Shape::SecretTexts => {
+            let texts = texts(node, name, problems)?;
+            Some(Setting::Secrets(texts.into_iter().map(Secret::new).collect()))
+        }
+        Shape::SecretTemplateMap => {
+            let map = map(node, name, problems)?;
+            Some(Setting::SecretTemplateMap(map.into_iter().map(|(name, text)| (name, Secret::new(text))).collect()))
+        }
         Shape::SecretLists => {
             let mut lists = BTreeMap::new();
             for (name, node) in entries(node, name, problems)? {

@@ -97,15 +97,22 @@ impl<'a> Given<'a> {
         }
         let expanded = match self.settings.get(name) {
             Some(Setting::Secret(secret)) => secret.clone(),
-            // What fails may quote the text.
-            Some(Setting::SecretTemplate(secret)) => Secret::new(
-                self.expansion
-                    .expand(name, secret.reveal(), TextKind::Plain)
-                    .map_err(|_| Failure::lasting(Reason::Template, format!("{name} cannot be expanded")))?,
-            ),
+            Some(Setting::SecretTemplate(secret)) => Secret::new(self.expand_secret(name, secret)?),
             _ => return Ok(None),
         };
         Ok((!expanded.reveal().is_empty()).then_some(expanded))
+    }
+
+    /// Texts by names that must not be seen.
+    pub fn secret_map(&self, name: &str) -> Result<BTreeMap<String, String>, Failure> {
+        let Some(Setting::SecretTemplateMap(map)) = self.settings.get(name) else { return Ok(BTreeMap::new()) };
+        map.iter().map(|(key, secret)| Ok((key.clone(), self.expand_secret(name, secret)?))).collect()
+    }
+
+    fn expand_secret(&self, name: &str, secret: &Secret) -> Result<String, Failure> {
+        let expanded = self.expansion.expand(name, secret.reveal(), TextKind::Plain);
+        // What fails may quote the text.
+        expanded.map_err(|_| Failure::lasting(Reason::Template, format!("{name} cannot be expanded")))
     }
 
     /// The same where it must be there.

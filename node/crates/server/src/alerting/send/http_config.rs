@@ -201,7 +201,8 @@ async fn own_headers(http: &Settings, files: &SettingFiles) -> Result<Vec<(Heade
         if OWN_HEADERS.contains(&of_name) {
             return Err(Failure::of_settings(format!("http_headers cannot have {name}")));
         }
-        let mut values: Vec<String> = [header.list("values"), header.list("secrets")].concat();
+        let secrets = header.secrets("secrets").iter().map(|secret| secret.reveal().to_owned());
+        let mut values: Vec<String> = header.list("values").iter().cloned().chain(secrets).collect();
         for file in header.list("files") {
             values.push(files.read_text(file).await?);
         }

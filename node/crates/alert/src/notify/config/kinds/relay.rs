@@ -3,8 +3,7 @@
 use super::web::FROM_GLOBAL;
 use crate::notify::config::http::HTTP;
 use crate::notify::config::schema::{
-    Rule, Schema, Shape, duration_or, field, file, flag, map_or, secret, template, template_or, text, text_or, url,
-    url_or,
+    Rule, Schema, Shape, duration_or, field, file, flag, secret, template, template_or, text, text_or, url, url_or,
 };
 
 /// Its address is `url`, with the prefix under which it is served.
@@ -45,7 +44,7 @@ pub const SMS: Schema = Schema {
         template_or("text", "{{ template \"sms.default.text\" . }}"),
         field("max_characters", Shape::Number(1)),
         field("names", Shape::One(&NAMES)),
-        map_or("form", &[]),
+        field("form", Shape::SecretTemplateMap),
         duration_or("timeout", Shape::GoDuration, 0),
     ],
     rules: &[

@@ -23,7 +23,7 @@ pub fn request(given: &Given<'_>) -> Result<Request, Failure> {
         return Err(Failure::lasting(Reason::Template, format!("{what} is empty")));
     }
     let names = given.settings.one("names");
-    let mut fields = given.map("form")?;
+    let mut fields = given.secret_map("form")?;
     for ((setting, default), value) in NAMES_DEFAULT.into_iter().zip([to, given.text("from")?, text]) {
         let name = names.and_then(|names| names.text(setting)).unwrap_or(default);
         if !value.is_empty() && !name.is_empty() {
