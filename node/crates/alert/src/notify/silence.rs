@@ -56,6 +56,8 @@ impl Silence {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
     use crate::notify::matchers::parse_matchers;
     use bellwether_model::PatternBudget;
@@ -69,5 +71,27 @@ mod tests {
         assert_eq!(states, [SilenceState::Pending, SilenceState::Active, SilenceState::Active, SilenceState::Expired]);
         assert!(silence.silences(&alert, 10) && !silence.silences(&alert, 9));
         assert!(!silence.silences(&Labels::of(&[("host", "b")]), 10));
+    }
+
+    #[test]
+    fn what_silences_wait_for_is_looked_at_once_for_all_alerts() {
+        let mut silences = Silences::default();
+        let waiting = [("a", Some("x=1"), 0), ("b", Some("x=2"), 0), ("c", Some("x=1"), 20), ("d", None, 0)];
+        for (id, during, begins_at) in waiting {
+            let silence = StoredSilence::new("host=~h.*", (begins_at, 30), "me", "").during(during);
+            silences.insert_stored(id.to_owned(), silence);
+        }
+        let asked = Cell::new(0);
+        let fires = |during: &Matchers| {
+            asked.set(asked.get() + 1);
+            during.match_labels(&Labels::of(&[("x", "1")]))
+        };
+        let holding = silences.holding(&fires, 10);
+        for host in ["h1", "h2", "h3"] {
+            let alert = Labels::of(&[("host", host)]);
+            let by = holding.iter().filter(|(_, silence)| silence.silences(&alert, 10)).map(|(id, _)| id.as_str());
+            assert_eq!(by.collect::<Vec<_>>(), ["a", "d"]);
+        }
+        assert_eq!(asked.get(), 2, "of those whose time has come");
     }
 }

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bellwether_model::Timestamp;
 
+use super::config::IntegrationAt;
 use super::dispatch::GroupId;
 use crate::set_back::SetBack;
 

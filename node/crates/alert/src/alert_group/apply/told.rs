@@ -9,7 +9,6 @@ use crate::alert_group::limits::{GIVEN_UP_KEPT_MS, GIVEN_UP_MAX, INTENTS_MAX, SI
 use crate::alert_group::state::{GivenUp, Intent, StoredNotifications, TenantState};
 use crate::notify::dispatch::{Looking, Message, Way, Why};
 use crate::notify::route::Routes;
-use crate::notify::silence::{SilenceState, StoredSilence};
 use crate::notify::throttle::TOLD_AGAIN_MS_MIN;
 
 impl TenantState {
@@ -18,16 +17,10 @@ impl TenantState {
         self.forget_acknowledgements(now);
         let config = StoredNotifications::effective(&self.notifications);
         let (intents, ways) = (&self.intents, &self.ways);
-        let active: Vec<&StoredSilence> = self
-            .silences
-            .iter()
-            .map(|(_, silence)| silence)
-            .filter(|silence| silence.state(now) == SilenceState::Active)
-            .filter(|silence| silence.is_met(&|during| self.dispatch.fires(during, now)))
-            .collect();
+        let holding = self.silences.holding(&|during| self.dispatch.fires(during, now), now);
         let muted = self.muted();
-        let is_silenced =
-            |labels: &Labels| muted.contains(labels) || active.iter().any(|silence| silence.silences(labels, now));
+        let silences = |labels: &Labels| holding.iter().any(|(_, silence)| silence.silences(labels, now));
+        let is_silenced = |labels: &Labels| muted.contains(labels) || silences(labels);
         let pending = |way: &Way| {
             let number = *ways.get(way)?;
             Some((number, &intents.get(&number)?.message))

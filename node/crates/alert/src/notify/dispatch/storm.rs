@@ -6,7 +6,7 @@ use bellwether_model::{Labels, Timestamp};
 
 use super::{Alert, Dispatch, GroupId, Look, Looking, Message, Why, is_over};
 use crate::notify::Config;
-use crate::notify::config::Receiver;
+use crate::notify::config::{IntegrationAt, Receiver};
 use crate::notify::route::{RouteAt, Routes};
 use crate::notify::throttle::{HELD_BACK_ALERTS_MAX, TOLD_AGAIN_MS_MIN, Throttled, Throttles};
 

@@ -74,7 +74,7 @@ impl StoredSilence {
     }
 
     /// Whether what it waits for is so. `fires` tells whether an alert fires that meets matchers.
-    pub fn is_met(&self, fires: &dyn Fn(&Matchers) -> bool) -> bool {
+    fn is_met(&self, fires: &dyn Fn(&Matchers) -> bool) -> bool {
         self.during.as_ref().is_none_or(|(_, during)| during.as_ref().is_ok_and(fires))
     }
 
@@ -137,14 +137,11 @@ impl Silences {
         }
     }
 
-    /// Those that silence an alert at a time. `fires` tells whether an alert fires that meets matchers.
-    pub fn silencing(
-        &self,
-        labels: &Labels,
-        fires: &dyn Fn(&Matchers) -> bool,
-        now: Timestamp,
-    ) -> impl Iterator<Item = (&String, &StoredSilence)> {
-        self.0.iter().filter(move |(_, silence)| silence.silences(labels, now) && silence.is_met(fires))
+    /// Those that hold at a time, found out once for all alerts: `fires`, which tells whether an alert fires that meets matchers, may
+    /// look at each of them.
+    pub fn holding(&self, fires: &dyn Fn(&Matchers) -> bool, now: Timestamp) -> Vec<(&String, &StoredSilence)> {
+        let active = self.0.iter().filter(|(_, silence)| silence.state(now) == SilenceState::Active);
+        active.filter(|(_, silence)| silence.is_met(fires)).collect()
     }
 
     /// Sets a silence, or changes the one that it replaces; its id. What cannot be changed without changing what was silenced ends

@@ -11,6 +11,7 @@ use bellwether_alert::notify::dispatch::{KnownAlert, is_over};
 use bellwether_alert::notify::fingerprint::Fingerprint;
 use bellwether_alert::notify::matchers::Matchers;
 use bellwether_alert::notify::route::Muted;
+use bellwether_alert::notify::silence::StoredSilence;
 use bellwether_alert::state::alerting::ALERT_NAME;
 use bellwether_model::{Labels, Tenant, Timestamp, WholeRegex};
 
@@ -121,9 +122,9 @@ impl Desk {
         let now = self.now_ms();
         let mut alerts: Vec<FiringAlert> = self.look(tenant, |state| {
             let Some(state) = state else { return Vec::new() };
-            let (config, muted) = (config(state), state.muted());
+            let all = Seen::of(state, now);
             let wanted = state.dispatch.alerts().filter(|known| filter.matchers.match_labels(&known.alert.labels));
-            let firing = wanted.filter_map(|known| firing(state, (config, &muted), known, now));
+            let firing = wanted.filter_map(|known| all.firing(known));
             firing.filter(|alert| filter.takes(alert)).collect()
         });
         alerts.iter_mut().for_each(|alert| self.complete_url(alert));
@@ -137,7 +138,8 @@ impl Desk {
         let now = self.now_ms();
         let mut groups = self.look(tenant, |state| {
             let Some(state) = state else { return Vec::new() };
-            let (config, muted) = (config(state), state.muted());
+            let all = Seen::of(state, now);
+            let config = all.config;
             let mut known: BTreeMap<&Labels, Option<FiringAlert>> = BTreeMap::new();
             let mut groups = Vec::new();
             for ((route, labels), group) in state.dispatch.groups() {
@@ -152,7 +154,7 @@ impl Desk {
                 }
                 let mut alerts = Vec::new();
                 for labels in group.alerts.iter().filter(|labels| filter.matchers.match_labels(labels)) {
-                    let of = || firing(state, (config, &muted), state.dispatch.alert(labels)?, now);
+                    let of = || all.firing(state.dispatch.alert(labels)?);
                     let Some(alert) = known.entry(labels).or_insert_with(of) else { continue };
                     if filter.takes(alert) {
                         let mut alert = alert.clone();
@@ -199,43 +201,55 @@ fn config(state: &TenantState) -> &Config {
     StoredNotifications::effective(&state.notifications)
 }
 
-fn firing(
-    state: &TenantState,
-    (config, muted): (&Config, &BTreeSet<Labels>),
-    known: &KnownAlert,
+/// What alerts are seen by, found out once for all of them.
+struct Seen<'s> {
+    state: &'s TenantState,
+    config: &'s Config,
+    muted: BTreeSet<Labels>,
+    silences: Vec<(&'s String, &'s StoredSilence)>,
     now: Timestamp,
-) -> Option<FiringAlert> {
-    let alert = &known.alert;
-    if is_over(alert, now) {
-        return None;
+}
+
+impl<'s> Seen<'s> {
+    fn of(state: &'s TenantState, now: Timestamp) -> Seen<'s> {
+        let silences = state.silences.holding(&|during| state.dispatch.fires(during, now), now);
+        Seen { state, config: config(state), muted: state.muted(), silences, now }
     }
-    let mut receivers: Vec<String> = Vec::new();
-    for route in config.routes.take(&alert.labels) {
-        let receiver = &config.routes.get(route).receiver;
-        if !receivers.contains(receiver) {
-            receivers.push(receiver.clone());
+
+    fn firing(&self, known: &KnownAlert) -> Option<FiringAlert> {
+        let Seen { state, config, ref muted, ref silences, now } = *self;
+        let alert = &known.alert;
+        if is_over(alert, now) {
+            return None;
         }
+        let mut receivers: Vec<String> = Vec::new();
+        for route in config.routes.take(&alert.labels) {
+            let receiver = &config.routes.get(route).receiver;
+            if !receivers.contains(receiver) {
+                receivers.push(receiver.clone());
+            }
+        }
+        let silencing = silences.iter().filter(|(_, silence)| silence.silences(&alert.labels, now));
+        let inhibited_by = state.dispatch.inhibited_by(config, &alert.labels, now);
+        Some(FiringAlert {
+            labels: alert.labels.clone(),
+            fingerprint: Fingerprint::of(&alert.labels),
+            annotations: alert.annotations.clone(),
+            begins_at: alert.begins_at,
+            // Whoever asks sees an end that moves on, as that of an alert of which Prometheus tells again and again.
+            ends_at: alert.ends_at.unwrap_or_else(|| now.saturating_add(config.resolve_timeout_ms())),
+            updated_at: known.updated_at,
+            generator_url: alert.generator_url.clone(),
+            receivers,
+            acknowledged: state.acknowledgement(&alert.labels, now).cloned(),
+            silenced_by: silencing.map(|(id, _)| (*id).clone()).collect(),
+            inhibited_by: inhibited_by.map(|(_, labels)| Fingerprint::of(labels)).into_iter().collect(),
+            muted_by: muted
+                .get(&alert.labels)
+                .and_then(|labels| labels.get(ALERT_NAME))
+                .map(rule_name)
+                .into_iter()
+                .collect(),
+        })
     }
-    let fires = |during: &Matchers| state.dispatch.fires(during, now);
-    let inhibited_by = state.dispatch.inhibited_by(config, &alert.labels, now);
-    Some(FiringAlert {
-        labels: alert.labels.clone(),
-        fingerprint: Fingerprint::of(&alert.labels),
-        annotations: alert.annotations.clone(),
-        begins_at: alert.begins_at,
-        // Whoever asks sees an end that moves on, as that of an alert of which Prometheus tells again and again.
-        ends_at: alert.ends_at.unwrap_or_else(|| now.saturating_add(config.resolve_timeout_ms())),
-        updated_at: known.updated_at,
-        generator_url: alert.generator_url.clone(),
-        receivers,
-        acknowledged: state.acknowledgement(&alert.labels, now).cloned(),
-        silenced_by: state.silences.silencing(&alert.labels, &fires, now).map(|(id, _)| id.clone()).collect(),
-        inhibited_by: inhibited_by.map(|(_, labels)| Fingerprint::of(labels)).into_iter().collect(),
-        muted_by: muted
-            .get(&alert.labels)
-            .and_then(|labels| labels.get(ALERT_NAME))
-            .map(rule_name)
-            .into_iter()
-            .collect(),
-    })
 }
