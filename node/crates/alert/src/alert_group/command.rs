@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bellwether_model::{Labels, NodeId, PatternBudget, Tenant, Timestamp};
 
 use super::evaluated::Evaluated;
+use super::limits::{ACKNOWLEDGED_AT_ONCE_MAX, ACKNOWLEDGED_BYTES_MAX};
 use super::state::{Notifications, RuleShape};
 use crate::notify::matchers::parse_matchers;
 use crate::notify::on_call::Shift;
@@ -360,7 +361,7 @@ pub enum Limited {
     AlertBytes = 16,
     /// See [`super::limits::EVALUATION_AHEAD_MS_MAX`].
     EvaluationAheadMs = 17,
-    /// See [`super::limits::ACKNOWLEDGED_MAX`].
+    /// See [`super::limits::ACKNOWLEDGED_AT_ONCE_MAX`].
     Acknowledged = 32,
     /// See [`super::limits::AUTHOR_BYTES_MAX`].
     AuthorBytes = 33,
@@ -416,7 +417,7 @@ impl std::fmt::Display for Limited {
             Limited::Silences => "silences",
             Limited::SilenceBytes => "bytes of the silence",
             Limited::AlertBytes => "bytes of an alert",
-            Limited::Acknowledged => "acknowledged alerts",
+            Limited::Acknowledged => "alerts acknowledged at once",
             Limited::AuthorBytes => "bytes of names",
             Limited::Overrides => "overrides",
             Limited::ConditionalSilences => "silences that hold while an alert fires",
@@ -466,6 +467,26 @@ impl Command {
     ) -> Result<Command, Vec<Problem>> {
         let problems = check_settings(&Notifications::read(&config, &templates)?.config);
         if problems.is_empty() { Ok(Command::SetNotifications { tenant, config, templates }) } else { Err(problems) }
+    }
+
+    /// That somebody takes care of alerts, in as many commands as it takes.
+    pub fn acknowledge(tenant: &Tenant, alerts: BTreeSet<Labels>, by: &str) -> Vec<Command> {
+        let mut parts: Vec<BTreeSet<Labels>> = Vec::new();
+        let mut bytes = 0;
+        for labels in alerts {
+            bytes += labels.byte_len();
+            let has_room =
+                |part: &&mut BTreeSet<Labels>| part.len() < ACKNOWLEDGED_AT_ONCE_MAX && bytes <= ACKNOWLEDGED_BYTES_MAX;
+            match parts.last_mut().filter(has_room) {
+                Some(part) => drop(part.insert(labels)),
+                None => {
+                    bytes = labels.byte_len();
+                    parts.push([labels].into());
+                }
+            }
+        }
+        let command = |alerts| Command::Acknowledge { tenant: tenant.clone(), alerts, by: by.to_owned() };
+        parts.into_iter().map(command).collect()
     }
 
     /// Whose it is; the ring is nobody's.

@@ -54,8 +54,11 @@ pub const GIVEN_UP_MAX: usize = 10_000;
 /// For how long: receivers forget keys after a day.
 pub const GIVEN_UP_KEPT_MS: i64 = 24 * 3600 * 1000;
 
-/// Alerts of one tenant that are acknowledged, and alerts that one command acknowledges.
-pub const ACKNOWLEDGED_MAX: usize = 10_000;
+/// Alerts that one command acknowledges. Of a tenant all may be: a group whose alerts could not all be would be escalated whatever
+/// anybody says.
+pub const ACKNOWLEDGED_AT_ONCE_MAX: usize = 10_000;
+/// Bytes of them.
+pub const ACKNOWLEDGED_BYTES_MAX: usize = 2 << 20;
 /// Bytes of who acknowledges, or overrides who is on call, and of the names in an override.
 pub const AUTHOR_BYTES_MAX: usize = 1024;
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use bellwether_alert::alert_group::{Command, Outcome, ReceivedAlert};
+use bellwether_alert::alert_group::limits::{ACKNOWLEDGED_AT_ONCE_MAX, RECEIVED_MAX};
+use bellwether_alert::alert_group::{Command, Outcome, ReceivedAlert, states};
 use bellwether_model::Labels;
 
 use crate::play::{CONFIG, MINUTE, Play, SECOND, outside, tenant};
@@ -104,6 +105,51 @@ fn the_message_of_an_acknowledgement_goes_its_own_way_and_stays_in_another_confi
     for other in ["", "{}:{}", "{}", "{}:{alertname=\"Out\"", "x{}:{alertname=\"Out\"}"] {
         assert!(play.tenant().dispatch.firing_in(config, other, play.now).is_empty(), "{other}");
     }
+}
+
+#[test]
+fn all_alerts_of_a_group_can_be_acknowledged_however_many() {
+    const ALERTS: usize = ACKNOWLEDGED_AT_ONCE_MAX + 1;
+    let mut play = Play::new();
+    let pager = CONFIG.replace("webhook_configs: [{url: 'http://chat'}]", "pagerduty_configs: [{routing_key: k}]");
+    play.set_config(&pager.replace("3m", "2d")).unwrap();
+    let all: Vec<ReceivedAlert> = (0..ALERTS).map(|x| outside(&x.to_string())).collect();
+    for alerts in all.chunks(RECEIVED_MAX) {
+        play.apply(Command::Receive { tenant: tenant(), alerts: alerts.to_vec() }).unwrap();
+    }
+    play.look_until(play.now + 10 * SECOND);
+    assert_eq!(play.send_all().len(), 1);
+    let key = "{}:{alertname=\"Out\"}";
+    let firing = play.tenant().dispatch.firing_in(play.tenant().config(), key, play.now);
+    // What is acknowledged already takes no room again.
+    for new in [ALERTS as u64, 0] {
+        let commands = Command::acknowledge(&tenant(), firing.clone(), "me");
+        assert_eq!(commands.len(), 2);
+        let counts = commands.into_iter().map(|command| match play.apply(command) {
+            Ok(Outcome::Acknowledged { alerts }) => alerts,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(counts.sum::<u64>(), new);
+    }
+    assert_eq!(play.tenant().acknowledged.len(), ALERTS);
+    let why: Vec<&str> = play.tenant().intents.values().map(|intent| intent.message.why.as_str()).collect();
+    assert_eq!(why, ["acknowledged"]);
+    let bytes = states::encode(&play.state);
+    assert!(states::encode(&states::decode(&bytes).unwrap()) == bytes);
+}
+
+#[test]
+fn a_command_acknowledges_as_many_bytes_as_fit() {
+    let long = |number: usize| Labels::of(&[("x", &format!("{number:060000}"))]);
+    let commands = Command::acknowledge(&tenant(), (0..69).map(long).collect(), "me");
+    let counts: Vec<usize> = commands
+        .iter()
+        .map(|command| match command {
+            Command::Acknowledge { alerts, .. } => alerts.len(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(counts, [34, 34, 1]);
 }
 
 #[test]

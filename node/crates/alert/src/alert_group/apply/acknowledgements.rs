@@ -7,18 +7,22 @@ use bellwether_model::{Labels, Timestamp};
 
 use super::Entry;
 use crate::alert_group::command::{Limited, Outcome, Refusal, Reply};
-use crate::alert_group::limits::{ACKNOWLEDGED_MAX, AUTHOR_BYTES_MAX, INTENTS_MAX};
+use crate::alert_group::limits::{ACKNOWLEDGED_AT_ONCE_MAX, AUTHOR_BYTES_MAX, INTENTS_MAX};
 use crate::alert_group::state::{Acknowledgement, StoredNotifications, TenantState};
-use crate::notify::dispatch::is_over;
+use crate::notify::dispatch::{ALERTS_MAX, is_over};
 
 impl TenantState {
     pub(super) fn acknowledge(&mut self, alerts: BTreeSet<Labels>, by: &str, entry: &mut Entry<'_>) -> Reply {
         let now = entry.now;
         Refusal::check(Limited::AuthorBytes, by.len(), AUTHOR_BYTES_MAX)?;
-        Refusal::check(Limited::Acknowledged, self.acknowledged.len() + alerts.len(), ACKNOWLEDGED_MAX)?;
+        Refusal::check(Limited::Acknowledged, alerts.len(), ACKNOWLEDGED_AT_ONCE_MAX)?;
         let fires = |labels: &Labels| self.dispatch.alert(labels).is_some_and(|known| !is_over(&known.alert, now));
         let is_new = |labels: &Labels| fires(labels) && self.acknowledgement(labels, now).is_none();
         let new: BTreeSet<Labels> = alerts.into_iter().filter(is_new).collect();
+        if self.acknowledged.len() + new.len() > ALERTS_MAX {
+            // Then each is of an alert that fires: there are no more than alerts.
+            self.forget_acknowledgements(now);
+        }
         let by: Arc<str> = by.into();
         for labels in &new {
             // The clock of who evaluates may be ahead.

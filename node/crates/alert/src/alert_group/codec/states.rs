@@ -57,7 +57,7 @@ pub fn encode(state: &AlertGroupState) -> Vec<u8> {
         to.section(PEOPLE, |to| {
             to.list(people.into_iter(), |to, (tenant, state)| {
                 to.tenant(tenant);
-                to.people(state);
+                to.people(state, &table);
             });
         });
     }
@@ -114,7 +114,7 @@ pub fn decode(bytes: &[u8]) -> Result<AlertGroupState, DecodeError> {
         let read: Vec<()> = from.list(|from| {
             let tenant = from.tenant()?;
             let known = state.tenants.get_mut(&tenant).ok_or(damaged("a tenant is not there"))?;
-            from.people(known)
+            from.people(known, &table)
         })?;
         drop(read);
         from.end()?;
@@ -131,6 +131,7 @@ impl<'s> Table<'s> {
         for tenant in state.tenants.values() {
             tenants::collect(tenant, &mut all);
             dispatch::collect(tenant, &mut all);
+            all.extend(tenant.acknowledged.keys());
         }
         all.sort_unstable_by_key(|labels| labels.canonical_bytes());
         all.dedup();

@@ -102,14 +102,13 @@ impl Desk {
     }
 
     async fn acknowledge_alerts(&self, tenant: &Tenant, alerts: BTreeSet<Labels>, by: &str) -> Result<u64, DeskError> {
-        if alerts.is_empty() {
-            return Ok(0);
+        let mut acknowledged = 0;
+        for command in Command::acknowledge(tenant, alerts, by) {
+            if let Outcome::Acknowledged { alerts } = self.propose(tenant, command).await? {
+                acknowledged += alerts;
+            }
         }
-        let command = Command::Acknowledge { tenant: tenant.clone(), alerts, by: by.to_owned() };
-        match self.propose(tenant, command).await? {
-            Outcome::Acknowledged { alerts } => Ok(alerts),
-            _ => Ok(0),
-        }
+        Ok(acknowledged)
     }
 
     fn firing_in(&self, tenant: &Tenant, group_key: &str) -> BTreeSet<Labels> {

@@ -1,7 +1,10 @@
 //! The bytes of what is known of people who are told, beside what they were told: section 4. A tenant of whom there is nothing to
 //! say is not in it.
 
+use bellwether_model::Labels;
+
 use super::super::{DecodeError, Decoder, Encoder};
+use super::Table;
 use crate::alert_group::state::{Acknowledgement, GivenUp, IntegrationHealth, LinkKey, TenantState};
 use crate::notify::config::IntegrationAt;
 use crate::notify::dispatch::{GroupId, Way};
@@ -31,7 +34,7 @@ fn during(tenant: &TenantState) -> impl Iterator<Item = (&String, &str)> {
 }
 
 impl Encoder {
-    pub(super) fn people(&mut self, tenant: &TenantState) {
+    pub(super) fn people(&mut self, tenant: &TenantState, table: &Table<'_>) {
         let failing: Vec<_> = failing(tenant).collect();
         self.list(failing.into_iter(), |to, ((receiver, integration), health)| {
             to.text(receiver);
@@ -55,7 +58,7 @@ impl Encoder {
             });
         });
         self.list(tenant.acknowledged.iter(), |to, (labels, known)| {
-            to.labels(labels);
+            to.known(labels, table);
             to.i64(known.at);
             to.text(&known.by);
         });
@@ -93,7 +96,7 @@ impl Encoder {
 }
 
 impl Decoder<'_> {
-    pub(super) fn people(&mut self, tenant: &mut TenantState) -> Result<(), DecodeError> {
+    pub(super) fn people(&mut self, tenant: &mut TenantState, table: &[Labels]) -> Result<(), DecodeError> {
         let failing: Vec<((String, IntegrationAt), _)> = self.list(|from| {
             let key = (from.text()?, from.integration()?);
             Ok((key, (from.option(Decoder::i64)?, from.option(Decoder::i64)?)))
@@ -111,7 +114,7 @@ impl Decoder<'_> {
             Ok((receiver, Throttled { made, held, messages, next, is_told, again }))
         })?);
         tenant.acknowledged = self.list(|from| {
-            let (labels, at) = (from.labels()?, from.i64()?);
+            let (labels, at) = (from.known(table)?, from.i64()?);
             Ok((labels, Acknowledgement { at, by: from.str()?.into() }))
         })?;
         tenant.link_key = self.option(Decoder::array)?.map(LinkKey);
