@@ -76,7 +76,7 @@ impl TenantState {
                 false => Err(Refusal::NoSilence { id }),
             },
             Command::Advance { .. } => Ok(self.advance(entry)),
-            Command::Told { intent, result, .. } => Ok(self.told(intent, result, now)),
+            Command::Told { intent, result, .. } => Ok(self.told(intent, result, entry)),
             Command::SetLinkKey { key, .. } => {
                 self.link_key.get_or_insert(LinkKey(key));
                 Ok(Outcome::Done)

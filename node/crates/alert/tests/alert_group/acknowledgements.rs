@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bellwether_alert::alert_group::limits::{ACKNOWLEDGED_AT_ONCE_MAX, RECEIVED_MAX};
-use bellwether_alert::alert_group::{Command, Outcome, ReceivedAlert, states};
+use bellwether_alert::alert_group::{Command, Delivery, Outcome, ReceivedAlert, states};
 use bellwether_model::Labels;
 
 use crate::play::{CONFIG, MINUTE, Play, SECOND, outside, tenant};
@@ -57,6 +57,30 @@ fn a_pager_is_told_once_all_that_fires_is_acknowledged_and_nobody_is_reminded() 
     assert_eq!(play.send_all(), ["changed [1 2 3] []"; 2]);
     play.look_until(play.now + 62 * MINUTE);
     assert_eq!(play.send_all(), ["repeated [1 2 3] []"; 2]);
+}
+
+#[test]
+fn a_pager_that_hears_of_alerts_after_they_were_acknowledged_is_told_so() {
+    let mut play = Play::new();
+    let pager = CONFIG.replace("webhook_configs: [{url: 'http://chat'}]", "pagerduty_configs: [{routing_key: k}]");
+    play.set_config(&pager.replace("3m", "2d")).unwrap();
+    ["1", "2"].into_iter().for_each(|x| drop(play.receive(outside(x)).unwrap()));
+    play.look_until(play.now + 10 * SECOND);
+    // The first attempts fail, and somebody takes care meanwhile.
+    assert_eq!(acknowledge(&mut play, &["1", "2"]), 2);
+    assert_eq!(play.tenant().intents.keys().collect::<Vec<_>>(), [&0]);
+    assert_eq!(play.tell(0, Delivery::Failed("no answer".into())), "new [1 2] []");
+    play.look_until(play.now + MINUTE);
+    assert_eq!(play.send_all(), ["new [1 2] []"]);
+    assert_eq!(play.send_all(), ["acknowledged [1 2] []"]);
+    assert_eq!(play.send_all(), [] as [&str; 0], "once");
+    // What fires beside by the time is nobody's yet.
+    play.receive(outside("3")).unwrap();
+    play.look_until(play.now + MINUTE);
+    assert_eq!(acknowledge(&mut play, &["3"]), 1);
+    play.receive(outside("4")).unwrap();
+    assert_eq!(play.send_all(), ["changed [1 2 3] []", "acknowledged [1 2 3] []"]);
+    assert_eq!(play.send_all(), [] as [&str; 0]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::Entry;
 use crate::alert_group::command::{Limited, Outcome, Refusal, Reply};
 use crate::alert_group::limits::{ACKNOWLEDGED_AT_ONCE_MAX, AUTHOR_BYTES_MAX, INTENTS_MAX};
 use crate::alert_group::state::{Acknowledgement, StoredNotifications, TenantState};
-use crate::notify::dispatch::{ALERTS_MAX, is_over};
+use crate::notify::dispatch::{ALERTS_MAX, Message, is_over};
 
 impl TenantState {
     pub(super) fn acknowledge(&mut self, alerts: BTreeSet<Labels>, by: &str, entry: &mut Entry<'_>) -> Reply {
@@ -32,13 +32,23 @@ impl TenantState {
         let config = StoredNotifications::effective(&self.notifications);
         let is_acknowledged = |labels: &Labels| self.acknowledgement(labels, now).is_some();
         let messages = self.dispatch.acknowledged(config, (&new, &self.overrides), &is_acknowledged, now);
-        for message in messages {
-            if self.ways.contains_key(&message.way()) || self.intents.len() >= INTENTS_MAX {
-                continue;
-            }
+        messages.into_iter().for_each(|message| self.intend_acknowledged(message, entry));
+        Ok(Outcome::Acknowledged { alerts: new.len() as u64 })
+    }
+
+    /// Who was told only now what fires is told as well that somebody takes care of it, if that is so.
+    pub(super) fn tell_acknowledged(&mut self, message: &Message, entry: &mut Entry<'_>) {
+        let now = entry.now;
+        let is_acknowledged = |labels: &Labels| self.acknowledgement(labels, now).is_some();
+        if let Some(message) = self.dispatch.acknowledged_before(message, &is_acknowledged, now) {
+            self.intend_acknowledged(message, entry);
+        }
+    }
+
+    fn intend_acknowledged(&mut self, message: Message, entry: &mut Entry<'_>) {
+        if !self.ways.contains_key(&message.way()) && self.intents.len() < INTENTS_MAX {
             self.intend(message, entry);
         }
-        Ok(Outcome::Acknowledged { alerts: new.len() as u64 })
     }
 
     /// Who took care of what is over, or began anew, takes care of it no longer.

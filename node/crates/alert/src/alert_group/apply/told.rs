@@ -45,7 +45,8 @@ impl TenantState {
         Outcome::Advanced { intents: made }
     }
 
-    pub(super) fn told(&mut self, number: u64, result: Delivery, now: Timestamp) -> Outcome {
+    pub(super) fn told(&mut self, number: u64, result: Delivery, entry: &mut Entry<'_>) -> Outcome {
+        let now = entry.now;
         let Some(intent) = self.remove_intent(number) else { return Outcome::Done };
         let message = &intent.message;
         let config = StoredNotifications::effective(&self.notifications);
@@ -53,7 +54,11 @@ impl TenantState {
         match result {
             Delivery::Sent => {
                 health.took(now);
+                let knew = self.dispatch.log.tells_firing(&message.way());
                 self.dispatch.sent(config, message, now);
+                if !knew {
+                    self.tell_acknowledged(message, entry);
+                }
             }
             // The group remembers that the way does not know, so that its next look tells it again.
             Delivery::Failed(error) => {

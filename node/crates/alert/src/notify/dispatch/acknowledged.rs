@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bellwether_model::{Labels, Timestamp};
 
-use super::{Alert, Dispatch, Message, Way, Why, is_over};
+use super::{Alert, Dispatch, GroupId, Message, Way, Why, is_over};
 use crate::notify::Config;
 use crate::notify::config::kinds::Kind;
 use crate::notify::on_call::Overrides;
@@ -34,15 +34,7 @@ impl Dispatch {
             .collect();
         let mut messages = Vec::new();
         for id in ids {
-            let Some(group) = self.groups.get(&id) else { continue };
-            let known = group.alerts.iter().filter_map(|labels| self.alerts.get(labels)).map(|known| &known.alert);
-            let firing: Vec<Alert> = known
-                .filter(|alert| !is_over(alert, now))
-                .map(|alert| Alert { ends_at: None, ..alert.clone() })
-                .collect();
-            if firing.is_empty() || firing.iter().any(|alert| !is_acknowledged(&alert.labels)) {
-                continue;
-            }
+            let Some(firing) = self.firing_if_acknowledged(&id, is_acknowledged, now) else { continue };
             let group_key = config.routes.group_key(id.0, &id.1);
             let on_duty = config.on_duty(&config.routes.get(id.0).receiver, overrides, now);
             let others = self.escalations.get(&id).into_iter().flat_map(|known| &known.receivers);
@@ -66,6 +58,39 @@ impl Dispatch {
             }
         }
         messages
+    }
+
+    /// A message to a way that was told only now that alerts fire: while it did not know of them, it was not told that somebody takes
+    /// care of them.
+    pub(crate) fn acknowledged_before(
+        &self,
+        message: &Message,
+        is_acknowledged: &dyn Fn(&Labels) -> bool,
+        now: Timestamp,
+    ) -> Option<Message> {
+        if !message.integration.kind.knows_acknowledgement() || !self.log.tells_firing(&message.way()) {
+            return None;
+        }
+        let id = (message.route, message.group.clone());
+        let firing = self.firing_if_acknowledged(&id, is_acknowledged, now)?;
+        Some(Message { why: Why::Acknowledged, firing, resolved: Vec::new(), ..message.clone() })
+    }
+
+    /// What fires in a group, if anything does and all of it is acknowledged.
+    fn firing_if_acknowledged(
+        &self,
+        id: &GroupId,
+        is_acknowledged: &dyn Fn(&Labels) -> bool,
+        now: Timestamp,
+    ) -> Option<Vec<Alert>> {
+        let known = self.groups.get(id)?.alerts.iter().filter_map(|labels| self.alerts.get(labels));
+        let firing = known.map(|known| &known.alert).filter(|alert| !is_over(alert, now));
+        // Most groups have one that is not: nothing is copied for those.
+        if firing.clone().any(|alert| !is_acknowledged(&alert.labels)) {
+            return None;
+        }
+        let firing: Vec<Alert> = firing.map(|alert| Alert { ends_at: None, ..alert.clone() }).collect();
+        (!firing.is_empty()).then_some(firing)
     }
 
     /// The alerts that fire in the groups of a key.
