@@ -19,6 +19,7 @@ use super::metrics::NotifierMetrics;
 use super::totals::Totals;
 use crate::alerting::send::{Failure, Notification, Sender};
 use crate::alerting::{AlertGroup, links};
+use crate::common_group::Pauses;
 use crate::env::{SecretKey, Seed, WallClock};
 
 /// Before the second attempt; doubled before each further one.
@@ -30,9 +31,9 @@ const GIVE_UP_MS_MIN: i64 = 60_000;
 const FAILING_NOTED_MS: i64 = 30_000;
 /// Keys of links are the secrets of numbers from here up to twice this: below it are tokens, and at the other end ids of silences.
 const LINK_KEYS: u64 = 1 << 62;
-/// Attempts to propose a result: whoever leads next would send again.
-const PROPOSALS_MAX: u32 = 5;
-const PROPOSAL_PAUSE: Duration = Duration::from_millis(200);
+/// Before a result is proposed again that could not be noted; doubled each time.
+const PROPOSAL_PAUSE_MIN: Duration = Duration::from_millis(200);
+const PROPOSAL_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// See the module.
 pub struct Delivery {
@@ -100,6 +101,12 @@ impl Delivery {
                 return;
             }
         }
+    }
+
+    /// Whether the intent has no result yet, and is not dropped.
+    fn is_there(&self) -> bool {
+        self.group
+            .read(|state| state.tenants.get(&self.tenant).is_some_and(|known| known.intents.contains_key(&self.number)))
     }
 
     /// The intent and the configuration that it is sent by, while it is to be sent.
@@ -180,18 +187,24 @@ impl Delivery {
         asked.map_err(|error| tracing::info!(tenant = %self.tenant, %error, "a summary's total is not known")).ok()
     }
 
+    /// Says what became of it until that is noted, whoever leads: before that nothing else is told by its way.
     async fn tell(&self, result: alert_group::Delivery) {
-        for _ in 0..PROPOSALS_MAX {
+        let seed = self.group.seed(&format!("result of notification {}", self.number));
+        let mut pauses = Pauses::new(seed, PROPOSAL_PAUSE_MIN, PROPOSAL_PAUSE_MAX);
+        let mut is_logged = false;
+        while self.is_there() {
             let command = Command::Told { tenant: self.tenant.clone(), intent: self.number, result: result.clone() };
-            match self.group.propose(command).await {
-                Ok(_) => return,
-                Err(error) => {
-                    tracing::debug!(tenant = %self.tenant, intent = self.number, %error, "the result is not noted yet");
-                }
+            let told = self.group.propose(command).await;
+            if let Err(error) = told
+                && !std::mem::replace(&mut is_logged, true)
+            {
+                tracing::warn!(tenant = %self.tenant, intent = self.number, %error, "what became of a notification is not noted yet");
             }
-            sleep(PROPOSAL_PAUSE).await;
+            // What another node has noted is seen here later.
+            if self.is_there() {
+                sleep(pauses.next()).await;
+            }
         }
-        tracing::warn!(tenant = %self.tenant, intent = self.number, "what became of a notification could not be noted");
     }
 
     /// Has it known that an attempt failed, unless that is known: many messages may wait for one receiver.

@@ -9,6 +9,7 @@ use axum::routing::post;
 use bellwether_alert::alert_group::{Command, IntegrationHealth, ReceivedAlert};
 use bellwether_alert::notify::config::IntegrationAt;
 use bellwether_alert::notify::config::kinds::Kind;
+use bellwether_kv::Faults;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -44,6 +45,8 @@ pub fn run_clocks(machines: &[Machine]) -> Clocks {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Mood {
     Takes,
+    /// Takes it, and says so after so long.
+    TakesWithin(Duration),
     Refuses,
     Hangs,
 }
@@ -72,6 +75,11 @@ impl Receiver {
         self.heard.lock().iter().map(|(_, body, _)| body.clone()).collect()
     }
 
+    /// What it was told of, in order.
+    fn statuses(&self) -> Vec<String> {
+        self.heard.lock().iter().map(|(_, body, _)| body["status"].as_str().unwrap().to_owned()).collect()
+    }
+
     /// How often each key was taken.
     fn taken(&self) -> BTreeMap<String, usize> {
         let mut taken = BTreeMap::new();
@@ -91,9 +99,14 @@ impl Receiver {
 async fn hear(State(receiver): State<Receiver>, headers: HeaderMap, body: String) -> StatusCode {
     let key = headers["idempotency-key"].to_str().unwrap().to_owned();
     let mood = *receiver.mood.borrow();
-    receiver.heard.lock().push((key, serde_json::from_str(&body).unwrap(), mood == Mood::Takes));
+    let is_taken = matches!(mood, Mood::Takes | Mood::TakesWithin(_));
+    receiver.heard.lock().push((key, serde_json::from_str(&body).unwrap(), is_taken));
     match mood {
         Mood::Takes => StatusCode::OK,
+        Mood::TakesWithin(time) => {
+            sleep(time).await;
+            StatusCode::OK
+        }
         Mood::Refuses => StatusCode::SERVICE_UNAVAILABLE,
         Mood::Hangs => std::future::pending().await,
     }
@@ -237,5 +250,30 @@ async fn a_receiver_that_hangs_for_ever_is_shown_and_keeps_no_other_waiting() {
     hanging.mood.send_replace(Mood::Takes);
     until("all are told", || hanging.taken().len() >= 300).await;
     assert_eq!(health(&server, "a").last_error, None);
+    server.shutdown().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_noted_for_long_is_noted_once_it_can() {
+    let net = TestNet::default();
+    let receiver = Receiver::listen(&net, 1).await;
+    let mut machines = [machine(1, &[])];
+    let server = machines[0].start(&net).await.unwrap();
+    let _clocks = run_clocks(&machines);
+    configure(&server).await;
+    receiver.mood.send_replace(Mood::TakesWithin(Duration::from_secs(5)));
+    alert(&server, &[("alertname", "A"), ("host", "x")], None).await;
+    until("it is under way", || receiver.heard.lock().len() == 1).await;
+    let disk = &machines[0].disk;
+    disk.set_faults(Faults { capacity_bytes: Some(disk.used_bytes()), ..Faults::default() });
+    // What meets the full disk first waits for room; what comes after is refused.
+    let (tenant, config, templates) = (Tenant::default_tenant(), format!("{CONFIG} "), BTreeMap::new());
+    let first = Command::SetNotifications { tenant: tenant.clone(), config, templates };
+    server.alerting().propose(&tenant, first).await.unwrap_err();
+    sleep(Duration::from_secs(90)).await;
+    assert!(health(&server, "a").sent_at.is_none() && intents(&server) == 1);
+    disk.set_faults(Faults::default());
+    until("it is noted", || health(&server, "a").sent_at.is_some() && intents(&server) == 0).await;
+    assert_eq!(receiver.statuses(), ["firing"]);
     server.shutdown().await.unwrap();
 }
