@@ -74,7 +74,7 @@ fn a_message_of_a_storm_that_did_not_arrive_is_made_again_for_its_way_alone_and_
     play.look_until(play.now + 10 * SECOND);
     let begin = play.now;
     let ways = |play: &Play| -> Vec<(u64, usize)> {
-        play.tenant().intents.iter().map(|(number, intent)| (*number, intent.message.integration)).collect()
+        play.tenant().intents.iter().map(|(number, intent)| (*number, intent.message.integration.number)).collect()
     };
     assert_eq!(ways(&play), [(0, 0), (1, 1), (2, 0), (3, 1), (4, 0), (5, 1)]);
     play.tell(4, Delivery::Failed("no such host".into()));

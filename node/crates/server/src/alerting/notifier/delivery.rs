@@ -1,4 +1,4 @@
-//! One intent: sent, again if that failed and may pass, and its result proposed.
+//! One intent: sent, again if that failed and may pass, and its result proposed; cut off once the intent is gone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use bellwether_alert::notify::templates::Library;
 use bellwether_alert::state::alerting::ALERT_NAME;
 use bellwether_alert::template::TextKind;
 use bellwether_model::{Labels, Tenant, Timestamp};
-use parking_lot::Mutex;
 use tokio::time::sleep;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::metrics::NotifierMetrics;
 use super::totals::Totals;
+use super::{GATHER, has_intent};
 use crate::alerting::send::{Failure, Notification, Sender};
 use crate::alerting::{AlertGroup, links};
 use crate::common_group::Pauses;
@@ -44,39 +44,33 @@ pub struct Delivery {
     pub metrics: Arc<NotifierMetrics>,
     pub tenant: Tenant,
     pub number: u64,
-    pub under_way: UnderWay,
     pub totals: Arc<dyn Totals>,
     /// What keys of links are drawn from; none if it is not known where people reach the cluster.
     pub links: Option<SecretKey>,
 }
 
-/// The numbers of intents that this node is sending, also those of an earlier term: a leader that lost its office and has it
-/// again does not send twice.
-#[derive(Clone, Default)]
-pub struct UnderWay(Arc<Mutex<BTreeSet<u64>>>);
-
-struct Begun<'u>(&'u UnderWay, u64);
-
-impl UnderWay {
-    /// Marks one, until the mark is dropped; none if it is marked.
-    fn begin(&self, number: u64) -> Option<Begun<'_>> {
-        // Made only if it was not marked: its end takes the mark away.
-        self.0.lock().insert(number).then(|| Begun(self, number))
-    }
-}
-
-impl Drop for Begun<'_> {
-    fn drop(&mut self) {
-        self.0.0.lock().remove(&self.1);
-    }
-}
-
 impl Delivery {
-    /// Ends when the intent has a result, needs none any more, or is somebody else's.
-    pub async fn run(self) {
-        let Some(_begun) = self.under_way.begin(self.number) else { return };
+    /// Waits and sends. Ends when the intent has a result or is dropped, whatever is under way then, or when it is somebody else's.
+    pub async fn run(self, wait: Duration) {
+        tokio::select! {
+            biased;
+            () = self.gone() => {}
+            () = self.deliver(wait) => {}
+        }
+    }
+
+    /// Ends once the intent has a result, or is dropped: what says something else has taken its place, or nobody is to be told any more.
+    async fn gone(&self) {
+        let mut changes = self.group.changes();
+        while self.is_there() && changes.changed().await.is_ok() {
+            sleep(GATHER).await;
+            changes.mark_unchanged();
+        }
+    }
+
+    async fn deliver(&self, wait: Duration) {
+        sleep(wait).await;
         let mut attempt = 0;
-        // What says something else by now has taken its place, or nobody is to be told any more.
         while let Some((intent, configured)) = self.wanted() {
             let sent = match &configured {
                 Ok(notifications) => self.send(&intent, notifications).await,
@@ -103,10 +97,8 @@ impl Delivery {
         }
     }
 
-    /// Whether the intent has no result yet, and is not dropped.
     fn is_there(&self) -> bool {
-        self.group
-            .read(|state| state.tenants.get(&self.tenant).is_some_and(|known| known.intents.contains_key(&self.number)))
+        self.group.read(|state| has_intent(state, &self.tenant, self.number))
     }
 
     /// The intent and the configuration that it is sent by, while it is to be sent.
@@ -273,20 +265,4 @@ fn give_up_at(intent: &Intent, notifications: Option<&Notifications>) -> Timesta
     let interval = notifications.map(|notifications| notifications.config.routes.get(intent.message.route));
     let interval_ms = interval.map_or(GIVE_UP_MS_MIN, |route| route.group_interval_ms.max(GIVE_UP_MS_MIN));
     intent.made_at.saturating_add(interval_ms)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_number_is_under_way_once_at_a_time() {
-        let under_way = UnderWay::default();
-        let first = under_way.begin(1);
-        assert!(first.is_some());
-        assert!(under_way.begin(1).is_none() && under_way.begin(2).is_some());
-        assert!(under_way.begin(1).is_none(), "who was refused takes no mark away");
-        drop(first);
-        assert!(under_way.begin(1).is_some());
-    }
 }

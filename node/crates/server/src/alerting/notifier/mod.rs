@@ -10,6 +10,9 @@
 //! the receiver's yes and the commit of that; a leader that only lost its office still finishes what it has begun and says so,
 //! for which its successor leaves it a moment.
 //!
+//! What is told of a group by one way goes one after the other. A message that takes another's place waits until that one's
+//! attempt is cut off: it may have been received all the same, but nothing of it is sent any more.
+//!
 //! Reading order: [`Notifier::run`], [`delivery`] (one intent), [`lanes`] (which one is next).
 
 mod delivery;
@@ -30,8 +33,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::AlertGroup;
 use super::send::Sender;
 use crate::env::{SecretKey, WallClock};
-use delivery::{Delivery, UnderWay};
-use lanes::{Lane, Lanes};
+use delivery::Delivery;
+use lanes::{Lanes, Turn};
 use metrics::NotifierMetrics;
 use totals::Totals;
 
@@ -55,19 +58,24 @@ pub struct Notifier {
     external_url: Arc<str>,
     clock: Arc<dyn WallClock>,
     metrics: Arc<NotifierMetrics>,
-    under_way: UnderWay,
     totals: Arc<dyn Totals>,
     links: Option<SecretKey>,
 }
 
+/// What is to be sent, and what is: the latter also since terms that are over.
+#[derive(Default)]
+struct Work {
+    term: Option<Term>,
+    lanes: Lanes,
+    deliveries: JoinSet<Turn>,
+}
+
 /// What a leader knows beside the state.
 struct Term {
-    /// From when on the intents below a number are sent, which the leader before has made.
-    inherits: Option<(Instant, u64)>,
-    /// Other intents below this number are in the lanes, under way, or done.
+    /// When what the leader before has left is its own no more.
+    inherits: Option<Instant>,
+    /// Intents below this number are in the lanes, under way, or done.
     seen_until: u64,
-    lanes: Lanes,
-    deliveries: JoinSet<Lane>,
 }
 
 impl Notifier {
@@ -79,60 +87,74 @@ impl Notifier {
         clock: Arc<dyn WallClock>,
         metrics: Arc<NotifierMetrics>,
     ) -> Notifier {
-        let under_way = UnderWay::default();
-        Notifier { group, sender, external_url: external_url.into(), clock, metrics, under_way, totals, links }
+        Notifier { group, sender, external_url: external_url.into(), clock, metrics, totals, links }
     }
 
     /// Tells them whenever this node leads, until told to stop.
     pub async fn run(self, mut stopped: watch::Receiver<bool>) {
         let mut changes = self.group.changes();
-        let mut term: Option<Term> = None;
+        let mut work = Work::default();
         loop {
             changes.mark_unchanged();
-            let until = self.look(&mut term).await;
+            let until = self.look(&mut work).await;
             tokio::select! {
                 () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => break,
                 () = sleep(until) => {}
                 _ = changes.changed() => sleep(GATHER).await,
-                Some(lane) = ended(&mut term) => {
-                    if let Some(term) = &mut term {
-                        term.lanes.ended(&lane);
-                    }
-                }
+                Some(ended) = work.deliveries.join_next() => ended.iter().for_each(|turn| self.ended(&mut work, turn)),
             }
         }
-        let Some(Term { mut deliveries, .. }) = term else { return };
-        let ends = async { while deliveries.join_next().await.is_some() {} };
+        let ends = async { while work.deliveries.join_next().await.is_some() {} };
         if timeout(STOP_WAIT, ends).await.is_err() {
             tracing::info!(group = self.group.number(), "notifications under way are left to the next leader");
         }
     }
 
     /// Does what is to be done now; returns how long there is nothing more, if nothing happens.
-    async fn look(&self, term: &mut Option<Term>) -> Duration {
+    async fn look(&self, work: &mut Work) -> Duration {
+        while let Some(ended) = work.deliveries.try_join_next() {
+            ended.iter().for_each(|turn| self.ended(work, turn));
+        }
         if !self.group.leads() {
             // What is under way ends by itself and is told to whoever leads now.
-            if let Some(Term { mut deliveries, .. }) = term.take() {
-                deliveries.detach_all();
+            if work.term.take().is_some() {
+                work.lanes.clear();
                 self.metrics.leads(self.group.number(), false);
             }
             return LOOK_INTERVAL;
         }
-        if term.is_none() {
+        if work.term.is_none() {
             self.metrics.leads(self.group.number(), true);
-        }
-        let term = term.get_or_insert_with(|| Term::new(self.group.read(|state| state.next_intent)));
-        while let Some(lane) = term.deliveries.try_join_next() {
-            lane.iter().for_each(|lane| term.lanes.ended(lane));
+            work.term = Some(self.inherit(&mut work.lanes));
         }
         self.advance().await;
-        self.take_in(term);
-        self.begin(term);
-        self.metrics.waiting(self.group.number(), term.lanes.waiting(), term.deliveries.len());
+        self.take_in(work);
+        self.begin(work);
+        self.metrics.waiting(self.group.number(), work.lanes.waiting(), work.deliveries.len());
         let now = self.clock.now_ms();
         let due = self.group.read(|state| state.next().map(|(at, _)| at));
         let until_due = due.map_or(LOOK_INTERVAL, |at| Duration::from_millis(at.saturating_sub(now).max(0) as u64));
         until_due.min(LOOK_INTERVAL).max(GATHER)
+    }
+
+    /// A delivery is not under way any more. If its intent is there still it was this node's no more, and may be by now.
+    fn ended(&self, work: &mut Work, turn: &Turn) {
+        work.lanes.ended(turn);
+        let is_there = self.group.read(|state| has_intent(state, &turn.lane.tenant, turn.number));
+        if work.term.is_some() && is_there {
+            work.lanes.add(turn.clone());
+        }
+    }
+
+    /// Notes what the leader before has left, which it may have under way for a while.
+    fn inherit(&self, lanes: &mut Lanes) -> Term {
+        let seen_until = self.group.read(|state| {
+            for (tenant, known) in &state.tenants {
+                known.intents.iter().for_each(|(number, intent)| lanes.hold(Turn::of(tenant, *number, intent)));
+            }
+            state.next_intent
+        });
+        Term { inherits: Some(Instant::now() + HAND_OVER_PAUSE), seen_until }
     }
 
     /// Has the groups looked at whose time has come.
@@ -146,29 +168,25 @@ impl Notifier {
         }
     }
 
-    /// Notes the intents that are new to this leader, those of the one before once they are not its own any more.
-    fn take_in(&self, term: &mut Term) {
-        let inherited = match term.inherits {
-            Some((at, until)) if at <= Instant::now() => until,
-            _ => 0,
-        };
-        if inherited > 0 {
-            term.inherits = None;
+    /// Notes the intents that are new to this leader.
+    fn take_in(&self, Work { term, lanes, .. }: &mut Work) {
+        let Some(Term { inherits, seen_until }) = term else { return };
+        if inherits.take_if(|at| *at <= Instant::now()).is_some() {
+            lanes.release();
         }
-        let (lanes, seen_until) = (&mut term.lanes, term.seen_until);
-        term.seen_until = self.group.read(|state| {
+        *seen_until = self.group.read(|state| {
             for (tenant, known) in &state.tenants {
-                let new = known.intents.range(..inherited).chain(known.intents.range(seen_until..));
-                new.for_each(|(number, intent)| lanes.add(Lane::of(tenant, intent), *number));
+                let new = known.intents.range(*seen_until..);
+                new.for_each(|(number, intent)| lanes.add(Turn::of(tenant, *number, intent)));
             }
             state.next_intent
         });
     }
 
     /// Begins as many deliveries as there is room for.
-    fn begin(&self, term: &mut Term) {
-        while term.deliveries.len() < DELIVERIES_MAX
-            && let Some((lane, number, wait)) = term.lanes.next(Instant::now())
+    fn begin(&self, Work { lanes, deliveries, .. }: &mut Work) {
+        while deliveries.len() < DELIVERIES_MAX
+            && let Some((turn, wait)) = lanes.next(Instant::now())
         {
             let delivery = Delivery {
                 group: self.group.clone(),
@@ -176,28 +194,15 @@ impl Notifier {
                 external_url: self.external_url.clone(),
                 clock: self.clock.clone(),
                 metrics: self.metrics.clone(),
-                tenant: lane.tenant.clone(),
-                number,
-                under_way: self.under_way.clone(),
+                tenant: turn.lane.tenant.clone(),
+                number: turn.number,
                 totals: self.totals.clone(),
                 links: self.links.clone(),
             };
-            term.deliveries.spawn(async move {
-                sleep(wait).await;
-                delivery.run().await;
-                lane
+            deliveries.spawn(async move {
+                delivery.run(wait).await;
+                turn
             });
-        }
-    }
-}
-
-impl Term {
-    fn new(next_intent: u64) -> Term {
-        Term {
-            inherits: Some((Instant::now() + HAND_OVER_PAUSE, next_intent)),
-            seen_until: next_intent,
-            lanes: Lanes::default(),
-            deliveries: JoinSet::new(),
         }
     }
 }
@@ -215,10 +220,7 @@ fn due(state: &AlertGroupState, now: Timestamp) -> Vec<Tenant> {
     due.take(ADVANCES_MAX).collect()
 }
 
-/// The next delivery that ends; never, without any.
-async fn ended(term: &mut Option<Term>) -> Option<Lane> {
-    match term {
-        Some(term) if !term.deliveries.is_empty() => term.deliveries.join_next().await.and_then(Result::ok),
-        _ => std::future::pending().await,
-    }
+/// Whether an intent has no result yet, and is not dropped.
+fn has_intent(state: &AlertGroupState, tenant: &Tenant, number: u64) -> bool {
+    state.tenants.get(tenant).is_some_and(|known| known.intents.contains_key(&number))
 }

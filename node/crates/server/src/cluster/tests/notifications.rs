@@ -57,11 +57,38 @@ pub struct Receiver {
     mood: watch::Sender<Mood>,
     /// What it was told: the key, the body, and whether it was taken.
     heard: Arc<Mutex<Vec<(String, Value, bool)>>>,
+    listening: Arc<Mutex<Listening>>,
+}
+
+/// How many requests have no answer yet, and the most there were at a time.
+#[derive(Debug, Default)]
+struct Listening {
+    now: usize,
+    most: usize,
+}
+
+/// A request that has no answer yet, until the answer is there or the sender is gone.
+struct Request(Arc<Mutex<Listening>>);
+
+impl Request {
+    fn new(listening: &Arc<Mutex<Listening>>) -> Request {
+        let mut counts = listening.lock();
+        counts.now += 1;
+        counts.most = counts.most.max(counts.now);
+        Request(listening.clone())
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.0.lock().now -= 1;
+    }
 }
 
 impl Receiver {
     pub async fn listen(net: &TestNet, at: u8) -> Receiver {
-        let receiver = Receiver { mood: watch::Sender::new(Mood::Takes), heard: Arc::default() };
+        let mood = watch::Sender::new(Mood::Takes);
+        let receiver = Receiver { mood, heard: Arc::default(), listening: Arc::default() };
         let routes = Router::new().route("/", post(hear)).with_state(receiver.clone());
         let (stop, stopped) = watch::channel(false);
         listen(net, SocketAddr::from(([10, 9, 9, at], 80)), routes, stopped).await;
@@ -98,6 +125,7 @@ impl Receiver {
 
 async fn hear(State(receiver): State<Receiver>, headers: HeaderMap, body: String) -> StatusCode {
     let key = headers["idempotency-key"].to_str().unwrap().to_owned();
+    let _request = Request::new(&receiver.listening);
     let mood = *receiver.mood.borrow();
     let is_taken = matches!(mood, Mood::Takes | Mood::TakesWithin(_));
     receiver.heard.lock().push((key, serde_json::from_str(&body).unwrap(), is_taken));
@@ -250,6 +278,27 @@ async fn a_receiver_that_hangs_for_ever_is_shown_and_keeps_no_other_waiting() {
     hanging.mood.send_replace(Mood::Takes);
     until("all are told", || hanging.taken().len() >= 300).await;
     assert_eq!(health(&server, "a").last_error, None);
+    server.shutdown().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_takes_the_place_of_a_message_waits_until_that_is_cut_off() {
+    let net = TestNet::default();
+    let receiver = Receiver::listen(&net, 1).await;
+    let mut machines = [machine(1, &[])];
+    let server = machines[0].start(&net).await.unwrap();
+    let _clocks = run_clocks(&machines);
+    configure(&server).await;
+    receiver.mood.send_replace(Mood::Hangs);
+    let begun = tokio::time::Instant::now();
+    alert(&server, &[("alertname", "A"), ("host", "x")], None).await;
+    until("it is tried", || receiver.heard.lock().len() == 1).await;
+    receiver.mood.send_replace(Mood::Takes);
+    alert(&server, &[("alertname", "A"), ("host", "x")], Some(machines[0].clock.now_ms())).await;
+    until("its end is told", || health(&server, "a").sent_at.is_some()).await;
+    assert_eq!(receiver.statuses(), ["firing", "resolved"]);
+    assert_eq!(receiver.listening.lock().most, 1, "one after the other");
+    assert!(begun.elapsed() < Duration::from_secs(15), "nobody waits for an attempt that is for nothing");
     server.shutdown().await.unwrap();
 }
 
