@@ -53,9 +53,9 @@ use tokio::task::JoinSet;
 use alerting::Alerting;
 use alerting::desk::Desk;
 use alerting::evaluator::{self, Evaluator};
-use alerting::notifier::Notifier;
 use alerting::notifier::metrics::NotifierMetrics;
 use alerting::notifier::totals::Totals;
+use alerting::notifier::{Notifier, Notifiers};
 use alerting::on_write::{self, Carrier};
 use alerting::send::Sender;
 use backup::Backups;
@@ -108,6 +108,7 @@ pub struct Server {
     registry: Registry,
     ready: watch::Sender<bool>,
     stop: watch::Sender<bool>,
+    notifiers: Notifiers,
     tasks: JoinSet<()>,
 }
 
@@ -275,12 +276,11 @@ impl Server {
         let external_url = config.external_url(http_address);
         let links = (!config.alerting.external_url.is_empty()).then(|| env.key.clone());
         let totals: Arc<dyn Totals> = Arc::new(queries.clone());
-        for group in alerting.groups() {
+        let notifiers = Notifiers::start(alerting.groups().iter().map(|group| {
             let (clock, metrics) = (env.clock.clone(), notifier_metrics.clone());
             let told_by = (sender.clone(), totals.clone());
-            let notifier = Notifier::new(group.clone(), told_by, (&external_url, links.clone()), clock, metrics);
-            tasks.spawn(notifier.run(stopped.clone()));
-        }
+            Notifier::new(group.clone(), told_by, (&external_url, links.clone()), clock, metrics)
+        }));
         let http_routes = gateway::router(GatewayState {
             router: router.clone(),
             write: write.clone(),
@@ -392,6 +392,7 @@ impl Server {
             registry,
             ready,
             stop,
+            notifiers,
             tasks,
         })
     }
@@ -449,10 +450,12 @@ impl Server {
         }
     }
 
-    /// Hands over what the node leads, lets requests under way end, writes everything to runs, and stops: the next start
-    /// has no log to apply, and writers that repeat what failed notice nothing.
+    /// Lets messages under way arrive, hands over what the node leads, lets requests under way end, writes everything to runs, and
+    /// stops: the next start has no log to apply, and writers that repeat what failed notice nothing.
     pub async fn shutdown(mut self) -> Result<(), AdminError> {
         self.ready.send_replace(false);
+        // Before others lead, who would send again what has no result.
+        self.notifiers.stop().await;
         self.shards.hand_over(HAND_OVER_WAIT).await;
         self.stop.send_replace(true);
         while let Some(ended) = self.tasks.join_next().await {

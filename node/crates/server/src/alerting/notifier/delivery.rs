@@ -11,6 +11,7 @@ use bellwether_alert::notify::templates::Library;
 use bellwether_alert::state::alerting::ALERT_NAME;
 use bellwether_alert::template::TextKind;
 use bellwether_model::{Labels, Tenant, Timestamp};
+use tokio::sync::watch;
 use tokio::time::sleep;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -44,6 +45,8 @@ pub struct Delivery {
     pub metrics: Arc<NotifierMetrics>,
     pub tenant: Tenant,
     pub number: u64,
+    /// Whether this node stops.
+    pub stopped: watch::Receiver<bool>,
     pub totals: Arc<dyn Totals>,
     /// What keys of links are drawn from; none if it is not known where people reach the cluster.
     pub links: Option<SecretKey>,
@@ -69,9 +72,10 @@ impl Delivery {
     }
 
     async fn deliver(&self, wait: Duration) {
-        sleep(wait).await;
-        let mut attempt = 0;
-        while let Some((intent, configured)) = self.wanted() {
+        let (mut pause, mut attempt) = (wait, 0);
+        while self.may_go_on(pause).await
+            && let Some((intent, configured)) = self.wanted()
+        {
             let sent = match &configured {
                 Ok(notifications) => self.send(&intent, notifications).await,
                 Err(problem) => Err(Failure::of_settings(problem.clone())),
@@ -89,11 +93,18 @@ impl Delivery {
                 return self.tell(alert_group::Delivery::Failed(failure.to_string())).await;
             }
             self.note_failing(&intent, &failure).await;
-            sleep(self.pause(attempt)).await;
+            pause = self.pause(attempt);
             attempt += 1;
-            if !self.group.leads() {
-                return;
-            }
+        }
+    }
+
+    /// Whether the next attempt is for this node to make, after a pause. One that stops makes no more.
+    async fn may_go_on(&self, pause: Duration) -> bool {
+        let mut stopped = self.stopped.clone();
+        tokio::select! {
+            biased;
+            () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => false,
+            () = sleep(pause) => self.group.leads(),
         }
     }
 

@@ -7,13 +7,13 @@
 //! 3. What became of it is proposed; with that the intent is gone.
 //!
 //! Whoever leads next finds the intents that have no result and sends them: at least once. Twice only if the leader went between
-//! the receiver's yes and the commit of that; a leader that only lost its office still finishes what it has begun and says so,
-//! for which its successor leaves it a moment.
+//! the receiver's yes and the commit of that. A leader that stops therefore lets what is under way end before it hands its office
+//! over; one that only lost it still finishes what it has begun and says so, for which its successor leaves it a moment.
 //!
 //! What is told of a group by one way goes one after the other. A message that takes another's place waits until that one's
 //! attempt is cut off: it may have been received all the same, but nothing of it is sent any more.
 //!
-//! Reading order: [`Notifier::run`], [`delivery`] (one intent), [`lanes`] (which one is next).
+//! Reading order: [`Notifiers`], [`Notifier::run`], [`delivery`] (one intent), [`lanes`] (which one is next).
 
 mod delivery;
 mod lanes;
@@ -48,7 +48,7 @@ const ADVANCES_MAX: usize = 64;
 pub const DELIVERIES_MAX: usize = 256;
 /// What the leader before may still have under way is left to it for so long.
 pub const HAND_OVER_PAUSE: Duration = Duration::from_secs(2);
-/// How long deliveries under way may take when the node stops.
+/// How long deliveries under way may take when the node stops. Nothing else is told meanwhile.
 const STOP_WAIT: Duration = Duration::from_secs(5);
 
 /// Tells the receivers of one alert group's tenants.
@@ -62,12 +62,18 @@ pub struct Notifier {
     links: Option<SecretKey>,
 }
 
+/// The notifiers of a node's alert groups, running.
+pub struct Notifiers {
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
 /// What is to be sent, and what is: the latter also since terms that are over.
-#[derive(Default)]
 struct Work {
     term: Option<Term>,
     lanes: Lanes,
     deliveries: JoinSet<Turn>,
+    stopped: watch::Receiver<bool>,
 }
 
 /// What a leader knows beside the state.
@@ -76,6 +82,26 @@ struct Term {
     inherits: Option<Instant>,
     /// Intents below this number are in the lanes, under way, or done.
     seen_until: u64,
+}
+
+impl Notifiers {
+    /// Has them run.
+    pub fn start(notifiers: impl Iterator<Item = Notifier>) -> Notifiers {
+        let stop = watch::Sender::new(false);
+        let tasks = notifiers.map(|notifier| notifier.run(stop.subscribe())).collect();
+        Notifiers { stop, tasks }
+    }
+
+    /// Begins nothing more, and lets deliveries under way end, for a bounded time. To be called while this node leads still: what has
+    /// no result by then is sent by whoever leads next.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a notifier ended badly");
+            }
+        }
+    }
 }
 
 impl Notifier {
@@ -90,23 +116,31 @@ impl Notifier {
         Notifier { group, sender, external_url: external_url.into(), clock, metrics, totals, links }
     }
 
-    /// Tells them whenever this node leads, until told to stop.
-    pub async fn run(self, mut stopped: watch::Receiver<bool>) {
-        let mut changes = self.group.changes();
-        let mut work = Work::default();
-        loop {
-            changes.mark_unchanged();
-            let until = self.look(&mut work).await;
-            tokio::select! {
-                () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => break,
-                () = sleep(until) => {}
-                _ = changes.changed() => sleep(GATHER).await,
-                Some(ended) = work.deliveries.join_next() => ended.iter().for_each(|turn| self.ended(&mut work, turn)),
-            }
+    /// Tells them whenever this node leads, until told to stop; what is under way then ends first.
+    async fn run(self, mut stopped: watch::Receiver<bool>) {
+        let (lanes, deliveries) = (Lanes::default(), JoinSet::new());
+        let mut work = Work { term: None, lanes, deliveries, stopped: stopped.clone() };
+        tokio::select! {
+            biased;
+            () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => {}
+            () = self.tell(&mut work) => {}
         }
         let ends = async { while work.deliveries.join_next().await.is_some() {} };
         if timeout(STOP_WAIT, ends).await.is_err() {
             tracing::info!(group = self.group.number(), "notifications under way are left to the next leader");
+        }
+    }
+
+    async fn tell(&self, work: &mut Work) {
+        let mut changes = self.group.changes();
+        loop {
+            changes.mark_unchanged();
+            let until = self.look(work).await;
+            tokio::select! {
+                () = sleep(until) => {}
+                _ = changes.changed() => sleep(GATHER).await,
+                Some(ended) = work.deliveries.join_next() => ended.iter().for_each(|turn| self.ended(work, turn)),
+            }
         }
     }
 
@@ -137,7 +171,7 @@ impl Notifier {
         until_due.min(LOOK_INTERVAL).max(GATHER)
     }
 
-    /// A delivery is not under way any more. If its intent is there still it was this node's no more, and may be by now.
+    /// A delivery is not under way any more. If its intent is there still, this node had lost the lead, and may have it by now.
     fn ended(&self, work: &mut Work, turn: &Turn) {
         work.lanes.ended(turn);
         let is_there = self.group.read(|state| has_intent(state, &turn.lane.tenant, turn.number));
@@ -184,7 +218,7 @@ impl Notifier {
     }
 
     /// Begins as many deliveries as there is room for.
-    fn begin(&self, Work { lanes, deliveries, .. }: &mut Work) {
+    fn begin(&self, Work { lanes, deliveries, stopped, .. }: &mut Work) {
         while deliveries.len() < DELIVERIES_MAX
             && let Some((turn, wait)) = lanes.next(Instant::now())
         {
@@ -196,6 +230,7 @@ impl Notifier {
                 metrics: self.metrics.clone(),
                 tenant: turn.lane.tenant.clone(),
                 number: turn.number,
+                stopped: stopped.clone(),
                 totals: self.totals.clone(),
                 links: self.links.clone(),
             };

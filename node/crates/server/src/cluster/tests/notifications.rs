@@ -17,6 +17,7 @@ use tokio::task::AbortHandle;
 
 use super::*;
 use crate::alerting::AlertGroup;
+use crate::alerting::notifier::HAND_OVER_PAUSE;
 use crate::env::WallClock;
 use crate::peers::testing::listen;
 
@@ -300,6 +301,61 @@ async fn what_takes_the_place_of_a_message_waits_until_that_is_cut_off() {
     assert_eq!(receiver.listening.lock().most, 1, "one after the other");
     assert!(begun.elapsed() < Duration::from_secs(15), "nobody waits for an attempt that is for nothing");
     server.shutdown().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_under_way_when_its_sender_stops_is_not_told_again() {
+    let net = TestNet::default();
+    let receiver = Receiver::listen(&net, 1).await;
+    let (machines, mut servers) = three(&net).await;
+    let _clocks = run_clocks(&machines);
+    configure(&servers[0]).await;
+    receiver.mood.send_replace(Mood::TakesWithin(Duration::from_secs(4)));
+    alert(&servers[0], &[("alertname", "A"), ("host", "x")], None).await;
+    until("it is under way", || receiver.heard.lock().len() == 1).await;
+    let leader = servers.iter().position(|server| group(server).leads()).unwrap();
+    servers.remove(leader).shutdown().await.unwrap();
+    until("it is told", || servers.iter().all(|server| health(server, "a").sent_at.is_some())).await;
+    assert_eq!(receiver.statuses(), ["firing"]);
+    for server in servers {
+        server.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_waits_for_no_further_attempt() {
+    let net = TestNet::default();
+    let receiver = Receiver::listen(&net, 1).await;
+    let mut machines = [machine(1, &[])];
+    let server = machines[0].start(&net).await.unwrap();
+    let _clocks = run_clocks(&machines);
+    configure(&server).await;
+    receiver.mood.send_replace(Mood::Refuses);
+    alert(&server, &[("alertname", "A"), ("host", "x")], None).await;
+    until("it was tried some times", || receiver.heard.lock().len() >= 4).await;
+    let stopping = tokio::time::Instant::now();
+    server.shutdown().await.unwrap();
+    assert!(stopping.elapsed() < Duration::from_secs(1), "{:?}", stopping.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_hands_over_ends_what_it_has_begun() {
+    let net = TestNet::default();
+    let receiver = Receiver::listen(&net, 1).await;
+    let (machines, servers) = three(&net).await;
+    let _clocks = run_clocks(&machines);
+    configure(&servers[0]).await;
+    receiver.mood.send_replace(Mood::TakesWithin(HAND_OVER_PAUSE / 2));
+    alert(&servers[0], &[("alertname", "A"), ("host", "x")], None).await;
+    until("it is under way", || receiver.heard.lock().len() == 1).await;
+    let leader = servers.iter().find(|server| group(server).leads()).unwrap();
+    leader.shards().hand_over(Duration::from_secs(5)).await;
+    until("it is told", || servers.iter().all(|server| health(server, "a").sent_at.is_some())).await;
+    assert!(!group(leader).leads());
+    assert_eq!(receiver.statuses(), ["firing"]);
+    for server in servers {
+        server.shutdown().await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]
