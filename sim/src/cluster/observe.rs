@@ -1,12 +1,13 @@
 //! What is looked at from outside: each node's view of its groups and of the cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bellwether_kv::MemDisk;
-use bellwether_raft::{GroupId, LogOutline, LogPosition};
+use bellwether_raft::{GroupId, GroupState, LogOutline, LogPosition};
 use bellwether_server::Server;
 use bellwether_server::meta::{META_GROUP, MetaState};
+use bellwether_server::shards::split::Ownership;
 use bellwether_server::shards::{Cause, shard_mark};
 
 use super::machine::{Machine, Process};
@@ -38,7 +39,7 @@ pub struct NodeSeen {
 }
 
 /// A replica.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct GroupSeen {
     /// The group.
     pub group: u32,
@@ -76,6 +77,35 @@ pub struct GroupSeen {
     pub learners: Vec<u64>,
     /// Whether a change of voters is under way.
     pub is_joint: bool,
+    /// Who is in the group, where it knows that as committed.
+    pub members: Option<Members>,
+    /// What it owns, if it is of a shard group.
+    pub owned: Option<Ownership>,
+}
+
+/// Who is in a group, and where its log says so. Replicas, and their nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Members {
+    /// Where.
+    pub at: Position,
+    /// Who votes: before a change that is under way, and after it.
+    pub voters: BTreeMap<u64, u64>,
+    /// Who votes after it.
+    pub next_voters: BTreeSet<u64>,
+    /// Who learns.
+    pub learners: BTreeMap<u64, u64>,
+}
+
+impl Members {
+    fn committed(state: &GroupState) -> Option<Members> {
+        let at = state.membership.filter(|_| state.membership_committed)?;
+        Some(Members {
+            at: Position::of(at),
+            voters: state.voters.iter().map(|(replica, node)| (replica.0, *node)).collect(),
+            next_voters: state.next_voters.iter().map(|replica| replica.0).collect(),
+            learners: state.learners.iter().map(|(replica, node)| (replica.0, *node)).collect(),
+        })
+    }
 }
 
 /// Where an entry stands in a log, and who put it there.
@@ -135,6 +165,7 @@ fn node(machine: &Machine, server: &Server) -> Result<NodeSeen, String> {
         let mut seen = group(local.id().0, &local.raft);
         seen.applied = applied.log.map(Position::of);
         seen.state_hash = Some(shard.state_hash());
+        seen.owned = Some(local.owned());
         groups.push(seen);
     }
     let meta = server.meta();
@@ -180,5 +211,7 @@ fn group(group: u32, raft: &bellwether_raft::RaftGroup) -> GroupSeen {
         voters: state.voters.values().copied().collect(),
         learners: state.learners.values().copied().collect(),
         is_joint: state.is_joint,
+        members: Members::committed(&state),
+        owned: None,
     }
 }

@@ -476,11 +476,16 @@ impl Run {
     }
 }
 
-/// Whether no split is under way, no replica is to take another's place, and no node that answers is still to be emptied.
+/// Whether no split is under way, groups own what the map says, no replica is to take another's place, and no node that
+/// answers is still to be emptied.
 fn is_settled(meta: &MetaState, nodes: &[NodeSeen]) -> Result<(), String> {
     for group in meta.placement.groups() {
         if let Some(split) = &group.split {
             return Err(format!("group {} is being split into {}", group.id, split.child));
+        }
+        let led = nodes.iter().flat_map(|node| &node.groups).filter(|seen| seen.group == group.id.0 && seen.is_leader);
+        if let Some(owned) = led.filter_map(|seen| seen.owned).find(|owned| owned.range != group.range) {
+            return Err(format!("group {} owns {}, not {}, as the map says", group.id, owned.range, group.range));
         }
         if let Some(replica) = group.replicas.iter().find(|replica| replica.replaces.is_some()) {
             let nodes: Vec<_> = meta.present_nodes().map(|(node, record)| (node.0, record.state)).collect();

@@ -15,11 +15,15 @@ pub mod counted;
 pub mod durable_quorum;
 pub mod election_safety;
 pub mod forward_only;
+pub mod generations_agree;
 pub mod idempotent;
 pub mod leader_complete;
 pub mod log_matching;
+pub mod members_agree;
+pub mod members_forward;
 pub mod meta_agrees;
 pub mod named;
+pub mod one_owner;
 pub mod phantom;
 pub mod read_your_writes;
 pub mod replicas_equal;
@@ -52,6 +56,10 @@ pub fn watchers(damages_disks: bool) -> Vec<Box<dyn Watcher>> {
         Box::new(replicas_equal::ReplicasEqual::default()),
         Box::new(meta_agrees::MetaAgrees::default()),
         Box::new(ring_partition::RingPartition::default()),
+        Box::new(members_forward::MembersForward::default()),
+        Box::new(members_agree::MembersAgree::default()),
+        Box::new(generations_agree::GenerationsAgree::default()),
+        Box::new(one_owner::OneOwner::default()),
     ];
     if !damages_disks {
         watchers.push(Box::new(undamaged::Undamaged));
