@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -42,9 +43,17 @@ pub fn machine_of(address: &str) -> Option<usize> {
 
 /// A client of a cluster of so many nodes, which draws from `seed`.
 pub fn builder(nodes: usize, seed: u64, trace: &SharedTrace) -> ClientBuilder {
-    let addresses = (1..=nodes).map(|number| loopback(number, GRPC_PORT).to_string());
+    of_machines(1..=nodes, seed, trace)
+}
+
+/// A client of one machine's node alone, which asks once.
+pub fn of_machine(number: usize, seed: u64, trace: &SharedTrace) -> ClientBuilder {
+    of_machines(number..=number, seed, trace).timeout(ATTEMPT_MAX).attempts_max(1)
+}
+
+fn of_machines(numbers: RangeInclusive<usize>, seed: u64, trace: &SharedTrace) -> ClientBuilder {
     Client::builder()
-        .addresses(addresses)
+        .addresses(numbers.map(|number| loopback(number, GRPC_PORT).to_string()))
         .connector(Connector(trace.clone()))
         .seed(seed)
         .timeout(CALL_MAX)

@@ -4,19 +4,25 @@
 //! come to its end: nobody is at rest while a task runs, a split is under way or a node is to be emptied. Which group or node
 //! a task is about is a number, taken modulo of what there is when the task begins.
 
+mod choices;
 mod objects;
+mod settings;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use bellwether_server::meta::MetaState;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+pub use choices::{Choice, Choices};
 pub use objects::SimObjects;
 pub use work::run;
 
 use super::coverage::{Mark, Marks};
+use super::machine::Machine;
 use super::net::{SharedTrace, now_ms};
 use super::options::Options;
 use crate::random::Random;
@@ -80,6 +86,9 @@ pub struct Operators {
     lost: Mutex<BTreeMap<usize, BTreeSet<u64>>>,
     /// The last backup that was made, and is whole.
     backup: Mutex<Option<String>>,
+    /// Settings that somebody chose.
+    choices: Mutex<Choices>,
+    machines: OnceLock<Vec<Arc<Machine>>>,
 }
 
 #[derive(Default)]
@@ -103,7 +112,15 @@ impl Operators {
             retired: Mutex::default(),
             lost: Mutex::default(),
             backup: Mutex::default(),
+            choices: Mutex::default(),
+            machines: OnceLock::new(),
         }
+    }
+
+    /// Those whose processes answer.
+    pub fn watch(&self, machines: &[Arc<Machine>]) {
+        // There is one cluster to a run.
+        let _ = self.machines.set(machines.to_vec());
     }
 
     /// Asks for a task.
@@ -152,6 +169,16 @@ impl Operators {
     /// Whether somebody is choosing a setting.
     fn is_choosing(&self, setting: &str) -> bool {
         lock(&self.running).tasks.values().any(|task| matches!(task, Task::Set(name, _) if name == setting))
+    }
+
+    /// Whether settings are as they were chosen, where nothing is under way.
+    pub fn settings_hold(&self, meta: &MetaState) -> Result<(), String> {
+        lock(&self.choices).holds(|key| meta.settings.get(key))
+    }
+
+    /// The latest process of a machine.
+    fn process(&self, machine: usize) -> Option<choices::Process> {
+        self.machines.get()?.get(machine - 1).map(|here| (machine, here.boots()))
     }
 
     /// The last backup that was made since [`forget_backup`](Self::forget_backup), and is whole.

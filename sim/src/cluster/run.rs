@@ -195,6 +195,7 @@ impl Run {
         let damages_disks = [Kind::Rot, Kind::DiskErrors].iter().any(|kind| options.kinds.contains(kind));
         let world = World::new(options, trace, async { tokio::join!(clients, administration).0 });
         probe.watch(&world.machines);
+        operators.watch(&world.machines);
         let nemesis = Nemesis::new(operators.clone(), probe.clone(), shared.flooded.clone());
         Run {
             world,
@@ -232,6 +233,7 @@ impl Run {
         let alive: Vec<usize> = (1..=options.nodes).filter(|number| Some(*number) != dead).collect();
         self.until("the cluster comes to rest", REST_MAX, |run, nodes| run.is_at_rest(nodes, &alive))?;
         content_equal::check(&self.world.machines, options.workload.tenants, rotten)?;
+        observe(&self.world.machines)?.iter().try_for_each(|node| self.operators.settings_hold(&node.meta))?;
         self.reached_at_rest(loses_disk);
         self.phase(Phase::Examine(alive.clone()));
         self.until("nodes take writes and answer", EXAMINATION_MAX, |run, _| {

@@ -1,4 +1,5 @@
-//! Nodes that have applied the same of the meta group know the same of the cluster, and its epoch never falls.
+//! Nodes that have applied the same of the meta group know the same of the cluster, and no process goes back to what
+//! it knew before.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,8 +14,8 @@ use crate::cluster::observe::NodeSeen;
 pub struct MetaAgrees {
     /// By index.
     states: BTreeMap<u64, Arc<MetaState>>,
-    /// By node and process.
-    epochs: BTreeMap<(usize, u64), u64>,
+    /// By node and process: index and epoch.
+    reached: BTreeMap<(usize, u64), (u64, u64)>,
 }
 
 impl Watcher for MetaAgrees {
@@ -29,10 +30,10 @@ impl Watcher for MetaAgrees {
             if !Arc::ptr_eq(known, &node.meta) && *known != node.meta {
                 return Err(format!("at index {index}: {known:?}, and on node {}: {:?}", node.number, node.meta));
             }
-            let epoch = node.meta.placement.epoch();
-            let before = self.epochs.insert((node.number, node.boot), epoch);
-            if before.is_some_and(|before| before > epoch) {
-                return Err(format!("node {}: epoch {epoch} after {before:?}", node.number));
+            let now = (index, node.meta.placement.epoch());
+            let before = self.reached.insert((node.number, node.boot), now).unwrap_or_default();
+            if now.0 < before.0 || now.1 < before.1 {
+                return Err(format!("node {}: index and epoch {now:?} after {before:?}", node.number));
             }
         }
         Ok(())

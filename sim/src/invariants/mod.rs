@@ -2,12 +2,13 @@
 //!
 //! Some look at the nodes from outside, again and again ([`Watcher`], [`bounded`], [`content_equal`]); the others compare an answer with what
 //! clients wrote ([`check_answer`], [`counted`], [`named`], [`computed`]), or what is said of alerts with what was said before ([`alert_kept`],
-//! [`told_once`]).
+//! [`told_once`]), or settings with what operators chose ([`chosen`]).
 
 pub mod acknowledged;
 pub mod alert_kept;
 pub mod bounded;
 pub mod cared_for;
+pub mod chosen;
 pub mod committed_once;
 pub mod computed;
 pub mod content_equal;

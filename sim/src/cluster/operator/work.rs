@@ -13,13 +13,13 @@ use crate::cluster::library::{self, machine_of};
 use crate::random::Random;
 
 /// Pause between two looks at what takes long.
-const PAUSE: Duration = Duration::from_millis(500);
+pub(super) const PAUSE: Duration = Duration::from_millis(500);
 /// How long is waited for the end of a split.
 const SPLIT_MAX: Duration = Duration::from_secs(60);
 /// How long a node may take to be emptied before that is given up.
 const DRAIN_MAX: Duration = Duration::from_secs(90);
 /// How long something must be tried that has to be done, such as taking back what was given up.
-const INSIST_MAX: Duration = Duration::from_secs(200);
+pub(super) const INSIST_MAX: Duration = Duration::from_secs(200);
 /// Where backups are kept.
 const PLACE: &str = "sim://backups";
 /// How often a backup is begun.
@@ -29,6 +29,7 @@ const BACKUPS_MAX: u32 = 3;
 pub async fn run(operators: Arc<Operators>) {
     let Some(mut tasks) = crate::work::lock(&operators.waiting).take() else { return };
     let mut random = Random::of(operators.options.seed, "operators");
+    let mut drawn = Random::of(operators.options.seed, "whom operators ask");
     let client = library::builder(operators.options.nodes, random.bits(), &operators.trace).build();
     let client = match client {
         Ok(client) => client,
@@ -36,7 +37,7 @@ pub async fn run(operators: Arc<Operators>) {
     };
     while let Some(task) = tasks.recv().await {
         let number = operators.begin(&task);
-        let operator = Operator { operators: operators.clone(), client: client.clone() };
+        let operator = Operator { operators: operators.clone(), client: client.clone(), drawn: drawn.bits() };
         tokio::spawn(async move {
             let done = operator.work(&task).await;
             operator.judge(&task, done);
@@ -45,13 +46,15 @@ pub async fn run(operators: Arc<Operators>) {
     }
 }
 
-struct Operator {
-    operators: Arc<Operators>,
-    client: Client,
+pub(super) struct Operator {
+    pub(super) operators: Arc<Operators>,
+    pub(super) client: Client,
+    /// Decides which node is asked, where that matters.
+    pub(super) drawn: u64,
 }
 
 /// Why a task was not done.
-enum NotDone {
+pub(super) enum NotDone {
     /// A call failed.
     Call(Error),
     /// It cannot be, for a reason that an operator sees for himself.
@@ -64,9 +67,9 @@ impl From<Error> for NotDone {
     }
 }
 
-type Done = Result<String, NotDone>;
+pub(super) type Done = Result<String, NotDone>;
 
-fn otherwise<T>(reason: impl Into<String>) -> Result<T, NotDone> {
+pub(super) fn otherwise<T>(reason: impl Into<String>) -> Result<T, NotDone> {
     Err(NotDone::Otherwise(reason.into()))
 }
 
@@ -86,11 +89,7 @@ impl Operator {
             Task::Keep(machine) => self.keep(*machine).await,
             Task::Retire(machine) => self.retire(*machine).await,
             Task::Forget(machine) => self.forget(*machine).await,
-            Task::Set(name, value) => {
-                let set = self.client.cluster().set_setting(name, value.as_deref()).await?;
-                self.operators.reach(Mark::SettingChosen);
-                Ok(format!("it is {}", set.value))
-            }
+            Task::Set(name, value) => self.choose(name, value.as_deref()).await,
             Task::Reset(name) => self.reset(name).await,
             Task::Look => self.look().await,
             Task::Backup => self.back_up().await,
@@ -235,25 +234,6 @@ impl Operator {
         }
     }
 
-    /// Insists, and looks again once whoever chose otherwise before has been answered or never will be.
-    async fn reset(&self, name: &str) -> Done {
-        let deadline = Instant::now() + INSIST_MAX;
-        loop {
-            let reset = async {
-                self.client.cluster().set_setting(name, None).await?;
-                sleep(library::CALL_MAX).await;
-                let found = self.client.cluster().settings(&[name.to_owned()]).await?;
-                Ok::<bool, NotDone>(found.iter().all(|setting| !setting.chosen))
-            };
-            match reset.await {
-                Ok(true) if !self.operators.is_choosing(name) => return Ok(format!("{name} is as it was")),
-                Ok(_) => {}
-                Err(NotDone::Call(error)) if error.is_transient() && Instant::now() < deadline => sleep(PAUSE).await,
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
     async fn retire(&self, machine: usize) -> Done {
         let node = self.drain(machine).await?;
         let deadline = Instant::now() + DRAIN_MAX;
@@ -331,7 +311,7 @@ impl Operator {
         let status = cluster.status().await?;
         let shards = cluster.shards().await?.shards;
         let held = cluster.plan().await?.held;
-        let settings = cluster.settings(&[]).await?;
+        let settings = self.read_anywhere(&[]).await?;
         let findings = cluster.doctor().await?;
         let owned: u128 = shards.iter().map(|shard| u128::from(shard.last_key - shard.first_key) + 1).sum();
         if owned != 1 << 64 {
