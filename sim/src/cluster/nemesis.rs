@@ -20,6 +20,9 @@ use super::world::World;
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// What a disk has room for at least: a node that is new must be able to begin.
 const DISK_BYTES_MIN: u64 = 16 << 10;
+/// What failed on a disk comes out within this once the disk is right again: nothing that it was asked for takes longer to
+/// come back to whoever asked.
+const EXCUSED_AFTER: Duration = Duration::from_secs(5);
 /// A machine whose node was removed begins anew after this.
 const RENEW_PAUSE: Duration = Duration::from_secs(3);
 
@@ -30,8 +33,8 @@ pub struct Nemesis {
     drawn: u64,
     /// Nodes without a process, to be started by an end.
     down: BTreeSet<usize>,
-    /// Nodes on which a sync, a read or a write was asked to fail: their processes may end themselves, or not start.
-    may_end: BTreeSet<usize>,
+    /// Nodes on which a sync, a read or a write was asked to fail: their processes may end themselves, or not start, until then.
+    may_end: BTreeMap<usize, Duration>,
     /// Nodes of whose disks something is damaged: where that is nothing of one shard group, their processes may end, and they
     /// come back as new ones.
     rotten: BTreeSet<usize>,
@@ -69,7 +72,7 @@ impl Nemesis {
             ends: BTreeMap::new(),
             drawn: 0,
             down: BTreeSet::new(),
-            may_end: BTreeSet::new(),
+            may_end: BTreeMap::new(),
             rotten: BTreeSet::new(),
             emptied: BTreeSet::new(),
             chosen: BTreeSet::new(),
@@ -120,6 +123,7 @@ impl Nemesis {
         self.ends.clear();
         self.flooded.send_replace(None);
         world.heal();
+        (1..=world.options.nodes).for_each(|number| self.disk_is_right(number, world.now()));
         if let Some(dead) = dead {
             self.down.insert(dead);
             world.power_off(dead, None);
@@ -156,6 +160,7 @@ impl Nemesis {
     /// Starts processes that ended themselves, which only a disk that fails excuses, or that they were to join a cluster that
     /// was upgraded meanwhile.
     fn restart(&mut self, world: &mut World, marks: &mut Marks) -> Result<(), String> {
+        self.may_end.retain(|_, until| *until > world.now());
         let running = (1..=world.options.nodes).filter(|number| !self.down.contains(number));
         for number in running.collect::<Vec<_>>() {
             // If nobody else says so in the end, a node is missing then.
@@ -169,7 +174,14 @@ impl Nemesis {
                 Process::Refused(reason) => Some(reason.clone()),
                 _ => None,
             });
-            let has_excuse = self.may_end.contains(&number) || self.rotten.contains(&number);
+            // Who has an excuse when it ends keeps it, however late somebody asks.
+            if (refused.is_some() || world.machine(number).has_ended_itself())
+                && let Some(until) = self.may_end.get_mut(&number)
+            {
+                *until = Duration::MAX;
+            }
+            let may_end = self.may_end.contains_key(&number);
+            let has_excuse = may_end || self.rotten.contains(&number);
             // A node that is removed may end for that; one whose disk failed goes on until it is removed. If it is not removed
             // in the end, what ended it is seen then.
             if self.operators.is_retiring(number) && (refused.is_some() || !has_excuse) {
@@ -183,12 +195,13 @@ impl Nemesis {
                 self.later(world.now() + RESTART_PAUSE, End::Boot(number));
                 continue;
             }
-            if !self.may_end.contains(&number) && !world.could_be_newer(number) {
+            if !may_end && !world.could_be_newer(number) {
                 return Err(format!("the process on node {number} ended itself: {reason}"));
             }
             marks.reach(Mark::ProcessEndedItself);
             world.kill(number);
             world.machine(number).disk().set_faults(Faults::default());
+            self.may_end.remove(&number);
             self.down.insert(number);
             self.later(world.now() + RESTART_PAUSE, End::Boot(number));
         }
@@ -205,6 +218,13 @@ impl Nemesis {
         world.machine(number).node().into_iter().for_each(|lost| self.operators.lose(number, lost));
         world.lose_disk(number);
         self.down.insert(number);
+    }
+
+    /// Nothing fails any more on a node's disk.
+    fn disk_is_right(&mut self, number: usize, now: Duration) {
+        if let Some(until) = self.may_end.get_mut(&number) {
+            *until = now + EXCUSED_AFTER;
+        }
     }
 
     fn later(&mut self, at: Duration, end: End) {
@@ -278,13 +298,13 @@ impl Nemesis {
                 self.later(end_at, End::Disk(node));
             }
             Fault::SyncFails(node, nth) => {
-                self.may_end.insert(node);
+                self.may_end.insert(node, Duration::MAX);
                 world.machine(node).disk().set_faults(Faults { sync: Trigger::Nth(nth), ..Faults::default() });
                 self.later(end_at, End::Disk(node));
             }
             Fault::DiskErrors(node, reads, writes, seed) => {
                 marks.reach(Mark::DiskErrors);
-                self.may_end.insert(node);
+                self.may_end.insert(node, Duration::MAX);
                 let fails = |calls: u64, salt: u64| Trigger::OneIn { calls, seed: seed ^ salt };
                 let faults = Faults { read: fails(reads, 0), write: fails(writes, 1), ..Faults::default() };
                 world.machine(node).disk().set_faults(faults);
@@ -355,7 +375,10 @@ impl Nemesis {
             End::Release(id) => world.release(id),
             End::Latency(a, b) => world.set_latency(a, b, world.options.latency_max),
             End::Loss(a, b) => world.set_loss(a, b, 0),
-            End::Disk(node) => world.machine(node).disk().set_faults(Faults::default()),
+            End::Disk(node) => {
+                world.machine(node).disk().set_faults(Faults::default());
+                self.disk_is_right(node, world.now());
+            }
             End::Fast(node) => world.machine(node).burden.set_times(1),
             End::Undrain(node) => self.operators.ask(Task::Undrain(node)),
             End::Flood => {
