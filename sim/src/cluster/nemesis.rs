@@ -150,6 +150,7 @@ impl Nemesis {
             if world.machine(number).node() == Some(node) {
                 world.event(format!("n{number} begins anew: node {node} is no more"));
                 world.lose_disk(number);
+                self.rotten.remove(&number);
                 if self.down.insert(number) {
                     self.later(world.now() + RENEW_PAUSE, End::Boot(number));
                 }
@@ -208,6 +209,11 @@ impl Nemesis {
         Ok(())
     }
 
+    /// Whether something on a disk is damaged still, found or not.
+    pub fn has_rot(&self) -> bool {
+        !self.rotten.is_empty()
+    }
+
     /// A machine dies, and never comes back.
     pub fn lose_for_ever(&mut self, number: usize, world: &mut World) {
         self.down.insert(number);
@@ -217,6 +223,7 @@ impl Nemesis {
     fn lose_disk(&mut self, number: usize, world: &mut World) {
         world.machine(number).node().into_iter().for_each(|lost| self.operators.lose(number, lost));
         world.lose_disk(number);
+        self.rotten.remove(&number);
         self.down.insert(number);
     }
 

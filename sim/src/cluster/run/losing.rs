@@ -29,6 +29,10 @@ impl Run {
         if options.nodes < MACHINES_MIN || !options.kinds.contains(&Kind::LostMajority) {
             return Ok(());
         }
+        // Of three copies one alone is left: it must not be one whose damage nobody has found yet.
+        if self.nemesis.has_rot() {
+            return Ok(());
+        }
         let nodes = observe(&self.world.machines)?;
         let mut losses: Vec<Loss> = (1..=options.nodes)
             .flat_map(|first| (first + 1..=options.nodes).map(move |second| [first, second]))
