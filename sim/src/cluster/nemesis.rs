@@ -23,6 +23,8 @@ const DISK_BYTES_MIN: u64 = 16 << 10;
 /// What failed on a disk comes out within this once the disk is right again: nothing that it was asked for takes longer to
 /// come back to whoever asked.
 const EXCUSED_AFTER: Duration = Duration::from_secs(5);
+/// What errors say that are about damage.
+const DAMAGE: [&str; 2] = ["corrupt", "damaged"];
 /// A machine whose node was removed begins anew after this.
 const RENEW_PAUSE: Duration = Duration::from_secs(3);
 
@@ -38,6 +40,8 @@ pub struct Nemesis {
     /// Nodes of whose disks something is damaged: where that is nothing of one shard group, their processes may end, and they
     /// come back as new ones.
     rotten: BTreeSet<usize>,
+    /// Nodes on which a read or a write was asked to fail: what could not be read may look as if it were damaged.
+    unreadable: BTreeSet<usize>,
     /// Machines whose nodes somebody was asked to empty.
     emptied: BTreeSet<usize>,
     /// Settings that somebody chose.
@@ -74,6 +78,7 @@ impl Nemesis {
             down: BTreeSet::new(),
             may_end: BTreeMap::new(),
             rotten: BTreeSet::new(),
+            unreadable: BTreeSet::new(),
             emptied: BTreeSet::new(),
             chosen: BTreeSet::new(),
             operators,
@@ -214,6 +219,12 @@ impl Nemesis {
         !self.rotten.is_empty()
     }
 
+    /// Whether a fault that happened explains why a group of a node does not serve. Reads and writes that fail damage nothing.
+    pub fn explains(&self, number: usize, reason: &str) -> bool {
+        let is_damage = DAMAGE.iter().any(|said| reason.contains(said));
+        self.rotten.contains(&number) || self.unreadable.contains(&number) && !is_damage
+    }
+
     /// A machine dies, and never comes back.
     pub fn lose_for_ever(&mut self, number: usize, world: &mut World) {
         self.down.insert(number);
@@ -311,6 +322,7 @@ impl Nemesis {
             }
             Fault::DiskErrors(node, reads, writes, seed) => {
                 marks.reach(Mark::DiskErrors);
+                self.unreadable.insert(node);
                 self.may_end.insert(node, Duration::MAX);
                 let fails = |calls: u64, salt: u64| Trigger::OneIn { calls, seed: seed ^ salt };
                 let faults = Faults { read: fails(reads, 0), write: fails(writes, 1), ..Faults::default() };

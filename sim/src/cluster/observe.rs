@@ -32,7 +32,7 @@ pub struct NodeSeen {
     pub groups: Vec<GroupSeen>,
     /// Groups that do not serve, and why.
     pub quarantined: Vec<String>,
-    /// Those of them whose data cannot be read.
+    /// Why those of them do not whose data cannot be read.
     pub damaged: Vec<String>,
     /// What it stores everything on.
     pub disk: MemDisk,

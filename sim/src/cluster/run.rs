@@ -28,7 +28,7 @@ use super::observe::{NodeSeen, is_common, metric, observe};
 use super::operator::{self, Operators};
 use super::options::Options;
 use super::probing::SimProbe;
-use super::schedule::{Event, Kind};
+use super::schedule::Event;
 use super::world::World;
 use crate::invariants::{Watcher, bounded, content_equal, watchers};
 use crate::os_clock;
@@ -192,7 +192,6 @@ impl Run {
         let shared = Arc::new(Shared::new(options.clone(), trace.clone()));
         let operators = Arc::new(Operators::new(options.clone(), trace.clone()));
         let (clients, administration) = (clients::run(shared.clone()), operator::run(operators.clone()));
-        let damages_disks = [Kind::Rot, Kind::DiskErrors].iter().any(|kind| options.kinds.contains(kind));
         let world = World::new(options, trace, async { tokio::join!(clients, administration).0 });
         probe.watch(&world.machines);
         operators.watch(&world.machines);
@@ -200,7 +199,7 @@ impl Run {
         Run {
             world,
             shared,
-            watchers: watchers(damages_disks),
+            watchers: watchers(),
             unwatched: BTreeSet::new(),
             marks: Marks::default(),
             looked: Duration::ZERO,
@@ -284,6 +283,9 @@ impl Run {
         self.nemesis.strike(&mut self.world, &mut self.marks);
         if self.probe.has_reached("the time of an alert group is set back") {
             lock(&self.shared.alerts).time_is_set_back();
+        }
+        if self.probe.has_reached("damage was found in a copy that served") && !self.marks.contains(Mark::Rot) {
+            return Err("what is stored can be read: damage was found, and nobody had damaged anything".to_owned());
         }
         if let Some(panic) = panics::take() {
             return Err(panic);
@@ -384,6 +386,7 @@ impl Run {
         }
         for node in &mut nodes {
             node.groups.retain(|group| !self.unwatched.contains(&group.group));
+            node.damaged.retain(|reason| !self.nemesis.explains(node.number, reason));
         }
         for watcher in &mut self.watchers {
             watcher.look(&nodes).map_err(|reason| format!("{}: {reason}", watcher.name()))?;

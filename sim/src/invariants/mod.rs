@@ -44,9 +44,9 @@ pub trait Watcher {
     fn look(&mut self, nodes: &[NodeSeen]) -> Result<(), String>;
 }
 
-/// Everything that watches. Where disks are damaged on purpose, nobody is surprised at damage.
-pub fn watchers(damages_disks: bool) -> Vec<Box<dyn Watcher>> {
-    let mut watchers: Vec<Box<dyn Watcher>> = vec![
+/// Everything that watches.
+pub fn watchers() -> Vec<Box<dyn Watcher>> {
+    vec![
         Box::new(election_safety::ElectionSafety::default()),
         Box::new(committed_once::CommittedOnce::default()),
         Box::new(forward_only::ForwardOnly::default()),
@@ -61,11 +61,8 @@ pub fn watchers(damages_disks: bool) -> Vec<Box<dyn Watcher>> {
         Box::new(members_agree::MembersAgree::default()),
         Box::new(generations_agree::GenerationsAgree::default()),
         Box::new(one_owner::OneOwner::default()),
-    ];
-    if !damages_disks {
-        watchers.push(Box::new(undamaged::Undamaged));
-    }
-    watchers
+        Box::new(undamaged::Undamaged),
+    ]
 }
 
 /// Checks the samples of an answer. `before` is what was known at the moment when the query was sent, of all series that it

@@ -1,4 +1,4 @@
-//! What a node stores can be read, unless somebody damaged it.
+//! What a node stores can be read, unless somebody damaged it: what a fault explains is not shown here.
 
 use super::Watcher;
 use crate::cluster::observe::NodeSeen;

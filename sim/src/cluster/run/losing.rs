@@ -53,7 +53,7 @@ impl Run {
         let alive: Vec<usize> = (1..=options.nodes).filter(|number| !machines.contains(number)).collect();
         self.until("what is left comes to rest", REST_MAX, |run, nodes| run.is_at_rest(nodes, &alive))?;
         // A group that began anew began at the first term again: it is another one to whoever watches.
-        self.watchers = watchers(false);
+        self.watchers = watchers();
         self.unwatched.clear();
         self.seen.clear();
         self.leaders.clear();

@@ -29,7 +29,7 @@ impl Run {
         };
         self.world.found_anew(MACHINE);
         // Of another cluster nothing is known.
-        self.watchers = watchers(false);
+        self.watchers = watchers();
         self.seen.clear();
         self.leaders.clear();
         lock(&self.shared.passed).clear();
