@@ -2,7 +2,8 @@
 //!
 //! Traps of turmoil that this file knows: a connection that lost a message is dead for ever, so nodes need their keep-alive;
 //! a crash closes connections as a dying process does, so a loss of power cuts the links first; nobody refuses connections
-//! to a crashed host, so a killed process leaves a host behind on which nobody listens.
+//! to a crashed host, so a killed process leaves a host behind on which nobody listens; a drawn loss on a link that is cut in one
+//! direction ends the cut, so nothing is drawn there; and only both directions can be held, so what is cut is cut after that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -41,6 +42,8 @@ pub struct World {
     off: BTreeSet<usize>,
     cuts: BTreeMap<u64, (Vec<usize>, Vec<usize>)>,
     holds: BTreeMap<u64, Vec<(usize, usize)>>,
+    /// Of a thousand messages, by pairs of hosts in order.
+    losses: BTreeMap<(usize, usize), u16>,
     links: BTreeMap<(usize, usize), Link>,
     drawn: u64,
 }
@@ -51,6 +54,14 @@ struct Link {
     is_cut_there: bool,
     is_cut_back: bool,
     is_held: bool,
+    loss_per_mille: u16,
+}
+
+impl Link {
+    /// What it does but for losses now and then.
+    fn ways(self) -> (bool, bool, bool) {
+        (self.is_cut_there, self.is_cut_back, self.is_held)
+    }
 }
 
 fn address(number: usize) -> std::net::IpAddr {
@@ -92,6 +103,7 @@ impl World {
             off: BTreeSet::new(),
             cuts: BTreeMap::new(),
             holds: BTreeMap::new(),
+            losses: BTreeMap::new(),
             links: BTreeMap::new(),
             drawn: 0,
         }
@@ -224,19 +236,20 @@ impl World {
 
     /// So many messages of a thousand between two hosts are lost, and their connections with them.
     pub fn set_loss(&mut self, a: usize, b: usize, per_mille: u16) {
-        self.sim.set_link_fail_rate(address(a), address(b), f64::from(per_mille) / 1000.0);
+        self.losses.insert((a.min(b), a.max(b)), per_mille);
+        self.set_links();
     }
 
     /// Rights all that is wrong with network, disks and machines, processes excepted.
     pub fn heal(&mut self) {
         self.cuts.clear();
         self.holds.clear();
+        self.losses.clear();
         self.set_links();
         let hosts: Vec<usize> = (0..=self.options.nodes).collect();
         for (at, a) in hosts.iter().enumerate() {
             for b in &hosts[at + 1..] {
                 self.set_latency(*a, *b, self.options.latency_max);
-                self.set_loss(*a, *b, 0);
             }
         }
         for machine in &self.machines {
@@ -261,17 +274,22 @@ impl World {
                 let (there, back) = (address(*a), address(*b));
                 let wanted = self.wanted(*a, *b);
                 let known = self.links.insert((*a, *b), wanted).unwrap_or_default();
-                if known == wanted {
+                if known.loss_per_mille != wanted.loss_per_mille {
+                    self.sim.set_link_fail_rate(there, back, f64::from(wanted.loss_per_mille) / 1000.0);
+                }
+                if known.ways() == wanted.ways() {
                     continue;
                 }
-                // What was held is delivered, or lost in the cut that follows.
+                // What was held is delivered, held on, or lost in the cut that follows.
                 self.sim.release(there, back);
-                match wanted {
-                    Link { is_cut_there: true, is_cut_back: true, .. } => self.sim.partition(there, back),
-                    Link { is_cut_there: true, .. } => self.sim.partition_oneway(there, back),
-                    Link { is_cut_back: true, .. } => self.sim.partition_oneway(back, there),
-                    Link { is_held: true, .. } => self.sim.hold(there, back),
-                    Link { .. } => {}
+                if wanted.is_held {
+                    self.sim.hold(there, back);
+                }
+                match (wanted.is_cut_there, wanted.is_cut_back) {
+                    (true, true) => self.sim.partition(there, back),
+                    (true, false) => self.sim.partition_oneway(there, back),
+                    (false, true) => self.sim.partition_oneway(back, there),
+                    (false, false) => {}
                 }
             }
         }
@@ -283,6 +301,61 @@ impl World {
             is_off || self.cuts.values().any(|(some, others)| some.contains(&from) && others.contains(&to))
         };
         let is_held = self.holds.values().flatten().any(|pair| *pair == (a, b) || *pair == (b, a));
-        Link { is_cut_there: is_cut(a, b), is_cut_back: is_cut(b, a), is_held }
+        let (is_cut_there, is_cut_back) = (is_cut(a, b), is_cut(b, a));
+        let drawn = self.losses.get(&(a, b)).copied().unwrap_or_default();
+        let loss_per_mille = if is_cut_there || is_cut_back { 0 } else { drawn };
+        Link { is_cut_there, is_cut_back, is_held, loss_per_mille }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use turmoil::net::UdpSocket;
+
+    use super::*;
+    use crate::trace::Trace;
+
+    const PORT: u16 = 9;
+    const MESSAGES: usize = 20;
+
+    /// A world in which clients send some messages to node 1, as they come up.
+    fn world() -> World {
+        let trace = Arc::new(Mutex::new(Trace::new(false)));
+        World::new(Arc::new(Options::of(1, 3)), trace, async {
+            let socket = UdpSocket::bind(("0.0.0.0", PORT)).await?;
+            for _ in 0..MESSAGES {
+                socket.send_to(b"message", (address(1), PORT)).await?;
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            std::future::pending().await
+        })
+    }
+
+    /// The most messages that were under way at a time within a second.
+    fn under_way(world: &mut World) -> usize {
+        let mut most = 0;
+        while world.now() < Duration::from_secs(1) {
+            world.step().unwrap();
+            world.sim.links(|links| most = most.max(links.map(Iterator::count).sum()));
+        }
+        most
+    }
+
+    #[test]
+    fn nothing_passes_a_cut_on_a_link_with_losses() {
+        let mut world = world();
+        world.cut(vec![CLIENTS], vec![1]);
+        world.set_loss(CLIENTS, 1, 1000);
+        assert_eq!(under_way(&mut world), 0);
+    }
+
+    #[test]
+    fn a_link_that_is_cut_one_way_is_held_the_other_way() {
+        let mut world = world();
+        world.hold(vec![(CLIENTS, 1)]);
+        world.cut(vec![1], vec![CLIENTS]);
+        assert_eq!(under_way(&mut world), MESSAGES);
     }
 }
