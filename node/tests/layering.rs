@@ -19,7 +19,7 @@ const WORKSPACE: &[(&str, &[&str])] = &[
     ("bellwether-kv-rocksdb-faults", &["bellwether-kv-rocksdb"]),
     ("bellwether-placement", &["bellwether-model"]),
     ("bellwether-promql", &["bellwether-model"]),
-    ("bellwether-alert", &["bellwether-model", "bellwether-promql"]),
+    ("bellwether-alert", &["bellwether-model", "bellwether-probe", "bellwether-promql"]),
     ("bellwether-ingest", &["bellwether-chunk", "bellwether-model", "bellwether-probe"]),
     ("bellwether-tsdb", &["bellwether-chunk", "bellwether-kv", "bellwether-model", "bellwether-probe"]),
     ("bellwether-raft", &["bellwether-kv", "bellwether-probe"]),

@@ -189,6 +189,7 @@ pub const TOLD: &[&str] = &[
     "an early flush",
     "an early merge",
     "an early seal",
+    "an evaluation of an old ring was refused",
     "damage was found in a copy that served",
     "few entries in a message",
     "few frames in a call",

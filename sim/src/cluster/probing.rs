@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_kv::Unsynced;
-use bellwether_probe::{Bug, Probe};
+use bellwether_probe::{Bug, Probe, Seen};
 
 use super::machine::Machine;
 use super::schedule::{Ambush, Strike};
@@ -30,6 +30,7 @@ pub struct SimProbe {
     machines: RefCell<Vec<Arc<Machine>>>,
     ambushes: RefCell<Vec<(Ambush, Duration)>>,
     sprung: RefCell<Vec<Sprung>>,
+    seen: RefCell<Vec<Seen>>,
 }
 
 /// Somebody walked into an ambush.
@@ -61,6 +62,7 @@ impl SimProbe {
             machines: RefCell::default(),
             ambushes: RefCell::default(),
             sprung: RefCell::default(),
+            seen: RefCell::default(),
         }
     }
 
@@ -77,6 +79,11 @@ impl SimProbe {
     /// Who walked into an ambush since this was asked last.
     pub fn sprung(&self) -> Vec<Sprung> {
         self.sprung.take()
+    }
+
+    /// What was told since this was asked last.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.take()
     }
 
     /// Forces nothing from now on.
@@ -117,6 +124,10 @@ impl Probe for SimProbe {
     fn reached(&self, mark: &'static str) {
         self.reached.borrow_mut().insert(mark);
         self.spring(mark);
+    }
+
+    fn tell(&self, seen: Seen) {
+        self.seen.borrow_mut().push(seen);
     }
 
     fn buggify(&self, site: &'static str) -> bool {

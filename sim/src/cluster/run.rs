@@ -30,6 +30,7 @@ use super::options::Options;
 use super::probing::SimProbe;
 use super::schedule::Event;
 use super::world::World;
+use crate::invariants::one_evaluator::OneEvaluator;
 use crate::invariants::{Watcher, bounded, content_equal, watchers};
 use crate::os_clock;
 use crate::panics;
@@ -173,6 +174,7 @@ struct Run {
     world: World,
     shared: Arc<Shared>,
     watchers: Vec<Box<dyn Watcher>>,
+    evaluators: OneEvaluator,
     /// Groups that begin anew: until the replicas of before are gone they are two at a time.
     unwatched: BTreeSet<u32>,
     marks: Marks,
@@ -200,6 +202,7 @@ impl Run {
             world,
             shared,
             watchers: watchers(),
+            evaluators: OneEvaluator::default(),
             unwatched: BTreeSet::new(),
             marks: Marks::default(),
             looked: Duration::ZERO,
@@ -286,6 +289,10 @@ impl Run {
         }
         if self.probe.has_reached("damage was found in a copy that served") && !self.marks.contains(Mark::Rot) {
             return Err("what is stored can be read: damage was found, and nobody had damaged anything".to_owned());
+        }
+        let is_set_back = lock(&self.shared.alerts).is_set_back();
+        for seen in self.probe.seen() {
+            self.evaluators.judge(&seen, is_set_back)?;
         }
         if let Some(panic) = panics::take() {
             return Err(panic);

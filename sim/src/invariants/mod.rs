@@ -2,7 +2,7 @@
 //!
 //! Some look at the nodes from outside, again and again ([`Watcher`], [`bounded`], [`content_equal`]); the others compare an answer with what
 //! clients wrote ([`check_answer`], [`counted`], [`named`], [`computed`]), or what is said of alerts with what was said before ([`alert_kept`],
-//! [`told_once`]), or settings with what operators chose ([`chosen`]).
+//! [`told_once`]), or settings with what operators chose ([`chosen`]). One hears of each deed as it is done ([`one_evaluator`]).
 
 pub mod acknowledged;
 pub mod alert_kept;
@@ -24,6 +24,7 @@ pub mod members_agree;
 pub mod members_forward;
 pub mod meta_agrees;
 pub mod named;
+pub mod one_evaluator;
 pub mod one_owner;
 pub mod phantom;
 pub mod read_your_writes;

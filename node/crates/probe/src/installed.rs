@@ -3,12 +3,14 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::Bug;
+use crate::{Bug, Seen};
 
 /// Who is told and asked.
 pub trait Probe {
     /// See [`crate::reached`].
     fn reached(&self, mark: &'static str);
+    /// See [`crate::tell`].
+    fn tell(&self, seen: Seen);
     /// See [`crate::buggify`].
     fn buggify(&self, site: &'static str) -> bool;
     /// The bug that is planted.
@@ -53,6 +55,8 @@ mod tests {
 
     impl Probe for Everything {
         fn reached(&self, _mark: &'static str) {}
+
+        fn tell(&self, _seen: Seen) {}
 
         fn buggify(&self, site: &'static str) -> bool {
             site == "here"

@@ -1,5 +1,5 @@
-//! Points in the code that the simulation knows by name: places that a sweep of seeds must reach, decisions that a seed may
-//! force, and bugs that are planted to see whether the simulation catches them.
+//! Points in the code that the simulation knows: places that a sweep of seeds must reach, decisions that a seed may force, deeds
+//! that it judges, and bugs that are planted to see whether it catches them.
 //!
 //! Without the feature `simulation`, which no released binary has, every function here is a constant. With it they ask what
 //! [`install`] gave this thread (a simulated cluster is one thread), and are the same constants where nothing was installed.
@@ -7,10 +7,12 @@
 mod bug;
 #[cfg(feature = "simulation")]
 mod installed;
+mod seen;
 
 pub use bug::Bug;
 #[cfg(feature = "simulation")]
 pub use installed::{Installed, Probe, install};
+pub use seen::Seen;
 
 /// Says that something rare has happened, in words.
 #[inline(always)]
@@ -19,6 +21,15 @@ pub fn reached(mark: &'static str) {
     installed::ask((), |probe| probe.reached(mark));
     #[cfg(not(feature = "simulation"))]
     let _ = mark;
+}
+
+/// Tells of something that was done, for who judges it. Nothing is asked where nobody does.
+#[inline(always)]
+pub fn tell(seen: impl FnOnce() -> Seen) {
+    #[cfg(feature = "simulation")]
+    installed::ask((), |probe| probe.tell(seen()));
+    #[cfg(not(feature = "simulation"))]
+    let _ = seen;
 }
 
 /// Whether the rare but correct way is to be taken at this place, although nothing demands it. Each call is drawn anew.

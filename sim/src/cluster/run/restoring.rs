@@ -30,6 +30,7 @@ impl Run {
         self.world.found_anew(MACHINE);
         // Of another cluster nothing is known.
         self.watchers = watchers();
+        self.evaluators = Default::default();
         self.seen.clear();
         self.leaders.clear();
         lock(&self.shared.passed).clear();

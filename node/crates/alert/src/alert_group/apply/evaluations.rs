@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bellwether_model::{Labels, LabelsBuilder, Timestamp};
+use bellwether_probe::{Seen, reached, tell};
 
 use super::Entry;
 use crate::alert_group::command::{Limited, Outcome, Refusal, Reply};
@@ -36,6 +37,7 @@ impl TenantState {
             return Err(Refusal::NoRuleGroup { namespace, group });
         };
         if evaluated.epoch != entry.epoch {
+            reached("an evaluation of an old ring was refused");
             return Err(Refusal::OldRing { current: entry.epoch, got: evaluated.epoch });
         }
         if evaluated.revision != group.revision {
@@ -54,6 +56,13 @@ impl TenantState {
         if evaluated.rule_durations_us.len() != rules || !ascends {
             return Err(Refusal::OtherRules { rules: rules as u64 });
         }
+        tell(|| Seen::Taken {
+            entry: entry.index,
+            ring: entry.epoch,
+            rule_group: format!("{}/{}/{}", entry.tenant, evaluated.namespace, evaluated.group),
+            epoch: evaluated.epoch,
+            at,
+        });
         let progress = &mut Arc::make_mut(group).progress;
         let news = progress.take(evaluated, &mut self.totals);
         self.tell(news, entry);

@@ -10,6 +10,7 @@ use bellwether_alert::rules::{Rule, RuleGroup};
 use bellwether_alert::state::RuleSample;
 use bellwether_alert::state::alerting::{Phase, samples_after};
 use bellwether_model::{NodeId, Timestamp};
+use bellwether_probe::{Seen, tell};
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -144,6 +145,8 @@ impl Turns {
 
     /// Whether an evaluation was committed.
     async fn commit(&self, key: &GroupKey, evaluated: Evaluated) -> bool {
+        let (epoch, at) = (evaluated.epoch, evaluated.at);
+        tell(|| Seen::Evaluated { node: self.node().0, rule_group: key.to_string(), epoch, at });
         let committed = self.alerting.propose(&key.tenant, Command::Evaluated(Box::new(evaluated))).await;
         match &committed {
             Ok(_) => {}
