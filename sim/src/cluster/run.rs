@@ -31,7 +31,7 @@ use super::probing::SimProbe;
 use super::schedule::Event;
 use super::world::World;
 use crate::invariants::one_evaluator::OneEvaluator;
-use crate::invariants::{Watcher, bounded, content_equal, watchers};
+use crate::invariants::{Watcher, bounded, content_equal, told_at_last, watchers};
 use crate::os_clock;
 use crate::panics;
 use crate::random::Random;
@@ -50,6 +50,8 @@ const WORK_AFTER: Duration = Duration::from_secs(5);
 const REST_MAX: Duration = Duration::from_secs(240);
 /// How long all nodes together may take to pass the examination.
 const EXAMINATION_MAX: Duration = Duration::from_secs(120);
+/// How long a message may wait once receivers take what they are sent: attempts are up to a minute apart.
+const TOLD_MAX: Duration = Duration::from_secs(120);
 /// How long what requests took may be held once nobody asks for anything.
 const GIVEN_BACK_MAX: Duration = Duration::from_secs(30);
 /// Nodes join within this after the first one began.
@@ -245,6 +247,7 @@ impl Run {
         self.phase(Phase::Idle);
         self.until("replicas are equal at the end", REST_MAX, |run, nodes| run.is_at_rest(nodes, &alive))?;
         content_equal::check(&self.world.machines, options.workload.tenants, rotten)?;
+        self.until("receivers are told", TOLD_MAX, |run, _| run.each_server(told_at_last::check))?;
         self.until("what requests took is given back", GIVEN_BACK_MAX, |run, _| {
             run.each_server(bounded::is_given_back)
         })?;

@@ -31,6 +31,7 @@ pub mod read_your_writes;
 pub mod replicas_equal;
 pub mod ring_partition;
 pub mod synced_first;
+pub mod told_at_last;
 pub mod told_once;
 pub mod undamaged;
 

@@ -82,6 +82,18 @@ bugs! {
     ReadAcrossSplit = "read-across-split",
     /// A child's replica begins empty, as the first of its group, where its parent has not made it yet.
     ChildBeginsEmpty = "child-begins-empty",
+    /// An alert group takes evaluations of a ring that there is no more.
+    TakeOldRing = "take-old-ring",
+    /// Which alerts there are a node knows of its own evaluations alone: they begin anew where another evaluates.
+    TimersOfTheEvaluator = "timers-of-the-evaluator",
+    /// The key of a message depends on who sends it.
+    KeyOfTheSender = "key-of-the-sender",
+    /// That a message was sent is known to its sender alone.
+    UncommittedResult = "uncommitted-result",
+    /// A stored state of an alert group does not have what is acknowledged.
+    LoseAcknowledgements = "lose-acknowledgements",
+    /// A stored state of an alert group does not have silences.
+    LoseSilences = "lose-silences",
 }
 
 impl std::str::FromStr for Bug {

@@ -11,6 +11,7 @@ use bellwether_alert::notify::templates::Library;
 use bellwether_alert::state::alerting::ALERT_NAME;
 use bellwether_alert::template::TextKind;
 use bellwether_model::{Labels, Tenant, Timestamp};
+use bellwether_probe::{Bug, planted};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use xxhash_rust::xxh3::xxh3_64;
@@ -116,7 +117,10 @@ impl Delivery {
     fn wanted(&self) -> Option<(Intent, Result<Arc<Notifications>, String>)> {
         self.group.read(|state| {
             let known = state.tenants.get(&self.tenant)?;
-            let intent = known.intents.get(&self.number)?.clone();
+            let mut intent = known.intents.get(&self.number)?.clone();
+            if planted(Bug::KeyOfTheSender) {
+                intent.dedup_key.push_str(&self.group.node().to_string());
+            }
             let none = || Err("there is no notification configuration any more".to_owned());
             Some((intent, known.notifications.as_ref().map_or_else(none, |stored| stored.parsed.clone())))
         })
@@ -192,6 +196,9 @@ impl Delivery {
 
     /// Says what became of it until that is noted, whoever leads: before that nothing else is told by its way.
     async fn tell(&self, result: alert_group::Delivery) {
+        if planted(Bug::UncommittedResult) {
+            return;
+        }
         let seed = self.group.seed(&format!("result of notification {}", self.number));
         let mut pauses = Pauses::new(seed, PROPOSAL_PAUSE_MIN, PROPOSAL_PAUSE_MAX);
         let mut is_logged = false;

@@ -2,6 +2,7 @@
 //! say is not in it.
 
 use bellwether_model::Labels;
+use bellwether_probe::{Bug, planted};
 
 use super::super::{DecodeError, Decoder, Encoder};
 use super::Table;
@@ -57,7 +58,9 @@ impl Encoder {
                 to.i64(*at);
             });
         });
-        self.list(tenant.acknowledged.iter(), |to, (labels, known)| {
+        let is_stored = !planted(Bug::LoseAcknowledgements);
+        let acknowledged: Vec<_> = tenant.acknowledged.iter().filter(|_| is_stored).collect();
+        self.list(acknowledged.into_iter(), |to, (labels, known)| {
             to.known(labels, table);
             to.i64(known.at);
             to.text(&known.by);

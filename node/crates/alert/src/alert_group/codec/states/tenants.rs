@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bellwether_model::{Labels, Timestamp};
+use bellwether_probe::{Bug, planted};
 
 use super::super::{DecodeError, Decoder, Encoder};
 use super::Table;
@@ -41,7 +42,8 @@ impl Encoder {
             to.flag(notifications.parsed.is_ok());
         });
         self.dispatch(tenant, table);
-        self.list(tenant.silences.iter(), |to, (id, silence)| {
+        let silences: Vec<_> = tenant.silences.iter().filter(|_| !planted(Bug::LoseSilences)).collect();
+        self.list(silences.into_iter(), |to, (id, silence)| {
             to.text(id);
             to.silence(silence);
         });
