@@ -1,14 +1,19 @@
 //! What is known of alerting: rule groups that were set and deleted, and what the receiver was told of them.
 //!
 //! Each group has a name that no other ever has, and one alert, which fires for as long as the group is there. A group of
-//! which it is not known whether it was set or deleted is left alone from then on.
+//! which it is not known whether it was set or deleted is left alone from then on. Those that change are [`changing`].
+
+pub mod changing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
 use bellwether_model::Tenant;
+use serde_json::Value;
 
+use self::changing::{Changing, alert_key};
+use super::receiver::Message;
 use crate::invariants::{alert_kept, cared_for, told_once};
 
 /// The tenant whose rules these are: what they store is in nobody's way.
@@ -20,6 +25,12 @@ pub fn tenant() -> Tenant {
 #[derive(Debug, Default)]
 pub struct Alerts {
     groups: BTreeMap<String, Group>,
+    /// Those that change, by name.
+    pub changing: BTreeMap<String, Changing>,
+    /// Whether the series that they ask after were last made to go up at the end, or down.
+    pub last_switch: Option<bool>,
+    /// Whether it was said who is told.
+    pub is_configured: bool,
     is_set_back: bool,
 }
 
@@ -109,6 +120,7 @@ impl Alerts {
     /// The cluster is another one, of which nothing is known: backups have no alerting.
     pub fn forget(&mut self) {
         self.groups.clear();
+        self.changing.clear();
     }
 
     /// The time of an alert group was set back. At the time that it has now a rule may not find what it has recorded for later: its
@@ -127,8 +139,21 @@ impl Alerts {
         &self.groups
     }
 
-    /// A node says since when an alert is active.
-    pub fn active(&mut self, name: &str, at: &str) -> Result<(), String> {
+    /// A node says since when alerts of a rule group are active.
+    pub fn active(&mut self, name: &str, rules: &Value) -> Result<(), String> {
+        let alerts = |rule: &Value| rule["alerts"].as_array().cloned().unwrap_or_default();
+        if let Some(known) = self.changing.get_mut(name).filter(|_| !self.is_set_back) {
+            for alert in rules.as_array().into_iter().flatten().flat_map(alerts) {
+                known.active(name, &alert_key(&alert["labels"]), alert["activeAt"].as_str().unwrap_or_default())?;
+            }
+        }
+        match rules[0]["alerts"][0]["activeAt"].as_str() {
+            Some(at) if !self.changing.contains_key(name) => self.active_since(name, at),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn active_since(&mut self, name: &str, at: &str) -> Result<(), String> {
         let Some(group) = self.groups.get_mut(name) else { return Err(format!("nobody has set a group {name}")) };
         if self.is_set_back {
             return Ok(());
@@ -137,14 +162,13 @@ impl Alerts {
         alert_kept::check(name, known, at)
     }
 
-    /// Somebody is told at a simulated time that an alert fires, or does not any more, by a message with this key.
-    pub fn told(
-        &mut self,
-        name: &str,
-        receiver: Receiver,
-        is_resolved: bool,
-        (key, at): (&str, Duration),
-    ) -> Result<(), String> {
+    /// Somebody is told at a simulated time that alerts fire, or do not any more.
+    pub fn told(&mut self, message: &Message, at: Duration) -> Result<(), String> {
+        let Message { name, receiver, is_resolved, key, news } = message;
+        let (receiver, is_resolved) = (*receiver, *is_resolved);
+        if let Some(known) = self.changing.get_mut(name) {
+            return known.told(name, news, key, self.is_set_back);
+        }
         let Some(group) = self.groups.get_mut(name) else { return Err(format!("nobody has set a group {name}")) };
         if group.is_silenced {
             return Err(format!("a silence keeps quiet what it covers: of {name} a message was sent"));
@@ -154,7 +178,7 @@ impl Alerts {
             cared_for::check(name, since, at)?;
         }
         let keys = group.told.entry((receiver, is_resolved)).or_default();
-        keys.insert(key.to_owned());
+        keys.insert(key.clone());
         if self.is_set_back { Ok(()) } else { told_once::check(name, keys) }
     }
 }

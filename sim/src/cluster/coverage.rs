@@ -89,6 +89,10 @@ pub enum Mark {
     RuleGroupSet,
     /// A rule group was deleted.
     RuleGroupDeleted,
+    /// Rules of a group were edited.
+    RuleGroupEdited,
+    /// A silence was deleted.
+    SilenceDeleted,
     /// A receiver was told of an alert.
     Notified,
     /// An alert was acknowledged.
@@ -99,7 +103,7 @@ pub enum Mark {
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Mark; 45] = [
+    pub const ALL: [Mark; 47] = [
         Mark::Crash,
         Mark::Stop,
         Mark::PowerLoss,
@@ -142,6 +146,8 @@ impl Mark {
         Mark::UpgradeFinalized,
         Mark::RuleGroupSet,
         Mark::RuleGroupDeleted,
+        Mark::RuleGroupEdited,
+        Mark::SilenceDeleted,
         Mark::Notified,
         Mark::Acknowledged,
         Mark::Escalated,

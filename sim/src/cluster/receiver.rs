@@ -9,6 +9,7 @@ use tokio::time::{sleep, timeout};
 use turmoil::net::{TcpListener, TcpStream};
 
 use super::alerts::Receiver;
+use super::alerts::changing::{News, alert_key};
 use super::clients::{Phase, Shared};
 use super::coverage::Mark;
 use super::net::now_ms;
@@ -56,7 +57,7 @@ pub async fn receive(shared: Arc<Shared>) -> turmoil::Result {
 
 async fn serve(mut stream: TcpStream, manner: Manner, shared: Arc<Shared>) {
     let Ok(Some(request)) = timeout(REQUEST_MAX, request(&mut stream)).await else { return };
-    let Message { name, receiver, is_resolved, key } = &request;
+    let Message { name, receiver, is_resolved, key, .. } = &request;
     shared.event(&receiver.to_string(), &format!("{manner:?} {key}: {name} is over: {is_resolved}"));
     if manner == Manner::Refuses {
         answer(&mut stream, "500 Internal Server Error").await;
@@ -67,7 +68,7 @@ async fn serve(mut stream: TcpStream, manner: Manner, shared: Arc<Shared>) {
         Receiver::Boss => Mark::Escalated,
     });
     let at = Duration::from_millis(now_ms() as u64);
-    let told = lock(&shared.alerts).told(name, *receiver, *is_resolved, (key, at));
+    let told = lock(&shared.alerts).told(&request, at);
     if let Err(wrong) = told {
         shared.violated(format!("{wrong} (at {} ms)", now_ms()));
     }
@@ -86,13 +87,19 @@ async fn answer(stream: &mut TcpStream, status: &str) {
     let _ = stream.shutdown().await;
 }
 
-/// What somebody is told of the alert of a rule group.
+/// What somebody is told of the alerts of a rule group.
 #[derive(Debug, PartialEq, Eq)]
-struct Message {
-    name: String,
-    receiver: Receiver,
-    is_resolved: bool,
-    key: String,
+pub struct Message {
+    /// The rule group.
+    pub name: String,
+    /// Who is told.
+    pub receiver: Receiver,
+    /// Whether all that it tells of is over.
+    pub is_resolved: bool,
+    /// Copies of a message have the same.
+    pub key: String,
+    /// What it says of each alert.
+    pub news: Vec<News>,
 }
 
 async fn request(stream: &mut TcpStream) -> Option<Message> {
@@ -128,9 +135,18 @@ fn message(bytes: &[u8]) -> Option<Option<Message>> {
             receiver: Receiver::ALL.into_iter().find(|receiver| path == format!("/{receiver}"))?,
             is_resolved: body["status"] == "resolved",
             key: header("idempotency-key")?,
+            news: body["alerts"].as_array().into_iter().flatten().filter_map(news).collect(),
         })
     };
     Some(read())
+}
+
+fn news(alert: &Value) -> Option<News> {
+    let began = alert["startsAt"].as_str()?.trim_end_matches('Z');
+    // Go leaves out zeros at the end; as texts these are in the order of their times.
+    let (seconds, fraction) = began.split_once('.').unwrap_or((began, ""));
+    let spell = (alert_key(&alert["labels"]), format!("{seconds}.{fraction:0<3}"));
+    Some(News { spell, is_over: alert["status"] == "resolved" })
 }
 
 #[cfg(test)]
@@ -139,12 +155,17 @@ mod tests {
 
     #[test]
     fn a_message_is_read_once_it_is_whole() {
-        let body = r#"{"status":"resolved","groupLabels":{"of":"g1"}}"#;
+        let body = r#"{"status":"resolved","groupLabels":{"of":"g1"},"alerts":[
+            {"status":"resolved","labels":{"alertname":"A","version":"2"},"startsAt":"2026-11-22T08:00:00.5Z"},
+            {"status":"firing","labels":{"alertname":"B"},"startsAt":"2026-11-22T08:00:00Z"}]}"#;
         let text =
             format!("POST /boss HTTP/1.1\r\nIdempotency-Key: \"k\"\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         let read = message(text.as_bytes()).unwrap();
         let (name, key) = ("g1".to_owned(), "\"k\"".to_owned());
-        assert_eq!(read, Some(Message { name, receiver: Receiver::Boss, is_resolved: true, key }));
+        let news = [("A/2", "2026-11-22T08:00:00.500", true), ("B", "2026-11-22T08:00:00.000", false)];
+        let news = news.map(|(alert, began, is_over)| News { spell: (alert.to_owned(), began.to_owned()), is_over });
+        let news = news.into();
+        assert_eq!(read, Some(Message { name, receiver: Receiver::Boss, is_resolved: true, key, news }));
         assert_eq!(message(&text.as_bytes()[..text.len() - 1]), None);
     }
 }

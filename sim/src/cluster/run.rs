@@ -50,6 +50,9 @@ const WORK_AFTER: Duration = Duration::from_secs(5);
 const REST_MAX: Duration = Duration::from_secs(240);
 /// How long all nodes together may take to pass the examination.
 const EXAMINATION_MAX: Duration = Duration::from_secs(120);
+/// How much longer where alerts are to fire and to be over meanwhile: one clock may be a minute and a half behind, and rules are
+/// evaluated by it.
+const CHANGES_MAX: Duration = Duration::from_secs(300);
 /// How long a message may wait once receivers take what they are sent: attempts are up to a minute apart.
 const TOLD_MAX: Duration = Duration::from_secs(120);
 /// How long what requests took may be held once nobody asks for anything.
@@ -240,7 +243,8 @@ impl Run {
         observe(&self.world.machines)?.iter().try_for_each(|node| self.operators.settings_hold(&node.meta))?;
         self.reached_at_rest(loses_disk);
         self.phase(Phase::Examine(alive.clone()));
-        self.until("nodes take writes and answer", EXAMINATION_MAX, |run, _| {
+        let more = if options.workload.changes { CHANGES_MAX } else { Duration::ZERO };
+        self.until("nodes take writes and answer", EXAMINATION_MAX + more, |run, _| {
             let passed = lock(&run.shared.passed).len();
             if passed == alive.len() { Ok(()) } else { Err(lock(&run.shared.stuck).clone()) }
         })?;

@@ -11,6 +11,8 @@ const TENANTS_MAX: u64 = 4;
 const ALERTERS_PERCENT: u64 = 50;
 /// How often that is one who uses more of alerting than rules and silences, in per cent.
 const PAGES_PERCENT: u64 = 60;
+/// How often there is somebody beside whose rules and silences change, in per cent.
+const CHANGES_PERCENT: u64 = 50;
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +39,9 @@ pub struct Workload {
     /// Whether their rules are of all sorts, some alerts are acknowledged, and of others somebody else is told in the end.
     #[serde(default)]
     pub pages: bool,
+    /// Whether there are rules that are edited, alerts that come and go, and silences that are deleted.
+    #[serde(default)]
+    pub changes: bool,
 }
 
 impl Workload {
@@ -55,6 +60,7 @@ impl Workload {
             // A stream of its own: what other clients do stays what it was.
             alerters: usize::from(Random::of(seed, "alerting").percent(ALERTERS_PERCENT)),
             pages: Random::of(seed, "pages").percent(PAGES_PERCENT),
+            changes: Random::of(seed, "changes").percent(CHANGES_PERCENT),
         }
     }
 }

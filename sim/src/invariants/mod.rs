@@ -18,6 +18,7 @@ pub mod election_safety;
 pub mod forward_only;
 pub mod generations_agree;
 pub mod idempotent;
+pub mod known_in_the_end;
 pub mod leader_complete;
 pub mod log_matching;
 pub mod members_agree;

@@ -6,7 +6,8 @@ use bellwether_server::Server;
 pub fn check(server: &Server) -> Result<(), String> {
     for group in server.alerting().groups() {
         group.read(|state| {
-            let mut waiting = state.tenants.iter().flat_map(|(tenant, known)| known.intents.iter().map(move |of| (tenant, of)));
+            let mut waiting =
+                state.tenants.iter().flat_map(|(tenant, known)| known.intents.iter().map(move |of| (tenant, of)));
             match waiting.next() {
                 Some((tenant, (number, intent))) => {
                     let (way, key) = (intent.message.way(), &intent.dedup_key);

@@ -29,7 +29,15 @@ const ESCALATES_AFTER: Duration = Duration::from_secs(20);
 const ESCALATES_WITHIN: Duration = Duration::from_secs(20);
 /// Attempts of a request until its outcome counts as unknown.
 const ATTEMPTS_MAX: usize = 4;
-const NAMESPACE: &str = "sim";
+pub(super) const NAMESPACE: &str = "sim";
+
+/// A change that was made.
+pub(super) struct Changed {
+    /// What the node said to it.
+    pub body: Vec<u8>,
+    /// Whether that was the first attempt: one that was not answered may be made later.
+    pub is_first: bool,
+}
 
 impl Client {
     pub(super) async fn alert_on(mut self) {
@@ -37,6 +45,7 @@ impl Client {
         while !self.configure().await {
             sleep(Duration::from_secs(1)).await;
         }
+        lock(&self.shared.alerts).is_configured = true;
         let seed = Random::of(self.shared.options.seed, "acknowledging").bits();
         let library = library::builder(self.shared.options.nodes, seed, &self.shared.trace);
         let library = match library.tenant(tenant().as_str()).build() {
@@ -78,7 +87,8 @@ impl Client {
         let (routes, policies) = if self.shared.options.workload.pages {
             let after = ESCALATES_AFTER.as_secs();
             (
-                "routes: [{matchers: [alertname=\"Pulse\"], receiver: nobody}, {receiver: team, escalation: page}]",
+                "routes: [{matchers: [alertname=\"Pulse\"], receiver: nobody}, \
+                 {matchers: [changes=\"yes\"], receiver: team}, {receiver: team, escalation: page}]",
                 format!("escalation_policies: [{{name: page, steps: [{{notify: boss, after: {after}s}}]}}]\n"),
             )
         } else {
@@ -171,8 +181,8 @@ impl Client {
     }
 
     /// Asks for a change until it is answered; `None` if it is not known whether it was made.
-    async fn change(&mut self, method: &str, path: &str, body: &str) -> Option<u16> {
-        for _ in 0..ATTEMPTS_MAX {
+    pub(super) async fn change(&mut self, method: &str, path: &str, body: &str) -> Option<Changed> {
+        for attempt in 0..ATTEMPTS_MAX {
             let node = self.node();
             let answer = ask(node, method, path, &tenant(), body.as_bytes(), DEADLINE).await;
             let said = match &answer {
@@ -181,9 +191,12 @@ impl Client {
             };
             self.event(&format!("{method} {path} on n{node}: {said}"));
             match answer {
-                // What an attempt before deleted is not there any more.
-                Ok(Answer { status, .. }) if (200..300).contains(&status) || (method == "DELETE" && status == 404) => {
-                    return Some(status);
+                Ok(Answer { status, body }) if (200..300).contains(&status) => {
+                    return Some(Changed { body, is_first: attempt == 0 });
+                }
+                // What an attempt before deleted is not there any more. Silences are remembered.
+                Ok(Answer { status: 404, body }) if method == "DELETE" && path.starts_with("/api/v1/rules/") => {
+                    return Some(Changed { body, is_first: attempt == 0 });
                 }
                 Ok(Answer { status: 503 | 429, .. }) | Err(_) => {}
                 Ok(Answer { status, body }) => {
@@ -211,13 +224,10 @@ impl Client {
         let mut found = Vec::new();
         for group in groups {
             let name = group["name"].as_str().unwrap_or_default().to_owned();
-            let alert = &group["rules"][0]["alerts"][0];
-            if let Some(at) = alert["activeAt"].as_str()
-                && let Err(wrong) = lock(&self.shared.alerts).active(&name, at)
-            {
+            if let Err(wrong) = lock(&self.shared.alerts).active(&name, &group["rules"]) {
                 self.shared.violated(format!("{wrong}, says node {node}"));
             }
-            found.push((name, alert["state"].as_str().map(str::to_owned)));
+            found.push((name, group["rules"][0]["alerts"][0]["state"].as_str().map(str::to_owned)));
         }
         Ok(found)
     }
@@ -243,7 +253,7 @@ impl Client {
                 self.is_taken_care_of(node, name).await?;
             }
         }
-        Ok(())
+        self.examine_changing(node).await
     }
 
     /// Whether a node knows that this client takes care of an alert.

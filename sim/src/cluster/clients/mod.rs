@@ -1,10 +1,11 @@
 //! Who writes, deletes and reads: tasks on a host of their own, over HTTP, to any node.
 //!
-//! [`writer`], [`eraser`], [`reader`], [`alerter`] and now and then [`flooder`] work while things go wrong; the [`examiner`] looks at the end. A [`query`] is what
+//! [`writer`], [`eraser`], [`reader`], [`alerter`], [`changer`] and now and then [`flooder`] work while things go wrong; the [`examiner`] looks at the end. A [`query`] is what
 //! is asked, an [`answer`] what came.
 
 mod alerter;
 mod answer;
+mod changer;
 mod eraser;
 mod examiner;
 mod flooder;
@@ -148,6 +149,9 @@ pub async fn run(shared: Arc<Shared>) -> turmoil::Result {
     }
     for number in 0..shared.options.workload.alerters {
         tokio::spawn(Client::new(&shared, "alerter", number).alert_on());
+    }
+    if shared.options.workload.alerters > 0 && shared.options.workload.changes {
+        tokio::spawn(Client::new(&shared, "changer", 0).change_on());
     }
     let flooders = if shared.options.kinds.contains(&Kind::Flood) { FLOODERS } else { 0 };
     for number in 0..flooders {
