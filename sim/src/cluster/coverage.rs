@@ -29,6 +29,8 @@ pub enum Mark {
     Pause,
     /// A clock jumped.
     ClockJump,
+    /// All clocks leapt by hours.
+    Leapt,
     /// A process was struck at a moment that was waited for.
     Ambushed,
     /// A process ended itself after a failed sync.
@@ -49,6 +51,8 @@ pub enum Mark {
     Overwritten,
     /// A deletion was acknowledged.
     Deleted,
+    /// Samples were refused for their times.
+    Refused,
     /// A node had no memory for a write, and said so.
     Overloaded,
     /// An answer was declared partial.
@@ -116,6 +120,7 @@ impl Mark {
         Mark::DiskErrors,
         Mark::Pause,
         Mark::ClockJump,
+        Mark::Leapt,
         Mark::Ambushed,
         Mark::ProcessEndedItself,
         Mark::LeaderChanged,
@@ -126,6 +131,7 @@ impl Mark {
         Mark::WriteRepeated,
         Mark::Overwritten,
         Mark::Deleted,
+        Mark::Refused,
         Mark::Overloaded,
         Mark::PartialAnswer,
         Mark::QueryFailed,
@@ -156,10 +162,12 @@ impl Mark {
 
 /// What the server's code says of itself: its calls of `reached`, and of `buggify` where the rare way was taken.
 pub const TOLD: &[&str] = &[
+    "Windows were dropped",
     "a batch with refs from before a split",
     "a batch with refs of an old epoch",
     "a change of members came too late",
     "a child waited for its parent's replica",
+    "a clock is trusted soon",
     "a copy breaks off",
     "a copy came from behind a split",
     "a copy in small pieces",
@@ -193,6 +201,7 @@ pub const TOLD: &[&str] = &[
     "a split was refused by its group's log",
     "a stale mover was refused",
     "an early flush",
+    "an early look at Windows",
     "an early merge",
     "an early seal",
     "an evaluation of an old ring was refused",
@@ -204,7 +213,9 @@ pub const TOLD: &[&str] = &[
     "log cut while a follower lagged",
     "no log is kept",
     "nobody knows who leads",
+    "quiet Windows were sealed",
     "samples were refused while a quorum's disks were full",
+    "series expired",
     "steps of a query were taken from the cache",
     "the end of a log was cut off",
     "the map is followed late",

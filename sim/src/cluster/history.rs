@@ -3,11 +3,13 @@
 //! Every value is a serial number that is used once, so that a sample says which write it comes from. A write whose outcome
 //! is unknown may be stored now, later, or never, and after a later write to the same time as well: once unknown, a value
 //! may be read for ever. The same holds for deletions: one whose outcome is unknown may take away what is written later.
+//!
+//! What retention is over for may be gone, and nobody says when it goes. But whatever an answer lacks is gone for good.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
-use bellwether_model::{Labels, Tenant, Timestamp};
+use bellwether_model::{Labels, Tenant, Timestamp, limits};
 
 /// One series of the workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,9 +57,9 @@ pub struct Cell {
     pub unknown: BTreeSet<u64>,
     /// Values that were acknowledged before, and when others took their places or they were deleted.
     pub replaced: BTreeMap<u64, Moment>,
-    /// Whether a deletion that covers it may happen now.
+    /// Whether a deletion that covers it may happen now, or retention is over for it.
     pub may_be_gone: bool,
-    /// When a deletion that covers it was last begun or acknowledged.
+    /// When a deletion that covers it was last begun or acknowledged, or its retention was over.
     pub deletion: Moment,
 }
 
@@ -131,6 +133,10 @@ pub struct History {
     moment: Moment,
     /// Deletions that may happen now.
     erasures: Vec<Erasure>,
+    /// What is before this may be gone.
+    floor: Timestamp,
+    /// What is before this may be refused.
+    oldest: Timestamp,
 }
 
 impl History {
@@ -162,9 +168,9 @@ impl History {
 
     fn cell(&mut self, write: Write) -> &mut Cell {
         let Write { series, timestamp, .. } = write;
-        let erasures = &self.erasures;
+        let (erasures, floor) = (&self.erasures, self.floor);
         self.cells.entry(series).or_default().entry(timestamp).or_insert_with(|| {
-            let may_be_gone = erasures.iter().any(|erasure| erasure.covers(series, timestamp));
+            let may_be_gone = timestamp < floor || erasures.iter().any(|erasure| erasure.covers(series, timestamp));
             Cell { may_be_gone, ..Cell::default() }
         })
     }
@@ -194,9 +200,9 @@ impl History {
                 cell.replaced.insert(gone, moment);
             }
         });
-        let erasures = &self.erasures;
+        let (erasures, floor) = (&self.erasures, self.floor);
         for (series, cells) in &mut self.cells {
-            for (timestamp, cell) in cells.iter_mut().filter(|(_, cell)| cell.may_be_gone) {
+            for (timestamp, cell) in cells.range_mut(floor..).filter(|(_, cell)| cell.may_be_gone) {
                 cell.may_be_gone = erasures.iter().any(|erasure| erasure.covers(*series, *timestamp));
             }
         }
@@ -206,6 +212,53 @@ impl History {
         for (series, cells) in &mut self.cells {
             let covered = cells.iter_mut().filter(|(timestamp, _)| erasure.covers(*series, **timestamp));
             covered.for_each(|(_, cell)| what(cell));
+        }
+    }
+
+    /// Retention is over for what is older: it may be refused, and what is there of it may go, a storage Window at a time.
+    pub fn retain_from(&mut self, oldest: Timestamp) {
+        self.oldest = oldest;
+        self.expire_before(oldest - oldest.rem_euclid(limits::WINDOW_MS));
+    }
+
+    /// What is before this may be gone from now on.
+    pub fn expire_before(&mut self, floor: Timestamp) {
+        if floor <= self.floor {
+            return;
+        }
+        let before = std::mem::replace(&mut self.floor, floor);
+        self.moment += 1;
+        for cells in self.cells.values_mut() {
+            for (_, cell) in cells.range_mut(before..floor) {
+                cell.may_be_gone = true;
+                cell.deletion = self.moment;
+            }
+        }
+    }
+
+    /// Whether a sample of this time must be taken.
+    pub fn is_kept(&self, timestamp: Timestamp) -> bool {
+        timestamp >= self.oldest
+    }
+
+    /// A whole answer has come. What it lacks although it had been acknowledged when its query was sent, when `before` was known,
+    /// is gone: whoever asks from now on must not find it.
+    pub fn missed(&mut self, before: &Cells, found: &Found) {
+        let moment = self.moment + 1;
+        for (series, cells) in before {
+            let samples = found.get(series).map_or(&[][..], Vec::as_slice);
+            for (timestamp, known) in cells {
+                let Some(serial) = known.acknowledged else { continue };
+                let Some(cell) = self.cells.get_mut(series).and_then(|cells| cells.get_mut(timestamp)) else {
+                    continue;
+                };
+                let is_missing = samples.binary_search_by_key(timestamp, |(timestamp, _)| *timestamp).is_err();
+                if is_missing && cell.acknowledged == Some(serial) && !cell.unknown.contains(&serial) {
+                    cell.acknowledged = None;
+                    cell.replaced.insert(serial, moment);
+                    self.moment = moment;
+                }
+            }
         }
     }
 
@@ -312,6 +365,24 @@ mod tests {
         let again = history.begin(SERIES, 20);
         history.acknowledge(again, false);
         assert_eq!(history.now(SERIES, 20).unwrap().certain(), Some(Some(again.serial)));
+    }
+
+    #[test]
+    fn what_retention_is_over_for_is_missed_for_good_or_not_at_all() {
+        let mut history = History::default();
+        let [early, late] = [1, 2 * limits::WINDOW_MS].map(|timestamp| history.begin(SERIES, timestamp));
+        [early, late].into_iter().for_each(|write| history.acknowledge(write, false));
+        let sent = history.moment();
+        history.retain_from(limits::WINDOW_MS - 1);
+        assert!(history.now(SERIES, 1).unwrap().certain().is_some() && !history.is_kept(1));
+        history.retain_from(2 * limits::WINDOW_MS);
+        assert!(history.now(SERIES, 1).unwrap().certain().is_none());
+        assert_eq!(history.now(SERIES, late.timestamp).unwrap().certain(), Some(Some(late.serial)));
+        let before = history.cells(|_| true, ALL);
+        assert!(allows(&history, early, history.moment()), "it may still be there");
+        history.missed(&before, &Found::from([(SERIES, vec![(late.timestamp, late.serial)])]));
+        assert!(allows(&history, early, sent) && !allows(&history, early, history.moment()));
+        assert!(allows(&history, late, history.moment()));
     }
 
     #[test]

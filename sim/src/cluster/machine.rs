@@ -16,7 +16,7 @@ use bellwether_server::{DataError, Env, Server, StartError};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::clock::SkewedClock;
+use super::clock::{Calendar, SkewedClock};
 use super::net::{SharedTrace, SimNet, loopback, now_ms};
 use super::operator::{GROUPS_MORE_MAX, SimObjects};
 use super::options::Options;
@@ -27,8 +27,6 @@ pub const HTTP_PORT: u16 = 9480;
 /// Where every node speaks gRPC.
 pub const GRPC_PORT: u16 = 9481;
 
-/// Retention of simulated nodes.
-const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long a node may be silent before its copies are made again elsewhere.
 const REPAIR_GRACE: Duration = Duration::from_secs(10);
 /// Size of a disk that nothing is said of.
@@ -86,12 +84,18 @@ pub enum Process {
 
 impl Machine {
     /// A machine with an empty disk.
-    pub fn new(number: usize, options: Arc<Options>, objects: SimObjects, trace: SharedTrace) -> Machine {
+    pub fn new(
+        number: usize,
+        options: Arc<Options>,
+        calendar: Arc<Calendar>,
+        objects: SimObjects,
+        trace: SharedTrace,
+    ) -> Machine {
         let (offset_ms, drift_ppm) = options.clocks[number - 1];
         Machine {
             number,
             burden: Arc::default(),
-            clock: Arc::new(SkewedClock::new(offset_ms, drift_ppm)),
+            clock: Arc::new(SkewedClock::new(calendar, offset_ms, drift_ppm)),
             disk: Mutex::default(),
             process: Mutex::new(Process::None),
             boots: AtomicU64::new(0),
@@ -295,7 +299,7 @@ impl Machine {
             grpc: loopback(self.number, GRPC_PORT),
             join: PeerList(join),
             shard_groups: options.shard_groups,
-            retention: RETENTION,
+            retention: options.retention(),
             ..Config::default()
         };
         config.self_collect.enabled = false;

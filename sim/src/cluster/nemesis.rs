@@ -346,6 +346,10 @@ impl Nemesis {
                     world.machine(node).clock.jump(by_ms);
                 }
             }
+            Fault::Leap(to_ms) => {
+                marks.reach(Mark::Leapt);
+                world.calendar.leap_to(to_ms, world.now().as_millis() as i64);
+            }
             Fault::Join(node) if !runs(self, &node) && world.machine(node).boots() == 0 => {
                 marks.reach(Mark::NodeJoinedLate);
                 self.end(End::Boot(node), world);

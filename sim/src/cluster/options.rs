@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bellwether_model::limits::WINDOW_MS;
 use serde::{Deserialize, Serialize};
 
 use super::schedule::Kind;
@@ -29,6 +30,14 @@ const MEMORY_BYTES_FEW: u64 = 10 << 20;
 
 /// A seed switches on each kind that is drawn apart with this probability, in per cent.
 const APART_ON_PERCENT: u64 = 35;
+/// And leaps with this one, where nobody sets rules: of what rules say of the hours that nobody lived nothing is claimed.
+const LEAP_ON_PERCENT: u64 = 60;
+
+/// Retention where clocks do not leap: longer than what clients write is old.
+const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Where they do, so many storage Windows at most, and a little more.
+const WINDOWS_KEPT_MAX: u64 = 2;
+const RETENTION_MORE_MS_MAX: u64 = 30_000;
 
 /// Everything that a seed decides beforehand, its schedule excepted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -93,8 +102,8 @@ impl Options {
             let most = if wrong == Some(node) { WRONG_MS_MAX } else { OFFSET_MS_MAX };
             if skewed { (random.between(-most, most), random.between(-DRIFT_PPM_MAX, DRIFT_PPM_MAX)) } else { (0, 0) }
         };
-        let kinds: BTreeSet<Kind> = kinds.into_iter().chain(apart(seed)).collect();
         let mut workload = Workload::of(seed);
+        let kinds: BTreeSet<Kind> = kinds.into_iter().chain(apart(seed, workload.alerters > 0)).collect();
         if kinds.contains(&Kind::Overrule) {
             // A leader has one entry of samples under way, and so many of deletions as are asked for.
             workload.erasers = workload.erasers.max(ERASERS_OF_OVERRULED);
@@ -132,10 +141,27 @@ impl Options {
             workload,
         }
     }
+
+    /// How long nodes keep samples: where clocks leap, so short that what was written before is over then.
+    pub fn retention(&self) -> Duration {
+        if !self.kinds.contains(&Kind::Leap) {
+            return RETENTION;
+        }
+        let mut random = Random::of(self.seed, "retention");
+        let windows = 1 + random.below(WINDOWS_KEPT_MAX);
+        Duration::from_millis(windows * WINDOW_MS.unsigned_abs() + random.below(RETENTION_MORE_MS_MAX))
+    }
 }
 
 /// Which of the kinds that are drawn apart a seed switches on.
-fn apart(seed: u64) -> impl Iterator<Item = Kind> {
-    let is_on = move |kind: &Kind| Random::of(seed, &format!("whether {kind:?}")).percent(APART_ON_PERCENT);
+fn apart(seed: u64, has_rules: bool) -> impl Iterator<Item = Kind> {
+    let is_on = move |kind: &Kind| {
+        let percent = match kind {
+            Kind::Leap if has_rules => 0,
+            Kind::Leap => LEAP_ON_PERCENT,
+            _ => APART_ON_PERCENT,
+        };
+        Random::of(seed, &format!("whether {kind:?}")).percent(percent)
+    };
     Kind::APART.into_iter().filter(is_on)
 }

@@ -18,9 +18,14 @@ const SITES_ON_PERCENT: u64 = 35;
 /// How often a site that is on fires, in per cent, at most.
 const FIRES_PERCENT_MAX: u64 = 30;
 
+/// And at least, where the run is about it.
+const FIRES_PERCENT_MIN: u64 = 15;
+
 /// One run's answers.
 pub struct SimProbe {
     seed: u64,
+    /// Sites that are on whatever the seed says.
+    wanted: &'static [&'static str],
     planted: Option<Bug>,
     /// Nothing rare is forced any more.
     is_calm: Cell<bool>,
@@ -51,10 +56,11 @@ struct Site {
 }
 
 impl SimProbe {
-    /// What a seed says, with a bug or without.
-    pub fn new(seed: u64, planted: Option<Bug>) -> SimProbe {
+    /// What a seed says, with a bug or without, where some sites are on in any case.
+    pub fn new(seed: u64, wanted: &'static [&'static str], planted: Option<Bug>) -> SimProbe {
         SimProbe {
             seed,
+            wanted,
             planted,
             is_calm: Cell::new(false),
             sites: RefCell::default(),
@@ -139,7 +145,12 @@ impl Probe for SimProbe {
             let mut random = Random::of(self.seed, &format!("site {site}"));
             let is_on = random.percent(SITES_ON_PERCENT);
             let percent = 1 + random.below(FIRES_PERCENT_MAX);
-            Site { random, percent: if is_on { percent } else { 0 } }
+            let percent = match self.wanted.contains(&site) {
+                true => percent.max(FIRES_PERCENT_MIN),
+                false if is_on => percent,
+                false => 0,
+            };
+            Site { random, percent }
         });
         let fires = site_now.percent > 0 && site_now.random.percent(site_now.percent);
         drop(sites);
@@ -161,14 +172,14 @@ mod tests {
     #[test]
     fn a_seed_switches_sites_on_and_off_and_a_calm_run_forces_nothing() {
         let fires = |seed: u64, site: &'static str| {
-            let probe = SimProbe::new(seed, None);
+            let probe = SimProbe::new(seed, &[], None);
             (0..200).map(|_| probe.buggify(site)).collect::<Vec<bool>>()
         };
         let on = (0..100).filter(|seed| fires(*seed, "here").contains(&true)).count();
         assert!((20..60).contains(&on), "{on}");
         assert_eq!(fires(3, "here"), fires(3, "here"));
         let seed = (0..100).find(|seed| fires(*seed, "here").contains(&true)).unwrap();
-        let probe = SimProbe::new(seed, None);
+        let probe = SimProbe::new(seed, &[], None);
         probe.calm();
         assert!(!(0..200).any(|_| probe.buggify("here")));
     }

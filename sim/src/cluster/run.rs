@@ -59,6 +59,8 @@ const TOLD_MAX: Duration = Duration::from_secs(120);
 const GIVEN_BACK_MAX: Duration = Duration::from_secs(30);
 /// Nodes join within this after the first one began.
 const JOIN_WITHIN_MS: u64 = 4_000;
+/// Where clocks leap, nodes act on it now and then before they would: they trust a clock that leapt after an hour.
+const SITES_OF_LEAP: &[&str] = &["a clock is trusted soon", "an early look at Windows"];
 /// First events that are kept where two runs are compared.
 const EVENTS_COMPARED: usize = 300_000;
 
@@ -166,7 +168,8 @@ fn guarded(case: Case, manner: Manner, begun: &Begun) -> Result<Report, Box<Fail
     let _clocks = os_clock::begin();
     let Case { options, schedule, .. } = case;
     let (seed, options) = (options.seed, Arc::new(options));
-    let probe = Rc::new(SimProbe::new(seed, manner.planted));
+    let wanted = if options.kinds.contains(&Kind::Leap) { SITES_OF_LEAP } else { &[] };
+    let probe = Rc::new(SimProbe::new(seed, wanted, manner.planted));
     let _installed = bellwether_probe::install(probe.clone());
     let run = || Run::new(options.clone(), begun.clone(), probe.clone()).complete(schedule.clone());
     let run = catch_unwind(AssertUnwindSafe(run));
@@ -188,6 +191,7 @@ struct Run {
     /// What was last seen of each replica: machine, process, group.
     seen: BTreeMap<(usize, u32), String>,
     leaders: BTreeMap<u32, u64>,
+    retention_ms: i64,
     nemesis: Nemesis,
     operators: Arc<Operators>,
     probe: Rc<SimProbe>,
@@ -199,7 +203,9 @@ impl Run {
         let shared = Arc::new(Shared::new(options.clone(), trace.clone()));
         let operators = Arc::new(Operators::new(options.clone(), trace.clone()));
         let (clients, administration) = (clients::run(shared.clone()), operator::run(operators.clone()));
-        let world = World::new(options, trace, async { tokio::join!(clients, administration).0 });
+        let retention_ms = options.retention().as_millis() as i64;
+        let world =
+            World::new(options, shared.calendar.clone(), trace, async { tokio::join!(clients, administration).0 });
         probe.watch(&world.machines);
         operators.watch(&world.machines);
         let nemesis = Nemesis::new(operators.clone(), probe.clone(), shared.flooded.clone());
@@ -214,6 +220,7 @@ impl Run {
             gauged: Duration::ZERO,
             seen: BTreeMap::new(),
             leaders: BTreeMap::new(),
+            retention_ms,
             nemesis,
             operators,
             probe,
@@ -287,6 +294,8 @@ impl Run {
 
     fn step(&mut self) -> Result<(), String> {
         self.nemesis.act(&mut self.world, &mut self.marks)?;
+        let oldest = self.world.latest() - self.retention_ms;
+        lock(&self.shared.history).retain_from(oldest);
         self.world.step()?;
         self.steps.fetch_add(1, Ordering::Relaxed);
         os_clock::set(self.world.now());

@@ -81,6 +81,8 @@ pub enum Kind {
     DiskErrors,
     /// At the end two machines die for ever, and with them the majority of some groups.
     LostMajority,
+    /// All clocks leap by hours at once, and what is kept is kept for hours only.
+    Leap,
 }
 
 impl Kind {
@@ -115,7 +117,7 @@ impl Kind {
     ];
 
     /// Those that are drawn apart, each from a stream of its own: one more shifts nobody's draws.
-    pub const APART: [Kind; 8] = [
+    pub const APART: [Kind; 9] = [
         Kind::Ambush,
         Kind::Overrule,
         Kind::SplitOften,
@@ -124,6 +126,7 @@ impl Kind {
         Kind::FullQuorum,
         Kind::DiskErrors,
         Kind::LostMajority,
+        Kind::Leap,
     ];
 }
 
@@ -156,6 +159,8 @@ pub enum Fault {
     Pause(usize),
     /// A clock jumps by so many milliseconds.
     ClockJump(usize, i64),
+    /// All clocks leap to so many milliseconds after the simulation's first day began.
+    Leap(i64),
     /// A node's machine dies, and its disk with it.
     LostDisk(usize),
     /// A record that a disk holds is damaged; the number picks which, and how.
@@ -299,7 +304,8 @@ fn faults(kind: Kind, nodes: usize, lasts: Duration, random: &mut Random) -> Vec
         | Kind::Flood
         | Kind::FullQuorum
         | Kind::DiskErrors
-        | Kind::LostMajority => return Vec::new(),
+        | Kind::LostMajority
+        | Kind::Leap => return Vec::new(),
         Kind::Rot => Fault::Rot(node, random.bits()),
         Kind::DiskFull => Fault::DiskFull(node, random.below(40_000)),
         Kind::SyncFails => Fault::SyncFails(node, 1 + random.below(20)),
@@ -366,7 +372,7 @@ mod tests {
         let mut names: Vec<String> = names.map(|name| name.split('(').next().unwrap().to_owned()).collect();
         names.sort();
         names.dedup();
-        assert_eq!(names.len(), 20, "{names:?}");
+        assert_eq!(names.len(), 21, "{names:?}");
         assert!(all.windows(2).filter(|pair| pair[0].at > pair[1].at).count() < 60, "each seed's is in order");
     }
 

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bellwether_kv::{Faults, Unsynced};
-use bellwether_model::NodeId;
+use bellwether_model::{NodeId, Timestamp};
 use bellwether_server::env::Program;
 use turmoil::Sim;
 
+use super::clock::Calendar;
 use super::machine::{Machine, Process};
 use super::net::{SharedTrace, host};
 use super::operator::SimObjects;
@@ -27,6 +28,8 @@ pub const CLIENTS: usize = 0;
 pub const CLIENTS_ADDRESS: usize = 250;
 /// Messages that a connection holds; turmoil panics when connections that wait to be accepted are more.
 const CONNECTION_MESSAGES: usize = 65_536;
+/// Clocks are compared and put right no better than this.
+const CLOCK_MARGIN_MS: i64 = 5_000;
 /// No run takes so long: phases have bounds of their own.
 const DURATION: Duration = Duration::from_secs(1_000_000);
 
@@ -37,8 +40,12 @@ pub struct World {
     pub machines: Vec<Arc<Machine>>,
     /// What the seed says.
     pub options: Arc<Options>,
+    /// What time it is.
+    pub calendar: Arc<Calendar>,
     /// Where everything goes down.
     pub trace: SharedTrace,
+    /// How far a clock was ahead so far: one that is set back goes on as before for a while.
+    ahead_ms: i64,
     off: BTreeSet<usize>,
     cuts: BTreeMap<u64, (Vec<usize>, Vec<usize>)>,
     holds: BTreeMap<u64, Vec<(usize, usize)>>,
@@ -70,7 +77,7 @@ fn address(number: usize) -> std::net::IpAddr {
 
 impl World {
     /// Machines on which nothing runs, and the clients' host.
-    pub fn new<F>(options: Arc<Options>, trace: SharedTrace, clients: F) -> World
+    pub fn new<F>(options: Arc<Options>, calendar: Arc<Calendar>, trace: SharedTrace, clients: F) -> World
     where
         F: Future<Output = turmoil::Result> + 'static,
     {
@@ -87,7 +94,7 @@ impl World {
             .enable_random_order()
             .build();
         let objects = SimObjects::new(options.seed);
-        let machine = |number| Machine::new(number, options.clone(), objects.clone(), trace.clone());
+        let machine = |number| Machine::new(number, options.clone(), calendar.clone(), objects.clone(), trace.clone());
         let machines = (1..=options.nodes).map(machine);
         let machines: Vec<Arc<Machine>> = machines.map(Arc::new).collect();
         for machine in &machines {
@@ -99,7 +106,9 @@ impl World {
             sim,
             machines,
             options,
+            calendar,
             trace,
+            ahead_ms: 0,
             off: BTreeSet::new(),
             cuts: BTreeMap::new(),
             holds: BTreeMap::new(),
@@ -112,6 +121,14 @@ impl World {
     /// Simulated time since the beginning.
     pub fn now(&self) -> Duration {
         self.sim.elapsed()
+    }
+
+    /// What no clock has shown yet, the fastest included.
+    pub fn latest(&mut self) -> Timestamp {
+        let elapsed_ms = self.now().as_millis() as i64;
+        let ahead = self.machines.iter().map(|machine| machine.clock.ahead_ms(elapsed_ms));
+        self.ahead_ms = ahead.fold(self.ahead_ms, i64::max);
+        self.calendar.at(elapsed_ms) + self.ahead_ms + CLOCK_MARGIN_MS
     }
 
     /// One step of everybody.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bellwether_ingest::ControlCommand;
 use bellwether_model::{ShardGroupId, TimeRange, Timestamp, limits};
-use bellwether_probe::buggify;
+use bellwether_probe::{buggify, reached};
 use bellwether_raft::Leadership;
 use bellwether_tsdb::SealWhen;
 use tokio::sync::watch;
@@ -133,10 +133,10 @@ impl Maintenance {
             if buggify("leaderships handed over") {
                 self.shards.hand_over(COMMAND_WAIT).await;
             }
-            if sealed_at.elapsed() >= SEAL_TICK || buggify("an early seal") {
+            if sealed_at.elapsed() >= SEAL_TICK || buggify("an early look at Windows") {
                 sealed_at = Instant::now();
                 for group in &groups {
-                    if clock.is_trusted() {
+                    if clock.is_trusted() || buggify("a clock is trusted soon") {
                         self.drop_expired(group).await;
                     }
                     self.seal(group).await;
@@ -239,6 +239,7 @@ impl Maintenance {
     async fn seal(&self, group: &Arc<ShardGroup>) {
         match self.shards.seal(group, SealWhen::Quiet).await {
             Ok(report) if report.sealed_windows > 0 => {
+                reached("quiet Windows were sealed");
                 tracing::debug!(group = group.id().0, windows = report.sealed_windows, "sealed Windows");
             }
             Ok(_) => {}
@@ -263,7 +264,10 @@ impl Maintenance {
     async fn drop_windows(&self, group: &ShardGroup, floor: Timestamp) {
         let command = ControlCommand::DropWindow { window: TimeRange::new(Timestamp::MIN, floor - 1), tenant: None };
         match self.command(group, command).await {
-            Ok(_) => tracing::info!(group = group.id().0, before_ms = floor, "dropped Windows whose retention is over"),
+            Ok(_) => {
+                reached("Windows were dropped");
+                tracing::info!(group = group.id().0, before_ms = floor, "dropped Windows whose retention is over");
+            }
             Err(error) => tracing::warn!(%error, "expired Windows were not dropped"),
         }
     }
@@ -273,7 +277,10 @@ impl Maintenance {
         while group.shard().has_expired_series(idle_since) {
             let command = ControlCommand::ExpireSeries { idle_since };
             match self.command(group, command).await {
-                Ok(series) => tracing::info!(group = group.id().0, series, "series expired"),
+                Ok(series) => {
+                    reached("series expired");
+                    tracing::info!(group = group.id().0, series, "series expired");
+                }
                 Err(error) => {
                     tracing::warn!(%error, "series were not expired");
                     return;

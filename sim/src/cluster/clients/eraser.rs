@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::writer::{ATTEMPTS_MAX, BACK_MS, LATE_MS};
-use super::{Client, DEADLINE, Phase, now};
+use super::{Client, DEADLINE, Phase};
 use crate::cluster::coverage::Mark;
 use crate::cluster::history::{Erasure, tenant};
 use crate::cluster::http::{Answer, ask, encoded};
@@ -27,7 +27,7 @@ impl Client {
     }
 
     fn erasure(&mut self) -> Erasure {
-        let back = |client: &mut Client, most: u64| now() - client.random.below(most) as i64;
+        let back = |client: &mut Client, most: u64| client.now() - client.random.below(most) as i64;
         let most = if self.random.percent(20) { LATE_MS } else { BACK_MS };
         let (one, other) = (back(self, most), back(self, most));
         Erasure {

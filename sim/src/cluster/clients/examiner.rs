@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 
 use super::super::schedule::Kind;
 use super::query::{Form, Lookup};
-use super::{Client, DEADLINE, EXAMINER, Phase, now};
+use super::{Client, DEADLINE, EXAMINER, Phase};
 use crate::cluster::history::{METRICS, Series, Write, tenant};
 use crate::cluster::http::ask;
 use crate::work::lock;
@@ -70,7 +70,8 @@ impl Client {
         }
         for tenant in 0..tenants {
             let series = (0..METRICS).map(|number| Series { tenant, writer: EXAMINER, number });
-            let writes: Vec<Write> = series.map(|series| lock(&self.shared.history).begin(series, now())).collect();
+            let now = self.now();
+            let writes: Vec<Write> = series.map(|series| lock(&self.shared.history).begin(series, now)).collect();
             if !self.send(node, &writes).await {
                 return Err("it does not take a write".to_owned());
             }

@@ -22,13 +22,13 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::alerts::Alerts;
+use super::clock::Calendar;
 use super::coverage::{Mark, Marks};
 use super::history::{History, Write};
 use super::net::{SharedTrace, now_ms};
 use super::options::Options;
 use super::receiver::receive;
 use super::schedule::Kind;
-use crate::EPOCH_MS;
 use crate::random::Random;
 use crate::work::lock;
 
@@ -57,6 +57,8 @@ pub enum Phase {
 pub struct Shared {
     /// What the seed says.
     pub options: Arc<Options>,
+    /// What time it is.
+    pub calendar: Arc<Calendar>,
     /// What was written.
     pub history: Mutex<History>,
     /// Rules, and what was told of their alerts.
@@ -101,6 +103,7 @@ impl Shared {
     pub fn new(options: Arc<Options>, trace: SharedTrace) -> Shared {
         Shared {
             options,
+            calendar: Arc::default(),
             history: Mutex::default(),
             alerts: Mutex::default(),
             marks: Mutex::default(),
@@ -182,6 +185,11 @@ impl Client {
         self.shared.event(&self.name, what);
     }
 
+    /// What time it is where clocks are right.
+    fn now(&self) -> Timestamp {
+        self.shared.calendar.at(now_ms() as i64)
+    }
+
     fn below(&mut self, end: usize) -> usize {
         self.random.below(end as u64) as usize
     }
@@ -203,9 +211,4 @@ impl Client {
         // An error means that the run is over.
         let _ = self.phase.wait_for(|phase| *phase == Phase::Work).await;
     }
-}
-
-/// What time it is where clocks are right.
-fn now() -> Timestamp {
-    EPOCH_MS + now_ms() as i64
 }

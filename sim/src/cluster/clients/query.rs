@@ -4,8 +4,8 @@ use std::ops::RangeInclusive;
 
 use bellwether_model::Timestamp;
 
+use super::Client;
 use super::writer::{BACK_MS, LATE_MS};
-use super::{Client, now};
 use crate::EPOCH_MS;
 use crate::cluster::history::{METRICS, Series};
 use crate::cluster::http::encoded;
@@ -212,7 +212,7 @@ impl Client {
 
     fn time_s(&mut self) -> i64 {
         let most = if self.random.percent(15) { LATE_MS } else { BACK_MS };
-        now() / 1000 + 30 - self.random.below(most / 1000) as i64
+        self.now() / 1000 + 30 - self.random.below(most / 1000) as i64
     }
 
     pub(super) fn computed(&mut self) -> Computed {

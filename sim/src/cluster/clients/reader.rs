@@ -133,7 +133,7 @@ impl Client {
     fn judge(&self, query: &Lookup, before: &Cells, sent: Moment, answer: &Value) -> Result<Found, String> {
         let of = query.selector.tenant;
         let rows = rows(answer)?;
-        let history = lock(&self.shared.history);
+        let mut history = lock(&self.shared.history);
         let after = || history.cells(|series| query.selector.means(series), query.times());
         match query.form {
             Form::Samples => {
@@ -148,7 +148,10 @@ impl Client {
                 let is_partial = answer["warnings"].as_array().is_some_and(|warnings| !warnings.is_empty());
                 match query.manner {
                     Manner::Partial if is_partial => self.shared.reach(Mark::PartialAnswer),
-                    Manner::Partial | Manner::Whole => check_answer(before, sent, &history, &found)?,
+                    Manner::Partial | Manner::Whole => {
+                        check_answer(before, sent, &history, &found)?;
+                        history.missed(before, &found);
+                    }
                     Manner::Stale => {}
                 }
                 phantom::check(&history, &found)?;

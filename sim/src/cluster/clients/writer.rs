@@ -6,7 +6,7 @@ use std::time::Duration;
 use bellwether_model::{Labels, Sample, Timestamp};
 use tokio::time::sleep;
 
-use super::{Client, DEADLINE, Phase, now};
+use super::{Client, DEADLINE, Phase};
 use crate::EPOCH_MS;
 use crate::body::remote_write;
 use crate::cluster::coverage::Mark;
@@ -26,6 +26,9 @@ pub(super) const BACK_MS: u64 = 600_000;
 pub(super) const LATE_MS: u64 = 5 * 3_600_000;
 /// Times that are written again and again.
 const HOT_TIMES: u64 = 3;
+/// Why nodes refuse samples for their times.
+const TOO_OLD: &str = "older than retention allows";
+const TOO_FAR_AHEAD: &str = "too far in the future";
 /// How often a write is sent before its client gives it up.
 pub(super) const ATTEMPTS_MAX: u32 = 6;
 
@@ -62,13 +65,14 @@ impl Client {
     }
 
     fn time(&mut self) -> Timestamp {
-        let workload = &self.shared.options.workload;
-        if self.random.percent(workload.late_percent) {
-            now() - self.random.below(LATE_MS) as i64
-        } else if self.random.percent(workload.ordered_percent) {
-            now()
+        let (options, now) = (self.shared.options.clone(), self.now());
+        if self.random.percent(options.workload.late_percent) {
+            let kept_ms = options.retention().as_millis() as u64;
+            now - self.random.below(LATE_MS.min(kept_ms)) as i64
+        } else if self.random.percent(options.workload.ordered_percent) {
+            now
         } else {
-            now() - self.random.below(BACK_MS) as i64
+            now - self.random.below(BACK_MS) as i64
         }
     }
 
@@ -76,7 +80,7 @@ impl Client {
     fn times(&mut self, series: Series) -> Vec<Timestamp> {
         if self.random.percent(self.shared.options.workload.hot_percent) {
             self.shared.reach(Mark::Overwritten);
-            return vec![EPOCH_MS + self.random.below(HOT_TIMES) as i64];
+            return vec![EPOCH_MS + self.shared.calendar.leapt_ms() + self.random.below(HOT_TIMES) as i64];
         }
         let mut times = Vec::new();
         for _ in 0..=self.random.below(SAMPLES_OF_WRITE_MAX) {
@@ -157,9 +161,23 @@ impl Client {
             Err(_) => false,
             Ok(Answer { status, body }) => {
                 let body = String::from_utf8_lossy(&body).into_owned();
+                if status == 400 && self.may_be_refused(writes, &body) {
+                    self.shared.reach(Mark::Refused);
+                    return false;
+                }
                 self.shared.violated(format!("legal writes are taken: node {node} answers {status}: {body}"));
                 false
             }
         }
+    }
+
+    /// Whether samples may be refused for their times, some of them while others are taken: those that retention is over for, and
+    /// those of after a leap that nodes have yet to notice.
+    fn may_be_refused(&self, writes: &[Write], body: &str) -> bool {
+        let history = lock(&self.shared.history);
+        let (too_old, too_far_ahead) = (body.contains(TOO_OLD), body.contains(TOO_FAR_AHEAD));
+        (too_old || too_far_ahead)
+            && (!too_old || writes.iter().any(|write| !history.is_kept(write.timestamp)))
+            && (!too_far_ahead || self.shared.calendar.leapt_ms() > 0)
     }
 }

@@ -36,6 +36,9 @@ impl Run {
         lock(&self.shared.passed).clear();
         lock(&self.shared.alerts).forget();
         self.until("another cluster is founded", SPREAD_MAX, |run, nodes| run.is_at_rest(nodes, &[MACHINE]))?;
+        // A restore writes anew: what is older than retention is not taken, also where a whole Window is not.
+        let oldest = self.world.latest() + REST_MAX.as_millis() as i64 - self.retention_ms;
+        lock(&self.shared.history).expire_before(oldest);
         self.operators.ask(Task::Restore(backup));
         self.until("a backup is restored", REST_MAX, |run, _| run.operators.at_rest())?;
         self.phase(Phase::Examine(vec![MACHINE]));

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bellwether_model::limits::WINDOW_MS;
+
 use super::{Ambush, Event, Fault, Kind, Strike};
 use crate::cluster::operator::Task;
 use crate::cluster::options::Options;
@@ -35,6 +37,9 @@ const FLOOD_MS_MAX: u64 = 2_500;
 /// Disks of a quorum are full for so long at most, and a disk fails now and then.
 const FULL_MS_MAX: u64 = 8_000;
 const DISK_ERRORS_MS_MAX: u64 = 6_000;
+/// After a leap a Window ends within this, and what was written before is over by so many Windows at most.
+const WINDOW_ENDS_MS_MAX: u64 = 60_000;
+const WINDOWS_OVER_MAX: i64 = 3;
 /// Who was struck comes back within this.
 const DOWN_MS_MAX: u64 = 4_000;
 
@@ -46,6 +51,9 @@ pub fn draw(options: &Options) -> Vec<Event> {
 
 fn of_kind(kind: Kind, options: &Options) -> Vec<Event> {
     let mut random = Random::of(options.seed, &format!("schedule of {kind:?}"));
+    if kind == Kind::Leap {
+        return vec![leap(options, &mut random)];
+    }
     let mut events = Vec::new();
     let mut at = Duration::ZERO;
     loop {
@@ -112,6 +120,15 @@ fn of_kind(kind: Kind, options: &Options) -> Vec<Event> {
             _ => {}
         }
     }
+}
+
+/// One leap, in the first half: what follows from it takes a while.
+fn leap(options: &Options, random: &mut Random) -> Event {
+    let at = options.chaos * (10 + random.below(40) as u32) / 100;
+    let kept = options.retention().as_millis() as i64 / WINDOW_MS;
+    let windows = kept + random.between(1, WINDOWS_OVER_MAX);
+    let fault = Fault::Leap(windows * WINDOW_MS - random.below(WINDOW_ENDS_MS_MAX) as i64);
+    Event { at, fault, lasts: Duration::ZERO }
 }
 
 fn ambush(moment: &str, later_ms: u64, random: &mut Random) -> Fault {
