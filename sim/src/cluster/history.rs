@@ -6,8 +6,9 @@
 //!
 //! What retention is over for may be gone, and nobody says when it goes. But whatever an answer lacks is gone for good.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use bellwether_model::{Labels, Tenant, Timestamp, limits};
 
@@ -48,11 +49,16 @@ pub fn tenant(index: usize) -> Tenant {
     if index == 0 { Tenant::default_tenant() } else { Tenant::new(&format!("tenant-{index}")).expect("a legal name") }
 }
 
+/// How far back it is known when something happened.
+const REMEMBERED: Duration = Duration::from_secs(60);
+
 /// What may be read at one time of one series.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cell {
     /// The last value that was acknowledged.
     pub acknowledged: Option<u64>,
+    /// Since when there is such a value, this one or those before.
+    pub since: Moment,
     /// Values whose outcome is not known.
     pub unknown: BTreeSet<u64>,
     /// Values that were acknowledged before, and when others took their places or they were deleted.
@@ -74,9 +80,10 @@ impl Cell {
             || self.replaced.get(&serial).is_some_and(|replaced| *replaced > sent)
     }
 
-    /// Whether a query that was sent at a moment, when this was known, must find a value; `now` is what is known since.
+    /// Whether a query that was sent at a moment must find a value, where this was known at that moment or later; `now` is what
+    /// is known since.
     pub fn is_due(&self, now: &Cell, sent: Moment) -> bool {
-        self.acknowledged.is_some() && !self.may_be_gone && now.deletion <= sent
+        self.acknowledged.is_some() && self.since <= sent && !self.may_be_gone && now.deletion <= sent
     }
 
     /// The one thing that can be read, a value or none, if there is but one.
@@ -131,6 +138,8 @@ pub struct History {
     /// Where each serial number was written, from 1.
     places: Vec<(Series, Timestamp)>,
     moment: Moment,
+    /// Which moment it was when so much simulated time had passed, for the last seconds.
+    timed: VecDeque<(Duration, Moment)>,
     /// Deletions that may happen now.
     erasures: Vec<Erasure>,
     /// What is before this may be gone.
@@ -153,6 +162,9 @@ impl History {
         self.moment += 1;
         let moment = self.moment;
         let cell = self.cell(write);
+        if cell.acknowledged.is_none() {
+            cell.since = moment;
+        }
         if let Some(before) = cell.acknowledged.replace(write.serial).filter(|before| *before != write.serial) {
             cell.replaced.insert(before, moment);
         }
@@ -279,6 +291,23 @@ impl History {
         self.moment
     }
 
+    /// So much simulated time has passed.
+    pub fn passes(&mut self, now: Duration) {
+        if self.timed.back().is_none_or(|(_, moment)| *moment < self.moment) {
+            self.timed.push_back((now, self.moment));
+        }
+        // One that is older says what was so at the beginning of the time that is remembered.
+        while self.timed.get(1).is_some_and(|(at, _)| *at + REMEMBERED < now) {
+            self.timed.pop_front();
+        }
+    }
+
+    /// A moment at which everything had happened that was over when so much simulated time had passed, and nothing else.
+    pub fn moment_at(&self, at: Duration) -> Moment {
+        let passed = self.timed.partition_point(|(time, _)| *time <= at);
+        passed.checked_sub(1).map_or(0, |last| self.timed[last].1)
+    }
+
     /// Times of a series that were written.
     pub fn times(&self, series: Series) -> Vec<Timestamp> {
         self.cells.get(&series).map(|cells| cells.keys().copied().collect()).unwrap_or_default()
@@ -332,6 +361,34 @@ mod tests {
         assert!(allows(&history, first, sent), "the query may have been answered before");
         assert!(!allows(&history, first, history.moment()));
         assert!(allows(&history, second, history.moment()));
+    }
+
+    #[test]
+    fn an_answer_of_before_lacks_only_what_was_acknowledged_since() {
+        let mut history = History::default();
+        let seconds = Duration::from_secs;
+        let mut writes = Vec::new();
+        for (second, timestamp) in (0..).zip([0, 10, 0]) {
+            history.passes(seconds(second));
+            let write = history.begin(SERIES, timestamp);
+            history.acknowledge(write, false);
+            writes.push(write);
+        }
+        history.passes(seconds(3));
+        let before = history.cells(|_| true, ALL);
+        let must_have = |timestamp: Timestamp, as_of: Duration| {
+            let sent = history.moment_at(as_of);
+            before[&SERIES][&timestamp].is_due(history.now(SERIES, timestamp).unwrap(), sent)
+        };
+        assert_eq!([0, 1, 2, 3].map(|second| must_have(0, seconds(second))), [false, true, true, true]);
+        assert_eq!([0, 1, 2, 3].map(|second| must_have(10, seconds(second))), [false, false, true, true]);
+        let may_read = |write: Write, as_of: Duration| allows(&history, write, history.moment_at(as_of));
+        assert!(
+            may_read(writes[0], seconds(2)) && !may_read(writes[0], seconds(3)),
+            "it was replaced within the third second"
+        );
+        history.passes(seconds(100));
+        assert_eq!(history.moment_at(seconds(50)), history.moment());
     }
 
     #[test]

@@ -295,7 +295,11 @@ impl Run {
     fn step(&mut self) -> Result<(), String> {
         self.nemesis.act(&mut self.world, &mut self.marks)?;
         let oldest = self.world.latest() - self.retention_ms;
-        lock(&self.shared.history).retain_from(oldest);
+        {
+            let mut history = lock(&self.shared.history);
+            history.passes(self.world.now());
+            history.retain_from(oldest);
+        }
         self.world.step()?;
         self.steps.fetch_add(1, Ordering::Relaxed);
         os_clock::set(self.world.now());

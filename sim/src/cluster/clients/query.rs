@@ -1,6 +1,7 @@
 //! What clients ask: for samples, for counts, for names, or for something computed. Drawn without a look at the data.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use bellwether_model::Timestamp;
 
@@ -14,6 +15,8 @@ use crate::reference::{Aggregation, By, Function, Operator, Part, Shape};
 /// A query for everything asks for this much back from [`ALL_AT_S`].
 const ALL_RANGE_S: i64 = 2 * 86_400;
 const ALL_AT_S: i64 = EPOCH_MS / 1000 + 86_400;
+/// How old an answer may be that nobody is asked for who leads.
+pub(super) const STALE: Duration = Duration::from_secs(10);
 /// Steps of a range query.
 const STEPS_MAX: u64 = 12;
 
@@ -90,7 +93,7 @@ pub(super) enum Manner {
     Whole,
     /// Something may be missing, if that is said.
     Partial,
-    /// Of some seconds ago.
+    /// As it was at most [`STALE`] ago.
     Stale,
 }
 
@@ -121,7 +124,7 @@ impl Lookup {
         let manner = match self.manner {
             Manner::Whole => "",
             Manner::Partial => "&partial_response=true",
-            Manner::Stale => "&stale=10s",
+            Manner::Stale => &format!("&stale={}s", STALE.as_secs()),
         };
         format!("/api/v1/query?time={}&query={}{manner}", self.at_s, encoded(&text))
     }

@@ -1,15 +1,17 @@
 //! A client that asks, and judges the answers.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::query::{Computed, Form, Lookup, Manner};
+use super::query::{Computed, Form, Lookup, Manner, STALE};
 use super::{Client, DEADLINE, answer};
 use crate::cluster::coverage::Mark;
 use crate::cluster::history::{Cells, Found, Moment, tenant};
 use crate::cluster::http::{Answer, ask};
+use crate::cluster::net::now_ms;
 use crate::invariants::{check_answer, computed, counted, named, phantom};
 use crate::work::lock;
 
@@ -17,6 +19,9 @@ use crate::work::lock;
 const RECENT_MAX: usize = 4;
 const REPEATED_PERCENT: u64 = 50;
 const LATER_STEPS_MAX: u64 = 4;
+
+/// A replica reckons from when it hears its leader's word: that was said a little before.
+const STALE_MARGIN: Duration = Duration::from_secs(1);
 
 /// What the disk in memory says to a process that has ended.
 const ENDED: &str = "by a process that has ended";
@@ -62,7 +67,16 @@ impl Client {
     pub(super) async fn look_up(&mut self, node: usize, query: &Lookup) -> Result<Found, String> {
         let (before, sent) = {
             let history = lock(&self.shared.history);
-            (history.cells(|series| query.selector.means(series), query.times()), history.moment())
+            let cells = history.cells(|series| query.selector.means(series), query.times());
+            // What was so when the query was sent is the measure, or what was so a while before.
+            let sent = match query.manner {
+                Manner::Whole | Manner::Partial => history.moment(),
+                Manner::Stale => {
+                    let now = Duration::from_millis(now_ms() as u64);
+                    history.moment_at(now.saturating_sub(STALE + STALE_MARGIN))
+                }
+            };
+            (cells, sent)
         };
         let answer = self.answer(node, query.selector.tenant, &query.path(), &format!("{query:?}")).await?;
         self.judge(query, &before, sent, &answer).map_err(|what| {
@@ -152,7 +166,7 @@ impl Client {
                         check_answer(before, sent, &history, &found)?;
                         history.missed(before, &found);
                     }
-                    Manner::Stale => {}
+                    Manner::Stale => check_answer(before, sent, &history, &found)?,
                 }
                 phantom::check(&history, &found)?;
                 return Ok(found);
