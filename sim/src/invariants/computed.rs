@@ -40,7 +40,9 @@ pub fn check(shape: &Shape, times: &[Timestamp], before: &Cells, after: &Cells, 
 }
 
 fn alike(a: f64, b: f64) -> bool {
-    a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= TOLERANCE * a.abs().max(b.abs())
+    // Of infinite values any difference would be within tolerance.
+    let is_near = || a.is_finite() && b.is_finite() && (a - b).abs() <= TOLERANCE * a.abs().max(b.abs());
+    a == b || (a.is_nan() && b.is_nan()) || is_near()
 }
 
 /// A series' samples, if there was only one thing to read all the while.
@@ -87,5 +89,13 @@ mod tests {
         assert!(check(Shape::Plain(part), &[(first, 7.0), (Key::Series(series(3)), 1.0)]).is_err());
         let sum = Shape::Grouped(Aggregation::Sum, By::Writer, part);
         assert_eq!(check(sum, &[(Key::Group(Some(1), None), 99.0)]), Ok(0));
+    }
+
+    #[test]
+    fn an_infinite_value_is_like_itself_alone() {
+        let (infinite, sum) = (f64::INFINITY, 0.1 + 0.2);
+        assert!(alike(infinite, infinite) && alike(f64::NAN, f64::NAN) && alike(sum, 0.3));
+        assert!(!alike(infinite, 7.0) && !alike(7.0, infinite) && !alike(infinite, -infinite));
+        assert!(!alike(7.0, 7.000_001) && !alike(f64::NAN, 7.0));
     }
 }

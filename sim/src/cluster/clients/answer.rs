@@ -31,14 +31,21 @@ fn values(row: &Value) -> Option<Vec<(Timestamp, f64)>> {
     }
 }
 
+/// A number without a fraction.
+fn whole(value: f64) -> Option<u64> {
+    (value as u64 as f64 == value).then_some(value as u64)
+}
+
 /// Samples as they are stored.
 pub(super) fn found(tenant: usize, rows: &[Value]) -> Result<Found, String> {
     let mut found = Found::new();
     for row in rows {
         let wrong = || format!("no phantoms: {row} is nothing that was written");
         let series = series(tenant, &row["metric"]).ok_or_else(wrong)?;
-        let samples = values(row).ok_or_else(wrong)?.into_iter().map(|(timestamp, value)| (timestamp, value as u64));
-        if row["metric"]["__name__"].is_null() || found.insert(series, samples.collect()).is_some() {
+        let samples = values(row).ok_or_else(wrong)?;
+        let samples = samples.into_iter().map(|(timestamp, value)| Some((timestamp, whole(value)?)));
+        let samples = samples.collect::<Option<_>>().ok_or_else(wrong)?;
+        if row["metric"]["__name__"].is_null() || found.insert(series, samples).is_some() {
             return Err(format!("retries are idempotent: {series:?} is there twice, or without its name"));
         }
     }
@@ -49,10 +56,11 @@ pub(super) fn found(tenant: usize, rows: &[Value]) -> Result<Found, String> {
 pub(super) fn counts<K: Ord>(rows: &[Value], key: impl Fn(&Value) -> Option<K>) -> Result<BTreeMap<K, u64>, String> {
     let mut counts = BTreeMap::new();
     for row in rows {
-        let (Some(key), Some((_, count))) = (key(&row["metric"]), pair(&row["value"])) else {
+        let count = pair(&row["value"]).and_then(|(_, count)| whole(count));
+        let (Some(key), Some(count)) = (key(&row["metric"]), count) else {
             return Err(format!("counts are right: {row} counts nothing that was written"));
         };
-        if counts.insert(key, count as u64).is_some() {
+        if counts.insert(key, count).is_some() {
             return Err(format!("counts are right: {} is there twice", row["metric"]));
         }
     }
@@ -98,4 +106,26 @@ fn group(labels: &Value) -> Option<Key> {
     let (writer, metric) = (number("writer", "")?, number("__name__", "m")?);
     let known = usize::from(writer.is_some()) + usize::from(metric.is_some());
     (known == labels.len()).then_some(Key::Group(writer, metric))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_value_with_a_fraction_is_no_serial_number_and_no_count() {
+        let read = |value: &str| {
+            let row = json!({"metric": {"__name__": "m2", "writer": "1", "n": "2"}, "values": [[10.5, value]]});
+            found(0, &[row])
+        };
+        let series = Series { tenant: 0, writer: 1, number: 2 };
+        assert_eq!(read("7"), Ok(Found::from([(series, vec![(10_500, 7)])])));
+        let counted = |value: &str| counts(&[json!({"metric": {}, "value": [10.5, value]})], |_| Some(()));
+        assert_eq!(counted("7"), Ok(BTreeMap::from([((), 7)])));
+        for value in ["7.9", "-7", "NaN", "+Inf", "1e300"] {
+            assert!(read(value).is_err() && counted(value).is_err(), "{value}");
+        }
+    }
 }
