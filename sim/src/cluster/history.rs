@@ -1,7 +1,7 @@
 //! What clients wrote, and what may be read.
 //!
-//! Every value is a serial number that is used once, so that a sample says which write it comes from. A write whose outcome
-//! is unknown may be stored now, later, or never, and after a later write to the same time as well: once unknown, a value
+//! Every value says a serial number that is used once (how: [`values`](super::values)), so that a sample says which write it
+//! comes from. A write whose outcome is unknown may be stored now, later, or never, and after a later write to the same time as well: once unknown, a value
 //! may be read for ever. The same holds for deletions: one whose outcome is unknown may take away what is written later.
 //!
 //! What retention is over for may be gone, and nobody says when it goes. But whatever an answer lacks is gone for good.
@@ -106,7 +106,7 @@ pub struct Write {
     pub series: Series,
     /// When.
     pub timestamp: Timestamp,
-    /// The value.
+    /// What the value says.
     pub serial: u64,
 }
 

@@ -3,7 +3,7 @@
 //! Reading order: [`options`] (what a seed switches on), [`schedule`] (what goes wrong, and when), [`case`] (both as a
 //! file), [`machine`] with
 //! [`clock`], [`net`] (what a node is given instead of the real world), [`world`] (all machines and the network between
-//! them), [`nemesis`] (makes the schedule happen), [`workload`], [`http`], [`library`], [`clients`] and [`history`] (who writes and reads, and what
+//! them), [`nemesis`] (makes the schedule happen), [`workload`], [`http`], [`library`], [`clients`], [`history`] and [`values`] (who writes and reads, and what
 //! may be read), [`alerts`] and [`receiver`] (rules, and who is told of their alerts), [`operator`] (who administers), [`observe`] (what is looked at from outside), [`probing`] (what the code itself asks
 //! and tells), [`run`] (the
 //! phases of a run), [`coverage`] (what must have happened in a sweep).
@@ -30,6 +30,7 @@ pub mod probing;
 pub mod receiver;
 pub mod run;
 pub mod schedule;
+pub mod values;
 pub mod workload;
 pub mod world;
 

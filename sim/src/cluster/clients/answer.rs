@@ -31,11 +31,6 @@ fn values(row: &Value) -> Option<Vec<(Timestamp, f64)>> {
     }
 }
 
-/// A number without a fraction.
-fn whole(value: f64) -> Option<u64> {
-    (value as u64 as f64 == value).then_some(value as u64)
-}
-
 /// Samples as they are stored.
 pub(super) fn found(tenant: usize, rows: &[Value]) -> Result<Found, String> {
     let mut found = Found::new();
@@ -43,13 +38,18 @@ pub(super) fn found(tenant: usize, rows: &[Value]) -> Result<Found, String> {
         let wrong = || format!("no phantoms: {row} is nothing that was written");
         let series = series(tenant, &row["metric"]).ok_or_else(wrong)?;
         let samples = values(row).ok_or_else(wrong)?;
-        let samples = samples.into_iter().map(|(timestamp, value)| Some((timestamp, whole(value)?)));
+        let samples = samples.into_iter().map(|(timestamp, value)| Some((timestamp, series.serial(value)?)));
         let samples = samples.collect::<Option<_>>().ok_or_else(wrong)?;
         if row["metric"]["__name__"].is_null() || found.insert(series, samples).is_some() {
             return Err(format!("retries are idempotent: {series:?} is there twice, or without its name"));
         }
     }
     Ok(found)
+}
+
+/// A number without a fraction.
+fn whole(value: f64) -> Option<u64> {
+    (value as u64 as f64 == value).then_some(value as u64)
 }
 
 /// Counts by what their labels say.

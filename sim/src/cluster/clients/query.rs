@@ -150,7 +150,7 @@ impl Computed {
     /// What it sees.
     pub fn sees(&self) -> RangeInclusive<Timestamp> {
         let last_s = self.first_s + (self.steps as i64 - 1) * self.step_s;
-        1000 * (self.first_s - self.shape.reach_s()) + 1..=1000 * last_s
+        self.shape.sees(1000 * self.first_s, 1000 * last_s)
     }
 
     /// The same some steps later, at multiples of its step.

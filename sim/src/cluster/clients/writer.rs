@@ -138,7 +138,7 @@ impl Client {
         let Some(first) = writes.first() else { return true };
         let mut series: BTreeMap<Series, (Labels, Vec<Sample>)> = BTreeMap::new();
         for write in writes {
-            let sample = Sample { timestamp: write.timestamp, value: write.serial as f64 };
+            let sample = Sample { timestamp: write.timestamp, value: write.series.value(write.serial) };
             series.entry(write.series).or_insert_with(|| (write.series.labels(), Vec::new())).1.push(sample);
         }
         let body = remote_write(&series.into_values().collect::<Vec<_>>());
