@@ -3,7 +3,7 @@
 use bellwether_model::Timestamp;
 
 use crate::cluster::history::{Cells, Series};
-use crate::reference::{Data, Number, Rows, Shape};
+use crate::reference::{Data, Rows, Shape};
 
 /// Says which row of an answer is wrong, or how many were compared. `before` and `after` are what was known when the query was
 /// sent and when the answer came, of all series and times that it sees.
@@ -23,10 +23,11 @@ pub fn check(shape: &Shape, times: &[Timestamp], before: &Cells, after: &Cells, 
     wanted.retain(|key, _| !doubtful.iter().any(|series| shape.depends(*key, *series)));
     for (key, wanted) in &wanted {
         let found = found.get(key).map_or(&[][..], Vec::as_slice);
-        let is_alike = |(wanted, found): ((&Timestamp, &Number), &(Timestamp, f64))| {
-            *wanted.0 == found.0 && wanted.1.is_like(found.1)
-        };
-        if wanted.len() != found.len() || !wanted.iter().zip(found).all(is_alike) {
+        let is_right = |(time, value): &(Timestamp, f64)| wanted.get(time).is_some_and(|number| number.is_like(*value));
+        let is_there = |time: &Timestamp| found.binary_search_by_key(time, |(time, _)| *time).is_ok();
+        let has_all = wanted.iter().all(|(time, number)| number.is_unknown() || is_there(time));
+        let ascends = found.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        if !ascends || !has_all || !found.iter().all(is_right) {
             return Err(format!("queries are computed right: {key:?} is {found:?}, not {wanted:?}"));
         }
     }

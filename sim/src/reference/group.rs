@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::number::{Number, sum};
+use super::number::{Number, QUANTILE, deviation, quantile, sum};
 use super::{Key, Vector};
 use crate::cluster::history::Series;
 
@@ -19,6 +19,14 @@ pub enum Aggregation {
     Most,
     /// `count`
     Count,
+    /// `group`
+    Group,
+    /// `stddev`
+    Stddev,
+    /// `stdvar`
+    Stdvar,
+    /// `quantile`
+    Quantile,
 }
 
 /// Which series become one.
@@ -61,6 +69,20 @@ impl By {
         }
         groups.into_iter().map(|(key, numbers)| (key, aggregation.of(&numbers))).collect()
     }
+
+    /// How many series have each value.
+    pub(super) fn values(self, vector: &Vector) -> Vector {
+        let mut counts = Vector::new();
+        for (key, number) in vector {
+            if let Key::Series(series) = key
+                && let Key::Group(writer, metric) = self.key(*series)
+            {
+                let count = counts.entry(Key::Value(writer, metric, number.is.to_bits())).or_insert(Number::exact(0.0));
+                count.is += 1.0;
+            }
+        }
+        counts
+    }
 }
 
 impl Aggregation {
@@ -72,6 +94,10 @@ impl Aggregation {
             Aggregation::Least => "min",
             Aggregation::Most => "max",
             Aggregation::Count => "count",
+            Aggregation::Group => "group",
+            Aggregation::Stddev => "stddev",
+            Aggregation::Stdvar => "stdvar",
+            Aggregation::Quantile => return format!("quantile{} ({QUANTILE}, {argument})", by.text()),
         };
         format!("{name}{} ({argument})", by.text())
     }
@@ -88,6 +114,14 @@ impl Aggregation {
             Aggregation::Least => Number::exact(values().fold(f64::INFINITY, f64::min)).with(most_off),
             Aggregation::Most => Number::exact(values().fold(f64::NEG_INFINITY, f64::max)).with(most_off),
             Aggregation::Count => Number::exact(count),
+            Aggregation::Group => Number::exact(1.0),
+            Aggregation::Stddev => deviation(values()).with(most_off),
+            Aggregation::Stdvar => {
+                let deviation = deviation(values()).with(most_off);
+                let variance = deviation.is * deviation.is;
+                rounded(variance).with(deviation.off * (2.0 * deviation.is + deviation.off))
+            }
+            Aggregation::Quantile => quantile(values()).with(most_off),
         }
     }
 }

@@ -1,55 +1,23 @@
 //! What queries of some shapes must answer, computed in the simplest way over all samples: what the nodes answer is compared
 //! with this. It shares no code with the nodes' parser, planner or evaluator.
 //!
-//! Reading order: [`number`] (how right an answer must be), [`part`] (of each series), [`group`] (of several), then this.
+//! Reading order: [`number`] (how right an answer must be), [`part`] (of each series), [`group`] (of several), [`shape`] (whole
+//! queries).
 
 mod group;
 mod number;
 mod part;
+mod shape;
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 
 use bellwether_model::Timestamp;
 
 pub use self::group::{Aggregation, By};
 pub use self::number::Number;
 pub use self::part::{Function, LOOKBACK_S, Part};
+pub use self::shape::{Operator, Shape, Steps};
 use crate::cluster::history::Series;
-
-/// An operator between two values of one series.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operator {
-    /// `-`
-    Minus,
-    /// `/`
-    Over,
-    /// `and`
-    And,
-    /// `unless`
-    Unless,
-    /// `or`
-    Or,
-}
-
-/// A shape of a query over one selector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
-    /// `f(x[..])`
-    Plain(Part),
-    /// `f(x[..]) > number`
-    Above(Part, u32),
-    /// `2 * f(x[..]) + 1`
-    Scaled(Part),
-    /// `sum by (..) (f(x[..]))`
-    Grouped(Aggregation, By, Part),
-    /// `sum by (..) (f(x[..])) / count by (..) (f(x[..]))`
-    Ratio(By, Part),
-    /// `topk(k, x)`
-    Top(u32, i64),
-    /// `f(x[..]) - g(x[..])`
-    Both(Part, Operator, Part),
-}
 
 /// Whose a row of an answer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,6 +26,8 @@ pub enum Key {
     Series(Series),
     /// A group's: its writer and its metric, where they are named.
     Group(Option<usize>, Option<usize>),
+    /// A group's, as with [`Group`](Key::Group), and in it those series that have a value with these bits.
+    Value(Option<usize>, Option<usize>, u64),
 }
 
 /// Samples of series, in order.
@@ -68,104 +38,6 @@ pub type Rows = BTreeMap<Key, Vec<(Timestamp, f64)>>;
 pub type Wanted = BTreeMap<Key, BTreeMap<Timestamp, Number>>;
 /// One time's values.
 type Vector = BTreeMap<Key, Number>;
-
-impl Shape {
-    /// As PromQL, with a selector in its place.
-    pub fn text(&self, selector: &str) -> String {
-        match self {
-            Shape::Plain(part) => part.text(selector),
-            Shape::Above(part, number) => format!("{} > {number}", part.text(selector)),
-            Shape::Scaled(part) => format!("2 * {} + 1", part.text(selector)),
-            Shape::Grouped(aggregation, by, part) => aggregation.text(*by, &part.text(selector)),
-            Shape::Ratio(by, part) => {
-                let aggregated = |aggregation: Aggregation| aggregation.text(*by, &part.text(selector));
-                format!("{} / {}", aggregated(Aggregation::Sum), aggregated(Aggregation::Count))
-            }
-            Shape::Top(k, offset_s) => format!("topk({k}, {})", Part::newest(*offset_s).text(selector)),
-            Shape::Both(left, operator, right) => {
-                let name = match operator {
-                    Operator::Minus => "-",
-                    Operator::Over => "/",
-                    Operator::And => "and",
-                    Operator::Unless => "unless",
-                    Operator::Or => "or",
-                };
-                // `and` and its like compare names, too, unless they are told not to.
-                let matching =
-                    if matches!(operator, Operator::Minus | Operator::Over) { "" } else { " on (writer, n)" };
-                format!("{} {name}{matching} {}", left.text(selector), right.text(selector))
-            }
-        }
-    }
-
-    /// What it sees where it is evaluated between two times.
-    pub fn sees(&self, first: Timestamp, last: Timestamp) -> RangeInclusive<Timestamp> {
-        match self {
-            Shape::Plain(part) | Shape::Above(part, _) | Shape::Scaled(part) => part.sees(first, last),
-            Shape::Grouped(_, _, part) | Shape::Ratio(_, part) => part.sees(first, last),
-            Shape::Top(_, offset_s) => Part::newest(*offset_s).sees(first, last),
-            Shape::Both(left, _, right) => hull(left.sees(first, last), right.sees(first, last)),
-        }
-    }
-
-    /// Whether a row depends on a series.
-    pub fn depends(&self, key: Key, series: Series) -> bool {
-        match self {
-            Shape::Grouped(_, by, _) | Shape::Ratio(by, _) => key == by.key(series),
-            Shape::Top(..) => true,
-            _ => key == Key::Series(series),
-        }
-    }
-
-    /// All rows, at these times.
-    pub fn rows(&self, data: &Data, times: &[Timestamp]) -> Wanted {
-        let mut rows = Wanted::new();
-        for time in times {
-            for (key, number) in self.at(data, *time) {
-                rows.entry(key).or_default().insert(*time, number);
-            }
-        }
-        rows
-    }
-
-    fn at(&self, data: &Data, time: Timestamp) -> Vector {
-        let each = |part: &Part, change: &dyn Fn(Number) -> Number| -> Vector {
-            part.at(data, time).into_iter().map(|(key, number)| (key, change(number))).collect()
-        };
-        match self {
-            Shape::Plain(part) => part.at(data, time),
-            Shape::Above(part, least) => {
-                let mut vector = part.at(data, time);
-                vector.retain(|_, number| number.is > f64::from(*least));
-                vector
-            }
-            Shape::Scaled(part) => each(part, &|number| number.times(2.0).plus(Number::exact(1.0))),
-            Shape::Grouped(aggregation, by, part) => by.aggregated(*aggregation, &part.at(data, time)),
-            Shape::Ratio(by, part) => by.aggregated(Aggregation::Mean, &part.at(data, time)),
-            Shape::Top(k, offset_s) => {
-                let mut vector: Vec<(Key, Number)> = Part::newest(*offset_s).at(data, time).into_iter().collect();
-                vector.sort_by(|a, b| b.1.is.total_cmp(&a.1.is));
-                vector.truncate(*k as usize);
-                vector.into_iter().collect()
-            }
-            Shape::Both(left, operator, right) => {
-                let (left, right) = (left.at(data, time), right.at(data, time));
-                let pairs = left.iter().filter_map(|(key, a)| Some((*key, *a, *right.get(key)?)));
-                match operator {
-                    Operator::Minus => pairs.map(|(key, a, b)| (key, a.minus(b))).collect(),
-                    Operator::Over => pairs.map(|(key, a, b)| (key, a.over(b))).collect(),
-                    Operator::And => pairs.map(|(key, a, _)| (key, a)).collect(),
-                    Operator::Unless => left.into_iter().filter(|(key, _)| !right.contains_key(key)).collect(),
-                    Operator::Or => right.into_iter().chain(left).collect(),
-                }
-            }
-        }
-    }
-}
-
-fn hull(one: RangeInclusive<Timestamp>, other: RangeInclusive<Timestamp>) -> RangeInclusive<Timestamp> {
-    *one.start().min(other.start())..=*one.end().max(other.end())
-}
 
 #[cfg(test)]
 mod tests {
@@ -185,7 +57,7 @@ mod tests {
     }
 
     fn part(function: Function, range_s: i64) -> Part {
-        Part { function, range_s, offset_s: 0 }
+        Part { function, range_s, offset_s: 0, at_s: None }
     }
 
     #[test]
@@ -213,5 +85,59 @@ mod tests {
         check(Shape::Both(Part::newest(0), Operator::Unless, Part::newest(10)), 40, &[5.0]);
         check(Shape::Both(Part::newest(10), Operator::Or, Part::newest(0)), 40, &[2.0, 5.0]);
         check(Shape::Above(Part::newest(0), 6), 40, &[7.0]);
+    }
+
+    #[test]
+    fn times_that_are_pinned_or_later() {
+        check(Shape::Plain(Part { at_s: Some(30), ..Part::newest(10) }), 1_000, &[4.0]);
+        check(Shape::Plain(Part::newest(-10)), 30, &[7.0, 5.0]);
+        let part = Part { offset_s: -5, at_s: Some(20), ..part(Function::Sum, 10) };
+        assert_eq!(part.text("x"), "sum_over_time(x[10s] @ 20 offset -5s)");
+        assert_eq!(part.sees(0, 99_000), 15_001..=25_000);
+    }
+
+    #[test]
+    fn rare_functions() {
+        check(Shape::Plain(part(Function::Timestamp, 0)), 45, &[40.0, 40.0]);
+        check(Shape::Plain(part(Function::Irate, 30)), 30, &[0.2]);
+        check(Shape::Plain(part(Function::Idelta, 30)), 30, &[-2.0]);
+        check(Shape::Plain(part(Function::Deriv, 40)), 40, &[0.16]);
+        check(Shape::Plain(part(Function::Stddev, 15)), 40, &[2.5, 0.0]);
+        check(Shape::Plain(part(Function::Quantile, 40)), 40, &[4.75, 5.0]);
+        check(Shape::Plain(part(Function::Present, 40)), 40, &[1.0, 1.0]);
+    }
+
+    #[test]
+    fn rare_aggregations() {
+        let grouped = |aggregation| Shape::Grouped(aggregation, By::Writer, Part::newest(0));
+        check(grouped(Aggregation::Group), 40, &[1.0]);
+        check(grouped(Aggregation::Stddev), 40, &[1.0]);
+        check(grouped(Aggregation::Stdvar), 40, &[1.0]);
+        check(grouped(Aggregation::Quantile), 40, &[6.5]);
+        check(Shape::Values(By::Nothing, part(Function::Count, 31)), 40, &[1.0, 1.0]);
+        check(Shape::Bottom(1, 0), 40, &[5.0]);
+    }
+
+    #[test]
+    fn rare_operators() {
+        check(Shape::IsAbove(Part::newest(0), 5), 40, &[1.0, 0.0]);
+        check(Shape::Negated(Part::newest(0)), 40, &[-7.0, -5.0]);
+        check(Shape::Clamped(Part::newest(0), -1, 6), 40, &[6.0, 5.0]);
+        check(Shape::Absent(Part::newest(0)), 40, &[]);
+        check(Shape::Absent(Part::newest(0)), 400, &[1.0]);
+        check(Shape::Joined(Part::newest(0), Operator::Minus, Part::newest(0)), 40, &[-5.0, -7.0]);
+    }
+
+    #[test]
+    fn subqueries_step_at_multiples() {
+        let over = |function| {
+            let steps = Steps { function, range_s: 20, step_s: 10 };
+            Shape::Over(steps, Aggregation::Sum, By::Writer, Part::newest(0))
+        };
+        // At 30 and 40, also where 45 is asked about.
+        check(over(Function::Sum), 45, &[14.0]);
+        check(over(Function::Count), 40, &[2.0]);
+        assert_eq!(over(Function::Most).text("x"), "max_over_time(sum by (writer) (x)[20s:10s])");
+        assert_eq!(over(Function::Most).sees(60_000, 70_000), 40_000 - 1000 * LOOKBACK_S + 1..=70_000);
     }
 }

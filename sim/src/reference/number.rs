@@ -16,6 +16,9 @@ pub struct Number {
 }
 
 impl Number {
+    /// Anything, or nothing.
+    pub const UNKNOWN: Number = Number { is: f64::NAN, off: f64::INFINITY };
+
     /// Nothing was rounded.
     pub fn exact(is: f64) -> Number {
         Number { is, off: 0.0 }
@@ -31,14 +34,24 @@ impl Number {
         Number { off: self.off + off, ..self }
     }
 
-    /// What one gets who computes with numbers that are off.
-    pub fn is_like(&self, found: f64) -> bool {
-        let Number { is, off } = *self;
+    /// Whether nothing can be said.
+    pub fn is_unknown(self) -> bool {
+        self.off == f64::INFINITY
+    }
+
+    /// Whether it may be this, though it is not known to be.
+    pub fn may_be(self, other: f64) -> bool {
+        self.off > 0.0 && (self.is - other).abs() <= self.off
+    }
+
+    /// Whether an answer may have this in its place.
+    pub fn is_like(self, found: f64) -> bool {
+        let Number { is, off } = self;
         // Of infinite values any difference would be within tolerance.
         let is_near = || {
             is.is_finite() && found.is_finite() && (is - found).abs() <= off.max(TOLERANCE * is.abs().max(found.abs()))
         };
-        off == f64::INFINITY || is == found || (is.is_nan() && found.is_nan()) || is_near()
+        self.is_unknown() || is == found || (is.is_nan() && found.is_nan()) || is_near()
     }
 
     /// `self + other`
@@ -78,6 +91,27 @@ pub fn sum(values: impl IntoIterator<Item = f64>) -> f64 {
         sum = next;
     }
     sum + lost
+}
+
+/// How far values are from their mean: the root of the mean square.
+pub fn deviation(values: impl Iterator<Item = f64> + Clone) -> Number {
+    let count = values.clone().count() as f64;
+    let mean = sum(values.clone()) / count;
+    let squares = values.clone().map(|value| (value - mean) * (value - mean));
+    let size = values.map(f64::abs).fold(0.0, f64::max);
+    Number::rounded((sum(squares) / count).sqrt(), size)
+}
+
+/// The quantile that is asked for.
+pub const QUANTILE: f64 = 0.75;
+
+/// [`QUANTILE`] of some values, between two of them in proportion.
+pub fn quantile(values: impl Iterator<Item = f64>) -> Number {
+    let mut sorted: Vec<f64> = values.collect();
+    sorted.sort_by(f64::total_cmp);
+    let rank = QUANTILE * (sorted.len() - 1) as f64;
+    let (below, above) = (sorted[rank.floor() as usize], sorted[rank.ceil() as usize]);
+    Number::rounded(below + (above - below) * rank.fract(), below.abs() + above.abs())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use bellwether_model::Timestamp;
 
-use super::number::{Number, sum};
+use super::number::{Number, QUANTILE, deviation, quantile, sum};
 use super::{Data, Key, Vector};
 
 /// An instant selector finds nothing that is older.
@@ -37,11 +37,25 @@ pub enum Function {
     Changes,
     /// `resets`
     Resets,
+    /// `timestamp` of an instant selector
+    Timestamp,
+    /// `irate`
+    Irate,
+    /// `idelta`
+    Idelta,
+    /// `deriv`
+    Deriv,
+    /// `stddev_over_time`
+    Stddev,
+    /// `quantile_over_time`
+    Quantile,
+    /// `present_over_time`
+    Present,
 }
 
 impl Function {
-    /// All of them.
-    pub const ALL: [Function; 12] = [
+    /// Those that are asked for most.
+    pub const COMMON: [Function; 12] = [
         Function::Newest,
         Function::Rate,
         Function::Increase,
@@ -55,10 +69,36 @@ impl Function {
         Function::Changes,
         Function::Resets,
     ];
+    /// And the others.
+    pub const RARE: [Function; 7] = [
+        Function::Timestamp,
+        Function::Irate,
+        Function::Idelta,
+        Function::Deriv,
+        Function::Stddev,
+        Function::Quantile,
+        Function::Present,
+    ];
+    /// Those that give a sample's own value, or count.
+    pub const EXACT: [Function; 7] = [
+        Function::Newest,
+        Function::Least,
+        Function::Most,
+        Function::Count,
+        Function::Last,
+        Function::Changes,
+        Function::Resets,
+    ];
+    /// Those that make sense over the steps of a subquery.
+    pub const OVER_STEPS: [Function; 6] =
+        [Function::Sum, Function::Mean, Function::Least, Function::Most, Function::Count, Function::Present];
 
-    fn text(self, selector: &str, range_s: i64, modifiers: &str) -> String {
+    /// As PromQL, over a range of what stands before it.
+    pub(super) fn text(self, of: &str, range: &str, modifiers: &str) -> String {
         let name = match self {
-            Function::Newest => return format!("{selector}{modifiers}"),
+            Function::Newest => return format!("{of}{modifiers}"),
+            Function::Timestamp => return format!("timestamp({of}{modifiers})"),
+            Function::Quantile => return format!("quantile_over_time({QUANTILE}, {of}[{range}]{modifiers})"),
             Function::Rate => "rate",
             Function::Increase => "increase",
             Function::Delta => "delta",
@@ -70,13 +110,18 @@ impl Function {
             Function::Last => "last_over_time",
             Function::Changes => "changes",
             Function::Resets => "resets",
+            Function::Irate => "irate",
+            Function::Idelta => "idelta",
+            Function::Deriv => "deriv",
+            Function::Stddev => "stddev_over_time",
+            Function::Present => "present_over_time",
         };
-        format!("{name}({selector}[{range_s}s]{modifiers})")
+        format!("{name}({of}[{range}]{modifiers})")
     }
 
     /// Whether it sees back as far as an instant selector does.
     fn is_instant(self) -> bool {
-        self == Function::Newest
+        matches!(self, Function::Newest | Function::Timestamp)
     }
 }
 
@@ -87,20 +132,23 @@ pub struct Part {
     pub function: Function,
     /// Over this much.
     pub range_s: i64,
-    /// This much ago.
+    /// This much ago; later, where it is negative.
     pub offset_s: i64,
+    /// As of this time, whenever it is evaluated.
+    pub at_s: Option<i64>,
 }
 
 impl Part {
     /// The newest values.
     pub fn newest(offset_s: i64) -> Part {
-        Part { function: Function::Newest, range_s: 0, offset_s }
+        Part { function: Function::Newest, range_s: 0, offset_s, at_s: None }
     }
 
     /// As PromQL.
     pub fn text(&self, selector: &str) -> String {
         let offset = if self.offset_s == 0 { String::new() } else { format!(" offset {}s", self.offset_s) };
-        self.function.text(selector, self.range_s, &offset)
+        let at = self.at_s.map(|at_s| format!(" @ {at_s}")).unwrap_or_default();
+        self.function.text(selector, &format!("{}s", self.range_s), &format!("{at}{offset}"))
     }
 
     /// What it sees where it is evaluated between two times.
@@ -110,7 +158,7 @@ impl Part {
 
     fn window(&self, time: Timestamp) -> RangeInclusive<Timestamp> {
         let range_s = if self.function.is_instant() { LOOKBACK_S } else { self.range_s };
-        let last = time - 1000 * self.offset_s;
+        let last = self.at_s.map_or(time, |at_s| 1000 * at_s) - 1000 * self.offset_s;
         // Ranges are open on the left.
         last - 1000 * range_s + 1..=last
     }
@@ -145,7 +193,46 @@ fn over(function: Function, seen: &[(Timestamp, f64)], first: Timestamp, last: T
         Function::Delta => extrapolated(seen, first, last, false, 1.0)?,
         Function::Increase => extrapolated(seen, first, last, true, 1.0)?,
         Function::Rate => extrapolated(seen, first, last, true, (last - first) as f64 / 1000.0)?,
+        Function::Timestamp => exact(seen.last()?.0 as f64 / 1000.0),
+        Function::Irate => between_newest(seen, true)?,
+        Function::Idelta => between_newest(seen, false)?,
+        Function::Deriv => slope(seen)?,
+        Function::Stddev => deviation(values()),
+        Function::Quantile => quantile(values()),
+        Function::Present => exact(1.0),
     })
+}
+
+/// A function of what the steps of a subquery gave, one of [`Function::OVER_STEPS`].
+pub(super) fn over_numbers(function: Function, seen: &[(Timestamp, Number)]) -> Option<Number> {
+    let values: Vec<(Timestamp, f64)> = seen.iter().map(|(time, number)| (*time, number.is)).collect();
+    let off: f64 = seen.iter().map(|(_, number)| number.off).sum();
+    let is_count = matches!(function, Function::Count | Function::Present);
+    Some(over(function, &values, 0, 0)?.with(if is_count { 0.0 } else { off }))
+}
+
+/// What happens between the two newest samples: by the second for a counter, which begins anew at zero where it falls.
+fn between_newest(seen: &[(Timestamp, f64)], is_counter: bool) -> Option<Number> {
+    let [.., (older_time, older), (newer_time, newer)] = *seen else { return None };
+    if !is_counter {
+        return Some(Number::exact(newer).minus(Number::exact(older)));
+    }
+    let grown = if newer < older { Number::exact(newer) } else { Number::exact(newer).minus(Number::exact(older)) };
+    Some(grown.times(1000.0 / (newer_time - older_time) as f64))
+}
+
+/// The slope by the second of the line through all samples that has the least squares.
+fn slope(seen: &[(Timestamp, f64)]) -> Option<Number> {
+    let [(begin, _), _, ..] = *seen else { return None };
+    let count = seen.len() as f64;
+    let points: Vec<(f64, f64)> = seen.iter().map(|(time, value)| ((time - begin) as f64 / 1000.0, *value)).collect();
+    let mean = |of: fn(&(f64, f64)) -> f64| sum(points.iter().map(of)) / count;
+    let (mean_x, mean_y) = (mean(|point| point.0), mean(|point| point.1));
+    let variance = sum(points.iter().map(|(x, _)| (x - mean_x) * (x - mean_x)));
+    let covariance = sum(points.iter().map(|(x, y)| (x - mean_x) * (y - mean_y)));
+    // As whoever takes the means away at the end.
+    let size: f64 = points.iter().map(|(x, y)| (x * y).abs() + mean_x * y.abs()).sum();
+    Some(Number::rounded(covariance / variance, (size + covariance.abs()) / variance))
 }
 
 /// Prometheus's extrapolation: what was seen is stretched to the range, but by half a mean gap at most where the series

@@ -83,10 +83,7 @@ pub(super) fn rows(tenant: usize, shape: &Shape, json: &[Value]) -> Result<Rows,
     let mut rows = Rows::new();
     for row in json {
         let labels = &row["metric"];
-        let key = match shape {
-            Shape::Grouped(..) | Shape::Ratio(..) => group(labels),
-            _ => series(tenant, labels).map(Key::Series),
-        };
+        let key = if shape.is_of_groups() { group(labels) } else { series(tenant, labels).map(Key::Series) };
         let (Some(key), Some(values)) = (key, values(row)) else {
             return Err(format!("queries are computed right: {row} is a row of nothing that was written"));
         };
@@ -104,8 +101,12 @@ fn group(labels: &Value) -> Option<Key> {
         None => Some(None),
     };
     let (writer, metric) = (number("writer", "")?, number("__name__", "m")?);
-    let known = usize::from(writer.is_some()) + usize::from(metric.is_some());
-    (known == labels.len()).then_some(Key::Group(writer, metric))
+    let value: Option<f64> = labels.get("v").map_or(Some(None), |text| Some(Some(text.as_str()?.parse().ok()?)))?;
+    let known = usize::from(writer.is_some()) + usize::from(metric.is_some()) + usize::from(value.is_some());
+    (known == labels.len()).then_some(match value {
+        Some(value) => Key::Value(writer, metric, value.to_bits()),
+        None => Key::Group(writer, metric),
+    })
 }
 
 #[cfg(test)]

@@ -169,6 +169,8 @@ struct Client {
     name: String,
     number: usize,
     random: Random,
+    /// For queries of rare shapes.
+    rare: Random,
     phase: watch::Receiver<Phase>,
     /// Series that it has made beside those of every client.
     made: usize,
@@ -178,7 +180,8 @@ impl Client {
     fn new(shared: &Arc<Shared>, what: &str, number: usize) -> Client {
         let name = format!("{what} {number}");
         let random = Random::of(shared.options.seed, &name);
-        Client { shared: shared.clone(), random, name, number, phase: shared.phase.subscribe(), made: 0 }
+        let rare = Random::of(shared.options.seed, &format!("rare queries of {name}"));
+        Client { shared: shared.clone(), random, rare, name, number, phase: shared.phase.subscribe(), made: 0 }
     }
 
     fn event(&self, what: &str) {

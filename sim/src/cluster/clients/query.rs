@@ -10,7 +10,7 @@ use super::writer::{BACK_MS, LATE_MS};
 use crate::EPOCH_MS;
 use crate::cluster::history::{METRICS, Series};
 use crate::cluster::http::encoded;
-use crate::reference::{Aggregation, By, Function, Operator, Part, Shape};
+use crate::reference::{Aggregation, By, Function, Operator, Part, Shape, Steps};
 
 /// A query for everything asks for this much back from [`ALL_AT_S`].
 const ALL_RANGE_S: i64 = 2 * 86_400;
@@ -19,6 +19,10 @@ const ALL_AT_S: i64 = EPOCH_MS / 1000 + 86_400;
 pub(super) const STALE: Duration = Duration::from_secs(10);
 /// Steps of a range query.
 const STEPS_MAX: u64 = 12;
+/// How often something computed has one of the shapes that are asked for rarely, in per cent.
+const RARE_PERCENT: u64 = 25;
+/// An offset looks ahead by less than this.
+const LATER_S_MAX: u64 = 200;
 
 /// Which series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,11 +231,16 @@ impl Client {
 
     fn part(&mut self, function: Function) -> Part {
         let offset_s = if self.random.percent(30) { self.random.below(400) as i64 } else { 0 };
-        Part { function, range_s: 10 + self.random.below(900) as i64, offset_s }
+        let part = Part { function, range_s: 10 + self.random.below(900) as i64, offset_s, at_s: None };
+        match self.rare.below(20) {
+            0 => Part { offset_s: -(self.rare.below(LATER_S_MAX) as i64), ..part },
+            1 => Part { at_s: Some(self.now() / 1000 + 30 - self.rare.below(BACK_MS / 1000) as i64), ..part },
+            _ => part,
+        }
     }
 
     fn shape(&mut self) -> Shape {
-        let function = Function::ALL[self.below(Function::ALL.len())];
+        let function = Function::COMMON[self.below(Function::COMMON.len())];
         let part = self.part(function);
         // A name is there to group by where nothing took it away.
         let by = match self.below(4) {
@@ -240,7 +249,7 @@ impl Client {
             2 if function == Function::Newest => By::Metric,
             _ => By::WithoutNumber,
         };
-        match self.below(8) {
+        let common = match self.below(8) {
             0 => Shape::Plain(part),
             1 => Shape::Above(part, self.random.below(3_000) as u32),
             2 => Shape::Scaled(part),
@@ -256,9 +265,47 @@ impl Client {
                 let all = [Operator::Minus, Operator::Over, Operator::And, Operator::Unless, Operator::Or];
                 let operator = all[self.below(all.len())];
                 // With a name and without, rows of one series would be two.
-                let other =
-                    if operator == Operator::Or { function } else { Function::ALL[self.below(Function::ALL.len())] };
+                let other = if operator == Operator::Or {
+                    function
+                } else {
+                    Function::COMMON[self.below(Function::COMMON.len())]
+                };
                 Shape::Both(part, operator, self.part(other))
+            }
+        };
+        if self.rare.percent(RARE_PERCENT) { self.rare_shape(part) } else { common }
+    }
+
+    fn rare_shape(&mut self, part: Part) -> Shape {
+        let pick = |client: &mut Client, all: &[Function]| all[client.rare.below(all.len() as u64) as usize];
+        let function = if self.rare.percent(60) { pick(self, &Function::RARE) } else { part.function };
+        let part = Part { function, ..part };
+        let by = [By::Nothing, By::Writer, By::WithoutNumber][self.rare.below(3) as usize];
+        let k = 1 + self.rare.below(5) as u32;
+        let number = self.rare.below(3_000) as u32;
+        match self.rare.below(12) {
+            0 => Shape::Plain(part),
+            1 => Shape::Bottom(k, part.offset_s),
+            2 => Shape::IsAbove(part, number),
+            3 => Shape::Negated(part),
+            4 => Shape::Clamped(part, -(number as i32), self.rare.below(3_000) as i32),
+            5 => Shape::Absent(part),
+            6 => Shape::Values(by, Part { function: pick(self, &Function::EXACT), ..part }),
+            7 => {
+                let operator = [Operator::Minus, Operator::Over][self.rare.below(2) as usize];
+                let right = Part { function: pick(self, &Function::COMMON), ..part };
+                Shape::Joined(part, operator, right)
+            }
+            8 | 9 => {
+                let function = pick(self, &Function::OVER_STEPS);
+                let (range_s, step_s) = (10 + self.rare.below(200) as i64, 10 + self.rare.below(50) as i64);
+                let all = [Aggregation::Sum, Aggregation::Most, Aggregation::Count, Aggregation::Stddev];
+                let aggregation = all[self.rare.below(all.len() as u64) as usize];
+                Shape::Over(Steps { function, range_s, step_s }, aggregation, by, part)
+            }
+            _ => {
+                let all = [Aggregation::Group, Aggregation::Stddev, Aggregation::Stdvar, Aggregation::Quantile];
+                Shape::Grouped(all[self.rare.below(all.len() as u64) as usize], by, part)
             }
         }
     }
