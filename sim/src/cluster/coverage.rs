@@ -47,6 +47,8 @@ pub enum Mark {
     WriteUnknown,
     /// A write was sent again and acknowledged.
     WriteRepeated,
+    /// A write was acknowledged to the client library.
+    Gathered,
     /// A time was written again with another value.
     Overwritten,
     /// A deletion was acknowledged.
@@ -107,7 +109,7 @@ pub enum Mark {
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Mark; 47] = [
+    pub const ALL: [Mark; 48] = [
         Mark::Crash,
         Mark::Stop,
         Mark::PowerLoss,
@@ -129,6 +131,7 @@ impl Mark {
         Mark::LostNodeReplaced,
         Mark::WriteUnknown,
         Mark::WriteRepeated,
+        Mark::Gathered,
         Mark::Overwritten,
         Mark::Deleted,
         Mark::Refused,

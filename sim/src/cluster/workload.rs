@@ -13,6 +13,8 @@ const ALERTERS_PERCENT: u64 = 50;
 const PAGES_PERCENT: u64 = 60;
 /// How often there is somebody beside whose rules and silences change, in per cent.
 const CHANGES_PERCENT: u64 = 50;
+/// How often a client writes through the client library, in per cent.
+const GATHERS_PERCENT: u64 = 40;
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +44,9 @@ pub struct Workload {
     /// Whether there are rules that are edited, alerts that come and go, and silences that are deleted.
     #[serde(default)]
     pub changes: bool,
+    /// Whether the first client that writes does so through the client library, over gRPC.
+    #[serde(default)]
+    pub gathers: bool,
 }
 
 impl Workload {
@@ -61,6 +66,7 @@ impl Workload {
             alerters: usize::from(Random::of(seed, "alerting").percent(ALERTERS_PERCENT)),
             pages: Random::of(seed, "pages").percent(PAGES_PERCENT),
             changes: Random::of(seed, "changes").percent(CHANGES_PERCENT),
+            gathers: Random::of(seed, "gathers").percent(GATHERS_PERCENT),
         }
     }
 }

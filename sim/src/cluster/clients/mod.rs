@@ -1,6 +1,7 @@
 //! Who writes, deletes and reads: tasks on a host of their own, over HTTP, to any node.
 //!
-//! [`writer`], [`eraser`], [`reader`], [`alerter`], [`changer`] and now and then [`flooder`] work while things go wrong; the [`examiner`] looks at the end. A [`query`] is what
+//! [`writer`] (now and then as a [`gatherer`]), [`eraser`], [`reader`], [`alerter`], [`changer`] and now and then [`flooder`] work while
+//! things go wrong; the [`examiner`] looks at the end. A [`query`] is what
 //! is asked, an [`answer`] what came.
 
 mod alerter;
@@ -9,6 +10,7 @@ mod changer;
 mod eraser;
 mod examiner;
 mod flooder;
+mod gatherer;
 mod query;
 mod reader;
 mod writer;
@@ -17,6 +19,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bellwether_client::Writer;
 use bellwether_model::Timestamp;
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -174,6 +177,8 @@ struct Client {
     phase: watch::Receiver<Phase>,
     /// Series that it has made beside those of every client.
     made: usize,
+    /// For each tenant a writer of the client library, where it writes through that.
+    gatherers: Vec<Writer>,
 }
 
 impl Client {
@@ -181,7 +186,16 @@ impl Client {
         let name = format!("{what} {number}");
         let random = Random::of(shared.options.seed, &name);
         let rare = Random::of(shared.options.seed, &format!("rare queries of {name}"));
-        Client { shared: shared.clone(), random, rare, name, number, phase: shared.phase.subscribe(), made: 0 }
+        Client {
+            shared: shared.clone(),
+            random,
+            rare,
+            name,
+            number,
+            phase: shared.phase.subscribe(),
+            made: 0,
+            gatherers: Vec::new(),
+        }
     }
 
     fn event(&self, what: &str) {

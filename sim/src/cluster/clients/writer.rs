@@ -34,6 +34,10 @@ pub(super) const ATTEMPTS_MAX: u32 = 6;
 
 impl Client {
     pub(super) async fn write_on(mut self) {
+        match self.gatherers() {
+            Ok(gatherers) => self.gatherers = gatherers,
+            Err(error) => return self.shared.violated(format!("no writers of the library: {error}")),
+        }
         loop {
             self.work().await;
             self.pause().await;
@@ -105,6 +109,8 @@ impl Client {
     /// Sends samples until they are acknowledged or given up, and sometimes once more.
     pub(super) async fn write(&mut self, writes: &[Write]) {
         let repeats = self.random.percent(self.shared.options.repeat_percent);
+        // The library does not say how often it has sent something.
+        let mut may_come_again = !self.gatherers.is_empty();
         let mut is_unknown = false;
         for attempt in 0..ATTEMPTS_MAX {
             let node = self.node();
@@ -112,11 +118,12 @@ impl Client {
                 if is_unknown {
                     self.shared.reach(Mark::WriteRepeated);
                 }
-                self.shared.acknowledged(writes, is_unknown);
+                self.shared.acknowledged(writes, may_come_again);
                 self.shared.count(|counts| counts.writes += 1);
                 break;
             }
             is_unknown = true;
+            may_come_again = true;
             self.shared.reach(Mark::WriteUnknown);
             self.shared.count(|counts| counts.unknown += 1);
             if attempt + 1 == ATTEMPTS_MAX || self.random.percent(15) || *self.phase.borrow() != Phase::Work {
@@ -127,7 +134,7 @@ impl Client {
         if repeats {
             writes.iter().for_each(|write| lock(&self.shared.history).repeat(*write));
             let node = self.node();
-            if self.send(node, writes).await && !is_unknown {
+            if self.send(node, writes).await && !may_come_again {
                 self.shared.acknowledged(writes, false);
             }
         }
@@ -136,6 +143,9 @@ impl Client {
     /// Whether a node acknowledged the samples.
     pub(super) async fn send(&mut self, node: usize, writes: &[Write]) -> bool {
         let Some(first) = writes.first() else { return true };
+        if let Some(gatherer) = self.gatherers.get(first.series.tenant) {
+            return self.gather(gatherer, writes).await;
+        }
         let mut series: BTreeMap<Series, (Labels, Vec<Sample>)> = BTreeMap::new();
         for write in writes {
             let sample = Sample { timestamp: write.timestamp, value: write.series.value(write.serial) };
@@ -173,7 +183,7 @@ impl Client {
 
     /// Whether samples may be refused for their times, some of them while others are taken: those that retention is over for, and
     /// those of after a leap that nodes have yet to notice.
-    fn may_be_refused(&self, writes: &[Write], body: &str) -> bool {
+    pub(super) fn may_be_refused(&self, writes: &[Write], body: &str) -> bool {
         let history = lock(&self.shared.history);
         let (too_old, too_far_ahead) = (body.contains(TOO_OLD), body.contains(TOO_FAR_AHEAD));
         (too_old || too_far_ahead)
