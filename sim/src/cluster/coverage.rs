@@ -109,7 +109,7 @@ pub enum Mark {
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Mark; 48] = [
+    pub const ALL: [Mark; 50] = [
         Mark::Crash,
         Mark::Stop,
         Mark::PowerLoss,

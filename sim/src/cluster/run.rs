@@ -28,7 +28,7 @@ use super::observe::{NodeSeen, is_common, metric, observe};
 use super::operator::{self, Operators};
 use super::options::Options;
 use super::probing::SimProbe;
-use super::schedule::Event;
+use super::schedule::{Event, Kind};
 use super::world::World;
 use crate::invariants::one_evaluator::OneEvaluator;
 use crate::invariants::{Watcher, bounded, content_equal, told_at_last, watchers};
