@@ -340,7 +340,7 @@ mod tests {
     /// A world in which clients send some messages to node 1, as they come up.
     fn world() -> World {
         let trace = Arc::new(Mutex::new(Trace::new(false)));
-        World::new(Arc::new(Options::of(1, 3)), trace, async {
+        World::new(Arc::new(Options::of(1, 3)), Arc::default(), trace, async {
             let socket = UdpSocket::bind(("0.0.0.0", PORT)).await?;
             for _ in 0..MESSAGES {
                 socket.send_to(b"message", (address(1), PORT)).await?;

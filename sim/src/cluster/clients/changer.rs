@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use super::alerter::NAMESPACE;
-use super::{Client, DEADLINE, now};
+use super::{Client, DEADLINE};
 use crate::body::remote_write;
 use crate::cluster::alerts::changing::{ADDED, Changing, EDITED, Hearing, STAYS, SWITCHED, alert_key};
 use crate::cluster::alerts::tenant;
@@ -165,7 +165,7 @@ impl Client {
             let mut labels = LabelsBuilder::default();
             labels.push(METRIC_NAME, "sim:switch");
             labels.push("of", name);
-            let sample = Sample { timestamp: now(), value: f64::from(u8::from(*is_up)) };
+            let sample = Sample { timestamp: self.now(), value: f64::from(u8::from(*is_up)) };
             (labels.build().unwrap_or_default(), vec![sample])
         });
         let body = remote_write(&series.collect::<Vec<_>>());

@@ -40,7 +40,8 @@ impl Dispatch {
                 false => known.next.is_none_or(|next| next <= now),
             };
             let is_due_again = |way: &IntegrationAt| known.again.get(way).is_some_and(|at| *at <= now);
-            let ways: Vec<IntegrationAt> = config.integrations_of(name).filter(|way| is_due || is_due_again(way)).collect();
+            let ways: Vec<IntegrationAt> =
+                config.integrations_of(name).filter(|way| is_due || is_due_again(way)).collect();
             if look.messages.len() + ways.len() > looking.messages_max {
                 // What stays due is looked at without end.
                 let later = now.saturating_add(TOLD_AGAIN_MS_MIN);
