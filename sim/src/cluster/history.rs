@@ -238,10 +238,11 @@ impl History {
         if floor <= self.floor {
             return;
         }
-        let before = std::mem::replace(&mut self.floor, floor);
+        self.floor = floor;
         self.moment += 1;
         for cells in self.cells.values_mut() {
-            for (_, cell) in cells.range_mut(before..floor) {
+            // Also what was over before and there when all was at rest: a restore does not take it.
+            for (_, cell) in cells.range_mut(..floor) {
                 cell.may_be_gone = true;
                 cell.deletion = self.moment;
             }
