@@ -204,6 +204,7 @@ pub const TOLD: &[&str] = &[
     "a split was refused by its group's log",
     "a stale mover was refused",
     "an early flush",
+    "an early flush of an alert group",
     "an early look at Windows",
     "an early merge",
     "an early seal",

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use bellwether_alert::alert_group::{AlertGroupState, Command, Outcome, Refusal, Request, replies, requests};
 use bellwether_model::{NodeId, Tenant};
+use bellwether_probe::buggify;
 use bellwether_raft::{GroupId, LogPosition, StartError};
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -303,7 +304,8 @@ impl WeakAlertGroup {
 async fn flush_changes(mut changes: watch::Receiver<u64>, group: WeakGroup) {
     changes.mark_changed();
     while changes.changed().await.is_ok() {
-        sleep(FLUSH_PAUSE).await;
+        let is_early = buggify("an early flush of an alert group");
+        sleep(if is_early { FLUSH_PAUSE / 30 } else { FLUSH_PAUSE }).await;
         changes.mark_unchanged();
         let Some(group) = group.get() else { return };
         if let Err(error) = group.replica().flush().await {
