@@ -190,6 +190,35 @@ fn groups_of_routes_with_the_same_matchers_have_steps_of_their_own() {
 }
 
 #[test]
+fn groups_that_tell_one_receiver_the_same_tell_him_once() {
+    let routes =
+        "  routes:\n  - {matchers: [x=1], receiver: bob, continue: true}\n  - {matchers: [x=1], receiver: bob}\n";
+    let mut play = Play::new();
+    play.set_config(&CONFIG.replace("receivers:\n", &format!("{routes}receivers:\n"))).unwrap();
+    let check = |play: &Play| {
+        assert_eq!(play.tenant().ways.len(), play.tenant().intents.len(), "a way has one intent");
+        let bytes = states::encode(&play.state);
+        assert_eq!(states::encode(&states::decode(&bytes).unwrap()), bytes);
+    };
+    play.receive(outside("1")).unwrap();
+    play.look_until(play.now + 10 * SECOND);
+    check(&play);
+    assert_eq!(sent(&mut play), ["bob: new [1] []"]);
+    for _ in 0..20 {
+        play.look_until(play.now + MINUTE);
+        check(&play);
+        play.send_all();
+    }
+    end(&mut play, "1");
+    assert_eq!(
+        sent_within(&mut play, 2),
+        ["1 ann: resolved [] [1]", "1 boss: resolved [] [1]", "1 bob: resolved [] [1]"]
+    );
+    check(&play);
+    assert!(play.tenant().dispatch.alerts().len() == 0 && play.state.next().is_none());
+}
+
+#[test]
 fn an_end_is_told_to_whom_there_was_no_room_to_tell_again() {
     let mut play = Play::new();
     let throttled = CONFIG.replace("{name: ann, ", "{name: ann, throttle: {messages: 1, per: 2h}, ");

@@ -244,6 +244,26 @@ fn what_was_given_up_keeps_its_key_while_it_says_the_same() {
 }
 
 #[test]
+fn what_begins_after_a_message_was_given_up_has_a_key_of_its_own() {
+    let mut play = play();
+    play.evaluate("g", &[Ok(&["1"])]);
+    play.look_until(play.now + MINUTE);
+    let keys = |play: &Play| play.tenant().intents.values().map(|intent| intent.dedup_key.clone()).collect::<Vec<_>>();
+    let first = keys(&play);
+    // Its way goes and comes back; meanwhile the alert ends.
+    play.set_config(&CONFIG.replace("webhook_configs", "alertmanager_configs")).unwrap();
+    assert_eq!(play.tenant().given_up.len(), 1);
+    play.evaluate("g", &[Ok(&[])]);
+    play.look_until(play.now + MINUTE);
+    play.set_config(CONFIG).unwrap();
+    play.send_all();
+    play.evaluate("g", &[Ok(&["1"])]);
+    play.look_until(play.now + MINUTE);
+    let second = keys(&play);
+    assert!(first.len() == 1 && second.len() == 1 && first != second, "{first:?} {second:?}");
+}
+
+#[test]
 fn another_alertmanager_is_told_at_each_look() {
     let mut play = play();
     play.set_config(&CONFIG.replace("webhook_configs", "alertmanager_configs")).unwrap();

@@ -40,7 +40,13 @@ impl TenantState {
         let look = self.dispatch.advance(config, &looking, &mut self.throttles, now);
         let dropped: Vec<Intent> = look.dropped.into_iter().filter_map(|number| self.remove_intent(number)).collect();
         self.give_up(dropped, now);
-        let made = look.messages.into_iter().map(|message| self.intend(message, entry)).collect();
+        let mut made = Vec::with_capacity(look.messages.len());
+        for message in look.messages {
+            // Groups of routes with the same matchers may tell one receiver: one message is enough, and a way has one intent.
+            if !self.ways.contains_key(&message.way()) {
+                made.push(self.intend(message, entry));
+            }
+        }
         self.silences.forget(SILENCE_RETENTION_MS, now);
         Outcome::Advanced { intents: made }
     }
@@ -89,7 +95,11 @@ impl TenantState {
         *entry.next_intent = number.wrapping_add(1);
         let way = message.way();
         let given_up = if message.why.is_of_look() { self.given_up.remove(&way) } else { None };
-        let dedup_key = match given_up.filter(|known| known.content == message.content_hash()) {
+        // What began since then is something else, though it looks the same.
+        let says = |known: &GivenUp| {
+            known.content == message.content_hash() && message.firing.iter().all(|alert| alert.begins_at <= known.at)
+        };
+        let dedup_key = match given_up.filter(says) {
             Some(known) => known.dedup_key,
             // The time tells it from that of another cluster.
             None => format!("{}-{:x}-{number}", entry.tenant, entry.now),
@@ -120,7 +130,10 @@ impl TenantState {
 
     fn remove_intent(&mut self, number: u64) -> Option<Intent> {
         let intent = self.intents.remove(&number)?;
-        self.ways.remove(&intent.message.way());
+        let way = intent.message.way();
+        if self.ways.get(&way) == Some(&number) {
+            self.ways.remove(&way);
+        }
         Some(intent)
     }
 }

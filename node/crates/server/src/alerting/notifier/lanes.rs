@@ -144,6 +144,14 @@ impl Lanes {
         Some((Turn { lane, group_key, number }, wait))
     }
 
+    /// One that was to begin has no intent any more: it takes no time of those that have.
+    pub fn skipped(&mut self, turn: &Turn) {
+        if let Some(queue) = self.lanes.get_mut(&turn.lane) {
+            queue.paced = queue.paced.and_then(|paced| paced.checked_sub(LANE_PACE));
+        }
+        self.ended(turn);
+    }
+
     /// One is not under way any more.
     pub fn ended(&mut self, turn: &Turn) {
         let Some(queue) = self.lanes.get_mut(&turn.lane) else { return };
@@ -227,6 +235,12 @@ mod tests {
         tokio::time::advance(Duration::from_secs(10)).await;
         lanes.add(turn("a", 100, 100));
         assert_eq!(lanes.next(Instant::now()).unwrap().1, Duration::ZERO);
+        (200..300).for_each(|number| lanes.add(turn("a", number, number)));
+        for _ in 0..99 {
+            let (turn, _) = lanes.next(Instant::now()).unwrap();
+            lanes.skipped(&turn);
+        }
+        assert_eq!(lanes.next(Instant::now()).unwrap().1, Duration::ZERO, "what is gone takes no time");
     }
 
     #[tokio::test(start_paused = true)]

@@ -20,12 +20,14 @@ mod lanes;
 pub mod metrics;
 pub mod totals;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_alert::alert_group::{AlertGroupState, Command};
 use bellwether_alert::set_back::SetBack;
 use bellwether_model::{Tenant, Timestamp};
+use futures::FutureExt;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -72,7 +74,7 @@ pub struct Notifiers {
 struct Work {
     term: Option<Term>,
     lanes: Lanes,
-    deliveries: JoinSet<Turn>,
+    deliveries: JoinSet<Ended>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -139,7 +141,7 @@ impl Notifier {
             tokio::select! {
                 () = sleep(until) => {}
                 _ = changes.changed() => sleep(GATHER).await,
-                Some(ended) = work.deliveries.join_next() => ended.iter().for_each(|turn| self.ended(work, turn)),
+                Some(ended) = work.deliveries.join_next() => ended.iter().for_each(|ended| self.ended(work, ended)),
             }
         }
     }
@@ -147,7 +149,7 @@ impl Notifier {
     /// Does what is to be done now; returns how long there is nothing more, if nothing happens.
     async fn look(&self, work: &mut Work) -> Duration {
         while let Some(ended) = work.deliveries.try_join_next() {
-            ended.iter().for_each(|turn| self.ended(work, turn));
+            ended.iter().for_each(|ended| self.ended(work, ended));
         }
         if !self.group.leads() {
             // What is under way ends by itself and is told to whoever leads now.
@@ -171,13 +173,19 @@ impl Notifier {
         until_due.min(LOOK_INTERVAL).max(GATHER)
     }
 
-    /// A delivery is not under way any more. If its intent is there still, this node had lost the lead, and may have it by now.
-    fn ended(&self, work: &mut Work, turn: &Turn) {
+    /// A delivery is not under way any more. If its intent is there still, this node had lost the lead, and may have it by now. One that
+    /// broke off would do so again: it is left to the next leader, or to what takes its place.
+    fn ended(&self, work: &mut Work, Ended { turn, broke_off }: &Ended) {
         work.lanes.ended(turn);
-        let is_there = self.group.read(|state| has_intent(state, &turn.lane.tenant, turn.number));
-        if work.term.is_some() && is_there {
+        if *broke_off {
+            tracing::error!(group = self.group.number(), intent = turn.number, "a notification broke off");
+        } else if work.term.is_some() && self.is_there(turn) {
             work.lanes.add(turn.clone());
         }
+    }
+
+    fn is_there(&self, turn: &Turn) -> bool {
+        self.group.read(|state| has_intent(state, &turn.lane.tenant, turn.number))
     }
 
     /// Notes what the leader before has left, which it may have under way for a while.
@@ -222,6 +230,10 @@ impl Notifier {
         while deliveries.len() < DELIVERIES_MAX
             && let Some((turn, wait)) = lanes.next(Instant::now())
         {
+            if !self.is_there(&turn) {
+                lanes.skipped(&turn);
+                continue;
+            }
             let delivery = Delivery {
                 group: self.group.clone(),
                 sender: self.sender.clone(),
@@ -235,11 +247,19 @@ impl Notifier {
                 links: self.links.clone(),
             };
             deliveries.spawn(async move {
-                delivery.run(wait).await;
-                turn
+                // Its way is not to wait for ever for one that broke off.
+                let broke_off = AssertUnwindSafe(delivery.run(wait)).catch_unwind().await.is_err();
+                Ended { turn, broke_off }
             });
         }
     }
+}
+
+/// What has come of a delivery.
+struct Ended {
+    turn: Turn,
+    /// It panicked.
+    broke_off: bool,
 }
 
 /// Tenants with groups that are due, the first ones.
