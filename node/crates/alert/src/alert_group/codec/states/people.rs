@@ -1,4 +1,4 @@
-//! The bytes of what is known of people who are told, beside what they were told: section 4. A tenant of whom there is nothing to
+//! The bytes of what is known of people who are told, beside what they were told: section 5. A tenant of whom there is nothing to
 //! say is not in it.
 
 use bellwether_model::Labels;
