@@ -17,12 +17,13 @@ use crate::state::threshold::watch::Sighting;
 
 /// Leaves out what has no room.
 pub(super) fn fit(known: &[RuleProgress], differences: &mut [RuleDifference]) {
+    // Nearly always there is room for all.
+    if differences.iter().map(bytes_of_rule).sum::<usize>() <= EVALUATED_BYTES_MAX {
+        return;
+    }
     let rules = known.iter().zip(&*differences).enumerate();
     let mut pieces: Vec<Piece> =
         rules.flat_map(|(rule, (known, difference))| of_rule(rule, known, difference)).collect();
-    if pieces.iter().map(|piece| piece.bytes).sum::<usize>() <= EVALUATED_BYTES_MAX {
-        return;
-    }
     pieces.sort_unstable();
     let mut room = EVALUATED_BYTES_MAX;
     let mut left_out = BTreeSet::new();
@@ -74,6 +75,15 @@ enum List {
     Refreshed,
     Appeared,
     Sighted,
+}
+
+/// What all pieces of a rule take.
+fn bytes_of_rule(difference: &RuleDifference) -> usize {
+    let RuleDifference { observation, sightings, .. } = difference;
+    let gone = observation.gone.iter().map(Labels::byte_len);
+    let seen = observation.refreshed.iter().chain(&observation.appeared).map(|(labels, seen)| bytes(labels, seen));
+    let sighted = sightings.changed.iter().map(|(labels, sighting)| sighting_bytes(labels, sighting));
+    gone.chain(seen).chain(sighted).sum()
 }
 
 fn of_rule(rule: usize, known: &RuleProgress, difference: &RuleDifference) -> Vec<Piece> {
